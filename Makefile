@@ -1,0 +1,51 @@
+# Everything starts here: `make run` and `make test` set themselves up on first use.
+
+PYTHON ?= python3
+FLEET  ?= 500
+DATA   ?=
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help run test check lock clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(VENV)/installed  ## the whole stack on this machine; FLEET=2000 sets the size, DATA=/folder the place
+	@$(BIN)/wattlake up --fleet $(FLEET) $(if $(DATA),--data $(DATA))
+
+test: $(VENV)/installed-dev  ## every test, on real Postgres, Delta, HTTP and Dagster
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev  ## format, lint, types
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/mypy
+
+lock:  ## resolve the dependencies anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-header --no-annotate pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-header --no-annotate --group dev -c requirements.lock \
+	  pyproject.toml -o requirements-dev.lock
+
+clean:  ## forget the virtual environment and the caches, never data
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "wattlake needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "this Python has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: requirements.lock pyproject.toml | $(VENV)/bin/pip
+	@echo "installing the locked dependencies ..."
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.lock $(VENV)/installed
+	@echo "installing the locked test tools ..."
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,113 @@
+"""Migrations and binary parameters on a real server."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from warehouse_sql.arrays import array_parameters, register_arrays
+from warehouse_sql.errors import DatabaseUnreachable, MigrationChanged, SchemaNewerThanCode
+from warehouse_sql.migrate import migrate, migrations
+from warehouse_sql.queries import query
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+moments = st.integers(-(10**15), 4 * 10**15).map(
+    lambda micros: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+)
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+
+
+def empty_database(postgres: str) -> str:
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name}".encode())
+    return postgres.rsplit("/", 1)[0] + "/" + name
+
+
+def test_migrations_are_applied_once_even_by_many_at_once(postgres: str) -> None:
+    dsn = empty_database(postgres)
+    applied: list[str] = []
+    threads = [threading.Thread(target=lambda: applied.extend(migrate(dsn))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert applied == list(migrations())
+    assert migrate(dsn) == []
+
+
+def test_a_changed_migration_is_refused(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("UPDATE schema_migration SET sha256 = 'x' WHERE name = '0001_live_state'")
+    with pytest.raises(MigrationChanged, match="0001_live_state"):
+        migrate(database_url)
+
+
+def test_a_database_from_the_future_is_refused(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("INSERT INTO schema_migration (name, sha256) VALUES ('9999_later', 'x')")
+    with pytest.raises(SchemaNewerThanCode, match="9999_later"):
+        migrate(database_url)
+
+
+def test_a_database_that_does_not_answer_is_told_in_one_line() -> None:
+    with pytest.raises(DatabaseUnreachable) as error:
+        migrate("postgresql://nobody@127.0.0.1:1/none")
+    assert "\n" not in str(error.value)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | texts,
+            st.none() | st.floats(allow_nan=False),
+            st.none() | moments,
+        ),
+        max_size=20,
+    ),
+    st.integers(0, 3),
+)
+def test_arrays_reach_the_server_unchanged(
+    database_url: str, rows: list[tuple[Any, ...]], skipped: int
+) -> None:
+    table = pa.table(
+        {
+            "text": pa.array([row[0] for row in rows], pa.large_string()),
+            "number": pa.array([row[1] for row in rows], pa.float64()),
+            "moment": pa.array([row[2] for row in rows], TIMESTAMP),
+        }
+    ).slice(skipped)
+    with psycopg.connect(database_url) as conn:
+        register_arrays(conn)
+        conn.execute("SET timezone = 'UTC'")
+        received = conn.execute(
+            "SELECT * FROM unnest(%b::text[], %b::float8[], %b::timestamptz[])",
+            array_parameters(table, ["text", "number", "moment"]),
+        ).fetchall()
+    assert received == rows[skipped:]
+
+
+def test_an_arrow_type_without_an_array_is_an_error() -> None:
+    with pytest.raises(TypeError, match="int8"):
+        array_parameters(pa.table({"n": pa.array([1], pa.int8())}), ["n"])
+
+
+def test_a_meter_feeds_one_vehicle_at_a_time(database_url: str) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    link = {"meter_id": "M", "vehicle_id": "V", "valid_from": start, "valid_to": None}
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(query("insert_link"), link)
+        with pytest.raises(psycopg.errors.ExclusionViolation):
+            conn.execute(query("insert_link"), {**link, "vehicle_id": "W"})
+        conn.execute(
+            query("insert_link"),
+            {**link, "valid_from": start - timedelta(days=1), "valid_to": start},
+        )

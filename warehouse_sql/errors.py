@@ -1,0 +1,17 @@
+"""What can go wrong between us and the database, told so that a person can act on it."""
+
+
+class WarehouseError(Exception):
+    """Base of this package's errors."""
+
+
+class DatabaseUnreachable(WarehouseError):
+    """The database does not answer; check DATABASE_URL and that the server runs."""
+
+
+class MigrationChanged(WarehouseError):
+    """A migration that was applied before has other text now; add a new one instead."""
+
+
+class SchemaNewerThanCode(WarehouseError):
+    """The database was migrated by a newer Wattlake; update this installation."""

@@ -1,0 +1,27 @@
+-- name: raw_totals
+-- What the raw table of a stream holds, by the ledger.
+SELECT coalesce(sum(raw_rows), 0)::bigint AS rows, count(*) AS hours, min(hour) AS first_hour,
+       max(hour) AS last_hour, max(last_arrival) AS last_arrival,
+       count(*) FILTER (WHERE published_version IS NULL OR published_version < raw_version)
+           AS hours_waiting
+FROM partition_ledger WHERE stream = %(stream)s
+
+-- name: waiting_hours
+-- Hours whose heartbeats the marts have not taken in.
+SELECT hour, stream, raw_rows, raw_version, last_arrival
+FROM unpublished_hour
+WHERE hour >= %(start)s AND hour < %(end)s
+ORDER BY hour, stream
+
+-- name: compacted_hours_between
+SELECT hour FROM partition_ledger
+WHERE hour >= %(start)s AND hour < %(end)s
+GROUP BY hour HAVING bool_or(compacted_version IS NOT NULL)
+ORDER BY hour
+
+-- name: newest_raw_version
+SELECT max(raw_version) FROM partition_ledger WHERE stream = %(stream)s
+
+-- name: mark_published
+UPDATE partition_ledger SET published_version = compacted_version
+WHERE hour >= %(start)s AND hour < %(end)s

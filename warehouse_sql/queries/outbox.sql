@@ -1,0 +1,95 @@
+-- name: outbox_identity
+-- Names the count of transaction ids that xid belongs to: a restored, promoted or copied database
+-- continues in another timeline, system or database, where the same number is another transaction.
+SELECT concat_ws('-',
+                 (SELECT system_identifier FROM pg_control_system()),
+                 left(pg_walfile_name(pg_current_wal_lsn()), 8),
+                 (SELECT oid FROM pg_database WHERE datname = current_database()))
+
+-- name: restamp_foreign_meter_outbox
+-- Rows that a dump brought from another cluster may carry ids that this one has yet to reach.
+UPDATE meter_heartbeat_outbox SET xid = pg_current_xact_id()
+WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
+
+-- name: restamp_foreign_vehicle_outbox
+UPDATE vehicle_heartbeat_outbox SET xid = pg_current_xact_id()
+WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
+
+-- name: meter_flush_horizon
+-- Every row with xid below the horizon is visible, and no later commit can add one. The horizon is
+-- lowered to a transaction's end where more rows than a flush may hold lie below the snapshot's.
+SELECT coalesce(min(upto) FILTER (WHERE rows_upto >= %(most_rows)s),
+                pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS horizon,
+       coalesce(max(rows_upto), 0)::bigint AS rows_waiting
+FROM (SELECT xid::text::bigint + 1 AS upto, sum(count(*)) OVER (ORDER BY xid) AS rows_upto
+      FROM meter_heartbeat_outbox
+      WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
+      GROUP BY xid) AS by_transaction
+
+-- name: vehicle_flush_horizon
+SELECT coalesce(min(upto) FILTER (WHERE rows_upto >= %(most_rows)s),
+                pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS horizon,
+       coalesce(max(rows_upto), 0)::bigint AS rows_waiting
+FROM (SELECT xid::text::bigint + 1 AS upto, sum(count(*)) OVER (ORDER BY xid) AS rows_upto
+      FROM vehicle_heartbeat_outbox
+      WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
+      GROUP BY xid) AS by_transaction
+
+-- name: read_meter_outbox
+-- For ADBC, hence the numbered parameter and the text of xid8, which Arrow has no type for.
+SELECT meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at
+FROM meter_heartbeat_outbox WHERE xid < ($1::bigint)::text::xid8
+
+-- name: read_vehicle_outbox
+SELECT vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
+       received_at
+FROM vehicle_heartbeat_outbox WHERE xid < ($1::bigint)::text::xid8
+
+-- name: settle_meter_outbox
+-- Forget what the lake has, and note it in the ledger: one statement, so that two writers who
+-- settle the same rows count them once.
+WITH delivered AS (
+    DELETE FROM meter_heartbeat_outbox WHERE xid < (%(horizon)s::bigint)::text::xid8
+    RETURNING date_trunc('hour', "timestamp", 'UTC') AS hour, received_at
+)
+INSERT INTO partition_ledger AS ledger (stream, hour, raw_rows, raw_version, last_arrival)
+SELECT 'meter', hour, count(*), %(version)s, max(received_at)
+FROM delivered GROUP BY hour ORDER BY hour
+ON CONFLICT (stream, hour) DO UPDATE SET
+    raw_rows = ledger.raw_rows + excluded.raw_rows,
+    raw_version = greatest(ledger.raw_version, excluded.raw_version),
+    last_arrival = greatest(ledger.last_arrival, excluded.last_arrival)
+
+-- name: settle_vehicle_outbox
+WITH delivered AS (
+    DELETE FROM vehicle_heartbeat_outbox WHERE xid < (%(horizon)s::bigint)::text::xid8
+    RETURNING date_trunc('hour', "timestamp", 'UTC') AS hour, received_at
+)
+INSERT INTO partition_ledger AS ledger (stream, hour, raw_rows, raw_version, last_arrival)
+SELECT 'vehicle', hour, count(*), %(version)s, max(received_at)
+FROM delivered GROUP BY hour ORDER BY hour
+ON CONFLICT (stream, hour) DO UPDATE SET
+    raw_rows = ledger.raw_rows + excluded.raw_rows,
+    raw_version = greatest(ledger.raw_version, excluded.raw_version),
+    last_arrival = greatest(ledger.last_arrival, excluded.last_arrival)
+
+-- name: meter_outbox_of_device
+SELECT meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at
+FROM meter_heartbeat_outbox
+WHERE meter_id = ANY(%(devices)s) AND "timestamp" >= %(start)s AND "timestamp" < %(end)s
+
+-- name: vehicle_outbox_of_device
+SELECT vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
+       received_at
+FROM vehicle_heartbeat_outbox
+WHERE vehicle_id = ANY(%(devices)s) AND "timestamp" >= %(start)s AND "timestamp" < %(end)s
+
+-- name: outbox_backlog
+SELECT (SELECT count(*) FROM meter_heartbeat_outbox) AS meter_rows,
+       (SELECT count(*) FROM vehicle_heartbeat_outbox) AS vehicle_rows,
+       least((SELECT min(received_at) FROM meter_heartbeat_outbox),
+             (SELECT min(received_at) FROM vehicle_heartbeat_outbox)) AS oldest
+
+-- name: try_writer_lock
+-- Held by the session of the one lake writer of this database.
+SELECT pg_try_advisory_lock(6734)

@@ -24,4 +24,8 @@ SELECT max(raw_version) FROM partition_ledger WHERE stream = %(stream)s
 
 -- name: mark_published
 UPDATE partition_ledger SET published_version = compacted_version
-WHERE hour >= %(start)s AND hour < %(end)s
+WHERE stream = %(stream)s AND hour = %(hour)s
+
+-- name: sessions_of_runs
+SELECT application_name FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'wattlake-run-%%'

@@ -1,35 +1,35 @@
 -- name: delete_vehicle_efficiency
-DELETE FROM vehicle_efficiency_hourly WHERE hour >= %(start)s AND hour < %(end)s
+DELETE FROM vehicle_efficiency_hourly WHERE hour_start >= %(start)s AND hour_start < %(end)s
 
 -- name: copy_vehicle_efficiency
 COPY vehicle_efficiency_hourly
-    (hour, vehicle_id, energy_ac_kwh, energy_dc_kwh, loss_kwh, efficiency_percent, status,
+    (hour_start, vehicle_id, energy_ac_kwh, energy_dc_kwh, loss_kwh, efficiency_percent, status,
      data_points_meter, data_points_vehicle, coverage_ac, coverage_dc, matched_share_ac,
      matched_share_dc, longest_gap_seconds, resets, duplicates, average_battery_temp, link_source,
      meter_ids)
 FROM STDIN
 
 -- name: vehicle_efficiency_between
-SELECT hour, vehicle_id, energy_ac_kwh, energy_dc_kwh, loss_kwh, efficiency_percent, status,
+SELECT hour_start, vehicle_id, energy_ac_kwh, energy_dc_kwh, loss_kwh, efficiency_percent, status,
        data_points_meter, data_points_vehicle, coverage_ac, coverage_dc, matched_share_ac,
        matched_share_dc, longest_gap_seconds, resets, duplicates, average_battery_temp,
        link_source, meter_ids
-FROM vehicle_efficiency_hourly WHERE hour >= $1 AND hour < $2 ORDER BY hour, vehicle_id
+FROM vehicle_efficiency_hourly WHERE hour_start >= $1 AND hour_start < $2 ORDER BY hour_start, vehicle_id
 
 -- name: delete_fleet_efficiency
-DELETE FROM fleet_efficiency_hourly WHERE hour >= %(start)s AND hour < %(end)s
+DELETE FROM fleet_efficiency_hourly WHERE hour_start >= %(start)s AND hour_start < %(end)s
 
 -- name: copy_fleet_efficiency
 COPY fleet_efficiency_hourly
-    (hour, energy_ac_kwh, energy_dc_kwh, rated_energy_ac_kwh, rated_energy_dc_kwh, loss_kwh,
+    (hour_start, energy_ac_kwh, energy_dc_kwh, rated_energy_ac_kwh, rated_energy_dc_kwh, loss_kwh,
      efficiency_percent, unlinked_energy_ac_kwh, vehicles, vehicles_excellent, vehicles_good,
      vehicles_warning, vehicles_critical, vehicles_idle, vehicles_insufficient_data,
      vehicles_unmapped, vehicles_implausible)
 FROM STDIN
 
 -- name: fleet_efficiency_between
-SELECT hour, energy_ac_kwh, energy_dc_kwh, rated_energy_ac_kwh, rated_energy_dc_kwh, loss_kwh,
+SELECT hour_start, energy_ac_kwh, energy_dc_kwh, rated_energy_ac_kwh, rated_energy_dc_kwh, loss_kwh,
        efficiency_percent, unlinked_energy_ac_kwh, vehicles, vehicles_excellent, vehicles_good,
        vehicles_warning, vehicles_critical, vehicles_idle, vehicles_insufficient_data,
        vehicles_unmapped, vehicles_implausible
-FROM fleet_efficiency_hourly WHERE hour >= $1 AND hour < $2 ORDER BY hour
+FROM fleet_efficiency_hourly WHERE hour_start >= $1 AND hour_start < $2 ORDER BY hour_start

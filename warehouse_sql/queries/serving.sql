@@ -1,0 +1,73 @@
+-- name: one_snapshot
+-- The first statement of a transaction whose statements must all see the same moment.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
+
+-- name: same_trailing_number
+-- Devices whose ids end in this number (without leading zeros), and whether anything but the
+-- pairing rule ever linked them.
+SELECT 'meter' AS kind, meter_id AS device_id,
+       EXISTS (SELECT FROM charging_link AS l WHERE l.meter_id = m.meter_id)
+       OR EXISTS (SELECT FROM named_link AS l WHERE l.meter_id = m.meter_id) AS linked
+FROM meter_live_state AS m
+WHERE meter_id LIKE '%%' || %(number)s
+  AND ltrim(substring(meter_id FROM '[0-9]+$'), '0') = %(number)s
+UNION ALL
+SELECT 'vehicle', vehicle_id,
+       EXISTS (SELECT FROM charging_link AS l WHERE l.vehicle_id = v.vehicle_id)
+       OR EXISTS (SELECT FROM named_link AS l WHERE l.vehicle_id = v.vehicle_id)
+FROM vehicle_live_state AS v
+WHERE vehicle_id LIKE '%%' || %(number)s
+  AND ltrim(substring(vehicle_id FROM '[0-9]+$'), '0') = %(number)s
+
+-- name: meters_of_vehicle
+SELECT meter_id FROM charging_link WHERE vehicle_id = %(vehicle_id)s
+UNION SELECT meter_id FROM named_link WHERE vehicle_id = %(vehicle_id)s
+
+-- name: vehicles_of_meters
+SELECT vehicle_id FROM charging_link WHERE meter_id = ANY(%(meter_ids)s)
+UNION SELECT vehicle_id FROM named_link WHERE meter_id = ANY(%(meter_ids)s)
+
+-- name: links_of_devices
+SELECT meter_id, vehicle_id, lower(valid) AS valid_from, upper(valid) AS valid_to
+FROM charging_link
+WHERE valid && tstzrange(%(start)s, %(end)s)
+  AND (vehicle_id = ANY(%(vehicle_ids)s) OR meter_id = ANY(%(meter_ids)s))
+
+-- name: list_links
+SELECT id, meter_id, vehicle_id, lower(valid) AS valid_from, upper(valid) AS valid_to
+FROM charging_link
+WHERE (%(vehicle_id)s::text IS NULL OR vehicle_id = %(vehicle_id)s)
+  AND (%(meter_id)s::text IS NULL OR meter_id = %(meter_id)s)
+  AND (%(at)s::timestamptz IS NULL OR valid @> %(at)s::timestamptz)
+  AND id > %(after)s
+ORDER BY id
+LIMIT %(limit)s
+
+-- name: insert_link_if_free
+-- Returns no row where the meter feeds a vehicle in a part of that time.
+INSERT INTO charging_link (meter_id, vehicle_id, valid)
+VALUES (%(meter_id)s, %(vehicle_id)s, tstzrange(%(valid_from)s, %(valid_to)s))
+ON CONFLICT DO NOTHING
+RETURNING id
+
+-- name: fleet_efficiency_page
+SELECT hour_start, energy_ac_kwh, energy_dc_kwh, rated_energy_ac_kwh, rated_energy_dc_kwh, loss_kwh,
+       efficiency_percent, unlinked_energy_ac_kwh, vehicles, vehicles_excellent, vehicles_good,
+       vehicles_warning, vehicles_critical, vehicles_idle, vehicles_insufficient_data,
+       vehicles_unmapped, vehicles_implausible
+FROM fleet_efficiency_hourly
+WHERE hour_start >= %(start)s AND hour_start < %(end)s
+ORDER BY hour_start DESC
+LIMIT %(limit)s
+
+-- name: vehicle_efficiency_page
+SELECT hour_start, vehicle_id, energy_ac_kwh, energy_dc_kwh, loss_kwh, efficiency_percent, status,
+       data_points_meter, data_points_vehicle, coverage_ac, coverage_dc, matched_share_ac,
+       matched_share_dc, longest_gap_seconds, resets, duplicates, average_battery_temp,
+       link_source, meter_ids
+FROM vehicle_efficiency_hourly
+WHERE hour_start >= %(start)s AND hour_start < %(end)s
+  AND (%(vehicle_id)s::text IS NULL OR vehicle_id = %(vehicle_id)s)
+  AND (%(status)s::text IS NULL OR status = %(status)s)
+ORDER BY hour_start DESC, vehicle_id
+LIMIT %(limit)s

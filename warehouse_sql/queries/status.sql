@@ -1,0 +1,21 @@
+-- name: whole_status
+-- What has come in, where it is, and how the newest computed hour looks.
+WITH ledger AS (
+    SELECT coalesce(sum(raw_rows), 0)::bigint AS rows_in_lake,
+           count(DISTINCT hour) AS hours
+    FROM partition_ledger
+), waiting AS (
+    SELECT count(DISTINCT hour) AS hours FROM unpublished_hour
+), outbox AS (
+    SELECT (SELECT count(*) FROM meter_heartbeat_outbox)
+           + (SELECT count(*) FROM vehicle_heartbeat_outbox) AS rows
+), statuses AS (
+    SELECT jsonb_object_agg(status, vehicles) AS by_status
+    FROM (SELECT status, count(*) AS vehicles FROM vehicle_efficiency_hourly
+          WHERE hour_start = (SELECT max(hour_start) FROM fleet_efficiency_hourly)
+          GROUP BY status) AS newest
+)
+SELECT ledger.rows_in_lake + outbox.rows AS records_acknowledged, ledger.rows_in_lake,
+       outbox.rows AS outbox_rows, ledger.hours - waiting.hours AS hours_compacted,
+       waiting.hours AS hours_waiting, coalesce(statuses.by_status, '{}') AS vehicles_by_status
+FROM ledger, waiting, outbox, statuses

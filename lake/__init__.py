@@ -1,0 +1,40 @@
+"""The lake: Delta tables of heartbeats and the mathematics of energy."""
+
+from lake.append import Delivered, append_once, delivered, verify_delivered
+from lake.compaction import Compaction, compact_hour
+from lake.errors import LakeDamaged, LakeError, StaleRead, TableMissing
+from lake.hours import HOUR, hour_of, hours_between
+from lake.reading import scan_context, scan_heartbeats, scan_history
+from lake.settings import EnergySettings, LakeSettings
+from lake.storage import Lake, replace_hours
+from lake.streams import INTERVAL, METER, REGISTER, STREAMS, VEHICLE, Column, Stream
+
+__all__ = [
+    "HOUR",
+    "INTERVAL",
+    "METER",
+    "REGISTER",
+    "STREAMS",
+    "VEHICLE",
+    "Column",
+    "Compaction",
+    "Delivered",
+    "EnergySettings",
+    "Lake",
+    "LakeDamaged",
+    "LakeError",
+    "LakeSettings",
+    "StaleRead",
+    "Stream",
+    "TableMissing",
+    "append_once",
+    "compact_hour",
+    "delivered",
+    "hour_of",
+    "hours_between",
+    "replace_hours",
+    "scan_context",
+    "scan_heartbeats",
+    "scan_history",
+    "verify_delivered",
+]

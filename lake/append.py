@@ -1,0 +1,71 @@
+"""Appending heartbeats to a raw table, each transaction of the outbox exactly once."""
+
+import time
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError
+
+from lake.durability import sync_commit, verify_commit
+from lake.errors import StaleRead
+from lake.hours import with_partition
+from lake.storage import Lake, writer_properties
+from lake.streams import Stream
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """How far the raw table has taken in one outbox: all transactions below `horizon`."""
+
+    horizon: int
+    version: int
+
+
+def delivered(lake: Lake, stream: Stream, app_id: str) -> Delivered:
+    """What the newest version of the raw table has taken in from the outbox `app_id`."""
+    return _delivered(lake.open(stream.raw_table), app_id)
+
+
+def verify_delivered(lake: Lake, stream: Stream) -> None:
+    """Raise LakeDamaged if data that the raw table claims to have is not on the disk."""
+    verify_commit(lake.local_folder, lake.open(stream.raw_table))
+
+
+def append_once(
+    lake: Lake, stream: Stream, rows: pa.Table, app_id: str, horizon: int, expected: int
+) -> Delivered:
+    """Append `rows` and record `horizon` as delivered, in one durable Delta commit.
+
+    `rows` have the columns of `stream.columns` and are the outbox rows of the transactions from
+    `expected`, the horizon that was delivered before, up to `horizon`. Raises StaleRead, with
+    nothing written, if the table has taken in anything else since; then read the outbox anew.
+    """
+    table = lake.open(stream.raw_table)
+    before = _delivered(table, app_id)
+    if before.horizon != expected:
+        raise StaleRead(f"expected horizon {expected}, the table is at {before.horizon}")
+    frame = pl.DataFrame(rows).select([column.name for column in stream.columns])
+    batch = with_partition(frame, "timestamp").rechunk().to_arrow()
+    started = time.time_ns()
+    try:
+        # The handle that was checked is the one that writes: delta-rs refuses it if another
+        # commit of the same app id came in between, and accepts a repeated version otherwise.
+        write_deltalake(
+            table,
+            batch,
+            mode="append",
+            writer_properties=writer_properties(batch.column_names),
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(app_id, horizon)], max_commit_retries=50
+            ),
+        )
+    except CommitFailedError as error:
+        raise StaleRead(str(error)) from error
+    sync_commit(lake.local_folder, table, started)
+    return _delivered(table, app_id)
+
+
+def _delivered(table: DeltaTable, app_id: str) -> Delivered:
+    return Delivered(table.transaction_version(app_id) or 0, table.version())

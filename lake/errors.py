@@ -1,0 +1,17 @@
+"""What can go wrong in the lake, told so that a person can act on it."""
+
+
+class LakeError(Exception):
+    """Base of this package's errors."""
+
+
+class TableMissing(LakeError):
+    """A table of the lake does not exist yet; `wattlake up` or the collector creates it."""
+
+
+class StaleRead(LakeError):
+    """Somebody else wrote what this writer had read; read again and start over."""
+
+
+class LakeDamaged(LakeError):
+    """A commit names a data file that is missing or shorter than recorded."""

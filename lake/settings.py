@@ -1,0 +1,65 @@
+"""Where the lake is, and the limits of its mathematics."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LakeSettings(BaseSettings):
+    """Read from the environment and `.env`; each name in capitals is the variable."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    lake_uri: str = Field(
+        default="data/lake",
+        description="folder or object-store URL (s3://, gs://, az://) that holds the tables",
+    )
+    lake_storage_options: dict[str, str] = Field(
+        default_factory=dict,
+        description='options of the object store as JSON, e.g. {"AWS_REGION": "eu-central-1"}',
+    )
+
+
+class EnergySettings(BaseSettings):
+    """Limits of the energy mathematics; the defaults are those of docs/energy.md."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    nominal_interval_seconds: float = Field(
+        default=60, gt=0, description="time that a device's first reading covers"
+    )
+    largest_gap_seconds: float = Field(
+        default=300, gt=0, description="longest time that one reading covers"
+    )
+    register_noise_kwh: float = Field(
+        default=0.15, ge=0, description="a register that steps back by less has not been reset"
+    )
+    register_lookback_hours: int = Field(
+        default=48, ge=1, description="how far back the previous reading of a register is looked up"
+    )
+    idle_below_kwh: float = Field(
+        default=0.05, ge=0, description="AC energy under which a window is idle"
+    )
+    matched_share_limit: float = Field(
+        default=0.9, ge=0, le=1, description="matched share of either side that a ratio needs"
+    )
+    excellent_above_percent: float = Field(default=90, description="efficiency above is excellent")
+    good_from_percent: float = Field(default=85, description="efficiency from here is good")
+    warning_from_percent: float = Field(
+        default=80, description="efficiency from here is a warning, below it is critical"
+    )
+    link_by_trailing_number: bool = Field(
+        default=True,
+        description="pair METER001 with VEH001 where neither was ever linked otherwise",
+    )
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> Self:
+        if not (
+            self.warning_from_percent <= self.good_from_percent <= self.excellent_above_percent
+        ):
+            raise ValueError(
+                "limits must rise: WARNING_FROM_PERCENT, GOOD_FROM_PERCENT, EXCELLENT_ABOVE_PERCENT"
+            )
+        return self

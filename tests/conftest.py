@@ -1,0 +1,60 @@
+"""Real parts for every test: one PostgreSQL server a session, a database and a lake a test."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from lake import Lake
+from local_stack.embedded_postgres import EmbeddedPostgres
+from warehouse_sql.migrate import migrate
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a server with an account that may create databases."""
+    # Not pytest's temporary folder: as root, the server's own account could not reach it.
+    folder = Path(tempfile.mkdtemp(prefix="wattlake-postgres-"))
+    folder.chmod(0o711)
+    server = EmbeddedPostgres(folder)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: str) -> str:
+    """Name of a migrated database to copy."""
+    name = "migrated_template"
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name}".encode())
+    migrate(_url(postgres, name))
+    return name
+
+
+@pytest.fixture
+def database_url(postgres: str, migrated_template: str) -> Iterator[str]:
+    """URL of a fresh, migrated database of this test alone."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template}".encode())
+        yield _url(postgres, name)
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """A lake on the local disk with its tables, of this test alone."""
+    lake = Lake(uri=str(tmp_path / "lake"), storage_options={})
+    lake.create_tables()
+    return lake
+
+
+def _url(server: str, database: str) -> str:
+    return server.rsplit("/", 1)[0] + "/" + database

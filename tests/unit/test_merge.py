@@ -1,0 +1,82 @@
+"""Whatever the order, the copies and the flushes: one heartbeat for each identity, the latest."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lake import METER
+from lake.merge import merge_heartbeats
+from lake.storage import DUPLICATES
+from tests.samples import HOUR_10, heartbeats
+
+COLUMNS = [column.name for column in METER.columns]
+
+one_heartbeat = st.fixed_dictionaries(
+    {
+        "meter_id": st.sampled_from(["METER001", "METER002", "m", "\u00e9"]),
+        "timestamp": st.integers(0, 4).map(lambda minute: HOUR_10 + timedelta(minutes=minute)),
+        "kwh_consumed_ac": st.none() | st.integers(0, 3).map(lambda n: n / 4),
+        "voltage": st.none() | st.sampled_from([229.5, 230.0]),
+        "received_at": st.integers(0, 5).map(lambda second: HOUR_10 + timedelta(seconds=second)),
+    }
+)
+
+
+@given(st.lists(one_heartbeat, max_size=40), st.data())
+def test_interleaved_compactions_equal_a_plain_recomputation(
+    sent: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    flushed = data.draw(st.permutations(sent))
+    history = empty_history()
+    for upto in sorted(data.draw(st.lists(st.integers(0, len(flushed)), max_size=3))):
+        history = merged(history, flushed[:upto])
+    history = merged(history, flushed)
+    assert history.rows(named=True) == plain(sent)
+
+
+@given(st.lists(one_heartbeat, max_size=40))
+def test_a_repeated_compaction_changes_nothing(sent: list[dict[str, Any]]) -> None:
+    once = merged(empty_history(), sent)
+    assert merged(once, sent).equals(once)
+
+
+@given(st.lists(one_heartbeat, max_size=40))
+def test_history_keeps_what_the_raw_table_has_dropped(sent: list[dict[str, Any]]) -> None:
+    once = merged(empty_history(), sent)
+    assert merged(once, []).equals(once)
+
+
+@given(st.lists(one_heartbeat, max_size=40))
+def test_every_raw_row_is_kept_or_counted_as_a_duplicate(sent: list[dict[str, Any]]) -> None:
+    history = merged(empty_history(), sent)
+    assert history.height + history["duplicates"].sum() == len(sent)
+
+
+def merged(history: pl.DataFrame, received: list[dict[str, Any]]) -> pl.DataFrame:
+    rows = pl.DataFrame(heartbeats(METER, received)).lazy()
+    return merge_heartbeats(METER, history.lazy(), [rows]).collect()
+
+
+def empty_history() -> pl.DataFrame:
+    return pl.DataFrame(METER.arrow_schema.append(DUPLICATES.field()).empty_table())
+
+
+def plain(sent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same by hand: the latest received wins; equal times are ordered by their values."""
+    copies: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for row in sent:
+        copies[row["meter_id"], row["timestamp"]].append(row)
+
+    def rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        values = (row["kwh_consumed_ac"], row["voltage"])
+        return (row["received_at"], *((v is not None, v) for v in values))
+
+    return [
+        {**sorted(rows, key=rank)[-1], "reading_type": "interval", "duplicates": len(rows) - 1}
+        for _, rows in sorted(copies.items(), key=lambda item: (item[0][0].encode(), item[0][1]))
+    ]

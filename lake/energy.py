@@ -1,0 +1,165 @@
+"""The energy of single heartbeats, and the time that they speak for. Explained in docs/energy.md.
+
+Energies are kWh. Sums are taken in whole microwatt-hours, so that they are exact: the same in any
+order of the rows, and the same for a day as for its hours.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from lake.settings import EnergySettings
+from lake.streams import REGISTER, Stream
+
+_PER_UNIT = 1e9
+_DECIMALS = 9
+
+
+def measured_energy(
+    readings: pl.LazyFrame,
+    stream: Stream,
+    start: datetime,
+    end: datetime,
+    settings: EnergySettings,
+) -> pl.LazyFrame:
+    """One row for each reading with start <= timestamp < end, sorted by device and timestamp.
+
+    `readings` have the stream's columns and `duplicates`, in any order, one row for each device
+    and timestamp. Rows before `start` are context: they are predecessors and never count.
+
+    Columns: the device, `timestamp`, the measurements, `duplicates`, and
+    - `energy_kwh`: the sent energy of an interval reading, the reset-aware difference of a
+      register reading; null: not known
+    - `is_reset`: the register restarted at zero before this reading
+    - `interval_start`: the energy flowed between this time and `timestamp`; at least `start`
+    - `covered_from`: the energy between this time and `timestamp` is known; at least `start`;
+      null: the reading says nothing about energy
+    - `gap_seconds`: time since the device's previous reading; null: there is none
+
+    Raises ValueError for a window without time zone or of no length.
+    """
+    start, end = utc_window(start, end)
+    largest_gap = timedelta(seconds=settings.largest_gap_seconds)
+    nominal = timedelta(seconds=settings.nominal_interval_seconds)
+    timestamp, value = pl.col("timestamp"), pl.col(stream.energy)
+    previous, last_register_at = pl.col("_previous"), pl.col("_last_register_at")
+    is_register = pl.col("reading_type") == REGISTER
+    drop = pl.col("_last_register") - value
+    return (
+        _with_predecessors(readings.filter(timestamp < end), stream, settings)
+        .filter(timestamp >= start)
+        .with_columns(
+            energy_kwh=pl.when(~is_register)
+            .then(value)
+            .when(pl.col("_last_register").is_null())
+            .then(None)
+            .when(drop.round(_DECIMALS) > settings.register_noise_kwh)
+            .then(value)
+            .otherwise((-drop).round(_DECIMALS)),
+            is_reset=(
+                is_register & (drop.round(_DECIMALS) > settings.register_noise_kwh)
+            ).fill_null(False),
+            interval_start=pl.max_horizontal(
+                pl.coalesce(
+                    pl.when(is_register).then(last_register_at), previous, timestamp - nominal
+                ),
+                pl.lit(start),
+            ),
+            gap_seconds=in_seconds(timestamp - previous),
+        )
+        .with_columns(
+            covered_from=pl.when(pl.col("energy_kwh").is_not_null() | _is_bridged(value)).then(
+                pl.max_horizontal(
+                    pl.coalesce(previous, timestamp - nominal),
+                    timestamp - largest_gap,
+                    pl.lit(start),
+                )
+            ),
+        )
+        .select(
+            stream.device,
+            "timestamp",
+            *(column.name for column in stream.measurements),
+            "duplicates",
+            "energy_kwh",
+            "is_reset",
+            "interval_start",
+            "covered_from",
+            "gap_seconds",
+        )
+    )
+
+
+def exact_sum(values: pl.Expr) -> pl.Expr:
+    """Sum of the non-null values to 9 decimals, in any order the same; null where there are none.
+
+    A sum of floats depends on its order, and Polars adds in parallel: the last bits of a total
+    would differ between two runs. Whole numbers do not have that problem.
+    """
+    # Polars divides by multiplying with the reciprocal; rounding gives the nearest decimal.
+    total = (_whole(values).sum() / _PER_UNIT).round(_DECIMALS)
+    return pl.when(values.count() > 0).then(total)
+
+
+def exact_mean(values: pl.Expr) -> pl.Expr:
+    """Mean of the non-null values, in any order the same; null where there are none."""
+    return exact_sum(values) / values.count()
+
+
+def utc_window(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The same half-open window in UTC; ValueError if a zone is missing or end <= start."""
+    if start.tzinfo is None or end.tzinfo is None:
+        raise ValueError(f"a window needs a time zone: {start} to {end}")
+    if end <= start:
+        raise ValueError(f"a window must end after its start: {start} to {end}")
+    return start.astimezone(UTC), end.astimezone(UTC)
+
+
+def in_seconds(duration: pl.Expr) -> pl.Expr:
+    """A duration in seconds, to the microsecond."""
+    return (duration.dt.total_microseconds() / 1e6).round(6)
+
+
+def _with_predecessors(
+    readings: pl.LazyFrame, stream: Stream, settings: EnergySettings
+) -> pl.LazyFrame:
+    """Sort by device and time; add each reading's predecessor and the register values around it.
+
+    Fills and shifts run over the whole sorted table and are cut where the device changes: four
+    times as fast as window functions over 10,000 devices.
+    """
+    is_value = (pl.col("reading_type") == REGISTER) & pl.col(stream.energy).is_not_null()
+    device = pl.col("_device")
+    last_at = pl.col("_register_at").forward_fill().shift(1)
+    # The limit makes the energy independent of how much context the caller has read.
+    in_reach = (pl.col("_register_device").forward_fill().shift(1) == device) & (
+        pl.col("timestamp") - last_at <= timedelta(hours=settings.register_lookback_hours)
+    )
+    return (
+        readings.sort(stream.device, "timestamp")
+        .with_columns(_device=pl.col(stream.device).rle_id())
+        .with_columns(
+            _register=pl.when(is_value).then(pl.col(stream.energy)),
+            _register_at=pl.when(is_value).then(pl.col("timestamp")),
+            _register_device=pl.when(is_value).then(device),
+        )
+        .with_columns(
+            _previous=pl.when(device.shift(1) == device).then(pl.col("timestamp").shift(1)),
+            _last_register=pl.when(in_reach).then(pl.col("_register").forward_fill().shift(1)),
+            _last_register_at=pl.when(in_reach).then(last_at),
+            _register_follows=pl.col("_register_device").backward_fill() == device,
+        )
+    )
+
+
+def _is_bridged(value: pl.Expr) -> pl.Expr:
+    """A reading without a value between two register values: the later one brings its energy."""
+    return (
+        value.is_null()
+        & pl.col("_last_register").is_not_null()
+        & pl.col("_register_follows").fill_null(False)
+    )
+
+
+def _whole(values: pl.Expr) -> pl.Expr:
+    return (values * _PER_UNIT).round().cast(pl.Int64)

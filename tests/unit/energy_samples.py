@@ -1,0 +1,123 @@
+"""Random readings for property tests, and the context that the lake adds to a window."""
+
+import itertools
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from lake import EnergySettings, Stream
+from lake.streams import REGISTER
+from tests.unit.energy_recomputation import Row, seconds
+
+# A machine that is busy with other tests is no fault of the mathematics.
+patiently = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+
+METERS = ("M1", "M2", "M3")
+VEHICLES = ("V1", "V2", "V3")
+
+
+@st.composite
+def meter_rows(draw: st.DrawFn, hours: int = 1) -> list[Row]:
+    """Readings of three meters, from 20 minutes before 10:00, in any order."""
+    rows: list[Row] = []
+    for meter in METERS:
+        rows += [
+            {"meter_id": meter, **row, "kwh_consumed_ac": row["energy"]}
+            for row in draw(_device_rows(hours))
+        ]
+    return draw(st.permutations(rows))
+
+
+@st.composite
+def vehicle_rows(draw: st.DrawFn, hours: int = 1) -> list[Row]:
+    """Readings of three vehicles."""
+    rows: list[Row] = []
+    for vehicle in VEHICLES:
+        for row in draw(_device_rows(hours)):
+            rows.append(
+                {
+                    "vehicle_id": vehicle,
+                    **row,
+                    "kwh_delivered_dc": row["energy"],
+                    "battery_temp": draw(st.none() | st.integers(-200, 500).map(lambda t: t / 10)),
+                }
+            )
+    return draw(st.permutations(rows))
+
+
+@st.composite
+def naming_rows(draw: st.DrawFn, hours: int = 1) -> list[Row]:
+    """Heartbeats of three vehicles that name meters, seldom changing."""
+    rows: list[Row] = []
+    for vehicle in VEHICLES:
+        at, meter = draw(st.integers(-900, 0)), None
+        while at < hours * 3600 + 600:
+            meter = draw(st.sampled_from([meter, meter, meter, None, *METERS]))
+            rows.append({"vehicle_id": vehicle, "timestamp": seconds(at), "meter_id": meter})
+            at += draw(st.sampled_from([60, 60, 60, 45, 180, 300, 301, 700]))
+    return draw(st.permutations(rows))
+
+
+@st.composite
+def exclusive_links(draw: st.DrawFn) -> list[tuple[str, str, datetime, datetime, str]]:
+    """Links in which a meter feeds one vehicle at a time; a vehicle may have several meters."""
+    result = []
+    for meter in METERS:
+        moments = sorted(draw(st.sets(st.integers(-10, 70).map(lambda m: m * 60), max_size=4)))
+        for since, until in itertools.pairwise(moments):
+            vehicle = draw(st.sampled_from([None, "V1", "V1", "V2"]))
+            source = draw(st.sampled_from(["link", "heartbeat", "rule"]))
+            if vehicle:
+                result.append((meter, vehicle, seconds(since), seconds(until), source))
+    return result
+
+
+def with_context(
+    rows: Sequence[Row], stream: Stream, start: datetime, end: datetime, limits: EnergySettings
+) -> list[Row]:
+    """The rows of a window and those before it that `scan_context` reads, and none else."""
+    near = start - timedelta(seconds=limits.largest_gap_seconds)
+    far = start - timedelta(hours=limits.register_lookback_hours)
+    registers: dict[Any, Row] = {}
+    for row in sorted(rows, key=lambda row: row["timestamp"]):
+        is_value = row["reading_type"] == REGISTER and row[stream.energy] is not None
+        if is_value and far <= row["timestamp"] < near:
+            registers[row[stream.device]] = row
+    return [*registers.values(), *(row for row in rows if near <= row["timestamp"] < end)]
+
+
+@st.composite
+def _device_rows(draw: st.DrawFn, hours: int) -> list[Row]:
+    """Readings of one device: a steady or a random cadence; intervals, a register, or both."""
+    last = hours * 3600 + 120
+    cadence = draw(st.sampled_from([None, 20, 60, 61, 600]))
+    if cadence is None:
+        offsets = sorted(draw(st.sets(st.integers(-1200, last), max_size=25)))
+    else:
+        first = draw(st.integers(-1200, last))
+        offsets = list(range(first, last, cadence))[:30]
+    kinds = draw(st.sampled_from([["interval"], ["register"], ["interval", "register"]]))
+    state = draw(st.integers(0, 1000))
+    rows: list[Row] = []
+    for offset in offsets:
+        kind = draw(st.sampled_from(kinds))
+        # Hundredths of a kWh: growth, standstill, noise, a reset.
+        step = draw(st.sampled_from([0, 1, 12, 20, -3, -15, -16, None, "reset"]))
+        energy: float | None = None
+        if kind == REGISTER and step is not None:
+            state = draw(st.integers(0, 5)) if isinstance(step, str) else max(state + step, 0)
+            energy = state / 100
+        elif isinstance(step, int):
+            energy = abs(step) / 100
+        rows.append(
+            {
+                "timestamp": seconds(offset),
+                "reading_type": kind,
+                "energy": energy,
+                "duplicates": draw(st.integers(0, 2)),
+            }
+        )
+    return rows

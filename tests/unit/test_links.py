@@ -1,0 +1,222 @@
+"""Which meter feeds which vehicle, from links, heartbeats and the rule."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lake import VEHICLE, EnergySettings
+from lake.links import (
+    LINK_COLUMNS,
+    named_links,
+    no_links,
+    pair_by_trailing_number,
+    resolve_links,
+)
+from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, named_meter, readings, seconds
+from tests.unit.energy_samples import METERS, VEHICLES, exclusive_links, naming_rows, patiently
+
+SETTINGS = EnergySettings(_env_file=None)
+NO_PAIRS = pl.DataFrame(schema={"meter_id": pl.String, "vehicle_id": pl.String})
+TICK = timedelta(microseconds=1)
+
+Range = tuple[str, str, datetime, datetime, str]
+
+
+def explicit(*ranges: tuple[str, str, datetime, datetime | None]) -> pl.LazyFrame:
+    time = pl.Datetime("us", "UTC")
+    schema = {"meter_id": pl.String(), "vehicle_id": pl.String()}
+    return pl.LazyFrame(
+        list(ranges), schema={**schema, "valid_from": time, "valid_to": time}, orient="row"
+    )
+
+
+def naming(vehicle: str, meter: str | None, *offsets: float) -> list[Row]:
+    return [{"vehicle_id": vehicle, "timestamp": seconds(t), "meter_id": meter} for t in offsets]
+
+
+def resolved(
+    rows: list[Row],
+    links: pl.LazyFrame | None = None,
+    pairs: pl.DataFrame = NO_PAIRS,
+    start: datetime = HOUR_10,
+    end: datetime = HOUR_11,
+) -> list[Range]:
+    table = resolve_links(
+        explicit() if links is None else links,
+        named_links(readings(VEHICLE, rows), SETTINGS),
+        pairs.lazy(),
+        start,
+        end,
+    ).collect()
+    assert tuple(table.columns) == LINK_COLUMNS
+    return table.rows()
+
+
+def vehicle_at(ranges: list[Range], meter: str, moment: datetime) -> str | None:
+    fed = [r[1] for r in ranges if r[0] == meter and r[2] <= moment < r[3]]
+    assert len(fed) <= 1, "a meter feeds one vehicle at a time"
+    return fed[0] if fed else None
+
+
+def test_nothing_gives_no_link() -> None:
+    assert resolved([]) == []
+    assert no_links().collect().columns == list(LINK_COLUMNS)
+
+
+def test_an_explicit_link_counts_as_it_is_within_the_window() -> None:
+    links = explicit(("M1", "V1", seconds(-600), seconds(900)), ("M1", "V2", seconds(900), None))
+    assert resolved([], links) == [
+        ("M1", "V1", HOUR_10, seconds(900), "link"),
+        ("M1", "V2", seconds(900), HOUR_11, "link"),
+    ]
+    assert resolved([], explicit(("M1", "V1", HOUR_11, None))) == []
+
+
+def test_a_heartbeat_speaks_for_the_time_since_the_one_before_it() -> None:
+    rows = naming("V1", None, 600) + naming("V1", "M1", 660, 720) + naming("V1", None, 1500)
+    # Its last word holds for the largest gap: the meter's next reading is about this charge, too.
+    assert resolved(rows) == [
+        ("M1", "V1", seconds(600) + TICK, seconds(720 + 300) + TICK, "heartbeat")
+    ]
+
+
+def test_after_a_silence_a_heartbeat_speaks_for_the_largest_gap() -> None:
+    assert resolved(naming("V1", "M1", 1200)) == [
+        ("M1", "V1", seconds(900) + TICK, seconds(1500) + TICK, "heartbeat")
+    ]
+
+
+def test_a_heartbeat_without_a_meter_neither_ends_nor_begins_a_range() -> None:
+    rows = naming("V1", "M1", 0, 120, 240, 360) + naming("V1", None, 60, 180, 300)
+    ((meter, vehicle, _, valid_to, _),) = resolved(rows)
+    assert (meter, vehicle, valid_to) == ("M1", "V1", seconds(660) + TICK)
+
+
+def test_the_range_of_one_meter_ends_where_the_next_begins() -> None:
+    rows = naming("V1", "M1", 0, 60, 120) + naming("V1", "M2", 180, 240)
+    assert resolved(rows, end=seconds(240)) == [
+        ("M1", "V1", HOUR_10, seconds(120) + TICK, "heartbeat"),
+        ("M2", "V1", seconds(120) + TICK, seconds(240), "heartbeat"),
+    ]
+
+
+def test_a_reading_at_the_moment_of_the_naming_heartbeat_belongs_to_it() -> None:
+    ranges = resolved(naming("V1", "M1", 0, 60) + naming("V1", "M2", 120))
+    assert vehicle_at(ranges, "M1", seconds(60)) == "V1"
+    assert vehicle_at(ranges, "M2", seconds(60)) is None
+    assert vehicle_at(ranges, "M2", seconds(120)) == "V1"
+
+
+def test_an_explicit_link_stands_above_heartbeats_of_its_meter_and_of_its_vehicle() -> None:
+    every_minute = range(-60, 3660, 60)
+    rows = naming("V1", "M2", *every_minute) + naming("V2", "M1", *every_minute)
+    links = explicit(("M1", "V1", seconds(600), seconds(1200)))
+    assert resolved(rows, links) == [
+        ("M1", "V2", HOUR_10, seconds(600), "heartbeat"),
+        ("M1", "V1", seconds(600), seconds(1200), "link"),
+        ("M1", "V2", seconds(1200), HOUR_11, "heartbeat"),
+        ("M2", "V1", HOUR_10, seconds(600), "heartbeat"),
+        ("M2", "V1", seconds(1200), HOUR_11, "heartbeat"),
+    ]
+
+
+def test_of_two_vehicles_that_name_one_meter_the_first_by_id_is_credited() -> None:
+    every_minute = range(-60, 3660, 60)
+    rows = naming("V2", "M1", *every_minute) + naming("V1", "M1", 600, 660, 720)
+    rows += naming("V1", None, 540, 780)
+    ranges = resolved(rows)
+    assert vehicle_at(ranges, "M1", seconds(540)) == "V2"
+    assert vehicle_at(ranges, "M1", seconds(600)) == "V1"
+    assert vehicle_at(ranges, "M1", seconds(720)) == "V1"
+    assert vehicle_at(ranges, "M1", seconds(780)) == "V2"
+
+
+def test_a_vehicle_that_stands_at_a_meter_is_before_one_that_fell_silent_there() -> None:
+    rows = naming("V1", "M1", 0, 60) + naming("V2", None, 120) + naming("V2", "M1", 180, 240)
+    ranges = resolved(rows)
+    assert vehicle_at(ranges, "M1", seconds(100)) == "V1"
+    assert vehicle_at(ranges, "M1", seconds(150)) == "V2"
+
+
+def test_a_pair_by_rule_counts_for_the_whole_window_unless_a_device_is_linked_otherwise() -> None:
+    pairs = pl.DataFrame({"meter_id": ["M1", "M2"], "vehicle_id": ["V1", "V2"]})
+    assert resolved([], pairs=pairs) == [
+        ("M1", "V1", HOUR_10, HOUR_11, "rule"),
+        ("M2", "V2", HOUR_10, HOUR_11, "rule"),
+    ]
+    linked = explicit(("M1", "V9", HOUR_10, seconds(1)))
+    assert [r[:2] for r in resolved([], linked, pairs)] == [("M1", "V9"), ("M2", "V2")]
+    named = naming("V2", "M7", 60)
+    assert [r[:2] for r in resolved(named, pairs=pairs)] == [("M1", "V1"), ("M7", "V2")]
+
+
+def pairs(
+    meters: list[str], vehicles: list[str], linked: tuple[str, ...] = ()
+) -> list[tuple[Any, ...]]:
+    return pair_by_trailing_number(meters, vehicles, linked, linked).rows()
+
+
+def test_equal_trailing_numbers_pair() -> None:
+    assert pairs(["METER001", "METER2", "M-10"], ["VEH1", "VEH002", "V10", "VEH4"]) == [
+        ("M-10", "V10"),
+        ("METER001", "VEH1"),
+        ("METER2", "VEH002"),
+    ]
+    assert pairs(["M0"], ["V000"]) == [("M0", "V000")]
+    assert pairs(["M" + "9" * 60], ["V0" + "9" * 60]) == [("M" + "9" * 60, "V0" + "9" * 60)]
+
+
+def test_devices_without_a_trailing_number_pair_with_nobody() -> None:
+    assert pairs(["METER", "1M", "M٣"], ["VEH", "1V", "V٣"]) == []
+    assert pairs([], ["V1"]) == pairs(["M1"], []) == pairs([], []) == []
+
+
+def test_a_number_that_two_devices_share_pairs_nobody() -> None:
+    assert pairs(["METER001", "GARAGE1"], ["VEH1"]) == []
+    assert pairs(["METER001"], ["VEH1", "VAN01"]) == []
+
+
+def test_a_device_that_was_linked_otherwise_is_left_alone_and_keeps_its_number() -> None:
+    assert pairs(["METER1"], ["VEH1"], linked=("VEH1",)) == []
+    assert pairs(["METER1"], ["VEH1"], linked=("METER1",)) == []
+    assert pairs(["METER1", "GARAGE1"], ["VEH1"], linked=("GARAGE1",)) == []
+
+
+@patiently
+@given(naming_rows(), exclusive_links(), st.sets(st.integers(0, 3599), max_size=30))
+def test_at_every_moment_a_meter_feeds_the_vehicle_of_the_definition(
+    rows: list[Row], ranges: list[Range], offsets: set[int]
+) -> None:
+    result = resolved(rows, explicit(*(r[:4] for r in ranges)))
+    moments = {seconds(offset) for offset in offsets}
+    moments |= {row["timestamp"] for row in rows if HOUR_10 <= row["timestamp"] < HOUR_11}
+    for moment in moments:
+        linked = [r for r in ranges if r[2] <= moment < r[3]]
+        claims = {
+            vehicle: claim
+            for vehicle in VEHICLES
+            if vehicle not in {r[1] for r in linked}
+            and (claim := named_meter(rows, vehicle, moment, SETTINGS))
+        }
+        for meter in METERS:
+            by_link = [r[1] for r in linked if r[0] == meter]
+            named = [(not sure, v) for v, (m, sure) in claims.items() if m == meter]
+            expected = by_link[0] if by_link else min(named)[1] if named else None
+            assert vehicle_at(result, meter, moment) == expected
+
+
+@patiently
+@given(naming_rows(hours=2))
+def test_the_links_of_an_hour_are_those_of_a_longer_window(rows: list[Row]) -> None:
+    """Given the heartbeats of the largest gap on both sides of the hour."""
+    largest_gap = timedelta(seconds=SETTINGS.largest_gap_seconds)
+    end = HOUR_11 + timedelta(hours=1)
+    whole = resolved(rows, end=end)
+    for start in (HOUR_10, HOUR_11):
+        until = start + timedelta(hours=1)
+        known = [r for r in rows if start - largest_gap <= r["timestamp"] < until + largest_gap]
+        cut = [(*r[:2], max(r[2], start), min(r[3], until), r[4]) for r in whole]
+        assert resolved(known, start=start, end=until) == [r for r in cut if r[2] < r[3]]

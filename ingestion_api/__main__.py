@@ -1,0 +1,87 @@
+"""`python -m ingestion_api`: the collector as one process."""
+
+import errno
+import os
+import signal
+import socket
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from ingestion_api.app import create_app
+from ingestion_api.database import DatabaseNotReady, check_database
+from ingestion_api.logs import set_up_logs
+from ingestion_api.settings import CollectorSettings
+from lake import EnergySettings, Lake, LakeSettings
+from warehouse_sql.settings import DatabaseSettings
+
+CONFIGURATION_WRONG, DATABASE_NOT_READY, PORT_TAKEN = 2, 3, 4
+
+
+def main() -> int:
+    """Serve until a signal ends it; 0, or 2-4 with one line of what is wrong."""
+    try:
+        settings = CollectorSettings()
+        database = DatabaseSettings()
+        lake, energy = Lake.from_settings(LakeSettings()), EnergySettings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper() or "settings"
+        return _fail(CONFIGURATION_WRONG, f"{name}: {first['msg']}")
+    set_up_logs(settings.log_format)
+    try:
+        listening = _listen(settings.host, settings.port)
+    except OSError as error:
+        return _fail(PORT_TAKEN, _port_problem(settings, error))
+    with listening:
+        try:
+            check_database(database.dsn)
+        except DatabaseNotReady as error:
+            return _fail(DATABASE_NOT_READY, str(error))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(database.dsn, lake, settings, energy),
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=20,
+                backlog=2048,
+            )
+        )
+        # The server raises the signal that ended it once more; by then everything is in order.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        server.run(sockets=[listening])
+    return 0 if server.started else 1
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _port_problem(settings: CollectorSettings, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {settings.port} on {settings.host} is taken; set PORT to another"
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+    return f"can't listen on {settings.host}:{settings.port}: {reason}"
+
+
+def _fail(code: int, text: str) -> int:
+    sys.stderr.write(f"collector: {text}\n")
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

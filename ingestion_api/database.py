@@ -1,0 +1,54 @@
+"""The collector's view of the database: ready or not, and connections for reading."""
+
+import psycopg
+import psycopg_pool
+from psycopg.rows import DictRow, dict_row
+
+from warehouse_sql.migrate import migrations
+from warehouse_sql.queries import query
+
+ReadPool = psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]
+
+
+class DatabaseNotReady(Exception):
+    """The database can't serve a collector; the text says what to do."""
+
+
+def read_pool(dsn: str, connections: int) -> ReadPool:
+    """Connections for reading requests, autocommit, rows as dicts; to be opened by the caller."""
+    return psycopg_pool.AsyncConnectionPool(
+        dsn,
+        min_size=1,
+        max_size=connections,
+        timeout=2,
+        reconnect_timeout=10,
+        open=False,
+        check=psycopg_pool.AsyncConnectionPool.check_connection,
+        kwargs={
+            "autocommit": True,
+            "row_factory": dict_row,
+            "connect_timeout": 5,
+            "application_name": "wattlake collector, reading",
+        },
+    )
+
+
+def check_database(dsn: str) -> None:
+    """Raise DatabaseNotReady if the database does not answer or lacks a migration."""
+    try:
+        with psycopg.connect(dsn, connect_timeout=5) as conn:
+            missing = missing_migrations(
+                [name for (name,) in conn.execute(query("applied_migrations"))]
+            )
+    except psycopg.errors.UndefinedTable:
+        missing = list(migrations())
+    except psycopg.OperationalError as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
+        raise DatabaseNotReady(f"the database at DATABASE_URL does not answer: {reason}") from error
+    if missing:
+        raise DatabaseNotReady(f"the database lacks migration {missing[0]}; run: wattlake migrate")
+
+
+def missing_migrations(applied: list[str]) -> list[str]:
+    """Names of the migrations that this code needs and the database has not."""
+    return [name for name in migrations() if name not in set(applied)]

@@ -1,0 +1,101 @@
+"""The heartbeat contract: what devices send and within which limits; OpenAPI shows the same."""
+
+from typing import Annotated, Any, Final, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+MAX_INTERVAL_KWH: Final = 1_000.0  # a megawatt for an hour; more in one heartbeat is a fault
+MAX_REGISTER_KWH: Final = 1e9
+MAX_VOLTAGE: Final = 100_000.0
+ID_PATTERN: Final = r"^[!-~](?:[ -~]{0,62}[!-~])?$"
+TIME_PATTERN: Final = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
+    r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)$"
+)
+
+DeviceId = Annotated[
+    str,
+    Field(
+        pattern=ID_PATTERN,
+        description="1-64 printable ASCII characters, without a space at either end",
+    ),
+]
+EventTime = Annotated[
+    str,
+    Field(
+        pattern=TIME_PATTERN,
+        description="ISO 8601 with a zone (Z or an offset), microseconds (further digits are cut "
+        "off); not before the year 2000 and not more than 5 minutes ahead of the collector",
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+Energy = Annotated[
+    float,
+    Field(
+        strict=True,
+        allow_inf_nan=False,
+        ge=0,
+        le=MAX_REGISTER_KWH,
+        description=f"kWh; at most {MAX_INTERVAL_KWH:,.0f} for an interval and "
+        f"{MAX_REGISTER_KWH:,.0f} for a register",
+    ),
+]
+Voltage = Annotated[
+    float,
+    Field(strict=True, allow_inf_nan=False, ge=0, le=MAX_VOLTAGE, description="volt"),
+]
+StateOfCharge = Annotated[
+    float, Field(strict=True, allow_inf_nan=False, ge=0, le=100, description="percent")
+]
+Temperature = Annotated[
+    float,
+    Field(strict=True, allow_inf_nan=False, ge=-100, le=200, description="degrees Celsius"),
+]
+ReadingType = Annotated[
+    Literal["interval", "register"],
+    Field(
+        description="interval (the default): the energy since the previous heartbeat; "
+        "register: the state of a cumulative register"
+    ),
+]
+
+
+class MeterHeartbeat(TypedDict):
+    """A meter's heartbeat: at least one of kwhConsumedAc and voltage. Other fields are ignored."""
+
+    meterId: DeviceId
+    timestamp: EventTime
+    kwhConsumedAc: NotRequired[Energy | None]
+    voltage: NotRequired[Voltage | None]
+    readingType: NotRequired[ReadingType | None]
+
+
+class VehicleHeartbeat(TypedDict):
+    """A vehicle's heartbeat: at least one of soc, kwhDeliveredDc and batteryTemp.
+
+    meterId names the meter that the vehicle charges from. Other fields are ignored.
+    """
+
+    vehicleId: DeviceId
+    timestamp: EventTime
+    soc: NotRequired[StateOfCharge | None]
+    kwhDeliveredDc: NotRequired[Energy | None]
+    batteryTemp: NotRequired[Temperature | None]
+    meterId: NotRequired[DeviceId | None]
+    readingType: NotRequired[ReadingType | None]
+
+
+METER_EXAMPLE: Final[dict[str, Any]] = {
+    "meterId": "METER001",
+    "timestamp": "2026-03-01T12:00:00Z",
+    "kwhConsumedAc": 0.125,
+    "voltage": 231.4,
+}
+VEHICLE_EXAMPLE: Final[dict[str, Any]] = {
+    "vehicleId": "VEH001",
+    "timestamp": "2026-03-01T12:00:00Z",
+    "soc": 71.5,
+    "kwhDeliveredDc": 0.113,
+    "batteryTemp": 24.5,
+}

@@ -1,0 +1,142 @@
+"""The lake writer: a thread that moves acknowledged heartbeats from the outbox to the lake."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+import adbc_driver_manager
+import psycopg
+import structlog
+from deltalake.exceptions import DeltaError
+
+from ingestion_api.flush import OutboxFlush
+from lake import STREAMS, Lake, LakeError
+from warehouse_sql.queries import query
+
+log = structlog.get_logger(__name__)
+
+_RETRY_SECONDS: Final = 1.0
+_LOCK_POLL_SECONDS: Final = 0.5
+
+
+class FlushSettings(Protocol):
+    """What the writer needs to know of the collector's settings."""
+
+    @property
+    def flush_seconds(self) -> float: ...
+    @property
+    def flush_rows(self) -> int: ...
+
+
+@dataclass
+class WriterState:
+    """What the writer last did; readiness and metrics read it."""
+
+    is_writer: bool = False
+    last_flush: datetime | None = None
+    last_flush_seconds: float | None = None
+    rows_flushed: int = 0
+    error: str | None = None
+
+
+class LakeWriter:
+    """Flushes every `flush_seconds`, or earlier once `flush_rows` were committed.
+
+    Any number of collectors may run one; only the holder of an advisory lock writes, the others
+    wait to take over. A database or a lake that is away does not end it: the outbox keeps what
+    was acknowledged, and the writer tries again until it succeeds.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        lake: Lake,
+        settings: FlushSettings,
+        at_step: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        """`at_step` is called at every step of a flush (flush.STEPS), for fault tests."""
+        self.state = WriterState()
+        self._dsn, self._lake, self._settings, self._at_step = dsn, lake, settings, at_step
+        self._stopping, self._wake = threading.Event(), threading.Event()
+        self._committed_rows = 0
+        self._thread = threading.Thread(target=self._run, name="lake-writer", daemon=True)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread; it creates the lake's tables where they are missing."""
+        self._thread.start()
+
+    def committed(self, rows: int) -> None:
+        """Tell that `rows` more wait in the outbox; enough of them make it flush at once."""
+        self._committed_rows += rows
+        if self._committed_rows >= self._settings.flush_rows:
+            self._wake.set()
+
+    def stop(self, timeout: float) -> bool:
+        """Flush once more and end; False if that took longer than `timeout` seconds."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                with psycopg.connect(self._dsn, autocommit=True, connect_timeout=10) as conn:
+                    if self._take_lock(conn):
+                        self._write(conn)
+            except (psycopg.Error, adbc_driver_manager.Error, DeltaError, LakeError, OSError) as e:
+                self._report(e)
+            self.state.is_writer = False
+            if self._stopping.wait(_RETRY_SECONDS):
+                return
+
+    def _take_lock(self, conn: psycopg.Connection) -> bool:
+        while not self._stopping.is_set():
+            row = conn.execute(query("try_writer_lock")).fetchone()
+            if row and row[0]:
+                return True
+            self._stopping.wait(_LOCK_POLL_SECONDS)
+        return False
+
+    def _write(self, conn: psycopg.Connection) -> None:
+        self._lake.create_tables()
+        with OutboxFlush(
+            self._dsn, conn, self._lake, self._settings.flush_rows, self._at_step
+        ) as flush:
+            self.state.is_writer = True
+            log.info("this collector writes the lake", app_id=flush.app_id)
+            while True:
+                # Read before flushing: what was committed before the stop is flushed after it.
+                last = self._stopping.is_set()
+                self._flush_all(flush)
+                if last:
+                    return
+                self._wake.wait(self._settings.flush_seconds)
+                self._wake.clear()
+
+    def _flush_all(self, flush: OutboxFlush) -> None:
+        self._committed_rows = 0
+        for stream in STREAMS.values():
+            more = True
+            while more:
+                started = time.monotonic()
+                rows, more = flush.flush(stream)
+                self.state.rows_flushed += rows
+                if rows:
+                    self.state.last_flush_seconds = time.monotonic() - started
+        self.state.last_flush, self.state.error = datetime.now(UTC), None
+
+    def _report(self, error: Exception) -> None:
+        """Log an error when it is first met, not at every retry."""
+        text = f"{type(error).__name__}: {error}"
+        if self.state.error != text:
+            log.warning("lake writer waits and tries again", error=text)
+        self.state.error = text

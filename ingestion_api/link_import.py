@@ -1,0 +1,87 @@
+"""Links as they come in: one, or many as JSON or CSV, each checked on its own."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import from_json
+
+from ingestion_api.heartbeats import DeviceId
+from ingestion_api.parameters import Moment
+from ingestion_api.validation import BatchTooLarge, NotJson, Refusal, WrongShape
+
+CSV_COLUMNS: Final = ("meter_id", "vehicle_id", "valid_from", "valid_to")
+
+
+class LinkToMake(BaseModel):
+    """A meter feeds a vehicle from `validFrom` on, until `validTo` or for good."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    meter_id: DeviceId
+    vehicle_id: DeviceId
+    valid_from: Moment = Field(description="included; ISO 8601 with a zone")
+    valid_to: Moment | None = Field(
+        default=None, description="excluded; ISO 8601 with a zone; null: open"
+    )
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> "LinkToMake":
+        if self.valid_to is not None and self.valid_to <= self.valid_from:
+            raise ValueError("validTo must be after validFrom")
+        return self
+
+
+def read_links(
+    body: bytes, *, is_csv: bool, most: int
+) -> tuple[list[tuple[int, LinkToMake]], list[Refusal]]:
+    """Links with their position in the body, and the refused rest.
+
+    Raises NotJson (also for what is no CSV), WrongShape or BatchTooLarge.
+    """
+    rows = list(_csv_rows(body)) if is_csv else _json_rows(body)
+    if not rows:
+        raise WrongShape("there is no link in the body")
+    if len(rows) > most:
+        raise BatchTooLarge(f"{len(rows):,} links in one request; send at most {most:,} at a time")
+    links, refusals = [], []
+    for index, row in enumerate(rows):
+        try:
+            links.append((index, LinkToMake.model_validate(row)))
+        except ValidationError as error:
+            refusals += [
+                Refusal(index, str(one["loc"][0]) if one["loc"] else None, one["msg"])
+                for one in error.errors(include_url=False, include_input=False)
+            ]
+    return links, refusals
+
+
+def _json_rows(body: bytes) -> list[Any]:
+    try:
+        rows = from_json(body)
+    except ValueError as error:
+        raise NotJson(f"the body is not JSON: {error}") from None
+    if not isinstance(rows, list):
+        raise WrongShape("the body must be a JSON list of links")
+    return rows
+
+
+def _csv_rows(body: bytes) -> Iterator[dict[str, str | None]]:
+    """Rows by column name; an empty cell is null."""
+    try:
+        reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        header = [name.strip() for name in reader.fieldnames or ()]
+        if missing := [name for name in CSV_COLUMNS[:3] if name not in header]:
+            raise WrongShape(
+                f"the CSV has no column {missing[0]}; its first line is {','.join(CSV_COLUMNS)}"
+            )
+        reader.fieldnames = header
+        for row in reader:
+            yield {name: (row.get(name) or "").strip() or None for name in CSV_COLUMNS}
+    except UnicodeDecodeError:
+        raise NotJson("the CSV is not UTF-8") from None
+    except csv.Error as error:
+        raise NotJson(f"the body is not CSV: {error}") from None

@@ -1,0 +1,66 @@
+"""Parameters that several calls take: ids, moments, windows; and the form of their answers."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+
+from fastapi import Depends, Path, Query
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from ingestion_api.heartbeats import ID_PATTERN
+from ingestion_api.services import Services, services_of
+
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def _in_range(moment: datetime) -> datetime:
+    # Compared as a plain number of seconds: near the ends of the calendar UTC does not exist.
+    if not _EARLIEST.timestamp() <= moment.timestamp() < _LATEST.timestamp():
+        raise ValueError("must lie between the years 2000 and 2200")
+    return moment.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
+
+PathId = Annotated[str, Path(pattern=ID_PATTERN, description="id of the device")]
+OptionalVehicleId = Annotated[
+    str | None, Query(alias="vehicleId", pattern=ID_PATTERN, description="only this vehicle")
+]
+Start = Annotated[
+    Moment | None, Query(description="start of the window, included; ISO 8601 with a zone")
+]
+End = Annotated[
+    Moment | None, Query(description="end of the window, excluded; ISO 8601 with a zone")
+]
+Shared = Annotated[Services, Depends(services_of)]
+
+
+class Answer(BaseModel):
+    """An answer in camelCase."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class Period(Answer):
+    """A half-open UTC window."""
+
+    start: datetime = Field(description="included")
+    end: datetime = Field(description="excluded")
+
+
+class BadWindow(ValueError):
+    """The window is reversed, empty or too long."""
+
+
+def window(
+    start: datetime | None, end: datetime | None, default_end: datetime, longest_days: int
+) -> Period:
+    """The window asked for, the last 24 hours where nothing is given; BadWindow if it is none."""
+    end = end or default_end
+    start = start or end - timedelta(hours=24)
+    if start >= end:
+        raise BadWindow(f"start ({start.isoformat()}) must be before end ({end.isoformat()})")
+    if end - start > timedelta(days=longest_days):
+        raise BadWindow(f"a window may have {longest_days} days at most; ask for parts of it")
+    return Period(start=start, end=end)

@@ -1,0 +1,191 @@
+"""Which meter feeds which vehicle: list, make, import."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import psycopg
+from fastapi import APIRouter, Query, Request
+from psycopg.rows import DictRow
+from pydantic import Field
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from ingestion_api.bodies import read_body
+from ingestion_api.heartbeats import ID_PATTERN
+from ingestion_api.link_import import CSV_COLUMNS, LinkToMake, read_links
+from ingestion_api.parameters import Answer, Moment, OptionalVehicleId, Shared
+from ingestion_api.problems import Problem, documented, problem_response
+from ingestion_api.routes.ingest import IngestAnswer
+from ingestion_api.validation import BatchTooLarge, NotJson, Refusal, WrongShape
+from warehouse_sql.queries import query
+
+_EXAMPLE: Final = {
+    "meterId": "METER001",
+    "vehicleId": "VEH001",
+    "validFrom": "2026-03-01T00:00:00Z",
+    "validTo": None,
+}
+_CSV_EXAMPLE: Final = ",".join(CSV_COLUMNS) + "\nMETER001,VEH001,2026-03-01T00:00:00Z,\n"
+
+router = APIRouter(prefix="/v1/links", tags=["links"])
+
+
+class Link(Answer):
+    """A meter feeds a vehicle over a half-open time range."""
+
+    id: int
+    meter_id: str
+    vehicle_id: str
+    valid_from: datetime = Field(description="included")
+    valid_to: datetime | None = Field(description="excluded; null: open")
+
+
+class Links(Answer):
+    """A page of links."""
+
+    links: list[Link]
+    next_after: int | None = Field(description="`after` of the next page; null at the end")
+
+
+class ImportAnswer(IngestAnswer):
+    """What became of the links; `accepted` includes those that were there already."""
+
+    existing: int = Field(description="accepted links that were there before, unchanged")
+
+
+@router.get("", responses=documented(422, 503), name="Links there are")
+async def list_links(
+    services: Shared,
+    vehicle_id: OptionalVehicleId = None,
+    meter_id: Annotated[
+        str | None, Query(alias="meterId", pattern=ID_PATTERN, description="only this meter")
+    ] = None,
+    at: Annotated[Moment | None, Query(description="only links that hold at this time")] = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    after: Annotated[
+        int, Query(ge=0, le=2**63 - 1, description="nextAfter of the page before")
+    ] = 0,
+) -> Links:
+    """Explicit links in the order they were made."""
+    parameters = {
+        "vehicle_id": vehicle_id,
+        "meter_id": meter_id,
+        "at": at,
+        "after": after,
+        "limit": limit + 1,
+    }
+    async with services.pool.connection() as conn:
+        rows = await (await conn.execute(query("list_links"), parameters)).fetchall()
+    links = [Link(**row) for row in rows[:limit]]
+    return Links(links=links, next_after=links[-1].id if len(rows) > limit else None)
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={
+        200: {"model": Link, "description": "the very link was there before"},
+        **documented(409, 422, 503),
+    },
+    name="Make a link",
+)
+async def make_link(link: LinkToMake, services: Shared, response: Response) -> Link:
+    """Say that a meter feeds a vehicle. A meter feeds one vehicle at a time: else 409."""
+    async with services.pool.connection() as conn, conn.transaction():
+        made = await _insert(conn, link)
+    if isinstance(made, list):
+        raise Problem(409, _collision(made[0]), collidesWith=[_json(other) for other in made])
+    identity, existed = made
+    if existed:
+        response.status_code = 200
+    return Link(id=identity, **link.model_dump())
+
+
+@router.post(
+    "/import",
+    response_class=Response,
+    status_code=201,
+    responses={
+        201: {"model": ImportAnswer, "description": "every link holds"},
+        207: {"model": ImportAnswer, "description": "some links hold, the others are refused"},
+        **documented(400, 413, 422, 503),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "array",
+                        "items": LinkToMake.model_json_schema(),
+                    },
+                    "example": [_EXAMPLE],
+                },
+                "text/csv": {"schema": {"type": "string"}, "example": _CSV_EXAMPLE},
+            },
+        }
+    },
+    name="Import links",
+)
+async def import_links(request: Request, services: Shared) -> Response:
+    """Make many links, from a JSON list or from CSV; each stands alone.
+
+    An import can be repeated: a link that is there already counts as accepted.
+    """
+    body = await read_body(request, services.settings.max_body_bytes)
+    is_csv = request.headers.get("content-type", "").partition(";")[0].strip() == "text/csv"
+    try:
+        links, refusals = read_links(body, is_csv=is_csv, most=services.settings.max_batch_records)
+    except NotJson as error:
+        raise Problem(400, str(error)) from None
+    except BatchTooLarge as error:
+        raise Problem(413, str(error)) from None
+    except WrongShape as error:
+        raise Problem(422, str(error)) from None
+    accepted = existing = 0
+    async with services.pool.connection() as conn, conn.transaction():
+        for index, link in links:
+            made = await _insert(conn, link)
+            if isinstance(made, list):
+                refusals.append(Refusal(index, None, _collision(made[0])))
+            else:
+                accepted += 1
+                existing += made[1]
+    refusals.sort(key=lambda refusal: refusal.index)
+    counts: dict[str, Any] = {
+        "accepted": accepted,
+        "rejected": len({refusal.index for refusal in refusals}),
+        "errors": refusals,
+        "existing": existing,
+    }
+    if not accepted:
+        return problem_response(422, "every link was refused; errors says why", **counts)
+    return Response(to_json(counts), 207 if refusals else 201, media_type="application/json")
+
+
+async def _insert(
+    conn: psycopg.AsyncConnection[DictRow], link: LinkToMake
+) -> tuple[int, bool] | list[DictRow]:
+    """The id of the link and whether it was there before, or the links it collides with."""
+    values = link.model_dump()
+    others: list[DictRow] = []
+    while not others:  # a link that was in the way may have gone in between
+        row = await (await conn.execute(query("insert_link_if_free"), values)).fetchone()
+        if row is not None:
+            return row["id"], False
+        others = await (await conn.execute(query("overlapping_links"), values)).fetchall()
+    same = [other for other in others if all(other[name] == values[name] for name in values)]
+    return (same[0]["id"], True) if same else others
+
+
+def _collision(other: DictRow) -> str:
+    until = other["valid_to"].isoformat() if other["valid_to"] else "on"
+    return (
+        f"meter {other['meter_id']} feeds vehicle {other['vehicle_id']} from "
+        f"{other['valid_from'].isoformat()} {'to ' if other['valid_to'] else ''}{until}; "
+        "a meter feeds one vehicle at a time"
+    )
+
+
+def _json(link: DictRow) -> dict[str, Any]:
+    return Link(**link).model_dump(mode="json", by_alias=True)

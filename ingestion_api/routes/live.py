@@ -1,0 +1,161 @@
+"""The fleet as it is: the newest heartbeat of each device by event time."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from psycopg.rows import DictRow
+from pydantic import Field
+
+from ingestion_api.parameters import Answer, PathId, Shared
+from ingestion_api.problems import Problem, documented
+from ingestion_api.services import Services
+from warehouse_sql.queries import query
+
+Kind = Literal["meter", "vehicle"]
+Connection = Literal["online", "late", "silent"]
+
+router = APIRouter(prefix="/v1/analytics", tags=["live state"])
+
+
+class LiveMeter(Answer):
+    """The newest heartbeat of a meter."""
+
+    meter_id: str
+    timestamp: datetime = Field(description="event time of its newest heartbeat")
+    kwh_consumed_ac: float | None = Field(description="kWh as sent, see readingType")
+    voltage: float | None = Field(description="volt")
+    reading_type: str
+    received_at: datetime
+    age_seconds: float = Field(description="time since the event")
+    connection: Connection = Field(description="whether it still reports as expected")
+
+
+class LiveVehicle(Answer):
+    """The newest heartbeat of a vehicle."""
+
+    vehicle_id: str
+    timestamp: datetime = Field(description="event time of its newest heartbeat")
+    soc: float | None = Field(description="state of charge, percent")
+    kwh_delivered_dc: float | None = Field(description="kWh as sent, see readingType")
+    battery_temp: float | None = Field(description="degrees Celsius")
+    meter_id: str | None = Field(description="the meter it says it charges from")
+    reading_type: str
+    received_at: datetime
+    age_seconds: float = Field(description="time since the event")
+    connection: Connection = Field(description="whether it still reports as expected")
+
+
+class LiveFleet(Answer):
+    """A page of devices, meters before vehicles, each in the order of their ids."""
+
+    devices: list[LiveMeter | LiveVehicle]
+    next_cursor: str | None = Field(description="`cursor` of the next page; null at the end")
+
+
+@router.get(
+    "/meter/{meter_id:path}/live", responses=documented(404, 422, 503), name="Live state of a meter"
+)
+async def live_meter(meter_id: PathId, services: Shared) -> LiveMeter:
+    """The newest heartbeat of a meter by event time, with its age."""
+    return LiveMeter(**await _live(services, "meter", meter_id))
+
+
+@router.get(
+    "/vehicle/{vehicle_id:path}/live",
+    responses=documented(404, 422, 503),
+    name="Live state of a vehicle",
+)
+async def live_vehicle(vehicle_id: PathId, services: Shared) -> LiveVehicle:
+    """The newest heartbeat of a vehicle by event time, with its age."""
+    return LiveVehicle(**await _live(services, "vehicle", vehicle_id))
+
+
+@router.get("/fleet/live", responses=documented(422, 503), name="Live state of the fleet")
+async def live_fleet(
+    services: Shared,
+    kind: Annotated[Kind | None, Query(description="only meters, or only vehicles")] = None,
+    connection: Annotated[Connection | None, Query(description="only these")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="devices on a page")] = 100,
+    cursor: Annotated[str | None, Query(description="nextCursor of the page before")] = None,
+) -> LiveFleet:
+    """The newest heartbeat of many devices, page by page."""
+    now = services.now()
+    after_kind, after_id = _decode(cursor) if cursor else ("", "")
+    async with services.pool.connection() as conn:
+        rows = await conn.execute(
+            query("live_fleet"),
+            {
+                "kind": kind,
+                "flag": connection,
+                "now": now,
+                "online_seconds": _online_seconds(services),
+                "silent_seconds": services.settings.silent_after_seconds,
+                "after_kind": after_kind,
+                "after_id": after_id,
+                "limit": limit + 1,
+            },
+        )
+        found = await rows.fetchall()
+    page = found[:limit]
+    last = page[-1] if len(found) > limit else None
+    return LiveFleet(
+        devices=[_device(services, row, now) for row in page],
+        next_cursor=_encode(last["kind"], last["device_id"]) if last else None,
+    )
+
+
+async def _live(services: Services, kind: Kind, device: str) -> dict[str, Any]:
+    async with services.pool.connection() as conn:
+        rows = await conn.execute(query(f"live_{kind}"), {"device": device}, prepare=True)
+        row = await rows.fetchone()
+    if row is None:
+        raise unknown_device(kind, device)
+    return _fields(services, row, services.now())
+
+
+def unknown_device(kind: Kind, device: str) -> Problem:
+    """404 with a hint."""
+    return Problem(
+        404,
+        f"no heartbeat of {kind} {device} was ever received; "
+        f"GET /v1/analytics/fleet/live?kind={kind} lists those that are known",
+    )
+
+
+def _device(services: Services, row: DictRow, now: datetime) -> LiveMeter | LiveVehicle:
+    if row["kind"] == "meter":
+        return LiveMeter(**_fields(services, row, now))
+    return LiveVehicle(**_fields(services, row, now))
+
+
+def _fields(services: Services, row: DictRow, now: datetime) -> dict[str, Any]:
+    # A device's clock may be ahead by the tolerance; its heartbeat is not younger than new.
+    age = max(0.0, (now - row["timestamp"]).total_seconds())
+    flag: Connection = "silent"
+    if age <= _online_seconds(services):
+        flag = "online"
+    elif age <= services.settings.silent_after_seconds:
+        flag = "late"
+    fields = {**row, "age_seconds": age, "connection": flag}
+    return {**fields, f"{row['kind']}_id": row["device_id"]}
+
+
+def _online_seconds(services: Services) -> float:
+    return services.settings.online_intervals * services.energy.nominal_interval_seconds
+
+
+def _encode(kind: str, device: str) -> str:
+    return base64.urlsafe_b64encode(f"{kind} {device}".encode()).decode()
+
+
+def _decode(cursor: str) -> tuple[str, str]:
+    try:
+        kind, space, device = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
+    except (binascii.Error, UnicodeError):
+        kind, space, device = "", "", ""
+    if not space or not device.isprintable():
+        raise Problem(422, "cursor: is not one that this call gave; start again without it")
+    return kind, device

@@ -1,0 +1,141 @@
+"""What a vehicle drew, what reached its battery, and what makes the ratio believable."""
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+from deltalake.exceptions import DeltaError
+from fastapi import APIRouter
+from pydantic import Field
+
+from ingestion_api.parameters import Answer, BadWindow, End, PathId, Period, Shared, Start
+from ingestion_api.performance import Performance, UnknownVehicle, performance, read_facts
+from ingestion_api.problems import Problem, documented
+from ingestion_api.routes.efficiency import Status
+from ingestion_api.routes.live import unknown_device
+
+router = APIRouter(prefix="/v1/analytics", tags=["performance"])
+
+
+class DataPoints(Answer):
+    """Heartbeats in the window, duplicates not counted."""
+
+    vehicle: int
+    meter: int
+
+
+class Sides(Answer):
+    """A share of each side, 0-1."""
+
+    ac: float | None
+    dc: float | None
+
+
+class LinkInWindow(Answer):
+    """A meter that fed the vehicle, clipped to the window."""
+
+    meter_id: str
+    valid_from: datetime
+    valid_to: datetime
+    source: str = Field(description="link, heartbeat (the vehicle named it), or rule")
+
+
+class VehiclePerformance(Answer):
+    """Energy and efficiency of a vehicle in a window."""
+
+    vehicle_id: str
+    period: Period
+    energy_consumed_ac: float | None = Field(description="kWh drawn from the grid by its meters")
+    energy_delivered_dc: float | None = Field(description="kWh delivered to its battery")
+    efficiency_ratio: float | None = Field(
+        description="percent, DC by AC, never clamped; null where a ratio says nothing, see status"
+    )
+    average_battery_temp: float | None = Field(description="degrees Celsius")
+    data_points: DataPoints
+    status: Status
+    coverage: Sides = Field(description="share of the window that each side's readings cover")
+    matched_share: Sides = Field(
+        description="share of each side's energy in time that the other side covers"
+    )
+    longest_gap_seconds: float | None
+    resets: int = Field(description="registers that restarted")
+    duplicates: int = Field(description="copies of heartbeats that were removed")
+    links: list[LinkInWindow]
+
+
+@router.get(
+    "/performance/{vehicle_id:path}",
+    responses=documented(404, 422, 503),
+    name="Performance of a vehicle",
+)
+async def vehicle_performance(
+    vehicle_id: PathId, services: Shared, start: Start = None, end: End = None
+) -> VehiclePerformance:
+    """Exact sums of a window, by default the last 24 hours, with every acknowledged heartbeat.
+
+    Without `end` the window ends now, or just after the newest heartbeat if a device's clock is
+    ahead. A window may have 31 days.
+    """
+    try:
+        async with services.pool.connection() as conn:
+            facts = await read_facts(
+                conn,
+                vehicle_id,
+                start,
+                end,
+                services.now(),
+                services.settings.longest_window_days,
+                services.energy,
+            )
+    except UnknownVehicle:
+        raise unknown_device("vehicle", vehicle_id) from None
+    except BadWindow as error:
+        raise Problem(422, str(error)) from None
+    try:
+        found = await asyncio.to_thread(performance, services.lake, facts, services.energy)
+    except (DeltaError, pl.exceptions.PolarsError, OSError) as error:
+        raise Problem(
+            503,
+            "the lake can't be read; ask again later",
+            headers={"Retry-After": str(services.settings.retry_after_seconds)},
+        ) from error
+    return _answer(vehicle_id, found)
+
+
+_NOTHING: dict[str, Any] = {
+    "energy_ac_kwh": None,
+    "energy_dc_kwh": None,
+    "efficiency_percent": None,
+    "average_battery_temp": None,
+    "data_points_vehicle": 0,
+    "data_points_meter": 0,
+    "status": "unmapped",
+    "coverage_ac": 0.0,
+    "coverage_dc": 0.0,
+    "matched_share_ac": None,
+    "matched_share_dc": None,
+    "longest_gap_seconds": None,
+    "resets": 0,
+    "duplicates": 0,
+}
+
+
+def _answer(vehicle_id: str, found: Performance) -> VehiclePerformance:
+    row = found.row or _NOTHING
+    return VehiclePerformance(
+        vehicle_id=vehicle_id,
+        period=found.period,
+        energy_consumed_ac=row["energy_ac_kwh"],
+        energy_delivered_dc=row["energy_dc_kwh"],
+        efficiency_ratio=row["efficiency_percent"],
+        average_battery_temp=row["average_battery_temp"],
+        data_points=DataPoints(vehicle=row["data_points_vehicle"], meter=row["data_points_meter"]),
+        status=row["status"],
+        coverage=Sides(ac=row["coverage_ac"], dc=row["coverage_dc"]),
+        matched_share=Sides(ac=row["matched_share_ac"], dc=row["matched_share_dc"]),
+        longest_gap_seconds=row["longest_gap_seconds"],
+        resets=row["resets"],
+        duplicates=row["duplicates"],
+        links=[LinkInWindow(**link) for link in found.links],
+    )

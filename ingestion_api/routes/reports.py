@@ -1,0 +1,100 @@
+"""The daily reports that lie beside the lake's tables."""
+
+import asyncio
+import re
+from datetime import date
+from typing import Annotated, Final, Literal
+
+import pyarrow.fs
+from fastapi import APIRouter, Path
+from pydantic import Field
+from starlette.responses import Response
+
+from ingestion_api.parameters import Answer, Shared
+from ingestion_api.problems import Problem, documented
+from lake import Lake
+
+_REPORT: Final = re.compile(r"reports/date=(\d{4}-\d{2}-\d{2})/efficiency\.(html|csv)$")
+_MEDIA_TYPES: Final = {"html": "text/html; charset=utf-8", "csv": "text/csv; charset=utf-8"}
+
+router = APIRouter(prefix="/v1/reports", tags=["reports"])
+
+
+class Report(Answer):
+    """The efficiency report of a UTC day."""
+
+    date: date
+    html: str | None = Field(description="path of the page")
+    csv: str | None = Field(description="path of the same numbers as CSV")
+
+
+class Reports(Answer):
+    """Reports, newest first."""
+
+    reports: list[Report]
+
+
+@router.get("", responses=documented(503), name="Reports there are")
+async def list_reports(services: Shared) -> Reports:
+    """Every daily report, newest first."""
+    found = await asyncio.to_thread(_find, services.lake)
+    return Reports(reports=[_report(day, found[day]) for day in sorted(found, reverse=True)])
+
+
+@router.get(
+    "/{day}.{form}",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "the report",
+            "content": {kind: {"schema": {"type": "string"}} for kind in ("text/html", "text/csv")},
+        },
+        **documented(404, 422, 503),
+    },
+    name="A report",
+)
+async def read_report(
+    services: Shared,
+    day: Annotated[
+        str,
+        Path(pattern=r"^\d{4}-\d{2}-\d{2}$", description="UTC day", examples=["2026-03-01"]),
+    ],
+    form: Annotated[Literal["html", "csv"], Path(description="html or csv")],
+) -> Response:
+    """The efficiency report of a UTC day."""
+    try:
+        asked = date.fromisoformat(day)
+    except ValueError:
+        raise Problem(422, f"date: there is no day {day}") from None
+    path = f"reports/date={asked.isoformat()}/efficiency.{form}"
+    content = await asyncio.to_thread(_read, services.lake, path)
+    if content is None:
+        raise Problem(404, f"there is no report of {asked}; GET /v1/reports lists those there are")
+    return Response(content, media_type=_MEDIA_TYPES[form])
+
+
+def _find(lake: Lake) -> dict[str, set[str]]:
+    """The forms there are of each day's report."""
+    selector = pyarrow.fs.FileSelector("reports", allow_not_found=True, recursive=True)
+    found: dict[str, set[str]] = {}
+    for info in lake.files().get_file_info(selector):
+        if match := _REPORT.search(info.path):
+            found.setdefault(match[1], set()).add(match[2])
+    return found
+
+
+def _read(lake: Lake, path: str) -> bytes | None:
+    try:
+        with lake.files().open_input_stream(path) as stream:
+            content: bytes = stream.read()
+            return content
+    except FileNotFoundError:
+        return None
+
+
+def _report(day: str, forms: set[str]) -> Report:
+    return Report(
+        date=date.fromisoformat(day),
+        html=f"/v1/reports/{day}.html" if "html" in forms else None,
+        csv=f"/v1/reports/{day}.csv" if "csv" in forms else None,
+    )

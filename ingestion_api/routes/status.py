@@ -1,0 +1,32 @@
+"""How the whole is doing, in one answer: for the command line and for screens."""
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from ingestion_api.parameters import Answer, Shared
+from ingestion_api.problems import documented
+from warehouse_sql.queries import query
+
+router = APIRouter(prefix="/v1", tags=["status"])
+
+
+class WholeStatus(Answer):
+    """Counts over everything that was ever acknowledged."""
+
+    records_acknowledged: int = Field(description="heartbeats, their duplicates included")
+    rows_in_lake: int = Field(description="of them in the raw tables of the lake")
+    outbox_rows: int = Field(description="of them on their way to the lake")
+    hours_compacted: int = Field(description="UTC hours whose efficiency is computed")
+    hours_waiting: int = Field(description="UTC hours that are not over or not computed yet")
+    vehicles_by_status: dict[str, int] = Field(
+        description="vehicles of each efficiency status in the newest computed hour"
+    )
+
+
+@router.get("/status", responses=documented(503), name="Status of the whole")
+async def whole_status(services: Shared) -> WholeStatus:
+    """What was acknowledged, where it is, and how the newest computed hour looks."""
+    async with services.pool.connection() as conn:
+        row = await (await conn.execute(query("whole_status"))).fetchone()
+    assert row is not None, "the query always has one row"
+    return WholeStatus(**row)

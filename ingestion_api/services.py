@@ -1,0 +1,35 @@
+"""What the requests of one process share."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+
+from ingestion_api.database import ReadPool
+from ingestion_api.group_commit import GroupCommit
+from ingestion_api.lake_writer import LakeWriter
+from ingestion_api.settings import CollectorSettings
+from lake import EnergySettings, Lake
+
+
+@dataclass(frozen=True)
+class Services:
+    """Made once at start, closed at the end."""
+
+    settings: CollectorSettings
+    energy: EnergySettings
+    lake: Lake
+    committer: GroupCommit
+    writer: LakeWriter
+    pool: ReadPool
+
+    def now(self) -> datetime:
+        """The collector's clock."""
+        return datetime.now(UTC)
+
+
+def services_of(request: Request) -> Services:
+    """The services of the app that answers this request."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services

@@ -1,0 +1,71 @@
+"""Settings of the collector."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class CollectorSettings(BaseSettings):
+    """Read from the environment and `.env`; each name in capitals is the variable."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    host: str = Field(default="127.0.0.1", description="address the collector listens on")
+    port: int = Field(default=3000, ge=0, le=65535, description="port the collector listens on")
+    log_format: str = Field(
+        default="console", pattern="^(console|json)$", description="console or json, on stderr"
+    )
+
+    max_body_bytes: int = Field(
+        default=16 * 1024 * 1024, ge=1024, description="largest request body; larger is 413"
+    )
+    max_batch_records: int = Field(
+        default=10_000, ge=1, description="most heartbeats in one request; more is 413"
+    )
+    future_tolerance_seconds: float = Field(
+        default=300, ge=0, description="how far a device's clock may be ahead of the collector's"
+    )
+
+    commit_rows: int = Field(
+        default=50_000,
+        ge=1,
+        description="heartbeats in one transaction, unless one request has more",
+    )
+    commit_timeout_seconds: float = Field(
+        default=15, gt=0, description="a commit that takes longer is answered 503, outcome unknown"
+    )
+    queue_rows: int = Field(
+        default=200_000, ge=1, description="heartbeats that may wait for a commit; beyond it is 503"
+    )
+    statement_rows: int = Field(
+        default=5_000, ge=1, description="heartbeats in one SQL statement of a commit"
+    )
+    reconnect_max_seconds: float = Field(
+        default=2, gt=0, description="longest pause between attempts to reach the database again"
+    )
+    retry_after_seconds: int = Field(default=1, ge=1, description="Retry-After of a 503 answer")
+
+    flush_seconds: float = Field(
+        default=60, gt=0, description="the lake writer flushes the outbox at least this often"
+    )
+    flush_rows: int = Field(
+        default=250_000, ge=1, description="the lake writer flushes once so many heartbeats wait"
+    )
+    last_flush_seconds: float = Field(
+        default=30, gt=0, description="longest time for the last flush at a stop"
+    )
+    lake_lag_warning_seconds: float = Field(
+        default=600, gt=0, description="age of the outbox from which /readyz warns"
+    )
+
+    read_connections: int = Field(
+        default=4, ge=1, description="database connections for reading requests"
+    )
+    online_intervals: float = Field(
+        default=2, gt=0, description="a device is online up to this many nominal intervals"
+    )
+    silent_after_seconds: float = Field(
+        default=600, gt=0, description="a device that is not online is late up to here, then silent"
+    )
+    longest_window_days: int = Field(
+        default=31, ge=1, description="longest window that an analytics request may ask for"
+    )

@@ -1,0 +1,442 @@
+"""Reading: live state, performance of a vehicle, published efficiency, links, reports."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.integration.api_collector import (
+    Collector,
+    copied_database,
+    device,
+    meter,
+    moment,
+    running_collector,
+    vehicle,
+    wait_for,
+)
+
+
+@pytest.fixture(scope="module")
+def api(
+    postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Collector]:
+    """One collector for all tests of this file; each uses devices of its own."""
+    with (
+        copied_database(postgres, migrated_template) as url,
+        running_collector(url, tmp_path_factory.mktemp("read"), FLUSH_SECONDS="1") as collector,
+    ):
+        yield collector
+
+
+def charge(api: Collector, box: str, car: str, minutes: range, **fields: Any) -> None:
+    """Post heartbeats of both sides, one a minute, so many minutes ago: 0.2 kWh AC, 0.18 DC."""
+    meters = [meter(box, -60 * ago) for ago in minutes]
+    vehicles = [vehicle(car, -60 * ago, batteryTemp=20 + ago, **fields) for ago in minutes]
+    assert api.post("/v1/ingest/meter/batch", meters).status_code == 201
+    assert api.post("/v1/ingest/vehicle/batch", vehicles).status_code == 201
+
+
+def performance(api: Collector, car: str, **window: str) -> dict[str, Any]:
+    """The performance of a vehicle."""
+    answer = api.http.get(f"/v1/analytics/performance/{car}", params=window)
+    assert answer.status_code == 200, answer.text
+    value: dict[str, Any] = answer.json()
+    return value
+
+
+def test_performance_has_the_contracts_fields_and_shows_what_was_just_posted(
+    api: Collector,
+) -> None:
+    number = str(uuid4().int)
+    box, car = f"METER{number}", f"VEH{number}"
+    charge(api, box, car, range(10))
+    answer = performance(api, car)
+    assert answer["vehicleId"] == car
+    start, end = (datetime.fromisoformat(answer["period"][name]) for name in ("start", "end"))
+    assert end - start == timedelta(hours=24)
+    assert answer["energyConsumedAc"] == 2.0
+    assert answer["energyDeliveredDc"] == 1.8
+    assert answer["efficiencyRatio"] == pytest.approx(90)
+    assert answer["averageBatteryTemp"] == 24.5
+    assert answer["dataPoints"] == {"vehicle": 10, "meter": 10}
+    assert answer["status"] == "good"
+    assert [(link["meterId"], link["source"]) for link in answer["links"]] == [(box, "rule")]
+    assert api.post("/v1/ingest/meter", meter(box, 1)).status_code == 201
+    assert performance(api, car)["energyConsumedAc"] == 2.2
+
+
+def test_performance_is_the_same_before_during_and_after_the_flush_to_the_lake(
+    api: Collector,
+) -> None:
+    box, car = device("M"), device("V")
+    charge(api, box, car, range(5), meterId=box)
+    seen = {performance(api, car)["energyConsumedAc"]}
+
+    def flushed() -> bool:
+        seen.add(performance(api, car)["energyConsumedAc"])
+        waiting = api.sql("SELECT count(*) FROM meter_heartbeat_outbox WHERE meter_id = %s", box)
+        return waiting == [(0,)]
+
+    wait_for(flushed)
+    seen.add(performance(api, car)["energyConsumedAc"])
+    assert seen == {1.0}
+    assert performance(api, car)["duplicates"] == 0
+
+
+def test_a_repeated_heartbeat_counts_once_and_the_latest_received_wins(api: Collector) -> None:
+    box, car, at = device("M"), device("V"), moment(-60)
+    for kwh in (0.5, 0.7):
+        sent = {"meterId": box, "timestamp": at, "kwhConsumedAc": kwh}
+        assert api.post("/v1/ingest/meter", sent).status_code == 201
+    api.post("/v1/ingest/vehicle", {**vehicle(car, meterId=box), "timestamp": at})
+    answer = performance(api, car)
+    assert answer["energyConsumedAc"] == 0.7
+    assert answer["dataPoints"]["meter"] == 1
+    assert answer["duplicates"] == 1
+
+
+def test_a_heartbeat_from_a_clock_that_is_ahead_is_inside_the_default_window(
+    api: Collector,
+) -> None:
+    car = device("V")
+    assert api.post("/v1/ingest/vehicle", vehicle(car, 240)).status_code == 201
+    answer = performance(api, car)
+    assert answer["dataPoints"]["vehicle"] == 1
+    end = datetime.fromisoformat(answer["period"]["end"])
+    assert end <= datetime.now(UTC) + timedelta(seconds=242)
+
+
+def test_a_window_is_half_open(api: Collector) -> None:
+    box, car = device("M"), device("V")
+    start = (datetime.now(UTC) - timedelta(hours=5)).replace(microsecond=0)
+    times = [start + timedelta(minutes=minute) for minute in range(4)]
+    for at in times:
+        api.post("/v1/ingest/meter", {**meter(box), "timestamp": at.isoformat()})
+        api.post("/v1/ingest/vehicle", {**vehicle(car, meterId=box), "timestamp": at.isoformat()})
+    answer = performance(api, car, start=times[1].isoformat(), end=times[3].isoformat())
+    assert answer["dataPoints"] == {"vehicle": 2, "meter": 2}
+    assert answer["period"]["start"] == times[1].isoformat().replace("+00:00", "Z")
+
+
+def test_a_register_is_measured_from_its_last_value_before_the_window(api: Collector) -> None:
+    box, car = device("M"), device("V")
+    hour = 3600
+    for seconds, kwh in ((-30 * hour, 100.0), (-20 * hour, 103.0), (-60, 104.5)):
+        sent = meter(box, seconds, kwhConsumedAc=kwh, readingType="register")
+        assert api.post("/v1/ingest/meter", sent).status_code == 201
+    api.post("/v1/ingest/vehicle", vehicle(car, meterId=box))
+    link = {"meterId": box, "vehicleId": car, "validFrom": moment(-100 * hour)}
+    assert api.post("/v1/links", link).status_code == 201
+    assert performance(api, car)["energyConsumedAc"] == 4.5
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"start": "2026-03-02T00:00:00Z", "end": "2026-03-01T00:00:00Z"},
+        {"start": "2026-03-01T00:00:00Z", "end": "2026-03-01T00:00:00Z"},
+        {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:01Z"},
+        {"start": "2026-03-01T00:00:00", "end": "2026-03-02T00:00:00Z"},
+        {"start": "yesterday"},
+        {"start": "0001-01-01T00:00:00+14:00", "end": "0001-01-02T00:00:00Z"},
+        {"end": "9999-12-31T23:59:59-14:00"},
+        {"end": "\x00"},
+    ],
+)
+def test_a_wrong_window_is_422_with_a_text(api: Collector, window: dict[str, str]) -> None:
+    car = device("V")
+    api.post("/v1/ingest/vehicle", vehicle(car))
+    for path in (f"/v1/analytics/performance/{car}", "/v1/analytics/efficiency/fleet"):
+        answer = api.http.get(path, params=window)
+        assert answer.status_code == 422, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/analytics/performance/nobody",
+        "/v1/analytics/vehicle/nobody/live",
+        "/v1/analytics/meter/nobody/live",
+        "/v1/reports/2026-03-01.html",
+        "/v1/reports/2026-03-01.csv",
+        "/v1/nothing",
+        "/v2",
+    ],
+)
+def test_what_is_not_there_is_404_with_a_hint_where_to_look(api: Collector, path: str) -> None:
+    answer = api.http.get(path)
+    assert answer.status_code == 404
+    problem = answer.json()
+    assert problem["title"] == "Not Found"
+    assert "/v1/" in problem["detail"] or "/docs" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/analytics/vehicle/%00/live",
+        "/v1/analytics/performance/%ED%A0%80",
+        "/v1/analytics/performance/" + "x" * 65,
+        "/v1/reports/2026-02-30.html",
+        "/v1/reports/..%2F..%2Fsecret.html",
+        "/v1/analytics/fleet/live?limit=0",
+        "/v1/analytics/fleet/live?limit=1001",
+        "/v1/analytics/fleet/live?kind=boat",
+        "/v1/analytics/fleet/live?cursor=%FF%00",
+        "/v1/analytics/fleet/live?cursor=bWV0ZXIgAA==",
+        "/v1/analytics/efficiency/vehicles?status=bad",
+        "/v1/analytics/efficiency/vehicles?vehicleId=%00",
+        "/v1/links?vehicleId=%00",
+        "/v1/links?at=0001-01-01T00:00:00Z",
+        "/v1/links?after=99999999999999999999",
+    ],
+)
+def test_a_wrong_parameter_is_a_problem_and_never_a_500(api: Collector, path: str) -> None:
+    answer = api.http.get(path)
+    assert answer.status_code in (404, 422), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_wrong_method_is_a_problem(api: Collector) -> None:
+    answer = api.http.delete("/v1/ingest/meter")
+    assert answer.status_code == 405
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_live_state_has_its_age_and_says_who_is_silent(api: Collector) -> None:
+    for seconds, connection in ((-5, "online"), (-300, "late"), (-3600, "silent"), (200, "online")):
+        box = device("M")
+        api.post("/v1/ingest/meter", meter(box, seconds))
+        live = api.http.get(f"/v1/analytics/meter/{box}/live").json()
+        assert live["connection"] == connection
+        assert live["ageSeconds"] == pytest.approx(max(0, -seconds), abs=5)
+
+
+def test_of_two_heartbeats_of_one_time_the_last_received_is_live_as_in_the_history(
+    api: Collector,
+) -> None:
+    car, at = device("car"), moment(-5)
+    for soc in (50, 60):
+        posted = api.post("/v1/ingest/vehicle", {"vehicleId": car, "timestamp": at, "soc": soc})
+        assert posted.status_code == 201
+    assert api.http.get(f"/v1/analytics/vehicle/{car}/live").json()["soc"] == 60
+
+
+def test_the_live_fleet_comes_in_pages_that_hold_each_device_once(api: Collector) -> None:
+    boxes, cars = [device("M") for _ in range(5)], [device("V") for _ in range(4)]
+    api.post("/v1/ingest/meter/batch", [meter(box) for box in boxes])
+    api.post("/v1/ingest/vehicle/batch", [vehicle(car, -5000) for car in cars])
+    seen: list[str] = []
+    query: dict[str, str] | None = {"limit": "3"}
+    while query is not None:
+        page = api.http.get("/v1/analytics/fleet/live", params=query).json()
+        assert len(page["devices"]) <= 3
+        seen += [one.get("vehicleId") or one["meterId"] for one in page["devices"]]
+        cursor = page["nextCursor"]
+        query = {"limit": "3", "cursor": cursor} if cursor else None
+    assert len(seen) == len(set(seen))
+    assert {*boxes, *cars} <= set(seen)
+    silent: dict[str, str | int] = {"kind": "vehicle", "connection": "silent", "limit": 1000}
+    found = api.http.get("/v1/analytics/fleet/live", params=silent).json()["devices"]
+    assert set(cars) <= {one["vehicleId"] for one in found}
+    assert all(one["connection"] == "silent" for one in found)
+
+
+def test_the_published_efficiency_is_read_with_its_filters(api: Collector) -> None:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    good, bad = device("V"), device("V")
+    for car, status in ((good, "good"), (bad, "critical")):
+        api.sql(
+            "INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, status,"
+            " data_points_meter, data_points_vehicle, coverage_ac, coverage_dc,"
+            " longest_gap_seconds, resets, duplicates, meter_ids)"
+            " VALUES (%s, %s, %s, 60, 60, 1, 1, 60, 0, 0, ARRAY['M'])",
+            hour,
+            car,
+            status,
+        )
+    path = "/v1/analytics/efficiency/vehicles"
+    rows = api.http.get(path, params={"status": "critical"}).json()["rows"]
+    assert [row["vehicleId"] for row in rows] == [bad]
+    assert rows[0]["meterIds"] == ["M"]
+    assert rows[0]["energyAcKwh"] is None
+    assert datetime.fromisoformat(rows[0]["hourStart"]) == hour
+    assert api.http.get(path, params={"limit": 1}).json()["truncated"] is True
+    assert api.http.get(path, params={"vehicleId": good}).json()["truncated"] is False
+    assert api.http.get("/v1/analytics/efficiency/fleet").json()["rows"] == []
+
+
+def test_an_explicit_link_stands_above_the_rule_and_heartbeats_that_name_a_meter(
+    api: Collector,
+) -> None:
+    box, car, other = device("M"), device("V"), device("M")
+    charge(api, box, car, range(3), meterId=other)
+    charge(api, other, device("V"), range(3))
+    answer = performance(api, car)
+    assert [(link["meterId"], link["source"]) for link in answer["links"]] == [(other, "heartbeat")]
+    link = {"meterId": box, "vehicleId": car, "validFrom": moment(-7200), "validTo": None}
+    made = api.post("/v1/links", link)
+    assert made.status_code == 201
+    answer = performance(api, car)
+    assert (box, "link") in [(one["meterId"], one["source"]) for one in answer["links"]]
+    assert answer["energyConsumedAc"] == 0.6
+    listed = api.http.get("/v1/links", params={"vehicleId": car, "at": moment()}).json()["links"]
+    assert listed == [made.json()]
+
+
+def test_a_vehicle_without_a_meter_is_unmapped(api: Collector) -> None:
+    car = device("V")
+    api.post("/v1/ingest/vehicle", vehicle(car))
+    answer = performance(api, car)
+    assert (answer["status"], answer["energyConsumedAc"]) == ("unmapped", None)
+    assert answer["efficiencyRatio"] is None
+    assert answer["energyDeliveredDc"] == 0.18
+    empty = performance(api, car, start=moment(-7200), end=moment(-3600))
+    assert empty["dataPoints"] == {"vehicle": 0, "meter": 0}
+    assert empty["links"] == []
+
+
+def test_a_link_is_made_once_and_an_overlapping_one_is_409_with_the_other(api: Collector) -> None:
+    box, car = device("M"), device("V")
+    link = {
+        "meterId": box,
+        "vehicleId": car,
+        "validFrom": "2026-01-01T00:00:00Z",
+        "validTo": "2026-02-01T00:00:00Z",
+    }
+    made = api.post("/v1/links", link)
+    assert made.status_code == 201
+    again = api.post("/v1/links", {**link, "validFrom": "2026-01-01T01:00:00+01:00"})
+    assert (again.status_code, again.json()) == (200, made.json())
+    for change in ({"vehicleId": device("V")}, {"validTo": None}):
+        collision = api.post("/v1/links", {**link, **change})
+        assert collision.status_code == 409
+        assert collision.json()["collidesWith"] == [made.json()]
+    after = {**link, "vehicleId": device("V"), "validFrom": link["validTo"], "validTo": None}
+    assert api.post("/v1/links", after).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"validFrom": "2026-01-01T00:00:00"}, "validFrom"),
+        ({"validFrom": "1990-01-01T00:00:00Z"}, "validFrom"),
+        ({"validTo": "2025-01-01T00:00:00Z"}, "body"),
+        ({"meterId": "\x00"}, "meterId"),
+        ({"vehicleId": None}, "vehicleId"),
+    ],
+)
+def test_a_wrong_link_is_422(api: Collector, change: dict[str, Any], field: str) -> None:
+    link = {"meterId": "M", "vehicleId": "V", "validFrom": "2026-01-01T00:00:00Z", **change}
+    answer = api.post("/v1/links", link)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+def test_links_are_imported_from_csv_row_by_row_and_again_without_harm(api: Collector) -> None:
+    box, other, car = device("M"), device("M"), device("V")
+    text = (
+        "\ufeffmeter_id,vehicle_id,valid_from,valid_to\r\n"
+        f"{box},{car},2026-01-01T00:00:00Z,2026-02-01T00:00:00Z\r\n"
+        f"{box},{device('V')},2026-01-15T00:00:00Z,\r\n"
+        f"{other},{car},2026-01-01T00:00:00,\r\n"
+        f"{other},{car},2026-02-01T00:00:00Z,\r\n"
+    )
+    for existing in (0, 2):
+        answer = api.http.post(
+            "/v1/links/import", content=text.encode(), headers={"content-type": "text/csv"}
+        )
+        assert answer.status_code == 207
+        told = answer.json()
+        assert (told["accepted"], told["rejected"], told["existing"]) == (2, 2, existing)
+        assert [(e["index"], e["field"]) for e in told["errors"]] == [(1, None), (2, "valid_from")]
+        assert box in told["errors"][0]["reason"]
+
+
+def test_links_are_imported_from_a_json_list(api: Collector) -> None:
+    links = [
+        {"meterId": device("M"), "vehicleId": device("V"), "validFrom": "2026-01-01T00:00:00Z"}
+        for _ in range(3)
+    ]
+    assert api.post("/v1/links/import", links).status_code == 201
+    assert api.post("/v1/links/import", [{}]).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"", "text/csv", 422),
+        (b"meter_id,vehicle_id\na,b\n", "text/csv", 422),
+        (b"\xff\xfe", "text/csv", 400),
+        (b'meter_id,vehicle_id,valid_from\n"a', "text/csv", 400),
+        (b"nope", "application/json", 400),
+        (b"{}", "application/json", 422),
+        (b"[]", "application/json", 422),
+    ],
+)
+def test_a_wrong_import_is_a_problem(
+    api: Collector, content: bytes, kind: str, status: int
+) -> None:
+    answer = api.http.post("/v1/links/import", content=content, headers={"content-type": kind})
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_reports_are_served_from_beside_the_lake(api: Collector) -> None:
+    assert api.http.get("/v1/reports").json() == {"reports": []}
+    for day in ("2026-03-01", "2026-03-02"):
+        folder = api.lake_folder / "reports" / f"date={day}"
+        folder.mkdir(parents=True)
+        (folder / "efficiency.html").write_text(f"<html>{day}</html>")
+    (folder / "efficiency.csv").write_text("vehicle_id\n")
+    assert api.http.get("/v1/reports").json()["reports"] == [
+        {
+            "date": "2026-03-02",
+            "html": "/v1/reports/2026-03-02.html",
+            "csv": "/v1/reports/2026-03-02.csv",
+        },
+        {"date": "2026-03-01", "html": "/v1/reports/2026-03-01.html", "csv": None},
+    ]
+    page = api.http.get("/v1/reports/2026-03-01.html")
+    assert page.text == "<html>2026-03-01</html>"
+    assert page.headers["content-type"].startswith("text/html")
+    table = api.http.get("/v1/reports/2026-03-02.csv")
+    assert table.headers["content-type"].startswith("text/csv")
+
+
+def test_the_status_of_the_whole_counts_every_acknowledged_heartbeat_once(api: Collector) -> None:
+    before = api.http.get("/v1/status").json()
+    assert api.post("/v1/ingest/meter", meter(device("box"))).status_code == 201
+    after = api.http.get("/v1/status").json()
+    assert after["recordsAcknowledged"] == before["recordsAcknowledged"] + 1
+    assert after["rowsInLake"] + after["outboxRows"] == after["recordsAcknowledged"]
+    assert after["hoursWaiting"] > 0
+
+
+def test_the_api_docs_need_no_outside_network(api: Collector) -> None:
+    page = api.http.get("/docs").text
+    assert "https://" not in page
+    assert api.http.get("/static-offline-docs/swagger-ui-bundle.js").status_code == 200
+
+
+def test_health_readiness_and_metrics_answer(api: Collector) -> None:
+    assert api.http.get("/healthz").json() == {"status": "ok"}
+    ready = api.http.get("/readyz").json()
+    assert (ready["ready"], ready["reasons"], ready["lakeWriter"]) == (True, [], True)
+    api.post("/v1/ingest/meter", meter(device("M")))
+    api.post("/v1/ingest/meter", {})
+    text = api.http.get("/metrics").text
+    for name in (
+        'wattlake_records_total{outcome="accepted",stream="meter"}',
+        'wattlake_records_total{outcome="rejected",stream="meter"}',
+        'wattlake_requests_total{method="POST",route="/v1/ingest/meter",status="201"}',
+        "wattlake_group_commit_seconds_count",
+        'wattlake_outbox_rows{stream="meter"}',
+    ):
+        assert name in text
+    assert api.http.get("/").json()["docs"] == "/docs"

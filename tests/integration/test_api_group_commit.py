@@ -1,0 +1,209 @@
+"""The committer against a database that is slow, locked, hung or gone."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from ingestion_api.group_commit import GroupCommit, NotCommitted
+from ingestion_api.settings import CollectorSettings
+from ingestion_api.validation import Limits, read_batch, read_telemetry
+from lake import METER
+
+NOW = datetime.now(UTC)
+
+
+def heartbeats(*devices: str, seconds: int = 0) -> dict[str, pa.Table]:
+    """One meter heartbeat of each device, as a request brings them."""
+    at = (NOW + timedelta(seconds=seconds)).isoformat()
+    body = [{"meterId": device, "timestamp": at, "voltage": 230} for device in devices]
+    return read_batch(json.dumps(body).encode(), METER, Limits.at(NOW, 300, 100_000)).rows
+
+
+def run(database_url: str, use: Callable[[GroupCommit], Awaitable[None]], **settings: Any) -> None:
+    """Use a committer from its start to its stop."""
+
+    async def main() -> None:
+        committer = GroupCommit(database_url, CollectorSettings(_env_file=None, **settings))
+        await committer.start()
+        try:
+            await use(committer)
+        finally:
+            await asyncio.wait_for(committer.stop(), 20)
+
+    asyncio.run(main())
+
+
+def in_outbox(database_url: str) -> list[str]:
+    """Ids in the outbox, sorted."""
+    with psycopg.connect(database_url) as conn:
+        rows = conn.execute("SELECT meter_id FROM meter_heartbeat_outbox ORDER BY 1").fetchall()
+    return [device for (device,) in rows]
+
+
+def lock_live_state(database_url: str) -> psycopg.Connection:
+    """A connection that makes every commit wait until it is closed."""
+    conn = psycopg.connect(database_url)
+    conn.execute("LOCK TABLE meter_live_state IN EXCLUSIVE MODE")
+    return conn
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition, with a deadline."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("waited too long")
+
+
+def test_requests_that_wait_are_committed_together(database_url: str) -> None:
+    rows_of_commits: list[int] = []
+
+    async def main() -> None:
+        committer = GroupCommit(
+            database_url, CollectorSettings(_env_file=None), on_commit=rows_of_commits.append
+        )
+        await committer.start()
+        await asyncio.gather(*(committer.submit(heartbeats(f"M{n}")) for n in range(200)))
+        await committer.stop()
+
+    asyncio.run(main())
+    assert sum(rows_of_commits) == 200
+    assert len(rows_of_commits) <= 2
+    assert len(set(in_outbox(database_url))) == 200
+
+
+def test_a_request_larger_than_a_statement_or_a_commit_is_committed_whole(
+    database_url: str,
+) -> None:
+    async def use(committer: GroupCommit) -> None:
+        await committer.submit(heartbeats(*(f"M{n}" for n in range(1000))))
+
+    run(database_url, use, statement_rows=64, commit_rows=100)
+    assert len(in_outbox(database_url)) == 1000
+
+
+def test_a_commit_that_hangs_is_answered_and_the_next_ones_work(database_url: str) -> None:
+    async def use(committer: GroupCommit) -> None:
+        with lock_live_state(database_url), pytest.raises(NotCommitted) as caught:
+            await committer.submit(heartbeats("HUNG"))
+        assert caught.value.cause == "timeout"
+        await until(lambda: committer.is_connected)
+        await committer.submit(heartbeats("AFTER"))
+
+    run(database_url, use, commit_timeout_seconds=0.5)
+    assert "AFTER" in in_outbox(database_url)
+
+
+def test_over_its_bound_the_queue_refuses_at_once_and_takes_again_when_drained(
+    database_url: str,
+) -> None:
+    async def use(committer: GroupCommit) -> None:
+        lock = lock_live_state(database_url)
+        waiting = [asyncio.create_task(committer.submit(heartbeats("A", "B", "C")))]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(0.5):
+            with pytest.raises(NotCommitted) as caught:
+                await committer.submit(heartbeats("D", "E", "F"))
+        assert caught.value.cause == "queue"
+        lock.close()
+        await asyncio.gather(*waiting)
+        await committer.submit(heartbeats("G", "H", "I"))
+
+    run(database_url, use, queue_rows=5)
+    assert in_outbox(database_url) == ["A", "B", "C", "G", "H", "I"]
+
+
+def test_a_client_that_leaves_does_not_take_the_others_with_it(database_url: str) -> None:
+    async def use(committer: GroupCommit) -> None:
+        lock = lock_live_state(database_url)
+        leaving = asyncio.create_task(committer.submit(heartbeats("LEAVING")))
+        staying = asyncio.create_task(committer.submit(heartbeats("STAYING")))
+        await asyncio.sleep(0.1)
+        leaving.cancel()
+        lock.close()
+        await staying
+
+    run(database_url, use)
+    assert "STAYING" in in_outbox(database_url)
+
+
+def test_a_stop_commits_what_is_pending_and_takes_nothing_more(database_url: str) -> None:
+    async def main() -> None:
+        committer = GroupCommit(database_url, CollectorSettings(_env_file=None))
+        await committer.start()
+        lock = lock_live_state(database_url)
+        pending = [asyncio.create_task(committer.submit(heartbeats(f"M{n}"))) for n in range(5)]
+        await asyncio.sleep(0.1)
+        stop = asyncio.create_task(committer.stop())
+        await asyncio.sleep(0)
+        with pytest.raises(NotCommitted):
+            await committer.submit(heartbeats("LATE"))
+        lock.close()
+        await asyncio.gather(*pending, stop)
+
+    asyncio.run(main())
+    assert in_outbox(database_url) == [f"M{n}" for n in range(5)]
+
+
+def test_a_connection_that_was_cut_costs_no_request(database_url: str) -> None:
+    async def use(committer: GroupCommit) -> None:
+        await committer.submit(heartbeats("BEFORE"))
+        with psycopg.connect(database_url, autocommit=True) as conn:
+            conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'wattlake collector'"
+            )
+        await committer.submit(heartbeats("AFTER"))
+
+    run(database_url, use)
+    assert in_outbox(database_url) == ["AFTER", "BEFORE"]
+
+
+def test_a_transaction_that_lost_a_deadlock_is_repeated(database_url: str) -> None:
+    async def use(committer: GroupCommit) -> None:
+        await committer.submit(heartbeats("A", "B"))
+        with psycopg.connect(database_url) as other:
+            # Locks B, then wants A, while the commit holds A and wants B.
+            other.execute("SET deadlock_timeout = '1min'")
+            other.execute("SELECT FROM meter_live_state WHERE meter_id = 'B' FOR UPDATE")
+            commit = asyncio.create_task(committer.submit(heartbeats("A", "B", seconds=1)))
+            await until(lambda: _somebody_waits(database_url))
+            wants_a = "SELECT FROM meter_live_state WHERE meter_id = 'A' FOR UPDATE"
+            await asyncio.to_thread(other.execute, wants_a.encode())
+            other.rollback()
+            await commit
+
+    run(database_url, use)
+    assert in_outbox(database_url) == ["A", "A", "B", "B"]
+
+
+def _somebody_waits(database_url: str) -> bool:
+    with psycopg.connect(database_url) as conn:
+        row = conn.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+    return row is not None and row[0] > 0
+
+
+def test_only_pairs_that_are_new_to_the_process_are_sent_again(database_url: str) -> None:
+    body = json.dumps(
+        [{"vehicleId": "V", "timestamp": NOW.isoformat(), "soc": 1, "meterId": "M"}] * 3
+    ).encode()
+
+    async def use(committer: GroupCommit) -> None:
+        for _ in range(2):
+            await committer.submit(read_telemetry(body, Limits.at(NOW, 300, 10)).rows)
+
+    run(database_url, use)
+    with psycopg.connect(database_url) as conn:
+        assert conn.execute("SELECT vehicle_id, meter_id FROM named_link").fetchall() == [
+            ("V", "M")
+        ]

@@ -1,0 +1,244 @@
+"""The way from the outbox to the lake.
+
+Invariants, whatever dies and whenever:
+- every heartbeat whose transaction committed is in the raw table exactly once;
+- none of a transaction that was rolled back is;
+- the ledger counts exactly the rows of the raw table;
+- an outbox row is gone only after the lake has it.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from ingestion_api.flush import STEPS, OutboxFlush, outbox_identity
+from ingestion_api.lake_writer import LakeWriter
+from lake import METER, VEHICLE, Lake, LakeDamaged, Stream, delivered
+from tests.samples import HOUR_10, meter_rows, vehicle_rows
+from warehouse_sql.arrays import array_parameters, register_arrays
+from warehouse_sql.queries import query
+
+spawn = multiprocessing.get_context("spawn")  # the Delta runtime does not survive a fork
+
+
+class Often:
+    """Settings of a writer in a hurry."""
+
+    flush_seconds = 0.02
+    flush_rows = 40
+
+
+def put(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
+    register_arrays(conn)
+    columns = stream.arrow_schema.names
+    conn.execute(query(f"insert_{stream.name}_outbox"), array_parameters(rows, columns))
+
+
+def numbered(first: int, count: int) -> pa.Table:
+    return meter_rows(
+        *(
+            {"meter_id": f"M{n}", "timestamp": HOUR_10 + timedelta(seconds=n)}
+            for n in range(first, first + count)
+        )
+    )
+
+
+def flush_all(dsn: str, lake: Lake, at_step: Callable[[str], None] = lambda step: None) -> int:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        with OutboxFlush(dsn, conn, lake, 40, at_step) as flush:
+            total, more = 0, True
+            while more:
+                rows, more = flush.flush(METER)
+                total += rows
+        return total
+
+
+def raw_ids(lake: Lake) -> list[str]:
+    rows = lake.scan(lake.open(METER.raw_table)).collect()
+    return sorted(rows["meter_id"].to_list(), key=lambda name: int(name[1:]))
+
+
+def ledger_rows(dsn: str) -> int:
+    with psycopg.connect(dsn) as conn:
+        row = conn.execute("SELECT coalesce(sum(raw_rows), 0) FROM partition_ledger").fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def test_both_streams_reach_their_raw_tables(database_url: str, lake: Lake) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        put(conn, METER, meter_rows({"kwh_consumed_ac": None, "voltage": 231.5}))
+        put(conn, VEHICLE, vehicle_rows({"soc": 50.0, "meter_id": "METER001"}, {"soc": None}))
+        with OutboxFlush(database_url, conn, lake, 1000) as flush:
+            assert flush.flush(METER) == (1, False)
+            assert flush.flush(VEHICLE) == (2, False)
+    meter = lake.scan(lake.open(METER.raw_table)).collect().row(0, named=True)
+    assert (meter["kwh_consumed_ac"], meter["voltage"], meter["hour"]) == (None, 231.5, 10)
+    assert lake.scan(lake.open(VEHICLE.raw_table)).collect()["soc"].to_list() == [50.0, None]
+
+
+def test_a_backlog_is_flushed_in_bounded_pieces(database_url: str, lake: Lake) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        for first in range(0, 200, 20):
+            put(conn, METER, numbered(first, 20))
+    sizes: list[int] = []
+    with (
+        psycopg.connect(database_url, autocommit=True) as conn,
+        OutboxFlush(database_url, conn, lake, most_rows=40) as flush,
+    ):
+        more = True
+        while more:
+            rows, more = flush.flush(METER)
+            sizes.append(rows)
+    assert sizes == [40] * 5
+    assert ledger_rows(database_url) == len(raw_ids(lake)) == 200
+
+
+def test_an_open_transaction_holds_back_only_what_came_after_it(
+    database_url: str, lake: Lake
+) -> None:
+    with (
+        psycopg.connect(database_url) as slow,
+        psycopg.connect(database_url, autocommit=True) as fast,
+    ):
+        put(fast, METER, numbered(0, 1))
+        put(slow, METER, numbered(1, 1))
+        put(fast, METER, numbered(2, 1))
+        assert flush_all(database_url, lake) == 1
+        slow.commit()
+    assert flush_all(database_url, lake) == 2
+    assert raw_ids(lake) == ["M0", "M1", "M2"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_at_any_step_loses_and_doubles_nothing(
+    step: str, database_url: str, lake: Lake
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        put(conn, METER, numbered(0, 10))
+    victim = spawn.Process(target=flush_and_die, args=(database_url, lake, step))
+    victim.start()
+    victim.join(60)
+    assert victim.exitcode == -signal.SIGKILL
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        put(conn, METER, numbered(10, 10))
+    flush_all(database_url, lake)
+    assert raw_ids(lake) == [f"M{n}" for n in range(20)]
+    assert ledger_rows(database_url) == 20
+
+
+def flush_and_die(dsn: str, lake: Lake, fatal: str) -> None:
+    def die(step: str) -> None:
+        if step == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    flush_all(dsn, lake, die)
+
+
+def test_a_writer_that_lost_its_lock_in_mid_flush_doubles_nothing(
+    database_url: str, lake: Lake
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        put(conn, METER, numbered(0, 10))
+    overtaken = False
+
+    def overtake(step: str) -> None:
+        nonlocal overtaken
+        if step == "before_append" and not overtaken:
+            overtaken = True
+            with psycopg.connect(database_url, autocommit=True) as conn:
+                put(conn, METER, numbered(10, 10))
+            flush_all(database_url, lake)
+
+    flush_all(database_url, lake, overtake)
+    assert raw_ids(lake) == [f"M{n}" for n in range(20)]
+    assert ledger_rows(database_url) == 20
+
+
+def test_two_writers_under_load_deliver_every_committed_row_once(
+    database_url: str, lake: Lake
+) -> None:
+    writers = [LakeWriter(database_url, lake, Often()) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    committed: set[int] = set()
+
+    def post(worker: int) -> None:
+        with psycopg.connect(database_url) as conn:
+            for n in range(30):
+                first = worker * 1000 + n * 10
+                put(conn, METER, numbered(first, 10))
+                if n % 5 == 4:
+                    conn.rollback()
+                else:
+                    conn.commit()
+                    committed.update(range(first, first + 10))
+
+    clients = [threading.Thread(target=post, args=(worker,)) for worker in range(3)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert writers[0].stop(60)
+    assert writers[1].stop(60)
+    flush_all(database_url, lake)
+    assert raw_ids(lake) == [f"M{n}" for n in sorted(committed)]
+    assert ledger_rows(database_url) == len(committed)
+
+
+def test_the_outbox_keeps_everything_while_the_lake_is_away(database_url: str, lake: Lake) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        put(conn, METER, numbered(0, 10))
+    away = Lake("/proc/no-such-lake")
+    writer = LakeWriter(database_url, away, Often())
+    writer.start()
+    until = time.monotonic() + 30
+    while writer.state.error is None and time.monotonic() < until:
+        threading.Event().wait(0.02)
+    assert writer.state.error
+    assert writer.stop(10)
+    assert flush_all(database_url, lake) == 10
+
+
+def test_data_cut_short_by_a_power_failure_stops_the_writer(database_url: str, lake: Lake) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        put(conn, METER, numbered(0, 10))
+    victim = spawn.Process(target=flush_and_die, args=(database_url, lake, "before_settle"))
+    victim.start()
+    victim.join(60)
+    (file,) = lake.open(METER.raw_table).file_uris()
+    os.truncate(file, 10)
+    with pytest.raises(LakeDamaged, match="still holds its rows"):
+        flush_all(database_url, lake)
+    with psycopg.connect(database_url) as conn:
+        row = conn.execute("SELECT count(*) FROM meter_heartbeat_outbox").fetchone()
+    assert row == (10,)
+
+
+def test_rows_from_another_cluster_are_delivered(database_url: str, lake: Lake) -> None:
+    """A dump keeps the transaction ids of its source, which this server has yet to reach."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        put(conn, METER, numbered(0, 3))
+        conn.execute("UPDATE meter_heartbeat_outbox SET xid = '999999999999'")
+    assert flush_all(database_url, lake) == 3
+
+
+def test_two_databases_never_share_an_outbox_identity(database_url: str, postgres: str) -> None:
+    with psycopg.connect(database_url) as here, psycopg.connect(postgres) as there:
+        assert outbox_identity(here) != outbox_identity(there)
+        assert outbox_identity(here).count("-") == 3
+
+
+def test_a_restored_database_starts_from_nothing(database_url: str, lake: Lake) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        put(conn, METER, numbered(0, 3))
+    flush_all(database_url, lake)
+    assert delivered(lake, METER, "outbox-of-a-restored-database").horizon == 0

@@ -1,0 +1,261 @@
+"""Every record of a body is taken or refused on its own, with the field and the reason."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ingestion_api.validation import (
+    BatchTooLarge,
+    Intake,
+    Limits,
+    NotJson,
+    WrongShape,
+    read_batch,
+    read_one,
+    read_telemetry,
+)
+from lake import METER, VEHICLE
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+LIMITS = Limits.at(NOW, tolerance_seconds=300, records=100)
+
+
+def meter(**fields: Any) -> dict[str, Any]:
+    """A good meter heartbeat with some fields changed."""
+    good = {"meterId": "METER001", "timestamp": "2026-03-01T12:00:00Z", "kwhConsumedAc": 0.125}
+    return {**good, **fields}
+
+
+def vehicle(**fields: Any) -> dict[str, Any]:
+    """A good vehicle heartbeat with some fields changed."""
+    return {"vehicleId": "VEH001", "timestamp": "2026-03-01T12:00:00Z", "soc": 50, **fields}
+
+
+def batch(*records: Any, stream: Any = METER) -> Intake:
+    """The intake of a batch of these records."""
+    return read_batch(json.dumps(list(records)).encode(), stream, LIMITS)
+
+
+def rows(intake: Intake, stream: str) -> list[dict[str, Any]]:
+    """The accepted rows of a stream."""
+    return intake.rows[stream].to_pylist()
+
+
+def test_a_meter_heartbeat_becomes_a_row_with_nulls_for_what_was_not_sent() -> None:
+    assert rows(batch(meter()), "meter") == [
+        {
+            "meter_id": "METER001",
+            "timestamp": NOW,
+            "kwh_consumed_ac": 0.125,
+            "voltage": None,
+            "reading_type": "interval",
+        }
+    ]
+
+
+def test_a_vehicle_heartbeat_becomes_a_row_with_nulls_for_what_was_not_sent() -> None:
+    sent = vehicle(meterId="METER001", readingType="register", kwhDeliveredDc=1234.5)
+    assert rows(batch(sent, stream=VEHICLE), "vehicle") == [
+        {
+            "vehicle_id": "VEH001",
+            "timestamp": NOW,
+            "kwh_delivered_dc": 1234.5,
+            "soc": 50.0,
+            "battery_temp": None,
+            "meter_id": "METER001",
+            "reading_type": "register",
+        }
+    ]
+
+
+def test_a_null_is_the_same_as_not_sent() -> None:
+    sent = meter(voltage=None, readingType=None)
+    assert rows(batch(sent), "meter") == rows(batch(meter()), "meter")
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert batch(meter(firmware={"version": [1, 2]}, signal=-70)).rejected == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-03-01T12:00:00Z", NOW),
+        ("2026-03-01 12:00:00+00:00", NOW),
+        ("2026-03-01T14:00:00+02:00", NOW),
+        ("2026-03-01T14:00:00+0200", NOW),
+        ("2026-03-01T12:00Z", NOW),
+        ("2026-03-01T11:59:59.9Z", NOW.replace(hour=11, minute=59, second=59, microsecond=900000)),
+        ("2026-03-01T12:00:00.123456Z", NOW.replace(microsecond=123456)),
+        ("2026-03-01T12:00:00.123456789Z", NOW.replace(microsecond=123456)),
+        ("2000-01-01T00:00:00Z", datetime(2000, 1, 1, tzinfo=UTC)),
+        ("2026-03-01T12:05:00Z", NOW.replace(minute=5)),
+    ],
+)
+def test_times_with_a_zone_are_taken_to_the_microsecond(text: str, expected: datetime) -> None:
+    assert rows(batch(meter(timestamp=text)), "meter")[0]["timestamp"] == expected
+
+
+BAD_METERS: list[tuple[dict[str, Any], str | None]] = [
+    ({"timestamp": "2026-03-01T12:00:00"}, "timestamp"),
+    ({"timestamp": "2026-03-01"}, "timestamp"),
+    ({"timestamp": "yesterday"}, "timestamp"),
+    ({"timestamp": 1772366400}, "timestamp"),
+    ({"timestamp": "1772366400"}, "timestamp"),
+    ({"timestamp": None}, "timestamp"),
+    ({"timestamp": "2026-02-30T12:00:00Z"}, "timestamp"),
+    ({"timestamp": "2026-03-01T25:00:00Z"}, "timestamp"),
+    ({"timestamp": "1999-12-31T23:59:59.999999Z"}, "timestamp"),
+    ({"timestamp": "0000-01-01T00:00:00Z"}, "timestamp"),
+    ({"timestamp": "2026-03-01T12:05:00.000001Z"}, "timestamp"),
+    ({"timestamp": "9999-12-31T23:59:59-14:00"}, "timestamp"),
+    ({"meterId": ""}, "meterId"),
+    ({"meterId": "x" * 65}, "meterId"),
+    ({"meterId": " METER"}, "meterId"),
+    ({"meterId": "METER\n"}, "meterId"),
+    ({"meterId": "ME\x00TER"}, "meterId"),
+    ({"meterId": "ME\ud800TER"}, "meterId"),
+    ({"meterId": 17}, "meterId"),
+    ({"meterId": None}, "meterId"),
+    ({"kwhConsumedAc": -0.001}, "kwhConsumedAc"),
+    ({"kwhConsumedAc": 1000.1}, "kwhConsumedAc"),
+    ({"kwhConsumedAc": 1e10, "readingType": "register"}, "kwhConsumedAc"),
+    ({"kwhConsumedAc": float("nan")}, "kwhConsumedAc"),
+    ({"kwhConsumedAc": float("inf")}, "kwhConsumedAc"),
+    ({"kwhConsumedAc": "0.5"}, "kwhConsumedAc"),
+    ({"kwhConsumedAc": True}, "kwhConsumedAc"),
+    ({"kwhConsumedAc": [1]}, "kwhConsumedAc"),
+    ({"kwhConsumedAc": 10**400}, "kwhConsumedAc"),
+    ({"voltage": 1e6}, "voltage"),
+    ({"voltage": -230}, "voltage"),
+    ({"readingType": "total"}, "readingType"),
+    ({"kwhConsumedAc": None}, None),
+]
+BAD_VEHICLES: list[tuple[dict[str, Any], str | None]] = [
+    ({"soc": 100.1}, "soc"),
+    ({"soc": -0.1}, "soc"),
+    ({"batteryTemp": 201}, "batteryTemp"),
+    ({"batteryTemp": -101}, "batteryTemp"),
+    ({"kwhDeliveredDc": -1}, "kwhDeliveredDc"),
+    ({"kwhDeliveredDc": 1001}, "kwhDeliveredDc"),
+    ({"meterId": ""}, "meterId"),
+    ({"vehicleId": "\x7f"}, "vehicleId"),
+    ({"soc": None}, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("stream", "good", "fields", "field"),
+    [(METER, meter, *case) for case in BAD_METERS]
+    + [(VEHICLE, vehicle, *case) for case in BAD_VEHICLES],
+    ids=lambda value: str(value)[:40].encode("ascii", "replace").decode(),
+)
+def test_a_bad_record_is_refused_with_its_index_and_field_and_the_rest_is_kept(
+    stream: Any, good: Any, fields: dict[str, Any], field: str | None
+) -> None:
+    intake = batch(good(), good(**fields), good(), stream=stream)
+    assert [(refusal.index, refusal.field) for refusal in intake.refusals] == [(1, field)]
+    assert intake.refusals[0].reason
+    assert intake.accepted == 2
+    assert intake.rejected == 1
+
+
+@pytest.mark.parametrize("record", [None, 7, "METER001", [], [meter()], True])
+def test_a_record_that_is_no_object_is_refused_as_a_whole(record: Any) -> None:
+    intake = batch(meter(), record)
+    assert [(refusal.index, refusal.field) for refusal in intake.refusals] == [(1, None)]
+    assert intake.accepted == 1
+
+
+def test_every_fault_of_a_record_is_told() -> None:
+    intake = batch({"voltage": -1, "kwhConsumedAc": "x"})
+    assert {refusal.field for refusal in intake.refusals} == {
+        "meterId",
+        "timestamp",
+        "voltage",
+        "kwhConsumedAc",
+    }
+    assert intake.rejected == 1
+
+
+def test_a_register_may_be_larger_than_an_interval() -> None:
+    assert batch(meter(kwhConsumedAc=500_000, readingType="register")).accepted == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"nope", b"[1,", b"{'a':1}", b"\xff\xfe", b"[" * 100_000])
+def test_what_is_not_json_is_told_so(body: bytes) -> None:
+    with pytest.raises(NotJson):
+        read_batch(body, METER, LIMITS)
+    with pytest.raises(NotJson):
+        read_one(body, METER, LIMITS)
+    with pytest.raises(NotJson):
+        read_telemetry(body, LIMITS)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"7", b"null", b'"x"'])
+def test_a_batch_is_a_list_that_is_not_empty(body: bytes) -> None:
+    with pytest.raises(WrongShape):
+        read_batch(body, METER, LIMITS)
+
+
+def test_one_heartbeat_is_an_object() -> None:
+    with pytest.raises(WrongShape, match="batch"):
+        read_one(json.dumps([meter()]).encode(), METER, LIMITS)
+
+
+@pytest.mark.parametrize("record", [meter(), 0])
+def test_a_batch_has_a_largest_size(record: Any) -> None:
+    with pytest.raises(BatchTooLarge, match="101"):
+        batch(*[record] * 101)
+
+
+def test_telemetry_is_told_apart_by_its_fields_or_its_type() -> None:
+    records = [
+        meter(meterId="M1"),
+        vehicle(vehicleId="V1"),
+        vehicle(vehicleId="V2", meterId="M9", voltage=None),
+        meter(meterId="M2", type="meter", vehicleId="V3"),
+        meter(meterId="M3", vehicleId=None),
+        {"timestamp": "2026-03-01T12:00:00Z", "soc": 5},
+        vehicle(type="scooter"),
+        meter(vehicleId="V4"),
+        "text",
+    ]
+    intake = read_telemetry(json.dumps(records).encode(), LIMITS)
+    assert [row["meter_id"] for row in rows(intake, "meter")] == ["M1", "M2", "M3"]
+    assert [row["vehicle_id"] for row in rows(intake, "vehicle")] == ["V1", "V2"]
+    assert [(refusal.index, refusal.field) for refusal in intake.refusals] == [
+        (5, "type"),
+        (6, "type"),
+        (7, "type"),
+        (8, None),
+    ]
+
+
+def test_refusals_of_mixed_telemetry_have_the_index_of_the_request() -> None:
+    records = [vehicle(), meter(), vehicle(soc=101), meter(voltage=-1)]
+    intake = read_telemetry(json.dumps(records).encode(), LIMITS)
+    assert [(refusal.index, refusal.field) for refusal in intake.refusals] == [
+        (2, "soc"),
+        (3, "voltage"),
+    ]
+
+
+def test_telemetry_may_be_one_heartbeat() -> None:
+    assert read_telemetry(json.dumps(vehicle()).encode(), LIMITS).accepted == 1
+
+
+def test_a_number_of_any_length_is_refused_on_its_own() -> None:
+    good = json.dumps(meter()).encode()
+    huge = good.replace(b"0.125", b"1" * 10_000)
+    intake = read_batch(b"[%b,%b]" % (good, huge), METER, LIMITS)
+    assert [(refusal.index, refusal.field) for refusal in intake.refusals] == [(1, "kwhConsumedAc")]
+    assert intake.accepted == 1
+
+
+def test_of_a_key_that_comes_twice_the_last_counts_in_good_and_in_mixed_batches() -> None:
+    twice = json.dumps(meter())[:-1].encode() + b',"meterId":"OTHER"}'
+    for body in (b"[%b]" % twice, b"[%b,7]" % twice):
+        assert rows(read_batch(body, METER, LIMITS), "meter")[0]["meter_id"] == "OTHER"

@@ -1,4 +1,4 @@
-"""Named SQL: `-- name: dirty_hours` in queries/*.sql starts the query `dirty_hours`."""
+"""Named SQL: `-- name: insert_link` in queries/*.sql starts the query `insert_link`."""
 
 import re
 from functools import cache

@@ -1,6 +1,3 @@
--- name: dirty_hours
-SELECT DISTINCT hour FROM dirty_hour WHERE hour < %(before)s ORDER BY hour
-
 -- name: dirty_hours_between
 SELECT stream, hour FROM dirty_hour WHERE hour >= %(start)s AND hour < %(end)s
 
@@ -16,11 +13,3 @@ WHERE stream = %(stream)s AND hour = %(hour)s
 SELECT stream, hour, raw_rows, raw_version, last_arrival, compacted_version, compacted_rows,
        duplicates_removed, compacted_at
 FROM partition_ledger WHERE hour = %(hour)s
-
--- name: ledger_totals
-SELECT coalesce(sum(raw_rows), 0)::bigint AS rows_in_lake,
-       (SELECT count(*) FROM (SELECT hour FROM partition_ledger GROUP BY hour
-                              HAVING bool_and(compacted_version >= raw_version)) AS clean)
-           AS hours_compacted,
-       (SELECT count(DISTINCT hour) FROM dirty_hour) AS hours_waiting
-FROM partition_ledger

@@ -17,9 +17,14 @@ FROM charging_link
 WHERE meter_id = %(meter_id)s AND valid && tstzrange(%(valid_from)s, %(valid_to)s)
 ORDER BY lower(valid)
 
--- name: linked_devices
--- Devices that anything but the pairing rule has ever linked; the rule leaves them alone.
-SELECT meter_id AS device_id, 'meter' AS kind FROM charging_link
-UNION SELECT vehicle_id, 'vehicle' FROM charging_link
-UNION SELECT meter_id, 'meter' FROM named_link
-UNION SELECT vehicle_id, 'vehicle' FROM named_link
+-- name: known_devices
+-- Every device that was ever heard, and whether anything but the pairing rule has ever linked it.
+SELECT 'meter' AS kind, meter_id AS device_id,
+       EXISTS (SELECT FROM charging_link AS l WHERE l.meter_id = m.meter_id)
+       OR EXISTS (SELECT FROM named_link AS l WHERE l.meter_id = m.meter_id) AS is_linked
+FROM meter_live_state AS m
+UNION ALL
+SELECT 'vehicle', vehicle_id,
+       EXISTS (SELECT FROM charging_link AS l WHERE l.vehicle_id = v.vehicle_id)
+       OR EXISTS (SELECT FROM named_link AS l WHERE l.vehicle_id = v.vehicle_id)
+FROM vehicle_live_state AS v

@@ -1,0 +1,33 @@
+"""The one door for Dagster: everything that it loads, and nothing that computes.
+
+`dagster definitions validate -m pipelines.definitions` needs neither a database nor a lake.
+"""
+
+import dagster as dg
+
+from pipelines.efficiency import hourly_efficiency
+from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
+from pipelines.jobs import daily_report, hourly, observe_raw
+from pipelines.raw import raw_heartbeats
+from pipelines.report.asset import daily_efficiency_report
+from pipelines.resources import LakeResource, WarehouseResource
+from pipelines.schedules import every_day, every_hour
+from pipelines.sensors import late_hours, report_renewal
+from pipelines.serving import efficiency_marts
+
+definitions = dg.Definitions(
+    assets=[
+        raw_heartbeats,
+        meter_telemetry_history,
+        vehicle_telemetry_history,
+        hourly_efficiency,
+        efficiency_marts,
+        daily_efficiency_report,
+    ],
+    jobs=[hourly, daily_report, observe_raw],
+    schedules=[every_hour, every_day],
+    sensors=[late_hours, report_renewal],
+    resources={"lake": LakeResource(), "warehouse": WarehouseResource()},
+    # A process for each step would take longer to start than an hour takes to compute.
+    executor=dg.in_process_executor,
+)

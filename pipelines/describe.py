@@ -1,0 +1,59 @@
+"""How tables show themselves in the asset graph: group, kinds, owner, columns, place."""
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+import pyarrow as pa
+
+from lake.settings import LakeSettings
+from lake.storage import Lake
+from lake.streams import PARTITION_COLUMNS, Column
+
+OWNERS = ("team:energy-data",)
+
+RETRIES = dg.RetryPolicy(
+    max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+
+
+def column_schema(columns: Sequence[Column]) -> dg.TableSchema:
+    """The columns of a table with their types, units and meaning."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=_type_name(column.type),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+            )
+            for column in columns
+        ]
+    )
+
+
+def delta_metadata(table: str, columns: Sequence[Column]) -> Mapping[str, object]:
+    """Static metadata of a Delta table of the lake."""
+    return {
+        "dagster/column_schema": column_schema((*columns, *PARTITION_COLUMNS)),
+        "dagster/uri": Lake.from_settings(LakeSettings()).table_uri(table),
+        "dagster/table_name": table,
+    }
+
+
+def mart_metadata(table: str, columns: Sequence[Column]) -> Mapping[str, object]:
+    """Static metadata of a Postgres table."""
+    return {
+        "dagster/column_schema": column_schema(columns),
+        "dagster/table_name": f"public.{table}",
+    }
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """The type as SQL and Delta users write it."""
+    if pa.types.is_timestamp(kind):
+        return "timestamp (UTC)"
+    if pa.types.is_large_string(kind) or pa.types.is_string(kind):
+        return "string"
+    if pa.types.is_large_list(kind) or pa.types.is_list(kind):
+        return f"array<{_type_name(kind.value_type)}>"
+    return "date" if pa.types.is_date(kind) else str(kind)

@@ -1,0 +1,127 @@
+"""History: the raw heartbeats of each hour, sorted and without duplicates."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+import psycopg
+
+from lake import HOUR, METER, VEHICLE, Compaction, Lake, Stream, compact_hour, scan_history
+from lake.hours import in_hours
+from lake.storage import DUPLICATES
+from pipelines.check_results import check_result
+from pipelines.checks import lost_heartbeats, repeated_keys
+from pipelines.describe import OWNERS, RETRIES, delta_metadata
+from pipelines.ledger import mark_compacted, newest_raw_version
+from pipelines.partitions import HOURLY, hour_key, hours_of_run
+from pipelines.raw import RAW_SPECS
+from pipelines.resources import LakeResource, WarehouseResource
+
+CONSERVED, UNIQUE = "rows_conserved", "no_duplicate_key"
+
+
+def history_asset(stream: Stream) -> dg.AssetsDefinition:
+    """The asset of a stream's history table."""
+
+    @dg.asset(
+        name=stream.history_table,
+        deps=[RAW_SPECS[stream.name]],
+        partitions_def=HOURLY,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name="history",
+        kinds={"deltalake", "polars"},
+        owners=OWNERS,
+        tags={"layer": "history", "stream": stream.name},
+        pool=stream.history_table,
+        retry_policy=RETRIES,
+        code_version="1",
+        metadata=delta_metadata(stream.history_table, (*stream.columns, DUPLICATES)),
+        check_specs=[
+            dg.AssetCheckSpec(
+                CONSERVED,
+                asset=stream.history_table,
+                blocking=True,
+                description="Each received copy of a heartbeat is its one row of the history or "
+                "counted in its `duplicates`.",
+            ),
+            dg.AssetCheckSpec(
+                UNIQUE,
+                asset=stream.history_table,
+                blocking=True,
+                description=f"`({stream.device}, timestamp)` occurs once.",
+            ),
+        ],
+        description=(
+            f"One row for each {stream.name} and timestamp, sorted by both: the table to "
+            f"read {stream.name} heartbeats from.\n\n"
+            "**How it is computed.** Each hour: history plus the raw rows, de-duplicated by "
+            f"`({stream.device}, timestamp)`; the copy that was received last stays, `duplicates` "
+            "counts the others. A rerun changes nothing, late heartbeats re-open their hour.\n\n"
+            "**Caveats.** The running hour is not in here yet. Values are as sent: registers are "
+            "still registers, and a null is not a zero."
+        ),
+    )
+    def history(
+        context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        tables, hours = lake.lake(), hours_of_run(context)
+        done = [compact_hour(tables, stream, hour) for hour in hours]
+        results = _checks(tables, stream, done)
+        with warehouse.autocommit() as connection:
+            _require_newer_lake(connection, tables, stream)
+            # An hour that fails a check stays dirty, so that the sensor comes back to it.
+            if all(result.passed for result in results):
+                for compaction in done:
+                    mark_compacted(connection, compaction)
+        for compaction in done:
+            context.add_asset_metadata(
+                _metadata(compaction), partition_key=hour_key(compaction.hour)
+            )
+        yield dg.MaterializeResult(check_results=results)
+
+    return history
+
+
+def _checks(lake: Lake, stream: Stream, done: list[Compaction]) -> list[dg.AssetCheckResult]:
+    lost, repeated = [], []
+    for compaction in done:
+        start, end = compaction.hour, compaction.hour + HOUR
+        # Later appends are no loss: the raw table is read as the compaction has read it.
+        table = lake.open(stream.raw_table)
+        table.load_as_version(compaction.raw_version)
+        raw = lake.scan(table).filter(in_hours(start, end))
+        history = scan_history(lake, stream, start, end)
+        lost.append(lost_heartbeats(raw, history, stream).collect())
+        repeated.append(repeated_keys(history, stream).collect())
+    hours = [compaction.hour for compaction in done]
+    return [
+        check_result(CONSERVED, pl.concat(lost), hours, what="heartbeats unaccounted for"),
+        check_result(UNIQUE, pl.concat(repeated), hours, what="repeated keys"),
+    ]
+
+
+def _require_newer_lake(connection: psycopg.Connection, lake: Lake, stream: Stream) -> None:
+    """A lake that is older than the ledger would leave its hours waiting for ever."""
+    known, found = newest_raw_version(connection, stream), lake.open(stream.raw_table).version()
+    if known is not None and found < known:
+        raise dg.Failure(
+            f"{stream.raw_table} at {lake.uri} is at version {found}, but the ledger has seen "
+            f"version {known}: this is another or a restored lake. Point LAKE_URI at the lake "
+            "that belongs to DATABASE_URL.",
+            allow_retries=False,
+        )
+
+
+def _metadata(done: Compaction) -> dict[str, object]:
+    return {
+        "dagster/partition_row_count": done.rows,
+        "duplicates_removed": done.duplicates_removed,
+        "raw_rows": done.raw_rows,
+        "raw_version": done.raw_version,
+        "delta_version": done.history_version,
+        "rewritten": done.changed,
+    }
+
+
+meter_telemetry_history = history_asset(METER)
+vehicle_telemetry_history = history_asset(VEHICLE)

@@ -1,0 +1,57 @@
+"""The jobs, and how to ask for a run of them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import dagster as dg
+from dagster import AssetSelection
+
+from lake import hours_between
+from pipelines.partitions import hour_key, hour_of_key
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+hourly = dg.define_asset_job(
+    "hourly",
+    selection=AssetSelection.groups("history", "efficiency", "serving"),
+    description="Compacts hours, computes their efficiency and publishes it; a range is one run.",
+)
+daily_report = dg.define_asset_job(
+    "daily_report",
+    selection=AssetSelection.groups("reports"),
+    description="Renders the efficiency report of a UTC day.",
+)
+observe_raw = dg.define_asset_job(
+    "observe_raw",
+    selection=AssetSelection.groups("raw", include_sources=True),
+    description="Looks at the size of the raw tables and at the hours that wait.",
+)
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """Run tags that ask for all partitions from one key to another in a single run."""
+    return {RANGE_START: first, RANGE_END: last}
+
+
+def hours_request(hours: Sequence[datetime], after_run: str) -> dg.RunRequest:
+    """One run of the hourly job for contiguous hours.
+
+    `after_run` is the newest run before it: a tick that is repeated asks for the same run, and
+    the same hours can be asked for again once any run has gone by.
+    """
+    first, last = hour_key(hours[0]), hour_key(hours[-1])
+    return dg.RunRequest(
+        run_key=f"{first}..{last} after {after_run}",
+        job_name=hourly.name,
+        tags=range_tags(first, last),
+    )
+
+
+def hours_of_tags(tags: Mapping[str, str]) -> set[datetime]:
+    """The hours that a run with these tags was asked for."""
+    one = tags.get("dagster/partition")
+    first, last = tags.get(RANGE_START, one), tags.get(RANGE_END, one)
+    if first is None or last is None:
+        return set()
+    return {*hours_between(hour_of_key(first), hour_of_key(last)), hour_of_key(last)}

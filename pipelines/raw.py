@@ -1,0 +1,91 @@
+"""Raw heartbeats: tables that the collector appends to and that Dagster only looks at."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from lake import METER, STREAMS, VEHICLE, Stream
+from pipelines.describe import OWNERS, delta_metadata
+from pipelines.ledger import WaitingHour, raw_totals, waiting_hours
+from pipelines.partitions import FIRST_HOUR, HOURLY, hour_key
+from pipelines.resources import LakeResource, WarehouseResource
+
+
+def raw_spec(stream: Stream) -> dg.AssetSpec:
+    """The raw table of a stream in the asset graph."""
+    return dg.AssetSpec(
+        stream.raw_table,
+        partitions_def=HOURLY,
+        group_name="raw",
+        kinds={"deltalake"},
+        owners=OWNERS,
+        tags={"layer": "raw", "stream": stream.name},
+        metadata=delta_metadata(stream.raw_table, stream.columns),
+        description=(
+            f"Every {stream.name} heartbeat as it was received, duplicates included; "
+            "append-only.\n\n"
+            "**How it comes about.** The collector acknowledges a heartbeat once Postgres has it "
+            "and moves the outbox here every minute, each row exactly once. Partitioned by the "
+            "UTC date and hour of the *event* time, so late heartbeats land in their own hour.\n\n"
+            f"**Caveats.** Count distinct `({stream.device}, timestamp)`, not rows. A null was "
+            f"not sent; it is no zero. `{stream.energy}` is an interval or a register: see "
+            "`reading_type`."
+        ),
+    )
+
+
+RAW_SPECS = {stream.name: raw_spec(stream) for stream in STREAMS.values()}
+
+
+def _observe(
+    context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
+) -> Iterator[dg.ObserveResult]:
+    """Report the size of the raw tables, and each hour that waits for its computation."""
+    streams = [s for s in STREAMS.values() if RAW_SPECS[s.name].key in context.selected_asset_keys]
+    with warehouse.autocommit() as connection:
+        waiting = waiting_hours(connection, FIRST_HOUR, datetime.now(UTC))
+        totals = {stream.name: raw_totals(connection, stream) for stream in streams}
+    for stream in streams:
+        for hour in waiting:
+            if hour.stream == stream.name:
+                context.log_event(observation(hour))
+        total = totals[stream.name]
+        version = lake.lake().open(stream.raw_table).version()
+        yield dg.ObserveResult(
+            asset_key=RAW_SPECS[stream.name].key,
+            data_version=dg.DataVersion(str(version)),
+            metadata={
+                "dagster/row_count": total.rows,
+                "hours": total.hours,
+                "hours_waiting": total.hours_waiting,
+                "delta_version": version,
+                **_moment("first_hour", total.first_hour),
+                **_moment("last_hour", total.last_hour),
+                **_moment("last_arrival", total.last_arrival),
+            },
+        )
+
+
+# Called rather than written with @, because the decorator has no types.
+raw_heartbeats: dg.AssetsDefinition = dg.multi_observable_source_asset(
+    name="raw_heartbeats", specs=[RAW_SPECS[METER.name], RAW_SPECS[VEHICLE.name]], can_subset=True
+)(_observe)
+
+
+def observation(waiting: WaitingHour) -> dg.AssetObservation:
+    """An hour of a raw table with heartbeats that nothing downstream has taken in."""
+    return dg.AssetObservation(
+        RAW_SPECS[waiting.stream].key,
+        partition=hour_key(waiting.hour),
+        metadata={
+            "dagster/partition_row_count": waiting.raw_rows,
+            "delta_version": waiting.raw_version,
+            "last_arrival": dg.MetadataValue.timestamp(waiting.last_arrival),
+        },
+        tags={"dagster/data_version": str(waiting.raw_version)},
+    )
+
+
+def _moment(name: str, moment: datetime | None) -> dict[str, dg.TimestampMetadataValue]:
+    return {} if moment is None else {name: dg.MetadataValue.timestamp(moment)}

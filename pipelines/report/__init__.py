@@ -1,0 +1,1 @@
+"""The daily efficiency report: figures, chart, page."""

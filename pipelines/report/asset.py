@@ -1,0 +1,73 @@
+"""The daily report as an asset: an HTML page and a CSV file below the lake's URL."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+from pyarrow.fs import FileSystem
+
+from lake import EnergySettings
+from pipelines.describe import OWNERS, RETRIES
+from pipelines.efficiency import FLEET, VEHICLES
+from pipelines.partitions import DAILY
+from pipelines.report.figures import DAY, figures_of_day
+from pipelines.resources import LakeResource, WarehouseResource
+
+
+@dg.asset(
+    deps=[VEHICLES, FLEET],
+    partitions_def=DAILY,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="reports",
+    kinds={"html", "csv"},
+    owners=OWNERS,
+    tags={"layer": "report"},
+    pool="daily_efficiency_report",
+    retry_policy=RETRIES,
+    code_version="1",
+    description=(
+        "The fleet's efficiency of one UTC day as a page to read, print or send, and the same "
+        "numbers as CSV.\n\n"
+        "**How it is computed.** Sums over the hours of `vehicle_efficiency_hourly`; efficiency "
+        "and status of a vehicle are those of its sums. Made for the day that has ended, and "
+        "again whenever one of its hours was recomputed.\n\n"
+        "**Caveats.** The status of a day is not that of most of its hours: a car that is "
+        "rated in one hour and idle in the others is rated. The running day says *so far*."
+    ),
+)
+def daily_efficiency_report(
+    context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
+) -> dg.MaterializeResult[None]:
+    """Render every day of the run; `warehouse` is open only to tell that the run is alive."""
+    # The renderer loads slowly; a run of the hourly job has no use for it.
+    from pipelines.report.page import csv_table, html_page  # noqa: PLC0415
+
+    tables, settings = lake.lake(), EnergySettings()
+    window = context.partition_time_window
+    day = window.start.astimezone(UTC)
+    while day < window.end:
+        figures = figures_of_day(tables, day.date(), datetime.now(UTC), settings)
+        folder = f"reports/date={day:%Y-%m-%d}"
+        page = html_page(figures, tables.uri, settings)
+        write_file(tables.files(), f"{folder}/efficiency.csv", csv_table(figures).encode())
+        write_file(tables.files(), f"{folder}/efficiency.html", page.encode())
+        totals = next(figures.fleet.iter_rows(named=True), {})
+        shown = ("efficiency_percent", "loss_kwh", "energy_ac_kwh", "energy_dc_kwh", "vehicles")
+        context.add_asset_metadata(
+            {
+                "dagster/uri": f"{tables.uri}/{folder}/efficiency.html",
+                "hours": figures.hours_with_data,
+                "so_far": figures.so_far,
+                **{name: totals[name] for name in shown if totals.get(name) is not None},
+            },
+            partition_key=f"{day:%Y-%m-%d}",
+        )
+        day += DAY
+    return dg.MaterializeResult()
+
+
+def write_file(files: FileSystem, path: str, content: bytes) -> None:
+    """Put a file in one step, so that a reader sees the old or the new content."""
+    files.create_dir(path.rsplit("/", 1)[0], recursive=True)
+    with files.open_output_stream(f"{path}.part") as stream:
+        stream.write(content)
+    files.move(f"{path}.part", path)

@@ -1,0 +1,159 @@
+"""Serving: the hourly efficiency as Postgres tables, the same rows as in the lake."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+import psycopg
+
+from lake import HOUR, EnergySettings, Lake
+from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY, TableSpec
+from lake.hours import in_hours
+from pipelines.check_results import check_result
+from pipelines.checks import differing_rows
+from pipelines.describe import OWNERS, RETRIES, mart_metadata
+from pipelines.efficiency import FLEET, VEHICLES
+from pipelines.following import following_hours
+from pipelines.ledger import mark_published
+from pipelines.partitions import HOURLY, contiguous, hour_key, hours_of_run
+from pipelines.resources import LakeResource, WarehouseResource
+from warehouse_sql.queries import query
+
+EQUAL = "equals_lake_table"
+_HOURS_A_TRANSACTION = 24
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A lake table and its Postgres twin: the names of its queries, the identity of its rows."""
+
+    table: TableSpec
+    source: dg.AssetSpec
+    queries: str
+    key: list[str]
+
+    @property
+    def asset_key(self) -> dg.AssetKey:
+        """The twin in the asset graph."""
+        return dg.AssetKey(["warehouse", self.table.name])
+
+    def spec(self) -> dg.AssetSpec:
+        """The asset."""
+        return dg.AssetSpec(
+            self.asset_key,
+            deps=[self.source],
+            group_name="serving",
+            kinds={"postgres"},
+            owners=OWNERS,
+            tags={"layer": "serving"},
+            code_version="1",
+            metadata=mart_metadata(self.table.name, self.table.columns),
+            description=(
+                f"`{self.table.name}` in Postgres: {self.table.description}. For APIs and BI "
+                "tools that do not read Delta tables.\n\n"
+                "**How it is computed.** Not at all: each hour is the same rows as in the lake's "
+                "table, replaced in one transaction together with its twin.\n\n"
+                "**Caveats.** An hour appears here a few seconds after it does in the lake."
+            ),
+        )
+
+    def check_spec(self) -> dg.AssetCheckSpec:
+        """The check that both tables hold the same rows."""
+        return dg.AssetCheckSpec(
+            EQUAL, asset=self.asset_key, description="The same rows and values as in the lake."
+        )
+
+
+MARTS = (
+    Mart(VEHICLE_EFFICIENCY_HOURLY, VEHICLES, "vehicle_efficiency", ["hour_start", "vehicle_id"]),
+    Mart(FLEET_EFFICIENCY_HOURLY, FLEET, "fleet_efficiency", ["hour_start"]),
+)
+
+
+@dg.multi_asset(
+    name="efficiency_marts",
+    specs=[mart.spec() for mart in MARTS],
+    check_specs=[mart.check_spec() for mart in MARTS],
+    partitions_def=HOURLY,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="efficiency_marts",
+    retry_policy=RETRIES,
+)
+def efficiency_marts(
+    context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Publish the hours of the run, and the hours that follow from them."""
+    tables, hours = lake.lake(), hours_of_run(context)
+    with warehouse.autocommit() as connection:
+        later = following_hours(tables, connection, hours, EnergySettings())
+    for stretch in contiguous([*hours, *later], _HOURS_A_TRANSACTION):
+        start, end = stretch[0], stretch[-1] + HOUR
+        rows = {mart.table.name: _lake_rows(tables, mart, start, end) for mart in MARTS}
+        with warehouse.transaction() as connection:
+            for mart in MARTS:
+                _replace(connection, mart, rows[mart.table.name], start, end)
+    with warehouse.autocommit() as connection:
+        mark_published(connection, hours)
+    for mart in MARTS:
+        differing, counts = _compare(tables, warehouse, mart, [*hours, *later])
+        for hour in hours:
+            context.add_asset_metadata(
+                {"dagster/partition_row_count": counts.get(hour, 0)},
+                asset_key=mart.asset_key,
+                partition_key=hour_key(hour),
+            )
+        yield dg.MaterializeResult(
+            asset_key=mart.asset_key,
+            check_results=[
+                check_result(
+                    EQUAL,
+                    differing,
+                    hours,
+                    what="rows that differ from the lake",
+                    asset_key=mart.asset_key,
+                )
+            ],
+        )
+
+
+def _replace(
+    connection: psycopg.Connection, mart: Mart, rows: pl.DataFrame, start: datetime, end: datetime
+) -> None:
+    connection.execute(query(f"delete_{mart.queries}"), {"start": start, "end": end})
+    with connection.cursor().copy(query(f"copy_{mart.queries}")) as copy:
+        for row in rows.iter_rows():
+            copy.write_row(row)
+
+
+def _compare(
+    lake: Lake, warehouse: WarehouseResource, mart: Mart, hours: Sequence[datetime]
+) -> tuple[pl.DataFrame, Mapping[datetime, int]]:
+    """Keys of the rows that differ, and the rows of each hour in Postgres."""
+    differing, counts = [], {}
+    for stretch in contiguous(hours, _HOURS_A_TRANSACTION):
+        start, end = stretch[0], stretch[-1] + HOUR
+        expected = _lake_rows(lake, mart, start, end)
+        with warehouse.arrow() as connection, connection.cursor() as cursor:
+            cursor.execute(query(f"{mart.queries}_between").decode(), (start, end))
+            found = pl.DataFrame(cursor.fetch_arrow_table()).cast(expected.schema)
+        differing.append(differing_rows(expected, found, mart.key))
+        counts.update(
+            {
+                hour.astimezone(UTC): count
+                for hour, count in found.group_by("hour_start").len().iter_rows()
+            }
+        )
+    return pl.concat(differing), counts
+
+
+def _lake_rows(lake: Lake, mart: Mart, start: datetime, end: datetime) -> pl.DataFrame:
+    start_of_row = pl.col("hour_start")
+    return (
+        lake.scan(lake.open(mart.table.name))
+        .filter(in_hours(start, end), start_of_row >= start, start_of_row < end)
+        .select(column.name for column in mart.table.columns)
+        .sort(mart.key)
+        .collect()
+    )

@@ -1,0 +1,26 @@
+"""When the pipelines run, and which hours they know."""
+
+from datetime import date
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class PipelineSettings(BaseSettings):
+    """Read from the environment and `.env`; each name in capitals is the variable."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    partitions_start: date = Field(
+        default=date(2016, 1, 1),
+        description="first UTC day that can be computed; heartbeats before it stay raw",
+    )
+    sensor_interval_seconds: int = Field(
+        default=30, ge=1, description="least time between two looks at the ledger"
+    )
+    hour_grace_seconds: float = Field(
+        default=120, ge=0, description="an hour is closed this long after its end"
+    )
+    hours_per_run: int = Field(
+        default=168, ge=1, description="most hours that one run computes; a longer range is split"
+    )

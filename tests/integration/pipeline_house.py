@@ -1,0 +1,106 @@
+"""A database, a lake and a Dagster instance that belong together, and what happens to them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import psycopg
+import pyarrow as pa
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+from psycopg.rows import dict_row
+
+from ingestion_api.flush import OutboxFlush
+from ingestion_api.transaction import newest_of_each_device
+from lake import Lake, Stream
+from pipelines.definitions import definitions
+from pipelines.jobs import range_tags
+from pipelines.partitions import hour_key
+from pipelines.resources import LakeResource, WarehouseResource
+from warehouse_sql.arrays import array_parameters, register_arrays
+from warehouse_sql.queries import query
+
+RESOURCES: dict[str, object] = {"lake": LakeResource(), "warehouse": WarehouseResource()}
+
+
+@dataclass
+class House:
+    """Real parts of one test; `DATABASE_URL` and `LAKE_URI` point at them."""
+
+    lake: Lake
+    database_url: str
+    instance: dg.DagsterInstance
+
+    def deliver(self, stream: Stream, rows: pa.Table) -> None:
+        """Bring heartbeats into the lake and the ledger on the way that the collector takes."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            register_arrays(connection)
+            columns = stream.arrow_schema.names
+            for name, table in (
+                (f"upsert_{stream.name}_live_state", newest_of_each_device(stream, rows)),
+                (f"insert_{stream.name}_outbox", rows),
+            ):
+                connection.execute(query(name), array_parameters(table, columns))
+            with OutboxFlush(self.database_url, connection, self.lake, 1_000_000) as flush:
+                flush.flush(stream)
+
+    def run_hours(
+        self, first: datetime, last: datetime, *, raise_on_error: bool = True
+    ) -> dg.ExecuteInProcessResult:
+        """A run of the hourly job over a range of hours."""
+        return self.run("hourly", range_tags(hour_key(first), hour_key(last)), raise_on_error)
+
+    def run(
+        self, job: str, tags: Mapping[str, str], raise_on_error: bool = True
+    ) -> dg.ExecuteInProcessResult:
+        """A run of a job in this process."""
+        return definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance, tags=tags, raise_on_error=raise_on_error
+        )
+
+    def tick(self, sensor: dg.SensorDefinition, cursor: str | None = None) -> SensorExecutionData:
+        """What a sensor asks for at this moment."""
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=cursor, definitions=definitions, resources=RESOURCES
+        ) as context:
+            return sensor.evaluate_tick(context)
+
+    def scheduled(
+        self, schedule: dg.ScheduleDefinition, at: datetime
+    ) -> dg.RunRequest | dg.SkipReason:
+        """What a schedule asks for at a time."""
+        with dg.build_schedule_context(
+            instance=self.instance, scheduled_execution_time=at, resources=RESOURCES
+        ) as context:
+            answer = schedule(context)
+        assert isinstance(answer, dg.RunRequest | dg.SkipReason)
+        return answer
+
+    def rows(self, sql: bytes, **parameters: object) -> Sequence[Mapping[str, Any]]:
+        """Rows of the database."""
+        with psycopg.connect(self.database_url, row_factory=dict_row) as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A whole table of the lake, sorted."""
+        frame = self.lake.scan(self.lake.open(name)).collect()
+        return frame.sort([column for column in frame.columns if column != "meter_ids"])
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    """Which checks of a run passed, by asset and check."""
+    return {
+        f"{check.asset_key.to_user_string()}: {check.check_name}": check.passed
+        for check in result.get_asset_check_evaluations()
+    }
+
+
+def minutes_of(hour: datetime, **values: object) -> list[dict[str, object]]:
+    """A heartbeat of every minute of an hour, received ten seconds later."""
+    moments = [hour + timedelta(minutes=minute, seconds=5) for minute in range(60)]
+    return [
+        {"timestamp": moment, "received_at": moment + timedelta(seconds=10), **values}
+        for moment in moments
+    ]

@@ -1,0 +1,85 @@
+"""What analysts and operators see before anything has run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster import AssetKey
+
+from pipelines.definitions import definitions
+
+PROJECT = Path(__file__).parents[2]
+ASSETS = {
+    "raw_meter_heartbeats",
+    "raw_vehicle_heartbeats",
+    "meter_telemetry_history",
+    "vehicle_telemetry_history",
+    "vehicle_efficiency_hourly",
+    "fleet_efficiency_hourly",
+    "warehouse/vehicle_efficiency_hourly",
+    "warehouse/fleet_efficiency_hourly",
+    "daily_efficiency_report",
+}
+
+
+@pytest.fixture(scope="module")
+def specs() -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+
+
+def test_the_code_location_is_valid_without_a_database_or_a_lake(tmp_path: Path) -> None:
+    environment = {
+        "PATH": str(Path(sys.executable).parent),
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(PROJECT),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", "definitions", "validate", "-m", "pipelines.definitions"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_workspace_file_names_the_code_location() -> None:
+    assert "python_module: pipelines.definitions" in (PROJECT / "workspace.yaml").read_text()
+
+
+def test_every_asset_says_what_it_is_and_who_owns_it(specs: dict[str, dg.AssetSpec]) -> None:
+    assert specs.keys() == ASSETS
+    for name, spec in specs.items():
+        assert spec.description, name
+        assert "**Caveats.**" in spec.description, name
+        assert spec.owners, name
+        assert spec.kinds, name
+        assert spec.group_name in {"raw", "history", "efficiency", "serving", "reports"}, name
+
+
+def test_every_column_of_every_table_is_described(specs: dict[str, dg.AssetSpec]) -> None:
+    for name in ASSETS - {"daily_efficiency_report"}:
+        schema = specs[name].metadata["dagster/column_schema"]
+        assert isinstance(schema, dg.TableSchema)
+        for column in schema.columns:
+            assert column.description, f"{name}.{column.name}"
+
+
+def test_the_report_goes_back_to_the_raw_heartbeats(specs: dict[str, dg.AssetSpec]) -> None:
+    upstream = {AssetKey("daily_efficiency_report")}
+    for _ in ASSETS:
+        upstream |= {dep.asset_key for key in upstream for dep in specs[key.to_user_string()].deps}
+
+    assert {AssetKey("raw_meter_heartbeats"), AssetKey("raw_vehicle_heartbeats")} <= upstream
+
+
+def test_checks_that_guard_the_history_block() -> None:
+    graph = definitions.resolve_asset_graph()
+    blocking = {key.name for key in graph.asset_check_keys if graph.get(key).blocking}
+
+    assert blocking == {"rows_conserved", "no_duplicate_key"}

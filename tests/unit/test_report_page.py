@@ -1,0 +1,113 @@
+"""The report's page and CSV from given figures."""
+
+import xml.etree.ElementTree as ET
+from datetime import UTC, date, datetime
+
+import polars as pl
+import pytest
+
+from lake import EnergySettings
+from lake.derived import FLEET_EFFICIENCY_HOURLY
+from lake.rollup import roll_up_fleet, roll_up_vehicles
+from pipelines.report.chart import day_chart
+from pipelines.report.figures import DayFigures
+from pipelines.report.page import csv_table, energy, html_page, number
+from tests.unit.rollup_samples import DAY, no_rows, vehicle_hour, vehicle_hours
+
+SETTINGS = EnergySettings()
+
+
+def figures(*hours: dict[str, object], generated_at: datetime | None = None) -> DayFigures:
+    """Figures of a day with these vehicle hours."""
+    end = datetime(2026, 11, 21, tzinfo=UTC)
+    vehicles = roll_up_vehicles(vehicle_hours(*hours), DAY, end, SETTINGS)
+    fleet_hours = no_rows(FLEET_EFFICIENCY_HOURLY)
+    fleet = roll_up_fleet(vehicles, fleet_hours.lazy(), DAY, SETTINGS)
+    return DayFigures(
+        day=date(2026, 11, 20),
+        generated_at=generated_at or datetime(2026, 11, 21, 0, 30, tzinfo=UTC),
+        vehicles=vehicles.collect(),
+        fleet=fleet.collect(),
+        hours=fleet_hours,
+        sources=dict.fromkeys(
+            (
+                "vehicle_efficiency_hourly",
+                "fleet_efficiency_hourly",
+                "meter_telemetry_history",
+                "vehicle_telemetry_history",
+            ),
+            7,
+        ),
+    )
+
+
+def test_a_device_id_cannot_put_markup_into_the_page() -> None:
+    page = html_page(
+        figures(vehicle_hour("<script>alert(1)</script>", ac=10, dc=7)), "lake", SETTINGS
+    )
+
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_a_day_that_is_not_over_says_so_far() -> None:
+    noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+    assert "<b>So far:</b>" in html_page(figures(generated_at=noon), "lake", SETTINGS)
+    assert "<b>So far:</b>" not in html_page(figures(), "lake", SETTINGS)
+
+
+def test_the_page_lists_rated_vehicles_only_and_names_the_others_apart() -> None:
+    page = html_page(
+        figures(
+            vehicle_hour("RATED", ac=10, dc=7),
+            vehicle_hour("GAINING", ac=10, dc=13),
+            vehicle_hour("LOST", ac=None, dc=5, link=None),
+        ),
+        "lake",
+        SETTINGS,
+    )
+
+    table, notes = page.split("What to know about the data")
+    assert "RATED" in table
+    assert "GAINING" not in table
+    assert "GAINING" in notes
+    assert "AC not known, DC 5.00 kWh" in notes
+
+
+def test_the_csv_has_an_empty_field_where_a_figure_is_not_known() -> None:
+    header, _, vehicle = csv_table(
+        figures(vehicle_hour("LOST", ac=None, dc=5, link=None))
+    ).splitlines()
+
+    fields = dict(zip(header.split(","), vehicle.split(","), strict=True))
+    assert (fields["energy_ac_kwh"], fields["energy_dc_kwh"]) == ("", "5.0")
+    assert (fields["efficiency_percent"], fields["status"]) == ("", "unmapped")
+
+
+def test_the_chart_is_well_formed_and_takes_its_colours_from_the_page() -> None:
+    hours = pl.DataFrame(
+        {
+            "hour": range(24),
+            "energy_ac_kwh": [10.0] * 12 + [None] * 12,
+            "energy_dc_kwh": [9.0] * 12 + [None] * 12,
+            "efficiency_percent": [90.0] * 12 + [None] * 12,
+        }
+    )
+    svg = day_chart(hours, 85, width=300)
+
+    assert ET.fromstring(svg).tag.endswith("svg")
+    assert "var(--ac)" in svg
+    assert "#00000" not in svg
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "shown"),
+    [(None, 1, "\N{EN DASH}"), (1234.56, 1, "1\u202f234.6"), (-0.04, 1, "0.0"), (-3.2, 0, "-3")],
+)
+def test_figures_are_readable(value: float | None, decimals: int, shown: str) -> None:
+    assert number(value, decimals) == shown
+
+
+def test_unknown_energy_is_said_in_words() -> None:
+    assert (energy(None), energy(0.0)) == ("not known", "0.00 kWh")

@@ -3,7 +3,7 @@
 Terms, formulas and limits are explained in docs/energy.md; the columns in lake/derived.py.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
@@ -51,21 +51,11 @@ def vehicle_efficiency(
         .join(matched_share(ac, known_dc, "ac"), on="vehicle_id", how="left")
         .join(matched_share(dc, known_ac, "dc"), on="vehicle_id", how="left")
     )
-    energy_ac, energy_dc = pl.col("energy_ac_kwh"), pl.col("energy_dc_kwh")
     silent = (end - start).total_seconds()
     return (
-        table.with_columns(
+        with_efficiency(table, end - start, settings)
+        .with_columns(
             hour_start=pl.lit(start, _TIME),
-            loss_kwh=(energy_ac - energy_dc).round(9),
-            efficiency_percent=efficiency_percent(energy_ac, energy_dc, settings),
-            status=efficiency_status(
-                pl.col("link_source").is_not_null(),
-                energy_ac,
-                energy_dc,
-                pl.col("matched_share_ac"),
-                pl.col("matched_share_dc"),
-                settings,
-            ),
             longest_gap_seconds=pl.max_horizontal(
                 pl.col("gap_ac").fill_null(silent), pl.col("gap_dc").fill_null(silent)
             ),
@@ -137,6 +127,33 @@ def unlinked_energy(
     )
 
 
+def with_efficiency(
+    energies: pl.LazyFrame, window: timedelta, settings: EnergySettings
+) -> pl.LazyFrame:
+    """Add loss_kwh, status and efficiency_percent to the energies of a window.
+
+    `energies` have energy_ac_kwh, energy_dc_kwh, matched_share_ac, matched_share_dc and
+    link_source, null where not known. Where nothing but stand-by flowed there is no ratio.
+    """
+    energy_ac, energy_dc = pl.col("energy_ac_kwh"), pl.col("energy_dc_kwh")
+    status = efficiency_status(
+        pl.col("link_source").is_not_null(),
+        energy_ac,
+        energy_dc,
+        pl.col("matched_share_ac"),
+        pl.col("matched_share_dc"),
+        window,
+        settings,
+    )
+    return energies.with_columns(
+        loss_kwh=(energy_ac - energy_dc).round(9), status=status
+    ).with_columns(
+        efficiency_percent=pl.when(pl.col("status") != "idle").then(
+            efficiency_percent(energy_ac, energy_dc, settings)
+        )
+    )
+
+
 def efficiency_percent(energy_ac: pl.Expr, energy_dc: pl.Expr, settings: EnergySettings) -> pl.Expr:
     """100 * DC / AC in percent, never clamped; null where AC energy is too small or not known."""
     measurable = (energy_ac > 0) & (energy_ac >= settings.idle_below_kwh)
@@ -149,15 +166,20 @@ def efficiency_status(
     energy_dc: pl.Expr,
     matched_share_ac: pl.Expr,
     matched_share_dc: pl.Expr,
+    window: timedelta,
     settings: EnergySettings,
 ) -> pl.Expr:
     """The first status that applies: what is not known stands before what is wrong, before ratios.
 
-    Energies in kWh, null where not known; a matched share is null where there is no energy.
+    Energies in kWh, null where not known; a matched share is null where there is no energy. The
+    limit of `idle` is for an hour: stand-by adds up in a longer window, while nothing is stored.
     """
     percent = efficiency_percent(energy_ac, energy_dc, settings)
     idle_below, share_limit = settings.idle_below_kwh, settings.matched_share_limit
-    is_idle = _is_little(energy_ac, idle_below) & _is_little(energy_dc, idle_below).fill_null(True)
+    stand_by = idle_below * max(1.0, window / timedelta(hours=1))
+    is_idle = (_is_little(energy_ac, stand_by) & _is_little(energy_dc, idle_below)) | (
+        _is_little(energy_ac, idle_below) & energy_dc.is_null()
+    )
     is_unknown = (
         energy_ac.is_null()
         | energy_dc.is_null()

@@ -5,7 +5,7 @@ from datetime import datetime
 import polars as pl
 
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from lake.efficiency import RATED, efficiency_percent, efficiency_status, fleet_efficiency
+from lake.efficiency import RATED, fleet_efficiency, with_efficiency
 from lake.energy import exact_sum, utc_window
 from lake.links import STRONGEST_FIRST
 from lake.settings import EnergySettings
@@ -17,11 +17,10 @@ def roll_up_vehicles(
     """One row for each vehicle in rows of VEHICLE_EFFICIENCY_HOURLY, sorted by vehicle.
 
     The columns of that table with `hour_start` = `start`, and `hours`: how many have a row.
-    Energies and counts are sums, the efficiency and its status are those of the sums; but a
-    vehicle that was idle in every hour is idle, however the stand-by of many hours adds up. A
-    matched share is the mean of the hours' weighted by their energies; coverage is that of the
-    window from `start` to `end`, an hour without a row covers nothing. `longest_gap_seconds` is
-    the longest within one hour, `average_battery_temp` the mean weighted by heartbeats.
+    Energies and counts are sums, the efficiency and its status are those of the sums. A matched
+    share is the mean of the hours' weighted by their energies; coverage is that of the window
+    from `start` to `end`, an hour without a row covers nothing. `longest_gap_seconds` is the
+    longest within one hour, `average_battery_temp` the mean weighted by heartbeats.
     """
     start, end = utc_window(start, end)
     window_hours = (end - start).total_seconds() / 3600
@@ -45,29 +44,14 @@ def roll_up_vehicles(
             .cast(pl.String)
             .str.join("+"),
             meter_ids=pl.col("meter_ids").explode().drop_nulls().unique().sort(),
-            _is_idle=(pl.col("status") == "idle").all(),
             _is_linked=pl.col("link_source").is_not_null().any(),
             hours=pl.len().cast(pl.Int64),
         )
         .with_columns(
             hour_start=pl.lit(start, pl.Datetime("us", "UTC")),
             link_source=pl.when("_is_linked").then("link_source"),
-            loss_kwh=(energies[0] - energies[1]).round(9),
-            efficiency_percent=pl.when(~pl.col("_is_idle")).then(
-                efficiency_percent(*energies, settings)
-            ),
-            status=pl.when("_is_idle")
-            .then(pl.lit("idle"))
-            .otherwise(
-                efficiency_status(
-                    pl.col("_is_linked"),
-                    *energies,
-                    pl.col("matched_share_ac"),
-                    pl.col("matched_share_dc"),
-                    settings,
-                )
-            ),
         )
+        .pipe(with_efficiency, end - start, settings)
         .select(*(column.name for column in VEHICLE_EFFICIENCY_HOURLY.columns), "hours")
         .sort("vehicle_id")
     )

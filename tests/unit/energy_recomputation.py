@@ -164,14 +164,15 @@ def recompute_vehicle(
     }
 
 
-def recompute_status(row: Row, settings: EnergySettings) -> str:  # noqa: PLR0911
+def recompute_status(row: Row, settings: EnergySettings, hours: float = 1) -> str:  # noqa: PLR0911
     """The status by the table of docs/energy.md, from the top."""
     ac, dc = row["energy_ac_kwh"], row["energy_dc_kwh"]
     shares = [row["matched_share_ac"], row["matched_share_dc"]]
     idle_below = settings.idle_below_kwh
     if row["link_source"] is None:
         return "unmapped"
-    if ac is not None and ac < idle_below and (dc is None or dc < idle_below):
+    stand_by = idle_below if dc is None else idle_below * max(1, hours)
+    if ac is not None and ac < stand_by and (dc is None or dc < idle_below):
         return "idle"
     if ac is None or dc is None:
         return "insufficient_data"

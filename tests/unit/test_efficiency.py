@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake import METER, VEHICLE, EnergySettings
+from lake import HOUR, METER, VEHICLE, EnergySettings
 from lake.derived import DERIVED_TABLES, FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.efficiency import (
     STATUSES,
-    efficiency_status,
     fleet_efficiency,
     unlinked_energy,
     vehicle_efficiency,
+    with_efficiency,
 )
 from lake.energy import exact_sum
 from lake.links import no_links
@@ -208,6 +208,24 @@ def test_the_limits_come_from_the_settings() -> None:
     row = {"link_source": "link", "energy_ac_kwh": 10.0, "energy_dc_kwh": 8.0}
     shares = {"matched_share_ac": 1.0, "matched_share_dc": 1.0}
     assert status_of({**row, **shares}, household) == "good"
+
+
+@pytest.mark.parametrize(
+    ("kwh_ac", "kwh_dc", "status"),
+    [
+        (1.1, 0.0, "idle"),
+        (1.21, 0.0, "implausible"),
+        (1.1, 0.05, "critical"),
+        (1.1, None, "insufficient_data"),
+        (0.04, None, "idle"),
+    ],
+)
+def test_the_stand_by_of_a_day_is_idle_and_a_small_charge_is_not(
+    kwh_ac: float, kwh_dc: float | None, status: str
+) -> None:
+    row = {"link_source": "link", "energy_ac_kwh": kwh_ac, "energy_dc_kwh": kwh_dc}
+    row |= {"matched_share_ac": 1.0, "matched_share_dc": 1.0}
+    assert status_of(row, window=24 * HOUR) == recompute_status(row, SETTINGS, 24) == status
 
 
 def test_without_an_idle_limit_nothing_is_still_idle() -> None:
@@ -452,14 +470,7 @@ def test_thousands_of_readings_in_few_groups_give_the_same_bits_each_time() -> N
     assert all(query.collect().equals(first) for _ in range(10))
 
 
-def status_of(row: Row, settings: EnergySettings = SETTINGS) -> str:
+def status_of(row: Row, settings: EnergySettings = SETTINGS, window: timedelta = HOUR) -> str:
     schema = {name: pl.String() if name == "link_source" else pl.Float64() for name in row}
-    status = efficiency_status(
-        pl.col("link_source").is_not_null(),
-        pl.col("energy_ac_kwh"),
-        pl.col("energy_dc_kwh"),
-        pl.col("matched_share_ac"),
-        pl.col("matched_share_dc"),
-        settings,
-    )
-    return str(pl.DataFrame([row], schema=schema).select(status).item())
+    rated = with_efficiency(pl.LazyFrame([row], schema=schema), window, settings)
+    return str(rated.collect()["status"].item())

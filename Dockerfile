@@ -1,0 +1,33 @@
+# One image for every part; the command chooses: collector (default), Dagster webserver, daemon.
+FROM python:3.12-slim-bookworm AS build
+WORKDIR /app
+COPY requirements.lock ./
+RUN python -m venv /venv \
+ && /venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY ingestion_api ingestion_api
+COPY lake lake
+COPY warehouse_sql warehouse_sql
+COPY pipelines pipelines
+COPY local_stack local_stack
+RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM python:3.12-slim-bookworm
+RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin wattlake \
+ && install -d -o wattlake -g wattlake /data/lake /data/dagster
+COPY --from=build /venv /venv
+WORKDIR /app
+COPY workspace.yaml ./
+COPY --chown=wattlake:wattlake pipelines/dagster.yaml /data/dagster/dagster.yaml
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    HOST=0.0.0.0 \
+    PORT=3000 \
+    LAKE_URI=/data/lake \
+    DAGSTER_HOME=/data/dagster
+USER wattlake
+EXPOSE 3000 3001
+VOLUME ["/data/lake"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/healthz', timeout=4)"]
+CMD ["python", "-m", "ingestion_api"]

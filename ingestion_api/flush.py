@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import adbc_driver_postgresql.dbapi as adbc
 import psycopg
@@ -13,26 +13,31 @@ from lake import (
     STREAMS,
     Delivered,
     Lake,
+    LakeError,
     StaleRead,
     Stream,
+    WrongLake,
     append_once,
     delivered,
-    verify_delivered,
+    rows_by_hour,
 )
 from warehouse_sql.queries import query
 
 log = structlog.get_logger(__name__)
 
 # Where a flush can die, in order; tests stop it at each of them.
-STEPS: Final = ("before_read", "before_append", "before_settle", "after_settle")
+STEPS: Final = ("before_read", "before_announce", "before_append", "before_settle", "after_settle")
 
 
 class OutboxFlush:
     """The flush of every stream, by the one who holds the writer's lock on `conn`.
 
-    A flush reads all rows below a transaction horizon, appends them to the raw table in a Delta
-    commit that records the horizon, and deletes them while it adds them to the partition ledger.
-    Whoever starts after a crash finds in the Delta log how far the last one came.
+    A flush reads all rows below a transaction horizon, announces the horizon, appends the rows to
+    the raw table in a Delta commit that records it, and deletes them while it adds them to the
+    partition ledger. Whoever starts after a crash finds in the Delta log how far the last one
+    came. A log that is further than any announcement tells that the database has gone back in
+    time and will give out the same transaction ids again: then its outbox is delivered under a
+    new app id, and de-duplication removes what the lake had already.
     """
 
     def __init__(
@@ -45,15 +50,15 @@ class OutboxFlush:
     ) -> None:
         """`conn` is in autocommit; `most_rows` bounds the memory of a flush."""
         self._conn, self._lake, self._most_rows, self._at_step = conn, lake, most_rows, at_step
-        self.app_id = outbox_identity(conn)
         self._dsn = dsn
+        self._app_ids: dict[str, str] = {}
         self._delivered: dict[str, Delivered] = {}
 
     def __enter__(self) -> Self:
+        self._conn.execute(query("commit_durably"))
         for stream in STREAMS.values():
-            verify_delivered(self._lake, stream)
             self._conn.execute(query(f"restamp_foreign_{stream.name}_outbox"))
-            self._settle(stream, delivered(self._lake, stream, self.app_id))
+            self._resume(stream)
         self._reader = adbc.connect(self._dsn, autocommit=True)
         return self
 
@@ -67,30 +72,72 @@ class OutboxFlush:
 
     def flush(self, stream: Stream) -> tuple[int, bool]:
         """Move up to about `most_rows` rows; returns how many, and whether more wait."""
-        horizon, waiting = self._horizon(stream)
+        horizon, waiting = self._one(f"{stream.name}_flush_horizon", most_rows=self._most_rows)
         if not waiting:
             return 0, False
         self._at_step("before_read")
         rows = self._read(stream, horizon)
+        before, app_id = self._delivered[stream.name], self._app_ids[stream.name]
+        self._at_step("before_announce")
+        self._conn.execute(query("announce_horizon"), {"stream": stream.name, "horizon": horizon})
         self._at_step("before_append")
-        before = self._delivered[stream.name]
         try:
-            done = append_once(self._lake, stream, rows, self.app_id, horizon, before.horizon)
-        except StaleRead:
+            done = append_once(self._lake, stream, rows, app_id, horizon, before.horizon)
+        except StaleRead as error:
             # Another writer, who has lost the lock by now, came first; what it took is in.
-            self._settle(stream, delivered(self._lake, stream, self.app_id))
+            if delivered(self._lake, stream, app_id).horizon == before.horizon:
+                raise LakeError(f"the lake refuses the append: {error}") from error
+            self._resume(stream)
             return 0, True
         self._at_step("before_settle")
         self._settle(stream, done)
         self._at_step("after_settle")
         return rows.num_rows, waiting > rows.num_rows
 
-    def _horizon(self, stream: Stream) -> tuple[int, int]:
-        found = self._conn.execute(
-            query(f"{stream.name}_flush_horizon"), {"most_rows": self._most_rows}
-        ).fetchone()
-        assert found is not None, "an aggregate has one row"
-        return found[0], found[1]
+    def _resume(self, stream: Stream) -> None:
+        """Find out how far the outbox was delivered, and forget the rows up to there."""
+        before, epoch, announced, table_id = self._one("outbox_delivery", stream=stream.name)
+        identity = outbox_identity(self._conn)
+        found = delivered(self._lake, stream, f"outbox-{identity}-{epoch}")
+        self._require_same_lake(stream, found, table_id)
+        if identity != before or found.horizon > announced:
+            log.info("transaction ids are counted anew", stream=stream.name, identity=identity)
+            (epoch,) = self._one("begin_epoch", stream=stream.name, identity=identity)
+            found = delivered(self._lake, stream, f"outbox-{identity}-{epoch}")
+            self._restore_ledger(stream, found.version)
+        self._app_ids[stream.name] = f"outbox-{identity}-{epoch}"
+        self._settle(stream, found)
+
+    def _require_same_lake(self, stream: Stream, found: Delivered, table_id: str | None) -> None:
+        """Raise WrongLake where rows would go to another lake than those before them."""
+        if table_id is None:
+            self._conn.execute(
+                query("deliver_to_table"), {"stream": stream.name, "table": found.table_id}
+            )
+        elif table_id != found.table_id:
+            raise WrongLake(
+                f"the lake at {self._lake.uri} is not the one that belongs to this database: its "
+                f"{stream.raw_table} has another id. Point LAKE_URI at the right one"
+            )
+        (newest,) = self._one("newest_delivered_version", stream=stream.name)
+        if newest > found.version:
+            raise WrongLake(
+                f"{stream.raw_table} at {self._lake.uri} is at version {found.version}, version "
+                f"{newest} was delivered before: this is an older copy. Bring the newer one back"
+            )
+
+    def _restore_ledger(self, stream: Stream, version: int) -> None:
+        """Let the ledger know hours that were delivered by a database before this one."""
+        hours = rows_by_hour(self._lake, stream)
+        self._conn.execute(
+            query("restore_ledger"),
+            {
+                "stream": stream.name,
+                "version": version,
+                "hours": list(hours),
+                "rows": list(hours.values()),
+            },
+        )
 
     def _read(self, stream: Stream, horizon: int) -> pa.Table:
         with self._reader.cursor() as cursor:
@@ -105,9 +152,14 @@ class OutboxFlush:
         )
         self._delivered[stream.name] = done
 
+    def _one(self, name: str, **parameters: Any) -> tuple[Any, ...]:
+        row = self._conn.execute(query(name), parameters).fetchone()
+        assert row is not None, f"{name} always has one row"
+        return row
+
 
 def outbox_identity(conn: psycopg.Connection) -> str:
-    """The Delta app id of this database's outbox."""
+    """Names the database and the timeline that give out transaction ids."""
     found = conn.execute(query("outbox_identity")).fetchone()
     assert found is not None, "a select without a table has one row"
-    return f"outbox-{found[0]}"
+    return str(found[0])

@@ -18,7 +18,8 @@ from warehouse_sql.queries import query
 
 log = structlog.get_logger(__name__)
 
-_RETRY_SECONDS: Final = 1.0
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 30.0  # each attempt may leave files that no commit names
 _LOCK_POLL_SECONDS: Final = 0.5
 
 
@@ -62,6 +63,7 @@ class LakeWriter:
         self._dsn, self._lake, self._settings, self._at_step = dsn, lake, settings, at_step
         self._stopping, self._wake = threading.Event(), threading.Event()
         self._committed_rows = 0
+        self._pause = _FIRST_PAUSE
         self._thread = threading.Thread(target=self._run, name="lake-writer", daemon=True)
 
     @property
@@ -95,8 +97,9 @@ class LakeWriter:
             except (psycopg.Error, adbc_driver_manager.Error, DeltaError, LakeError, OSError) as e:
                 self._report(e)
             self.state.is_writer = False
-            if self._stopping.wait(_RETRY_SECONDS):
+            if self._stopping.wait(self._pause):
                 return
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def _take_lock(self, conn: psycopg.Connection) -> bool:
         while not self._stopping.is_set():
@@ -112,7 +115,7 @@ class LakeWriter:
             self._dsn, conn, self._lake, self._settings.flush_rows, self._at_step
         ) as flush:
             self.state.is_writer = True
-            log.info("this collector writes the lake", app_id=flush.app_id)
+            log.info("this collector writes the lake", lake=self._lake.uri)
             while True:
                 # Read before flushing: what was committed before the stop is flushed after it.
                 last = self._stopping.is_set()
@@ -133,6 +136,7 @@ class LakeWriter:
                 if rows:
                     self.state.last_flush_seconds = time.monotonic() - started
         self.state.last_flush, self.state.error = datetime.now(UTC), None
+        self._pause = _FIRST_PAUSE
 
     def _report(self, error: Exception) -> None:
         """Log an error when it is first met, not at every retry."""

@@ -1,8 +1,8 @@
 """The lake: Delta tables of heartbeats and the mathematics of energy."""
 
-from lake.append import Delivered, append_once, delivered, verify_delivered
+from lake.append import Delivered, append_once, delivered, rows_by_hour
 from lake.compaction import Compaction, compact_hour
-from lake.errors import LakeDamaged, LakeError, StaleRead, TableMissing
+from lake.errors import LakeDamaged, LakeError, StaleRead, TableMissing, WrongLake
 from lake.hours import HOUR, hour_of, hours_between
 from lake.reading import scan_context, scan_heartbeats, scan_history
 from lake.settings import EnergySettings, LakeSettings
@@ -27,14 +27,15 @@ __all__ = [
     "StaleRead",
     "Stream",
     "TableMissing",
+    "WrongLake",
     "append_once",
     "compact_hour",
     "delivered",
     "hour_of",
     "hours_between",
     "replace_hours",
+    "rows_by_hour",
     "scan_context",
     "scan_heartbeats",
     "scan_history",
-    "verify_delivered",
 ]

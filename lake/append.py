@@ -1,14 +1,14 @@
 """Appending heartbeats to a raw table, each transaction of the outbox exactly once."""
 
-import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
 
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from lake.durability import sync_commit, verify_commit
+from lake.durability import sync_newest_commit
 from lake.errors import StaleRead
 from lake.hours import with_partition
 from lake.storage import Lake, writer_properties
@@ -21,16 +21,17 @@ class Delivered:
 
     horizon: int
     version: int
+    table_id: str
 
 
 def delivered(lake: Lake, stream: Stream, app_id: str) -> Delivered:
-    """What the newest version of the raw table has taken in from the outbox `app_id`."""
-    return _delivered(lake.open(stream.raw_table), app_id)
+    """What the raw table has taken in from the outbox `app_id`, durably.
 
-
-def verify_delivered(lake: Lake, stream: Stream) -> None:
-    """Raise LakeDamaged if data that the raw table claims to have is not on the disk."""
-    verify_commit(lake.local_folder, lake.open(stream.raw_table))
+    Raises LakeDamaged if the newest commit claims data that is not on the disk.
+    """
+    table = lake.open(stream.raw_table)
+    sync_newest_commit(lake.local_folder, table)
+    return _delivered(table, app_id)
 
 
 def append_once(
@@ -48,7 +49,6 @@ def append_once(
         raise StaleRead(f"expected horizon {expected}, the table is at {before.horizon}")
     frame = pl.DataFrame(rows).select([column.name for column in stream.columns])
     batch = with_partition(frame, "timestamp").rechunk().to_arrow()
-    started = time.time_ns()
     try:
         # The handle that was checked is the one that writes: delta-rs refuses it if another
         # commit of the same app id came in between, and accepts a repeated version otherwise.
@@ -63,9 +63,22 @@ def append_once(
         )
     except CommitFailedError as error:
         raise StaleRead(str(error)) from error
-    sync_commit(lake.local_folder, table, started)
+    sync_newest_commit(lake.local_folder, table)
     return _delivered(table, app_id)
 
 
+def rows_by_hour(lake: Lake, stream: Stream) -> dict[datetime, int]:
+    """How many rows the raw table holds of each hour, by its log."""
+    actions = pl.DataFrame(lake.open(stream.raw_table).get_add_actions(flatten=True))
+    if actions.is_empty():
+        return {}
+    hours = actions.group_by("partition.date", "partition.hour").agg(pl.col("num_records").sum())
+    return {
+        datetime.combine(day, time(), UTC) + timedelta(hours=hour): rows
+        for day, hour, rows in hours.rows()
+    }
+
+
 def _delivered(table: DeltaTable, app_id: str) -> Delivered:
-    return Delivered(table.transaction_version(app_id) or 0, table.version())
+    horizon = table.transaction_version(app_id) or 0
+    return Delivered(horizon, table.version(), str(table.metadata().id))

@@ -13,5 +13,9 @@ class StaleRead(LakeError):
     """Somebody else wrote what this writer had read; read again and start over."""
 
 
+class WrongLake(LakeError):
+    """LAKE_URI is not the lake that belongs to DATABASE_URL, or an older copy of it."""
+
+
 class LakeDamaged(LakeError):
     """A commit names a data file that is missing or shorter than recorded."""

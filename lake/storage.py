@@ -17,7 +17,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
 from lake.derived import DERIVED_TABLES, TableSpec
-from lake.durability import sync_commit
+from lake.durability import sync_newest_commit
 from lake.errors import StaleRead, TableMissing
 from lake.hours import partition_predicate, with_partition
 from lake.settings import LakeSettings
@@ -101,7 +101,7 @@ class Lake:
     def _create(
         self, table: str, description: str, columns: Sequence[Column], statistics: list[str]
     ) -> None:
-        DeltaTable.create(
+        created = DeltaTable.create(
             self.table_uri(table),
             pa.schema([column.field() for column in (*columns, *PARTITION_COLUMNS)]),
             mode="ignore",
@@ -116,6 +116,8 @@ class Lake:
             },
             storage_options=self.storage_options or None,
         )
+        if created.version() == 0:
+            sync_newest_commit(self.local_folder, created)
 
 
 def writer_properties(columns: Sequence[str], row_group: int | None = None) -> WriterProperties:
@@ -160,7 +162,6 @@ def overwrite_hours(
     the snapshot that the transaction has read, and only then refuses to delete what was appended
     since. Raises StaleRead in that case, and has written nothing.
     """
-    started = time.time_ns()
     try:
         _write(
             table,
@@ -173,7 +174,7 @@ def overwrite_hours(
         )
     except CommitFailedError as error:
         raise StaleRead(str(error)) from error
-    sync_commit(lake.local_folder, table, started)
+    sync_newest_commit(lake.local_folder, table)
     return table.version()
 
 

@@ -7,26 +7,25 @@ Invariants, whatever dies and whenever:
 - an outbox row is gone only after the lake has it.
 """
 
-import multiprocessing
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable
-from datetime import timedelta
 
 import psycopg
-import pyarrow as pa
 import pytest
 
 from ingestion_api.flush import STEPS, OutboxFlush, outbox_identity
 from ingestion_api.lake_writer import LakeWriter
-from lake import METER, VEHICLE, Lake, LakeDamaged, Stream, delivered
-from tests.samples import HOUR_10, meter_rows, vehicle_rows
-from warehouse_sql.arrays import array_parameters, register_arrays
-from warehouse_sql.queries import query
-
-spawn = multiprocessing.get_context("spawn")  # the Delta runtime does not survive a fork
+from lake import METER, VEHICLE, Lake, LakeDamaged, delivered
+from tests.integration.outbox_rows import (
+    flush_all,
+    kill_a_flush,
+    ledger_rows,
+    numbered,
+    put,
+    raw_ids,
+)
+from tests.samples import meter_rows, vehicle_rows
 
 
 class Often:
@@ -34,43 +33,6 @@ class Often:
 
     flush_seconds = 0.02
     flush_rows = 40
-
-
-def put(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
-    register_arrays(conn)
-    columns = stream.arrow_schema.names
-    conn.execute(query(f"insert_{stream.name}_outbox"), array_parameters(rows, columns))
-
-
-def numbered(first: int, count: int) -> pa.Table:
-    return meter_rows(
-        *(
-            {"meter_id": f"M{n}", "timestamp": HOUR_10 + timedelta(seconds=n)}
-            for n in range(first, first + count)
-        )
-    )
-
-
-def flush_all(dsn: str, lake: Lake, at_step: Callable[[str], None] = lambda step: None) -> int:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        with OutboxFlush(dsn, conn, lake, 40, at_step) as flush:
-            total, more = 0, True
-            while more:
-                rows, more = flush.flush(METER)
-                total += rows
-        return total
-
-
-def raw_ids(lake: Lake) -> list[str]:
-    rows = lake.scan(lake.open(METER.raw_table)).collect()
-    return sorted(rows["meter_id"].to_list(), key=lambda name: int(name[1:]))
-
-
-def ledger_rows(dsn: str) -> int:
-    with psycopg.connect(dsn) as conn:
-        row = conn.execute("SELECT coalesce(sum(raw_rows), 0) FROM partition_ledger").fetchone()
-        assert row is not None
-        return int(row[0])
 
 
 def test_both_streams_reach_their_raw_tables(database_url: str, lake: Lake) -> None:
@@ -124,23 +86,12 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as conn:
         put(conn, METER, numbered(0, 10))
-    victim = spawn.Process(target=flush_and_die, args=(database_url, lake, step))
-    victim.start()
-    victim.join(60)
-    assert victim.exitcode == -signal.SIGKILL
+    kill_a_flush(database_url, lake, step)
     with psycopg.connect(database_url, autocommit=True) as conn:
         put(conn, METER, numbered(10, 10))
     flush_all(database_url, lake)
     assert raw_ids(lake) == [f"M{n}" for n in range(20)]
     assert ledger_rows(database_url) == 20
-
-
-def flush_and_die(dsn: str, lake: Lake, fatal: str) -> None:
-    def die(step: str) -> None:
-        if step == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    flush_all(dsn, lake, die)
 
 
 def test_a_writer_that_lost_its_lock_in_mid_flush_doubles_nothing(
@@ -211,9 +162,7 @@ def test_the_outbox_keeps_everything_while_the_lake_is_away(database_url: str, l
 def test_data_cut_short_by_a_power_failure_stops_the_writer(database_url: str, lake: Lake) -> None:
     with psycopg.connect(database_url, autocommit=True) as conn:
         put(conn, METER, numbered(0, 10))
-    victim = spawn.Process(target=flush_and_die, args=(database_url, lake, "before_settle"))
-    victim.start()
-    victim.join(60)
+    kill_a_flush(database_url, lake, "before_settle")
     (file,) = lake.open(METER.raw_table).file_uris()
     os.truncate(file, 10)
     with pytest.raises(LakeDamaged, match="still holds its rows"):
@@ -234,7 +183,7 @@ def test_rows_from_another_cluster_are_delivered(database_url: str, lake: Lake) 
 def test_two_databases_never_share_an_outbox_identity(database_url: str, postgres: str) -> None:
     with psycopg.connect(database_url) as here, psycopg.connect(postgres) as there:
         assert outbox_identity(here) != outbox_identity(there)
-        assert outbox_identity(here).count("-") == 3
+        assert outbox_identity(here).count("-") == 2
 
 
 def test_a_restored_database_starts_from_nothing(database_url: str, lake: Lake) -> None:

@@ -6,6 +6,41 @@ SELECT concat_ws('-',
                  left(pg_walfile_name(pg_current_wal_lsn()), 8),
                  (SELECT oid FROM pg_database WHERE datname = current_database()))
 
+-- name: commit_durably
+-- Whatever the server's default: what a flush announces must not be lost in a crash.
+SET synchronous_commit = on
+
+-- name: outbox_delivery
+SELECT identity, epoch::text, announced, lake_table FROM outbox_delivery WHERE stream = %(stream)s
+
+-- name: deliver_to_table
+UPDATE outbox_delivery SET lake_table = %(table)s WHERE stream = %(stream)s
+
+-- name: announce_horizon
+-- A commit of its own before the append. Its transaction id is not below the horizon, and once it
+-- is durable, no crash can let the server give out an id below the horizon again.
+UPDATE outbox_delivery SET announced = greatest(announced, %(horizon)s)
+WHERE stream = %(stream)s
+
+-- name: begin_epoch
+UPDATE outbox_delivery
+SET identity = %(identity)s, epoch = gen_random_uuid(), announced = 0
+WHERE stream = %(stream)s RETURNING epoch::text
+
+-- name: newest_delivered_version
+SELECT coalesce(max(raw_version), 0) FROM partition_ledger WHERE stream = %(stream)s
+
+-- name: restore_ledger
+-- Hours of which the lake holds more rows than the ledger knows wait for their computation again.
+INSERT INTO partition_ledger AS ledger (stream, hour, raw_rows, raw_version, last_arrival)
+SELECT %(stream)s, hour, raw_rows, %(version)s, now()
+FROM unnest(%(hours)s::timestamptz[], %(rows)s::bigint[]) AS found (hour, raw_rows)
+ON CONFLICT (stream, hour) DO UPDATE SET
+    raw_rows = excluded.raw_rows,
+    raw_version = excluded.raw_version,
+    last_arrival = excluded.last_arrival
+WHERE ledger.raw_rows < excluded.raw_rows
+
 -- name: restamp_foreign_meter_outbox
 -- Rows that a dump brought from another cluster may carry ids that this one has yet to reach.
 UPDATE meter_heartbeat_outbox SET xid = pg_current_xact_id()

@@ -1,0 +1,151 @@
+"""Databases that go back in time and lakes that are not the right one lose nothing."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ingestion_api import flush
+from lake import METER, Lake, LakeError, StaleRead, WrongLake
+from local_stack.embedded_postgres import EmbeddedPostgres
+from tests.integration.outbox_rows import (
+    flush_all,
+    kill_a_flush,
+    ledger_rows,
+    numbered,
+    put,
+    raw_ids,
+)
+from warehouse_sql.migrate import migrate
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server of this test alone, whose files it may copy and whose process it may kill."""
+    folder = Path(tempfile.mkdtemp(prefix="wattlake-delivery-"))
+    folder.chmod(0o711)
+    # A slow WAL writer: what nobody waited for is lost in a crash.
+    postgres = EmbeddedPostgres(folder / "data", settings={"wal_writer_delay": "10s"})
+    try:
+        yield postgres
+    finally:
+        postgres.stop()
+        shutil.rmtree(folder)
+
+
+def commit(dsn: str, first: int, count: int) -> None:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        for n in range(first, first + count):
+            put(conn, METER, numbered(n, 1))
+
+
+def test_a_database_put_back_from_a_copy_of_its_files_delivers_all_it_acknowledges(
+    server: EmbeddedPostgres, lake: Lake
+) -> None:
+    dsn = server.start()
+    migrate(dsn)
+    commit(dsn, 0, 5)
+    flush_all(dsn, lake)
+    server.stop()
+    copy = server.folder.with_name("copy")
+    subprocess.run(["cp", "-a", server.folder, copy], check=True)
+    dsn = server.start()
+    commit(dsn, 5, 50)
+    flush_all(dsn, lake)
+    server.stop()
+    shutil.rmtree(server.folder)
+    copy.rename(server.folder)
+    dsn = server.start()
+    commit(dsn, 100, 10)
+    flush_all(dsn, lake)
+    assert set(raw_ids(lake)) >= {f"M{n}" for n in (*range(55), *range(100, 110))}
+    assert ledger_rows(dsn) == len(raw_ids(lake))
+
+
+def test_a_crash_that_forgets_rolled_back_transactions_loses_no_row(
+    server: EmbeddedPostgres, lake: Lake
+) -> None:
+    dsn = server.start()
+    migrate(dsn)
+    with psycopg.connect(dsn) as conn:
+        for n in range(20):
+            put(conn, METER, numbered(900 + n, 1))
+            conn.rollback()
+    commit(dsn, 0, 1)
+    with psycopg.connect(dsn) as conn:
+        for n in range(20):
+            put(conn, METER, numbered(900 + n, 1))
+            conn.rollback()
+    kill_a_flush(dsn, lake, "before_settle")
+    server.kill()
+    dsn = server.start()
+    commit(dsn, 100, 3)
+    flush_all(dsn, lake)
+    assert raw_ids(lake) == ["M0", "M100", "M101", "M102"]
+
+
+def test_a_restart_syncs_the_newest_commit_before_the_outbox_forgets(
+    database_url: str, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(database_url, 0, 3)
+    kill_a_flush(database_url, lake, "before_settle")
+    synced: set[str] = set()
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.add(os.readlink(f"/proc/self/fd/{fd}")))
+    flush_all(database_url, lake)
+    table = Path(lake.table_uri(METER.raw_table))
+    (data,) = lake.open(METER.raw_table).file_uris()
+    assert {data, str(Path(data).parent), str(table / "_delta_log")} <= synced
+    assert str(table / "_delta_log" / f"{1:020}.json") in synced
+
+
+def test_another_lake_is_refused_and_the_outbox_kept(
+    database_url: str, lake: Lake, tmp_path: Path
+) -> None:
+    commit(database_url, 0, 3)
+    flush_all(database_url, lake)
+    commit(database_url, 3, 3)
+    other = Lake(str(tmp_path / "other"))
+    other.create_tables()
+    with pytest.raises(WrongLake, match="LAKE_URI"):
+        flush_all(database_url, other)
+    flush_all(database_url, lake)
+    assert raw_ids(lake) == [f"M{n}" for n in range(6)]
+
+
+def test_an_older_copy_of_the_lake_is_refused(
+    database_url: str, lake: Lake, tmp_path: Path
+) -> None:
+    shutil.copytree(lake.uri, tmp_path / "older")
+    commit(database_url, 0, 3)
+    flush_all(database_url, lake)
+    with pytest.raises(WrongLake, match="older copy"):
+        flush_all(database_url, Lake(str(tmp_path / "older")))
+
+
+def test_a_new_database_learns_from_the_lake_which_hours_wait(
+    database_url: str, postgres: str, lake: Lake
+) -> None:
+    commit(database_url, 0, 3)
+    flush_all(database_url, lake)
+    with psycopg.connect(database_url, autocommit=True) as conn:  # as a restored one would be
+        conn.execute("DELETE FROM partition_ledger")
+        conn.execute("UPDATE outbox_delivery SET identity = 'of another system'")
+    assert flush_all(database_url, lake) == 0
+    assert ledger_rows(database_url) == 3
+
+
+def test_a_lake_that_refuses_every_append_is_an_error_and_no_endless_loop(
+    database_url: str, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StaleRead("unsupported table feature")
+
+    commit(database_url, 0, 3)
+    monkeypatch.setattr(flush, "append_once", refuse)
+    with pytest.raises(LakeError, match="unsupported table feature"):
+        flush_all(database_url, lake)

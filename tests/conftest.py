@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -41,11 +42,15 @@ def migrated_template(postgres: str) -> str:
 @pytest.fixture
 def database_url(postgres: str, migrated_template: str) -> Iterator[str]:
     """URL of a fresh, migrated database of this test alone."""
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template}".encode())
-        yield _url(postgres, name)
-        conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    with _database(postgres, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database(postgres: str) -> Iterator[str]:
+    """URL of a fresh database without any table, of this test alone."""
+    with _database(postgres, "template1") as url:
+        yield url
 
 
 @pytest.fixture
@@ -54,6 +59,15 @@ def lake(tmp_path: Path) -> Lake:
     lake = Lake(uri=str(tmp_path / "lake"), storage_options={})
     lake.create_tables()
     return lake
+
+
+@contextmanager
+def _database(server: str, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        yield _url(server, name)
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def _url(server: str, database: str) -> str:

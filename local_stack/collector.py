@@ -1,0 +1,120 @@
+"""The collector as its clients see it: HTTP with patience."""
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from local_stack.errors import CollectorError
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+_LONGEST_WAIT: Final = 30.0
+_TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
+
+
+class Collector:
+    """The HTTP interface at one URL; threads may share it."""
+
+    def __init__(self, url: str, seconds: float = 30) -> None:
+        self.url = url.rstrip("/")
+        try:
+            self._http = httpx.Client(base_url=self.url, timeout=seconds)
+        except httpx.InvalidURL as error:
+            raise CollectorError(f"{url!r} is no URL: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def check_ready(self) -> None:
+        """CollectorError, in one line, unless the collector takes heartbeats."""
+        self._get("/readyz", {})
+
+    def read(self, answer: type[Answer], path: str, **parameters: str | int) -> Answer:
+        """What stands at a path; CollectorError, in one line, if it is nothing of that kind."""
+        response = self._get(path, parameters)
+        try:
+            return answer.model_validate_json(response.content)
+        except ValidationError as error:
+            raise CollectorError(
+                f"{self.url}{path} does not answer like a collector of this version"
+            ) from error
+
+    def post(
+        self, path: str, body: bytes, content_type: str = "application/json"
+    ) -> httpx.Response:
+        """The answer to one attempt; CollectorError if nobody answers."""
+        headers = {"content-type": content_type}
+        return self._once(self._http.build_request("POST", path, content=body, headers=headers))
+
+    def post_until_answered(
+        self,
+        path: str,
+        body: bytes,
+        give_up_after: float | None = None,
+        on_wait: Callable[[str], None] = lambda reason: None,
+    ) -> httpx.Response:
+        """Post as a device does: again and again until the collector takes or refuses it.
+
+        A 503 says in Retry-After when to come back; else the pauses grow. `on_wait` hears the
+        reason of each pause. After `give_up_after` seconds without an answer: CollectorError.
+        """
+        began, pause = time.monotonic(), 0.5
+        while True:
+            try:
+                response = self.post(path, body)
+                if response.status_code not in _TRY_AGAIN:
+                    return response
+                reason, wait = describe(response), _retry_after(response) or pause
+            except CollectorError as error:
+                reason, wait = str(error), pause
+            if give_up_after is not None and time.monotonic() - began > give_up_after:
+                raise CollectorError(f"gave up after {give_up_after:.0f} s: {reason}")
+            on_wait(reason)
+            time.sleep(min(wait, _LONGEST_WAIT))
+            pause = min(2 * pause, 10)
+
+    def _get(self, path: str, parameters: Mapping[str, str | int]) -> httpx.Response:
+        response = self._once(self._http.build_request("GET", path, params=parameters))
+        if not response.is_success:
+            raise CollectorError(f"{self.url}{path} answers {describe(response)}")
+        return response
+
+    def _once(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return self._http.send(request)
+        except httpx.TimeoutException as error:
+            raise CollectorError(f"the collector at {self.url} does not answer in time") from error
+        except httpx.HTTPError as error:
+            raise CollectorError(
+                f"no collector answers at {self.url}: start one with `wattlake up`, "
+                "or name another with --url"
+            ) from error
+
+
+def describe(response: httpx.Response) -> str:
+    """Status and, where the answer tells it, the reason."""
+    try:
+        told = response.json()
+    except ValueError:
+        told = None
+    reason = response.reason_phrase
+    if isinstance(told, dict):
+        reason = told.get("detail") or "; ".join(told.get("reasons", ())) or reason
+    return f"{response.status_code} ({reason})"
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    told = response.headers.get("retry-after", "")
+    return float(told) if told.isdigit() else None

@@ -1,0 +1,204 @@
+"""What the commands do, and what they print."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from local_stack.collector import Collector, describe
+from local_stack.efficiency_tables import (
+    fleet_hours,
+    fleet_table,
+    status_text,
+    worst_table,
+    worst_vehicles,
+)
+from local_stack.errors import CollectorError, LocalStackError, RecordingError, UsageError
+from local_stack.fleet_model import FleetModel
+from local_stack.recordings import Meaning
+from local_stack.replay import Replay
+from local_stack.screen import plain_or_terminal
+from local_stack.simulator import Simulator
+from local_stack.status import read_status
+from warehouse_sql.errors import WarehouseError
+from warehouse_sql.migrate import migrate as apply_migrations
+from warehouse_sql.settings import DatabaseSettings
+
+_LINKS_AT_ONCE = 5_000
+_REASONS_SHOWN = 5
+
+
+def renames(given: Sequence[str]) -> dict[str, str]:
+    """`A=B` as a mapping; UsageError for anything else."""
+    found = {}
+    for text in given:
+        name, is_one, told = text.partition("=")
+        if not (is_one and name and told):
+            raise UsageError(f"--rename takes COLUMN=NAME, not {text!r}")
+        found[name] = told
+    return found
+
+
+def replay(
+    file: Path, meaning: Meaning, url: str, *, batch: int, patience: float, restart: bool
+) -> int:
+    """Post a recording and print what became of it; returns how many rows were refused."""
+    console = plain_or_terminal()
+    with Collector(url) as collector, _progress(console) as progress:
+        collector.check_ready()
+        on_its_way = Replay(file, meaning, collector)
+        if restart:
+            on_its_way.start_again()
+        position = on_its_way.position
+        if position.finished:
+            _say(console, f"{file} was replayed before; --restart does it again")
+            return position.rejected
+        if position.rows:
+            _say(console, f"going on after row {position.rows:,}")
+        task = progress.add_task(file.name, total=on_its_way.rows, completed=position.rows)
+        try:
+            for position in on_its_way.run(batch, patience, _say_once(console)):
+                progress.update(task, completed=position.rows)
+        except KeyboardInterrupt:
+            _say(console, f"stopped after row {position.rows:,}; the same command goes on")
+            raise
+    _say(console, f"{file}: {position.accepted:,} accepted, {position.rejected:,} rejected")
+    for reason, count in on_its_way.reasons.most_common(_REASONS_SHOWN):
+        _say(console, f"  {count:,} x {reason}")
+    if position.rejected:
+        _say(console, f"  the rejected rows are in {on_its_way.rejected_file}")
+    return position.rejected
+
+
+def import_links(file: Path, url: str) -> int:
+    """Post the links of a CSV and print what became of them; returns how many were refused."""
+    console = plain_or_terminal()
+    accepted = refused = 0
+    with Collector(url) as collector:
+        for first_row, body in _csv_parts(file):
+            response = collector.post("/v1/links/import", body, "text/csv")
+            if response.status_code not in {201, 207, 422}:
+                raise CollectorError(f"{url} answers {describe(response)}")
+            answer = response.json()
+            if "accepted" not in answer:
+                raise CollectorError(f"{file}: {answer.get('detail')}")
+            accepted += answer["accepted"]
+            refused += answer["rejected"]
+            for error in answer["errors"][:_REASONS_SHOWN]:
+                where = f"{error['field']}: " if error["field"] else ""
+                row = first_row + error["index"]
+                _say(console, f"  link {row}: {where}{error['reason']}")
+    _say(console, f"{file}: {accepted:,} links hold, {refused:,} refused")
+    return refused
+
+
+def status(url: str) -> None:
+    """Print how the collector and the lake are; CollectorError if it can't take heartbeats."""
+    console = plain_or_terminal()
+    with Collector(url) as collector:
+        told = read_status(collector)
+        table = Table(show_header=False, box=None)
+        table.add_row("collector", url)
+        table.add_row("heartbeats acknowledged", f"{told.records_acknowledged:,}")
+        table.add_row("on their way to the lake", f"{told.outbox_rows:,}")
+        table.add_row("rows in the lake", f"{told.rows_in_lake:,}")
+        table.add_row("hours compacted", f"{told.hours_compacted:,}")
+        table.add_row("hours waiting", f"{told.hours_waiting:,}")
+        table.add_row("vehicles, newest hour", status_text(told.vehicles_by_status))
+        console.print(table)
+        collector.check_ready()
+        console.print("ready for heartbeats")
+
+
+def efficiency(url: str, hours: int, worst: int, before: datetime) -> None:
+    """Print the tables of efficiency; LocalStackError if no hour was computed."""
+    console = plain_or_terminal()
+    with Collector(url) as collector:
+        computed = fleet_hours(collector, hours, before)
+        if not computed:
+            raise LocalStackError(
+                f"no hour was computed in the 30 days before {before:%Y-%m-%d %H:%M} UTC: an hour "
+                "is computed once it has ended; --before looks further back"
+            )
+        console.print(fleet_table(computed))
+        newest = computed[-1].hour_start
+        if vehicles := worst_vehicles(collector, newest, worst):
+            console.print(worst_table(vehicles, newest))
+
+
+def migrate() -> None:
+    """Apply what the database lacks and print it; LocalStackError if that is not possible."""
+    console = plain_or_terminal()
+    try:
+        applied = apply_migrations(DatabaseSettings().dsn)
+    except ValidationError as error:
+        raise UsageError(
+            "DATABASE_URL is not set, or is no URL of a PostgreSQL database: "
+            "postgresql://user:password@host:port/database"
+        ) from error
+    except WarehouseError as error:
+        raise LocalStackError(str(error)) from error
+    console.print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+
+
+def simulate(url: str, fleet: int, seed: int, state: Path) -> None:
+    """Be a fleet until the process ends."""
+    console = plain_or_terminal()
+    with Collector(url) as collector:
+        Simulator(FleetModel(fleet, seed), collector, state, partial(_say, console)).run()
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _say_once(console: Console) -> Callable[[str], None]:
+    """Print each reason to wait when it is first met."""
+    said: set[str] = set()
+
+    def say(reason: str) -> None:
+        if reason not in said:
+            said.add(reason)
+            _say(console, f"waiting: {reason}")
+
+    return say
+
+
+def _csv_parts(file: Path) -> Iterator[tuple[int, bytes]]:
+    """The CSV in parts that one request may hold, each with the header and its first row."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as opened:
+            rows = csv.reader(opened)
+            header = next(rows, None)
+            if header is None:
+                raise RecordingError(f"{file} is empty")
+            row, part = 1, list(islice(rows, _LINKS_AT_ONCE))
+            if not part:
+                raise RecordingError(f"{file} has no links, only a header")
+            while part:
+                text = io.StringIO()
+                csv.writer(text).writerows([header, *part])
+                yield row, text.getvalue().encode()
+                row, part = row + len(part), list(islice(rows, _LINKS_AT_ONCE))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RecordingError(f"{file} can't be read: {reason}") from error

@@ -1,0 +1,84 @@
+"""A child process that ends when its parent ends, however that one ended.
+
+The kernel (Linux) sends the child a signal at the parent's death, even by `kill -9`. A program
+must ask for that itself and must have dropped its privileges before, so this file is also a tiny
+program that does both and becomes the command. It needs nothing but the standard library.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user of this machine."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def leashed(
+    command: Sequence[str],
+    at_death: signal.Signals = signal.SIGTERM,
+    account: Account | None = None,
+) -> list[str]:
+    """The command line that runs `command`, as `account`, until the calling process ends.
+
+    The leash hangs on the thread that starts the child: start it from the main thread.
+    """
+    identity = f"{account.uid}:{account.gid}" if account else "-"
+    return [
+        *(sys.executable, "-I", "-S", os.path.abspath(__file__)),
+        *(str(os.getpid()), str(int(at_death)), identity),
+        *command,
+    ]
+
+
+def adopt_orphans() -> None:
+    """Let processes that children leave behind become our children, not those of process 1.
+
+    In a container, process 1 often does not look after them, and they stay in the list for ever.
+    """
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def bury_orphans(seconds: float) -> None:
+    """Wait for adopted processes to end; call it when no child of our own is left."""
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(ChildProcessError):  # there are none any more
+        while time.monotonic() < deadline:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+            if not ended:
+                time.sleep(0.02)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _become(parent: int, at_death: int, identity: str, command: list[str]) -> None:
+    if identity != "-":
+        uid, gid = map(int, identity.split(":"))
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    _prctl(_PR_SET_PDEATHSIG, at_death)
+    if os.getppid() != parent:  # it died before the leash was on
+        sys.exit(1)
+    for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(ignored_by_python, signal.SIG_DFL)
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    _become(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:])

@@ -1,0 +1,59 @@
+"""The terminal of `wattlake up`: lines that stay, and one line that changes."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+_PLAIN_SECONDS = 10.0
+_PLAIN_WIDTH = 110
+
+
+def plain_or_terminal() -> Console:
+    """Standard output; wide enough for the tables where it is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
+
+
+class Screen:
+    """Where standard output is no terminal, the line is printed every ten seconds instead."""
+
+    def __init__(self) -> None:
+        self._console = plain_or_terminal()
+        self._live = Live(Text(""), console=self._console, transient=True, auto_refresh=False)
+        self._printed_at = -_PLAIN_SECONDS
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def say(self, what: RenderableType = "") -> None:
+        """Print something that stays."""
+        self._console.print(what)
+
+    def step(self, text: str) -> None:
+        """Show what is being done; where the line can't change, print it."""
+        if self._console.is_terminal:
+            self._live.update(Text(f"{text} ...", style="bright_black"), refresh=True)
+        else:
+            self._console.print(text)
+
+    def line(self, text: Text) -> None:
+        """Show the state of affairs."""
+        if self._console.is_terminal:
+            self._live.update(text, refresh=True)
+        elif time.monotonic() - self._printed_at >= _PLAIN_SECONDS:
+            self._printed_at = time.monotonic()
+            self._console.print(text, soft_wrap=True)

@@ -1,0 +1,46 @@
+"""Settings of the stack on one machine."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field, PostgresDsn
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LocalStackSettings(BaseSettings):
+    """Read from the environment and `.env`; each name in capitals is the variable."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    data_folder: Path | None = Field(
+        default=None,
+        description="folder of everything that `wattlake up` keeps; "
+        "none: ~/.local/share/wattlake, for root /var/lib/wattlake",
+    )
+    port: int = Field(default=3000, ge=1, le=65535, description="port of the collector")
+    dagster_port: int = Field(default=3001, ge=1, le=65535, description="port of Dagster's pages")
+    fleet_size: int = Field(
+        default=500, ge=0, le=100_000, description="simulated vehicles, each with one meter"
+    )
+    fleet_seed: int = Field(default=1, description="another seed is another simulated fleet")
+    database_url: PostgresDsn | None = Field(
+        default=None, description="an external PostgreSQL; none: an embedded one in data_folder"
+    )
+    lake_uri: str | None = Field(
+        default=None, description="folder or URL of the lake; none: `lake` in data_folder"
+    )
+    flush_seconds: float = Field(
+        default=5, gt=0, description="how often heartbeats move on to the lake"
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The data folder, absolute."""
+        return (self.data_folder or _default_data_folder()).expanduser().absolute()
+
+
+def _default_data_folder() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/wattlake")
+    data_home = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(data_home) if data_home else Path.home() / ".local" / "share") / "wattlake"

@@ -1,0 +1,24 @@
+"""How the whole is, as the collector tells it."""
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from local_stack.collector import Collector
+
+
+class Status(BaseModel):
+    """GET /v1/status."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore")
+
+    records_acknowledged: int
+    rows_in_lake: int
+    outbox_rows: int
+    hours_compacted: int
+    hours_waiting: int
+    vehicles_by_status: dict[str, int]
+
+
+def read_status(collector: Collector) -> Status:
+    """The collector's status; CollectorError if it has none."""
+    return collector.read(Status, "/v1/status")

@@ -1,0 +1,119 @@
+"""`wattlake up`: the stack in this terminal until Ctrl-C."""
+
+import signal
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from rich.text import Text
+
+from local_stack.collector import Collector
+from local_stack.efficiency_tables import (
+    fleet_hours,
+    fleet_table,
+    status_text,
+    worst_table,
+    worst_vehicles,
+)
+from local_stack.errors import CollectorError
+from local_stack.leash import adopt_orphans, bury_orphans
+from local_stack.screen import Screen
+from local_stack.settings import LocalStackSettings
+from local_stack.stack import Stack
+from local_stack.status import read_status
+
+_LOOK_SECONDS = 2.0
+_ORPHAN_SECONDS = 5.0
+_HOURS_SHOWN = 6
+_VEHICLES_SHOWN = 5
+
+
+def up(settings: LocalStackSettings) -> None:
+    """Run the stack until a signal comes, then stop it in order; a second signal kills it.
+
+    LocalStackError if it can't start; then nothing is left running.
+    """
+    for end in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if end != signal.SIGHUP or signal.getsignal(end) != signal.SIG_IGN:  # nohup
+            signal.signal(end, signal.default_int_handler)
+    adopt_orphans()
+    stack = Stack(settings)
+    with Screen() as screen:
+        try:
+            began = time.monotonic()
+            for step in stack.start():
+                screen.step(step)
+            _greet(screen, stack, time.monotonic() - began)
+            _watch(screen, stack)
+        except KeyboardInterrupt:
+            screen.say("stopping; once more Ctrl-C kills")
+        finally:
+            _stop(screen, stack)
+
+
+def _greet(screen: Screen, stack: Stack, seconds: float) -> None:
+    settings = stack.settings
+    screen.say(
+        Text.assemble(
+            (f"Wattlake {version('wattlake')}", "bold"),
+            f" is up after {seconds:.0f} s with {settings.fleet_size:,} simulated vehicles",
+        )
+    )
+    for name, what in (
+        ("API docs", f"{stack.collector_url}/docs"),
+        ("asset graph", stack.dagster_url),
+        ("data", str(stack.folder)),
+        ("logs", str(stack.logs)),
+        ("stop", "Ctrl-C; the data stays, and the next start goes on with it"),
+    ):
+        screen.say(Text.assemble((f"  {name:<12}", "bright_black"), what))
+
+
+def _watch(screen: Screen, stack: Stack) -> None:
+    shown: datetime | None = None
+    with Collector(stack.collector_url, seconds=5) as collector:
+        while True:
+            for happened in stack.watch():
+                screen.say(Text(happened, style="yellow"))
+            try:
+                screen.line(_line(collector))
+                shown = _show_efficiency(screen, collector, shown)
+            except CollectorError as error:
+                screen.line(Text(str(error), style="yellow"))
+            time.sleep(_LOOK_SECONDS)
+
+
+def _line(collector: Collector) -> Text:
+    status = read_status(collector)
+    parts = [
+        f"{status.records_acknowledged:,} acknowledged",
+        f"{status.rows_in_lake:,} in the lake",
+        f"{status.hours_compacted:,} hours compacted",
+    ]
+    if status.hours_waiting:
+        parts.append(f"{status.hours_waiting:,} waiting")
+    return Text(" | ").join([*map(Text, parts), status_text(status.vehicles_by_status)])
+
+
+def _show_efficiency(
+    screen: Screen, collector: Collector, shown: datetime | None
+) -> datetime | None:
+    """Print the tables if an hour was computed that they do not show yet; the newest shown."""
+    hours = fleet_hours(collector, _HOURS_SHOWN, datetime.now(UTC))
+    if not hours or (shown is not None and hours[-1].hour_start <= shown):
+        return shown
+    newest = hours[-1].hour_start
+    screen.say()
+    screen.say(fleet_table(hours))
+    screen.say(worst_table(worst_vehicles(collector, newest, _VEHICLES_SHOWN), newest))
+    return newest
+
+
+def _stop(screen: Screen, stack: Stack) -> None:
+    try:
+        for step in stack.stop():
+            screen.step(step)
+    except KeyboardInterrupt:
+        stack.kill()
+        screen.say("killed; the database recovers at the next start")
+    bury_orphans(_ORPHAN_SECONDS)

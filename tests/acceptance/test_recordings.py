@@ -1,0 +1,293 @@
+"""Recorded charging sessions, replayed over HTTP into a fresh stack, end as the published totals.
+
+The published totals are given to 0.01 kWh, and published percentages are ratios of them. A ratio
+of the unrounded energies may differ from that by what the rounding hides, which is 0.2 points for
+a session of 1.78 kWh.
+"""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psycopg
+import pytest
+
+from lake import METER, VEHICLE, EnergySettings, Lake, hours_between, scan_heartbeats
+from lake.energy import measured_energy
+from tests.integration.api_collector import (
+    Collector,
+    copied_database,
+    environment,
+    running_collector,
+    wait_for,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+RECORDINGS = REPOSITORY.parent / "shared" / "data"
+WATTLAKE = Path(sys.executable).parent / "wattlake"
+
+if not RECORDINGS.is_dir():
+    if os.environ.get("CI"):
+        pytest.fail(f"{RECORDINGS} is missing; it must be there in CI")
+    pytest.skip(f"recordings are not at {RECORDINGS}", allow_module_level=True)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What was published of one charging session, kWh and percent."""
+
+    vehicle_id: str
+    ac: float
+    dc: float
+    percent: float
+
+    @property
+    def tolerance(self) -> float:
+        """0.1 points, and what half a hundredth of a kWh on both sides makes of the ratio."""
+        return 0.1 + 0.005 * (100 + self.percent) / self.ac
+
+
+SOME_REFUSED = 3
+WITHOUT_REGISTER = "tf-2016"
+SESSIONS = [
+    Session("tm-uses-max", 18.59, 16.64, 89.5),
+    Session("tf-2016", 10.65, 10.11, 94.9),
+    Session("tm-voltage-correction-220-to-127-p1", 8.92, 8.48, 95.1),
+    Session("tm-phase-correction-2-to-3", 1.78, 1.68, 94.4),
+]
+
+
+@pytest.fixture(scope="module")
+def replayed(
+    postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Collector]:
+    """A collector and a Dagster daemon that have taken in and computed every session."""
+    folder = tmp_path_factory.mktemp("recordings")
+    with (
+        copied_database(postgres, migrated_template) as url,
+        running_collector(url, folder, FLUSH_SECONDS="1") as collector,
+        dagster_daemon(url, folder),
+    ):
+        wattlake(collector, "links", "import", str(write_links(folder / "links.csv")))
+        wattlake(collector, "replay", str(RECORDINGS / "charging_meter_heartbeats.parquet"))
+        wattlake(
+            collector,
+            "replay",
+            str(RECORDINGS / "charging_registers.parquet"),
+            *("--stream", "vehicle", "--reading-type", "register", "--order-by", "source_row"),
+            *("--rename", "charge_energy_added_kwh=kwh_delivered_dc"),
+        )
+        wattlake(collector, "replay", str(write_intervals(folder / "intervals.parquet")))
+        wait_for(lambda: everything_is_computed(collector), 240)
+        yield collector
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session.vehicle_id)
+def test_the_api_finds_the_published_session(replayed: Collector, session: Session) -> None:
+    start, end = recorded_window(session.vehicle_id)
+    answer = performance(replayed, session.vehicle_id, start, end)
+    check(session, answer["energyConsumedAc"], answer["energyDeliveredDc"])
+    assert answer["efficiencyRatio"] == pytest.approx(session.percent, abs=session.tolerance)
+    assert [link["source"] for link in answer["links"]] == ["link"]
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session.vehicle_id)
+def test_the_postgres_table_adds_up_to_the_published_session(
+    replayed: Collector, session: Session
+) -> None:
+    (row,) = replayed.sql(
+        "SELECT sum(energy_ac_kwh), sum(energy_dc_kwh) FROM vehicle_efficiency_hourly"
+        " WHERE vehicle_id = %s",
+        session.vehicle_id,
+    )
+    check(session, *row)
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session.vehicle_id)
+def test_the_delta_table_adds_up_to_the_published_session(
+    replayed: Collector, session: Session
+) -> None:
+    lake = Lake(str(replayed.lake_folder))
+    rows = (
+        lake.scan(lake.open("vehicle_efficiency_hourly"))
+        .filter(pl.col("vehicle_id") == session.vehicle_id)
+        .select("energy_ac_kwh", "energy_dc_kwh")
+        .sum()
+        .collect()
+    )
+    check(session, *rows.row(0))
+
+
+def test_the_three_faces_of_an_hour_are_the_same(replayed: Collector) -> None:
+    lake = Lake(str(replayed.lake_folder))
+    delta = lake.scan(lake.open("vehicle_efficiency_hourly")).collect()
+    mart = replayed.sql(
+        "SELECT hour_start, vehicle_id, energy_ac_kwh, energy_dc_kwh, efficiency_percent, status"
+        " FROM vehicle_efficiency_hourly ORDER BY hour_start, vehicle_id"
+    )
+    in_lake = delta.select(
+        "hour_start", "vehicle_id", "energy_ac_kwh", "energy_dc_kwh", "efficiency_percent", "status"
+    ).sort("hour_start", "vehicle_id")
+    assert mart == in_lake.rows()
+    for hour, vehicle_id, ac, dc, percent, status in mart:
+        answer = performance(replayed, vehicle_id, hour, hour + timedelta(hours=1))
+        found = (answer["energyConsumedAc"], answer["energyDeliveredDc"])
+        assert (*found, answer["efficiencyRatio"], answer["status"]) == (ac, dc, percent, status)
+
+
+def test_what_the_car_did_not_send_stays_null(replayed: Collector) -> None:
+    lake = Lake(str(replayed.lake_folder))
+    sent = recorded_intervals().sort("timestamp")
+    history = (
+        lake.scan(lake.open(VEHICLE.history_table))
+        .filter(pl.col("vehicle_id") == WITHOUT_REGISTER)
+        .sort("timestamp")
+        .select(sent.columns)
+        .collect()
+    )
+    assert history.equals(sent)
+    assert 0 < history["kwh_delivered_dc"].null_count() < history.height
+
+
+def test_one_house_has_its_voltage_and_its_gaps(
+    postgres: str, migrated_template: str, tmp_path: Path
+) -> None:
+    file = Path(shutil.copy(RECORDINGS / "household_meter_heartbeats.parquet", tmp_path))
+    sent = pl.read_parquet(file)
+    start, end = sent["timestamp"][0], sent["timestamp"][-1] + timedelta(seconds=1)
+    with (
+        copied_database(postgres, migrated_template) as url,
+        running_collector(url, tmp_path, FLUSH_SECONDS="1") as collector,
+    ):
+        # Four minutes were recorded without any value; such a heartbeat says nothing.
+        wattlake(collector, "replay", str(file), exit_code=SOME_REFUSED)
+        wait_for(lambda: collector.http.get("/v1/status").json()["outboxRows"] == 0)
+        lake = Lake(str(collector.lake_folder))
+        stored = scan_heartbeats(
+            lake, METER, start, end, dirty_hours=hours_between(start, end)
+        ).collect()
+    assert stored.select(sent.columns).equals(sent.drop_nulls())
+    for statistic in (pl.Series.min, pl.Series.mean, pl.Series.max):
+        assert statistic(stored["voltage"]) == pytest.approx(statistic(sent["voltage"]))
+    readings = measured_energy(stored.lazy(), METER, start, end, EnergySettings()).collect()
+    gaps = readings.filter(pl.col("gap_seconds") > 60)["gap_seconds"].sort().to_list()
+    assert gaps[-1] > timedelta(days=31).total_seconds()
+    assert sum(gap / 60 - 1 for gap in gaps[:-1]) == 4
+
+
+def performance(
+    collector: Collector, vehicle_id: str, start: datetime, end: datetime
+) -> dict[str, Any]:
+    """The API's answer for a vehicle and a window."""
+    answer = collector.http.get(
+        f"/v1/analytics/performance/{vehicle_id}",
+        params={"start": start.isoformat(), "end": end.isoformat()},
+    )
+    assert answer.status_code == 200, answer.text
+    value: dict[str, Any] = answer.json()
+    return value
+
+
+def check(session: Session, ac: float, dc: float) -> None:
+    """The energies to the published hundredth, and the ratio of the published totals."""
+    assert (round(ac, 2), round(dc, 2)) == (session.ac, session.dc)
+    assert 100 * round(dc, 2) / round(ac, 2) == pytest.approx(session.percent, abs=0.1)
+
+
+def recorded_window(vehicle_id: str) -> tuple[datetime, datetime]:
+    """From the session's start to just after its last reading."""
+    sessions = pl.read_parquet(RECORDINGS / "charging_sessions.parquet")
+    row = sessions.row(by_predicate=pl.col("vehicle_id") == vehicle_id, named=True)
+    start: datetime = row["start"]
+    end: datetime = row["end"]
+    return start, end + timedelta(seconds=1)
+
+
+def recorded_intervals() -> pl.DataFrame:
+    """Heartbeats of the car whose recording has no register, without those that say nothing."""
+    rows = pl.read_parquet(RECORDINGS / "charging_vehicle_heartbeats.parquet")
+    measured = pl.any_horizontal(pl.col("soc", "kwh_delivered_dc").is_not_null())
+    return rows.filter(pl.col("vehicle_id") == WITHOUT_REGISTER, measured)
+
+
+def write_intervals(file: Path) -> Path:
+    """The same as a file to replay."""
+    recorded_intervals().write_parquet(file)
+    return file
+
+
+def write_links(file: Path) -> Path:
+    """A CSV that links each session's meter to its vehicle for that time."""
+    pairs = pl.DataFrame(
+        {"vehicle_id": [WITHOUT_REGISTER], "meter_id": [f"onboard-ac-{WITHOUT_REGISTER}"]}
+    ).vstack(
+        pl.read_parquet(RECORDINGS / "charging_registers.parquet").select("vehicle_id", "meter_id")
+    )
+    with file.open("w", newline="", encoding="utf-8") as out:
+        rows = csv.writer(out)
+        rows.writerow(["meter_id", "vehicle_id", "valid_from", "valid_to"])
+        for vehicle_id, meter_id in pairs.unique().sort("vehicle_id").rows():
+            rows.writerow([meter_id, vehicle_id, *map(str, recorded_window(vehicle_id))])
+    return file
+
+
+def wattlake(collector: Collector, *arguments: str, exit_code: int = 0) -> None:
+    """Run the command line against the collector."""
+    done = subprocess.run(
+        [WATTLAKE, *arguments, "--url", f"http://127.0.0.1:{collector.port}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "XDG_STATE_HOME": str(collector.lake_folder.parent / "state")},
+    )
+    assert done.returncode == exit_code, done.stdout + done.stderr
+
+
+@contextmanager
+def dagster_daemon(database_url: str, folder: Path) -> Iterator[None]:
+    """A real Dagster daemon, whose sensor asks for every hour that waits."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("CREATE SCHEMA IF NOT EXISTS dagster")
+    home, log = folder / "dagster", folder / "daemon.log"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(
+        (REPOSITORY / "pipelines" / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    dagster_url = database_url.replace("postgresql://", "postgresql+psycopg2://")
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "dagster._daemon", "run", "-w", REPOSITORY / "workspace.yaml"],
+            cwd=REPOSITORY,
+            env=environment(
+                database_url,
+                folder,
+                DAGSTER_HOME=str(home),
+                DAGSTER_POSTGRES_URL=f"{dagster_url}?options=-csearch_path%3Ddagster",
+                SENSOR_INTERVAL_SECONDS="1",
+            ),
+            stdout=output,
+            stderr=output,
+        ) as process,
+    ):
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def everything_is_computed(collector: Collector) -> bool:
+    """Whether no heartbeat is on its way any more."""
+    status: dict[str, Any] = collector.http.get("/v1/status").json()
+    on_their_way = status["outboxRows"] + status["hoursWaiting"]
+    return bool(on_their_way == 0 and status["hoursCompacted"] > 0)

@@ -1,0 +1,76 @@
+"""An HTTP server that takes heartbeats, or refuses, as a test wants it: for faults on the way."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class MoodyCollector(ThreadingHTTPServer):
+    """Answers `moods` in turn (a status code each; 0 hangs up), then takes everything.
+
+    What it took stands in `heartbeats`, in order of arrival, with the path of its request.
+    """
+
+    def __init__(self, moods: list[int]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.moods = list(moods)
+        self.heartbeats: list[tuple[str, dict[str, Any]]] = []
+        self.posts = 0
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@contextmanager
+def moody_collector(*moods: int) -> Iterator[MoodyCollector]:
+    """Such a server, until the end of the block."""
+    with MoodyCollector(list(moods)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: MoodyCollector
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(200, {"ready": True})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        heartbeats = body if isinstance(body, list) else [body]
+        with self.server.lock:
+            self.server.posts += 1
+            mood = self.server.moods.pop(0) if self.server.moods else 201
+            if mood == 201:
+                self.server.heartbeats += [(self.path, heartbeat) for heartbeat in heartbeats]
+        if mood == 0:
+            self.close_connection = True
+        elif mood == 201:
+            self._answer(201, {"accepted": len(heartbeats), "rejected": 0, "errors": []})
+        else:
+            self._answer(mood, {"title": "in a mood", "detail": f"mood {mood}"})
+
+    def _answer(self, status: int, value: object) -> None:
+        text = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(text)))
+        if status == 503:
+            self.send_header("retry-after", "1")
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Stay quiet."""

@@ -1,0 +1,256 @@
+"""`wattlake` as its users run it: what it prints, and how it ends."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.api_collector import Collector, copied_database, device, running_collector
+
+DONE, FAILED, WRONG_USAGE, SOME_REFUSED = 0, 1, 2, 3
+COMMANDS = ("up", "replay", "links import", "status", "efficiency", "migrate", "simulate")
+
+
+@pytest.fixture(scope="module")
+def collector(
+    postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Collector]:
+    """A collector of this module."""
+    folder = tmp_path_factory.mktemp("collector")
+    with (
+        copied_database(postgres, migrated_template) as url,
+        running_collector(url, folder, FLUSH_SECONDS="0.2") as running,
+    ):
+        yield running
+
+
+def url_of(collector: Collector) -> str:
+    return f"http://127.0.0.1:{collector.port}"
+
+
+def wattlake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in `folder`, with nothing of the caller's settings."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", "local_stack", *arguments],
+        cwd=folder,
+        env={**kept, "XDG_STATE_HOME": str(folder / "state"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def failed_with(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """The one line on standard error of a command that ended with `code`."""
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_with_an_example(tmp_path: Path, command: str) -> None:
+    done = wattlake(tmp_path, *command.split(), "--help")
+    assert done.returncode == DONE
+    assert "Example:" in done.stdout
+    assert f"wattlake {command}" in " ".join(done.stdout.split())
+
+
+def test_the_help_lists_the_commands_and_the_exit_codes(tmp_path: Path) -> None:
+    text = " ".join(wattlake(tmp_path, "--help").stdout.split())
+    for command in COMMANDS:
+        assert command.split()[0] in text
+    assert "Exit codes: 0 done, 1 failed" in text
+
+
+@pytest.mark.parametrize("arguments", [["unknown"], ["replay"], ["up", "--fleet", "many"]])
+def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: list[str]) -> None:
+    assert wattlake(tmp_path, *arguments).returncode == WRONG_USAGE
+
+
+def test_the_help_of_simulate_tells_how_odd_the_fleet_is(tmp_path: Path) -> None:
+    text = " ".join(wattlake(tmp_path, "simulate", "--help").stdout.split())
+    assert "4.0% of the chargers bring under 80 % into the battery" in text
+    assert "1.0% of the heartbeats are sent twice" in text
+
+
+@pytest.mark.parametrize("command", ["status", "efficiency", "links import a.csv", "replay a.csv"])
+def test_no_collector_at_the_url_is_one_clear_line(tmp_path: Path, command: str) -> None:
+    (tmp_path / "a.csv").write_text("meter_id,timestamp,voltage\nM1,2026-03-01T12:00:00Z,230\n")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        line = failed_with(wattlake(tmp_path, *command.split(), "--url", url), FAILED)
+    assert f"no collector answers at {url}: start one with `wattlake up`" in line
+
+
+def test_a_url_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
+    failed_with(wattlake(tmp_path, "status", "--url", "http://[broken"), FAILED)
+    failed_with(wattlake(tmp_path, "status", "--url", "nonsense"), FAILED)
+
+
+def test_status_tells_what_was_acknowledged(tmp_path: Path, collector: Collector) -> None:
+    meter = {"meterId": device("M"), "timestamp": "2026-03-01T12:00:00Z", "voltage": 230.0}
+    assert collector.post("/v1/ingest/meter", meter).status_code == 201
+    done = wattlake(tmp_path, "status", WATTLAKE_URL=url_of(collector))
+    assert done.returncode == DONE, done.stderr
+    assert "heartbeats acknowledged" in done.stdout
+    assert "ready for heartbeats" in done.stdout
+
+
+def test_efficiency_says_that_no_hour_was_computed(tmp_path: Path, collector: Collector) -> None:
+    done = wattlake(tmp_path, "efficiency", "--before", "2001-01-01", "--url", url_of(collector))
+    assert "no hour was computed in the 30 days before 2001-01-01" in failed_with(done, FAILED)
+
+
+def test_efficiency_prints_the_fleet_and_its_worst_vehicles(
+    tmp_path: Path, collector: Collector
+) -> None:
+    collector.sql(
+        """
+        INSERT INTO vehicle_efficiency_hourly
+            (hour_start, vehicle_id, energy_ac_kwh, energy_dc_kwh, loss_kwh, efficiency_percent,
+             status, data_points_meter, data_points_vehicle, coverage_ac, coverage_dc,
+             longest_gap_seconds, resets, duplicates, meter_ids)
+        SELECT '2026-02-01T10:00:00Z', name, 10, dc, 10 - dc, 10 * dc, status, 60, 60, 1, 1, 60, 0,
+               0, ARRAY['M-' || name]
+        FROM (VALUES ('GOOD1', 9.2, 'excellent'), ('BAD1', 6.1, 'critical'),
+                     ('IDLE1', 0, 'idle')) AS v (name, dc, status)
+        """
+    )
+    collector.sql(
+        """
+        INSERT INTO fleet_efficiency_hourly
+        SELECT * FROM jsonb_populate_record(
+            NULL::fleet_efficiency_hourly,
+            (SELECT jsonb_object_agg(column_name, 0) FROM information_schema.columns
+             WHERE table_name = 'fleet_efficiency_hourly' AND column_name <> 'hour_start')
+            || '{"hour_start": "2026-02-01T10:00:00Z", "rated_energy_ac_kwh": 20,
+                 "rated_energy_dc_kwh": 15.3, "loss_kwh": 4.7, "efficiency_percent": 76.5,
+                 "vehicles_excellent": 1, "vehicles_critical": 1, "vehicles_idle": 1}')
+        """
+    )
+    done = wattlake(tmp_path, "efficiency", "--before", "2026-02-02", "--url", url_of(collector))
+    assert done.returncode == DONE, done.stderr
+    assert "01 Feb 10:00" in done.stdout
+    assert "76.5 %" in done.stdout
+    assert "1 excellent, 1 critical" in done.stdout
+    assert done.stdout.index("BAD1") < done.stdout.index("GOOD1")
+    assert "IDLE1" not in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_migrate_needs_a_database_url(tmp_path: Path) -> None:
+    assert "DATABASE_URL is not set" in failed_with(wattlake(tmp_path, "migrate"), WRONG_USAGE)
+
+
+def test_migrate_says_that_the_database_does_not_answer(tmp_path: Path) -> None:
+    url = "postgresql://nobody:secret@127.0.0.1:1/none"
+    line = failed_with(wattlake(tmp_path, "migrate", DATABASE_URL=url), FAILED)
+    assert "does not answer" in line
+    assert "secret" not in line
+
+
+def test_migrate_applies_what_is_missing_and_then_nothing(
+    tmp_path: Path, empty_database: str
+) -> None:
+    first = wattlake(tmp_path, "migrate", DATABASE_URL=empty_database)
+    assert "applied 0001_live_state" in first.stdout
+    assert first.returncode == DONE
+    second = wattlake(tmp_path, "migrate", DATABASE_URL=empty_database)
+    assert second.stdout == "nothing to apply\n"
+
+
+def test_migrate_reads_the_database_url_from_a_dotenv_file(
+    tmp_path: Path, database_url: str
+) -> None:
+    (tmp_path / ".env").write_text(f"DATABASE_URL={database_url}\n")
+    assert wattlake(tmp_path, "migrate").stdout == "nothing to apply\n"
+
+
+def test_links_are_imported_and_can_be_imported_again(tmp_path: Path, collector: Collector) -> None:
+    meter = device("M")
+    (tmp_path / "links.csv").write_text(
+        "meter_id,vehicle_id,valid_from,valid_to\n"
+        f"{meter},V1,2026-01-01T00:00:00Z,2026-02-01T00:00:00Z\n"
+        f"{meter},V2,2026-02-01T00:00:00Z,\n"
+    )
+    for _ in range(2):
+        done = wattlake(tmp_path, "links", "import", "links.csv", "--url", url_of(collector))
+        assert (done.returncode, done.stdout) == (DONE, "links.csv: 2 links hold, 0 refused\n")
+
+
+def test_a_link_that_collides_is_told_with_its_row(tmp_path: Path, collector: Collector) -> None:
+    meter = device("M")
+    (tmp_path / "links.csv").write_text(
+        "meter_id,vehicle_id,valid_from\n"
+        f"{meter},V1,2026-01-01T00:00:00Z\n{meter},V2,2026-02-01T00:00:00Z\n"
+    )
+    done = wattlake(tmp_path, "links", "import", "links.csv", "--url", url_of(collector))
+    assert done.returncode == SOME_REFUSED
+    assert "link 2: " in done.stdout
+    assert "links.csv: 1 links hold, 1 refused" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "can't be read: No such file"),
+        ("", "is empty"),
+        ("meter_id,vehicle_id,valid_from\n", "has no links"),
+        ("meter,vehicle\nM1,V1\n", "the CSV has no column meter_id"),
+    ],
+)
+def test_a_file_without_links_is_one_clear_line(
+    tmp_path: Path, collector: Collector, content: str | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "links.csv").write_text(content)
+    done = wattlake(tmp_path, "links", "import", "links.csv", "--url", url_of(collector))
+    assert message in failed_with(done, FAILED)
+
+
+def test_up_says_which_port_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = wattlake(tmp_path, "up", "--data", str(tmp_path / "d"), "--port", str(port))
+    assert f"port {port} on 127.0.0.1 can't be used" in failed_with(done, FAILED)
+
+
+def test_up_says_that_the_data_folder_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = wattlake(tmp_path, "up", "--data", str(tmp_path / "file" / "data"))
+    assert "choose another data folder" in failed_with(done, FAILED)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has an account for the database")
+def test_up_as_root_says_that_the_database_cannot_reach_a_private_folder(tmp_path: Path) -> None:
+    ports = ["--port", str(unused_port()), "--dagster-port", str(unused_port())]
+    tmp_path.chmod(0o700)
+    done = wattlake(tmp_path, "up", "--data", str(tmp_path / "data"), *ports)
+    assert "choose a data folder under /var/lib or /srv" in failed_with(done, FAILED)
+
+
+def test_up_says_that_the_external_database_does_not_answer(tmp_path: Path) -> None:
+    ports = ["--port", str(unused_port()), "--dagster-port", str(unused_port())]
+    url = "postgresql://nobody:secret@127.0.0.1:1/none"
+    done = wattlake(tmp_path, "up", "--data", str(tmp_path), *ports, DATABASE_URL=url)
+    line = failed_with(done, FAILED)
+    assert "the database does not answer" in line
+    assert "secret" not in line
+
+
+def test_up_says_which_setting_is_wrong(tmp_path: Path) -> None:
+    assert "PORT: " in failed_with(wattlake(tmp_path, "up", PORT="many"), WRONG_USAGE)
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

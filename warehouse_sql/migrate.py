@@ -5,7 +5,12 @@ from importlib.resources import files
 
 import psycopg
 
-from warehouse_sql.errors import DatabaseUnreachable, MigrationChanged, SchemaNewerThanCode
+from warehouse_sql.errors import (
+    DatabaseUnreachable,
+    MigrationChanged,
+    MigrationFailed,
+    SchemaNewerThanCode,
+)
 
 # One lock per database for all who migrate; any constant would do.
 _MIGRATION_LOCK = 0x57A77
@@ -14,7 +19,8 @@ _MIGRATION_LOCK = 0x57A77
 def migrate(dsn: str) -> list[str]:
     """Apply what is missing, in one transaction; returns the names that were applied.
 
-    Raises DatabaseUnreachable, MigrationChanged or SchemaNewerThanCode; then nothing is applied.
+    Raises DatabaseUnreachable, MigrationFailed, MigrationChanged or SchemaNewerThanCode; then
+    nothing is applied.
     """
     try:
         conn = psycopg.connect(dsn, connect_timeout=10)
@@ -22,19 +28,11 @@ def migrate(dsn: str) -> list[str]:
         raise DatabaseUnreachable(
             f"the database does not answer: {str(error).strip().splitlines()[-1]}"
         ) from error
-    with conn:
-        conn.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
-        conn.execute(
-            "CREATE TABLE IF NOT EXISTS schema_migration (name text PRIMARY KEY,"
-            " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-        )
-        applied: dict[str, str] = dict(
-            conn.execute("SELECT name, sha256 FROM schema_migration").fetchall()
-        )
-        pending = _pending(migrations(), applied)
-        for name, text in pending:
-            _apply(conn, name, text)
-        return [name for name, _ in pending]
+    try:
+        with conn:
+            return _migrate(conn)
+    except psycopg.Error as error:
+        raise MigrationFailed(f"the migration failed: {' '.join(str(error).split())}") from error
 
 
 def migrations() -> dict[str, str]:
@@ -45,6 +43,24 @@ def migrations() -> dict[str, str]:
         name.removesuffix(".sql"): folder.joinpath(name).read_text(encoding="utf-8")
         for name in names
     }
+
+
+def _migrate(conn: psycopg.Connection) -> list[str]:
+    conn.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+    conn.execute(
+        "CREATE TABLE IF NOT EXISTS schema_migration (name text PRIMARY KEY,"
+        " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    applied: dict[str, str] = dict(
+        conn.execute("SELECT name, sha256 FROM schema_migration").fetchall()
+    )
+    pending = _pending(migrations(), applied)
+    for name, text in pending:
+        conn.execute(text.encode())
+        conn.execute(
+            "INSERT INTO schema_migration (name, sha256) VALUES (%s, %s)", (name, _sha256(text))
+        )
+    return [name for name, _ in pending]
 
 
 def _pending(known: dict[str, str], applied: dict[str, str]) -> list[tuple[str, str]]:
@@ -58,13 +74,6 @@ def _pending(known: dict[str, str], applied: dict[str, str]) -> list[tuple[str, 
                 f"migration {name} was applied with other text; restore it and add a new one"
             )
     return [(name, text) for name, text in known.items() if name not in applied]
-
-
-def _apply(conn: psycopg.Connection, name: str, text: str) -> None:
-    conn.execute(text.encode())
-    conn.execute(
-        "INSERT INTO schema_migration (name, sha256) VALUES (%s, %s)", (name, _sha256(text))
-    )
 
 
 def _sha256(text: str) -> str:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import psycopg
 import pytest
 
 from lake import METER, VEHICLE, EnergySettings, Lake, hours_between, scan_heartbeats
@@ -255,8 +254,6 @@ def wattlake(collector: Collector, *arguments: str, exit_code: int = 0) -> None:
 @contextmanager
 def dagster_daemon(database_url: str, folder: Path) -> Iterator[None]:
     """A real Dagster daemon, whose sensor asks for every hour that waits."""
-    with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute("CREATE SCHEMA IF NOT EXISTS dagster")
     home, log = folder / "dagster", folder / "daemon.log"
     home.mkdir()
     (home / "dagster.yaml").write_text(

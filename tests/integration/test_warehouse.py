@@ -12,7 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from warehouse_sql.arrays import array_parameters, register_arrays
-from warehouse_sql.errors import DatabaseUnreachable, MigrationChanged, SchemaNewerThanCode
+from warehouse_sql.errors import (
+    DatabaseUnreachable,
+    MigrationChanged,
+    MigrationFailed,
+    SchemaNewerThanCode,
+)
 from warehouse_sql.migrate import migrate, migrations
 from warehouse_sql.queries import query
 
@@ -60,6 +65,17 @@ def test_a_database_from_the_future_is_refused(database_url: str) -> None:
 def test_a_database_that_does_not_answer_is_told_in_one_line() -> None:
     with pytest.raises(DatabaseUnreachable) as error:
         migrate("postgresql://nobody@127.0.0.1:1/none")
+    assert "\n" not in str(error.value)
+
+
+def test_an_account_without_rights_is_told_in_one_line(postgres: str) -> None:
+    dsn = empty_database(postgres)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("DROP ROLE IF EXISTS reader")
+        conn.execute("CREATE ROLE reader LOGIN PASSWORD 'secret'")
+    server = dsn.split("@")[1]
+    with pytest.raises(MigrationFailed, match="permission denied") as error:
+        migrate(f"postgresql://reader:secret@{server}")
     assert "\n" not in str(error.value)
 
 

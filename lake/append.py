@@ -5,14 +5,15 @@ from datetime import UTC, datetime, time, timedelta
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 
+from lake.data_files import write_data_files
 from lake.durability import sync_newest_commit
 from lake.errors import StaleRead
 from lake.hours import with_partition
-from lake.storage import Lake, writer_properties
-from lake.streams import Stream
+from lake.storage import Lake
+from lake.streams import PARTITION_COLUMNS, Stream
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,22 @@ def append_once(
     if before.horizon != expected:
         raise StaleRead(f"expected horizon {expected}, the table is at {before.horizon}")
     frame = pl.DataFrame(rows).select([column.name for column in stream.columns])
-    batch = with_partition(frame, "timestamp").rechunk().to_arrow()
+    added = write_data_files(lake, stream, with_partition(frame, "timestamp"))
     try:
-        # The handle that was checked is the one that writes: delta-rs refuses it if another
+        # The handle that was checked is the one that commits: delta-rs refuses it if another
         # commit of the same app id came in between, and accepts a repeated version otherwise.
-        write_deltalake(
-            table,
-            batch,
-            mode="append",
-            writer_properties=writer_properties(batch.column_names),
+        table.create_write_transaction(
+            added,
+            "append",
+            table.schema(),
+            partition_by=[column.name for column in PARTITION_COLUMNS],
             commit_properties=CommitProperties(
                 app_transactions=[Transaction(app_id, horizon)], max_commit_retries=50
             ),
         )
     except CommitFailedError as error:
         raise StaleRead(str(error)) from error
-    sync_newest_commit(lake.local_folder, table)
-    return _delivered(table, app_id)
+    return delivered(lake, stream, app_id)
 
 
 def rows_by_hour(lake: Lake, stream: Stream) -> dict[datetime, int]:

@@ -33,14 +33,23 @@ def sync_newest_commit(lake_folder: Path | None, table: DeltaTable) -> None:
                 f"{file} is missing or not {size} bytes long: the disk lost a write. The outbox "
                 f"still holds its rows; remove {entry} and they are written anew"
             )
-        _sync(file)
+        sync_path(file)
     for written in (*log.glob(f"{table.version():020}.*"), *log.glob("_last_checkpoint")):
-        _sync(written)
+        sync_path(written)
     folders = {
         parent for path in added for parent in (folder / path).parents if folder in parent.parents
     }
     for inner_first in (*folders, log, folder, lake_folder, lake_folder.parent):
-        _sync(inner_first)
+        sync_path(inner_first)
+
+
+def sync_path(path: Path) -> None:
+    """Bring a file or a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _added(entry: Path) -> dict[str, int]:
@@ -48,11 +57,3 @@ def _added(entry: Path) -> dict[str, int]:
     actions = (json.loads(line) for line in entry.read_text(encoding="utf-8").splitlines())
     added = (action["add"] for action in actions if "add" in action)
     return {unquote(add["path"]): int(add["size"]) for add in added}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

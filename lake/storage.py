@@ -29,7 +29,8 @@ DUPLICATES: Final = Column(
 
 # Default dictionaries take 2.5 times the bytes of delta encoding for times that all differ.
 _TIME_ENCODING: Final = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
-_TIME_COLUMNS: Final = ("timestamp", "received_at")
+TIME_COLUMNS: Final = ("timestamp", "received_at")
+COMPRESSION_LEVEL: Final = 3
 _ATTEMPTS: Final = 8
 
 _T = TypeVar("_T")
@@ -124,9 +125,9 @@ def writer_properties(columns: Sequence[str], row_group: int | None = None) -> W
     """Parquet settings of every table: zstd, and times delta-encoded."""
     return WriterProperties(
         compression="ZSTD",
-        compression_level=3,
+        compression_level=COMPRESSION_LEVEL,
         max_row_group_size=row_group,
-        column_properties={name: _TIME_ENCODING for name in columns if name in _TIME_COLUMNS},
+        column_properties={name: _TIME_ENCODING for name in columns if name in TIME_COLUMNS},
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from ingestion_api.flush import STEPS, OutboxFlush, outbox_identity
 from ingestion_api.lake_writer import LakeWriter
-from lake import METER, VEHICLE, Lake, LakeDamaged, delivered
+from lake import HOUR, METER, VEHICLE, Lake, LakeDamaged, delivered, rows_by_hour
 from tests.integration.outbox_rows import (
     flush_all,
     kill_a_flush,
@@ -25,7 +25,7 @@ from tests.integration.outbox_rows import (
     put,
     raw_ids,
 )
-from tests.samples import meter_rows, vehicle_rows
+from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 
 class Often:
@@ -62,6 +62,18 @@ def test_a_backlog_is_flushed_in_bounded_pieces(database_url: str, lake: Lake) -
             sizes.append(rows)
     assert sizes == [40] * 5
     assert ledger_rows(database_url) == len(raw_ids(lake)) == 200
+
+
+def test_heartbeats_of_hundreds_of_hours_are_one_commit_with_a_file_an_hour(
+    database_url: str, lake: Lake
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        moments = [HOUR_10 - n * HOUR for n in range(500)]
+        put(conn, METER, meter_rows(*({"timestamp": moment} for moment in moments)))
+    assert flush_all(database_url, lake) == 500
+    table = lake.open(METER.raw_table)
+    assert (table.version(), len(table.file_uris()), table.count()) == (1, 500, 500)
+    assert sorted(rows_by_hour(lake, METER)) == sorted(moments)
 
 
 def test_an_open_transaction_holds_back_only_what_came_after_it(

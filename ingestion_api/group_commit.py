@@ -68,7 +68,7 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._stopping = False
         self._conn: psycopg.AsyncConnection | None = None
-        self._pairs_known: NamedPairs = set()
+        self._pairs_known: NamedPairs = {}
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -40,13 +41,14 @@ def read_links(
 ) -> tuple[list[tuple[int, LinkToMake]], list[Refusal]]:
     """Links with their position in the body, and the refused rest.
 
-    Raises NotJson (also for what is no CSV), WrongShape or BatchTooLarge.
+    Reads no more than one row beyond `most`; blocks, so not for the event loop. Raises NotJson
+    (also for what is no CSV), WrongShape or BatchTooLarge.
     """
-    rows = list(_csv_rows(body)) if is_csv else _json_rows(body)
+    rows = list(islice(_csv_rows(body), most + 1)) if is_csv else _json_rows(body)
     if not rows:
         raise WrongShape("there is no link in the body")
     if len(rows) > most:
-        raise BatchTooLarge(f"{len(rows):,} links in one request; send at most {most:,} at a time")
+        raise BatchTooLarge(f"more than {most:,} links in one request; send them in parts")
     links, refusals = [], []
     for index, row in enumerate(rows):
         try:
@@ -72,15 +74,17 @@ def _json_rows(body: bytes) -> list[Any]:
 def _csv_rows(body: bytes) -> Iterator[dict[str, str | None]]:
     """Rows by column name; an empty cell is null."""
     try:
-        reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
-        header = [name.strip() for name in reader.fieldnames or ()]
+        reader = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        header = [name.strip() for name in next(reader, [])]
         if missing := [name for name in CSV_COLUMNS[:3] if name not in header]:
             raise WrongShape(
                 f"the CSV has no column {missing[0]}; its first line is {','.join(CSV_COLUMNS)}"
             )
-        reader.fieldnames = header
+        places = {name: header.index(name) for name in CSV_COLUMNS if name in header}
         for row in reader:
-            yield {name: (row.get(name) or "").strip() or None for name in CSV_COLUMNS}
+            cells = {name: row[at] for name, at in places.items() if at < len(row)}
+            if row:
+                yield {name: cells.get(name, "").strip() or None for name in CSV_COLUMNS}
     except UnicodeDecodeError:
         raise NotJson("the CSV is not UTF-8") from None
     except csv.Error as error:

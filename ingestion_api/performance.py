@@ -16,6 +16,7 @@ import psycopg
 import pyarrow as pa
 from psycopg.rows import DictRow
 
+from ingestion_api.lake_reading import reading_the_lake
 from ingestion_api.parameters import Period, window
 from lake import (
     METER,
@@ -86,11 +87,13 @@ async def read_facts(
         await conn.execute(query("one_snapshot"))
         if not await _rows(conn, "live_vehicle", device=vehicle_id):
             raise UnknownVehicle(vehicle_id)
-        pairs = await _pairs(conn, vehicle_id, energy)
+        pairs = await _pairs(conn, vehicle_id, end or now, energy)
         meters = await _ids(conn, "meters_of_vehicle", vehicle_id=vehicle_id)
         meters = sorted({*meters, *pairs["meter_id"]})
         (newest,) = await _rows(conn, "newest_times", vehicle_id=vehicle_id, meter_ids=meters)
         period = window(start, end, _after(newest["newest"], now), longest_days)
+        if period.end != (end or now):  # a clock is ahead: a later end can only unpair
+            pairs = await _pairs(conn, vehicle_id, period.end, energy)
         others = await _ids(conn, "vehicles_of_meters", meter_ids=meters)
         vehicles = sorted({vehicle_id, *others})
         since = hour_of(period.start - timedelta(hours=energy.register_lookback_hours))
@@ -124,8 +127,9 @@ async def read_facts(
     )
 
 
+@reading_the_lake()
 def performance(lake: Lake, facts: Facts, energy: EnergySettings) -> Performance:
-    """Read the lake and compute; blocks, so not for the event loop. Raises as `Lake.open`."""
+    """Read the lake and compute; blocks, so not for the event loop. Raises LakeError."""
     start, end = facts.period.start, facts.period.end
 
     def readings(stream: Stream, devices: Sequence[str]) -> pl.LazyFrame:
@@ -162,13 +166,19 @@ def _after(newest: datetime | None, now: datetime) -> datetime:
 
 
 async def _pairs(
-    conn: psycopg.AsyncConnection[DictRow], vehicle_id: str, energy: EnergySettings
+    conn: psycopg.AsyncConnection[DictRow],
+    vehicle_id: str,
+    end: datetime,
+    energy: EnergySettings,
 ) -> pl.DataFrame:
-    """The meter of this vehicle by the rule of the trailing number, as one row or none."""
+    """The meter of this vehicle by the rule of the trailing number, as one row or none.
+
+    The rule leaves alone what something else has linked before `end`, the end of the window.
+    """
     number = _NUMBER.search(vehicle_id)
     devices: list[DictRow] = []
     if number and energy.link_by_trailing_number:
-        devices = await _rows(conn, "same_trailing_number", number=number[0].lstrip("0"))
+        devices = await _rows(conn, "same_trailing_number", number=number[0].lstrip("0"), end=end)
     meters = {row["device_id"]: row["linked"] for row in devices if row["kind"] == METER.name}
     vehicles = {row["device_id"]: row["linked"] for row in devices if row["kind"] == VEHICLE.name}
     return pair_by_trailing_number(

@@ -1,6 +1,7 @@
 """One commit: live state, outbox and named pairs of a group of heartbeats in one transaction."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from lake import METER, STREAMS, VEHICLE, Stream
 from warehouse_sql.arrays import array_parameters
 from warehouse_sql.queries import query
 
-NamedPairs = set[tuple[str, str]]
+# Of each vehicle and meter the earliest time at which a heartbeat of the vehicle named the meter.
+NamedPairs = dict[tuple[str, str], datetime]
 
 
 async def write_heartbeats(
@@ -23,11 +25,15 @@ async def write_heartbeats(
 ) -> NamedPairs:
     """Write the rows of each stream, in order of arrival, and commit.
 
-    Returns the pairs of vehicle and meter that heartbeats named beyond `pairs_known`. Every
-    collector locks in the same order (meters, vehicles, pairs, each sorted by id), so that two of
-    them can't block each other for ever.
+    Returns the pairs of vehicle and meter that heartbeats named beyond `pairs_known`, or for an
+    earlier time. Every collector locks in the same order (meters, vehicles, pairs, each sorted by
+    id), so that two of them can't block each other for ever.
     """
-    pairs = _named_pairs(rows.get(VEHICLE.name)) - pairs_known
+    pairs = {
+        pair: named_at
+        for pair, named_at in _named_pairs(rows.get(VEHICLE.name)).items()
+        if pair not in pairs_known or named_at < pairs_known[pair]
+    }
     async with conn.transaction():
         for stream in STREAMS.values():
             heartbeats = rows.get(stream.name)
@@ -42,8 +48,9 @@ async def write_heartbeats(
                     chunk = table.slice(start, statement_rows)
                     await conn.execute(query(name), array_parameters(chunk, columns), prepare=True)
         if pairs:
-            vehicles, meters = zip(*sorted(pairs), strict=True)
-            await conn.execute(query("insert_named_links"), (list(vehicles), list(meters)))
+            vehicles, meters = zip(*pairs, strict=True)
+            parameters = list(vehicles), list(meters), list(pairs.values())
+            await conn.execute(query("insert_named_links"), parameters)
     return pairs
 
 
@@ -63,11 +70,13 @@ def newest_of_each_device(stream: Stream, rows: pa.Table) -> pa.Table:
 
 def _named_pairs(vehicles: pa.Table | None) -> NamedPairs:
     if vehicles is None:
-        return set()
-    named = vehicles.select(["vehicle_id", METER.device]).drop_null()
+        return {}
+    named = vehicles.select(["vehicle_id", METER.device, "timestamp"]).drop_null()
     if not named.num_rows:
-        return set()
-    distinct = named.group_by(["vehicle_id", METER.device]).aggregate([])
-    vehicle_ids: list[Any] = distinct["vehicle_id"].to_pylist()
-    meter_ids: list[Any] = distinct[METER.device].to_pylist()
-    return set(zip(vehicle_ids, meter_ids, strict=True))
+        return {}
+    pair = ["vehicle_id", METER.device]
+    first = named.group_by(pair).aggregate([("timestamp", "min")])
+    vehicle_ids: list[Any] = first["vehicle_id"].to_pylist()
+    meter_ids: list[Any] = first[METER.device].to_pylist()
+    times: list[Any] = first["timestamp_min"].to_pylist()
+    return dict(zip(zip(vehicle_ids, meter_ids, strict=True), times, strict=True))

@@ -51,7 +51,7 @@ class EnergySettings(BaseSettings):
     )
     link_by_trailing_number: bool = Field(
         default=True,
-        description="pair METER001 with VEH001 where neither was ever linked otherwise",
+        description="pair METER001 with VEH001 where neither was linked otherwise before",
     )
 
     @model_validator(mode="after")

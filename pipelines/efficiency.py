@@ -14,6 +14,7 @@ from pipelines.describe import OWNERS, RETRIES, delta_metadata
 from pipelines.efficiency_of_hour import efficiency_of_hour
 from pipelines.following import following_hours
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
+from pipelines.ledger import mark_computed, state_of_history
 from pipelines.partitions import HOURLY, contiguous, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 
@@ -46,7 +47,7 @@ VEHICLES = _spec(
     "`charging_link`, else from the meter that the vehicle's heartbeats name, else from equal "
     "trailing numbers (`link_source` says which).",
     "Look at `status` before the ratio: only excellent, good, warning and critical are believable. "
-    "An hour is recomputed when late heartbeats change it or the register reading before it. "
+    "An hour is recomputed when a link or late heartbeats change it or the reading before it. "
     "For a longer time add up the energies; a mean of ratios is wrong.",
 )
 FLEET = _spec(
@@ -82,6 +83,7 @@ def hourly_efficiency(
     tables, hours, settings = lake.lake(), hours_of_run(context), EnergySettings()
     implausible, versions = [], {}
     with warehouse.autocommit() as connection:
+        states = state_of_history(connection, hours)
         later = following_hours(tables, connection, hours, settings)
         for stretch in contiguous([*hours, *later], _HOURS_A_COMMIT):
             computed = [efficiency_of_hour(tables, connection, h, settings) for h in stretch]
@@ -96,6 +98,9 @@ def hourly_efficiency(
             implausible.append(implausible_vehicles(vehicles.lazy()).collect())
             for hour, (of_vehicles, of_fleet) in zip(stretch, computed, strict=True):
                 _report_hour(context, hour, hour in later, of_vehicles, of_fleet)
+        # Not before the hours that follow are written, and not for them: what follows from those
+        # may lie further on, and is computed when their own turn comes.
+        mark_computed(connection, states)
     yield dg.MaterializeResult(
         asset_key=VEHICLES.key,
         metadata={"delta_version": versions[VEHICLE_EFFICIENCY_HOURLY.name]},

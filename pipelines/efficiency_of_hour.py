@@ -61,7 +61,7 @@ def _links(
     )
     by_rule = pl.DataFrame(schema={"meter_id": pl.String, "vehicle_id": pl.String})
     if settings.link_by_trailing_number:
-        by_rule = _pairs(connection).filter(
+        by_rule = _pairs(connection, end).filter(
             pl.col(METER.device).is_in(_devices(meters, METER, start))
             | pl.col(VEHICLE.device).is_in(_devices(vehicles, VEHICLE, start))
         )
@@ -70,12 +70,13 @@ def _links(
     )
 
 
-def _pairs(connection: psycopg.Connection) -> pl.DataFrame:
+def _pairs(connection: psycopg.Connection, end: datetime) -> pl.DataFrame:
     """Pairs by the rule of the trailing number among all devices that were ever heard.
 
-    Not only those of the hour: a meter that is silent for an hour must change no other link.
+    Not only those of the hour: a meter that is silent for an hour must change no other link. Left
+    alone are those that something else has linked before `end`.
     """
-    devices = connection.execute(query("known_devices")).fetchall()
+    devices = connection.execute(query("known_devices"), {"end": end}).fetchall()
     known: dict[str, list[str]] = {METER.name: [], VEHICLE.name: []}
     linked: dict[str, set[str]] = {METER.name: set(), VEHICLE.name: set()}
     for kind, device, is_linked in devices:

@@ -1,25 +1,38 @@
 """The partition ledger as the pipelines read and write it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import psycopg
 from psycopg.rows import class_row
 
-from lake import STREAMS, Compaction, Stream
+from lake import Compaction, Stream
 from warehouse_sql.queries import query
 
 
 @dataclass(frozen=True)
 class WaitingHour:
-    """Heartbeats of one stream and hour that the marts have not taken in yet."""
+    """One stream's heartbeats of an hour that the marts have not taken in as it is."""
 
     hour: datetime
     stream: str
     raw_rows: int
     raw_version: int
     last_arrival: datetime
+
+
+@dataclass(frozen=True)
+class HourState:
+    """Which state of one stream's hour a step works from: its heartbeats, and what else counts.
+
+    Both are null where nothing was computed yet.
+    """
+
+    stream: str
+    hour: datetime
+    version: int | None
+    revision: int | None
 
 
 @dataclass(frozen=True)
@@ -89,12 +102,39 @@ def mark_compacted(connection: psycopg.Connection, done: Compaction) -> None:
     )
 
 
-def mark_published(connection: psycopg.Connection, hours: Iterable[datetime]) -> None:
-    """Record that the marts hold what follows from the history of these hours.
+def state_of_history(connection: psycopg.Connection, hours: Sequence[datetime]) -> list[HourState]:
+    """What an efficiency of these hours is computed from; ask before reading links and history."""
+    return _states(connection, "state_of_history", hours)
+
+
+def state_of_efficiency(
+    connection: psycopg.Connection, hours: Sequence[datetime]
+) -> list[HourState]:
+    """What the lake's efficiency of these hours was computed from; ask before reading it."""
+    return _states(connection, "state_of_efficiency", hours)
+
+
+def mark_computed(connection: psycopg.Connection, states: Iterable[HourState]) -> None:
+    """Record what the lake's efficiency was computed from.
 
     Row by row on an autocommit connection, as `mark_compacted`: the collector updates many rows
     of the ledger at once, and two who hold rows while they wait for others can deadlock.
     """
-    for hour in hours:
-        for stream in STREAMS:
-            connection.execute(query("mark_published"), {"stream": stream, "hour": hour})
+    _mark(connection, "mark_computed", states)
+
+
+def mark_published(connection: psycopg.Connection, states: Iterable[HourState]) -> None:
+    """Record which computation the marts hold; row by row, as `mark_computed`."""
+    _mark(connection, "mark_published", states)
+
+
+def _states(
+    connection: psycopg.Connection, name: str, hours: Sequence[datetime]
+) -> list[HourState]:
+    with connection.cursor(row_factory=class_row(HourState)) as cursor:
+        return cursor.execute(query(name), {"hours": list(hours)}).fetchall()
+
+
+def _mark(connection: psycopg.Connection, name: str, states: Iterable[HourState]) -> None:
+    for state in states:
+        connection.execute(query(name), asdict(state))

@@ -16,7 +16,7 @@ from pipelines.checks import differing_rows
 from pipelines.describe import OWNERS, RETRIES, mart_metadata
 from pipelines.efficiency import FLEET, VEHICLES
 from pipelines.following import following_hours
-from pipelines.ledger import mark_published
+from pipelines.ledger import mark_published, state_of_efficiency
 from pipelines.partitions import HOURLY, contiguous, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 from warehouse_sql.queries import query
@@ -87,6 +87,7 @@ def efficiency_marts(
     """Publish the hours of the run, and the hours that follow from them."""
     tables, hours = lake.lake(), hours_of_run(context)
     with warehouse.autocommit() as connection:
+        states = state_of_efficiency(connection, hours)
         later = following_hours(tables, connection, hours, EnergySettings())
     for stretch in contiguous([*hours, *later], _HOURS_A_TRANSACTION):
         start, end = stretch[0], stretch[-1] + HOUR
@@ -95,7 +96,7 @@ def efficiency_marts(
             for mart in MARTS:
                 _replace(connection, mart, rows[mart.table.name], start, end)
     with warehouse.autocommit() as connection:
-        mark_published(connection, hours)
+        mark_published(connection, states)
     for mart in MARTS:
         differing, counts = _compare(tables, warehouse, mart, [*hours, *later])
         for hour in hours:

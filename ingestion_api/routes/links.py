@@ -1,5 +1,6 @@
 """Which meter feeds which vehicle: list, make, import."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -90,9 +91,14 @@ async def list_links(
     name="Make a link",
 )
 async def make_link(link: LinkToMake, services: Shared, response: Response) -> Link:
-    """Say that a meter feeds a vehicle. A meter feeds one vehicle at a time: else 409."""
+    """Say that a meter feeds a vehicle. A meter feeds one vehicle at a time: else 409.
+
+    Published hours from `validFrom` on are computed again.
+    """
     async with services.pool.connection() as conn, conn.transaction():
         made = await _insert(conn, link)
+        if not isinstance(made, list) and not made[1]:
+            await conn.execute(query("reopen_hours"), {"since": link.valid_from})
     if isinstance(made, list):
         raise Problem(409, _collision(made[0]), collidesWith=[_json(other) for other in made])
     identity, existed = made
@@ -130,12 +136,14 @@ async def make_link(link: LinkToMake, services: Shared, response: Response) -> L
 async def import_links(request: Request, services: Shared) -> Response:
     """Make many links, from a JSON list or from CSV; each stands alone.
 
-    An import can be repeated: a link that is there already counts as accepted.
+    An import can be repeated: a link that is there already counts as accepted. Published hours
+    from the earliest link that is made are computed again.
     """
     body = await read_body(request, services.settings.max_body_bytes)
     is_csv = request.headers.get("content-type", "").partition(";")[0].strip() == "text/csv"
     try:
-        links, refusals = read_links(body, is_csv=is_csv, most=services.settings.max_batch_records)
+        most = services.settings.max_batch_records
+        links, refusals = await asyncio.to_thread(read_links, body, is_csv=is_csv, most=most)
     except NotJson as error:
         raise Problem(400, str(error)) from None
     except BatchTooLarge as error:
@@ -143,6 +151,7 @@ async def import_links(request: Request, services: Shared) -> Response:
     except WrongShape as error:
         raise Problem(422, str(error)) from None
     accepted = existing = 0
+    begins: list[datetime] = []
     async with services.pool.connection() as conn, conn.transaction():
         for index, link in links:
             made = await _insert(conn, link)
@@ -151,6 +160,10 @@ async def import_links(request: Request, services: Shared) -> Response:
             else:
                 accepted += 1
                 existing += made[1]
+                if not made[1]:
+                    begins.append(link.valid_from)
+        if begins:
+            await conn.execute(query("reopen_hours"), {"since": min(begins)})
     refusals.sort(key=lambda refusal: refusal.index)
     counts: dict[str, Any] = {
         "accepted": accepted,

@@ -2,13 +2,15 @@
 
 import base64
 import binascii
+import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from fastapi import APIRouter, Query
 from psycopg.rows import DictRow
 from pydantic import Field
 
+from ingestion_api.heartbeats import ID_PATTERN
 from ingestion_api.parameters import Answer, PathId, Shared
 from ingestion_api.problems import Problem, documented
 from ingestion_api.services import Services
@@ -153,9 +155,9 @@ def _encode(kind: str, device: str) -> str:
 
 def _decode(cursor: str) -> tuple[str, str]:
     try:
-        kind, space, device = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
+        kind, _, device = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
     except (binascii.Error, UnicodeError):
-        kind, space, device = "", "", ""
-    if not space or not device.isprintable():
+        kind, device = "", ""
+    if kind not in get_args(Kind) or not re.fullmatch(ID_PATTERN, device):
         raise Problem(422, "cursor: is not one that this call gave; start again without it")
     return kind, device

@@ -4,8 +4,6 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
-import polars as pl
-from deltalake.exceptions import DeltaError
 from fastapi import APIRouter
 from pydantic import Field
 
@@ -92,14 +90,7 @@ async def vehicle_performance(
         raise unknown_device("vehicle", vehicle_id) from None
     except BadWindow as error:
         raise Problem(422, str(error)) from None
-    try:
-        found = await asyncio.to_thread(performance, services.lake, facts, services.energy)
-    except (DeltaError, pl.exceptions.PolarsError, OSError) as error:
-        raise Problem(
-            503,
-            "the lake can't be read; ask again later",
-            headers={"Retry-After": str(services.settings.retry_after_seconds)},
-        ) from error
+    found = await asyncio.to_thread(performance, services.lake, facts, services.energy)
     return _answer(vehicle_id, found)
 
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path
 from pydantic import Field
 from starlette.responses import Response
 
+from ingestion_api.lake_reading import reading_the_lake
 from ingestion_api.parameters import Answer, Shared
 from ingestion_api.problems import Problem, documented
 from lake import Lake
@@ -73,6 +74,7 @@ async def read_report(
     return Response(content, media_type=_MEDIA_TYPES[form])
 
 
+@reading_the_lake()
 def _find(lake: Lake) -> dict[str, set[str]]:
     """The forms there are of each day's report."""
     selector = pyarrow.fs.FileSelector("reports", allow_not_found=True, recursive=True)
@@ -83,6 +85,7 @@ def _find(lake: Lake) -> dict[str, set[str]]:
     return found
 
 
+@reading_the_lake()
 def _read(lake: Lake, path: str) -> bytes | None:
     try:
         with lake.files().open_input_stream(path) as stream:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -189,6 +190,9 @@ def test_what_is_not_there_is_404_with_a_hint_where_to_look(api: Collector, path
         "/v1/analytics/fleet/live?kind=boat",
         "/v1/analytics/fleet/live?cursor=%FF%00",
         "/v1/analytics/fleet/live?cursor=bWV0ZXIgAA==",
+        "/v1/analytics/fleet/live?cursor=AG1ldGVyIE0=",
+        "/v1/analytics/fleet/live?cursor=AA==",
+        "/v1/analytics/fleet/live?cursor=%00",
         "/v1/analytics/efficiency/vehicles?status=bad",
         "/v1/analytics/efficiency/vehicles?vehicleId=%00",
         "/v1/links?vehicleId=%00",
@@ -407,6 +411,29 @@ def test_reports_are_served_from_beside_the_lake(api: Collector) -> None:
     assert page.headers["content-type"].startswith("text/html")
     table = api.http.get("/v1/reports/2026-03-02.csv")
     assert table.headers["content-type"].startswith("text/csv")
+
+
+def test_a_lake_that_cannot_be_read_is_503_and_said_so(database_url: str, tmp_path: Path) -> None:
+    with running_collector(database_url, tmp_path, FLUSH_SECONDS="1") as api:
+        box, car = device("M"), device("V")
+        charge(api, box, car, range(100), meterId=box)
+        wait_for(lambda: api.http.get("/v1/status").json()["outboxRows"] == 0)
+        tables = [api.lake_folder / f"raw_{kind}_heartbeats" for kind in ("meter", "vehicle")]
+        for file in [file for table in tables for file in table.rglob("*.parquet")]:
+            whole = file.read_bytes()
+            footer = int.from_bytes(whole[-8:-4], "little") + 8
+            file.write_bytes(whole[:4] + whole[-footer:])  # its footer names what is not there
+        (api.lake_folder / "reports").write_text("no folder")
+        for path in (
+            f"/v1/analytics/performance/{car}",
+            "/v1/reports",
+            "/v1/reports/2026-03-01.html",
+        ):
+            answer = api.http.get(path)
+            assert answer.status_code == 503, path
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert int(answer.headers["retry-after"]) > 0
+            assert "lake" in answer.json()["detail"]
 
 
 def test_the_status_of_the_whole_counts_every_acknowledged_heartbeat_once(api: Collector) -> None:

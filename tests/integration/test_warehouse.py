@@ -127,3 +127,23 @@ def test_a_meter_feeds_one_vehicle_at_a_time(database_url: str) -> None:
             query("insert_link"),
             {**link, "valid_from": start - timedelta(days=1), "valid_to": start},
         )
+
+
+def test_hours_that_were_published_before_revisions_came_stay_done(postgres: str) -> None:
+    earlier = [text for name, text in migrations().items() if name < "0008"]
+    with psycopg.connect(empty_database(postgres), autocommit=True) as conn:
+        for text in earlier:
+            conn.execute(text.encode())
+        conn.execute(
+            b"INSERT INTO partition_ledger (stream, hour, raw_version, last_arrival,"
+            b" compacted_version, published_version)"
+            b" VALUES ('meter', '2026-01-01 00:00Z', 5, now(), 5, 5),"
+            b" ('meter', '2026-01-01 01:00Z', 5, now(), 5, 4),"
+            b" ('meter', '2026-01-01 02:00Z', 5, now(), 5, NULL)"
+        )
+        conn.execute(migrations()["0008_hour_revision"].encode())
+        found = conn.execute(
+            b"SELECT extract(hour FROM hour AT TIME ZONE 'UTC')::int FROM unpublished_hour"
+            b" ORDER BY hour"
+        )
+        assert found.fetchall() == [(1,), (2,)]

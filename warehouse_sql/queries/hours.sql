@@ -2,12 +2,11 @@
 -- What the raw table of a stream holds, by the ledger.
 SELECT coalesce(sum(raw_rows), 0)::bigint AS rows, count(*) AS hours, min(hour) AS first_hour,
        max(hour) AS last_hour, max(last_arrival) AS last_arrival,
-       count(*) FILTER (WHERE published_version IS NULL OR published_version < raw_version)
-           AS hours_waiting
+       (SELECT count(*) FROM unpublished_hour WHERE stream = %(stream)s) AS hours_waiting
 FROM partition_ledger WHERE stream = %(stream)s
 
 -- name: waiting_hours
--- Hours whose heartbeats the marts have not taken in.
+-- Hours whose heartbeats or links the marts have not taken in.
 SELECT hour, stream, raw_rows, raw_version, last_arrival
 FROM unpublished_hour
 WHERE hour >= %(start)s AND hour < %(end)s
@@ -22,8 +21,20 @@ ORDER BY hour
 -- name: newest_raw_version
 SELECT max(raw_version) FROM partition_ledger WHERE stream = %(stream)s
 
+-- name: state_of_history
+SELECT stream, hour, compacted_version AS version, revision
+FROM partition_ledger WHERE hour = ANY(%(hours)s) ORDER BY hour, stream
+
+-- name: state_of_efficiency
+SELECT stream, hour, computed_version AS version, computed_revision AS revision
+FROM partition_ledger WHERE hour = ANY(%(hours)s) ORDER BY hour, stream
+
+-- name: mark_computed
+UPDATE partition_ledger SET computed_version = %(version)s, computed_revision = %(revision)s
+WHERE stream = %(stream)s AND hour = %(hour)s
+
 -- name: mark_published
-UPDATE partition_ledger SET published_version = compacted_version
+UPDATE partition_ledger SET published_version = %(version)s, published_revision = %(revision)s
 WHERE stream = %(stream)s AND hour = %(hour)s
 
 -- name: sessions_of_runs

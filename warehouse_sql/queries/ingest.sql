@@ -55,6 +55,27 @@ SELECT * FROM unnest(%b::text[], %b::timestamptz[], %b::float8[], %b::float8[], 
                      %b::text[], %b::text[], %b::timestamptz[])
 
 -- name: insert_named_links
-INSERT INTO named_link (vehicle_id, meter_id)
-SELECT * FROM unnest(%b::text[], %b::text[])
-ON CONFLICT DO NOTHING
+-- Keeps the first time of each pair. What the pairing rule says of later hours changes with it: for
+-- good after a pair's first name, up to the time known before for one that was named earlier. The
+-- hour of the heartbeat itself waits for its flush; mostly there is none after it.
+WITH named AS (
+    SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[])
+        AS heartbeat (vehicle_id, meter_id, named_at)
+), earlier AS (
+    SELECT named.*, known.first_named_at AS known_at
+    FROM named LEFT JOIN named_link AS known USING (vehicle_id, meter_id)
+    WHERE known.first_named_at IS NULL OR named_at < known.first_named_at
+), kept AS (
+    INSERT INTO named_link AS known (vehicle_id, meter_id, first_named_at)
+    SELECT vehicle_id, meter_id, named_at FROM earlier ORDER BY vehicle_id, meter_id
+    ON CONFLICT (vehicle_id, meter_id) DO UPDATE SET
+        first_named_at = least(known.first_named_at, excluded.first_named_at)
+), changed AS (
+    SELECT date_trunc('hour', min(named_at), 'UTC') AS after,
+           date_trunc('hour', max(coalesce(known_at, 'infinity')), 'UTC') AS before
+    FROM earlier
+)
+UPDATE partition_ledger SET revision = revision + 1
+WHERE (stream, hour) IN (SELECT stream, hour FROM partition_ledger, changed
+                         WHERE hour > changed.after AND hour < changed.before
+                         ORDER BY stream, hour FOR UPDATE OF partition_ledger)

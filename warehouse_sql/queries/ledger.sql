@@ -13,3 +13,11 @@ WHERE stream = %(stream)s AND hour = %(hour)s
 SELECT stream, hour, raw_rows, raw_version, last_arrival, compacted_version, compacted_rows,
        duplicates_removed, compacted_at
 FROM partition_ledger WHERE hour = %(hour)s
+
+-- name: reopen_hours
+-- A link changes its own time, and with the pairing rule what comes after its end. Rows are locked
+-- in the order in which the lake writer does, so that the two can't block each other for ever.
+UPDATE partition_ledger SET revision = revision + 1
+WHERE (stream, hour) IN (SELECT stream, hour FROM partition_ledger
+                         WHERE hour >= date_trunc('hour', %(since)s::timestamptz, 'UTC')
+                         ORDER BY stream, hour FOR UPDATE)

@@ -4,17 +4,21 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 
 -- name: same_trailing_number
 -- Devices whose ids end in this number (without leading zeros), and whether anything but the
--- pairing rule ever linked them.
+-- pairing rule has linked them before the end of a window.
 SELECT 'meter' AS kind, meter_id AS device_id,
-       EXISTS (SELECT FROM charging_link AS l WHERE l.meter_id = m.meter_id)
-       OR EXISTS (SELECT FROM named_link AS l WHERE l.meter_id = m.meter_id) AS linked
+       EXISTS (SELECT FROM charging_link AS l
+               WHERE l.meter_id = m.meter_id AND lower(valid) < %(end)s)
+       OR EXISTS (SELECT FROM named_link AS l
+                  WHERE l.meter_id = m.meter_id AND first_named_at < %(end)s) AS linked
 FROM meter_live_state AS m
 WHERE meter_id LIKE '%%' || %(number)s
   AND ltrim(substring(meter_id FROM '[0-9]+$'), '0') = %(number)s
 UNION ALL
 SELECT 'vehicle', vehicle_id,
-       EXISTS (SELECT FROM charging_link AS l WHERE l.vehicle_id = v.vehicle_id)
-       OR EXISTS (SELECT FROM named_link AS l WHERE l.vehicle_id = v.vehicle_id)
+       EXISTS (SELECT FROM charging_link AS l
+               WHERE l.vehicle_id = v.vehicle_id AND lower(valid) < %(end)s)
+       OR EXISTS (SELECT FROM named_link AS l
+                  WHERE l.vehicle_id = v.vehicle_id AND first_named_at < %(end)s)
 FROM vehicle_live_state AS v
 WHERE vehicle_id LIKE '%%' || %(number)s
   AND ltrim(substring(vehicle_id FROM '[0-9]+$'), '0') = %(number)s

@@ -1,7 +1,7 @@
 """The jobs, and how to ask for a run of them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 from dagster import AssetSelection
@@ -40,18 +40,37 @@ def hours_request(hours: Sequence[datetime], after_run: str) -> dg.RunRequest:
     `after_run` is the newest run before it: a tick that is repeated asks for the same run, and
     the same hours can be asked for again once any run has gone by.
     """
-    first, last = hour_key(hours[0]), hour_key(hours[-1])
-    return dg.RunRequest(
-        run_key=f"{first}..{last} after {after_run}",
-        job_name=hourly.name,
-        tags=range_tags(first, last),
-    )
+    return _request(hourly.name, hour_key(hours[0]), hour_key(hours[-1]), after_run)
+
+
+def reports_request(days: Sequence[date], after_run: str) -> dg.RunRequest:
+    """One run of the report job for contiguous days; `after_run` as for `hours_request`."""
+    return _request(daily_report.name, f"{days[0]:%Y-%m-%d}", f"{days[-1]:%Y-%m-%d}", after_run)
 
 
 def hours_of_tags(tags: Mapping[str, str]) -> set[datetime]:
     """The hours that a run with these tags was asked for."""
-    one = tags.get("dagster/partition")
-    first, last = tags.get(RANGE_START, one), tags.get(RANGE_END, one)
+    first, last = _range_of_tags(tags)
     if first is None or last is None:
         return set()
     return {*hours_between(hour_of_key(first), hour_of_key(last)), hour_of_key(last)}
+
+
+def days_of_tags(tags: Mapping[str, str]) -> set[date]:
+    """The days that a run with these tags was asked for."""
+    first, last = _range_of_tags(tags)
+    if first is None or last is None:
+        return set()
+    start = date.fromisoformat(first)
+    return {start + timedelta(days=n) for n in range((date.fromisoformat(last) - start).days + 1)}
+
+
+def _request(job: str, first: str, last: str, after_run: str) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=f"{first}..{last} after {after_run}", job_name=job, tags=range_tags(first, last)
+    )
+
+
+def _range_of_tags(tags: Mapping[str, str]) -> tuple[str | None, str | None]:
+    one = tags.get("dagster/partition")
+    return tags.get(RANGE_START, one), tags.get(RANGE_END, one)

@@ -1,24 +1,43 @@
 """What is computed because something has changed: late heartbeats, recomputed hours."""
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+from pydantic import BaseModel
 
 from lake import HOUR
 from pipelines.efficiency import FLEET
-from pipelines.jobs import daily_report, hourly, hours_request, range_tags
+from pipelines.jobs import daily_report, hourly, hours_request, reports_request
 from pipelines.ledger import sessions_of_runs, waiting_hours
 from pipelines.partitions import FIRST_HOUR, contiguous, hour_of_key
 from pipelines.raw import observation
 from pipelines.resources import WarehouseResource
-from pipelines.runs import HourlyRuns, fail_abandoned_runs
+from pipelines.runs import HourlyRuns, ReportRuns, fail_abandoned_runs
 from pipelines.settings import PipelineSettings
 
 _SETTINGS = PipelineSettings()
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _REQUESTS_A_TICK = 10
 _EVENTS_A_LOOK = 5_000
+_DAYS_A_RUN = 31
+# Where late heartbeats keep the hourly runs busy, a report does not wait for a pause of theirs.
+_LONGEST_WAIT = timedelta(minutes=15)
+
+
+class Change(BaseModel, frozen=True):
+    """From when to when a day changed since the start of its report's newest successful run."""
+
+    first: datetime
+    last: datetime
+
+
+class UnreportedDays(BaseModel, frozen=True):
+    """The cursor of `report_renewal`: the days whose report is behind, until it no longer is."""
+
+    seen_event: int = 0
+    days: dict[date, Change] = {}
 
 
 @dg.sensor(
@@ -36,7 +55,7 @@ def late_hours(
     closed = now - timedelta(seconds=_SETTINGS.hour_grace_seconds) - HOUR
     with warehouse.autocommit() as connection:
         for run_id in fail_abandoned_runs(context.instance, sessions_of_runs(connection), now):
-            context.log.warning(f"the process of run {run_id} is gone; its hours follow")
+            context.log.warning(f"the process of run {run_id} is gone; it is failed")
         runs = HourlyRuns(context.instance)
         if runs.unfinished:
             return dg.SkipReason(f"run {runs.unfinished} is under way")
@@ -49,13 +68,13 @@ def late_hours(
             f"{FIRST_HOUR:%Y-%m-%d} and are not computed; set it to an earlier day"
         )
     hours = {entry.hour for entry in waiting} - set(early)
-    failures = runs.failures(hours)
+    failures = runs.failures()
     due: dict[int, list[datetime]] = defaultdict(list)
     for hour in hours:
-        count, retry_at = failures.get(hour, (0, now))
-        if retry_at <= now:
+        failed = failures.get(hour)
+        if failed is None or failed.retry_at <= now:
             # Hours that failed do not share a run with others, or one bad hour would hold up all.
-            due[count].append(hour)
+            due[failed.count if failed else 0].append(hour)
     ranges = [
         found
         for count in sorted(due)
@@ -75,45 +94,79 @@ def late_hours(
     job=daily_report,
     minimum_interval_seconds=_SETTINGS.sensor_interval_seconds,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Renders the report of a day again when hours of it were computed since.",
+    description="Renders the report of a day again until it knows every hour computed so far.",
 )
-def report_renewal(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Ask for the report of each day whose fleet efficiency was materialized since last time."""
-    if unfinished := HourlyRuns(context.instance).unfinished:
-        return dg.SkipReason(f"run {unfinished} is under way; its report follows")
+def report_renewal(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Ask for the report of each changed day until a run that started after the change succeeds."""
+    now = datetime.now(UTC)
+    hourly_run = HourlyRuns(context.instance).unfinished
+    runs = ReportRuns(context.instance)
+    behind = _unreported(context, runs)
+    failures, rendering = runs.failures(), runs.unfinished
+    first_try: list[date] = []
+    again: list[date] = []
+    for day, change in behind.days.items():
+        failed = failures.get(day)
+        wait = hourly_run is not None and now - change.first < _LONGEST_WAIT
+        if wait or day in rendering or (failed is not None and failed.retry_at > now):
+            continue
+        (again if failed else first_try).append(day)
+    # Days that failed do not share a run with others, or one bad day would hold up all.
+    ranges = [*_day_ranges(first_try, _DAYS_A_RUN), *_day_ranges(again, 1)][:_REQUESTS_A_TICK]
+    return dg.SensorResult(
+        run_requests=[reports_request(days, runs.newest) for days in ranges],
+        skip_reason=None if ranges else _why_no_report(len(behind.days), hourly_run),
+        cursor=behind.model_dump_json(),
+    )
+
+
+def _unreported(context: dg.SensorEvaluationContext, runs: ReportRuns) -> UnreportedDays:
+    """The days of the cursor and what changed or failed since, without those now reported."""
+    known = (
+        UnreportedDays.model_validate_json(context.cursor) if context.cursor else UnreportedDays()
+    )
     found = context.instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=FLEET.key, after_storage_id=int(context.cursor or 0)),
+        dg.AssetRecordsFilter(asset_key=FLEET.key, after_storage_id=known.seen_event),
         limit=_EVENTS_A_LOOK,
         ascending=True,
-    )
-    if not found.records:
-        return dg.SkipReason("no hour was computed since the last report")
-    days = {
-        hour_of_key(record.partition_key).date()
-        for record in found.records
-        if record.partition_key is not None
-    }
-    newest = found.records[-1].storage_id
-    return dg.SensorResult(
-        run_requests=[
-            dg.RunRequest(
-                run_key=f"{first}..{last} after event {newest}", tags=range_tags(first, last)
-            )
-            for first, last in _day_ranges(days)
-        ],
-        cursor=str(newest),
+    ).records
+    moments = [
+        moment for day, c in known.days.items() for moment in ((day, c.first), (day, c.last))
+    ]
+    moments += [
+        (hour_of_key(event.partition_key).date(), datetime.fromtimestamp(event.timestamp, UTC))
+        for event in found
+        if event.partition_key is not None
+    ]
+    # A run that another asked for, the schedule for one, is nobody's care once it has failed.
+    moments += [(day, failed.last) for day, failed in runs.failures().items()]
+    rendered = runs.rendered
+    behind: dict[date, Change] = {}
+    for day, moment in moments:
+        if day >= FIRST_HOUR.date() and moment > rendered.get(day, _BEGINNING):
+            change = behind.get(day, Change(first=moment, last=moment))
+            behind[day] = Change(first=min(change.first, moment), last=max(change.last, moment))
+    return UnreportedDays(
+        seen_event=found[-1].storage_id if found else known.seen_event, days=behind
     )
 
 
-def _day_ranges(days: set[date]) -> list[tuple[str, str]]:
-    """First and last partition key of each stretch of days without a hole."""
-    ranges: list[tuple[date, date]] = []
+def _day_ranges(days: Iterable[date], longest: int) -> list[Sequence[date]]:
+    """The days in order, as ranges without a hole and of at most `longest` days."""
+    ranges: list[list[date]] = []
     for day in sorted(days):
-        if ranges and day - ranges[-1][1] == timedelta(days=1):
-            ranges[-1] = (ranges[-1][0], day)
+        if ranges and day - ranges[-1][-1] == timedelta(days=1) and len(ranges[-1]) < longest:
+            ranges[-1].append(day)
         else:
-            ranges.append((day, day))
-    return [(f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}") for first, last in ranges]
+            ranges.append([day])
+    return list(ranges)
+
+
+def _why_no_report(behind: int, hourly_run: str | None) -> str:
+    if not behind:
+        return "every report knows the newest hours of its day"
+    waiting = f"{behind} reports wait to be rendered"
+    return f"{waiting}; run {hourly_run} is under way" if hourly_run else waiting
 
 
 def _why_idle(waiting: int, early: int) -> str:

@@ -6,14 +6,20 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.events import EngineEventData
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 
 from lake import HOUR, METER, VEHICLE
 from pipelines import sensors
 from pipelines.definitions import definitions
-from pipelines.jobs import RANGE_END, RANGE_START
+from pipelines.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.partitions import hour_key
 from pipelines.resources import WarehouseResource
-from pipelines.runs import fail_abandoned_runs
+from pipelines.runs import HOURLY_ASSETS, HourlyRuns, fail_abandoned_runs
 from pipelines.schedules import every_day, every_hour
 from pipelines.sensors import late_hours, report_renewal
 from tests.integration.pipeline_house import RESOURCES, House
@@ -31,8 +37,47 @@ def asked(house: House) -> list[tuple[str, str]]:
 def begin_run(house: House, status: DagsterRunStatus) -> dg.DagsterRun:
     """A run of the hourly job that no process works on."""
     return house.instance.create_run_for_job(
-        definitions.resolve_job_def("hourly"), status=status, tags=dict(hour_tags(HOUR_10))
+        definitions.resolve_job_def("hourly"),
+        status=status,
+        tags=hour_tags(HOUR_10),
+        remote_job_origin=origin("hourly"),
     )
+
+
+def origin(job: str) -> RemoteJobOrigin:
+    """Where a queued run is to be launched."""
+    location = RegisteredCodeLocationOrigin("pipelines")
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job)
+
+
+def begin_run_of_assets(house: House, status: DagsterRunStatus, *assets: str) -> dg.DagsterRun:
+    """A run as one starts it from the pages of these assets, that no process works on."""
+    selection = frozenset(dg.AssetKey(asset) for asset in assets)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    return house.instance.create_run_for_job(
+        job.get_subset(asset_selection=selection),
+        asset_selection=selection,
+        status=status,
+        tags=hour_tags(HOUR_10),
+        remote_job_origin=origin(job.name),
+    )
+
+
+def begin_report(house: House, day: str, status: DagsterRunStatus) -> dg.DagsterRun:
+    """A run of the report job that no process works on."""
+    return house.instance.create_run_for_job(
+        definitions.resolve_job_def("daily_report"), status=status, tags=range_tags(day, day)
+    )
+
+
+def status_of(house: House, run: dg.DagsterRun) -> DagsterRunStatus:
+    found = house.instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return found.status
+
+
+def in_(**time: float) -> datetime:
+    return datetime.now(UTC) + timedelta(**time)
 
 
 def hour_tags(hour: datetime) -> dict[str, str]:
@@ -113,17 +158,95 @@ def test_a_run_whose_process_was_killed_is_failed_and_its_hour_asked_for_again(
 ) -> None:
     house.deliver(METER, meter_rows({}))
     run = begin_run(house, DagsterRunStatus.STARTED)
-    soon = datetime.now(UTC) + timedelta(minutes=1)
     session = f"wattlake-run-{run.run_id}"
-    assert fail_abandoned_runs(house.instance, {session}, soon) == []
+    assert fail_abandoned_runs(house.instance, {session}, in_(minutes=1)) == []
 
-    monkeypatch.setattr("pipelines.runs._TIME_TO_OPEN_SESSION", timedelta(seconds=-1))
+    monkeypatch.setattr("pipelines.runs._TIME_WITHOUT_SESSION", timedelta(seconds=-1))
     monkeypatch.setattr("pipelines.runs._FIRST_PAUSE", timedelta(seconds=0))
     assert asked(house) == []  # this look fails the run, the next one asks again
     assert asked(house) == [(hour_key(HOUR_10), hour_key(HOUR_10))]
-    found = house.instance.get_run_by_id(run.run_id)
-    assert found is not None
-    assert found.status == DagsterRunStatus.FAILURE
+    assert status_of(house, run) == DagsterRunStatus.FAILURE
+
+
+@pytest.mark.parametrize(
+    "asset", ["meter_telemetry_history", "daily_efficiency_report", "raw_meter_heartbeats"]
+)
+def test_a_killed_run_that_was_started_from_the_page_of_an_asset_is_failed(
+    house: House, asset: str
+) -> None:
+    run = begin_run_of_assets(house, DagsterRunStatus.STARTED, asset)
+    assert fail_abandoned_runs(house.instance, set(), in_(seconds=20)) == []
+
+    assert fail_abandoned_runs(house.instance, set(), in_(minutes=1)) == [run.run_id]
+    assert status_of(house, run) == DagsterRunStatus.FAILURE
+
+
+def test_a_run_that_never_got_a_process_is_failed_after_minutes_and_a_queued_one_never(
+    house: House,
+) -> None:
+    lost = begin_run_of_assets(house, DagsterRunStatus.NOT_STARTED, "meter_telemetry_history")
+    starting = begin_run(house, DagsterRunStatus.STARTING)
+    queued = begin_run(house, DagsterRunStatus.QUEUED)
+    assert fail_abandoned_runs(house.instance, set(), in_(minutes=4)) == []
+
+    failed = fail_abandoned_runs(house.instance, set(), in_(minutes=6))
+
+    assert set(failed) == {lost.run_id, starting.run_id}
+    assert status_of(house, queued) == DagsterRunStatus.QUEUED
+
+
+def test_a_run_that_uses_no_warehouse_and_so_holds_no_session_is_left_alone(house: House) -> None:
+    @dg.op
+    def look() -> None: ...
+
+    @dg.job
+    def looking() -> None:
+        look()
+
+    run = house.instance.create_run_for_job(looking, status=DagsterRunStatus.STARTED)
+
+    assert fail_abandoned_runs(house.instance, set(), in_(days=1)) == []
+    assert status_of(house, run) == DagsterRunStatus.STARTED
+
+
+def test_a_run_that_has_just_closed_its_session_to_finish_is_not_failed(house: House) -> None:
+    run = begin_run(house, DagsterRunStatus.STARTED)
+    later = in_(hours=1)
+    house.instance.report_dagster_event(
+        dg.DagsterEvent("ENGINE_EVENT", "hourly", event_specific_data=EngineEventData()),
+        run.run_id,
+        timestamp=(later - timedelta(seconds=1)).timestamp(),
+    )
+
+    assert fail_abandoned_runs(house.instance, set(), later) == []
+    assert fail_abandoned_runs(house.instance, set(), later + HOUR) == [run.run_id]
+
+
+def test_the_sensor_and_a_person_do_not_work_on_the_hours_at_once(house: House) -> None:
+    house.deliver(METER, meter_rows({}))
+    begin_run_of_assets(house, DagsterRunStatus.STARTED, "raw_meter_heartbeats")
+    begin_run_of_assets(house, DagsterRunStatus.STARTED, "daily_efficiency_report")
+    assert asked(house) == [(hour_key(HOUR_10), hour_key(HOUR_10))]
+
+    efficiency = "vehicle_efficiency_hourly", "fleet_efficiency_hourly"
+    run = begin_run_of_assets(house, DagsterRunStatus.QUEUED, *efficiency)
+    assert house.tick(late_hours).skip_message == f"run {run.run_id} is under way"
+
+
+def test_runs_under_way_are_seen_behind_any_number_of_finished_ones(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.runs._REMEMBERED", 1)
+    run = begin_run(house, DagsterRunStatus.STARTED)
+    begin_run(house, DagsterRunStatus.SUCCESS)
+
+    assert HourlyRuns(house.instance).unfinished == run.run_id
+
+
+def test_every_asset_of_the_hourly_job_counts_as_work_on_the_hours() -> None:
+    job = definitions.resolve_job_def("hourly")
+
+    assert job.asset_layer.selected_asset_keys == HOURLY_ASSETS
 
 
 def test_a_run_holds_a_session_while_it_lives(house: House) -> None:
@@ -189,22 +312,113 @@ def test_the_daily_schedule_asks_for_yesterday(house: House) -> None:
     assert request.partition_key == "2026-11-20"
 
 
+def renewed(house: House, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
+    """First and last day of each report that the sensor asks for, and its cursor."""
+    tick = house.tick(report_renewal, cursor)
+    requests = tick.run_requests or []
+    return [(r.tags[RANGE_START], r.tags[RANGE_END]) for r in requests], tick.cursor
+
+
+DAY = ("2026-11-20", "2026-11-20")
+
+
 def test_a_report_is_renewed_once_for_the_hours_of_a_run(charged: House) -> None:
     assert charged.tick(report_renewal).run_requests == []
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
 
-    tick = charged.tick(report_renewal)
+    days, cursor = renewed(charged, None)
+    assert days == [DAY]
+    charged.run("daily_report", range_tags(*DAY))
 
-    (request,) = tick.run_requests or []
-    assert request.tags[RANGE_START] == request.tags[RANGE_END] == "2026-11-20"
-    assert charged.tick(report_renewal, tick.cursor).run_requests == []
+    days, cursor = renewed(charged, cursor)
+    assert days == []
+    charged.run_hours(HOUR_10, HOUR_10)
+    assert renewed(charged, cursor)[0] == [DAY]
 
 
-def test_a_report_waits_for_the_run_that_computes_its_hours(charged: House) -> None:
+def test_a_report_that_failed_or_was_killed_is_asked_for_until_it_succeeds(
+    charged: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged.run_hours(HOUR_10, HOUR_10)
+    cursor = renewed(charged, None)[1]
+    begin_report(charged, DAY[0], DagsterRunStatus.FAILURE)
+    killed = begin_report(charged, DAY[0], DagsterRunStatus.STARTED)
+    assert renewed(charged, cursor)[0] == []
+    assert fail_abandoned_runs(charged.instance, set(), in_(minutes=1)) == [killed.run_id]
+
+    days, cursor = renewed(charged, cursor)
+    assert days == []  # the pause after a failure
+    monkeypatch.setattr("pipelines.runs._FIRST_PAUSE", timedelta(seconds=0))
+    for _ in range(2):
+        days, cursor = renewed(charged, cursor)
+        assert days == [DAY]
+
+    charged.run("daily_report", range_tags(*DAY))
+    assert renewed(charged, cursor)[0] == []
+
+
+def test_a_failure_is_remembered_when_many_runs_have_gone_by(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.runs._REMEMBERED", 1)
+    begin_report(house, DAY[0], DagsterRunStatus.FAILURE)
+    cursor = renewed(house, None)[1]
+    begin_report(house, "2026-11-18", DagsterRunStatus.SUCCESS)
+
+    assert renewed(house, cursor)[0] == [DAY]
+
+
+def test_the_report_of_the_daily_schedule_is_asked_for_again_when_it_failed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.runs._FIRST_PAUSE", timedelta(seconds=0))
+    house.instance.create_run_for_job(
+        definitions.resolve_job_def("daily_report"),
+        status=DagsterRunStatus.FAILURE,
+        tags={"dagster/partition": DAY[0]},
+    )
+
+    assert renewed(house, None)[0] == [DAY]
+
+
+def test_a_report_that_began_before_an_hour_was_computed_is_rendered_again(
+    charged: House,
+) -> None:
+    report = begin_report(charged, DAY[0], DagsterRunStatus.NOT_STARTED)
+    charged.instance.report_engine_event("begins", report)
+    charged.instance.report_dagster_event(
+        dg.DagsterEvent("PIPELINE_START", "daily_report"), report.run_id
+    )
+    charged.run_hours(HOUR_10, HOUR_10)
+    days, cursor = renewed(charged, None)
+    assert days == []  # while it is being rendered
+    charged.instance.report_dagster_event(
+        dg.DagsterEvent("PIPELINE_SUCCESS", "daily_report"), report.run_id
+    )
+
+    assert renewed(charged, cursor)[0] == [DAY]
+
+
+def test_a_repeated_tick_asks_for_the_same_report(charged: House) -> None:
+    charged.run_hours(HOUR_10, HOUR_10)
+
+    first, again = charged.tick(report_renewal), charged.tick(report_renewal)
+
+    assert [r.run_key for r in first.run_requests or []] == [f"{DAY[0]}..{DAY[1]} after none"]
+    assert [r.run_key for r in again.run_requests or []] == [f"{DAY[0]}..{DAY[1]} after none"]
+
+
+def test_a_report_waits_for_the_run_that_computes_its_hours_but_not_for_ever(
+    charged: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     charged.run_hours(HOUR_10, HOUR_10)
     begin_run(charged, DagsterRunStatus.STARTED)
 
-    assert "is under way" in str(charged.tick(report_renewal).skip_message)
+    tick = charged.tick(report_renewal)
+    assert "is under way" in str(tick.skip_message)
+
+    monkeypatch.setattr(sensors, "_LONGEST_WAIT", timedelta(seconds=0))
+    assert renewed(charged, tick.cursor)[0] == [DAY]
 
 
 def test_everything_is_on_by_default() -> None:

@@ -14,7 +14,7 @@ RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.12-slim-bookworm
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin wattlake \
- && install -d -o wattlake -g wattlake /data/lake /data/dagster
+ && install -d -o wattlake -g wattlake /data/lake /data/dagster /data/dagster/storage
 COPY --from=build /venv /venv
 WORKDIR /app
 COPY workspace.yaml ./
@@ -27,7 +27,7 @@ ENV PATH=/venv/bin:$PATH \
     DAGSTER_HOME=/data/dagster
 USER wattlake
 EXPOSE 3000 3001
-VOLUME ["/data/lake"]
+VOLUME ["/data/lake", "/data/dagster/storage"]
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/healthz', timeout=4)"]
 CMD ["python", "-m", "ingestion_api"]

@@ -11,7 +11,7 @@ BIN    := $(VENV)/bin
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: $(VENV)/installed  ## the whole stack on this machine; FLEET=2000 sets the size, DATA=/folder the place
+run: $(VENV)/installed  ## the whole stack here; FLEET=2000 DATA=/folder PORT=3100 DAGSTER_PORT=3101
 	@$(BIN)/wattlake up --fleet $(FLEET) $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/installed-dev  ## every test, on real Postgres, Delta, HTTP and Dagster

@@ -101,7 +101,8 @@ class OutboxFlush:
         found = delivered(self._lake, stream, f"outbox-{identity}-{epoch}")
         self._require_same_lake(stream, found, table_id)
         if identity != before or found.horizon > announced:
-            log.info("transaction ids are counted anew", stream=stream.name, identity=identity)
+            if before is not None:
+                log.warning("transaction ids are counted anew", stream=stream.name)
             (epoch,) = self._one("begin_epoch", stream=stream.name, identity=identity)
             found = delivered(self._lake, stream, f"outbox-{identity}-{epoch}")
             self._restore_ledger(stream, found.version)

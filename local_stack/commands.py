@@ -96,7 +96,7 @@ def import_links(file: Path, url: str) -> int:
                 where = f"{error['field']}: " if error["field"] else ""
                 row = first_row + error["index"]
                 _say(console, f"  link {row}: {where}{error['reason']}")
-    _say(console, f"{file}: {accepted:,} links hold, {refused:,} refused")
+    _say(console, f"{file}: links accepted: {accepted:,}, refused: {refused:,}")
     return refused
 
 

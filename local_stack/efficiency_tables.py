@@ -106,7 +106,7 @@ def worst_vehicles(collector: Collector, hour: datetime, count: int) -> list[Veh
 def fleet_table(hours: Sequence[FleetHour]) -> Table:
     """The fleet by hour; energies are those of the vehicles that have a ratio."""
     table = _table("Fleet efficiency")
-    table.caption = "of the vehicles with enough energy and data for a ratio"
+    table.caption = "energies are those of the vehicles rated excellent to critical\n"
     table.add_column("hour (UTC)", no_wrap=True)
     for name in ("AC kWh", "DC kWh", "loss kWh", "efficiency"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -53,6 +53,7 @@ class Screen:
     def line(self, text: Text) -> None:
         """Show the state of affairs."""
         if self._console.is_terminal:
+            text.no_wrap, text.overflow = True, "ellipsis"  # a wrapped line leaves halves behind
             self._live.update(text, refresh=True)
         elif time.monotonic() - self._printed_at >= _PLAIN_SECONDS:
             self._printed_at = time.monotonic()

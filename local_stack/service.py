@@ -92,7 +92,9 @@ class Service:
         """Exit code or signal, with the last line that it said."""
         assert self._process is not None, "asked only of one that was started"
         code = self._process.returncode
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if code < 0:
+            return signal.Signals(-code).name  # what it said last is no reason
+        how = f"exit code {code}"
         last = self._last_line()
         return f"{how}: {last}" if last else how
 

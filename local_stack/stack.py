@@ -48,8 +48,8 @@ class Stack:
         """Start everything in order; LocalStackError, in one line, if something is in the way."""
         make_folder(self.folder)
         self._take_lock()
-        _check_port("--port", self.settings.port)
-        _check_port("--dagster-port", self.settings.dagster_port)
+        _check_port("PORT", self.settings.port)
+        _check_port("DAGSTER_PORT", self.settings.dagster_port)
         make_folder(self.logs)
         yield "starting the database"
         database_url = self._start_database()
@@ -67,6 +67,11 @@ class Stack:
         self._launch("dagster-daemon", self._dagster("dagster._daemon", "run"), environment)
         listen = ("--host", "127.0.0.1", "--port", str(self.settings.dagster_port))
         self._launch("dagster-webserver", self._dagster("dagster_webserver", *listen), environment)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether any part was started."""
+        return bool(self._services)
 
     def watch(self) -> list[str]:
         """Start again whatever has ended by itself; says what."""
@@ -195,13 +200,13 @@ class Stack:
             self._lock = None
 
 
-def _check_port(option: str, port: int) -> None:
+def _check_port(name: str, port: int) -> None:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise StackError(
-            f"port {port} on 127.0.0.1 can't be used ({reason}): choose another with {option}"
+            f"port {port} on 127.0.0.1 can't be used ({reason}): set {name} to another"
         ) from error
 
 

@@ -62,6 +62,7 @@ def _greet(screen: Screen, stack: Stack, seconds: float) -> None:
     for name, what in (
         ("API docs", f"{stack.collector_url}/docs"),
         ("asset graph", stack.dagster_url),
+        ("reports", f"{stack.collector_url}/v1/reports"),
         ("data", str(stack.folder)),
         ("logs", str(stack.logs)),
         ("stop", "Ctrl-C; the data stays, and the next start goes on with it"),
@@ -78,21 +79,23 @@ def _watch(screen: Screen, stack: Stack) -> None:
             try:
                 screen.line(_line(collector))
                 shown = _show_efficiency(screen, collector, shown)
-            except CollectorError as error:
-                screen.line(Text(str(error), style="yellow"))
+            except CollectorError:
+                screen.line(Text("the collector does not answer yet", style="yellow"))
             time.sleep(_LOOK_SECONDS)
 
 
 def _line(collector: Collector) -> Text:
     status = read_status(collector)
+    hours = f"{status.hours_compacted:,} hours compacted"
+    if status.hours_waiting:
+        hours += f" ({status.hours_waiting:,} open)"
     parts = [
         f"{status.records_acknowledged:,} acknowledged",
         f"{status.rows_in_lake:,} in the lake",
-        f"{status.hours_compacted:,} hours compacted",
+        hours,
     ]
-    if status.hours_waiting:
-        parts.append(f"{status.hours_waiting:,} waiting")
-    return Text(" | ").join([*map(Text, parts), status_text(status.vehicles_by_status)])
+    vehicles = status_text(status.vehicles_by_status)
+    return Text(" | ").join([*map(Text, parts), Text("vehicles: ") + vehicles])
 
 
 def _show_efficiency(
@@ -111,8 +114,11 @@ def _show_efficiency(
 
 def _stop(screen: Screen, stack: Stack) -> None:
     try:
+        was_up = stack.is_up
         for step in stack.stop():
             screen.step(step)
+        if was_up:
+            screen.say(f"stopped; the data is in {stack.folder}")
     except KeyboardInterrupt:
         stack.kill()
         screen.say("killed; the database recovers at the next start")

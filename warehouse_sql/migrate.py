@@ -25,14 +25,12 @@ def migrate(dsn: str) -> list[str]:
     try:
         conn = psycopg.connect(dsn, connect_timeout=10)
     except psycopg.OperationalError as error:
-        raise DatabaseUnreachable(
-            f"the database does not answer: {str(error).strip().splitlines()[-1]}"
-        ) from error
+        raise DatabaseUnreachable(f"the database does not answer: {_reason(error)}") from error
     try:
         with conn:
             return _migrate(conn)
     except psycopg.Error as error:
-        raise MigrationFailed(f"the migration failed: {' '.join(str(error).split())}") from error
+        raise MigrationFailed(f"the migration failed: {_reason(error)}") from error
 
 
 def migrations() -> dict[str, str]:
@@ -74,6 +72,11 @@ def _pending(known: dict[str, str], applied: dict[str, str]) -> list[tuple[str, 
                 f"migration {name} was applied with other text; restore it and add a new one"
             )
     return [(name, text) for name, text in known.items() if name not in applied]
+
+
+def _reason(error: psycopg.Error) -> str:
+    """What the server or its library says, as one line."""
+    return " ".join(str(error).split())
 
 
 def _sha256(text: str) -> str:

@@ -182,7 +182,10 @@ def test_links_are_imported_and_can_be_imported_again(tmp_path: Path, collector:
     )
     for _ in range(2):
         done = wattlake(tmp_path, "links", "import", "links.csv", "--url", url_of(collector))
-        assert (done.returncode, done.stdout) == (DONE, "links.csv: 2 links hold, 0 refused\n")
+        assert (done.returncode, done.stdout) == (
+            DONE,
+            "links.csv: links accepted: 2, refused: 0\n",
+        )
 
 
 def test_a_link_that_collides_is_told_with_its_row(tmp_path: Path, collector: Collector) -> None:
@@ -194,7 +197,7 @@ def test_a_link_that_collides_is_told_with_its_row(tmp_path: Path, collector: Co
     done = wattlake(tmp_path, "links", "import", "links.csv", "--url", url_of(collector))
     assert done.returncode == SOME_REFUSED
     assert "link 2: " in done.stdout
-    assert "links.csv: 1 links hold, 1 refused" in done.stdout
+    assert "links.csv: links accepted: 1, refused: 1" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ class Stack:
         _check_port("PORT", self.settings.port)
         _check_port("DAGSTER_PORT", self.settings.dagster_port)
         make_folder(self.logs)
+        _check_pipeline_settings()
         yield "starting the database"
         database_url = self._start_database()
         environment = self._environment(database_url)
@@ -208,6 +210,15 @@ def _check_port(name: str, port: int) -> None:
         raise StackError(
             f"port {port} on 127.0.0.1 can't be used ({reason}): set {name} to another"
         ) from error
+
+
+def _check_pipeline_settings() -> None:
+    """Dagster's processes stay up with a wrong setting, and compute nothing."""
+    done = subprocess.run(
+        [*_MODULE, "pipelines.settings"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise StackError(done.stderr.strip().splitlines()[-1])
 
 
 def _pipelines() -> Path:

@@ -1,8 +1,9 @@
 """When the pipelines run, and which hours they know."""
 
+import sys
 from datetime import date
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -24,3 +25,18 @@ class PipelineSettings(BaseSettings):
     hours_per_run: int = Field(
         default=168, ge=1, description="most hours that one run computes; a longer range is split"
     )
+
+
+def main() -> int:
+    """Say in one line what is wrong with the settings, before Dagster says it in many."""
+    try:
+        PipelineSettings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        print(f"{str(first['loc'][0]).upper()}: {first['msg']}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -245,11 +245,18 @@ def test_up_says_that_the_external_database_does_not_answer(tmp_path: Path) -> N
     done = wattlake(tmp_path, "up", "--data", str(tmp_path), *ports, DATABASE_URL=url)
     line = failed_with(done, FAILED)
     assert "the database does not answer" in line
+    assert '"127.0.0.1", port 1 failed' in line
     assert "secret" not in line
 
 
 def test_up_says_which_setting_is_wrong(tmp_path: Path) -> None:
     assert "PORT: " in failed_with(wattlake(tmp_path, "up", PORT="many"), WRONG_USAGE)
+
+
+def test_up_says_which_setting_of_the_pipelines_is_wrong(tmp_path: Path) -> None:
+    ports = ["--port", str(unused_port()), "--dagster-port", str(unused_port())]
+    done = wattlake(tmp_path, "up", "--data", str(tmp_path / "d"), *ports, HOURS_PER_RUN="many")
+    assert "HOURS_PER_RUN: " in failed_with(done, FAILED)
 
 
 def unused_port() -> int:

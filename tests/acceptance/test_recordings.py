@@ -22,6 +22,7 @@ import pytest
 
 from lake import METER, VEHICLE, EnergySettings, Lake, hours_between, scan_heartbeats
 from lake.energy import measured_energy
+from local_stack.service import Service
 from tests.integration.api_collector import (
     Collector,
     copied_database,
@@ -260,27 +261,23 @@ def dagster_daemon(database_url: str, folder: Path) -> Iterator[None]:
         (REPOSITORY / "pipelines" / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8"
     )
     dagster_url = database_url.replace("postgresql://", "postgresql+psycopg2://")
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            [sys.executable, "-m", "dagster._daemon", "run", "-w", REPOSITORY / "workspace.yaml"],
-            cwd=REPOSITORY,
-            env=environment(
-                database_url,
-                folder,
-                DAGSTER_HOME=str(home),
-                DAGSTER_POSTGRES_URL=f"{dagster_url}?options=-csearch_path%3Ddagster",
-                SENSOR_INTERVAL_SECONDS="1",
-            ),
-            stdout=output,
-            stderr=output,
-        ) as process,
-    ):
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(60)
+    daemon = Service(
+        "dagster-daemon",
+        [sys.executable, "-m", "dagster._daemon", "run", "-w", str(REPOSITORY / "workspace.yaml")],
+        log,
+        environment(
+            database_url,
+            folder,
+            DAGSTER_HOME=str(home),
+            DAGSTER_POSTGRES_URL=f"{dagster_url}?options=-csearch_path%3Ddagster",
+            SENSOR_INTERVAL_SECONDS="1",
+        ),
+    )
+    daemon.start()
+    try:
+        yield
+    finally:
+        daemon.stop()  # with the code server that it has started
 
 
 def everything_is_computed(collector: Collector) -> bool:

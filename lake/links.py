@@ -148,14 +148,6 @@ def pair_by_trailing_number(
     )
 
 
-def no_links() -> pl.LazyFrame:
-    """An empty frame of LINK_COLUMNS."""
-    times = ("valid_from", "valid_to")
-    return pl.LazyFrame(
-        schema={name: _TIME if name in times else pl.String() for name in LINK_COLUMNS}
-    )
-
-
 def _numbered(name: str, ids: Iterable[str]) -> pl.DataFrame:
     """Ids that alone end in their number; the number without leading zeros, of any length."""
     number = pl.col(name).str.extract("([0-9]+)$").str.strip_chars_start("0")

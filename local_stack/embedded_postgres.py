@@ -71,7 +71,8 @@ class EmbeddedPostgres:
             return self.url()
         make_folder(self.folder)
         self._lock()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
             self._account = server_account()
             self._binaries = server_binaries(self._account)
             self._check_reach()
@@ -81,9 +82,7 @@ class EmbeddedPostgres:
             self._choose_port()
             self._write_settings()
             self._launch()
-        except BaseException:
-            self.stop()
-            raise
+            undo.pop_all()
         return self.url()
 
     def stop(self) -> None:

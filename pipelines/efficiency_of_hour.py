@@ -48,9 +48,7 @@ def _links(
 ) -> pl.LazyFrame:
     start, end = hour, hour + HOUR
     explicit = pl.DataFrame(
-        connection.execute(
-            query("links_between"), {"start": start, "end": end, "vehicle_id": None}
-        ).fetchall(),
+        connection.execute(query("links_between"), {"start": start, "end": end}).fetchall(),
         schema={
             "meter_id": pl.String,
             "vehicle_id": pl.String,

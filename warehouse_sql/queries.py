@@ -1,4 +1,4 @@
-"""Named SQL: `-- name: insert_link` in queries/*.sql starts the query `insert_link`."""
+"""Named SQL: `-- name: links_between` in queries/*.sql starts the query `links_between`."""
 
 import re
 from functools import cache

@@ -19,7 +19,6 @@ from lake.efficiency import (
     with_efficiency,
 )
 from lake.energy import exact_sum
-from lake.links import no_links
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,
@@ -110,9 +109,9 @@ def test_an_hour_of_steady_charging() -> None:
 
 def test_the_columns_and_types_are_those_of_the_tables() -> None:
     vehicles = vehicle_efficiency(
-        readings(METER, []), readings(VEHICLE, []), no_links(), HOUR_10, HOUR_11, SETTINGS
+        readings(METER, []), readings(VEHICLE, []), links([]), HOUR_10, HOUR_11, SETTINGS
     )
-    unlinked = unlinked_energy(readings(METER, []), no_links(), HOUR_10, HOUR_11, SETTINGS)
+    unlinked = unlinked_energy(readings(METER, []), links([]), HOUR_10, HOUR_11, SETTINGS)
     fleet = fleet_efficiency(vehicles, unlinked, SETTINGS)
     for spec, frame in ((VEHICLE_EFFICIENCY_HOURLY, vehicles), (FLEET_EFFICIENCY_HOURLY, fleet)):
         table = frame.collect().to_arrow()

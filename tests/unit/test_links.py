@@ -11,7 +11,6 @@ from lake import VEHICLE, EnergySettings
 from lake.links import (
     LINK_COLUMNS,
     named_links,
-    no_links,
     pair_by_trailing_number,
     resolve_links,
 )
@@ -63,7 +62,6 @@ def vehicle_at(ranges: list[Range], meter: str, moment: datetime) -> str | None:
 
 def test_nothing_gives_no_link() -> None:
     assert resolved([]) == []
-    assert no_links().collect().columns == list(LINK_COLUMNS)
 
 
 def test_an_explicit_link_counts_as_it_is_within_the_window() -> None:

@@ -3,13 +3,7 @@ SELECT meter_id, vehicle_id, greatest(lower(valid), %(start)s) AS valid_from,
        least(upper(valid), %(end)s) AS valid_to
 FROM charging_link
 WHERE valid && tstzrange(%(start)s, %(end)s)
-  AND (%(vehicle_id)s::text IS NULL OR vehicle_id = %(vehicle_id)s)
 ORDER BY vehicle_id, meter_id, valid_from
-
--- name: insert_link
-INSERT INTO charging_link (meter_id, vehicle_id, valid)
-VALUES (%(meter_id)s, %(vehicle_id)s, tstzrange(%(valid_from)s, %(valid_to)s))
-RETURNING id
 
 -- name: overlapping_links
 SELECT id, meter_id, vehicle_id, lower(valid) AS valid_from, upper(valid) AS valid_to

@@ -8,7 +8,7 @@ from typing import Final, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from local_stack.errors import CollectorError
+from local_stack.errors import CollectorError, KeyRefused
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -17,12 +17,16 @@ _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
 
 
 class Collector:
-    """The HTTP interface at one URL; threads may share it."""
+    """The HTTP interface at one URL, called with an API key if there is one; threads may share it.
 
-    def __init__(self, url: str, seconds: float = 30) -> None:
-        self.url = url.rstrip("/")
+    A call that the key does not open is KeyRefused, a CollectorError.
+    """
+
+    def __init__(self, url: str, seconds: float = 30, key: str | None = None) -> None:
+        self.url, self._has_key = url.rstrip("/"), key is not None
+        headers = {"authorization": f"Bearer {key}"} if key else {}
         try:
-            self._http = httpx.Client(base_url=self.url, timeout=seconds)
+            self._http = httpx.Client(base_url=self.url, timeout=seconds, headers=headers)
         except httpx.InvalidURL as error:
             raise CollectorError(f"{url!r} is no URL: {error}") from error
 
@@ -68,7 +72,8 @@ class Collector:
         """Post as a device does: again and again until the collector takes or refuses it.
 
         A 503 says in Retry-After when to come back; else the pauses grow. `on_wait` hears the
-        reason of each pause. After `give_up_after` seconds without an answer: CollectorError.
+        reason of each pause. After `give_up_after` seconds without an answer: CollectorError; a key
+        that is refused is KeyRefused at once.
         """
         began, pause = time.monotonic(), 0.5
         while True:
@@ -77,6 +82,8 @@ class Collector:
                 if response.status_code not in _TRY_AGAIN:
                     return response
                 reason, wait = describe(response), _retry_after(response) or pause
+            except KeyRefused:
+                raise
             except CollectorError as error:
                 reason, wait = str(error), pause
             if give_up_after is not None and time.monotonic() - began > give_up_after:
@@ -93,7 +100,7 @@ class Collector:
 
     def _once(self, request: httpx.Request) -> httpx.Response:
         try:
-            return self._http.send(request)
+            response = self._http.send(request)
         except httpx.TimeoutException as error:
             raise CollectorError(f"the collector at {self.url} does not answer in time") from error
         except httpx.HTTPError as error:
@@ -101,6 +108,12 @@ class Collector:
                 f"no collector answers at {self.url}: start one with `wattlake up`, "
                 "or name another with --url"
             ) from error
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            told = "does not know the API key in" if self._has_key else "wants an API key in"
+            raise KeyRefused(
+                f"{self.url} {told} WATTLAKE_API_KEY; `wattlake keys create` makes one"
+            )
+        return response
 
 
 def describe(response: httpx.Response) -> str:

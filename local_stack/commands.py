@@ -26,6 +26,7 @@ from local_stack.fleet_model import FleetModel
 from local_stack.recordings import Meaning
 from local_stack.replay import Replay
 from local_stack.screen import plain_or_terminal
+from local_stack.settings import ClientSettings
 from local_stack.simulator import Simulator
 from local_stack.status import read_status
 from warehouse_sql.errors import WarehouseError
@@ -52,7 +53,7 @@ def replay(
 ) -> int:
     """Post a recording and print what became of it; returns how many rows were refused."""
     console = plain_or_terminal()
-    with Collector(url) as collector, _progress(console) as progress:
+    with _collector(url) as collector, _progress(console) as progress:
         collector.check_ready()
         on_its_way = Replay(file, meaning, collector)
         if restart:
@@ -82,7 +83,7 @@ def import_links(file: Path, url: str) -> int:
     """Post the links of a CSV and print what became of them; returns how many were refused."""
     console = plain_or_terminal()
     accepted = refused = 0
-    with Collector(url) as collector:
+    with _collector(url) as collector:
         for first_row, body in _csv_parts(file):
             response = collector.post("/v1/links/import", body, "text/csv")
             if response.status_code not in {201, 207, 422}:
@@ -103,7 +104,7 @@ def import_links(file: Path, url: str) -> int:
 def status(url: str) -> None:
     """Print how the collector and the lake are; CollectorError if it can't take heartbeats."""
     console = plain_or_terminal()
-    with Collector(url) as collector:
+    with _collector(url) as collector:
         told = read_status(collector)
         table = Table(show_header=False, box=None)
         table.add_row("collector", url)
@@ -121,7 +122,7 @@ def status(url: str) -> None:
 def efficiency(url: str, hours: int, worst: int, before: datetime) -> None:
     """Print the tables of efficiency; LocalStackError if no hour was computed."""
     console = plain_or_terminal()
-    with Collector(url) as collector:
+    with _collector(url) as collector:
         computed = fleet_hours(collector, hours, before)
         if not computed:
             raise LocalStackError(
@@ -138,12 +139,7 @@ def migrate() -> None:
     """Apply what the database lacks and print it; LocalStackError if that is not possible."""
     console = plain_or_terminal()
     try:
-        applied = apply_migrations(DatabaseSettings().dsn)
-    except ValidationError as error:
-        raise UsageError(
-            "DATABASE_URL is not set, or is no URL of a PostgreSQL database: "
-            "postgresql://user:password@host:port/database"
-        ) from error
+        applied = apply_migrations(database())
     except WarehouseError as error:
         raise LocalStackError(str(error)) from error
     console.print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
@@ -152,8 +148,29 @@ def migrate() -> None:
 def simulate(url: str, fleet: int, seed: int, state: Path) -> None:
     """Be a fleet until the process ends."""
     console = plain_or_terminal()
-    with Collector(url) as collector:
+    with _collector(url) as collector:
         Simulator(FleetModel(fleet, seed), collector, state, partial(_say, console)).run()
+
+
+def database() -> str:
+    """The database at DATABASE_URL; UsageError if it is not set, or no such URL."""
+    try:
+        return DatabaseSettings().dsn
+    except ValidationError as error:
+        raise UsageError(
+            "DATABASE_URL is not set, or is no URL of a PostgreSQL database: "
+            "postgresql://user:password@host:port/database"
+        ) from error
+
+
+def _collector(url: str) -> Collector:
+    """The collector at a URL, with the key of the environment."""
+    try:
+        return Collector(url, key=ClientSettings().wattlake_api_key)
+    except ValidationError as error:
+        raise UsageError(
+            "WATTLAKE_API_KEY is no API key: copy all of what `wattlake keys create` printed"
+        ) from error
 
 
 def _say(console: Console, text: str) -> None:

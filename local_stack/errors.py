@@ -17,6 +17,10 @@ class CollectorError(LocalStackError):
     """The collector does not answer, or not as a collector does."""
 
 
+class KeyRefused(CollectorError):
+    """The collector does not take the API key, or wants one where none was sent."""
+
+
 class StackError(LocalStackError):
     """The stack can't start on this machine as it is."""
 

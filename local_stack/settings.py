@@ -6,6 +6,20 @@ from pathlib import Path
 from pydantic import Field, PostgresDsn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from warehouse_sql.keys import KEY_PATTERN
+
+
+class ClientSettings(BaseSettings):
+    """What the commands that talk to a collector read, from the environment only."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, str_strip_whitespace=True)
+
+    wattlake_api_key: str | None = Field(
+        default=None,
+        pattern=KEY_PATTERN,
+        description="the API key to send, as `wattlake keys create` prints it",
+    )
+
 
 class LocalStackSettings(BaseSettings):
     """Read from the environment and `.env`; each name in capitals is the variable."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from local_stack.collector import Collector, describe
-from local_stack.errors import CollectorError
+from local_stack.errors import CollectorError, KeyRefused
 from local_stack.fleet_model import FleetModel
 from local_stack.simulated_heartbeats import Arrival, arrivals
 
@@ -98,7 +98,7 @@ class Simulator:
 
     def _wait_until_posted(self) -> None:
         with self._waiting.all_tasks_done:
-            while self._waiting.unfinished_tasks and not self._refused:
+            while self._waiting.unfinished_tasks:
                 self._waiting.all_tasks_done.wait(timeout=1)
         self._raise_refusal()
 
@@ -121,12 +121,20 @@ class Simulator:
                 self._waiting.task_done()
 
     def _post(self, taken: Sequence[Arrival]) -> None:
+        if self._refused:
+            return  # the run is about to end
         if len(taken) == 1:
             path, body = f"/v1/ingest/{taken[0].stream}", json.dumps(taken[0].heartbeat)
         else:
             path = "/v1/ingest/telemetry"
             body = json.dumps([arrival.heartbeat for arrival in taken])
-        response = self._collector.post_until_answered(path, body.encode(), on_wait=self._say_once)
+        try:
+            response = self._collector.post_until_answered(
+                path, body.encode(), on_wait=self._say_once
+            )
+        except KeyRefused as error:
+            self._refused.append(str(error))
+            return
         if response.status_code != 201:
             self._refused.append(f"{path} answers {describe(response)}: {response.text[:500]}")
 

@@ -17,6 +17,7 @@ from local_stack.collector import Collector
 from local_stack.embedded_postgres import EmbeddedPostgres
 from local_stack.errors import CollectorError, LocalStackError, PostgresError, StackError
 from local_stack.folders import make_folder
+from local_stack.own_key import OwnKey
 from local_stack.service import Service
 from local_stack.settings import LocalStackSettings
 from local_stack.simulator import read_progress
@@ -42,6 +43,7 @@ class Stack:
         self.dagster_url = f"http://127.0.0.1:{settings.dagster_port}"
         self.logs = self.folder / "logs"
         self._postgres = None if settings.database_url else EmbeddedPostgres(self._in("postgres"))
+        self._own_key: OwnKey | None = None
         self._services: list[Service] = []  # in the order of their start
         self._lock: IO[str] | None = None
 
@@ -55,6 +57,8 @@ class Stack:
         _check_pipeline_settings()
         yield "starting the database"
         database_url = self._start_database()
+        self._own_key = OwnKey(database_url, self.folder)
+        self._own_key.make()
         environment = self._environment(database_url)
         self._prepare_dagster()
         yield "starting the collector"
@@ -62,7 +66,8 @@ class Stack:
         self._wait_until_ready(collector)
         if self.settings.fleet_size:
             yield "posting the fleet's last hours"
-            self._launch("simulator", self._simulator(), environment)
+            own = {"WATTLAKE_API_KEY": self.key or ""}
+            self._launch("simulator", self._simulator(), environment | own)
             # Dagster's start takes all processors: one after the other, the first table is sooner.
             self._wait_for_history()
         yield "starting Dagster"
@@ -74,6 +79,11 @@ class Stack:
     def is_up(self) -> bool:
         """Whether any part was started."""
         return bool(self._services)
+
+    @property
+    def key(self) -> str | None:
+        """The API key to call the collector with; None if callers need none."""
+        return self._own_key.text if self._own_key else None
 
     def watch(self) -> list[str]:
         """Start again whatever has ended by itself; says what."""
@@ -94,6 +104,8 @@ class Stack:
             for service in parts:
                 service.stop()
         self._services.clear()
+        if self._own_key and (trouble := self._own_key.revoke()):
+            yield trouble
         if self._postgres and self._postgres.running:
             yield "stopping the database"
             self._postgres.stop()

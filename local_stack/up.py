@@ -15,7 +15,7 @@ from local_stack.efficiency_tables import (
     worst_table,
     worst_vehicles,
 )
-from local_stack.errors import CollectorError
+from local_stack.errors import CollectorError, KeyRefused
 from local_stack.leash import adopt_orphans, bury_orphans
 from local_stack.screen import Screen
 from local_stack.settings import LocalStackSettings
@@ -72,13 +72,20 @@ def _greet(screen: Screen, stack: Stack, seconds: float) -> None:
 
 def _watch(screen: Screen, stack: Stack) -> None:
     shown: datetime | None = None
-    with Collector(stack.collector_url, seconds=5) as collector:
+    with Collector(stack.collector_url, seconds=5, key=stack.key) as collector:
         while True:
             for happened in stack.watch():
                 screen.say(Text(happened, style="yellow"))
             try:
                 screen.line(_line(collector))
                 shown = _show_efficiency(screen, collector, shown)
+            except KeyRefused:
+                screen.line(
+                    Text(
+                        "callers need an API key now; the next start has one of its own",
+                        style="yellow",
+                    )
+                )
             except CollectorError:
                 screen.line(Text("the collector does not answer yet", style="yellow"))
             time.sleep(_LOOK_SECONDS)

@@ -1,0 +1,102 @@
+"""Refused records, for the operator: what, from whom, when and why."""
+
+import base64
+import binascii
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from ingestion_api.parameters import Answer, Moment, Shared
+from ingestion_api.problems import Problem, documented
+from ingestion_api.rejection_text import DEVICE_CHARACTERS, shown
+from warehouse_sql.queries import query
+
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+router = APIRouter(prefix="/v1/rejections", tags=["rejections"])
+
+
+class KeptRejection(Answer):
+    """Why a record was refused. Its texts are cut, and all but printable ASCII is escaped."""
+
+    id: UUID
+    received_at: datetime = Field(description="when it was refused")
+    stream: str | None = Field(description="meter or vehicle; null where that could not be told")
+    device: str | None = Field(description="the id as sent; null if none was given")
+    field: str | None = Field(description="the field at fault; null for the whole record")
+    code: str = Field(description="kind of fault, as in the metric wattlake_rejects_total")
+    reason: str = Field(description="what the answer said")
+    record: str = Field(description="the record as JSON text, 2,000 characters at most")
+    sender: str = Field(description="name of the API key, or the address of the client")
+    request_id: str | None = Field(description="the request's id, as in the log")
+
+
+class Rejections(Answer):
+    """A page of rejections, newest first."""
+
+    rejections: list[KeptRejection]
+    next_cursor: str | None = Field(description="`cursor` of the next page; null at the end")
+
+
+@router.get("", responses=documented(422, 503), name="Refused records")
+async def list_rejections(
+    services: Shared,
+    device: Annotated[
+        str | None, Query(description="only records with this id, as sent or as shown here")
+    ] = None,
+    stream: Annotated[
+        Literal["meter", "vehicle"] | None, Query(description="only of meters, or of vehicles")
+    ] = None,
+    code: Annotated[
+        str | None, Query(pattern="^[a-z_]{1,40}$", description="only this kind of fault")
+    ] = None,
+    since: Annotated[
+        Moment | None, Query(description="only refused since then; ISO 8601 with a zone")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="rejections on a page")] = 100,
+    cursor: Annotated[str | None, Query(description="nextCursor of the page before")] = None,
+) -> Rejections:
+    """The newest refused records, page by page.
+
+    Of each device the newest are kept, of records without an id the newest of each sender; a
+    flood is only counted. One record has several rejections if several fields are at fault.
+    """
+    before, before_id = _decode(cursor) if cursor else (None, None)
+    async with services.pool.connection() as conn:
+        rows = await conn.execute(
+            query("list_rejections"),
+            {
+                "device": None if device is None else shown(device, DEVICE_CHARACTERS),
+                "stream": stream,
+                "code": code,
+                "since": since,
+                "before": before,
+                "before_id": before_id,
+                "limit": limit + 1,
+            },
+            prepare=False,  # planned for the filters that are given
+        )
+        found = await rows.fetchall()
+    page = [KeptRejection(**row) for row in found[:limit]]
+    more = len(found) > limit
+    return Rejections(rejections=page, next_cursor=_encode(page[-1]) if more else None)
+
+
+def _encode(last: KeptRejection) -> str:
+    micros = (last.received_at - _1970) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(f"{micros} {last.id}".encode()).decode()
+
+
+def _decode(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        text = base64.urlsafe_b64decode(cursor.encode()).decode()
+    except (binascii.Error, UnicodeError):
+        text = ""
+    parts = re.fullmatch(r"([0-9]{1,17}) ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", text)
+    if parts is None:
+        raise Problem(422, "cursor: is not one that this call gave; start again without it")
+    return _1970 + timedelta(microseconds=int(parts[1])), UUID(parts[2])

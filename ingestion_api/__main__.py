@@ -6,15 +6,19 @@ import signal
 import socket
 import sys
 
+import structlog
 import uvicorn
 from pydantic import ValidationError
 
 from ingestion_api.app import create_app
+from ingestion_api.connections import bounded_connection, possible_connections
 from ingestion_api.database import DatabaseNotReady, check_database
 from ingestion_api.logs import set_up_logs
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake, LakeSettings
 from warehouse_sql.settings import DatabaseSettings
+
+log = structlog.get_logger(__name__)
 
 CONFIGURATION_WRONG, DATABASE_NOT_READY, PORT_TAKEN = 2, 3, 4
 
@@ -39,12 +43,22 @@ def main() -> int:
             check_database(database.dsn)
         except DatabaseNotReady as error:
             return _fail(DATABASE_NOT_READY, str(error))
+        connections = possible_connections(settings.max_connections)
+        if connections < settings.max_connections:
+            log.warning(
+                "the limit of open files is low; raise it: ulimit -Hn, or LimitNOFILE of systemd",
+                connections=connections,
+                max_connections=settings.max_connections,
+            )
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(database.dsn, lake, settings, energy),
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                http=bounded_connection(connections, settings),
+                timeout_keep_alive=settings.keep_alive_seconds,
+                proxy_headers=False,  # who is local is told by the connection, not by a header
                 timeout_graceful_shutdown=20,
                 backlog=2048,
             )

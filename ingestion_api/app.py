@@ -10,20 +10,27 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
+from ingestion_api.access import RequireKey, describe_keys
+from ingestion_api.bodies import Bodies
 from ingestion_api.database import read_pool
 from ingestion_api.group_commit import GroupCommit
+from ingestion_api.ingest import IngestCalls
+from ingestion_api.ingest_docs import describe_ingest
+from ingestion_api.key_ring import KeyRing
 from ingestion_api.lake_writer import LakeWriter
-from ingestion_api.metrics import REQUESTS
+from ingestion_api.observing import ObserveRequests
+from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.problems import ProblemDetails, add_problem_handlers
+from ingestion_api.rejections import RejectionLog
 from ingestion_api.routes import (
     efficiency,
     health,
-    ingest,
     links,
     live,
     performance,
+    rejections,
     reports,
     status,
 )
@@ -36,23 +43,36 @@ log = structlog.get_logger(__name__)
 
 def create_app(
     dsn: str, lake: Lake, settings: CollectorSettings, energy: EnergySettings
-) -> FastAPI:
+) -> ASGIApp:
     """The application; its lifespan connects, starts the lake writer, and ends both in order."""
+
+    bodies = Bodies(settings)
+    keys = KeyRing(settings.key_refresh_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         writer = LakeWriter(dsn, lake, settings)
-        committer = GroupCommit(dsn, settings, on_commit=writer.committed)
+        outbox = OutboxWatch(settings)
+        rejected = RejectionLog(dsn, settings)
+        committer = GroupCommit(dsn, settings, outbox, on_commit=writer.committed)
         await committer.start()
         pool = read_pool(dsn, settings.read_connections)
         await pool.open()
+        await keys.start(pool)
+        await outbox.start(pool)
+        await rejected.start()
         writer.start()
-        app.state.services = Services(settings, energy, lake, committer, writer, pool)
+        app.state.services = Services(
+            settings, energy, lake, committer, writer, pool, bodies, outbox, rejected, keys
+        )
         log.info("collector started", lake=lake.uri)
         yield
         await committer.stop()
         if not await asyncio.to_thread(writer.stop, settings.last_flush_seconds):
             log.warning("the last flush was too slow; the outbox keeps the rest")
+        await rejected.stop()
+        await outbox.stop()
+        await keys.stop()
         await pool.close()
         log.info("collector stopped")
 
@@ -64,42 +84,21 @@ def create_app(
         lifespan=lifespan,
     )
     for router in (
-        *ingest.routers,
         live.router,
         performance.router,
         efficiency.router,
         links.router,
         reports.router,
+        rejections.router,
         status.router,
         health.router,
     ):
         app.include_router(router)
     app.add_api_route("/", _index, include_in_schema=False)
     add_problem_handlers(app, settings.retry_after_seconds)
-    app.add_middleware(CountRequests)
     _describe_errors(app)
-    return app
-
-
-class CountRequests:
-    """Counts answers by route; plain ASGI, because every heartbeat passes here."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on, and count the start of the answer."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def count(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path_format", "none")
-                REQUESTS.labels(scope["method"], route, message["status"]).inc()
-            await send(message)
-
-        await self._app(scope, receive, count)
+    # Around FastAPI rather than as its middleware: its own layers, too, would cost every heartbeat.
+    return ObserveRequests(RequireKey(IngestCalls(app, settings, bodies), keys))
 
 
 async def _index() -> JSONResponse:
@@ -113,6 +112,7 @@ async def _index() -> JSONResponse:
             "fleet": "/v1/analytics/fleet/live",
             "efficiency": "/v1/analytics/efficiency/fleet",
             "reports": "/v1/reports",
+            "rejections": "/v1/rejections",
             "ready": "/readyz",
             "metrics": "/metrics",
         }
@@ -131,6 +131,8 @@ def _describe_errors(app: FastAPI) -> None:
             schemas.pop("HTTPValidationError", None)
             schemas.pop("ValidationError", None)
             schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
+            describe_ingest(schema)
+            describe_keys(schema)
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -1,5 +1,6 @@
 """One flush: rows of the outbox become one Delta commit, and are then forgotten."""
 
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
@@ -9,6 +10,8 @@ import psycopg
 import pyarrow as pa
 import structlog
 
+from ingestion_api.metrics import DELTA_COMMIT_SECONDS
+from ingestion_api.packs import unpacked
 from lake import (
     STREAMS,
     Delivered,
@@ -56,6 +59,7 @@ class OutboxFlush:
 
     def __enter__(self) -> Self:
         self._conn.execute(query("commit_durably"))
+        self._conn.execute(query("restamp_foreign_packs"))
         for stream in STREAMS.values():
             self._conn.execute(query(f"restamp_foreign_{stream.name}_outbox"))
             self._resume(stream)
@@ -82,7 +86,9 @@ class OutboxFlush:
         self._conn.execute(query("announce_horizon"), {"stream": stream.name, "horizon": horizon})
         self._at_step("before_append")
         try:
+            started = time.monotonic()
             done = append_once(self._lake, stream, rows, app_id, horizon, before.horizon)
+            DELTA_COMMIT_SECONDS.labels(stream.name).observe(time.monotonic() - started)
         except StaleRead as error:
             # Another writer, who has lost the lock by now, came first; what it took is in.
             if delivered(self._lake, stream, app_id).horizon == before.horizon:
@@ -144,7 +150,11 @@ class OutboxFlush:
         with self._reader.cursor() as cursor:
             cursor.execute(query(f"read_{stream.name}_outbox").decode(), (horizon,))
             rows: pa.Table = cursor.fetch_arrow_table()
-            return rows.cast(stream.arrow_schema)
+        below = {"stream": stream.name, "horizon": horizon}
+        packs = self._conn.execute(query("read_packs"), below, binary=True)
+        return pa.concat_tables(
+            [rows.cast(stream.arrow_schema), *(unpacked(pack, stream) for (pack,) in packs)]
+        )
 
     def _settle(self, stream: Stream, done: Delivered) -> None:
         self._conn.execute(

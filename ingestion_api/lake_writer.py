@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import adbc_driver_manager
@@ -13,6 +12,14 @@ import structlog
 from deltalake.exceptions import DeltaError
 
 from ingestion_api.flush import OutboxFlush
+from ingestion_api.metrics import (
+    FLUSH_FAILURES,
+    FLUSH_ROWS,
+    FLUSH_SECONDS,
+    LAKE_ROWS,
+    LAST_FLUSH,
+    WRITES_THE_LAKE,
+)
 from lake import STREAMS, Lake, LakeError
 from warehouse_sql.queries import query
 
@@ -20,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0  # each attempt may leave files that no commit names
+_LONGEST_DATABASE_PAUSE: Final = 2.0  # of which there are none while the database is away
 _LOCK_POLL_SECONDS: Final = 0.5
 
 
@@ -34,12 +42,9 @@ class FlushSettings(Protocol):
 
 @dataclass
 class WriterState:
-    """What the writer last did; readiness and metrics read it."""
+    """What the writer last did; readiness reads it."""
 
     is_writer: bool = False
-    last_flush: datetime | None = None
-    last_flush_seconds: float | None = None
-    rows_flushed: int = 0
     error: str | None = None
 
 
@@ -94,27 +99,34 @@ class LakeWriter:
                 with psycopg.connect(self._dsn, autocommit=True, connect_timeout=10) as conn:
                     if self._take_lock(conn):
                         self._write(conn)
-            except (psycopg.Error, adbc_driver_manager.Error, DeltaError, LakeError, OSError) as e:
-                self._report(e)
-            self.state.is_writer = False
+            except (psycopg.Error, adbc_driver_manager.Error) as error:
+                self._report(error)
+                self._pause = min(self._pause, _LONGEST_DATABASE_PAUSE)
+            except (DeltaError, LakeError, OSError) as error:
+                self._report(error)
+            self._set_role(is_writer=False)
             if self._stopping.wait(self._pause):
                 return
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def _take_lock(self, conn: psycopg.Connection) -> bool:
+        started = time.monotonic()
         while not self._stopping.is_set():
             row = conn.execute(query("try_writer_lock")).fetchone()
             if row and row[0]:
                 return True
+            if time.monotonic() - started > self._pause:
+                # Another one writes, and has not failed for as long as we would wait.
+                self.state.error, self._pause = None, _FIRST_PAUSE
             self._stopping.wait(_LOCK_POLL_SECONDS)
         return False
 
     def _write(self, conn: psycopg.Connection) -> None:
-        self._lake.create_tables()
+        self._create_tables(conn)
         with OutboxFlush(
             self._dsn, conn, self._lake, self._settings.flush_rows, self._at_step
         ) as flush:
-            self.state.is_writer = True
+            self._set_role(is_writer=True)
             log.info("this collector writes the lake", lake=self._lake.uri)
             while True:
                 # Read before flushing: what was committed before the stop is flushed after it.
@@ -125,6 +137,18 @@ class LakeWriter:
                 self._wake.wait(self._settings.flush_seconds)
                 self._wake.clear()
 
+    def _create_tables(self, conn: psycopg.Connection) -> None:
+        """Create what is missing, but no empty lake where the one of this database is away.
+
+        Readers would take it for the whole truth. Raises TableMissing.
+        """
+        for stream in STREAMS.values():
+            row = conn.execute(query("outbox_delivery"), {"stream": stream.name}).fetchone()
+            assert row is not None, "every stream has a row from its migration on"
+            if row[3] is not None:
+                self._lake.open(stream.raw_table)
+        self._lake.create_tables()
+
     def _flush_all(self, flush: OutboxFlush) -> None:
         self._committed_rows = 0
         for stream in STREAMS.values():
@@ -132,14 +156,22 @@ class LakeWriter:
             while more:
                 started = time.monotonic()
                 rows, more = flush.flush(stream)
-                self.state.rows_flushed += rows
                 if rows:
-                    self.state.last_flush_seconds = time.monotonic() - started
-        self.state.last_flush, self.state.error = datetime.now(UTC), None
+                    FLUSH_SECONDS.labels(stream.name).observe(time.monotonic() - started)
+                    FLUSH_ROWS.labels(stream.name).observe(rows)
+                    LAKE_ROWS.labels(stream.name).inc(rows)
+        LAST_FLUSH.set_to_current_time()
+        self.state.error = None
         self._pause = _FIRST_PAUSE
 
+    def _set_role(self, *, is_writer: bool) -> None:
+        self.state.is_writer = is_writer
+        WRITES_THE_LAKE.set(is_writer)
+
     def _report(self, error: Exception) -> None:
-        """Log an error when it is first met, not at every retry."""
+        """Count an error, and log it when it is first met, not at every retry."""
+        by_database = isinstance(error, (psycopg.Error, adbc_driver_manager.Error))
+        FLUSH_FAILURES.labels("database" if by_database else "lake").inc()
         text = f"{type(error).__name__}: {error}"
         if self.state.error != text:
             log.warning("lake writer waits and tries again", error=text)

@@ -12,7 +12,7 @@ from pydantic_core import from_json
 
 from ingestion_api.heartbeats import DeviceId
 from ingestion_api.parameters import Moment
-from ingestion_api.validation import BatchTooLarge, NotJson, Refusal, WrongShape
+from ingestion_api.validation import BatchTooLarge, NotReadable, Refusal, WrongShape
 
 CSV_COLUMNS: Final = ("meter_id", "vehicle_id", "valid_from", "valid_to")
 
@@ -41,7 +41,7 @@ def read_links(
 ) -> tuple[list[tuple[int, LinkToMake]], list[Refusal]]:
     """Links with their position in the body, and the refused rest.
 
-    Reads no more than one row beyond `most`; blocks, so not for the event loop. Raises NotJson
+    Reads no more than one row beyond `most`; blocks, so not for the event loop. Raises NotReadable
     (also for what is no CSV), WrongShape or BatchTooLarge.
     """
     rows = list(islice(_csv_rows(body), most + 1)) if is_csv else _json_rows(body)
@@ -55,7 +55,7 @@ def read_links(
             links.append((index, LinkToMake.model_validate(row)))
         except ValidationError as error:
             refusals += [
-                Refusal(index, str(one["loc"][0]) if one["loc"] else None, one["msg"])
+                Refusal(index, str(one["loc"][0]) if one["loc"] else None, one["msg"], "bad_link")
                 for one in error.errors(include_url=False, include_input=False)
             ]
     return links, refusals
@@ -65,7 +65,7 @@ def _json_rows(body: bytes) -> list[Any]:
     try:
         rows = from_json(body)
     except ValueError as error:
-        raise NotJson(f"the body is not JSON: {error}") from None
+        raise NotReadable(f"the body is not JSON: {error}") from None
     if not isinstance(rows, list):
         raise WrongShape("the body must be a JSON list of links")
     return rows
@@ -86,6 +86,6 @@ def _csv_rows(body: bytes) -> Iterator[dict[str, str | None]]:
             if row:
                 yield {name: cells.get(name, "").strip() or None for name in CSV_COLUMNS}
     except UnicodeDecodeError:
-        raise NotJson("the CSV is not UTF-8") from None
+        raise NotReadable("the CSV is not UTF-8") from None
     except csv.Error as error:
-        raise NotJson(f"the body is not CSV: {error}") from None
+        raise NotReadable(f"the body is not CSV: {error}") from None

@@ -14,9 +14,11 @@ from typing import Any, Final
 import polars as pl
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg.rows import DictRow
 
 from ingestion_api.lake_reading import reading_the_lake
+from ingestion_api.packs import unpacked
 from ingestion_api.parameters import Period, window
 from lake import (
     METER,
@@ -58,6 +60,7 @@ class Facts:
     pairs: pl.DataFrame
     dirty_hours: Mapping[str, set[datetime]]
     outbox: Mapping[str, pa.Table]
+    packs: Mapping[str, list[bytes]]
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,16 @@ async def read_facts(
         dirty: dict[str, set[datetime]] = {METER.name: set(), VEHICLE.name: set()}
         for row in await _rows(conn, "dirty_hours_between", **between):
             dirty[row["stream"]].add(row["hour"])
-        outbox = {}
+        outbox, packs = {}, {}
         for stream, devices in ((METER, meters), (VEHICLE, vehicles)):
             waiting = await _rows(
                 conn, f"{stream.name}_outbox_of_device", devices=devices, **between
             )
             outbox[stream.name] = pa.Table.from_pylist(waiting, stream.arrow_schema)
+            found = await conn.execute(
+                query("packs_between"), {"stream": stream.name, **between}, binary=True
+            )
+            packs[stream.name] = [row["heartbeats"] for row in await found.fetchall()]
     return Facts(
         vehicle_id,
         period,
@@ -124,6 +131,7 @@ async def read_facts(
         pairs,
         dirty,
         outbox,
+        packs,
     )
 
 
@@ -133,7 +141,8 @@ def performance(lake: Lake, facts: Facts, energy: EnergySettings) -> Performance
     start, end = facts.period.start, facts.period.end
 
     def readings(stream: Stream, devices: Sequence[str]) -> pl.LazyFrame:
-        dirty, outbox = facts.dirty_hours[stream.name], facts.outbox[stream.name]
+        dirty = facts.dirty_hours[stream.name]
+        outbox = _outbox(facts, stream, devices)
         before = scan_context(lake, stream, start, energy, devices, dirty, outbox)
         within = scan_heartbeats(lake, stream, start, end, devices, dirty, outbox)
         return pl.concat([before, within]).collect().lazy()
@@ -156,6 +165,16 @@ def performance(lake: Lake, facts: Facts, energy: EnergySettings) -> Performance
         energy,
     ).collect()
     return Performance(facts.period, next(row.iter_rows(named=True), None), links.to_dicts())
+
+
+def _outbox(facts: Facts, stream: Stream, devices: Sequence[str]) -> pa.Table:
+    """What waits in the outbox of these devices, in rows of its own or packed."""
+    wanted = pa.array(devices, pa.large_string())
+    parts = [facts.outbox[stream.name]]
+    for pack in facts.packs[stream.name]:
+        rows = unpacked(pack, stream)
+        parts.append(rows.filter(pc.is_in(rows[stream.device], wanted)))
+    return pa.concat_tables(parts)
 
 
 def _after(newest: datetime | None, now: datetime) -> datetime:

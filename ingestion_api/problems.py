@@ -5,16 +5,16 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import psycopg
-import psycopg_pool
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ingestion_api.group_commit import NotCommitted
+from ingestion_api.commit_queue import NotCommitted
 from lake import LakeError
 
 log = structlog.get_logger(__name__)
@@ -23,7 +23,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 
 class ProblemDetails(BaseModel):
-    """RFC 9457. An ingest error also has `accepted`, `rejected` and `errors`."""
+    """RFC 9457; some problems have more members."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -62,13 +62,22 @@ def problem_response(
     return Response(to_json(body), status, headers=headers, media_type=MEDIA_TYPE)
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` of these errors."""
-    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+def unexpected_error() -> Response:
+    """The answer to what nobody expected; the exception itself is logged by the server."""
+    detail = "an error of the collector; its log says more under this X-Request-ID"
+    return problem_response(500, detail, {"Connection": "close"})
+
+
+def documented(
+    *statuses: int, schema: str = ProblemDetails.__name__
+) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` of these errors, with the name of the schema of their bodies."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {
         status: {
             "description": _MEANINGS[status],
-            "content": {MEDIA_TYPE: {"schema": schema}},
+            "headers": _HEADERS.get(status, {}) | _REQUEST_ID,
+            "content": content,
         }
         for status in statuses
     }
@@ -84,12 +93,13 @@ def add_problem_handlers(app: FastAPI, retry_after_seconds: int) -> None:
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        detail = str(error.detail)
+        detail, headers = str(error.detail), dict(error.headers or {})
         if error.status_code == HTTPStatus.NOT_FOUND:
-            detail = f"there is nothing at {request.url.path}; /docs lists every call"
+            detail = f"there is nothing at {request.scope['path']}; /docs lists every call"
         elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             detail = f"{request.method} is not possible here; /docs lists every call"
-        return problem_response(error.status_code, detail, error.headers)
+            headers |= _allowed(request)
+        return problem_response(error.status_code, detail, headers)
 
     async def invalid_request(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -103,39 +113,87 @@ def add_problem_handlers(app: FastAPI, retry_after_seconds: int) -> None:
         return problem_response(503, str(error), later)
 
     async def database_away(_: Request, error: Exception) -> Response:
-        log.warning("database does not answer a reader", kind=type(error).__name__)
-        return problem_response(503, "the database does not answer; ask again later", later)
+        log.warning(
+            "database does not serve a request", kind=type(error).__name__, error=str(error)
+        )
+        return problem_response(503, "the database can't serve this now; ask again later", later)
 
     async def lake_away(_: Request, error: Exception) -> Response:
         log.warning("lake can't be read", kind=type(error).__name__, error=str(error))
         return problem_response(503, "the lake can't be read; ask again later", later)
 
     async def unexpected(_: Request, error: Exception) -> Response:
-        # The exception itself is logged by the server that this handler leaves it to.
-        return problem_response(500, "an error of the collector; its log says more")
+        return unexpected_error()
 
     for kind, handler in (
         (Problem, problem),
         (HTTPException, http_error),
         (RequestValidationError, invalid_request),
         (NotCommitted, not_committed),
-        (psycopg.OperationalError, database_away),
-        (psycopg.InterfaceError, database_away),
-        (psycopg_pool.PoolTimeout, database_away),
+        *((kind, database_away) for kind in _DATABASE_AWAY),
         (LakeError, lake_away),
         (Exception, unexpected),
     ):
         app.add_exception_handler(kind, handler)
 
 
+# All that passes without a change of the collector: a database that is gone, busy, stopping, out of
+# room, a standby, restored from before the newest migration, or short of a right.
+_DATABASE_AWAY: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedTable,
+)
+
 _MEANINGS: Final = {
-    400: "the body is not JSON",
+    400: "the body is not what its content type and encoding say, or ended early",
+    401: "the call needs an API key, and none or no living one was sent",
+    403: "the API key has not the scope of this call; without any key, only loopback addresses may",
     404: "there is no such thing; the detail says where to look",
+    405: "the path takes only the methods that Allow names",
+    408: "the body took too long to arrive",
     409: "it collides with what is there",
     413: "the body is larger, or the list longer, than one request may be",
+    415: "the content type or encoding is none that this call takes",
     422: "the request is understood and can't be taken; `errors` or `detail` says why",
+    429: "the key's rate limit is used up; repeat it after Retry-After seconds",
     503: "not possible right now, nothing is acknowledged; repeat it after Retry-After seconds",
 }
+_LATER: Final = {
+    "Retry-After": {
+        "description": "seconds after which to repeat it",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+_HEADERS: Final[dict[int, dict[str, Any]]] = {
+    401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string", "enum": ["Bearer"]}}},
+    429: _LATER,
+    503: _LATER,
+}
+_REQUEST_ID: Final = {
+    "X-Request-ID": {
+        "description": "id of the request, its own or a new one, as in the log",
+        "required": True,
+        "schema": {"type": "string"},
+    }
+}
+
+
+def _allowed(request: Request) -> dict[str, str]:
+    """What may be done at a path: the routing itself names only the methods of one route there."""
+    path = getattr(request.scope.get("route"), "path_format", None)
+    methods = {
+        method
+        for route in iter_route_contexts(request.app.routes)
+        if path and route.path_format == path
+        for method in route.methods or ()
+    }
+    return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 
 def _parameter_error(error: Mapping[str, Any]) -> dict[str, str]:

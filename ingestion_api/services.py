@@ -5,9 +5,13 @@ from datetime import UTC, datetime
 
 from starlette.requests import Request
 
+from ingestion_api.bodies import Bodies
 from ingestion_api.database import ReadPool
 from ingestion_api.group_commit import GroupCommit
+from ingestion_api.key_ring import KeyRing
 from ingestion_api.lake_writer import LakeWriter
+from ingestion_api.outbox_watch import OutboxWatch
+from ingestion_api.rejections import RejectionLog
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
 
@@ -22,6 +26,10 @@ class Services:
     committer: GroupCommit
     writer: LakeWriter
     pool: ReadPool
+    bodies: Bodies
+    outbox: OutboxWatch
+    rejections: RejectionLog
+    keys: KeyRing
 
     def now(self) -> datetime:
         """The collector's clock."""

@@ -15,8 +15,25 @@ class CollectorSettings(BaseSettings):
         default="console", pattern="^(console|json)$", description="console or json, on stderr"
     )
 
+    max_connections: int = Field(
+        default=8_000, ge=1, description="connections at one time; a further one gets 503"
+    )
+    keep_alive_seconds: int = Field(
+        default=5, ge=1, description="a connection is closed so long after its last answer"
+    )
     max_body_bytes: int = Field(
         default=16 * 1024 * 1024, ge=1024, description="largest request body; larger is 413"
+    )
+    body_timeout_seconds: float = Field(
+        default=30,
+        gt=0,
+        description="a body that takes longer to arrive is 408; as long may the head of a request "
+        "take, and an answer wait to be read, before the connection is closed",
+    )
+    arriving_bytes: int = Field(
+        default=256 * 1024 * 1024,
+        ge=1024,
+        description="bytes of bodies that arrive or wait to be answered; beyond it is 503",
     )
     max_batch_records: int = Field(
         default=10_000, ge=1, description="most heartbeats in one request; more is 413"
@@ -29,6 +46,9 @@ class CollectorSettings(BaseSettings):
         default=50_000,
         ge=1,
         description="heartbeats in one transaction, unless one request has more",
+    )
+    commit_linger_seconds: float = Field(
+        default=0.003, ge=0, description="a commit of few heartbeats waits so long for more"
     )
     commit_timeout_seconds: float = Field(
         default=15, gt=0, description="a commit that takes longer is answered 503, outcome unknown"
@@ -53,6 +73,12 @@ class CollectorSettings(BaseSettings):
     last_flush_seconds: float = Field(
         default=30, gt=0, description="longest time for the last flush at a stop"
     )
+    outbox_rows: int = Field(
+        default=50_000_000, ge=1, description="heartbeats the outbox may hold; beyond it is 503"
+    )
+    outbox_bytes: int = Field(
+        default=10 * 1024**3, ge=1, description="bytes the outbox may take; beyond it is 503"
+    )
     lake_lag_warning_seconds: float = Field(
         default=600, gt=0, description="age of the outbox from which /readyz warns"
     )
@@ -68,4 +94,21 @@ class CollectorSettings(BaseSettings):
     )
     longest_window_days: int = Field(
         default=31, ge=1, description="longest window that an analytics request may ask for"
+    )
+
+    key_refresh_seconds: float = Field(
+        default=2, gt=0, description="how often the API keys are read anew from the database"
+    )
+
+    rejections_per_device: int = Field(
+        default=20, ge=1, description="newest rejected records of a device that are kept"
+    )
+    rejections_total: int = Field(
+        default=100_000, ge=1, description="about how many rejected records are kept in all"
+    )
+    rejections_days: float = Field(
+        default=30, gt=0, le=36_500, description="how long a rejected record is kept"
+    )
+    rejections_per_second: int = Field(
+        default=200, ge=1, description="rejected records a second that are kept; all are counted"
     )

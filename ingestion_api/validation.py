@@ -1,35 +1,51 @@
 """From a request body to columns: every record is taken or refused on its own.
 
-Pydantic checks the types and limits of each field on the raw body in one pass; what concerns
-several fields or the clock is checked on whole Arrow columns. Only a body with a refused record
-is looked at twice.
+A fast look (records.py) takes a body in which everything is as it should be. Any other body is
+looked at closely: Pydantic judges each record by the contract, and each refusal says why.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from ingestion_api.columns import CONTRACTS, Mask
-from lake import METER, VEHICLE, Stream
+from ingestion_api.columns import Heartbeats, Limits, all_hold, breaking, broken_rules, camel_case
+from ingestion_api.heartbeats import MeterHeartbeat, VehicleHeartbeat
+from ingestion_api.records import (
+    KINDS,
+    by_stream,
+    lines_of_records,
+    many_records,
+)
+from lake import METER, STREAMS, VEHICLE, Stream
 
+TELEMETRY: Final = "telemetry"  # the kind of a body whose records tell their stream
 _METER_ONLY: Final = ("kwhConsumedAc", "voltage")
 _ID_REASON: Final = "must be 1-64 printable ASCII characters without a space at either end"
 _TIME_REASON: Final = "must be ISO 8601 with a zone, such as 2026-03-01T12:00:00Z"
+_OUT_OF_RANGE: Final = ("greater_than_equal", "less_than_equal", "finite_number")
+_CONTRACTS: Final[dict[str, TypeAdapter[Any]]] = {
+    METER.name: TypeAdapter(list[MeterHeartbeat]),
+    VEHICLE.name: TypeAdapter(list[VehicleHeartbeat]),
+}
+_FIELDS: Final = {
+    stream.name: {
+        name: camel_case(name) for name in stream.arrow_schema.names if name != "received_at"
+    }
+    for stream in STREAMS.values()
+}
 
 
-class NotJson(Exception):
-    """The body is not JSON."""
+class NotReadable(Exception):
+    """The body is not what its content type says."""
 
 
 class WrongShape(Exception):
-    """The body is JSON, but not what this call takes."""
+    """The body can be read, but is not what this call takes."""
 
 
 class BatchTooLarge(Exception):
@@ -38,99 +54,135 @@ class BatchTooLarge(Exception):
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why the record at `index` of the request was refused; field is None for the whole record."""
+    """Why the record at `index` of the request was refused; field is None for the whole record.
+
+    `code` is one of few words for the kind of fault.
+    """
 
     index: int
     field: str | None
     reason: str
+    code: str
 
 
 @dataclass
 class Intake:
     """What a request brought: rows to keep of each stream in order of arrival, and refusals.
 
-    The tables have the stream's columns without `received_at`.
+    `refused` has the refused records themselves by their index, and the stream they were for.
     """
 
-    rows: dict[str, pa.Table] = field(default_factory=dict)
+    rows: dict[str, Heartbeats] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
+    refused: dict[int, tuple[str | None, Any]] = field(default_factory=dict)
 
     @property
     def accepted(self) -> int:
         """Number of records to keep."""
-        return sum(rows.num_rows for rows in self.rows.values())
+        return sum(len(rows) for rows in self.rows.values())
 
     @property
     def rejected(self) -> int:
         """Number of records refused; one may have several refusals."""
-        return len({refusal.index for refusal in self.refusals})
+        return len(self.refused)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a request may hold: number of records, and the newest event time that is believed.
-
-    The time is in microseconds since 1970, UTC.
-    """
-
-    records: int
-    newest: int
-
-    @classmethod
-    def at(cls, now: datetime, tolerance_seconds: float, records: int) -> "Limits":
-        """The limits at this moment of the collector's clock."""
-        return cls(records, int((now.timestamp() + tolerance_seconds) * 1e6))
-
-
-def read_one(body: bytes, stream: Stream, limits: Limits) -> Intake:
-    """A body that is one heartbeat of `stream`; raises NotJson or WrongShape."""
-    intake = Intake()
-    try:
-        records = [CONTRACTS[stream.name].one.validate_json(body)]
-    except ValidationError:
-        value = _parse(body)
-        if not isinstance(value, dict):
-            raise WrongShape(
-                f"one {stream.name} heartbeat is a JSON object; lists go to .../{stream.name}/batch"
-            ) from None
-        _take_values(intake, stream, [value], [0], limits)
-    else:
-        _take_records(intake, stream, records, [0], limits)
-    return intake
-
-
-def read_batch(body: bytes, stream: Stream, limits: Limits) -> Intake:
-    """A body that is a list of heartbeats; raises NotJson, WrongShape or BatchTooLarge."""
-    intake = Intake()
-    try:
-        records = CONTRACTS[stream.name].many.validate_json(body)
-    except ValidationError:
-        values = _as_list(_parse(body), limits)
-        _take_values(intake, stream, values, range(len(values)), limits)
-    else:
-        _as_list(records, limits)
-        _take_records(intake, stream, records, range(len(records)), limits)
-    return intake
-
-
-def read_telemetry(body: bytes, limits: Limits) -> Intake:
-    """A heartbeat or a list of them, of either kind; raises as `read_batch`."""
+def read_one(body: bytes, kind: str, limits: Limits) -> Intake:
+    """A body that is one heartbeat, looked at closely; raises NotReadable or WrongShape."""
     value = _parse(body)
-    values = [value] if isinstance(value, dict) else _as_list(value, limits)
+    if not isinstance(value, dict):
+        raise WrongShape(f"one {kind} heartbeat is a JSON object; lists go to .../{kind}/batch")
+    return take_values([value], kind, limits)
+
+
+def quick_batch(body: bytes, kind: str, limits: Limits) -> Intake | None:
+    """A list of heartbeats that all hold; None where a close look is needed."""
+    return _take_records(many_records(body, kind), kind, limits)
+
+
+def close_batch(body: bytes, kind: str, limits: Limits) -> Intake:
+    """A list of heartbeats, or one or a list of either kind, looked at closely.
+
+    Raises NotReadable, WrongShape or BatchTooLarge.
+    """
+    value = _parse(body)
+    if kind == TELEMETRY and isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        raise WrongShape("the body must be a JSON list of heartbeats")
+    return take_values(value, kind, limits)
+
+
+def quick_lines(body: bytes, kind: str, limits: Limits) -> Intake | None:
+    """NDJSON whose heartbeats all hold; None where a close look is needed."""
+    return _take_records(lines_of_records(body, kind), kind, limits)
+
+
+def close_lines(body: bytes, kind: str, limits: Limits) -> Intake:
+    """NDJSON, one heartbeat a line, looked at closely; empty lines don't count.
+
+    Raises WrongShape or BatchTooLarge; a line that is not JSON is refused as a record.
+    """
+    lines = [line for line in body.splitlines() if line.strip()]
+    require_some(len(lines), limits)
+    return take_values([_parse_line(line) for line in lines], kind, limits)
+
+
+def take_values(values: Sequence[Any], kind: str, limits: Limits) -> Intake:
+    """Look closely at parsed records; raises WrongShape or BatchTooLarge."""
+    require_some(len(values), limits)
     intake = Intake()
     indices: dict[str, list[int]] = {METER.name: [], VEHICLE.name: []}
     for index, record in enumerate(values):
-        kind = _kind(record)
-        if isinstance(kind, str):
-            indices[kind].append(index)
+        found = _kind(record) if kind == TELEMETRY else kind
+        if isinstance(record, NotALine):
+            _refuse(intake, Refusal(index, None, record.reason, "not_json"), None, record.text)
+        elif isinstance(found, str):
+            indices[found].append(index)
         else:
-            intake.refusals.append(Refusal(index, kind.field, kind.reason))
+            field_name, reason, code = found
+            _refuse(intake, Refusal(index, field_name, reason, code), None, record)
     for stream in (METER, VEHICLE):
-        at = indices[stream.name]
-        if at:
-            _take_values(intake, stream, [values[index] for index in at], at, limits)
+        if indices[stream.name]:
+            _judge(intake, stream, values, indices[stream.name], limits)
     intake.refusals.sort(key=lambda refusal: refusal.index)
     return intake
+
+
+def require_some(records: int, limits: Limits) -> None:
+    """WrongShape or BatchTooLarge unless a request may hold so many records."""
+    if not records:
+        raise WrongShape("there is no heartbeat in the request; send at least one")
+    if records > limits.records:
+        raise BatchTooLarge(
+            f"{records:,} heartbeats in one request; send at most {limits.records:,} at a time"
+        )
+
+
+@dataclass(frozen=True)
+class NotALine:
+    """A line of NDJSON that is not JSON."""
+
+    text: str
+    reason: str
+
+
+def _take_records(records: list[Any] | None, kind: str, limits: Limits) -> Intake | None:
+    """The intake of records that all hold; None where a close look is needed."""
+    if records is None:
+        return None
+    if not 0 < len(records) <= limits.records:
+        return None  # which says so
+    parts: Mapping[str, Sequence[Any]] | None = {kind: records}
+    if kind == TELEMETRY:
+        parts = by_stream(records)
+    if parts is None:
+        return None
+    rows = {name: Heartbeats.of(STREAMS[name], some) for name, some in parts.items()}
+    for some in rows.values():
+        if not all_hold(some, limits) and breaking(some, limits).any():
+            return None
+    return Intake(rows)
 
 
 def _parse(body: bytes) -> Any:
@@ -141,85 +193,85 @@ def _parse(body: bytes) -> Any:
         try:
             return json.loads(body, parse_int=float)  # as floats, for ints have a length limit
         except (ValueError, RecursionError):
-            raise NotJson(f"the body is not JSON: {error}") from None
+            raise NotReadable(f"the body is not JSON: {error}") from None
 
 
-def _as_list(value: Any, limits: Limits) -> list[Any]:
-    if not isinstance(value, list):
-        raise WrongShape("the body must be a JSON list of heartbeats")
-    if not value:
-        raise WrongShape("the list is empty; send at least one heartbeat")
-    if len(value) > limits.records:
-        raise BatchTooLarge(
-            f"{len(value):,} heartbeats in one request; send at most {limits.records:,} at a time"
-        )
-    return value
+def _parse_line(line: bytes) -> Any:
+    try:
+        return _parse(line)
+    except NotReadable as error:
+        return NotALine(line.decode(errors="replace"), str(error).replace("body", "line"))
 
 
-def _kind(record: Any) -> str | Refusal:
-    """The stream of a record by its `type` or its fields, or why that can't be told."""
+def _kind(record: Any) -> str | tuple[str | None, str, str]:
+    """The stream of a record by its `type` or its fields, or what a refusal says of it."""
     if not isinstance(record, dict):
-        return Refusal(0, None, "must be a JSON object")
+        return None, "must be a JSON object", "wrong_type"
     kind = record.get("type")
     if kind is not None:
-        known = isinstance(kind, str) and kind in CONTRACTS
-        return kind if known else Refusal(0, "type", "must be 'meter' or 'vehicle'")
+        known = isinstance(kind, str) and kind in STREAMS
+        return kind if known else ("type", "must be 'meter' or 'vehicle'", "unknown_kind")
     if record.get("vehicleId") is not None:
         if any(record.get(name) is not None for name in _METER_ONLY):
             reason = "has a vehicle's id and a meter's readings; send two heartbeats or a type"
-            return Refusal(0, "type", reason)
+            return "type", reason, "unknown_kind"
         return VEHICLE.name
     if record.get("meterId") is not None:
         return METER.name
-    return Refusal(0, "type", "can't be told: neither meterId nor vehicleId nor type is given")
+    reason = "can't be told: neither meterId nor vehicleId nor type is given"
+    return "type", reason, "unknown_kind"
 
 
-def _take_values(
-    intake: Intake, stream: Stream, values: list[Any], indices: Sequence[int], limits: Limits
+def _judge(
+    intake: Intake, stream: Stream, values: Sequence[Any], indices: Sequence[int], limits: Limits
 ) -> None:
-    """Check parsed values one by one, and keep what holds."""
-    every = CONTRACTS[stream.name].every
+    """Take or refuse each of the values at `indices`, all meant for one stream."""
+    contract = _CONTRACTS[stream.name]
     try:
-        records = every.validate_python(values)
+        records = contract.validate_python([values[i] for i in indices])
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
-        refused = {int(detail["loc"][0]) for detail in details}
-        intake.refusals += [_refusal(detail, indices) for detail in details]
-        kept = [i for i in range(len(values)) if i not in refused]
-        if not kept:
+        for detail in details:
+            refusal = _refusal(detail, indices)
+            _refuse(intake, refusal, stream.name, values[refusal.index])
+        indices = [i for i in indices if i not in intake.refused]
+        if not indices:
             return
-        records = every.validate_python([values[i] for i in kept])
-        indices = [indices[i] for i in kept]
-    _take_records(intake, stream, records, indices, limits)
-    intake.refusals.sort(key=lambda refusal: refusal.index)
+        records = contract.validate_python([values[i] for i in indices])
+    rows = Heartbeats.of(stream, _as_records(stream, records))
+    for wrong, column, code, reason in broken_rules(rows, limits):
+        for row in np.flatnonzero(wrong).tolist():
+            refusal = Refusal(indices[row], column and camel_case(column), reason, code)
+            _refuse(intake, refusal, stream.name, values[refusal.index])
+    kept = np.array([i not in intake.refused for i in indices])
+    if kept.any():
+        intake.rows[stream.name] = rows if kept.all() else rows.take(np.flatnonzero(kept))
 
 
-def _take_records(
-    intake: Intake, stream: Stream, records: list[Any], indices: Sequence[int], limits: Limits
-) -> None:
-    """Turn records of the right types into columns, and keep the rows that break no rule."""
-    contract = CONTRACTS[stream.name]
-    columns = contract.columns(records)
-    refused: Mask | None = None
-    for wrong, name, reason in contract.broken_rules(columns, limits.newest):
-        if not wrong.any():
-            continue
-        intake.refusals += [
-            Refusal(indices[row], name, reason) for row in np.flatnonzero(wrong).tolist()
-        ]
-        refused = wrong if refused is None else refused | wrong
-    rows = pa.Table.from_arrays(list(columns.values()), schema=contract.schema)
-    intake.rows[stream.name] = rows if refused is None else rows.filter(pa.array(~refused))
+def _as_records(stream: Stream, records: Iterable[Mapping[str, Any]]) -> list[Any]:
+    """The contract's records as those of the fast look, which columns are made of."""
+    record: Any = KINDS[stream.name]
+    fields = _FIELDS[stream.name]
+    return [record(**{name: one.get(key) for name, key in fields.items()}) for one in records]
+
+
+def _refuse(intake: Intake, refusal: Refusal, stream: str | None, record: Any) -> None:
+    intake.refusals.append(refusal)
+    intake.refused[refusal.index] = (stream, record)
 
 
 def _refusal(detail: ErrorDetails, indices: Sequence[int]) -> Refusal:
     index, *path = detail["loc"]
     name = str(path[0]) if path else None
-    reason = detail["msg"]
+    reason, code = detail["msg"].replace("Input should be", "must be"), "wrong_type"
     if detail["type"] == "missing":
-        reason = "is required"
+        reason, code = "is required", "missing_field"
     elif name == "timestamp":
-        reason = _TIME_REASON
+        reason, code = _TIME_REASON, "bad_time"
     elif name in ("meterId", "vehicleId"):
-        reason = _ID_REASON
-    return Refusal(indices[int(index)], name, reason.replace("Input should be", "must be"))
+        reason, code = _ID_REASON, "bad_id"
+    elif detail["type"] in _OUT_OF_RANGE:
+        code = "out_of_range"
+    elif detail["type"] == "literal_error":
+        code = "unknown_value"
+    return Refusal(indices[int(index)], name, reason, code)

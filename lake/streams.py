@@ -1,6 +1,7 @@
 """The two streams of heartbeats and the columns of their tables: the one place that names them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import pyarrow as pa
@@ -43,7 +44,7 @@ class Stream:
     energy: str
     measurements: tuple[Column, ...]
 
-    @property
+    @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The columns of a heartbeat in the order of every table, without the partition."""
         return (
@@ -66,12 +67,22 @@ class Stream:
             ),
         )
 
+    @cached_property
+    def number_measurements(self) -> tuple[str, ...]:
+        """Names of the measurements that are numbers."""
+        return tuple(c.name for c in self.measurements if pa.types.is_float64(c.type))
+
+    @cached_property
+    def text_measurements(self) -> tuple[str, ...]:
+        """Names of the measurements that are texts."""
+        return tuple(c.name for c in self.measurements if not pa.types.is_float64(c.type))
+
     @property
     def key(self) -> tuple[str, str]:
         """The identity of a heartbeat."""
         return (self.device, "timestamp")
 
-    @property
+    @cached_property
     def arrow_schema(self) -> pa.Schema:
         """The Arrow schema of a heartbeat as it travels from the collector to the lake."""
         return pa.schema([column.field() for column in self.columns])

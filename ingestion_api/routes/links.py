@@ -6,20 +6,22 @@ from typing import Annotated, Any, Final
 
 import psycopg
 from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
 from psycopg.rows import DictRow
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from ingestion_api.bodies import read_body
 from ingestion_api.heartbeats import ID_PATTERN
+from ingestion_api.ingest_docs import IngestAnswer
 from ingestion_api.link_import import CSV_COLUMNS, LinkToMake, read_links
 from ingestion_api.parameters import Answer, Moment, OptionalVehicleId, Shared
 from ingestion_api.problems import Problem, documented, problem_response
-from ingestion_api.routes.ingest import IngestAnswer
-from ingestion_api.validation import BatchTooLarge, NotJson, Refusal, WrongShape
+from ingestion_api.validation import BatchTooLarge, NotReadable, Refusal, WrongShape
 from warehouse_sql.queries import query
 
+_JSON: Final = "application/json"
+_CSV: Final = "text/csv"
 _EXAMPLE: Final = {
     "meterId": "METER001",
     "vehicleId": "VEH001",
@@ -86,15 +88,23 @@ async def list_links(
     status_code=201,
     responses={
         200: {"model": Link, "description": "the very link was there before"},
-        **documented(409, 422, 503),
+        **documented(400, 408, 409, 413, 415, 422, 503),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {_JSON: {"schema": LinkToMake.model_json_schema(), "example": _EXAMPLE}},
+        }
     },
     name="Make a link",
 )
-async def make_link(link: LinkToMake, services: Shared, response: Response) -> Link:
+async def make_link(request: Request, services: Shared, response: Response) -> Link:
     """Say that a meter feeds a vehicle. A meter feeds one vehicle at a time: else 409.
 
     Published hours from `validFrom` on are computed again.
     """
+    _require_type(request, _JSON)
+    link = _link(await services.bodies.read(request.scope, request.receive))
     async with services.pool.connection() as conn, conn.transaction():
         made = await _insert(conn, link)
         if not isinstance(made, list) and not made[1]:
@@ -114,20 +124,21 @@ async def make_link(link: LinkToMake, services: Shared, response: Response) -> L
     responses={
         201: {"model": ImportAnswer, "description": "every link holds"},
         207: {"model": ImportAnswer, "description": "some links hold, the others are refused"},
-        **documented(400, 413, 422, 503),
+        **documented(400, 408, 413, 415, 422, 503),
     },
     openapi_extra={
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {
+                _JSON: {
                     "schema": {
                         "type": "array",
                         "items": LinkToMake.model_json_schema(),
+                        "minItems": 1,
                     },
                     "example": [_EXAMPLE],
                 },
-                "text/csv": {"schema": {"type": "string"}, "example": _CSV_EXAMPLE},
+                _CSV: {"schema": {"type": "string"}, "example": _CSV_EXAMPLE},
             },
         }
     },
@@ -139,12 +150,12 @@ async def import_links(request: Request, services: Shared) -> Response:
     An import can be repeated: a link that is there already counts as accepted. Published hours
     from the earliest link that is made are computed again.
     """
-    body = await read_body(request, services.settings.max_body_bytes)
-    is_csv = request.headers.get("content-type", "").partition(";")[0].strip() == "text/csv"
+    is_csv = _require_type(request, _JSON, _CSV) == _CSV
+    body = await services.bodies.read(request.scope, request.receive)
     try:
         most = services.settings.max_batch_records
         links, refusals = await asyncio.to_thread(read_links, body, is_csv=is_csv, most=most)
-    except NotJson as error:
+    except NotReadable as error:
         raise Problem(400, str(error)) from None
     except BatchTooLarge as error:
         raise Problem(413, str(error)) from None
@@ -156,7 +167,7 @@ async def import_links(request: Request, services: Shared) -> Response:
         for index, link in links:
             made = await _insert(conn, link)
             if isinstance(made, list):
-                refusals.append(Refusal(index, None, _collision(made[0])))
+                refusals.append(Refusal(index, None, _collision(made[0]), "collides"))
             else:
                 accepted += 1
                 existing += made[1]
@@ -173,7 +184,25 @@ async def import_links(request: Request, services: Shared) -> Response:
     }
     if not accepted:
         return problem_response(422, "every link was refused; errors says why", **counts)
-    return Response(to_json(counts), 207 if refusals else 201, media_type="application/json")
+    return Response(to_json(counts), 207 if refusals else 201, media_type=_JSON)
+
+
+def _require_type(request: Request, *known: str) -> str:
+    """The content type of the body, the first of `known` where none is named; Problem 415."""
+    named = request.headers.get("content-type", "").partition(";")[0].strip().lower() or known[0]
+    if named not in known:
+        raise Problem(415, f"Content-Type must be {' or '.join(known)}")
+    return named
+
+
+def _link(body: bytes) -> LinkToMake:
+    try:
+        return LinkToMake.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        raise RequestValidationError(
+            [{**one, "loc": ("body", *one["loc"])} for one in found]
+        ) from None
 
 
 async def _insert(

@@ -4,24 +4,60 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import psycopg
 import pyarrow as pa
 
+from ingestion_api.columns import Heartbeats
 from ingestion_api.flush import OutboxFlush
+from ingestion_api.packs import insert_pack, unpacked
+from ingestion_api.transaction import statements
 from lake import METER, Lake, Stream
 from tests.samples import HOUR_10, meter_rows
-from warehouse_sql.arrays import array_parameters, register_arrays
+from warehouse_sql.one_trip import Statement
 from warehouse_sql.queries import query
 
 spawn = multiprocessing.get_context("spawn")  # the Delta runtime does not survive a fork
 
 
 def put(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
-    register_arrays(conn)
-    columns = stream.arrow_schema.names
-    conn.execute(query(f"insert_{stream.name}_outbox"), array_parameters(rows, columns))
+    """Into the outbox, as rows of their own."""
+    heartbeats = Heartbeats.from_arrow(stream, rows)
+    execute(conn, (f"insert_{stream.name}_outbox", heartbeats.parameters()))
+
+
+def put_packed(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
+    """Into the outbox, packed."""
+    execute(conn, insert_pack(Heartbeats.from_arrow(stream, rows)))
+
+
+def store(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
+    """Into live state and outbox, as a commit of the collector does."""
+    for statement in statements({stream.name: Heartbeats.from_arrow(stream, rows)}, {}, 5_000):
+        execute(conn, statement)
+
+
+def execute(conn: psycopg.Connection, statement: Statement) -> None:
+    """Run a statement of the collector in the connection's transaction."""
+    name, parameters = statement
+    conn.execute(b"SELECT")  # which begins one where there is none
+    result = conn.pgconn.exec_params(query(name), parameters, None, [1] * len(parameters))
+    if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+        raise psycopg.errors.error_from_result(result)
+
+
+def waiting_meters(dsn: str) -> list[tuple[str, datetime]]:
+    """Id and time of each meter heartbeat in the outbox, packed or not."""
+    with psycopg.connect(dsn) as conn:
+        rows = conn.execute('SELECT meter_id, "timestamp" FROM meter_heartbeat_outbox').fetchall()
+        packs = conn.execute(
+            "SELECT heartbeats FROM heartbeat_pack WHERE stream = 'meter'", binary=True
+        ).fetchall()
+    for (pack,) in packs:
+        table = unpacked(pack, METER)
+        rows += zip(table["meter_id"].to_pylist(), table["timestamp"].to_pylist(), strict=True)
+    return rows
 
 
 def numbered(first: int, count: int) -> pa.Table:

@@ -13,14 +13,12 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from psycopg.rows import dict_row
 
 from ingestion_api.flush import OutboxFlush
-from ingestion_api.transaction import newest_of_each_device
 from lake import Lake, Stream
 from pipelines.definitions import definitions
 from pipelines.jobs import range_tags
 from pipelines.partitions import hour_key
 from pipelines.resources import LakeResource, WarehouseResource
-from warehouse_sql.arrays import array_parameters, register_arrays
-from warehouse_sql.queries import query
+from tests.integration.outbox_rows import store
 
 RESOURCES: dict[str, object] = {"lake": LakeResource(), "warehouse": WarehouseResource()}
 
@@ -36,13 +34,7 @@ class House:
     def deliver(self, stream: Stream, rows: pa.Table) -> None:
         """Bring heartbeats into the lake and the ledger on the way that the collector takes."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
-            register_arrays(connection)
-            columns = stream.arrow_schema.names
-            for name, table in (
-                (f"upsert_{stream.name}_live_state", newest_of_each_device(stream, rows)),
-                (f"insert_{stream.name}_outbox", rows),
-            ):
-                connection.execute(query(name), array_parameters(table, columns))
+            store(connection, stream, rows)
             with OutboxFlush(self.database_url, connection, self.lake, 1_000_000) as flush:
                 flush.flush(stream)
 

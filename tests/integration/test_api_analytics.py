@@ -87,6 +87,26 @@ def test_performance_is_the_same_before_during_and_after_the_flush_to_the_lake(
     assert performance(api, car)["duplicates"] == 0
 
 
+def test_performance_counts_what_came_in_a_large_batch_before_and_after_its_flush(
+    api: Collector,
+) -> None:
+    box, car = device("M"), device("V")
+    others = [device("M") for _ in range(300)]
+    meters = [meter(one, -60) for one in others] + [meter(box, -60 * n) for n in range(5)]
+    cars = [vehicle(one, -60) for one in others] + [
+        vehicle(car, -60 * n, meterId=box) for n in range(5)
+    ]
+    assert api.post("/v1/ingest/meter/batch", meters).status_code == 201
+    assert api.post("/v1/ingest/vehicle/batch", cars).status_code == 201
+    seen = [performance(api, car)]
+    wait_for(lambda: api.sql("SELECT count(*) FROM heartbeat_pack") == [(0,)])
+    seen.append(performance(api, car))
+    for answer in seen:
+        assert answer["energyConsumedAc"] == pytest.approx(1.0)
+        assert answer["energyDeliveredDc"] == pytest.approx(0.9)
+        assert answer["duplicates"] == 0
+
+
 def test_a_repeated_heartbeat_counts_once_and_the_latest_received_wins(api: Collector) -> None:
     box, car, at = device("M"), device("V"), moment(-60)
     for kwh in (0.5, 0.7):

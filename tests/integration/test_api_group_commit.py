@@ -7,29 +7,32 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
-import pyarrow as pa
 import pytest
 
-from ingestion_api.group_commit import GroupCommit, NotCommitted
+from ingestion_api.columns import Heartbeats, Limits
+from ingestion_api.commit_queue import NotCommitted
+from ingestion_api.group_commit import GroupCommit
+from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.settings import CollectorSettings
-from ingestion_api.validation import Limits, read_batch, read_telemetry
-from lake import METER
+from ingestion_api.validation import close_batch
+from tests.integration.outbox_rows import waiting_meters
 
 NOW = datetime.now(UTC)
 
 
-def heartbeats(*devices: str, seconds: int = 0) -> dict[str, pa.Table]:
+def heartbeats(*devices: str, seconds: int = 0) -> dict[str, Heartbeats]:
     """One meter heartbeat of each device, as a request brings them."""
     at = (NOW + timedelta(seconds=seconds)).isoformat()
     body = [{"meterId": device, "timestamp": at, "voltage": 230} for device in devices]
-    return read_batch(json.dumps(body).encode(), METER, Limits.at(NOW, 300, 100_000)).rows
+    return close_batch(json.dumps(body).encode(), "meter", Limits.at(NOW, 300, 100_000)).rows
 
 
-def run(database_url: str, use: Callable[[GroupCommit], Awaitable[None]], **settings: Any) -> None:
+def run(database_url: str, use: Callable[[GroupCommit], Awaitable[None]], **changed: Any) -> None:
     """Use a committer from its start to its stop."""
 
     async def main() -> None:
-        committer = GroupCommit(database_url, CollectorSettings(_env_file=None, **settings))
+        settings = CollectorSettings(_env_file=None, **changed)
+        committer = GroupCommit(database_url, settings, OutboxWatch(settings))
         await committer.start()
         try:
             await use(committer)
@@ -41,9 +44,7 @@ def run(database_url: str, use: Callable[[GroupCommit], Awaitable[None]], **sett
 
 def in_outbox(database_url: str) -> list[str]:
     """Ids in the outbox, sorted."""
-    with psycopg.connect(database_url) as conn:
-        rows = conn.execute("SELECT meter_id FROM meter_heartbeat_outbox ORDER BY 1").fetchall()
-    return [device for (device,) in rows]
+    return sorted(device for device, _ in waiting_meters(database_url))
 
 
 def lock_live_state(database_url: str) -> psycopg.Connection:
@@ -66,8 +67,9 @@ def test_requests_that_wait_are_committed_together(database_url: str) -> None:
     rows_of_commits: list[int] = []
 
     async def main() -> None:
+        settings = CollectorSettings(_env_file=None)
         committer = GroupCommit(
-            database_url, CollectorSettings(_env_file=None), on_commit=rows_of_commits.append
+            database_url, settings, OutboxWatch(settings), on_commit=rows_of_commits.append
         )
         await committer.start()
         await asyncio.gather(*(committer.submit(heartbeats(f"M{n}")) for n in range(200)))
@@ -136,7 +138,8 @@ def test_a_client_that_leaves_does_not_take_the_others_with_it(database_url: str
 
 def test_a_stop_commits_what_is_pending_and_takes_nothing_more(database_url: str) -> None:
     async def main() -> None:
-        committer = GroupCommit(database_url, CollectorSettings(_env_file=None))
+        settings = CollectorSettings(_env_file=None)
+        committer = GroupCommit(database_url, settings, OutboxWatch(settings))
         await committer.start()
         lock = lock_live_state(database_url)
         pending = [asyncio.create_task(committer.submit(heartbeats(f"M{n}"))) for n in range(5)]
@@ -200,7 +203,7 @@ def test_only_pairs_that_are_new_to_the_process_are_sent_again(database_url: str
 
     async def use(committer: GroupCommit) -> None:
         for _ in range(2):
-            await committer.submit(read_telemetry(body, Limits.at(NOW, 300, 10)).rows)
+            await committer.submit(close_batch(body, "telemetry", Limits.at(NOW, 300, 10)).rows)
 
     run(database_url, use)
     with psycopg.connect(database_url) as conn:

@@ -23,7 +23,9 @@ from tests.integration.outbox_rows import (
     ledger_rows,
     numbered,
     put,
+    put_packed,
     raw_ids,
+    waiting_meters,
 )
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
@@ -76,6 +78,31 @@ def test_heartbeats_of_hundreds_of_hours_are_one_commit_with_a_file_an_hour(
     assert sorted(rows_by_hour(lake, METER)) == sorted(moments)
 
 
+def test_packed_heartbeats_and_those_in_rows_of_their_own_are_flushed_together(
+    database_url: str, lake: Lake
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        put(conn, METER, numbered(0, 3))
+        put_packed(conn, METER, numbered(3, 300))
+        put(conn, METER, numbered(303, 2))
+    assert flush_all(database_url, lake) == 305
+    assert raw_ids(lake) == [f"M{n}" for n in range(305)]
+    assert ledger_rows(database_url) == 305
+    assert waiting_meters(database_url) == []
+
+
+def test_a_pack_of_many_hours_is_counted_in_each_of_them(database_url: str, lake: Lake) -> None:
+    moments = [HOUR_10 + n * HOUR / 2 for n in range(10)]
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        put_packed(conn, METER, meter_rows(*({"timestamp": moment} for moment in moments)))
+    flush_all(database_url, lake)
+    with psycopg.connect(database_url) as conn:
+        ledger = conn.execute(
+            "SELECT hour, raw_rows FROM partition_ledger ORDER BY hour"
+        ).fetchall()
+    assert ledger == [(HOUR_10 + n * HOUR, 2) for n in range(5)]
+
+
 def test_an_open_transaction_holds_back_only_what_came_after_it(
     database_url: str, lake: Lake
 ) -> None:
@@ -97,10 +124,12 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(
     step: str, database_url: str, lake: Lake
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as conn:
-        put(conn, METER, numbered(0, 10))
+        put(conn, METER, numbered(0, 4))
+        put_packed(conn, METER, numbered(4, 6))
     kill_a_flush(database_url, lake, step)
     with psycopg.connect(database_url, autocommit=True) as conn:
-        put(conn, METER, numbered(10, 10))
+        put_packed(conn, METER, numbered(10, 6))
+        put(conn, METER, numbered(16, 4))
     flush_all(database_url, lake)
     assert raw_ids(lake) == [f"M{n}" for n in range(20)]
     assert ledger_rows(database_url) == 20
@@ -118,7 +147,7 @@ def test_a_writer_that_lost_its_lock_in_mid_flush_doubles_nothing(
         if step == "before_append" and not overtaken:
             overtaken = True
             with psycopg.connect(database_url, autocommit=True) as conn:
-                put(conn, METER, numbered(10, 10))
+                put_packed(conn, METER, numbered(10, 10))
             flush_all(database_url, lake)
 
     flush_all(database_url, lake, overtake)
@@ -138,7 +167,7 @@ def test_two_writers_under_load_deliver_every_committed_row_once(
         with psycopg.connect(database_url) as conn:
             for n in range(30):
                 first = worker * 1000 + n * 10
-                put(conn, METER, numbered(first, 10))
+                (put_packed if n % 2 else put)(conn, METER, numbered(first, 10))
                 if n % 5 == 4:
                     conn.rollback()
                 else:
@@ -188,8 +217,10 @@ def test_rows_from_another_cluster_are_delivered(database_url: str, lake: Lake) 
     """A dump keeps the transaction ids of its source, which this server has yet to reach."""
     with psycopg.connect(database_url, autocommit=True) as conn:
         put(conn, METER, numbered(0, 3))
+        put_packed(conn, METER, numbered(3, 2))
         conn.execute("UPDATE meter_heartbeat_outbox SET xid = '999999999999'")
-    assert flush_all(database_url, lake) == 3
+        conn.execute("UPDATE heartbeat_pack SET xid = '999999999999'")
+    assert flush_all(database_url, lake) == 5
 
 
 def test_two_databases_never_share_an_outbox_identity(database_url: str, postgres: str) -> None:

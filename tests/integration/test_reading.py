@@ -19,16 +19,15 @@ from lake import (
     scan_heartbeats,
     scan_history,
 )
+from tests.integration import outbox_rows
 from tests.samples import HOUR_10, meter_rows
-from warehouse_sql.arrays import array_parameters, register_arrays
 from warehouse_sql.queries import query
 
 END = HOUR_10 + HOUR
 
 
 def put(conn: psycopg.Connection, rows: pa.Table) -> None:
-    register_arrays(conn)
-    conn.execute(query("insert_meter_outbox"), array_parameters(rows, rows.column_names))
+    outbox_rows.put(conn, METER, rows)
 
 
 def read_all(dsn: str, lake: Lake) -> list[float]:

@@ -28,10 +28,12 @@ def simulator(folder: Path, url: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        yield process
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            process.wait(10)
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:

@@ -2,16 +2,17 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import psycopg
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from warehouse_sql.arrays import array_parameters, register_arrays
+from warehouse_sql.arrays import float8_array, int8_array, text_array, timestamp_array
 from warehouse_sql.errors import (
     DatabaseUnreachable,
     MigrationChanged,
@@ -21,12 +22,12 @@ from warehouse_sql.errors import (
 from warehouse_sql.migrate import migrate, migrations
 from warehouse_sql.queries import query
 
-TIMESTAMP = pa.timestamp("us", tz="UTC")
-
 moments = st.integers(-(10**15), 4 * 10**15).map(
     lambda micros: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 )
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def empty_database(postgres: str) -> str:
@@ -85,7 +86,7 @@ def test_an_account_without_rights_is_told_in_one_line(postgres: str) -> None:
         st.tuples(
             st.none() | texts,
             st.none() | st.floats(allow_nan=False),
-            st.none() | moments,
+            moments,
         ),
         max_size=20,
     ),
@@ -94,26 +95,31 @@ def test_an_account_without_rights_is_told_in_one_line(postgres: str) -> None:
 def test_arrays_reach_the_server_unchanged(
     database_url: str, rows: list[tuple[Any, ...]], skipped: int
 ) -> None:
-    table = pa.table(
-        {
-            "text": pa.array([row[0] for row in rows], pa.large_string()),
-            "number": pa.array([row[1] for row in rows], pa.float64()),
-            "moment": pa.array([row[2] for row in rows], TIMESTAMP),
-        }
-    ).slice(skipped)
+    sent = rows[skipped:]
+    times = [(row[2] - _1970) // timedelta(microseconds=1) for row in sent]
+    parameters = [
+        text_array([row[0] for row in sent]),
+        float8_array(np.array([row[1] for row in sent], np.float64)),
+        timestamp_array(np.array(times, np.int64)),
+        int8_array(np.array(times, np.int64)),
+    ]
     with psycopg.connect(database_url) as conn:
-        register_arrays(conn)
-        conn.execute("SET timezone = 'UTC'")
-        received = conn.execute(
-            "SELECT * FROM unnest(%b::text[], %b::float8[], %b::timestamptz[])",
-            array_parameters(table, ["text", "number", "moment"]),
-        ).fetchall()
-    assert received == rows[skipped:]
-
-
-def test_an_arrow_type_without_an_array_is_an_error() -> None:
-    with pytest.raises(TypeError, match="int8"):
-        array_parameters(pa.table({"n": pa.array([1], pa.int8())}), ["n"])
+        result = conn.pgconn.exec_params(
+            b"SELECT a, b, extract(epoch FROM c)::text, d"
+            b" FROM unnest($1::text[], $2::float8[], $3::timestamptz[], $4::int8[])"
+            b" AS sent (a, b, c, d)",
+            parameters,
+            None,
+            [1] * len(parameters),
+        )
+    received = [[result.get_value(row, column) for column in range(4)] for row in range(len(sent))]
+    for row, time, (text, number, moment, whole) in zip(sent, times, received, strict=True):
+        assert row[0] == (None if text is None else text.decode())
+        assert row[1] == (None if number is None else float(number))
+        assert moment is not None
+        assert Decimal(moment.decode()) * 1_000_000 == time
+        assert whole is not None
+        assert int(whole) == time
 
 
 def test_a_meter_feeds_one_vehicle_at_a_time(database_url: str) -> None:

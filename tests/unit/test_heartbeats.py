@@ -6,17 +6,16 @@ from typing import Any
 
 import pytest
 
+from ingestion_api.columns import Limits
 from ingestion_api.validation import (
     BatchTooLarge,
     Intake,
-    Limits,
-    NotJson,
+    NotReadable,
     WrongShape,
-    read_batch,
     read_one,
-    read_telemetry,
 )
 from lake import METER, VEHICLE
+from tests.unit.intakes import read_batch, read_telemetry
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LIMITS = Limits.at(NOW, tolerance_seconds=300, records=100)
@@ -35,12 +34,12 @@ def vehicle(**fields: Any) -> dict[str, Any]:
 
 def batch(*records: Any, stream: Any = METER) -> Intake:
     """The intake of a batch of these records."""
-    return read_batch(json.dumps(list(records)).encode(), stream, LIMITS)
+    return read_batch(json.dumps(list(records)).encode(), stream.name, LIMITS)
 
 
 def rows(intake: Intake, stream: str) -> list[dict[str, Any]]:
     """The accepted rows of a stream."""
-    return intake.rows[stream].to_pylist()
+    return intake.rows[stream].to_arrow().to_pylist()
 
 
 def test_a_meter_heartbeat_becomes_a_row_with_nulls_for_what_was_not_sent() -> None:
@@ -186,23 +185,23 @@ def test_a_register_may_be_larger_than_an_interval() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"nope", b"[1,", b"{'a':1}", b"\xff\xfe", b"[" * 100_000])
 def test_what_is_not_json_is_told_so(body: bytes) -> None:
-    with pytest.raises(NotJson):
-        read_batch(body, METER, LIMITS)
-    with pytest.raises(NotJson):
-        read_one(body, METER, LIMITS)
-    with pytest.raises(NotJson):
+    with pytest.raises(NotReadable):
+        read_batch(body, "meter", LIMITS)
+    with pytest.raises(NotReadable):
+        read_one(body, "meter", LIMITS)
+    with pytest.raises(NotReadable):
         read_telemetry(body, LIMITS)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b"7", b"null", b'"x"'])
 def test_a_batch_is_a_list_that_is_not_empty(body: bytes) -> None:
     with pytest.raises(WrongShape):
-        read_batch(body, METER, LIMITS)
+        read_batch(body, "meter", LIMITS)
 
 
 def test_one_heartbeat_is_an_object() -> None:
     with pytest.raises(WrongShape, match="batch"):
-        read_one(json.dumps([meter()]).encode(), METER, LIMITS)
+        read_one(json.dumps([meter()]).encode(), "meter", LIMITS)
 
 
 @pytest.mark.parametrize("record", [meter(), 0])
@@ -250,7 +249,7 @@ def test_telemetry_may_be_one_heartbeat() -> None:
 def test_a_number_of_any_length_is_refused_on_its_own() -> None:
     good = json.dumps(meter()).encode()
     huge = good.replace(b"0.125", b"1" * 10_000)
-    intake = read_batch(b"[%b,%b]" % (good, huge), METER, LIMITS)
+    intake = read_batch(b"[%b,%b]" % (good, huge), "meter", LIMITS)
     assert [(refusal.index, refusal.field) for refusal in intake.refusals] == [(1, "kwhConsumedAc")]
     assert intake.accepted == 1
 
@@ -258,4 +257,4 @@ def test_a_number_of_any_length_is_refused_on_its_own() -> None:
 def test_of_a_key_that_comes_twice_the_last_counts_in_good_and_in_mixed_batches() -> None:
     twice = json.dumps(meter())[:-1].encode() + b',"meterId":"OTHER"}'
     for body in (b"[%b]" % twice, b"[%b,7]" % twice):
-        assert rows(read_batch(body, METER, LIMITS), "meter")[0]["meter_id"] == "OTHER"
+        assert rows(read_batch(body, "meter", LIMITS), "meter")[0]["meter_id"] == "OTHER"

@@ -2,33 +2,32 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestion_api.columns import Heartbeats
 from ingestion_api.receipt_clock import ReceiptClock
+from ingestion_api.records import MeterRecord
 from ingestion_api.transaction import newest_of_each_device
 from lake import METER
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def heartbeats(rows: Iterable[tuple[str, int]]) -> pa.Table:
+def heartbeats(rows: Iterable[tuple[str, int]]) -> Heartbeats:
     """Meter heartbeats of (id, seconds after START), each with its position as voltage."""
-    values: list[dict[str, Any]] = [
-        {
-            "meter_id": device,
-            "timestamp": START + timedelta(seconds=second),
-            "kwh_consumed_ac": None,
-            "voltage": float(position),
-            "reading_type": "interval",
-        }
-        for position, (device, second) in enumerate(rows)
-    ]
-    columns = [field for field in METER.arrow_schema if field.name != "received_at"]
-    return pa.Table.from_pylist(values, pa.schema(columns))
+    return Heartbeats.of(
+        METER,
+        [
+            MeterRecord(
+                meter_id=device,
+                timestamp=(START + timedelta(seconds=second)).isoformat(),
+                voltage=float(position),
+            )
+            for position, (device, second) in enumerate(rows)
+        ],
+    )
 
 
 _rows = st.lists(st.tuples(st.sampled_from("ABCD"), st.integers(0, 3)), min_size=1, max_size=30)
@@ -41,9 +40,11 @@ def test_live_state_gets_the_newest_by_event_time_and_of_equal_ones_the_last(
     expected: dict[str, tuple[int, int]] = {}
     for position, (device, second) in enumerate(rows):
         expected[device] = max(expected.get(device, (-1, -1)), (second, position))
-    newest = newest_of_each_device(METER, heartbeats(rows))
-    assert newest["meter_id"].to_pylist() == sorted(expected)
-    assert newest["voltage"].to_pylist() == [expected[device][1] for device in sorted(expected)]
+    newest = newest_of_each_device(heartbeats(rows))
+    assert newest.devices == sorted(expected)
+    assert newest.numbers["voltage"].tolist() == [
+        expected[device][1] for device in sorted(expected)
+    ]
 
 
 @given(st.lists(_rows, min_size=1, max_size=4), st.lists(st.integers(0, 10**13), min_size=1))
@@ -52,10 +53,12 @@ def test_a_repeat_is_received_later_however_the_machines_clock_jumps(
 ) -> None:
     jumps = iter(ticks * len(requests))
     clock = ReceiptClock(lambda: next(jumps))
-    last: dict[tuple[str, int], datetime] = {}
-    newest_before = datetime.min.replace(tzinfo=UTC)
+    last: dict[tuple[str, int], int] = {}
+    newest_before = -1
     for rows in requests:
-        received: list[Any] = clock.stamp(METER, heartbeats(rows))["received_at"].to_pylist()
+        stamped = clock.stamp(heartbeats(rows)).received
+        assert stamped is not None
+        received = stamped.tolist()
         assert min(received) > newest_before
         newest_before = max(received)
         for identity, moment in zip(rows, received, strict=True):
@@ -64,6 +67,6 @@ def test_a_repeat_is_received_later_however_the_machines_clock_jumps(
 
 
 def test_heartbeats_of_different_devices_in_one_request_share_their_time_of_receipt() -> None:
-    stamped = ReceiptClock().stamp(METER, heartbeats([("A", 0), ("B", 0), ("C", 0)]))
+    stamped = ReceiptClock().stamp(heartbeats([("A", 0), ("B", 0), ("C", 0)])).to_arrow()
     assert stamped.schema == METER.arrow_schema
     assert len(set(stamped["received_at"].to_pylist())) == 1

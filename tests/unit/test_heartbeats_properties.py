@@ -1,13 +1,18 @@
 """Whatever JSON comes in, every record is either taken or refused, and nothing breaks."""
 
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_api.validation import read_batch, read_telemetry
+from ingestion_api.columns import Heartbeats, all_hold, breaking, instants
+from ingestion_api.heartbeats import TIME_PATTERN
 from lake import METER, VEHICLE
+from tests.unit.intakes import read_batch, read_telemetry
 from tests.unit.test_heartbeats import LIMITS
 
 _anything = st.recursive(
@@ -47,8 +52,8 @@ _batches = st.lists(_heartbeats | _anything, min_size=1, max_size=20)
 def test_accepted_and_rejected_are_all_records(records: list[Any]) -> None:
     body = json.dumps(records).encode()
     for intake in (
-        read_batch(body, METER, LIMITS),
-        read_batch(body, VEHICLE, LIMITS),
+        read_batch(body, "meter", LIMITS),
+        read_batch(body, "vehicle", LIMITS),
         read_telemetry(body, LIMITS),
     ):
         assert intake.accepted + intake.rejected == len(records)
@@ -58,13 +63,49 @@ def test_accepted_and_rejected_are_all_records(records: list[Any]) -> None:
 @given(_batches)
 def test_a_record_is_judged_the_same_alone_and_among_others(records: list[Any]) -> None:
     for stream in (METER, VEHICLE):
-        together = read_batch(json.dumps(records).encode(), stream, LIMITS)
+        together = read_batch(json.dumps(records).encode(), stream.name, LIMITS)
         refused = {refusal.index for refusal in together.refusals}
         kept: list[dict[str, Any]] = []
         for index, record in enumerate(records):
-            alone = read_batch(json.dumps([record]).encode(), stream, LIMITS)
+            alone = read_batch(json.dumps([record]).encode(), stream.name, LIMITS)
             assert alone.rejected == (index in refused)
             if not alone.rejected:
-                kept += alone.rows[stream.name].to_pylist()
+                kept += alone.rows[stream.name].to_arrow().to_pylist()
         rows = together.rows.get(stream.name)
-        assert kept == (rows.to_pylist() if rows is not None else [])
+        assert kept == (rows.to_arrow().to_pylist() if rows is not None else [])
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([LIMITS.newest, LIMITS.newest + 1, 0, 946_684_800_000_000]),
+            st.sampled_from([float("nan"), 0.0, 1000.0, 1000.1]),
+            st.sampled_from([float("nan"), 230.0]),
+            st.sampled_from(["interval", "register"]),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    st.sampled_from([None, "M", "X"]),
+)
+def test_all_hold_is_never_said_of_rows_that_break_a_rule(
+    rows: list[tuple[int, float, float, str]], prefix: str | None
+) -> None:
+    times, energies, voltages, kinds = zip(*rows, strict=True)
+    heartbeats = Heartbeats(
+        METER,
+        {"meter_id": ["M"] * len(rows), "reading_type": list(kinds)},
+        np.array(times, np.int64),
+        {"kwh_consumed_ac": np.array(energies), "voltage": np.array(voltages)},
+    )
+    limits = replace(LIMITS, device_prefix=prefix)
+    if all_hold(heartbeats, limits):
+        assert not breaking(heartbeats, limits).any()
+    elif "register" not in kinds and prefix is None:
+        assert breaking(heartbeats, limits).any()
+
+
+@given(st.lists(_times.filter(re.compile(TIME_PATTERN).match), min_size=1, max_size=3))
+def test_a_time_is_read_the_same_alone_and_among_many(texts: list[str]) -> None:
+    padding = [f"2026-03-01T12:00:{second:02}Z" for second in range(60)]
+    assert instants(texts).tolist() == instants(texts + padding)[: len(texts)].tolist()

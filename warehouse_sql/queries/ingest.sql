@@ -1,65 +1,81 @@
--- name: upsert_meter_live_state
--- Newer is the later event time; of one time the last received counts, as in the history.
--- The rows come sorted by id and without repeats: sorted locks cannot deadlock. The join leaves
--- out what is not newer, because ON CONFLICT would lock and log such rows before it looks.
-INSERT INTO meter_live_state AS live
-    (meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at)
-SELECT new.*
-FROM unnest(%b::text[], %b::timestamptz[], %b::float8[], %b::float8[], %b::text[],
-            %b::timestamptz[])
-    AS new (meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at)
-LEFT JOIN meter_live_state AS old USING (meter_id)
-WHERE old.meter_id IS NULL
-   OR (new."timestamp", new.received_at) > (old."timestamp", old.received_at)
-ON CONFLICT (meter_id) DO UPDATE SET
-    "timestamp" = excluded."timestamp",
-    kwh_consumed_ac = excluded.kwh_consumed_ac,
-    voltage = excluded.voltage,
-    reading_type = excluded.reading_type,
-    received_at = excluded.received_at
-WHERE (excluded."timestamp", excluded.received_at) > (live."timestamp", live.received_at)
+-- name: committer_session
+-- What a commit acknowledges must survive a crash, whatever the server's default. The plans are
+-- generic nested loops over an index: planning costs more than merging a few rows, a hash join reads
+-- the whole table for them, and both would lock rows in an order of their own.
+SET synchronous_commit = on;
+SET plan_cache_mode = force_generic_plan;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+SET enable_seqscan = off
 
--- name: upsert_vehicle_live_state
-INSERT INTO vehicle_live_state AS live
-    (vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
-     received_at)
-SELECT new.*
-FROM unnest(%b::text[], %b::timestamptz[], %b::float8[], %b::float8[], %b::float8[],
-            %b::text[], %b::text[], %b::timestamptz[])
-    AS new (vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id,
-            reading_type, received_at)
-LEFT JOIN vehicle_live_state AS old USING (vehicle_id)
-WHERE old.vehicle_id IS NULL
-   OR (new."timestamp", new.received_at) > (old."timestamp", old.received_at)
-ON CONFLICT (vehicle_id) DO UPDATE SET
-    "timestamp" = excluded."timestamp",
-    kwh_delivered_dc = excluded.kwh_delivered_dc,
-    soc = excluded.soc,
-    battery_temp = excluded.battery_temp,
-    meter_id = excluded.meter_id,
-    reading_type = excluded.reading_type,
-    received_at = excluded.received_at
-WHERE (excluded."timestamp", excluded.received_at) > (live."timestamp", live.received_at)
+-- name: merge_meter_live_state
+-- Newer is the later event time; of one time the last received counts, as in the history.
+-- The rows come sorted by id and without repeats, and the plan keeps their order: so two
+-- collectors lock the same rows in the same order. A device that two of them insert at once fails
+-- in one of them, which tries again.
+MERGE INTO meter_live_state AS live
+USING unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[], $5::text[],
+             $6::timestamptz[])
+    AS new (meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at)
+ON live.meter_id = new.meter_id
+WHEN MATCHED AND (new."timestamp", new.received_at) > (live."timestamp", live.received_at) THEN
+    UPDATE SET
+        "timestamp" = new."timestamp",
+        kwh_consumed_ac = new.kwh_consumed_ac,
+        voltage = new.voltage,
+        reading_type = new.reading_type,
+        received_at = new.received_at
+WHEN NOT MATCHED THEN
+    INSERT (meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at)
+    VALUES (new.meter_id, new."timestamp", new.kwh_consumed_ac, new.voltage, new.reading_type,
+            new.received_at)
+
+-- name: merge_vehicle_live_state
+MERGE INTO vehicle_live_state AS live
+USING unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[], $5::float8[], $6::text[],
+             $7::text[], $8::timestamptz[])
+    AS new (vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
+            received_at)
+ON live.vehicle_id = new.vehicle_id
+WHEN MATCHED AND (new."timestamp", new.received_at) > (live."timestamp", live.received_at) THEN
+    UPDATE SET
+        "timestamp" = new."timestamp",
+        kwh_delivered_dc = new.kwh_delivered_dc,
+        soc = new.soc,
+        battery_temp = new.battery_temp,
+        meter_id = new.meter_id,
+        reading_type = new.reading_type,
+        received_at = new.received_at
+WHEN NOT MATCHED THEN
+    INSERT (vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
+            received_at)
+    VALUES (new.vehicle_id, new."timestamp", new.kwh_delivered_dc, new.soc, new.battery_temp,
+            new.meter_id, new.reading_type, new.received_at)
 
 -- name: insert_meter_outbox
 INSERT INTO meter_heartbeat_outbox
     (meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at)
-SELECT * FROM unnest(%b::text[], %b::timestamptz[], %b::float8[], %b::float8[], %b::text[],
-                     %b::timestamptz[])
+SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[], $5::text[],
+                     $6::timestamptz[])
 
 -- name: insert_vehicle_outbox
 INSERT INTO vehicle_heartbeat_outbox
     (vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
      received_at)
-SELECT * FROM unnest(%b::text[], %b::timestamptz[], %b::float8[], %b::float8[], %b::float8[],
-                     %b::text[], %b::text[], %b::timestamptz[])
+SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[], $5::float8[],
+                     $6::text[], $7::text[], $8::timestamptz[])
+
+-- name: insert_heartbeat_pack
+INSERT INTO heartbeat_pack (stream, heartbeats, rows, hours, hour_rows, last_received)
+VALUES ($1::text, $2::bytea, (SELECT sum(rows) FROM unnest($4::bigint[]) AS of_hour (rows)),
+        $3::timestamptz[], $4::bigint[], ($5::timestamptz[])[1])
 
 -- name: insert_named_links
 -- Keeps the first time of each pair. What the pairing rule says of later hours changes with it: for
 -- good after a pair's first name, up to the time known before for one that was named earlier. The
 -- hour of the heartbeat itself waits for its flush; mostly there is none after it.
 WITH named AS (
-    SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[])
+    SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[])
         AS heartbeat (vehicle_id, meter_id, named_at)
 ), earlier AS (
     SELECT named.*, known.first_named_at AS known_at

@@ -50,25 +50,44 @@ WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
 UPDATE vehicle_heartbeat_outbox SET xid = pg_current_xact_id()
 WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
 
+-- name: restamp_foreign_packs
+UPDATE heartbeat_pack SET xid = pg_current_xact_id()
+WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
+
 -- name: meter_flush_horizon
--- Every row with xid below the horizon is visible, and no later commit can add one. The horizon is
--- lowered to a transaction's end where more rows than a flush may hold lie below the snapshot's.
+-- Every heartbeat with xid below the horizon is visible, and no later commit can add one. The
+-- horizon is lowered to a transaction's end where more than a flush may hold lie below the
+-- snapshot's.
 SELECT coalesce(min(upto) FILTER (WHERE rows_upto >= %(most_rows)s),
                 pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS horizon,
        coalesce(max(rows_upto), 0)::bigint AS rows_waiting
-FROM (SELECT xid::text::bigint + 1 AS upto, sum(count(*)) OVER (ORDER BY xid) AS rows_upto
-      FROM meter_heartbeat_outbox
-      WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
-      GROUP BY xid) AS by_transaction
+FROM (SELECT upto, sum(rows) OVER (ORDER BY upto) AS rows_upto
+      FROM (SELECT xid::text::bigint + 1 AS upto, count(*) AS rows
+            FROM meter_heartbeat_outbox
+            WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
+            GROUP BY xid
+            UNION ALL
+            SELECT xid::text::bigint + 1, rows
+            FROM heartbeat_pack
+            WHERE stream = 'meter' AND xid < pg_snapshot_xmin(pg_current_snapshot())
+           ) AS waiting
+     ) AS by_transaction
 
 -- name: vehicle_flush_horizon
 SELECT coalesce(min(upto) FILTER (WHERE rows_upto >= %(most_rows)s),
                 pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS horizon,
        coalesce(max(rows_upto), 0)::bigint AS rows_waiting
-FROM (SELECT xid::text::bigint + 1 AS upto, sum(count(*)) OVER (ORDER BY xid) AS rows_upto
-      FROM vehicle_heartbeat_outbox
-      WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
-      GROUP BY xid) AS by_transaction
+FROM (SELECT upto, sum(rows) OVER (ORDER BY upto) AS rows_upto
+      FROM (SELECT xid::text::bigint + 1 AS upto, count(*) AS rows
+            FROM vehicle_heartbeat_outbox
+            WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
+            GROUP BY xid
+            UNION ALL
+            SELECT xid::text::bigint + 1, rows
+            FROM heartbeat_pack
+            WHERE stream = 'vehicle' AND xid < pg_snapshot_xmin(pg_current_snapshot())
+           ) AS waiting
+     ) AS by_transaction
 
 -- name: read_meter_outbox
 -- For ADBC, hence the numbered parameter and the text of xid8, which Arrow has no type for.
@@ -80,16 +99,29 @@ SELECT vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, r
        received_at
 FROM vehicle_heartbeat_outbox WHERE xid < ($1::bigint)::text::xid8
 
+-- name: read_packs
+SELECT heartbeats FROM heartbeat_pack
+WHERE stream = %(stream)s AND xid < (%(horizon)s::bigint)::text::xid8
+
 -- name: settle_meter_outbox
 -- Forget what the lake has, and note it in the ledger: one statement, so that two writers who
 -- settle the same rows count them once.
 WITH delivered AS (
     DELETE FROM meter_heartbeat_outbox WHERE xid < (%(horizon)s::bigint)::text::xid8
     RETURNING date_trunc('hour', "timestamp", 'UTC') AS hour, received_at
+), delivered_pack AS (
+    DELETE FROM heartbeat_pack
+    WHERE stream = 'meter' AND xid < (%(horizon)s::bigint)::text::xid8
+    RETURNING hours, hour_rows, last_received
+), of_hour AS (
+    SELECT hour, count(*) AS rows, max(received_at) AS last_received FROM delivered GROUP BY hour
+    UNION ALL
+    SELECT packed.hour, packed.rows, last_received
+    FROM delivered_pack, unnest(hours, hour_rows) AS packed (hour, rows)
 )
 INSERT INTO partition_ledger AS ledger (stream, hour, raw_rows, raw_version, last_arrival)
-SELECT 'meter', hour, count(*), %(version)s, max(received_at)
-FROM delivered GROUP BY hour ORDER BY hour
+SELECT 'meter', hour, sum(rows), %(version)s, max(last_received)
+FROM of_hour GROUP BY hour ORDER BY hour
 ON CONFLICT (stream, hour) DO UPDATE SET
     raw_rows = ledger.raw_rows + excluded.raw_rows,
     raw_version = greatest(ledger.raw_version, excluded.raw_version),
@@ -99,10 +131,19 @@ ON CONFLICT (stream, hour) DO UPDATE SET
 WITH delivered AS (
     DELETE FROM vehicle_heartbeat_outbox WHERE xid < (%(horizon)s::bigint)::text::xid8
     RETURNING date_trunc('hour', "timestamp", 'UTC') AS hour, received_at
+), delivered_pack AS (
+    DELETE FROM heartbeat_pack
+    WHERE stream = 'vehicle' AND xid < (%(horizon)s::bigint)::text::xid8
+    RETURNING hours, hour_rows, last_received
+), of_hour AS (
+    SELECT hour, count(*) AS rows, max(received_at) AS last_received FROM delivered GROUP BY hour
+    UNION ALL
+    SELECT packed.hour, packed.rows, last_received
+    FROM delivered_pack, unnest(hours, hour_rows) AS packed (hour, rows)
 )
 INSERT INTO partition_ledger AS ledger (stream, hour, raw_rows, raw_version, last_arrival)
-SELECT 'vehicle', hour, count(*), %(version)s, max(received_at)
-FROM delivered GROUP BY hour ORDER BY hour
+SELECT 'vehicle', hour, sum(rows), %(version)s, max(last_received)
+FROM of_hour GROUP BY hour ORDER BY hour
 ON CONFLICT (stream, hour) DO UPDATE SET
     raw_rows = ledger.raw_rows + excluded.raw_rows,
     raw_version = greatest(ledger.raw_version, excluded.raw_version),
@@ -119,11 +160,26 @@ SELECT vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, r
 FROM vehicle_heartbeat_outbox
 WHERE vehicle_id = ANY(%(devices)s) AND "timestamp" >= %(start)s AND "timestamp" < %(end)s
 
+-- name: packs_between
+-- Packs that may hold heartbeats of a window.
+SELECT heartbeats FROM heartbeat_pack
+WHERE stream = %(stream)s
+  AND hours[1] < %(end)s AND hours[cardinality(hours)] > %(start)s::timestamptz - interval '1 hour'
+
 -- name: outbox_backlog
-SELECT (SELECT count(*) FROM meter_heartbeat_outbox) AS meter_rows,
-       (SELECT count(*) FROM vehicle_heartbeat_outbox) AS vehicle_rows,
-       least((SELECT min(received_at) FROM meter_heartbeat_outbox),
-             (SELECT min(received_at) FROM vehicle_heartbeat_outbox)) AS oldest
+-- Heartbeats that wait, the bytes they take (a row of its own has about 130), and the receipt time of
+-- the oldest; null where none waits.
+SELECT 'meter' AS stream, sum(rows)::bigint AS rows, sum(bytes)::bigint AS bytes, min(oldest) AS oldest
+FROM (SELECT count(*), 130 * count(*), min(received_at) FROM meter_heartbeat_outbox
+      UNION ALL
+      SELECT coalesce(sum(rows), 0), coalesce(sum(octet_length(heartbeats)), 0), min(last_received)
+      FROM heartbeat_pack WHERE stream = 'meter') AS waiting (rows, bytes, oldest)
+UNION ALL
+SELECT 'vehicle', sum(rows)::bigint, sum(bytes)::bigint, min(oldest)
+FROM (SELECT count(*), 130 * count(*), min(received_at) FROM vehicle_heartbeat_outbox
+      UNION ALL
+      SELECT coalesce(sum(rows), 0), coalesce(sum(octet_length(heartbeats)), 0), min(last_received)
+      FROM heartbeat_pack WHERE stream = 'vehicle') AS waiting (rows, bytes, oldest)
 
 -- name: try_writer_lock
 -- Held by the session of the one lake writer of this database.

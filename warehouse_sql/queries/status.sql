@@ -8,7 +8,8 @@ WITH ledger AS (
     SELECT count(DISTINCT hour) AS hours FROM unpublished_hour
 ), outbox AS (
     SELECT (SELECT count(*) FROM meter_heartbeat_outbox)
-           + (SELECT count(*) FROM vehicle_heartbeat_outbox) AS rows
+           + (SELECT count(*) FROM vehicle_heartbeat_outbox)
+           + (SELECT coalesce(sum(rows), 0)::bigint FROM heartbeat_pack) AS rows
 ), statuses AS (
     SELECT jsonb_object_agg(status, vehicles) AS by_status
     FROM (SELECT status, count(*) AS vehicles FROM vehicle_efficiency_hourly

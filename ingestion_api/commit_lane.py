@@ -1,0 +1,134 @@
+"""A database connection that commits one group after the other, and comes back when it is lost."""
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import psycopg
+import structlog
+
+from ingestion_api.columns import Heartbeats
+from ingestion_api.commit_queue import Group, NotCommitted
+from ingestion_api.metrics import COMMIT_FAILURES, COMMIT_ROWS, COMMIT_SECONDS
+from ingestion_api.receipt_clock import ReceiptClock
+from ingestion_api.settings import CollectorSettings
+from ingestion_api.transaction import NamedPairs, new_pairs, statements
+from lake import VEHICLE
+from warehouse_sql.one_trip import OneTrip
+from warehouse_sql.queries import query
+
+log = structlog.get_logger(__name__)
+
+_ATTEMPTS: Final = 5  # of a transaction that lost to another one
+_LOST: Final = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.UniqueViolation,  # two collectors inserted the same new device
+)
+_PAIRS_REMEMBERED: Final = 500_000
+_CONNECT_SECONDS: Final = 5
+
+
+class CommitLane:
+    """One of a collector's lanes; each has pairs of its own that it knows to be stored."""
+
+    def __init__(self, dsn: str, settings: CollectorSettings, clock: ReceiptClock) -> None:
+        """`clock` is the same for all lanes of a process."""
+        self._dsn, self._settings, self._clock = dsn, settings, clock
+        self._conn: psycopg.AsyncConnection | None = None
+        self._trip: OneTrip | None = None
+        self._pairs_known: NamedPairs = {}
+        self._is_cut = False  # by a commit that took too long
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the database answered last time."""
+        return self._conn is not None
+
+    async def connect(self) -> None:
+        """Connect; psycopg.OperationalError where no database answers."""
+        conn = await psycopg.AsyncConnection.connect(
+            self._dsn,
+            autocommit=True,
+            connect_timeout=_CONNECT_SECONDS,
+            application_name="wattlake collector",
+        )
+        await conn.execute(query("committer_session"))
+        # Pairs that were known to another database, as before a restore, are no pairs of this one.
+        self._pairs_known.clear()
+        self._conn, self._trip = conn, OneTrip(conn)
+
+    async def connected(self) -> bool:
+        """Connect; whether that worked."""
+        try:
+            await self.connect()
+        except psycopg.Error:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._conn is not None:
+            await self._conn.close()
+
+    async def commit(self, group: Group) -> NotCommitted | None:
+        """Commit the group; says why it is not acknowledged, if it is not."""
+        started = time.perf_counter()
+        rows = {name: self._clock.stamp(some) for name, some in group.rows.items()}
+        self._is_cut = False
+        loop = asyncio.get_running_loop()
+        watchdog = loop.call_later(self._settings.commit_timeout_seconds, self._cut)
+        try:
+            failure = await self._write(rows)
+        finally:
+            watchdog.cancel()
+        if failure is not None and self._is_cut:
+            failure = NotCommitted("timeout", "the commit took too long; send again")
+        COMMIT_SECONDS.observe(time.perf_counter() - started)
+        COMMIT_ROWS.observe(group.count)
+        if failure is not None:
+            COMMIT_FAILURES.labels(failure.cause).inc()
+        return failure
+
+    async def _write(self, rows: Mapping[str, Heartbeats]) -> NotCommitted | None:
+        reconnected = False
+        for attempt in range(1, _ATTEMPTS + 1):
+            conn, trip = self._conn, self._trip
+            if conn is None or trip is None:
+                break
+            pairs = new_pairs(rows.get(VEHICLE.name), self._pairs_known)
+            try:
+                await trip.commit(statements(rows, pairs, self._settings.statement_rows))
+            except _LOST as error:
+                log.info("commit lost to another transaction", kind=type(error).__name__)
+                await asyncio.sleep(random.uniform(0, 0.02) * attempt)
+            except psycopg.Error as error:
+                # Perhaps only this connection is gone, as after a restart of the server. Rows
+                # that were committed after all have the same identity and time of receipt.
+                self._conn = None
+                await conn.close()
+                if self._is_cut or reconnected or not await self.connected():
+                    log.warning("database is away", kind=type(error).__name__, error=str(error))
+                    break
+                reconnected = True
+            else:
+                self._remember(pairs)
+                return None
+        return NotCommitted("database", "the database can't store this now; send again later")
+
+    def _remember(self, pairs: NamedPairs) -> None:
+        if len(self._pairs_known) > _PAIRS_REMEMBERED:
+            self._pairs_known.clear()
+        self._pairs_known |= pairs
+
+    def _cut(self) -> None:
+        """Cut the connection at its socket: a server that hangs would keep `close` waiting."""
+        conn, self._is_cut = self._conn, True
+        if conn is not None and not conn.closed:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(conn.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)

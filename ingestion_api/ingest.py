@@ -1,0 +1,316 @@
+"""Heartbeats come in: the calls that take them, as plain ASGI.
+
+They are answered before FastAPI's routing, dependencies and error handling, which would cost a
+single heartbeat more than everything else that is done for it. ingest_docs.py describes them for
+OpenAPI.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from fastapi import FastAPI
+from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
+
+from ingestion_api.arrow_bodies import MEDIA_TYPE as ARROW
+from ingestion_api.arrow_bodies import close_arrow, quick_arrow
+from ingestion_api.bodies import Bodies
+from ingestion_api.columns import Limits
+from ingestion_api.commit_queue import NotCommitted
+from ingestion_api.key_ring import LOOPBACK, Caller
+from ingestion_api.metrics import RECORDS
+from ingestion_api.problems import Problem, problem_response
+from ingestion_api.records import by_stream, has_too_many_values, one_record
+from ingestion_api.rejections import Rejection
+from ingestion_api.services import Services
+from ingestion_api.settings import CollectorSettings
+from ingestion_api.validation import (
+    TELEMETRY,
+    BatchTooLarge,
+    Intake,
+    NotReadable,
+    WrongShape,
+    close_batch,
+    close_lines,
+    quick_batch,
+    quick_lines,
+    read_one,
+)
+from lake import METER, VEHICLE
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+PREFIXES: Final = ("/v1/ingest", "/v1/ingestion")  # the paths of both published contracts
+
+_AT_ONCE: Final = 1_000_000  # a quick look at more bytes holds up the event loop for milliseconds
+_CLOSE_AT_ONCE: Final = 4_000  # so does a close look
+_TAKEN_ONE: Final = b'{"accepted":1,"rejected":0,"errors":[]}'
+_JSON_HEADER: Final = (b"content-type", JSON.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is sent to a path: heartbeats of a stream or of either (`telemetry`), one or many."""
+
+    kind: str
+    one: bool
+    many: bool
+
+
+CALLS: Final = {
+    "/meter": Call(METER.name, one=True, many=False),
+    "/vehicle": Call(VEHICLE.name, one=True, many=False),
+    "/meter/batch": Call(METER.name, one=False, many=True),
+    "/vehicle/batch": Call(VEHICLE.name, one=False, many=True),
+    "/telemetry": Call(TELEMETRY, one=True, many=True),
+}
+
+_T = TypeVar("_T")
+_Quick = Callable[[bytes, str, Limits], Intake | None]
+_Close = Callable[[bytes, str, Limits], Intake]
+_Answer = tuple[int, tuple[tuple[bytes, bytes], ...], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Headers:
+    """What the collector wants to know of a request's headers."""
+
+    media_type: str = JSON
+    minimal: bool = False
+
+
+class IngestCalls:
+    """Answers them; everything else is passed on to the application."""
+
+    def __init__(self, app: FastAPI, settings: CollectorSettings, bodies: Bodies) -> None:
+        self._app, self._settings, self._bodies = app, settings, bodies
+        self._calls = {prefix + path: call for prefix in PREFIXES for path, call in CALLS.items()}
+        # One thread: more would only compete for the interpreter's lock with the event loop.
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="close-look")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take heartbeats, or pass on what is something else."""
+        call = self._calls.get(scope["path"]) if scope["type"] == "http" else None
+        if call is None:
+            await self._app(scope, receive, send)
+            return
+        scope["ingest_path"] = scope["path"]
+        try:
+            status, headers, body = await self._take(call, scope, receive)
+        except Problem as problem:
+            answer = problem_response(
+                problem.status, problem.detail, problem.headers, **problem.members
+            )
+            await answer(scope, receive, send)
+        except NotCommitted as problem:
+            later = {"Retry-After": str(self._settings.retry_after_seconds)}
+            await problem_response(503, str(problem), later)(scope, receive, send)
+        else:
+            length = (b"content-length", b"%d" % len(body))
+            await send(
+                {"type": "http.response.start", "status": status, "headers": [*headers, length]}
+            )
+            await send({"type": "http.response.body", "body": body})
+
+    async def _take(self, call: Call, scope: Scope, receive: Receive) -> _Answer:
+        if scope["method"] != "POST":
+            raise Problem(405, "heartbeats are sent by POST", headers={"Allow": "POST"})
+        services: Services = self._app.state.services
+        caller: Caller = scope["caller"]
+        headers = _read_headers(scope)
+        body = await self._bodies.read(scope, receive)
+        # Where a body is large, there is a bound on how many of them wait for their commit.
+        is_one = call.one and headers.media_type == JSON and not body.startswith(b"[")
+        if is_one and len(body) <= _CLOSE_AT_ONCE:
+            taken = await self._take_one(call.kind, body, services, caller)
+            if taken:
+                return _taken(1, headers)
+        with self._bodies.hold(len(body)):
+            return await self._take_any(call, body, headers, scope)
+
+    async def _take_any(self, call: Call, body: bytes, headers: _Headers, scope: Scope) -> _Answer:
+        services: Services = self._app.state.services
+        caller: Caller = scope["caller"]
+        limits = Limits.at(
+            services.now(),
+            self._settings.future_tolerance_seconds,
+            self._settings.max_batch_records,
+            caller.device_prefix,
+        )
+        try:
+            intake = await self._read(call, headers.media_type, body, limits)
+        except NotReadable as error:
+            caller.spend(1)
+            raise Problem(400, str(error)) from None
+        except BatchTooLarge as error:
+            caller.spend(1)
+            raise Problem(413, str(error)) from None
+        except WrongShape as error:
+            caller.spend(1)
+            raise Problem(422, str(error), accepted=0, rejected=0, errors=[]) from None
+        caller.spend(intake.accepted + intake.rejected)
+        _note_rejected(intake, scope, services, caller)
+        try:
+            await services.committer.submit(intake.rows)
+        except NotCommitted:
+            _count(intake, "unavailable")
+            raise
+        _count(intake, "accepted")
+        return _answer(intake, headers, single=not call.many)
+
+    async def _take_one(self, kind: str, body: bytes, services: Services, caller: Caller) -> bool:
+        """Take a heartbeat in which everything is usual; False where a close look is needed."""
+        record: Any = one_record(body, kind)
+        if record is None:
+            return False
+        if kind == TELEMETRY:
+            found = by_stream([record])
+            if found is None:
+                return False
+            (kind,) = found
+        if caller.device_prefix:
+            device: str = record.meter_id if kind == METER.name else record.vehicle_id
+            if not device.startswith(caller.device_prefix):
+                return False
+        caller.spend(1)
+        try:
+            taken = await services.committer.submit_one(kind, record)
+        except NotCommitted:
+            _RECORDS[kind, "unavailable"].inc()
+            raise
+        if taken:
+            _RECORDS[kind, "accepted"].inc()
+        return taken
+
+    async def _read(self, call: Call, media_type: str, body: bytes, limits: Limits) -> Intake:
+        if not call.many:
+            if media_type != JSON:
+                raise _wrong_type(call)
+            return await self._aside_if(_CLOSE_AT_ONCE, _sparing(read_one), body, call.kind, limits)
+        formats: Mapping[str, tuple[_Quick, _Close]] = {
+            JSON: (quick_batch, _sparing(close_batch)),
+            NDJSON: (quick_lines, _sparing(close_lines)),
+            ARROW: (quick_arrow, close_arrow),
+        }
+        if media_type not in formats:
+            raise _wrong_type(call)
+        quick, close = formats[media_type]
+        intake = await self._aside_if(_AT_ONCE, quick, body, call.kind, limits)
+        if intake is None:
+            intake = await self._aside_if(_CLOSE_AT_ONCE, close, body, call.kind, limits)
+        return intake
+
+    async def _aside_if(
+        self,
+        larger: int,
+        read: Callable[[bytes, str, Limits], _T],
+        body: bytes,
+        kind: str,
+        limits: Limits,
+    ) -> _T:
+        """Read a body here, or in the thread beside the event loop if it is large."""
+        if len(body) <= larger:
+            return read(body, kind, limits)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._aside, read, body, kind, limits)
+
+
+def _sparing(close: _Close) -> _Close:
+    """A close look at text that is only taken where there is not too much to parse."""
+
+    def read(body: bytes, kind: str, limits: Limits) -> Intake:
+        if has_too_many_values(body, limits.records):
+            raise BatchTooLarge("there are too many values in the body; send it in parts")
+        return close(body, kind, limits)
+
+    return read
+
+
+_RECORDS: Final = {
+    (stream.name, outcome): RECORDS.labels(stream.name, outcome)
+    for stream in (METER, VEHICLE)
+    for outcome in ("accepted", "unavailable")
+}
+_APPLIED: Final = (b"preference-applied", b"return=minimal")
+
+
+def _read_headers(scope: Scope) -> _Headers:
+    media_type, minimal = JSON, False
+    name: bytes
+    value: bytes
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            media_type = value.decode("latin-1").partition(";")[0].strip().lower()
+        elif name == b"prefer":
+            minimal = b"return=minimal" in value.lower().replace(b" ", b"")
+    return _Headers(media_type, minimal)
+
+
+def _wrong_type(call: Call) -> Problem:
+    known = f"{JSON}, {NDJSON} or {ARROW}" if call.many else JSON
+    return Problem(415, f"Content-Type must be {known}")
+
+
+def _taken(records: int, headers: _Headers) -> _Answer:
+    """The answer where every record is taken."""
+    if headers.minimal:
+        return 201, (_JSON_HEADER, _APPLIED), b'{"accepted":%d,"rejected":0}' % records
+    if records == 1:
+        return 201, (_JSON_HEADER,), _TAKEN_ONE
+    return 201, (_JSON_HEADER,), b'{"accepted":%d,"rejected":0,"errors":[]}' % records
+
+
+def _answer(intake: Intake, headers: _Headers, *, single: bool) -> _Answer:
+    if not intake.refusals:
+        return _taken(intake.accepted, headers)
+    answer: dict[str, Any] = {"accepted": intake.accepted, "rejected": intake.rejected}
+    if not headers.minimal:
+        answer["errors"] = intake.refusals
+    if intake.accepted:
+        applied = (_APPLIED,) if headers.minimal else ()
+        return 207, (_JSON_HEADER, *applied), to_json(answer)
+    what = "the heartbeat was refused" if single else "every heartbeat was refused"
+    if all(refusal.code == "foreign_device" for refusal in intake.refusals):
+        raise Problem(403, f"{what}: this API key may not write for these devices", **answer)
+    raise Problem(422, f"{what}; errors says why", **answer)
+
+
+def _count(intake: Intake, outcome: str) -> None:
+    for stream, rows in intake.rows.items():
+        _RECORDS[stream, outcome].inc(len(rows))
+
+
+def _note_rejected(intake: Intake, scope: Scope, services: Services, caller: Caller) -> None:
+    """Count refused records, and keep them for the operator."""
+    if not intake.refusals:
+        return
+    for stream, _ in intake.refused.values():
+        RECORDS.labels(stream or "unknown", "rejected").inc()
+    client = scope.get("client")
+    sender = client[0] if caller is LOOPBACK and client else caller.name
+    services.rejections.note(
+        Rejection(
+            stream=stream,
+            device=_device_of(stream, record),
+            field=refusal.field,
+            code=refusal.code,
+            reason=refusal.reason,
+            record=record,
+            sender=sender,
+            request_id=scope.get("request_id"),
+        )
+        for refusal in intake.refusals
+        for stream, record in [intake.refused[refusal.index]]
+    )
+
+
+def _device_of(stream: str | None, record: Any) -> object:
+    """The id that a refused record gives."""
+    if not isinstance(record, dict):
+        return None
+    if stream is not None:
+        return record.get(f"{stream}Id")
+    return record.get("vehicleId") or record.get("meterId")

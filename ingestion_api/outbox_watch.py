@@ -1,0 +1,95 @@
+"""How much waits in the outbox, looked up now and then: its bound, its metrics, its readiness."""
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import psycopg
+import psycopg_pool
+
+from ingestion_api.database import ReadPool
+from ingestion_api.metrics import OUTBOX_AGE, OUTBOX_BYTES, OUTBOX_ROWS
+from ingestion_api.settings import CollectorSettings
+from warehouse_sql.queries import query
+
+_LEAST_SECONDS: Final = 2.0
+_SHARE: Final = 0.05  # of the time may go into looking, however long that takes
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Acknowledged heartbeats that the lake does not hold yet, as of `seen_at`."""
+
+    rows: int
+    bytes: int
+    oldest: datetime | None
+    seen_at: datetime
+
+    def age_seconds(self, now: datetime) -> float:
+        """Age of the oldest of them; 0 where there is none."""
+        return max(0.0, (now - self.oldest).total_seconds()) if self.oldest else 0.0
+
+
+class OutboxWatch:
+    """Looks at the outbox every other second, or less often once that takes long.
+
+    Counting is a scan: the outbox has no index, because every heartbeat would pay for it. While
+    the database is away the last look stands.
+    """
+
+    def __init__(self, settings: CollectorSettings) -> None:
+        self._settings = settings
+        self._task: asyncio.Task[None] | None = None
+        self.backlog: Backlog | None = None
+        self.is_full = False
+
+    async def start(self, pool: ReadPool) -> None:
+        """Look once, and go on looking; psycopg.Error if the first look fails."""
+        await self._look(pool)
+        self._task = asyncio.create_task(self._watch(pool), name="outbox-watch")
+
+    async def stop(self) -> None:
+        """End the looking."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still looks."""
+        return self._task is not None and not self._task.done()
+
+    async def _watch(self, pool: ReadPool) -> None:
+        took = 0.0
+        while True:
+            await asyncio.sleep(max(_LEAST_SECONDS, took / _SHARE))
+            started = time.monotonic()
+            # While the database is away the last look stands; wattlake_database_up tells.
+            with contextlib.suppress(psycopg.Error, psycopg_pool.PoolTimeout):
+                await self._look(pool)
+            took = time.monotonic() - started
+
+    async def _look(self, pool: ReadPool) -> None:
+        async with pool.connection() as conn:
+            found = await (await conn.execute(query("outbox_backlog"))).fetchall()
+        for row in found:
+            OUTBOX_ROWS.labels(row["stream"]).set(row["rows"])
+        times = [row["oldest"] for row in found if row["oldest"] is not None]
+        now = datetime.now(UTC)
+        backlog = Backlog(
+            rows=sum(row["rows"] for row in found),
+            bytes=sum(row["bytes"] for row in found),
+            oldest=min(times, default=None),
+            seen_at=now,
+        )
+        OUTBOX_BYTES.set(backlog.bytes)
+        OUTBOX_AGE.set(backlog.age_seconds(now))
+        self.backlog = backlog
+        self.is_full = (
+            backlog.rows >= self._settings.outbox_rows
+            or backlog.bytes >= self._settings.outbox_bytes
+        )

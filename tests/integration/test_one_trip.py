@@ -1,0 +1,166 @@
+"""The committer's statements: one round trip, one transaction, and locks in one order."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import psycopg
+import pytest
+
+from ingestion_api.columns import Heartbeats
+from ingestion_api.packs import unpacked
+from ingestion_api.transaction import PACKED_FROM, statements
+from lake import METER, VEHICLE, Stream
+from tests.integration.outbox_rows import numbered, store
+from tests.samples import heartbeats, meter_rows, vehicle_rows
+from warehouse_sql.arrays import text_array
+from warehouse_sql.one_trip import OneTrip, Statement
+from warehouse_sql.queries import query
+
+
+def run(database_url: str, use: Callable[[OneTrip], Awaitable[None]]) -> None:
+    """Use a connection as the committer does."""
+
+    async def main() -> None:
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
+            await conn.execute(query("committer_session"))
+            await use(OneTrip(conn))
+
+    asyncio.run(main())
+
+
+def meters(*rows: dict[str, object]) -> list[Statement]:
+    """What stores these meter heartbeats."""
+    return statements({"meter": Heartbeats.from_arrow(METER, meter_rows(*rows))}, {}, 5_000)
+
+
+def counts(database_url: str) -> tuple[int, int]:
+    """Rows of live state and of the outbox, of meters."""
+    with psycopg.connect(database_url) as conn:
+        found = conn.execute(
+            "SELECT (SELECT count(*) FROM meter_live_state),"
+            " (SELECT count(*) FROM meter_heartbeat_outbox)"
+        ).fetchone()
+    assert found is not None
+    return found[0], found[1]
+
+
+def test_everything_of_a_trip_is_committed_together(database_url: str) -> None:
+    run(database_url, lambda trip: trip.commit(meters({"meter_id": "A"}, {"meter_id": "B"})))
+    assert counts(database_url) == (2, 2)
+
+
+def test_an_error_in_any_statement_undoes_all_and_the_connection_goes_on(
+    database_url: str,
+) -> None:
+    async def use(trip: OneTrip) -> None:
+        good = meters({"meter_id": "A"})
+        wrong: Statement = ("insert_meter_outbox", [text_array([None]), *good[1][1][1:]])
+        for order in ([*good, wrong], [wrong, *good]):
+            with pytest.raises(psycopg.errors.NotNullViolation):
+                await trip.commit(order)
+            assert counts(database_url) == (0, 0)
+        await trip.commit(good)
+
+    run(database_url, use)
+    assert counts(database_url) == (1, 1)
+
+
+def test_a_commit_that_fails_after_its_statements_is_an_error(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            b"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            b" $$BEGIN RAISE EXCEPTION 'refused at commit'; END$$;"
+            b"CREATE CONSTRAINT TRIGGER late AFTER INSERT ON meter_heartbeat_outbox"
+            b" DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+
+    async def use(trip: OneTrip) -> None:
+        with pytest.raises(psycopg.errors.RaiseException, match="refused at commit"):
+            await trip.commit(meters({}))
+
+    run(database_url, use)
+    assert counts(database_url) == (0, 0)
+
+
+def test_a_connection_that_is_cut_is_an_error_and_stores_nothing(database_url: str) -> None:
+    async def use(trip: OneTrip) -> None:
+        await trip.commit(meters({"meter_id": "A"}))
+        with psycopg.connect(database_url, autocommit=True) as conn:
+            conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        with pytest.raises(psycopg.OperationalError):
+            await trip.commit(meters({"meter_id": "B"}))
+
+    run(database_url, use)
+    assert counts(database_url) == (1, 1)
+
+
+@pytest.mark.parametrize("stream", [METER, VEHICLE], ids=lambda stream: stream.name)
+@pytest.mark.parametrize("rows", [0, 20_000])
+def test_live_rows_are_locked_in_the_order_of_their_ids(
+    stream: Stream, rows: int, database_url: str
+) -> None:
+    """A plan that reads the table in an order of its own would let two collectors deadlock."""
+    merge = query(f"merge_{stream.name}_live_state")
+    types = [b"float8[]"] * len(stream.number_measurements) + [b"text[]"] * len(
+        stream.text_measurements
+    )
+    nulls = b", ".join(
+        b"NULL::" + kind
+        for kind in (b"text[]", b"timestamptz[]", *types, b"text[]", b"timestamptz[]")
+    )
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(query("committer_session"))
+        if rows:
+            store(conn, stream, heartbeats(stream, ({stream.device: f"D{n}"} for n in range(rows))))
+        conn.execute(f"ANALYZE {stream.name}_live_state".encode())
+        conn.pgconn.prepare(b"merge", merge)
+        plan = conn.execute(b"EXPLAIN (FORMAT JSON) EXECUTE merge(%b)" % nulls).fetchone()
+    assert plan is not None
+    join = plan[0][0]["Plan"]["Plans"][0]
+    assert join["Node Type"] == "Nested Loop"
+    outer, inner = join["Plans"]
+    assert outer["Node Type"] == "Function Scan"
+    assert "Index" in json.dumps(inner)
+
+
+def test_many_heartbeats_wait_as_one_row_that_holds_them_all(database_url: str) -> None:
+    rows = numbered(0, PACKED_FROM)
+    run(
+        database_url,
+        lambda trip: trip.commit(
+            statements({"meter": Heartbeats.from_arrow(METER, rows)}, {}, 5_000)
+        ),
+    )
+    with psycopg.connect(database_url) as conn:
+        found = conn.execute(
+            "SELECT heartbeats, rows, hours, hour_rows FROM heartbeat_pack", binary=True
+        ).fetchall()
+    ((pack, count, hours, of_hour),) = found
+    assert unpacked(pack, METER).equals(rows)
+    assert (count, of_hour) == (PACKED_FROM, [PACKED_FROM])
+    assert [hour.hour for hour in hours] == [10]
+    assert counts(database_url) == (PACKED_FROM, 0)
+
+
+def test_vehicles_keep_their_nulls_and_meters_in_a_pack(database_url: str) -> None:
+    rows = vehicle_rows(
+        *(
+            {"vehicle_id": f"V{n}", "soc": None if n % 2 else 50.0, "meter_id": f"M{n % 3}"}
+            if n % 5
+            else {"vehicle_id": f"V{n}", "battery_temp": -1.5}
+            for n in range(PACKED_FROM)
+        )
+    )
+    run(
+        database_url,
+        lambda trip: trip.commit(
+            statements({"vehicle": Heartbeats.from_arrow(VEHICLE, rows)}, {}, 5_000)
+        ),
+    )
+    with psycopg.connect(database_url) as conn:
+        ((pack,),) = conn.execute("SELECT heartbeats FROM heartbeat_pack", binary=True).fetchall()
+    assert unpacked(pack, VEHICLE).equals(rows)

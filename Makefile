@@ -6,7 +6,7 @@ DATA   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help run test check lock clean
+.PHONY: help run test bench nightly check lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,15 @@ run: $(VENV)/installed  ## the whole stack here; FLEET=2000 DATA=/folder PORT=31
 
 test: $(VENV)/installed-dev  ## every test, on real Postgres, Delta, HTTP and Dagster
 	@$(BIN)/python -m pytest
+
+bench: SECONDS ?= 60
+bench: RUNS ?= 3
+bench: $(VENV)/installed  ## speed of the real stack; SECONDS=60 RUNS=3 CASES="batch-1000 batch-100 single steady direct"
+	@$(BIN)/python -m benchmarks ingest --seconds $(SECONDS) --runs $(RUNS) $(if $(CASES),--cases $(CASES))
+
+nightly: KILLS ?= 200
+nightly: $(VENV)/installed-dev  ## kills everything at random under load, for long; KILLS=200 SEED=1
+	@$(BIN)/python -m tests.faults.nightly --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/installed-dev  ## format, lint, types
 	@$(BIN)/ruff format .

@@ -1,0 +1,45 @@
+"""`python -m tests.faults.collector`: the real collector, which can be told where to die or hang.
+
+Its own `main` runs unchanged. The lake writer looks for the file `FAULT_FILE` at every step of a
+flush; where the file names that step, the process sends itself SIGKILL or SIGSTOP.
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Final
+from unittest.mock import patch
+
+from ingestion_api import app
+from ingestion_api.__main__ import main
+from ingestion_api.lake_writer import LakeWriter
+
+FAULT_FILE: Final = "FAULT_FILE"
+
+
+def arm(file: Path, step: str, passes: int, signal_number: int) -> None:
+    """Let the collector that looks at `file` get a signal at its so many-th pass of `step`."""
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.write_text(f"{step} {passes} {signal_number}", encoding="ascii")
+    unfinished.rename(file)
+
+
+def look(file: Path, step: str) -> None:
+    """Called at every step of a flush."""
+    try:
+        fatal, passes, signal_number = file.read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        return
+    if fatal != step:
+        return
+    file.unlink()
+    if int(passes) > 1:
+        arm(file, step, int(passes) - 1, int(signal_number))
+    else:
+        os.kill(os.getpid(), int(signal_number))
+
+
+if __name__ == "__main__":
+    at_step = partial(look, Path(os.environ[FAULT_FILE]))
+    with patch.object(app, "LakeWriter", partial(LakeWriter, at_step=at_step)):
+        raise SystemExit(main())

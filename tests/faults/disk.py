@@ -1,0 +1,73 @@
+"""The disk that the lake lies on, which can fill up and go away.
+
+Where this process may mount, it is a file system in memory, and full means ENOSPC. Elsewhere it
+is a folder, and only a limit on the size of files (EFBIG, see `CollectorProcess.limit_files`) lets
+a write fail half-way; that works for every user.
+"""
+
+import os
+import random
+import subprocess
+from pathlib import Path
+from typing import Final, Self
+
+_SIZE: Final = 2 << 30
+
+
+class LakeDisk:
+    """`lake` is the path to give to collectors; the folder is made by them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lake = folder / "lake"
+        self._away = folder / "lake.away"
+        self._left_overs = 0
+        self.can_fill = False
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir()
+        options = ["-o", f"size={_SIZE},mode=0755"]
+        command = ["mount", "-t", "tmpfs", *options, "tmpfs", str(self.folder)]
+        self.can_fill = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.can_fill:
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
+    def fill(self, chance: random.Random) -> None:
+        """Leave less room than a flush needs; with luck it breaks off in the middle of a file."""
+        figures = os.statvfs(self.folder)
+        used = (figures.f_blocks - figures.f_bfree) * figures.f_frsize
+        self._resize(used + chance.randint(0, 16) * figures.f_frsize)
+
+    def free(self) -> None:
+        """Make room again."""
+        self._resize(_SIZE)
+
+    def take_away(self, *, something_else_instead: bool) -> None:
+        """Let the lake be gone: nothing at its path, as under a lost mount, or no folder."""
+        self.lake.rename(self._away)
+        if something_else_instead:
+            self.lake.write_text("not a folder", encoding="ascii")
+
+    def bring_back(self) -> None:
+        """Let the lake be there again, whatever a write in progress has left in its place.
+
+        AssertionError if there are new tables: readers would have taken them for the whole truth.
+        """
+        created = list(self.lake.glob(f"*/_delta_log/{0:020}.json"))
+        while self._away.exists():
+            try:
+                self._away.rename(self.lake)
+            except OSError:  # something is in its place
+                self._left_overs += 1
+                self.lake.rename(self.folder / f"left-over-{self._left_overs}")
+        assert not created, f"a new lake took the place of the one that was away: {created}"
+
+    def _resize(self, size: int) -> None:
+        subprocess.run(
+            ["mount", "-o", f"remount,size={size}", str(self.folder)],
+            check=True,
+            capture_output=True,
+        )

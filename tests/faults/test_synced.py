@@ -1,0 +1,146 @@
+"""What the outbox forgets is on the disk: seen from the kernel, by strace.
+
+Before the DELETE that forgets delivered heartbeats is sent to Postgres, an fsync that succeeded
+has followed the last change of every data file, of the commit's log entry, and of every folder
+that got a new entry. delta-rs itself syncs nothing.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+
+from lake import METER, STREAMS, Lake, Stream
+from tests.faults.ledger import Heartbeat
+from tests.faults.processes import CollectorProcess, quiet_port
+from tests.faults.syscalls import CALLS, STRACE, Call, Record
+from tests.integration.api_collector import wait_for
+
+_FORGETS: Final = ("DELETE FROM", "partition_ledger")  # words of the statement
+_NOON: Final = 1_795_262_400_000_000  # 2026-11-21 12:00 UTC, in microseconds
+
+
+@pytest.fixture
+def strace() -> None:
+    """Skip where strace can't be used, but not on the project's own test machine."""
+    found = shutil.which("strace")
+    works = (
+        found
+        and not subprocess.run(
+            [*STRACE, "-o", os.devnull, "true"], capture_output=True, check=False
+        ).returncode
+    )
+    if not works:
+        reason = "strace may not trace here" if found else "strace is not installed"
+        assert os.environ.get("CI") != "true", reason
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path without links, as the kernel tells it."""
+    with tempfile.TemporaryDirectory(prefix="wattlake-synced-") as name:
+        yield Path(name).resolve()
+
+
+@pytest.mark.usefixtures("strace")
+def test_a_flush_syncs_files_log_and_folders_before_the_outbox_forgets(
+    database_url: str, folder: Path
+) -> None:
+    record = run_traced(database_url, folder, post=True)
+    for stream in STREAMS.values():
+        settled = forgotten(record, stream)[-1]
+        table = folder / "lake" / stream.raw_table
+        above = {folder / "lake", folder}
+        changed = {
+            path
+            for path in record.changed_before(settled)
+            if path in above or path == table or table in path.parents
+        }
+        assert {*newest_commit(folder, stream), *above} <= changed
+        assert {path for path in changed if not record.synced_before(path, settled)} == set()
+
+
+@pytest.mark.usefixtures("strace")
+def test_a_restart_syncs_the_last_commit_before_the_outbox_forgets(
+    database_url: str, folder: Path
+) -> None:
+    dying = CollectorProcess(
+        folder, "dying", quiet_port(random.Random()), database_url, folder / "lake"
+    )
+    try:
+        dying.start()
+        wait_for(lambda: writes_the_lake(dying))
+        dying.die_at("before_settle", 1)
+        post_one(dying, METER)
+        assert dying.wait(30) == -signal.SIGKILL
+    finally:
+        dying.close()
+    record = run_traced(database_url, folder, post=False)
+    first = forgotten(record, METER)[0]
+    needed = newest_commit(folder, METER)
+    assert {path for path in needed if not record.synced_before(path, first)} == set()
+
+
+def run_traced(database_url: str, folder: Path, *, post: bool) -> Record:
+    """Run a collector until its outbox is empty; with `post`, after a heartbeat of each stream."""
+    file = folder / "strace"
+    wrapper = [*STRACE, "-o", str(file), "-e", CALLS]
+    port = quiet_port(random.Random())
+    collector = CollectorProcess(folder, "traced", port, database_url, folder / "lake", wrapper)
+    try:
+        collector.start()
+        wait_for(lambda: writes_the_lake(collector), 120)
+        if post:
+            for stream in STREAMS.values():
+                post_one(collector, stream)
+        wait_for(lambda: (collector.ask("/v1/status") or {}).get("outboxRows") == 0)
+        assert collector.stop() == 0
+    finally:
+        collector.close()
+    wait_for(lambda: "+++ exited with 0 +++" in file.read_text(errors="replace")[-100:])
+    return Record.read(file)
+
+
+def writes_the_lake(collector: CollectorProcess) -> bool:
+    assert collector.exit_code is None, collector.log.read_text()
+    return bool((collector.ask("/readyz") or {}).get("lakeWriter"))
+
+
+def post_one(collector: CollectorProcess, stream: Stream) -> None:
+    body = Heartbeat(1, stream, "D1", _NOON).body
+    answer = httpx.post(f"{collector.address}/v1/ingest/{stream.name}", json=body)
+    assert answer.status_code == 201, answer.text
+
+
+def forgotten(record: Record, stream: Stream) -> list[Call]:
+    """The statements that forget delivered heartbeats of a stream."""
+    found = [
+        call
+        for call in record.calls
+        if call.name == "sendto"
+        and all(word in call.arguments for word in (*_FORGETS, stream.name))
+    ]
+    assert found, "no statement that forgets was seen"
+    return found
+
+
+def newest_commit(folder: Path, stream: Stream) -> set[Path]:
+    """Everything that the newest commit of a raw table rests on, up to the table's folder."""
+    table = Lake(str(folder / "lake")).open(stream.raw_table)
+    root = folder / "lake" / stream.raw_table
+    (data,) = (Path(uri) for uri in table.file_uris())
+    folders = {parent for parent in data.parents if root == parent or root in parent.parents}
+    return {
+        data,
+        root / "_delta_log" / f"{table.version():020}.json",
+        root / "_delta_log",
+    } | folders

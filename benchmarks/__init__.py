@@ -1,0 +1,1 @@
+"""Repeatable measurements of the real stack: `python -m benchmarks SUITE --help`."""

@@ -1,6 +1,7 @@
 """The collector's application: its services, routes and errors put together."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -65,6 +66,9 @@ def create_app(
         app.state.services = Services(
             settings, energy, lake, committer, writer, pool, bodies, outbox, rejected, keys
         )
+        # What was made until here lives as long as the process: no collection has to look at it.
+        gc.collect()
+        gc.freeze()
         log.info("collector started", lake=lake.uri)
         yield
         await committer.stop()
@@ -78,6 +82,7 @@ def create_app(
 
     app = FastAPIOffline(
         redoc_url=None,
+        redirect_slashes=False,
         title="Wattlake",
         summary="Heartbeats of meters and vehicles in; live state, energy and efficiency out.",
         version="1",

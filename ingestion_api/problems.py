@@ -23,7 +23,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 
 class ProblemDetails(BaseModel):
-    """RFC 9457; some problems have more members."""
+    """RFC 9457. More members are `errors` of a 422, and `collidesWith`, the links behind a 409."""
 
     model_config = ConfigDict(extra="allow")
 

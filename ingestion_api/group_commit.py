@@ -78,6 +78,11 @@ class GroupCommit:
         """Whether the database answered last time."""
         return self._lane.is_connected
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the queue is nearly full."""
+        return self._queue.rows > 0.8 * self._settings.queue_rows
+
     async def submit(self, rows: Mapping[str, Heartbeats]) -> None:
         """Return when rows that break no rule are durable; else NotCommitted."""
         count = sum(len(some) for some in rows.values())

@@ -41,7 +41,12 @@ class Readiness(Answer):
     lake_writer: bool = Field(description="whether this collector writes the lake")
 
 
-@router.get("/healthz", responses={503: {"model": Alive}}, name="Liveness")
+@router.get(
+    "/healthz",
+    response_model=Alive,
+    responses={503: {"model": Alive, "description": "a part has ended; a restart is the cure"}},
+    name="Liveness",
+)
 async def liveness(services: Shared) -> Response:
     """503 only where a restart is the cure."""
     alive = _is_alive(services)
@@ -57,11 +62,22 @@ async def liveness(services: Shared) -> Response:
 async def readiness(services: Shared) -> Response:
     """503 while heartbeats can't be taken. A lake that is away is a warning: they still can."""
     reasons, warnings = [], []
+    longest = services.settings.lake_lag_warning_seconds
+    backlog = services.outbox.backlog
+    age = backlog.age_seconds(services.now()) if backlog else None
     try:
         async with services.pool.connection() as conn:
             applied = await (await conn.execute(query("applied_migrations"))).fetchall()
             if missing := missing_migrations([row["name"] for row in applied]):
                 reasons.append(f"migration {missing[0]} is missing; run: wattlake migrate")
+            if age is not None and age > longest:
+                warnings.append("heartbeats wait long for the lake; see the log of the lake writer")
+                held = await (await conn.execute(query("oldest_writing_transaction"))).fetchone()
+                if held is not None and held["seconds"] > longest:
+                    warnings.append(
+                        f"a transaction of {held['name']} (process {held['pid']} of the database) "
+                        f"is open for {held['seconds']:.0f} seconds; no flush goes beyond it"
+                    )
     except (psycopg.Error, psycopg_pool.PoolTimeout):
         reasons.append("the database does not answer")
     if not services.committer.is_connected:
@@ -70,10 +86,8 @@ async def readiness(services: Shared) -> Response:
         reasons.append("a part has ended; restart the collector")
     if services.outbox.is_full:
         reasons.append("the outbox is full; it takes again once the lake is back")
-    backlog = services.outbox.backlog
-    age = backlog.age_seconds(services.now()) if backlog else None
-    if age is not None and age > services.settings.lake_lag_warning_seconds:
-        warnings.append("heartbeats wait long for the lake; see the log of the lake writer")
+    if services.committer.is_crowded:
+        warnings.append("nearly as many heartbeats wait for their commit as may; see QUEUE_ROWS")
     if services.writer.state.error:
         warnings.append("the last flush to the lake failed; see the log")
     answer = Readiness(
@@ -94,7 +108,7 @@ async def readiness(services: Shared) -> Response:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     name="Metrics",
 )
-async def metrics(services: Shared) -> Response:
+def metrics(services: Shared) -> Response:  # in a thread of its own: writing it takes milliseconds
     """Everything counted, in the text format of Prometheus."""
     settings, backlog = services.settings, services.outbox.backlog
     QUEUE_LIMIT_ROWS.set(settings.queue_rows)

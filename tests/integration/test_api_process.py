@@ -201,3 +201,21 @@ def raw_times(collector: Collector) -> int:
     """Number of meter heartbeats in the raw table."""
     lake = Lake(str(collector.lake_folder))
     return lake.open(METER.raw_table).to_pyarrow_table(columns=["timestamp"]).num_rows
+
+
+def test_readiness_names_the_transaction_that_holds_up_the_flush(
+    database_url: str, tmp_path: Path
+) -> None:
+    settings = {"FLUSH_SECONDS": "0.2", "LAKE_LAG_WARNING_SECONDS": "0.5"}
+    with running_collector(database_url, tmp_path, **settings) as collector:
+        with psycopg.connect(database_url, application_name="a forgotten shell") as conn:
+            conn.execute("UPDATE outbox_delivery SET lake_table = lake_table")
+            assert collector.post("/v1/ingest/meter", meter("M")).status_code == 201
+
+            def warnings() -> str:
+                return " ".join(collector.http.get("/readyz").json()["warnings"])
+
+            wait_for(lambda: "a forgotten shell" in warnings())
+            assert f"process {conn.info.backend_pid} of" in warnings()
+        wait_for(lambda: not warnings())
+        assert collector.sql("SELECT count(*) FROM meter_heartbeat_outbox") == [(0,)]

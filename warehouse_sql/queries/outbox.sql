@@ -181,6 +181,15 @@ FROM (SELECT count(*), 130 * count(*), min(received_at) FROM vehicle_heartbeat_o
       SELECT coalesce(sum(rows), 0), coalesce(sum(octet_length(heartbeats)), 0), min(last_received)
       FROM heartbeat_pack WHERE stream = 'vehicle') AS waiting (rows, bytes, oldest)
 
+-- name: oldest_writing_transaction
+-- No heartbeat that came after this transaction's first write can be flushed before it ends.
+SELECT pid, coalesce(nullif(application_name, ''), usename, '?') AS name,
+       extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds
+FROM pg_stat_activity
+WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+ORDER BY age(backend_xid) DESC
+LIMIT 1
+
 -- name: try_writer_lock
 -- Held by the session of the one lake writer of this database.
 SELECT pg_try_advisory_lock(6734)

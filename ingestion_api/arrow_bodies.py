@@ -81,7 +81,7 @@ def _known_columns(table: pa.Table) -> pa.Table:
         raise WrongShape("the stream has no column timestamp")
     return pa.table(
         {
-            name: _cast(name, table[name].combine_chunks())
+            name: _cast(name, table[name])
             for name in ("timestamp", *_TEXTS, *_NUMBERS)
             if name in table.column_names
         }
@@ -92,14 +92,14 @@ def _cast(name: str, values: Any) -> Any:
     kind = values.type
     if name == "timestamp":
         if pa.types.is_timestamp(kind) and kind.tz is not None:
-            return _instants(values)
+            return _instants(values.combine_chunks())
         raise WrongShape(f"the column timestamp must be a timestamp with a zone, not {kind}")
     if name in _TEXTS:
         if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
-            return pc.cast(values, pa.large_string())
+            return pc.cast(values.combine_chunks(), pa.large_string())
         raise WrongShape(f"the column {name} must be a string, not {kind}")
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
-        return pc.cast(values, pa.float64(), safe=False)
+        return pc.cast(values.combine_chunks(), pa.float64(), safe=False)
     raise WrongShape(f"the column {name} must be a number, not {kind}")
 
 

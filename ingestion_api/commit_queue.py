@@ -59,6 +59,7 @@ class CommitQueue:
         self._singles: dict[str, deque[tuple[Any, Done]]] = {name: deque() for name in STREAMS}
         self.waiting_rows = 0
         self.rows = 0  # waiting or being committed
+        QUEUED_ROWS.set_function(lambda: self.rows)
 
     def put(self, rows: Mapping[str, Heartbeats], count: int) -> Done:
         """Add the rows of a request, all of which hold."""
@@ -127,7 +128,6 @@ class CommitQueue:
     def _count(self, *, waiting: int = 0, all_rows: int = 0) -> None:
         self.waiting_rows += waiting
         self.rows += all_rows
-        QUEUED_ROWS.set(self.rows)
 
 
 def _tell(waiting: Iterable[Done], failure: NotCommitted | None) -> None:

@@ -124,14 +124,19 @@ class IngestCalls:
         body = await self._bodies.read(scope, receive)
         # Where a body is large, there is a bound on how many of them wait for their commit.
         is_one = call.one and headers.media_type == JSON and not body.startswith(b"[")
+        paid = 0
         if is_one and len(body) <= _CLOSE_AT_ONCE:
             taken = await self._take_one(call.kind, body, services, caller)
             if taken:
                 return _taken(1, headers)
+            paid = 0 if taken is None else 1
         with self._bodies.hold(len(body)):
-            return await self._take_any(call, body, headers, scope)
+            return await self._take_any(call, body, headers, scope, paid)
 
-    async def _take_any(self, call: Call, body: bytes, headers: _Headers, scope: Scope) -> _Answer:
+    async def _take_any(
+        self, call: Call, body: bytes, headers: _Headers, scope: Scope, paid: int
+    ) -> _Answer:
+        """Take what the quick look at a single heartbeat did not; `paid` records are charged."""
         services: Services = self._app.state.services
         caller: Caller = scope["caller"]
         limits = Limits.at(
@@ -151,7 +156,7 @@ class IngestCalls:
         except WrongShape as error:
             caller.spend(1)
             raise Problem(422, str(error), accepted=0, rejected=0, errors=[]) from None
-        caller.spend(intake.accepted + intake.rejected)
+        caller.spend(intake.accepted + intake.rejected - paid)
         _note_rejected(intake, scope, services, caller)
         try:
             await services.committer.submit(intake.rows)
@@ -161,20 +166,25 @@ class IngestCalls:
         _count(intake, "accepted")
         return _answer(intake, headers, single=not call.many)
 
-    async def _take_one(self, kind: str, body: bytes, services: Services, caller: Caller) -> bool:
-        """Take a heartbeat in which everything is usual; False where a close look is needed."""
+    async def _take_one(
+        self, kind: str, body: bytes, services: Services, caller: Caller
+    ) -> bool | None:
+        """Take a heartbeat in which everything is usual.
+
+        Else a close look is needed: None at once, False if it broke a rule after it was charged.
+        """
         record: Any = one_record(body, kind)
         if record is None:
-            return False
+            return None
         if kind == TELEMETRY:
             found = by_stream([record])
             if found is None:
-                return False
+                return None
             (kind,) = found
         if caller.device_prefix:
             device: str = record.meter_id if kind == METER.name else record.vehicle_id
             if not device.startswith(caller.device_prefix):
-                return False
+                return None
         caller.spend(1)
         try:
             taken = await services.committer.submit_one(kind, record)
@@ -245,8 +255,8 @@ def _read_headers(scope: Scope) -> _Headers:
         if name == b"content-type":
             media_type = value.decode("latin-1").partition(";")[0].strip().lower()
         elif name == b"prefer":
-            minimal = b"return=minimal" in value.lower().replace(b" ", b"")
-    return _Headers(media_type, minimal)
+            minimal |= b"return=minimal" in value.lower().replace(b" ", b"")
+    return _Headers(media_type or JSON, minimal)
 
 
 def _wrong_type(call: Call) -> Problem:
@@ -275,7 +285,8 @@ def _answer(intake: Intake, headers: _Headers, *, single: bool) -> _Answer:
     what = "the heartbeat was refused" if single else "every heartbeat was refused"
     if all(refusal.code == "foreign_device" for refusal in intake.refusals):
         raise Problem(403, f"{what}: this API key may not write for these devices", **answer)
-    raise Problem(422, f"{what}; errors says why", **answer)
+    where = "the answer without Prefer: return=minimal" if headers.minimal else "errors"
+    raise Problem(422, f"{what}; {where} says why", **answer)
 
 
 def _count(intake: Intake, outcome: str) -> None:

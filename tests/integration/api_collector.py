@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import httpx
 import psycopg
+import pytest
 
 START_SECONDS = 60
 
@@ -70,6 +71,23 @@ def running_collector(database_url: str, folder: Path, **settings: str) -> Itera
         finally:
             if process.poll() is None:
                 collector.stop()
+
+
+def collector_of_module(**settings: str) -> Any:
+    """A fixture: one collector for all tests of a module; each uses devices of its own."""
+
+    @pytest.fixture(scope="module")
+    def collector(
+        postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[Collector]:
+        folder = tmp_path_factory.mktemp("collector")
+        with (
+            copied_database(postgres, migrated_template) as url,
+            running_collector(url, folder, **settings) as running,
+        ):
+            yield running
+
+    return collector
 
 
 def environment(database_url: str, folder: Path, **settings: str) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Reading: live state, performance of a vehicle, published efficiency, links, reports."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 
 from tests.integration.api_collector import (
     Collector,
-    copied_database,
+    collector_of_module,
     device,
     meter,
     moment,
@@ -19,17 +18,7 @@ from tests.integration.api_collector import (
     wait_for,
 )
 
-
-@pytest.fixture(scope="module")
-def api(
-    postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Collector]:
-    """One collector for all tests of this file; each uses devices of its own."""
-    with (
-        copied_database(postgres, migrated_template) as url,
-        running_collector(url, tmp_path_factory.mktemp("read"), FLUSH_SECONDS="1") as collector,
-    ):
-        yield collector
+api = collector_of_module(FLUSH_SECONDS="1")
 
 
 def charge(api: Collector, box: str, car: str, minutes: range, **fields: Any) -> None:
@@ -93,7 +82,7 @@ def test_performance_counts_what_came_in_a_large_batch_before_and_after_its_flus
     box, car = device("M"), device("V")
     others = [device("M") for _ in range(300)]
     meters = [meter(one, -60) for one in others] + [meter(box, -60 * n) for n in range(5)]
-    cars = [vehicle(one, -60) for one in others] + [
+    cars = [vehicle(device("V"), -60) for _ in others] + [
         vehicle(car, -60 * n, meterId=box) for n in range(5)
     ]
     assert api.post("/v1/ingest/meter/batch", meters).status_code == 201

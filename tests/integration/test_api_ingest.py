@@ -4,7 +4,6 @@ import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,27 +12,15 @@ import pytest
 
 from tests.integration.api_collector import (
     Collector,
-    copied_database,
+    collector_of_module,
     device,
     meter,
     moment,
-    running_collector,
     vehicle,
 )
 from tests.integration.outbox_rows import waiting_meters
 
-
-@pytest.fixture(scope="module")
-def api(
-    postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Collector]:
-    """One collector for all tests of this file; each uses devices of its own."""
-    folder: Path = tmp_path_factory.mktemp("ingest")
-    with (
-        copied_database(postgres, migrated_template) as url,
-        running_collector(url, folder, FLUSH_SECONDS="600") as collector,
-    ):
-        yield collector
+api = collector_of_module(FLUSH_SECONDS="600")
 
 
 PATHS = ["/v1/ingest", "/v1/ingestion"]

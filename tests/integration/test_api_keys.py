@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -16,10 +15,9 @@ from ingestion_api.database import read_pool
 from ingestion_api.key_ring import LOOPBACK, SCOPES, Caller, KeyRing
 from tests.integration.api_collector import (
     Collector,
-    copied_database,
+    collector_of_module,
     device,
     meter,
-    running_collector,
     wait_for,
 )
 from warehouse_sql.keys import create_key, list_keys, revoke_key
@@ -28,16 +26,7 @@ SECONDS = 5  # "within seconds"
 PROBLEM = "application/problem+json"
 
 
-@pytest.fixture(scope="module")
-def shared(
-    postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Collector]:
-    """A collector of this module."""
-    with (
-        copied_database(postgres, migrated_template) as url,
-        running_collector(url, tmp_path_factory.mktemp("keys"), KEY_REFRESH_SECONDS="0.1") as one,
-    ):
-        yield one
+shared = collector_of_module(KEY_REFRESH_SECONDS="0.1")
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Refused records over the real collector: from a POST to the operator's page."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from tests.integration.api_collector import (
     Collector,
+    collector_of_module,
     copied_database,
     device,
     meter,
@@ -15,17 +15,7 @@ from tests.integration.api_collector import (
     wait_for,
 )
 
-
-@pytest.fixture(scope="module")
-def api(
-    postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Collector]:
-    """One collector for all tests of this file; each uses devices of its own."""
-    with (
-        copied_database(postgres, migrated_template) as url,
-        running_collector(url, tmp_path_factory.mktemp("rejections")) as collector,
-    ):
-        yield collector
+api = collector_of_module()
 
 
 def kept(api: Collector, **filters: str) -> list[dict[str, str]]:

@@ -4,28 +4,21 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.api_collector import Collector, copied_database, device, running_collector
+from tests.integration.api_collector import (
+    Collector,
+    collector_of_module,
+    device,
+)
 
 DONE, FAILED, WRONG_USAGE, SOME_REFUSED = 0, 1, 2, 3
 COMMANDS = ("up", "replay", "links import", "status", "efficiency", "migrate", "simulate")
 
 
-@pytest.fixture(scope="module")
-def collector(
-    postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Collector]:
-    """A collector of this module."""
-    folder = tmp_path_factory.mktemp("collector")
-    with (
-        copied_database(postgres, migrated_template) as url,
-        running_collector(url, folder, FLUSH_SECONDS="0.2") as running,
-    ):
-        yield running
+collector = collector_of_module(FLUSH_SECONDS="0.2")
 
 
 def url_of(collector: Collector) -> str:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.api_collector import Collector, copied_database, device, running_collector
+from tests.integration.api_collector import (
+    Collector,
+    collector_of_module,
+    device,
+)
 from tests.integration.moody_collector import moody_collector
 from tests.integration.test_command_line import (
     DONE,
@@ -27,17 +30,7 @@ from tests.integration.test_command_line import (
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def collector(
-    postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Collector]:
-    """A collector of this module."""
-    folder = tmp_path_factory.mktemp("collector")
-    with (
-        copied_database(postgres, migrated_template) as url,
-        running_collector(url, folder, FLUSH_SECONDS="0.2") as running,
-    ):
-        yield running
+collector = collector_of_module(FLUSH_SECONDS="0.2")
 
 
 def recording(folder: Path, rows: int, meter: str = "M1") -> Path:

@@ -152,9 +152,12 @@ class OutboxFlush:
             rows: pa.Table = cursor.fetch_arrow_table()
         below = {"stream": stream.name, "horizon": horizon}
         packs = self._conn.execute(query("read_packs"), below, binary=True)
-        return pa.concat_tables(
-            [rows.cast(stream.arrow_schema), *(unpacked(pack, stream) for (pack,) in packs)]
-        )
+        try:
+            return pa.concat_tables(
+                [rows.cast(stream.arrow_schema), *(unpacked(pack, stream) for (pack,) in packs)]
+            )
+        except pa.ArrowException as error:
+            raise LakeError(f"a row of heartbeat_pack can't be read: {error}") from error
 
     def _settle(self, stream: Stream, done: Delivered) -> None:
         self._conn.execute(

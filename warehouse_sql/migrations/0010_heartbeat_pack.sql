@@ -25,3 +25,7 @@ COMMENT ON COLUMN heartbeat_pack.last_received IS 'newest receipt time among the
 -- of live state in one order, whatever the locale of the database.
 ALTER TABLE meter_live_state ALTER COLUMN meter_id TYPE text COLLATE "C";
 ALTER TABLE vehicle_live_state ALTER COLUMN vehicle_id TYPE text COLLATE "C";
+
+-- A lake writer that knows no packs would raise the horizon past them, and the next one forget them
+-- undelivered: under this name it finds no horizon to announce, and stops before its append.
+ALTER TABLE outbox_delivery RENAME COLUMN announced TO announced_horizon;

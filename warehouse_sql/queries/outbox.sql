@@ -10,8 +10,12 @@ SELECT concat_ws('-',
 -- Whatever the server's default: what a flush announces must not be lost in a crash.
 SET synchronous_commit = on
 
+-- name: session_in_utc
+SET timezone = 'UTC'
+
 -- name: outbox_delivery
-SELECT identity, epoch::text, announced, lake_table FROM outbox_delivery WHERE stream = %(stream)s
+SELECT identity, epoch::text, announced_horizon, lake_table
+FROM outbox_delivery WHERE stream = %(stream)s
 
 -- name: deliver_to_table
 UPDATE outbox_delivery SET lake_table = %(table)s WHERE stream = %(stream)s
@@ -19,12 +23,12 @@ UPDATE outbox_delivery SET lake_table = %(table)s WHERE stream = %(stream)s
 -- name: announce_horizon
 -- A commit of its own before the append. Its transaction id is not below the horizon, and once it
 -- is durable, no crash can let the server give out an id below the horizon again.
-UPDATE outbox_delivery SET announced = greatest(announced, %(horizon)s)
+UPDATE outbox_delivery SET announced_horizon = greatest(announced_horizon, %(horizon)s)
 WHERE stream = %(stream)s
 
 -- name: begin_epoch
 UPDATE outbox_delivery
-SET identity = %(identity)s, epoch = gen_random_uuid(), announced = 0
+SET identity = %(identity)s, epoch = gen_random_uuid(), announced_horizon = 0
 WHERE stream = %(stream)s RETURNING epoch::text
 
 -- name: newest_delivered_version

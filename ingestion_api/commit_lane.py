@@ -24,7 +24,7 @@ from warehouse_sql.queries import query
 
 log = structlog.get_logger(__name__)
 
-_ATTEMPTS: Final = 5  # of a transaction that lost to another one
+_ATTEMPTS: Final = 10  # of a transaction that lost to another one
 _LOST: Final = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
@@ -58,7 +58,15 @@ class CommitLane:
             connect_timeout=_CONNECT_SECONDS,
             application_name="wattlake collector",
         )
-        await conn.execute(query("committer_session"))
+        # A server that takes connections may still hang.
+        watchdog = asyncio.get_running_loop().call_later(_CONNECT_SECONDS, _shut, conn)
+        try:
+            await conn.execute(query("committer_session"))
+        except psycopg.Error:
+            await conn.close()
+            raise
+        finally:
+            watchdog.cancel()
         # Pairs that were known to another database, as before a restore, are no pairs of this one.
         self._pairs_known.clear()
         self._conn, self._trip = conn, OneTrip(conn)
@@ -99,7 +107,7 @@ class CommitLane:
         reconnected = False
         for attempt in range(1, _ATTEMPTS + 1):
             conn, trip = self._conn, self._trip
-            if conn is None or trip is None:
+            if conn is None or trip is None or self._is_cut:
                 break
             pairs = new_pairs(rows.get(VEHICLE.name), self._pairs_known)
             try:
@@ -128,7 +136,12 @@ class CommitLane:
 
     def _cut(self) -> None:
         """Cut the connection at its socket: a server that hangs would keep `close` waiting."""
-        conn, self._is_cut = self._conn, True
-        if conn is not None and not conn.closed:
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(conn.fileno())) as wire:
-                wire.shutdown(socket.SHUT_RDWR)
+        self._is_cut = True
+        if self._conn is not None:
+            _shut(self._conn)
+
+
+def _shut(conn: psycopg.AsyncConnection) -> None:
+    if not conn.closed:
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(conn.fileno())) as wire:
+            wire.shutdown(socket.SHUT_RDWR)

@@ -23,6 +23,7 @@ def read_pool(dsn: str, connections: int) -> ReadPool:
         timeout=2,
         reconnect_timeout=10,
         open=False,
+        configure=_in_utc,
         check=psycopg_pool.AsyncConnectionPool.check_connection,
         kwargs={
             "autocommit": True,
@@ -31,6 +32,11 @@ def read_pool(dsn: str, connections: int) -> ReadPool:
             "application_name": "wattlake collector, reading",
         },
     )
+
+
+async def _in_utc(conn: psycopg.AsyncConnection[DictRow]) -> None:
+    # Times come in the session's zone, and another name of UTC is another type in the lake.
+    await conn.execute(query("session_in_utc"))
 
 
 def check_database(dsn: str) -> None:

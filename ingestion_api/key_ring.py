@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 SCOPES: Final = frozenset({"ingest", "read", "admin"})
 
 _FIRST_LOAD_SECONDS: Final = 30
+_LOAD_SECONDS: Final = 15  # a database that hangs must not let a revoked key live on
+_POOL_SECONDS: Final = 10  # while readers have all connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,9 @@ class KeyRing:
             await asyncio.sleep(self._refresh_seconds)
             before = self._keys.keys()
             try:
-                await self._load(pool)
-            except psycopg.Error as error:
+                async with asyncio.timeout(_LOAD_SECONDS):
+                    await self._load(pool, _POOL_SECONDS)
+            except (psycopg.Error, TimeoutError) as error:
                 if not is_away:
                     log.warning(
                         "API keys can't be read; the last known ones stand", error=str(error)

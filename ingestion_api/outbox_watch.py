@@ -16,6 +16,7 @@ from ingestion_api.settings import CollectorSettings
 from warehouse_sql.queries import query
 
 _LEAST_SECONDS: Final = 2.0
+_MOST_SECONDS: Final = 60.0  # a database that hangs must not hold up the next look
 _SHARE: Final = 0.05  # of the time may go into looking, however long that takes
 
 
@@ -69,8 +70,9 @@ class OutboxWatch:
             await asyncio.sleep(max(_LEAST_SECONDS, took / _SHARE))
             started = time.monotonic()
             # While the database is away the last look stands; wattlake_database_up tells.
-            with contextlib.suppress(psycopg.Error, psycopg_pool.PoolTimeout):
-                await self._look(pool)
+            with contextlib.suppress(psycopg.Error, psycopg_pool.PoolTimeout, TimeoutError):
+                async with asyncio.timeout(_MOST_SECONDS):
+                    await self._look(pool)
             took = time.monotonic() - started
 
     async def _look(self, pool: ReadPool) -> None:

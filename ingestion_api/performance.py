@@ -5,6 +5,7 @@ in the outbox), only then the lake: a heartbeat leaves the outbox after the lake
 order none is missed.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,6 @@ class Facts:
     pairs: pl.DataFrame
     dirty_hours: Mapping[str, set[datetime]]
     outbox: Mapping[str, pa.Table]
-    packs: Mapping[str, list[bytes]]
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,21 @@ async def read_facts(
         dirty: dict[str, set[datetime]] = {METER.name: set(), VEHICLE.name: set()}
         for row in await _rows(conn, "dirty_hours_between", **between):
             dirty[row["stream"]].add(row["hour"])
-        outbox, packs = {}, {}
+        outbox = {}
         for stream, devices in ((METER, meters), (VEHICLE, vehicles)):
             waiting = await _rows(
                 conn, f"{stream.name}_outbox_of_device", devices=devices, **between
             )
-            outbox[stream.name] = pa.Table.from_pylist(waiting, stream.arrow_schema)
-            found = await conn.execute(
-                query("packs_between"), {"stream": stream.name, **between}, binary=True
-            )
-            packs[stream.name] = [row["heartbeats"] for row in await found.fetchall()]
+            parts = [pa.Table.from_pylist(waiting, stream.arrow_schema)]
+            # A few at a time: while the lake is away, all may be more than fits in memory.
+            async with conn.cursor("packs", binary=True) as packs:
+                packs.itersize = 8
+                await packs.execute(query("packs_between"), {"stream": stream.name, **between})
+                async for row in packs:
+                    parts.append(
+                        await asyncio.to_thread(_of_devices, row["heartbeats"], stream, devices)
+                    )
+            outbox[stream.name] = pa.concat_tables(parts)
     return Facts(
         vehicle_id,
         period,
@@ -131,7 +136,6 @@ async def read_facts(
         pairs,
         dirty,
         outbox,
-        packs,
     )
 
 
@@ -142,7 +146,9 @@ def performance(lake: Lake, facts: Facts, energy: EnergySettings) -> Performance
 
     def readings(stream: Stream, devices: Sequence[str]) -> pl.LazyFrame:
         dirty = facts.dirty_hours[stream.name]
-        outbox = _outbox(facts, stream, devices)
+        waiting = facts.outbox[stream.name]
+        wanted = pa.array(devices, pa.large_string())
+        outbox = waiting.filter(pc.is_in(waiting[stream.device], wanted))
         before = scan_context(lake, stream, start, energy, devices, dirty, outbox)
         within = scan_heartbeats(lake, stream, start, end, devices, dirty, outbox)
         return pl.concat([before, within]).collect().lazy()
@@ -167,14 +173,10 @@ def performance(lake: Lake, facts: Facts, energy: EnergySettings) -> Performance
     return Performance(facts.period, next(row.iter_rows(named=True), None), links.to_dicts())
 
 
-def _outbox(facts: Facts, stream: Stream, devices: Sequence[str]) -> pa.Table:
-    """What waits in the outbox of these devices, in rows of its own or packed."""
-    wanted = pa.array(devices, pa.large_string())
-    parts = [facts.outbox[stream.name]]
-    for pack in facts.packs[stream.name]:
-        rows = unpacked(pack, stream)
-        parts.append(rows.filter(pc.is_in(rows[stream.device], wanted)))
-    return pa.concat_tables(parts)
+def _of_devices(pack: bytes, stream: Stream, devices: Sequence[str]) -> pa.Table:
+    """The heartbeats of these devices in a pack."""
+    rows = unpacked(pack, stream)
+    return rows.filter(pc.is_in(rows[stream.device], pa.array(devices, pa.large_string())))
 
 
 def _after(newest: datetime | None, now: datetime) -> datetime:

@@ -1,5 +1,8 @@
 """Whether the collector lives, whether it can take heartbeats, and what it has counted."""
 
+import asyncio
+from typing import Final
+
 import psycopg
 import psycopg_pool
 from fastapi import APIRouter
@@ -19,6 +22,8 @@ from ingestion_api.metrics import (
 from ingestion_api.parameters import Answer, Shared
 from ingestion_api.services import Services
 from warehouse_sql.queries import query
+
+_LOOK_SECONDS: Final = 3  # a database that hangs is one that does not answer
 
 router = APIRouter(tags=["health"])
 
@@ -66,7 +71,7 @@ async def readiness(services: Shared) -> Response:
     backlog = services.outbox.backlog
     age = backlog.age_seconds(services.now()) if backlog else None
     try:
-        async with services.pool.connection() as conn:
+        async with asyncio.timeout(_LOOK_SECONDS), services.pool.connection() as conn:
             applied = await (await conn.execute(query("applied_migrations"))).fetchall()
             if missing := missing_migrations([row["name"] for row in applied]):
                 reasons.append(f"migration {missing[0]} is missing; run: wattlake migrate")
@@ -78,7 +83,7 @@ async def readiness(services: Shared) -> Response:
                         f"a transaction of {held['name']} (process {held['pid']} of the database) "
                         f"is open for {held['seconds']:.0f} seconds; no flush goes beyond it"
                     )
-    except (psycopg.Error, psycopg_pool.PoolTimeout):
+    except (psycopg.Error, psycopg_pool.PoolTimeout, TimeoutError):
         reasons.append("the database does not answer")
     if not services.committer.is_connected:
         reasons.append("the committer has no database connection; it keeps trying")

@@ -22,9 +22,11 @@ from tests.integration.api_collector import (
     environment,
     free_port,
     meter,
+    moment,
     running_collector,
     wait_for,
 )
+from tests.integration.relay import Relay
 from warehouse_sql.migrate import migrate
 
 
@@ -219,3 +221,53 @@ def test_readiness_names_the_transaction_that_holds_up_the_flush(
             assert f"process {conn.info.backend_pid} of" in warnings()
         wait_for(lambda: not warnings())
         assert collector.sql("SELECT count(*) FROM meter_heartbeat_outbox") == [(0,)]
+
+
+@pytest.mark.parametrize("zone", ["Etc/UTC", "Europe/Berlin"])
+def test_the_servers_time_zone_changes_no_answer(
+    zone: str, database_url: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        name = conn.info.dbname
+        conn.execute(f"ALTER DATABASE {name} SET timezone = '{zone}'".encode())
+    with running_collector(database_url, tmp_path, FLUSH_SECONDS="0.2") as collector:
+        assert collector.post("/v1/ingest/meter", meter("M7")).status_code == 201
+        car = {"vehicleId": "V7", "timestamp": moment(), "kwhDeliveredDc": 0.18}
+        assert collector.post("/v1/ingest/vehicle", car).status_code == 201
+        wait_for(lambda: collector.http.get("/v1/status").json()["rowsInLake"] == 2)
+        answer = collector.http.get("/v1/analytics/performance/V7")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["energyConsumedAc"] == 0.2
+        live = collector.http.get("/v1/analytics/vehicle/V7/live").json()
+        assert live["timestamp"].endswith("Z")
+
+
+def test_a_packed_row_that_is_damaged_is_warned_of_and_the_collector_goes_on(
+    database_url: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO heartbeat_pack (stream, heartbeats, rows, hours, hour_rows, last_received)"
+            " VALUES ('meter', 'no Arrow', 1, ARRAY[date_trunc('hour', now())], ARRAY[1], now())"
+        )
+    with running_collector(database_url, tmp_path, FLUSH_SECONDS="0.2") as collector:
+        wait_for(lambda: "failed" in " ".join(collector.http.get("/readyz").json()["warnings"]))
+        assert collector.http.get("/healthz").status_code == 200
+        assert collector.post("/v1/ingest/meter", meter("M")).status_code == 201
+        assert "heartbeat_pack" in collector.log.read_text()
+
+
+def test_a_database_that_hangs_right_after_a_reconnect_is_given_up(
+    database_url: str, tmp_path: Path
+) -> None:
+    with Relay(database_url) as relay:
+        settings = {"COMMIT_TIMEOUT_SECONDS": "1"}
+        with running_collector(relay.url, tmp_path, **settings) as collector:
+            relay.cut_and_hang()
+            answer = collector.post("/v1/ingest/meter", meter("M"))
+            assert answer.status_code == 503
+            relay.resume()
+            wait_for(
+                lambda: collector.post("/v1/ingest/meter", meter("M")).status_code == 201,
+                seconds=30,
+            )

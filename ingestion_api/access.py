@@ -18,6 +18,7 @@ _INGEST: Final = ("/v1/ingest/", "/v1/ingestion/")
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # What a proxy adds: its client is somebody else, even where the proxy runs on this machine.
 _OF_A_PROXY: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"})
+_OF_THIS_SITE: Final = frozenset({b"same-origin", b"none"})
 _HOW_TO_SEND: Final = "send it as `Authorization: Bearer wl_...` or `X-API-Key: wl_...`"
 
 
@@ -113,13 +114,28 @@ def _is_open(path: str) -> bool:
 
 
 def _is_from_here(scope: Scope) -> bool:
-    """Whether the request comes from a loopback address, and not through a proxy that says so."""
+    """Whether the request comes from a loopback address, on behalf of nobody elsewhere.
+
+    Not through a proxy that says so, and not from a page of another site in a browser here.
+    """
     client = scope.get("client")
-    return (
-        client is not None
-        and _is_loopback(client[0])
-        and not any(name in _OF_A_PROXY for name, _ in scope["headers"])
-    )
+    if client is None or not _is_loopback(client[0]):
+        return False
+    for name, value in scope["headers"]:
+        if name in _OF_A_PROXY:
+            return False
+        if name == b"sec-fetch-site" and value not in _OF_THIS_SITE:
+            return False
+        if name == b"host" and not _is_local_host(value):
+            return False
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _is_local_host(sent: bytes) -> bool:
+    """Whether a Host header names this machine: another name may have been made to lead here."""
+    host = sent.decode("latin-1").rsplit(":", 1)[0] if sent[-1:] != b"]" else sent.decode("latin-1")
+    return host.lower() == "localhost" or _is_loopback(host.strip("[]"))
 
 
 @lru_cache(maxsize=1024)

@@ -157,12 +157,13 @@ class IngestCalls:
             caller.spend(1)
             raise Problem(422, str(error), accepted=0, rejected=0, errors=[]) from None
         caller.spend(intake.accepted + intake.rejected - paid)
-        _note_rejected(intake, scope, services, caller)
         try:
             await services.committer.submit(intake.rows)
         except NotCommitted:
             _count(intake, "unavailable")
             raise
+        # Only now: a request that was not committed comes again.
+        _note_rejected(intake, scope, services, caller)
         _count(intake, "accepted")
         return _answer(intake, headers, single=not call.many)
 

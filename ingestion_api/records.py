@@ -104,6 +104,9 @@ def lines_of_records(body: bytes, kind: str) -> list[Any] | None:
         records = _ONE[kind].decode_lines(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    # JSON that goes on over several lines is no NDJSON, though the decoder takes it.
+    if len(records) != sum(1 for line in body.splitlines() if line.strip()):
+        return None
     return records if _is_usual(body, records, kind) else None
 
 

@@ -44,7 +44,11 @@ def create(
         typer.Option(help="what it may: post heartbeats, read, or everything; can be repeated"),
     ],
     device_prefix: Annotated[
-        str | None, typer.Option(help="it may write only for devices whose id begins so")
+        str | None,
+        typer.Option(
+            help="it may write only for devices whose id begins so; a vehicle may still name any "
+            "meter that it charges from"
+        ),
     ] = None,
     rate: Annotated[
         float | None,

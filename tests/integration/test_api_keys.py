@@ -101,6 +101,32 @@ def test_health_is_open_to_everybody(collector: Collector, path: str) -> None:
     assert get(collector, path).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"host": "evil.example:3000"},
+        {"host": "127.0.0.1.evil.example"},
+    ],
+)
+def test_a_page_of_another_site_in_a_browser_here_does_not_count_as_local(
+    collector: Collector, headers: dict[str, str]
+) -> None:
+    for method, path in (("GET", "/v1/status"), ("POST", "/v1/links")):
+        assert collector.http.request(method, path, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"sec-fetch-site": "same-origin"}, {"host": "localhost:3000"}, {"host": "[::1]:3000"}],
+)
+def test_a_page_of_this_machine_counts_as_local(
+    collector: Collector, headers: dict[str, str]
+) -> None:
+    assert collector.http.get("/v1/status", headers=headers).status_code == 200
+
+
 # -- with keys -------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,8 @@ from ingestion_api.validation import (
     Intake,
     NotReadable,
     WrongShape,
+    close_lines,
+    quick_lines,
     read_one,
 )
 from lake import METER, VEHICLE
@@ -258,3 +260,10 @@ def test_of_a_key_that_comes_twice_the_last_counts_in_good_and_in_mixed_batches(
     twice = json.dumps(meter())[:-1].encode() + b',"meterId":"OTHER"}'
     for body in (b"[%b]" % twice, b"[%b,7]" % twice):
         assert rows(read_batch(body, "meter", LIMITS), "meter")[0]["meter_id"] == "OTHER"
+
+
+def test_json_that_goes_on_over_several_lines_is_no_ndjson() -> None:
+    one = b'{"meterId": "M",\n "timestamp": "2026-03-01T12:00:00Z", "voltage": 230}\n'
+    assert quick_lines(one, "meter", LIMITS) is None
+    intake = close_lines(one, "meter", LIMITS)
+    assert [refusal.code for refusal in intake.refusals] == ["not_json", "not_json"]

@@ -94,7 +94,7 @@ def test_with_2000_idle_connections_others_post_and_each_of_the_2000_still_works
     with ExitStack() as stack:
         idle = [stack.enter_context(connected(api)) for _ in range(IDLE)]
         for wire in idle[::2]:  # the others have not sent a byte
-            wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         for wire in idle[::2]:
             assert status(wire) == 200
         assert api.post(BATCH, [meter(device("M")) for _ in range(1000)]).status_code == 201
@@ -151,7 +151,7 @@ def test_where_few_files_may_be_open_the_log_says_so_and_connections_leave_some_
 
 @pytest.mark.parametrize(
     "sent",
-    [b"", b"POST /v1/ingest/a", b"POST /v1/ingest/meter HTTP/1.1\r\nHost: x\r\nX-Endless: "],
+    [b"", b"POST /v1/ingest/a", b"POST /v1/ingest/meter HTTP/1.1\r\nHost: localhost\r\nX-Endless: "],
     ids=["nothing", "an endless line", "an endless header"],
 )
 def test_a_connection_that_brings_no_whole_head_of_a_request_is_closed(
@@ -419,7 +419,7 @@ def connected(collector: Collector) -> socket.socket:
 
 
 def head_of(path: str, length: int) -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode()
 
 
 def posted(path: str, value: Any) -> bytes:

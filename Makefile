@@ -15,7 +15,7 @@ run: $(VENV)/installed  ## the whole stack here; FLEET=2000 DATA=/folder PORT=31
 	@$(BIN)/wattlake up --fleet $(FLEET) $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/installed-dev  ## every test, on real Postgres, Delta, HTTP and Dagster
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 bench: SECONDS ?= 60
 bench: RUNS ?= 3

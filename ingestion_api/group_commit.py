@@ -19,7 +19,6 @@ from ingestion_api.settings import CollectorSettings
 log = structlog.get_logger(__name__)
 
 _STOPPING: Final = "the collector is stopping; send again"
-_FEW: Final = 16  # heartbeats; a commit of fewer waits a moment for more
 # Heartbeats that are worth a commit of their own while another one is under way.
 _WORTH_A_LANE: Final = 500
 
@@ -119,8 +118,6 @@ class GroupCommit:
             if not self._lane.is_connected:
                 await self._reconnect()
             elif self._queue.waiting_rows:
-                if self._queue.waiting_rows < _FEW and not self._stopping:
-                    await asyncio.sleep(self._settings.commit_linger_seconds)
                 failure = await self._commit(self._lane, self._queue.take(self._most_rows))
                 if failure is not None and not self.is_connected:
                     DATABASE_UP.set(0)

@@ -47,9 +47,6 @@ class CollectorSettings(BaseSettings):
         ge=1,
         description="heartbeats in one transaction, unless one request has more",
     )
-    commit_linger_seconds: float = Field(
-        default=0.003, ge=0, description="a commit of few heartbeats waits so long for more"
-    )
     commit_timeout_seconds: float = Field(
         default=15, gt=0, description="a commit that takes longer is answered 503, outcome unknown"
     )

@@ -135,7 +135,9 @@ def test_a_body_over_16_mib_is_refused_announced_or_chunked(api: Collector) -> N
 
 
 def test_an_endless_body_is_not_read_to_its_end(api: Collector) -> None:
-    head = b"POST /v1/ingest/meter HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = (
+        b"POST /v1/ingest/meter HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     sent = 0
     with socket.create_connection(("127.0.0.1", api.port), timeout=30) as wire:
@@ -151,7 +153,9 @@ def test_an_endless_body_is_not_read_to_its_end(api: Collector) -> None:
 
 def test_a_client_that_leaves_in_the_middle_harms_nobody(api: Collector) -> None:
     with socket.create_connection(("127.0.0.1", api.port)) as wire:
-        wire.sendall(b"POST /v1/ingest/meter HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n{")
+        wire.sendall(
+            b"POST /v1/ingest/meter HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n{"
+        )
     assert api.post("/v1/ingest/meter", meter(device("M"))).status_code == 201
 
 

@@ -151,7 +151,11 @@ def test_where_few_files_may_be_open_the_log_says_so_and_connections_leave_some_
 
 @pytest.mark.parametrize(
     "sent",
-    [b"", b"POST /v1/ingest/a", b"POST /v1/ingest/meter HTTP/1.1\r\nHost: localhost\r\nX-Endless: "],
+    [
+        b"",
+        b"POST /v1/ingest/a",
+        b"POST /v1/ingest/meter HTTP/1.1\r\nHost: localhost\r\nX-Endless: ",
+    ],
     ids=["nothing", "an endless line", "an endless header"],
 )
 def test_a_connection_that_brings_no_whole_head_of_a_request_is_closed(

@@ -151,7 +151,9 @@ BAD_VEHICLES: list[tuple[dict[str, Any], str | None]] = [
     ("stream", "good", "fields", "field"),
     [(METER, meter, *case) for case in BAD_METERS]
     + [(VEHICLE, vehicle, *case) for case in BAD_VEHICLES],
-    ids=lambda value: str(value)[:40].encode("ascii", "replace").decode(),
+    ids=lambda value: (
+        str(getattr(value, "__name__", value))[:40].encode("ascii", "replace").decode()
+    ),
 )
 def test_a_bad_record_is_refused_with_its_index_and_field_and_the_rest_is_kept(
     stream: Any, good: Any, fields: dict[str, Any], field: str | None

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion_api.columns import Heartbeats, Limits, breaking, camel_case
-from ingestion_api.heartbeats import MAX_REGISTER_KWH, MAX_VOLTAGE
+from ingestion_api.heartbeats import BATTERY_CELSIUS, CHARGE_PERCENT, ENERGY_KWH, VOLTS
 from ingestion_api.records import are_ids
 from ingestion_api.validation import (
     TELEMETRY,
@@ -23,11 +23,11 @@ from lake.streams import TIMESTAMP
 
 MEDIA_TYPE: Final = "application/vnd.apache.arrow.stream"
 _RANGES: Final = {
-    "kwh_consumed_ac": (0, MAX_REGISTER_KWH),
-    "voltage": (0, MAX_VOLTAGE),
-    "kwh_delivered_dc": (0, MAX_REGISTER_KWH),
-    "soc": (0, 100),
-    "battery_temp": (-100, 200),
+    "kwh_consumed_ac": ENERGY_KWH,
+    "voltage": VOLTS,
+    "kwh_delivered_dc": ENERGY_KWH,
+    "soc": CHARGE_PERCENT,
+    "battery_temp": BATTERY_CELSIUS,
 }
 _SCHEMA, _RECORD_BATCH = 1, 3  # kinds of a message
 _COARSE: Final = {"s": 1_000_000, "ms": 1_000}  # units, in microseconds

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ingestion_api.columns import Heartbeats, Limits, all_hold, breaking, together
+from ingestion_api.columns import Heartbeats, Limits, breaking, together
 from ingestion_api.metrics import QUEUED_ROWS
 from lake import STREAMS
 
@@ -112,9 +112,8 @@ class CommitQueue:
         records, waiting = zip(*(singles.popleft() for _ in range(count)), strict=True)
         self._count(waiting=-count)
         rows = Heartbeats.of(STREAMS[stream], records)
-        limits = self._limits()
-        if not all_hold(rows, limits):
-            wrong = breaking(rows, limits)
+        wrong = breaking(rows, self._limits())
+        if wrong.any():
             at_fault = np.flatnonzero(wrong).tolist()
             self._count(all_rows=-len(at_fault))
             for row in at_fault:

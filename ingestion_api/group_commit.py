@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
@@ -118,7 +118,9 @@ class GroupCommit:
             if not self._lane.is_connected:
                 await self._reconnect()
             elif self._queue.waiting_rows:
-                failure = await self._commit(self._lane, self._queue.take(self._most_rows))
+                failure = await self._commit(
+                    self._lane, self._queue.take(self._settings.commit_rows)
+                )
                 if failure is not None and not self.is_connected:
                     DATABASE_UP.set(0)
                     self._queue.refuse_all(failure)  # nobody waits for a database that is away
@@ -134,7 +136,7 @@ class GroupCommit:
             while self._queue.waiting_rows >= _WORTH_A_LANE and self.is_connected:
                 if not lane.is_connected and not await lane.connected():
                     break
-                await self._commit(lane, self._queue.take(self._most_rows))
+                await self._commit(lane, self._queue.take(self._settings.commit_rows))
 
     async def _commit(self, lane: CommitLane, group: Group) -> NotCommitted | None:
         if not group.count:
@@ -159,13 +161,9 @@ class GroupCommit:
             pause = min(2 * pause, self._settings.reconnect_max_seconds)
         self._queue.refuse_all(NotCommitted("stopping", _STOPPING))
 
-    @property
-    def _most_rows(self) -> int:
-        return self._settings.commit_rows
-
     def _limits(self) -> Limits:
-        newest = int((time.time() + self._settings.future_tolerance_seconds) * 1e6)
-        return Limits(self._settings.commit_rows, newest)
+        tolerance = self._settings.future_tolerance_seconds
+        return Limits.at(datetime.now(UTC), tolerance, self._settings.commit_rows)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

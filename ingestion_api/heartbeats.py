@@ -6,8 +6,11 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 MAX_INTERVAL_KWH: Final = 1_000.0  # a megawatt for an hour; more in one heartbeat is a fault
-MAX_REGISTER_KWH: Final = 1e9
-MAX_VOLTAGE: Final = 100_000.0
+# What a reading may be, both ends included; every format and both looks hold to the same.
+ENERGY_KWH: Final = (0.0, 1e9)  # of a register
+VOLTS: Final = (0.0, 100_000.0)
+CHARGE_PERCENT: Final = (0.0, 100.0)
+BATTERY_CELSIUS: Final = (-100.0, 200.0)
 ID_PATTERN: Final = r"^[!-~](?:[ -~]{0,62}[!-~])?$"
 TIME_PATTERN: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]"
@@ -35,22 +38,35 @@ Energy = Annotated[
     Field(
         strict=True,
         allow_inf_nan=False,
-        ge=0,
-        le=MAX_REGISTER_KWH,
+        ge=ENERGY_KWH[0],
+        le=ENERGY_KWH[1],
         description=f"kWh; at most {MAX_INTERVAL_KWH:,.0f} for an interval and "
-        f"{MAX_REGISTER_KWH:,.0f} for a register",
+        f"{ENERGY_KWH[1]:,.0f} for a register",
     ),
 ]
 Voltage = Annotated[
     float,
-    Field(strict=True, allow_inf_nan=False, ge=0, le=MAX_VOLTAGE, description="volt"),
+    Field(strict=True, allow_inf_nan=False, ge=VOLTS[0], le=VOLTS[1], description="volt"),
 ]
 StateOfCharge = Annotated[
-    float, Field(strict=True, allow_inf_nan=False, ge=0, le=100, description="percent")
+    float,
+    Field(
+        strict=True,
+        allow_inf_nan=False,
+        ge=CHARGE_PERCENT[0],
+        le=CHARGE_PERCENT[1],
+        description="percent",
+    ),
 ]
 Temperature = Annotated[
     float,
-    Field(strict=True, allow_inf_nan=False, ge=-100, le=200, description="degrees Celsius"),
+    Field(
+        strict=True,
+        allow_inf_nan=False,
+        ge=BATTERY_CELSIUS[0],
+        le=BATTERY_CELSIUS[1],
+        description="degrees Celsius",
+    ),
 ]
 ReadingType = Annotated[
     Literal["interval", "register"],

@@ -145,10 +145,7 @@ def performance(lake: Lake, facts: Facts, energy: EnergySettings) -> Performance
     start, end = facts.period.start, facts.period.end
 
     def readings(stream: Stream, devices: Sequence[str]) -> pl.LazyFrame:
-        dirty = facts.dirty_hours[stream.name]
-        waiting = facts.outbox[stream.name]
-        wanted = pa.array(devices, pa.large_string())
-        outbox = waiting.filter(pc.is_in(waiting[stream.device], wanted))
+        dirty, outbox = facts.dirty_hours[stream.name], facts.outbox[stream.name]
         before = scan_context(lake, stream, start, energy, devices, dirty, outbox)
         within = scan_heartbeats(lake, stream, start, end, devices, dirty, outbox)
         return pl.concat([before, within]).collect().lazy()

@@ -14,15 +14,22 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from ingestion_api.heartbeats import ID_PATTERN, MAX_REGISTER_KWH, MAX_VOLTAGE, TIME_PATTERN
+from ingestion_api.heartbeats import (
+    BATTERY_CELSIUS,
+    CHARGE_PERCENT,
+    ENERGY_KWH,
+    ID_PATTERN,
+    TIME_PATTERN,
+    VOLTS,
+)
 from lake import METER, VEHICLE
 
 _Id = Annotated[str, Meta(min_length=1, max_length=64)]
 _Time = Annotated[str, Meta(min_length=17, max_length=40)]
-_Energy = Annotated[float, Meta(ge=0, le=MAX_REGISTER_KWH)]
-_Voltage = Annotated[float, Meta(ge=0, le=MAX_VOLTAGE)]
-_StateOfCharge = Annotated[float, Meta(ge=0, le=100)]
-_Temperature = Annotated[float, Meta(ge=-100, le=200)]
+_Energy = Annotated[float, Meta(ge=ENERGY_KWH[0], le=ENERGY_KWH[1])]
+_Voltage = Annotated[float, Meta(ge=VOLTS[0], le=VOLTS[1])]
+_StateOfCharge = Annotated[float, Meta(ge=CHARGE_PERCENT[0], le=CHARGE_PERCENT[1])]
+_Temperature = Annotated[float, Meta(ge=BATTERY_CELSIUS[0], le=BATTERY_CELSIUS[1])]
 _ReadingType = Literal["interval", "register"]
 
 
@@ -130,7 +137,7 @@ def by_stream(records: Iterable[TelemetryRecord]) -> dict[str, list[TelemetryRec
 def has_too_many_values(body: bytes, records: int) -> bool:
     """Whether JSON, one or many, would take very much memory and time when it is parsed.
 
-    As Python's objects, small values take thirty times the bytes that they have in the body, and
+    As Python's objects, small values take many times the bytes that they have in the body, and
     to make them holds up everything else.
     """
     most = _VALUES * records

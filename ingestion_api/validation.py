@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from ingestion_api.columns import Heartbeats, Limits, all_hold, breaking, broken_rules, camel_case
+from ingestion_api.columns import Heartbeats, Limits, breaking, broken_rules, camel_case
 from ingestion_api.heartbeats import MeterHeartbeat, VehicleHeartbeat
 from ingestion_api.records import (
     KINDS,
@@ -179,9 +179,8 @@ def _take_records(records: list[Any] | None, kind: str, limits: Limits) -> Intak
     if parts is None:
         return None
     rows = {name: Heartbeats.of(STREAMS[name], some) for name, some in parts.items()}
-    for some in rows.values():
-        if not all_hold(some, limits) and breaking(some, limits).any():
-            return None
+    if any(breaking(some, limits).any() for some in rows.values()):
+        return None
     return Intake(rows)
 
 

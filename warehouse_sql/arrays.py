@@ -2,8 +2,8 @@
 
 The layout is that of `array_recv` in PostgreSQL: number of dimensions, a flag for nulls, the
 element type's oid, then length and lower bound of the dimension, then each element as an int32
-length (-1 for null) and its bytes, all big-endian. Sent so, a value costs a fiftieth of what it
-costs in a list that psycopg adapts.
+length (-1 for null) and its bytes, all big-endian. psycopg would adapt a list value by value,
+which costs far more.
 """
 
 import struct

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,9 +16,8 @@ from ingestion_api.packs import unpacked
 from lake import STREAMS
 from tests.integration.api_collector import (
     Collector,
-    copied_database,
+    collector_of_module,
     device,
-    running_collector,
     wait_for,
 )
 
@@ -113,16 +112,7 @@ BAD = {
 }
 
 
-@pytest.fixture(scope="module")
-def api(
-    postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Collector]:
-    """One collector for all tests of this file."""
-    with (
-        copied_database(postgres, migrated_template) as url,
-        running_collector(url, tmp_path_factory.mktemp("formats"), FLUSH_SECONDS="600") as one,
-    ):
-        yield one
+api = collector_of_module(FLUSH_SECONDS="600")
 
 
 def send(api: Collector, kind: str, media: str, body: bytes, **headers: str) -> httpx.Response:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import socket
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,27 +12,16 @@ from starlette.types import Message, Receive, Scope, Send
 from ingestion_api.observing import ObserveRequests
 from tests.integration.api_collector import (
     Collector,
-    copied_database,
+    collector_of_module,
     device,
     meter,
-    running_collector,
     wait_for,
 )
 
 PROBLEM = "application/problem+json"
 
 
-@pytest.fixture(scope="module")
-def api(
-    postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Collector]:
-    """A collector that logs JSON."""
-    folder = tmp_path_factory.mktemp("logs")
-    with (
-        copied_database(postgres, migrated_template) as url,
-        running_collector(url, folder, LOG_FORMAT="json", FLUSH_SECONDS="1") as collector,
-    ):
-        yield collector
+api = collector_of_module(LOG_FORMAT="json", FLUSH_SECONDS="1")
 
 
 def lines(collector: Collector) -> list[dict[str, Any]]:

@@ -4,19 +4,16 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.api_collector import (
     Collector,
-    copied_database,
+    collector_of_module,
     device,
     meter,
-    running_collector,
     vehicle,
     wait_for,
 )
@@ -26,16 +23,7 @@ UNITS = ("_seconds", "_bytes", "_rows", "_info", "_up", "_active", "_fds")
 ONE, MANY = "/v1/ingest/meter", "/v1/ingest/vehicle/batch"
 
 
-@pytest.fixture(scope="module")
-def api(
-    postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Collector]:
-    """A collector that flushes often."""
-    with (
-        copied_database(postgres, migrated_template) as url,
-        running_collector(url, tmp_path_factory.mktemp("metrics"), FLUSH_SECONDS="0.5") as one,
-    ):
-        yield one
+api = collector_of_module(FLUSH_SECONDS="0.5")
 
 
 def families(collector: Collector) -> list[Metric]:

@@ -34,6 +34,7 @@ def imported(room: str) -> set[str]:
 @pytest.mark.parametrize("room", sorted(ROOMS))
 def test_a_room_enters_only_the_rooms_it_may(room: str) -> None:
     assert imported(room) & ROOMS - {room} <= MAY_ENTER[room]
+    assert not imported(room) & {"tests", "benchmarks"}
 
 
 @pytest.mark.parametrize("room", sorted(OUTSIDE))

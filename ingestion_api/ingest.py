@@ -1,8 +1,7 @@
 """Heartbeats come in: the calls that take them, as plain ASGI.
 
-They are answered before FastAPI's routing, dependencies and error handling, which would cost a
-single heartbeat more than everything else that is done for it. ingest_docs.py describes them for
-OpenAPI.
+They are answered before FastAPI's routing, dependencies and error handling, which every heartbeat
+would have to pay for. ingest_docs.py describes them for OpenAPI.
 """
 
 import asyncio
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from fastapi import FastAPI
-from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from ingestion_api.arrow_bodies import MEDIA_TYPE as ARROW
@@ -20,6 +18,14 @@ from ingestion_api.arrow_bodies import close_arrow, quick_arrow
 from ingestion_api.bodies import Bodies
 from ingestion_api.columns import Limits
 from ingestion_api.commit_queue import NotCommitted
+from ingestion_api.ingest_answers import (
+    JSON,
+    Answer,
+    IngestHeaders,
+    all_taken,
+    answer_of,
+    read_headers,
+)
 from ingestion_api.key_ring import LOOPBACK, Caller
 from ingestion_api.metrics import RECORDS
 from ingestion_api.problems import Problem, problem_response
@@ -41,14 +47,11 @@ from ingestion_api.validation import (
 )
 from lake import METER, VEHICLE
 
-JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 PREFIXES: Final = ("/v1/ingest", "/v1/ingestion")  # the paths of both published contracts
 
 _AT_ONCE: Final = 1_000_000  # a quick look at more bytes holds up the event loop for milliseconds
 _CLOSE_AT_ONCE: Final = 4_000  # so does a close look
-_TAKEN_ONE: Final = b'{"accepted":1,"rejected":0,"errors":[]}'
-_JSON_HEADER: Final = (b"content-type", JSON.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +74,6 @@ CALLS: Final = {
 _T = TypeVar("_T")
 _Quick = Callable[[bytes, str, Limits], Intake | None]
 _Close = Callable[[bytes, str, Limits], Intake]
-_Answer = tuple[int, tuple[tuple[bytes, bytes], ...], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class _Headers:
-    """What the collector wants to know of a request's headers."""
-
-    media_type: str = JSON
-    minimal: bool = False
 
 
 class IngestCalls:
@@ -115,12 +109,12 @@ class IngestCalls:
             )
             await send({"type": "http.response.body", "body": body})
 
-    async def _take(self, call: Call, scope: Scope, receive: Receive) -> _Answer:
+    async def _take(self, call: Call, scope: Scope, receive: Receive) -> Answer:
         if scope["method"] != "POST":
             raise Problem(405, "heartbeats are sent by POST", headers={"Allow": "POST"})
         services: Services = self._app.state.services
         caller: Caller = scope["caller"]
-        headers = _read_headers(scope)
+        headers = read_headers(scope)
         body = await self._bodies.read(scope, receive)
         # Where a body is large, there is a bound on how many of them wait for their commit.
         is_one = call.one and headers.media_type == JSON and not body.startswith(b"[")
@@ -128,14 +122,14 @@ class IngestCalls:
         if is_one and len(body) <= _CLOSE_AT_ONCE:
             taken = await self._take_one(call.kind, body, services, caller)
             if taken:
-                return _taken(1, headers)
+                return all_taken(1, headers)
             paid = 0 if taken is None else 1
         with self._bodies.hold(len(body)):
             return await self._take_any(call, body, headers, scope, paid)
 
     async def _take_any(
-        self, call: Call, body: bytes, headers: _Headers, scope: Scope, paid: int
-    ) -> _Answer:
+        self, call: Call, body: bytes, headers: IngestHeaders, scope: Scope, paid: int
+    ) -> Answer:
         """Take what the quick look at a single heartbeat did not; `paid` records are charged."""
         services: Services = self._app.state.services
         caller: Caller = scope["caller"]
@@ -165,7 +159,7 @@ class IngestCalls:
         # Only now: a request that was not committed comes again.
         _note_rejected(intake, scope, services, caller)
         _count(intake, "accepted")
-        return _answer(intake, headers, single=not call.many)
+        return answer_of(intake, headers, single=not call.many)
 
     async def _take_one(
         self, kind: str, body: bytes, services: Services, caller: Caller
@@ -245,49 +239,11 @@ _RECORDS: Final = {
     for stream in (METER, VEHICLE)
     for outcome in ("accepted", "unavailable")
 }
-_APPLIED: Final = (b"preference-applied", b"return=minimal")
-
-
-def _read_headers(scope: Scope) -> _Headers:
-    media_type, minimal = JSON, False
-    name: bytes
-    value: bytes
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            media_type = value.decode("latin-1").partition(";")[0].strip().lower()
-        elif name == b"prefer":
-            minimal |= b"return=minimal" in value.lower().replace(b" ", b"")
-    return _Headers(media_type or JSON, minimal)
 
 
 def _wrong_type(call: Call) -> Problem:
     known = f"{JSON}, {NDJSON} or {ARROW}" if call.many else JSON
     return Problem(415, f"Content-Type must be {known}")
-
-
-def _taken(records: int, headers: _Headers) -> _Answer:
-    """The answer where every record is taken."""
-    if headers.minimal:
-        return 201, (_JSON_HEADER, _APPLIED), b'{"accepted":%d,"rejected":0}' % records
-    if records == 1:
-        return 201, (_JSON_HEADER,), _TAKEN_ONE
-    return 201, (_JSON_HEADER,), b'{"accepted":%d,"rejected":0,"errors":[]}' % records
-
-
-def _answer(intake: Intake, headers: _Headers, *, single: bool) -> _Answer:
-    if not intake.refusals:
-        return _taken(intake.accepted, headers)
-    answer: dict[str, Any] = {"accepted": intake.accepted, "rejected": intake.rejected}
-    if not headers.minimal:
-        answer["errors"] = intake.refusals
-    if intake.accepted:
-        applied = (_APPLIED,) if headers.minimal else ()
-        return 207, (_JSON_HEADER, *applied), to_json(answer)
-    what = "the heartbeat was refused" if single else "every heartbeat was refused"
-    if all(refusal.code == "foreign_device" for refusal in intake.refusals):
-        raise Problem(403, f"{what}: this API key may not write for these devices", **answer)
-    where = "the answer without Prefer: return=minimal" if headers.minimal else "errors"
-    raise Problem(422, f"{what}; {where} says why", **answer)
 
 
 def _count(intake: Intake, outcome: str) -> None:

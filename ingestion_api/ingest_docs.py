@@ -11,7 +11,8 @@ from ingestion_api.heartbeats import (
     MeterHeartbeat,
     VehicleHeartbeat,
 )
-from ingestion_api.ingest import CALLS, JSON, NDJSON, PREFIXES, Call
+from ingestion_api.ingest import CALLS, NDJSON, PREFIXES, Call
+from ingestion_api.ingest_answers import JSON
 from ingestion_api.problems import ProblemDetails, documented
 from ingestion_api.validation import TELEMETRY
 from lake import METER, VEHICLE

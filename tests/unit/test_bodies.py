@@ -61,9 +61,9 @@ def test_chunks_are_put_together() -> None:
 @pytest.mark.parametrize(
     ("packing", "packed"),
     [
-        ("gzip", gzip.compress(b"text")),
-        ("GZip ", gzip.compress(b"text")),
-        ("x-gzip", gzip.compress(b"te") + gzip.compress(b"xt")),
+        ("gzip", gzip.compress(b"text", mtime=0)),
+        ("GZip ", gzip.compress(b"text", mtime=0)),
+        ("x-gzip", gzip.compress(b"te", mtime=0) + gzip.compress(b"xt", mtime=0)),
         ("zstd", zstd(b"text")),
         ("zstd", zstd(b"te") + zstd(b"xt")),
         ("identity", b"text"),
@@ -76,13 +76,13 @@ def test_a_packed_body_is_unpacked(packing: str, packed: bytes) -> None:
 
 @pytest.mark.parametrize("size", [LIMIT, LIMIT // 2])
 def test_a_large_body_is_unpacked_to_its_end(size: int) -> None:
-    assert read(gzip.compress(BLANKS[:size]), packing=["gzip"]) == BLANKS[:size]
+    assert read(gzip.compress(BLANKS[:size], mtime=0), packing=["gzip"]) == BLANKS[:size]
     assert read(zstd(BLANKS[:size]), packing=["zstd"]) == BLANKS[:size]
 
 
 def test_it_is_unpacked_only_once() -> None:
-    inner = gzip.compress(b"text")
-    assert read(gzip.compress(inner), packing=["gzip"]) == inner
+    inner = gzip.compress(b"text", mtime=0)
+    assert read(gzip.compress(inner, mtime=0), packing=["gzip"]) == inner
 
 
 @pytest.mark.parametrize(
@@ -90,23 +90,23 @@ def test_it_is_unpacked_only_once() -> None:
     [["br"], ["deflate"], ["gzip, gzip"], ["gzip,zstd"], ["gzip", "gzip"], ["gzip", "br"], ["*"]],
 )
 def test_another_packing_or_two_of_them_are_415(packing: list[str]) -> None:
-    assert refused(gzip.compress(b"text"), packing=packing).status == 415
+    assert refused(gzip.compress(b"text", mtime=0), packing=packing).status == 415
 
 
 @pytest.mark.parametrize(
     ("packing", "packed"),
     [
         ("gzip", b"garbage"),
-        ("gzip", gzip.compress(b"text" * 99)[:-9]),
-        ("gzip", gzip.compress(b"text")[:-1]),
-        ("gzip", gzip.compress(b"text") + b"garbage"),
-        ("gzip", gzip.compress(b"text")[:-6] + b"\0\0\4\0\0\0"),
+        ("gzip", gzip.compress(b"text" * 99, mtime=0)[:-9]),
+        ("gzip", gzip.compress(b"text", mtime=0)[:-1]),
+        ("gzip", gzip.compress(b"text", mtime=0) + b"garbage"),
+        ("gzip", gzip.compress(b"text", mtime=0)[:-6] + b"\0\0\4\0\0\0"),
         ("gzip", zlib.compress(b"text")[2:]),
         ("gzip", zstd(b"text")),
         ("zstd", b"garbage"),
         ("zstd", zstd(b"text" * 99)[:-3]),
         ("zstd", zstd(b"text") + b"garbage"),
-        ("zstd", gzip.compress(b"text")),
+        ("zstd", gzip.compress(b"text", mtime=0)),
     ],
 )
 def test_what_is_not_packed_so_or_is_cut_is_400(packing: str, packed: bytes) -> None:
@@ -118,7 +118,7 @@ def test_what_is_not_packed_so_or_is_cut_is_400(packing: str, packed: bytes) -> 
 def test_more_than_the_limit_is_413_packed_or_not() -> None:
     assert read(BLANKS) == BLANKS
     assert refused(BLANKS, b"x").status == 413
-    for packing, packed in (("gzip", gzip.compress(BLANKS + b"x")), ("zstd", zstd(BLANKS + b"x"))):
+    for packing, packed in (("gzip", gzip.compress(BLANKS + b"x", mtime=0)), ("zstd", zstd(BLANKS + b"x"))):
         problem = refused(packed, packing=[packing])
         assert problem.status == 413
         assert "unpacked" in problem.detail

@@ -16,12 +16,13 @@ from deltalake import write_deltalake as _write
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
-from lake.derived import DERIVED_TABLES, TableSpec
+from lake.derived import DERIVED_TABLES
 from lake.durability import sync_newest_commit
 from lake.errors import StaleRead, TableMissing
 from lake.hours import partition_predicate, with_partition
 from lake.settings import LakeSettings
 from lake.streams import PARTITION_COLUMNS, STREAMS, Column
+from lake.table_spec import TableSpec
 
 DUPLICATES: Final = Column(
     "duplicates", pa.int64(), "received copies of this heartbeat that were removed", nullable=False
@@ -91,7 +92,7 @@ class Lake:
                 [stream.device, "timestamp", "reading_type"],
             )
         for spec in DERIVED_TABLES:
-            self._create(spec.name, spec.description, spec.columns, [spec.columns[0].name])
+            self._create(spec.name, spec.description, spec.columns, [spec.time_column])
 
     def files(self) -> pyarrow.fs.FileSystem:
         """The files below the lake's URL, for what is not a table."""
@@ -138,8 +139,7 @@ def replace_hours(
 
     `rows` have the columns of `spec`. One commit; returns the table's version after it.
     """
-    time_column = spec.columns[0].name
-    written = with_partition(rows.select([column.name for column in spec.columns]), time_column)
+    written = with_partition(rows.select(spec.names), spec.time_column)
 
     def replace() -> int:
         table = lake.open(spec.name)

@@ -1,5 +1,7 @@
 """What must hold between two tables, as the rows that break it: an empty frame is a pass."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from lake.streams import Stream
@@ -44,7 +46,7 @@ def implausible_vehicles(vehicles: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def differing_rows(lake: pl.DataFrame, mart: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+def differing_rows(lake: pl.DataFrame, mart: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
     """Keys whose rows differ between the lake's table and the mart, or stand in one only.
 
     Both frames have the same columns; values are compared exactly, null equals null.

@@ -7,7 +7,8 @@ import dagster as dg
 import polars as pl
 
 from lake import HOUR, EnergySettings, replace_hours
-from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY, TableSpec
+from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.table_spec import TableSpec
 from pipelines.check_results import check_result
 from pipelines.checks import implausible_vehicles
 from pipelines.describe import OWNERS, RETRIES, delta_metadata

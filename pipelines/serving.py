@@ -9,8 +9,9 @@ import polars as pl
 import psycopg
 
 from lake import HOUR, EnergySettings, Lake
-from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY, TableSpec
+from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.hours import in_hours
+from lake.table_spec import TableSpec
 from pipelines.check_results import check_result
 from pipelines.checks import differing_rows
 from pipelines.describe import OWNERS, RETRIES, mart_metadata
@@ -27,12 +28,11 @@ _HOURS_A_TRANSACTION = 24
 
 @dataclass(frozen=True)
 class Mart:
-    """A lake table and its Postgres twin: the names of its queries, the identity of its rows."""
+    """A lake table and its Postgres twin, and the names of its queries."""
 
     table: TableSpec
     source: dg.AssetSpec
     queries: str
-    key: list[str]
 
     @property
     def asset_key(self) -> dg.AssetKey:
@@ -67,8 +67,8 @@ class Mart:
 
 
 MARTS = (
-    Mart(VEHICLE_EFFICIENCY_HOURLY, VEHICLES, "vehicle_efficiency", ["hour_start", "vehicle_id"]),
-    Mart(FLEET_EFFICIENCY_HOURLY, FLEET, "fleet_efficiency", ["hour_start"]),
+    Mart(VEHICLE_EFFICIENCY_HOURLY, VEHICLES, "vehicle_efficiency"),
+    Mart(FLEET_EFFICIENCY_HOURLY, FLEET, "fleet_efficiency"),
 )
 
 
@@ -139,7 +139,7 @@ def _compare(
         with warehouse.arrow() as connection, connection.cursor() as cursor:
             cursor.execute(query(f"{mart.queries}_between").decode(), (start, end))
             found = pl.DataFrame(cursor.fetch_arrow_table()).cast(expected.schema)
-        differing.append(differing_rows(expected, found, mart.key))
+        differing.append(differing_rows(expected, found, mart.table.key))
         counts.update(
             {
                 hour.astimezone(UTC): count
@@ -155,6 +155,6 @@ def _lake_rows(lake: Lake, mart: Mart, start: datetime, end: datetime) -> pl.Dat
         lake.scan(lake.open(mart.table.name))
         .filter(in_hours(start, end), start_of_row >= start, start_of_row < end)
         .select(column.name for column in mart.table.columns)
-        .sort(mart.key)
+        .sort(mart.table.key)
         .collect()
     )

@@ -118,7 +118,10 @@ def test_what_is_not_packed_so_or_is_cut_is_400(packing: str, packed: bytes) -> 
 def test_more_than_the_limit_is_413_packed_or_not() -> None:
     assert read(BLANKS) == BLANKS
     assert refused(BLANKS, b"x").status == 413
-    for packing, packed in (("gzip", gzip.compress(BLANKS + b"x", mtime=0)), ("zstd", zstd(BLANKS + b"x"))):
+    for packing, packed in (
+        ("gzip", gzip.compress(BLANKS + b"x", mtime=0)),
+        ("zstd", zstd(BLANKS + b"x")),
+    ):
         problem = refused(packed, packing=[packing])
         assert problem.status == 413
         assert "unpacked" in problem.detail

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -19,6 +19,16 @@ class LakeSettings(BaseSettings):
         default_factory=dict,
         description='options of the object store as JSON, e.g. {"AWS_REGION": "eu-central-1"}',
     )
+
+
+class ChargerClass(BaseModel, frozen=True, extra="forbid"):
+    """What is different for the chargers of one class; None: as for all."""
+
+    excellent_above_percent: float | None = None
+    good_from_percent: float | None = None
+    warning_from_percent: float | None = None
+    nominal_voltage: float | None = Field(default=None, gt=0)
+    register_size_kwh: float | None = Field(default=None, gt=0)
 
 
 class EnergySettings(BaseSettings):
@@ -38,6 +48,9 @@ class EnergySettings(BaseSettings):
     register_lookback_hours: int = Field(
         default=48, ge=1, description="how far back the previous reading of a register is looked up"
     )
+    register_size_kwh: float | None = Field(
+        default=None, gt=0, description="a register rolls over to zero here; empty: none does"
+    )
     idle_below_kwh: float = Field(
         default=0.05, ge=0, description="AC energy under which a window is idle"
     )
@@ -49,6 +62,12 @@ class EnergySettings(BaseSettings):
     warning_from_percent: float = Field(
         default=80, description="efficiency from here is a warning, below it is critical"
     )
+    nominal_voltage: float = Field(default=230, gt=0, description="nominal AC voltage, volt")
+    charger_classes: dict[str, ChargerClass] = Field(
+        default_factory=dict,
+        description="what is different for a class of chargers as JSON, e.g. "
+        '{"household": {"good_from_percent": 76, "warning_from_percent": 70}}',
+    )
     link_by_trailing_number: bool = Field(
         default=True,
         description="pair METER001 with VEH001 where neither was linked otherwise before",
@@ -56,10 +75,28 @@ class EnergySettings(BaseSettings):
 
     @model_validator(mode="after")
     def _limits_in_order(self) -> Self:
-        if not (
-            self.warning_from_percent <= self.good_from_percent <= self.excellent_above_percent
-        ):
-            raise ValueError(
-                "limits must rise: WARNING_FROM_PERCENT, GOOD_FROM_PERCENT, EXCELLENT_ABOVE_PERCENT"
-            )
+        for name in (None, *self.charger_classes):
+            limits = self.status_limits(name)
+            if list(limits) != sorted(limits):
+                of_class = f" of charger class {name!r}" if name else ""
+                raise ValueError(
+                    "limits must rise: WARNING_FROM_PERCENT, GOOD_FROM_PERCENT, "
+                    f"EXCELLENT_ABOVE_PERCENT{of_class}"
+                )
         return self
+
+    def status_limits(self, charger_class: str | None) -> tuple[float, float, float]:
+        """warning_from, good_from and excellent_above in percent of a class, or of all others.
+
+        A class without a limit of its own has that of all; so has a class nobody described.
+        """
+        of_class = self.charger_classes.get(charger_class or "", ChargerClass())
+        return (
+            _first(of_class.warning_from_percent, self.warning_from_percent),
+            _first(of_class.good_from_percent, self.good_from_percent),
+            _first(of_class.excellent_above_percent, self.excellent_above_percent),
+        )
+
+
+def _first(own: float | None, of_all: float) -> float:
+    return of_all if own is None else own

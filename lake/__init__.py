@@ -2,11 +2,12 @@
 
 from lake.append import Delivered, append_once, delivered, rows_by_hour
 from lake.compaction import Compaction, compact_hour
-from lake.errors import LakeDamaged, LakeError, StaleRead, TableMissing, WrongLake
+from lake.errors import LakeDamaged, LakeError, OldTable, StaleRead, TableMissing, WrongLake
 from lake.hours import HOUR, hour_of, hours_between
 from lake.reading import scan_context, scan_heartbeats, scan_history
+from lake.replace import replace_hours
 from lake.settings import EnergySettings, LakeSettings
-from lake.storage import Lake, replace_hours
+from lake.storage import Lake
 from lake.streams import INTERVAL, METER, REGISTER, STREAMS, VEHICLE, Column, Stream
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "LakeDamaged",
     "LakeError",
     "LakeSettings",
+    "OldTable",
     "StaleRead",
     "Stream",
     "TableMissing",

@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
 
-from lake.data_files import write_data_files
+from lake.data_files import write_data_file
 from lake.durability import sync_newest_commit
 from lake.errors import StaleRead
 from lake.hours import with_partition
 from lake.storage import Lake
-from lake.streams import PARTITION_COLUMNS, Stream
+from lake.streams import DATE_PARTITION, HOUR_PARTITION, Stream
+
+_PARTITION: Final = [DATE_PARTITION.name, HOUR_PARTITION.name]
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def append_once(
     if before.horizon != expected:
         raise StaleRead(f"expected horizon {expected}, the table is at {before.horizon}")
     frame = pl.DataFrame(rows).select([column.name for column in stream.columns])
-    added = write_data_files(lake, stream, with_partition(frame, "timestamp"))
+    added = _write(lake, stream, with_partition(frame, "timestamp"))
     try:
         # The handle that was checked is the one that commits: delta-rs refuses it if another
         # commit of the same app id came in between, and accepts a repeated version otherwise.
@@ -57,7 +61,7 @@ def append_once(
             added,
             "append",
             table.schema(),
-            partition_by=[column.name for column in PARTITION_COLUMNS],
+            partition_by=_PARTITION,
             commit_properties=CommitProperties(
                 app_transactions=[Transaction(app_id, horizon)], max_commit_retries=50
             ),
@@ -77,6 +81,21 @@ def rows_by_hour(lake: Lake, stream: Stream) -> dict[datetime, int]:
         datetime.combine(day, time(), UTC) + timedelta(hours=hour): rows
         for day, hour, rows in hours.rows()
     }
+
+
+def _write(lake: Lake, stream: Stream, rows: pl.DataFrame) -> list[AddAction | RemoveAction]:
+    """One file for each hour, one after the other: a buffer for every hour would take gigabytes."""
+    hours = rows.partition_by(_PARTITION, as_dict=True, include_key=False)
+    return [
+        write_data_file(
+            lake,
+            stream.raw_table,
+            {DATE_PARTITION.name: str(day), HOUR_PARTITION.name: str(hour)},
+            [part],
+            described=[stream.device],
+        )
+        for (day, hour), part in sorted(hours.items())
+    ]
 
 
 def _delivered(table: DeltaTable, app_id: str) -> Delivered:

@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 import polars as pl
 
-from lake.hours import HOUR, in_hours, with_partition
+from lake.history import as_received, as_stored, history_table
+from lake.hours import HOUR, in_hours, in_window
 from lake.merge import merge_heartbeats
-from lake.storage import Lake, overwrite_hours, retry_stale
+from lake.replace import replace_in
+from lake.storage import Lake, retry_stale
 from lake.streams import Stream
-
-# Readers of one device skip the other row groups; smaller ones cost more than they save.
-ROWS_A_GROUP: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -44,29 +42,30 @@ def compact_hour(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
 
 def _compact(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
     raw, history = lake.open(stream.raw_table), lake.open(stream.history_table)
-    window = in_hours(hour, hour + HOUR)
-    received = lake.scan(raw).filter(window)
-    compacted = lake.scan(history).filter(window).drop("date", "hour").collect()
-    raw_rows = received.select(pl.len()).collect().item()
-    merged = merge_heartbeats(stream, compacted.lazy(), [received]).collect()
+    received = lake.scan(raw).filter(in_hours(hour, hour + HOUR))
+    stored = lake.scan(history).filter(in_window(hour, hour + HOUR))
+    compacted = as_received(stored, stream).collect()
+    merged, raw_rows = pl.collect_all(
+        [merge_heartbeats(stream, compacted.lazy(), [received]), received.select(pl.len())]
+    )
     changed = not merged.equals(compacted)
     raw_version, history_version = raw.version(), history.version()
     if changed:
-        history_version = overwrite_hours(
+        history_version = replace_in(
             lake,
             history,
-            with_partition(merged, "timestamp"),
+            history_table(stream),
+            as_stored(merged),
             hour,
             hour + HOUR,
             metadata={"raw_version": str(raw_version)},
-            row_group=ROWS_A_GROUP,
         )
     return Compaction(
         stream=stream.name,
         hour=hour,
         rows=merged.height,
         duplicates_removed=int(merged["duplicates"].sum()),
-        raw_rows=raw_rows,
+        raw_rows=raw_rows.item(),
         raw_version=raw_version,
         history_version=history_version,
         changed=changed,

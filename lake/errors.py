@@ -19,3 +19,7 @@ class WrongLake(LakeError):
 
 class LakeDamaged(LakeError):
     """A commit names a data file that is missing or shorter than recorded."""
+
+
+class OldTable(LakeError):
+    """A table that an earlier version wrote in another layout."""

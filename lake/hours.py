@@ -1,6 +1,6 @@
-"""UTC hours: the partitions of every table."""
+"""UTC hours and days: the partitions of the tables."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
@@ -20,7 +20,7 @@ def hours_between(start: datetime, end: datetime) -> list[datetime]:
 
 
 def with_partition(rows: pl.DataFrame, time_column: str) -> pl.DataFrame:
-    """Add the partition columns that belong to the event time."""
+    """Add the partition columns of a raw table that belong to the event time."""
     return rows.with_columns(
         pl.col(time_column).dt.date().alias("date"),
         pl.col(time_column).dt.hour().cast(pl.Int32).alias("hour"),
@@ -28,7 +28,7 @@ def with_partition(rows: pl.DataFrame, time_column: str) -> pl.DataFrame:
 
 
 def partition_predicate(start: datetime, end: datetime) -> str:
-    """SQL predicate of the partitions of the hours from `start` to `end`, for an overwrite."""
+    """SQL predicate of a raw table's partitions for the hours from `start` to `end`."""
     days: dict[str, list[int]] = {}
     for hour in hours_between(start, end):
         days.setdefault(f"{hour:%Y-%m-%d}", []).append(hour.hour)
@@ -41,13 +41,33 @@ def partition_predicate(start: datetime, end: datetime) -> str:
 
 
 def in_hours(start: datetime, end: datetime) -> pl.Expr:
-    """Condition on the partition columns that no row of the window fails; prunes files."""
+    """Condition on the partition of a raw table that no row of the window fails; prunes files."""
     first, last = hour_of(start), hour_of(end - timedelta(microseconds=1))
     if first.date() == last.date():
         return (pl.col("date") == first.date()) & pl.col("hour").is_between(first.hour, last.hour)
     return pl.col("date").is_between(first.date(), last.date())
 
 
-def in_window(start: datetime, end: datetime) -> pl.Expr:
-    """Condition for start <= timestamp < end, with the partitions for pruning."""
-    return in_hours(start, end) & (pl.col("timestamp") >= start) & (pl.col("timestamp") < end)
+def in_window(start: datetime, end: datetime, time_column: str = "timestamp") -> pl.Expr:
+    """Condition for start <= time < end on any other table, with its partition for pruning."""
+    days = days_between(start, end)
+    on_days = pl.col("date").is_between(days[0], days[-1])
+    if time_column == "date":
+        return on_days
+    return on_days & (pl.col(time_column) >= start) & (pl.col(time_column) < end)
+
+
+def days_between(start: datetime, end: datetime) -> list[date]:
+    """Every UTC day that shares a moment with the half-open window."""
+    first, last = hour_of(start).date(), (end - timedelta(microseconds=1)).astimezone(UTC).date()
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def days_within(start: datetime, end: datetime) -> list[date]:
+    """Every UTC day that lies wholly in the half-open window."""
+    whole = timedelta(days=1)
+    return [
+        day
+        for day in days_between(start, end)
+        if start <= (midnight := datetime.combine(day, time(), UTC)) and midnight + whole <= end
+    ]

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 import polars as pl
 import pyarrow as pa
 
-from lake.hours import HOUR, hour_of, hours_between, in_window
+from lake.history import as_received
+from lake.hours import HOUR, hour_of, hours_between, in_hours, in_window
 from lake.merge import merge_heartbeats
 from lake.settings import EnergySettings
 from lake.storage import Lake
@@ -25,7 +26,7 @@ def scan_history(
     The columns of the stream and `duplicates`; sorted by device and time within each hour.
     """
     rows = lake.scan(lake.open(stream.history_table)).filter(in_window(start, end))
-    return _of_devices(rows, stream, devices).drop("date", "hour")
+    return as_received(_of_devices(rows, stream, devices), stream)
 
 
 def scan_heartbeats(
@@ -55,7 +56,9 @@ def scan_heartbeats(
     dirty &= set(hours_between(start, end))
     if dirty:
         raw = lake.scan(lake.open(stream.raw_table)).filter(
-            in_window(max(start, min(dirty)), min(end, max(dirty) + HOUR)),
+            in_hours(max(start, min(dirty)), min(end, max(dirty) + HOUR)),
+            pl.col("timestamp") >= start,
+            pl.col("timestamp") < end,
             pl.col("timestamp").dt.truncate("1h").is_in(sorted(dirty)),
         )
         received.append(_of_devices(raw, stream, devices).drop("date", "hour"))

@@ -1,37 +1,26 @@
-"""The lake at one URL: its tables, and writes that replace whole hours."""
+"""The lake at one URL, and its tables."""
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.fs
-from deltalake import ColumnProperties, CommitProperties, DeltaTable, WriterProperties
-from deltalake import write_deltalake as _write
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
 from lake.derived import DERIVED_TABLES
 from lake.durability import sync_newest_commit
-from lake.errors import StaleRead, TableMissing
-from lake.hours import partition_predicate, with_partition
+from lake.errors import OldTable, StaleRead, TableMissing
+from lake.history import history_table
 from lake.settings import LakeSettings
-from lake.streams import PARTITION_COLUMNS, STREAMS, Column
-from lake.table_spec import TableSpec
+from lake.streams import DATE_PARTITION, HOUR_PARTITION, STREAMS
 
-DUPLICATES: Final = Column(
-    "duplicates", pa.int64(), "received copies of this heartbeat that were removed", nullable=False
-)
-
-# Default dictionaries take 2.5 times the bytes of delta encoding for times that all differ.
-_TIME_ENCODING: Final = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
-TIME_COLUMNS: Final = ("timestamp", "received_at")
-COMPRESSION_LEVEL: Final = 3
 _ATTEMPTS: Final = 8
 
 _T = TypeVar("_T")
@@ -79,20 +68,20 @@ class Lake:
         if self.local_folder:
             self.local_folder.mkdir(parents=True, exist_ok=True)
         for stream in STREAMS.values():
+            raw = (*stream.columns, DATE_PARTITION, HOUR_PARTITION)
             self._create(
                 stream.raw_table,
                 f"every {stream.name} heartbeat as it was received",
-                stream.columns,
+                pa.schema([column.field() for column in raw]),
+                [DATE_PARTITION.name, HOUR_PARTITION.name],
                 [stream.device, "timestamp"],
             )
+        histories = (history_table(stream) for stream in STREAMS.values())
+        for spec in (*histories, *DERIVED_TABLES):
+            statistics = [name for name in spec.key if name != DATE_PARTITION.name]
             self._create(
-                stream.history_table,
-                f"{stream.name} heartbeats, one row for each device and timestamp, sorted by both",
-                (*stream.columns, DUPLICATES),
-                [stream.device, "timestamp", "reading_type"],
+                spec.name, spec.description, spec.schema, [DATE_PARTITION.name], statistics
             )
-        for spec in DERIVED_TABLES:
-            self._create(spec.name, spec.description, spec.columns, [spec.time_column])
 
     def files(self) -> pyarrow.fs.FileSystem:
         """The files below the lake's URL, for what is not a table."""
@@ -101,13 +90,18 @@ class Lake:
         return pyarrow.fs.PyFileSystem(DeltaStorageHandler(self.uri, self.storage_options))
 
     def _create(
-        self, table: str, description: str, columns: Sequence[Column], statistics: list[str]
+        self,
+        table: str,
+        description: str,
+        schema: pa.Schema,
+        partition: list[str],
+        statistics: list[str],
     ) -> None:
         created = DeltaTable.create(
             self.table_uri(table),
-            pa.schema([column.field() for column in (*columns, *PARTITION_COLUMNS)]),
+            schema,
             mode="ignore",
-            partition_by=[column.name for column in PARTITION_COLUMNS],
+            partition_by=partition,
             name=table,
             description=description,
             configuration={
@@ -118,65 +112,24 @@ class Lake:
             },
             storage_options=self.storage_options or None,
         )
-        if created.version() == 0:
+        if created.metadata().partition_columns != partition:
+            raise OldTable(
+                f"{self.table_uri(table)} was written by an earlier version, in another layout. "
+                "Nothing in it is lost: move this folder away, start again, and run "
+                "`wattlake verify --repair`; it is computed anew from the raw heartbeats."
+            )
+        if _add_missing_columns(created, schema) or created.version() == 0:
             sync_newest_commit(self.local_folder, created)
 
 
-def writer_properties(columns: Sequence[str], row_group: int | None = None) -> WriterProperties:
-    """Parquet settings of every table: zstd, and times delta-encoded."""
-    return WriterProperties(
-        compression="ZSTD",
-        compression_level=COMPRESSION_LEVEL,
-        max_row_group_size=row_group,
-        column_properties={name: _TIME_ENCODING for name in columns if name in TIME_COLUMNS},
-    )
-
-
-def replace_hours(
-    lake: Lake, spec: TableSpec, rows: pl.DataFrame, start: datetime, end: datetime
-) -> int:
-    """Let the hours from `start` to `end` of a derived table hold exactly `rows`.
-
-    `rows` have the columns of `spec`. One commit; returns the table's version after it.
-    """
-    written = with_partition(rows.select(spec.names), spec.time_column)
-
-    def replace() -> int:
-        table = lake.open(spec.name)
-        return overwrite_hours(lake, table, written, start, end, metadata={})
-
-    return retry_stale(replace)
-
-
-def overwrite_hours(
-    lake: Lake,
-    table: DeltaTable,
-    rows: pl.DataFrame,
-    start: datetime,
-    end: datetime,
-    metadata: dict[str, str],
-    row_group: int | None = None,
-) -> int:
-    """Overwrite the partitions of these hours through the very handle that was read.
-
-    The handle must not be refreshed between reading and this call: delta-rs takes its version as
-    the snapshot that the transaction has read, and only then refuses to delete what was appended
-    since. Raises StaleRead in that case, and has written nothing.
-    """
-    try:
-        _write(
-            table,
-            # One record batch: with several, delta-rs interleaves them and the order is lost.
-            rows.rechunk().to_arrow(),
-            mode="overwrite",
-            predicate=partition_predicate(start, end),
-            writer_properties=writer_properties(rows.columns, row_group),
-            commit_properties=CommitProperties(custom_metadata=metadata),
-        )
-    except CommitFailedError as error:
-        raise StaleRead(str(error)) from error
-    sync_newest_commit(lake.local_folder, table)
-    return table.version()
+def _add_missing_columns(table: DeltaTable, schema: pa.Schema) -> bool:
+    """Add the columns that a later version knows; rows from before it have a null there."""
+    known = {field.name for field in table.schema().fields}
+    missing = [field.with_nullable(True) for field in schema if field.name not in known]
+    if missing:
+        table.alter.add_columns(Schema.from_arrow(pa.schema(missing)).fields)
+        table.update_incremental()
+    return bool(missing)
 
 
 def retry_stale(write: Callable[[], _T]) -> _T:

@@ -25,10 +25,13 @@ class Column:
         return pa.field(self.name, self.type, self.nullable, {"comment": self.description})
 
 
-# Every table of the lake is partitioned by the UTC hour of the event.
-PARTITION_COLUMNS: Final = (
-    Column("date", pa.date32(), "UTC date of the event time; partition", nullable=False),
-    Column("hour", pa.int32(), "UTC hour of the event time, 0-23; partition", nullable=False),
+# Every table of the lake is partitioned by the UTC date of the event time, and a raw table by the
+# hour as well, so that an hour can be read, and dropped, without looking into a file.
+DATE_PARTITION: Final = Column(
+    "date", pa.date32(), "UTC date of the event time; partition", nullable=False
+)
+HOUR_PARTITION: Final = Column(
+    "hour", pa.int32(), "UTC hour of the event time, 0-23; partition", nullable=False
 )
 
 

@@ -5,15 +5,15 @@ from typing import Final
 
 import pyarrow as pa
 
-from lake.streams import TIMESTAMP, Column
+from lake.streams import DATE_PARTITION, TIMESTAMP, Column
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A derived table.
+    """A table that the pipelines write: partitioned by `date`, sorted by `key` within each file.
 
-    Its first column says which time a row is about: `hour_start`, or `date` where it is a UTC day.
-    `key` is the identity of a row, in the order in which the rows are sorted.
+    `key` is the identity of a row. One of its columns is the time that a row is about: `timestamp`,
+    `hour_start`, or `date` where it is a UTC day.
     """
 
     name: str
@@ -24,7 +24,14 @@ class TableSpec:
     @property
     def time_column(self) -> str:
         """The column of the time that a row is about."""
-        return self.columns[0].name
+        times = {c.name for c in self.columns if pa.types.is_temporal(c.type)}
+        return next(name for name in self.key if name in times)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of the table, its partition included."""
+        fields = [column.field() for column in self.columns]
+        return pa.schema(fields if DATE in self.columns else [*fields, DATE_PARTITION.field()])
 
     @property
     def names(self) -> tuple[str, ...]:

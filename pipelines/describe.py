@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from lake.settings import LakeSettings
 from lake.storage import Lake
-from lake.streams import PARTITION_COLUMNS, Column
+from lake.streams import DATE_PARTITION, HOUR_PARTITION, Column, Stream
+from lake.table_spec import DATE, TableSpec
 
 OWNERS = ("team:energy-data",)
 
@@ -31,13 +32,15 @@ def column_schema(columns: Sequence[Column]) -> dg.TableSchema:
     )
 
 
-def delta_metadata(table: str, columns: Sequence[Column]) -> Mapping[str, object]:
-    """Static metadata of a Delta table of the lake."""
-    return {
-        "dagster/column_schema": column_schema((*columns, *PARTITION_COLUMNS)),
-        "dagster/uri": Lake.from_settings(LakeSettings()).table_uri(table),
-        "dagster/table_name": table,
-    }
+def delta_metadata(table: TableSpec) -> Mapping[str, object]:
+    """Static metadata of a Delta table that the pipelines write."""
+    partition = () if DATE in table.columns else (DATE_PARTITION,)
+    return _in_lake(table.name, (*table.columns, *partition))
+
+
+def raw_metadata(stream: Stream) -> Mapping[str, object]:
+    """Static metadata of a raw table."""
+    return _in_lake(stream.raw_table, (*stream.columns, DATE_PARTITION, HOUR_PARTITION))
 
 
 def mart_metadata(table: str, columns: Sequence[Column]) -> Mapping[str, object]:
@@ -45,6 +48,14 @@ def mart_metadata(table: str, columns: Sequence[Column]) -> Mapping[str, object]
     return {
         "dagster/column_schema": column_schema(columns),
         "dagster/table_name": f"public.{table}",
+    }
+
+
+def _in_lake(table: str, columns: Sequence[Column]) -> Mapping[str, object]:
+    return {
+        "dagster/column_schema": column_schema(columns),
+        "dagster/uri": Lake.from_settings(LakeSettings()).table_uri(table),
+        "dagster/table_name": table,
     }
 
 

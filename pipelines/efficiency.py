@@ -32,7 +32,7 @@ def _spec(table: TableSpec, deps: list[dg.AssetKey], how: str, caveats: str) -> 
         owners=OWNERS,
         tags={"layer": "efficiency"},
         code_version="1",
-        metadata=delta_metadata(table.name, table.columns),
+        metadata=delta_metadata(table),
         description=(
             f"{table.description[0].upper()}{table.description[1:]}.\n\n"
             f"**How it is computed.** {how}\n\n**Caveats.** {caveats}"

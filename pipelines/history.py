@@ -7,8 +7,8 @@ import polars as pl
 import psycopg
 
 from lake import HOUR, METER, VEHICLE, Compaction, Lake, Stream, compact_hour, scan_history
+from lake.history import history_table
 from lake.hours import in_hours
-from lake.storage import DUPLICATES
 from pipelines.check_results import check_result
 from pipelines.checks import lost_heartbeats, repeated_keys
 from pipelines.describe import OWNERS, RETRIES, delta_metadata
@@ -35,7 +35,7 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
         pool=stream.history_table,
         retry_policy=RETRIES,
         code_version="1",
-        metadata=delta_metadata(stream.history_table, (*stream.columns, DUPLICATES)),
+        metadata=delta_metadata(history_table(stream)),
         check_specs=[
             dg.AssetCheckSpec(
                 CONSERVED,

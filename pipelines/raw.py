@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from lake import METER, STREAMS, VEHICLE, Stream
-from pipelines.describe import OWNERS, delta_metadata
+from pipelines.describe import OWNERS, raw_metadata
 from pipelines.ledger import WaitingHour, raw_totals, waiting_hours
 from pipelines.partitions import FIRST_HOUR, HOURLY, hour_key
 from pipelines.resources import LakeResource, WarehouseResource
@@ -21,7 +21,7 @@ def raw_spec(stream: Stream) -> dg.AssetSpec:
         kinds={"deltalake"},
         owners=OWNERS,
         tags={"layer": "raw", "stream": stream.name},
-        metadata=delta_metadata(stream.raw_table, stream.columns),
+        metadata=raw_metadata(stream),
         description=(
             f"Every {stream.name} heartbeat as it was received, duplicates included; "
             "append-only.\n\n"

@@ -10,7 +10,7 @@ import psycopg
 
 from lake import HOUR, EnergySettings, Lake
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from lake.hours import in_hours
+from lake.hours import in_window
 from lake.table_spec import TableSpec
 from pipelines.check_results import check_result
 from pipelines.checks import differing_rows
@@ -150,11 +150,10 @@ def _compare(
 
 
 def _lake_rows(lake: Lake, mart: Mart, start: datetime, end: datetime) -> pl.DataFrame:
-    start_of_row = pl.col("hour_start")
     return (
         lake.scan(lake.open(mart.table.name))
-        .filter(in_hours(start, end), start_of_row >= start, start_of_row < end)
-        .select(column.name for column in mart.table.columns)
+        .filter(in_window(start, end, mart.table.time_column))
+        .select(mart.table.names)
         .sort(mart.table.key)
         .collect()
     )

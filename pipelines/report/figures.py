@@ -80,7 +80,7 @@ def figures_of_day(
 
 def _read(lake: Lake, table: str, day: date) -> tuple[pl.DataFrame, int]:
     handle = lake.open(table)
-    rows = lake.scan(handle).filter(pl.col("date") == day).drop("date", "hour")
+    rows = lake.scan(handle).filter(pl.col("date") == day).drop("date")
     return rows.collect(), handle.version()
 
 

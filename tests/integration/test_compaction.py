@@ -12,8 +12,8 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from lake import HOUR, METER, Lake, StaleRead, append_once, compact_hour, delivered, scan_history
-from lake.hours import with_partition
-from lake.storage import overwrite_hours
+from lake.history import as_stored, history_table
+from lake.replace import replace_in
 from tests.samples import HOUR_10, meter_rows
 
 horizons = count(100)
@@ -75,14 +75,13 @@ def test_other_hours_stay_as_they_are(lake: Lake) -> None:
     assert both.height == 3
 
 
-def test_an_hour_is_one_sorted_file_with_small_row_groups(lake: Lake) -> None:
+def test_an_hour_is_one_sorted_file(lake: Lake) -> None:
     for minute in range(3):
         append(lake, many(range(minute * 20, minute * 20 + 20), devices=400))
     compact_hour(lake, METER, HOUR_10)
     (file,) = lake.open(METER.history_table).file_uris()
     rows = pl.read_parquet(file).select(METER.key)
     assert rows.equals(rows.sort(METER.key))
-    assert pq.ParquetFile(file).metadata.num_row_groups == 3
     assert pq.ParquetFile(file).schema_arrow.field("meter_id").type != pa.string_view()
 
 
@@ -91,12 +90,11 @@ def test_heartbeats_that_arrive_during_a_compaction_are_never_overwritten(lake: 
     append(lake, meter_rows({}))
     compact_hour(lake, METER, HOUR_10)
     stale = lake.open(METER.history_table)
-    rival = with_partition(history(lake).with_columns(meter_id=pl.lit("METER777")), "timestamp")
-    overwrite_hours(
-        lake, lake.open(METER.history_table), rival, HOUR_10, HOUR_10 + HOUR, metadata={}
-    )
+    rival = as_stored(history(lake).with_columns(meter_id=pl.lit("METER777")))
+    window = HOUR_10, HOUR_10 + HOUR
+    replace_in(lake, lake.open(METER.history_table), history_table(METER), rival, *window)
     with pytest.raises(StaleRead):
-        overwrite_hours(lake, stale, rival.clear(), HOUR_10, HOUR_10 + HOUR, metadata={})
+        replace_in(lake, stale, history_table(METER), rival.clear(), *window)
     assert history(lake)["meter_id"].to_list() == ["METER777"]
 
 

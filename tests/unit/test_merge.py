@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import METER
+from lake.history import DUPLICATES
 from lake.merge import merge_heartbeats
-from lake.storage import DUPLICATES
 from tests.samples import HOUR_10, heartbeats
 
 COLUMNS = [column.name for column in METER.columns]

@@ -1,0 +1,43 @@
+"""The archive: the hour files of an old day become one file, smaller and faster to read."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+import polars as pl
+
+from lake.data_files import SMALL
+from lake.replace import commit_files, live_files, sorted_parts
+from lake.storage import Lake, retry_stale
+from lake.table_spec import TableSpec
+
+
+@dataclass(frozen=True)
+class Archived:
+    """What archiving a day of a table did."""
+
+    files_before: int
+    bytes_before: int
+    bytes_after: int
+
+
+def archive_day(lake: Lake, spec: TableSpec, day: date) -> Archived:
+    """Make one file of all files of a day; a day that is one file already stays as it is.
+
+    The rows stay the same, and late ones still find their hour. Raises StaleRead where somebody
+    else keeps writing to this table.
+    """
+    return retry_stale(lambda: _archive(lake, spec, day))
+
+
+def _archive(lake: Lake, spec: TableSpec, day: date) -> Archived:
+    table = lake.open(spec.name)
+    midnight = datetime.combine(day, time(), UTC)
+    window = midnight, midnight + timedelta(days=1)
+    files = live_files(lake, table, spec, *window)
+    size = sum(file.size for file in files)
+    if len(files) < 2:
+        return Archived(len(files), size, size)
+    rows = pl.concat([file.scan().select(spec.names) for file in files])
+    days = [(day, sorted_parts(rows, spec))]
+    commit_files(lake, table, spec, days, files, level=SMALL)
+    return Archived(len(files), size, sum(f.size for f in live_files(lake, table, spec, *window)))

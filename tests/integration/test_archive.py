@@ -1,0 +1,142 @@
+"""Old days become one file each, and stay as open to late heartbeats as any other."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, scan_history
+from lake import replace as replace_module
+from lake.archive import archive_day
+from lake.derived import FLEET_EFFICIENCY_HOURLY
+from lake.errors import OldTable, StaleRead
+from lake.history import as_stored, history_table
+from lake.replace import replace_hours, replace_in
+from tests.samples import HOUR_10, meter_rows
+
+HISTORY = history_table(METER)
+MIDNIGHT = HOUR_10.replace(hour=0)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def day(lake: Lake) -> Lake:
+    """A day of a few hours, and an hour of the next."""
+    for hour in (MIDNIGHT, MIDNIGHT + 5 * HOUR, MIDNIGHT + 23 * HOUR, MIDNIGHT + DAY):
+        send(lake, *({"meter_id": f"M{n}", "timestamp": hour + n * HOUR / 100} for n in range(99)))
+        compact_hour(lake, METER, hour)
+    return lake
+
+
+def send(lake: Lake, *rows: dict[str, object]) -> None:
+    before = delivered(lake, METER, "test").horizon
+    append_once(lake, METER, meter_rows(*rows), "test", before + 1, before)
+
+
+def history(lake: Lake) -> pl.DataFrame:
+    rows = scan_history(lake, METER, MIDNIGHT, MIDNIGHT + 2 * DAY).collect()
+    return rows.sort(METER.key)
+
+
+def files(lake: Lake) -> list[str]:
+    return sorted(lake.open(METER.history_table).file_uris())
+
+
+def test_an_archived_day_is_one_sorted_file_with_the_same_rows(day: Lake) -> None:
+    before = history(day)
+    done = archive_day(day, HISTORY, MIDNIGHT.date())
+    assert done.files_before == 3
+    assert done.bytes_after < done.bytes_before
+    assert history(day).equals(before)
+    assert len(files(day)) == 2  # the other one is the next day's
+    rows = pl.read_parquet(files(day)[0]).select(METER.key)
+    assert rows.equals(rows.sort(METER.key))
+
+
+def test_archiving_again_changes_nothing(day: Lake) -> None:
+    archive_day(day, HISTORY, MIDNIGHT.date())
+    version = day.open(HISTORY.name).version()
+    again = archive_day(day, HISTORY, MIDNIGHT.date())
+    assert (again.files_before, again.bytes_after) == (1, again.bytes_before)
+    assert day.open(HISTORY.name).version() == version
+
+
+def test_a_day_without_rows_is_left_alone(day: Lake) -> None:
+    assert archive_day(day, HISTORY, (MIDNIGHT - DAY).date()).files_before == 0
+
+
+def test_a_late_heartbeat_finds_its_hour_in_an_archived_day(day: Lake) -> None:
+    archive_day(day, HISTORY, MIDNIGHT.date())
+    before = history(day)
+    late = MIDNIGHT + 5 * HOUR + timedelta(minutes=59, seconds=59, microseconds=999_999)
+    send(day, {"meter_id": "M500", "timestamp": late})
+    assert compact_hour(day, METER, MIDNIGHT + 5 * HOUR).rows == 100
+    after = history(day)
+    assert after.filter(pl.col("meter_id") != "M500").equals(before)
+    assert after.filter(pl.col("meter_id") == "M500")["timestamp"].to_list() == [late]
+    assert len(files(day)) == 2
+
+
+def test_a_day_larger_than_memory_is_archived_in_parts(
+    day: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replace_module, "_ROWS_A_PART", 40)
+    before = history(day)
+    archive_day(day, HISTORY, MIDNIGHT.date())
+    assert history(day).equals(before)
+    rows = pl.read_parquet(files(day)[0]).select(METER.key)
+    assert rows.equals(rows.sort(METER.key))
+
+
+def test_of_an_archive_and_a_compaction_at_once_one_starts_over(day: Lake) -> None:
+    stale = day.open(HISTORY.name)
+    hour = scan_history(day, METER, MIDNIGHT, MIDNIGHT + HOUR).collect()
+    archive_day(day, HISTORY, MIDNIGHT.date())
+    with pytest.raises(StaleRead):
+        replace_in(day, stale, HISTORY, as_stored(hour), MIDNIGHT, MIDNIGHT + HOUR)
+    assert history(day).height == 4 * 99
+
+
+def test_a_stretch_across_midnight_is_replaced_in_both_days(lake: Lake) -> None:
+    spec = FLEET_EFFICIENCY_HOURLY
+    hours = [MIDNIGHT + n * HOUR for n in range(-3, 3)]
+    replace_hours(lake, spec, fleet(hours, 1.0), hours[0], hours[-1] + HOUR)
+    replace_hours(lake, spec, fleet(hours[2:4], 2.0), hours[2], hours[3] + HOUR)
+    rows = lake.scan(lake.open(spec.name)).sort("hour_start").collect()
+    assert rows["hour_start"].to_list() == hours
+    assert rows["energy_ac_kwh"].to_list() == [1.0, 1.0, 2.0, 2.0, 1.0, 1.0]
+    replace_hours(lake, spec, fleet([], 0.0), hours[0], hours[-1] + HOUR)
+    assert lake.scan(lake.open(spec.name)).collect().is_empty()
+
+
+def test_files_from_before_a_column_was_added_are_kept_with_nulls(lake: Lake) -> None:
+    spec = FLEET_EFFICIENCY_HOURLY
+    earlier = replace(spec, columns=spec.columns[:-1])
+    old = Lake(f"{lake.uri}/old")
+    DeltaTable.create(old.table_uri(spec.name), earlier.schema, partition_by=["date"])
+    hours = [MIDNIGHT, MIDNIGHT + HOUR]
+    replace_hours(old, earlier, fleet(hours, 1.0), hours[0], hours[-1] + HOUR)
+    old.create_tables()
+    replace_hours(old, spec, fleet(hours[1:], 2.0), hours[1], hours[1] + HOUR)
+    rows = old.scan(old.open(spec.name)).sort("hour_start").collect()
+    assert rows["energy_ac_kwh"].to_list() == [1.0, 2.0]
+    assert rows[spec.names[-1]].to_list() == [None, 0]
+
+
+def test_a_table_in_the_layout_of_an_earlier_version_is_refused(lake: Lake) -> None:
+    old = Lake(f"{lake.uri}/old")
+    old.create_tables()
+    schema = old.open(METER.raw_table).schema()
+    old.files().delete_dir(HISTORY.name)
+    DeltaTable.create(old.table_uri(HISTORY.name), schema, partition_by=["date", "hour"])
+    with pytest.raises(OldTable, match="wattlake verify --repair"):
+        old.create_tables()
+
+
+def fleet(hours: list[datetime], energy: float) -> pl.DataFrame:
+    spec = FLEET_EFFICIENCY_HOURLY
+    usual = {"energy_ac_kwh": energy} | dict.fromkeys(spec.names[2:], 0)
+    empty = pl.DataFrame(spec.schema.empty_table()).drop("date")
+    return pl.DataFrame([{"hour_start": hour, **usual} for hour in hours], schema=empty.schema)

@@ -1,0 +1,82 @@
+"""The files of a raw table: each flush adds one to every hour it has heartbeats of."""
+
+import time
+from datetime import UTC, date, datetime
+from datetime import time as time_of_day
+from functools import partial
+from typing import Final
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
+
+from lake.archive import Archived
+from lake.data_files import SMALL, write_data_file
+from lake.durability import sync_newest_commit
+from lake.errors import StaleRead
+from lake.storage import Lake, retry_stale
+from lake.streams import DATE_PARTITION, HOUR_PARTITION, Stream
+
+# Counted up by each merge: without it, two merges of the same files would both be accepted.
+_APP_ID: Final = "wattlake-merge"
+_DATE, _HOUR = (f"partition.{column.name}" for column in (DATE_PARTITION, HOUR_PARTITION))
+
+
+def merge_raw_hours(lake: Lake, stream: Stream, before: datetime) -> list[Archived]:
+    """Make one file of the raw files of each hour that began before `before`.
+
+    One commit an hour. The rows stay the same, so a lake writer that appends meanwhile is neither
+    disturbed nor in the way; of two merges of one hour the second finds nothing to do.
+    """
+    files = _live_files(lake.open(stream.raw_table))
+    many = files.group_by(_DATE, _HOUR).len().filter(pl.col("len") > 1).sort(_DATE, _HOUR)
+    return [
+        retry_stale(partial(_merge, lake, stream, day, hour))
+        for day, hour in many.select(_DATE, _HOUR).iter_rows()
+        if datetime.combine(day, time_of_day(hour), UTC) < before
+    ]
+
+
+def _merge(lake: Lake, stream: Stream, day: date, hour: int) -> Archived:
+    table = lake.open(stream.raw_table)
+    files = _live_files(table).filter(pl.col(_DATE) == day, pl.col(_HOUR) == hour)
+    size = int(files["size_bytes"].sum())
+    if files.height < 2:
+        return Archived(files.height, size, size)
+    rows = pl.scan_parquet(
+        [f"{lake.table_uri(stream.raw_table)}/{path}" for path in files["path"]],
+        storage_options=lake.storage_options or None,
+        hive_partitioning=False,
+    )
+    merged = rows.sort("received_at", *stream.key).collect()
+    partition = {DATE_PARTITION.name: str(day), HOUR_PARTITION.name: str(hour)}
+    added = write_data_file(lake, stream.raw_table, partition, [merged], [stream.device], SMALL)
+    added.data_change = False
+    now = time.time_ns() // 1_000_000
+    actions: list[AddAction | RemoveAction] = [
+        RemoveAction(path, False, now, size=of_file, partition_values={**partition})
+        for path, of_file in files.select("path", "size_bytes").iter_rows()
+    ]
+    count = (table.transaction_version(_APP_ID) or 0) + 1
+    try:
+        table.create_write_transaction(
+            [*actions, added],
+            "append",
+            table.schema(),
+            partition_by=list(partition),
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(_APP_ID, count)], max_commit_retries=50
+            ),
+        )
+    except CommitFailedError as error:
+        raise StaleRead(str(error)) from error
+    table.update_incremental()
+    sync_newest_commit(lake.local_folder, table)
+    return Archived(files.height, size, added.size)
+
+
+def _live_files(table: DeltaTable) -> pl.DataFrame:
+    log = pl.DataFrame(table.get_add_actions(flatten=True))
+    columns = {"path": pl.String, _DATE: pl.Date, _HOUR: pl.Int32, "size_bytes": pl.Int64}
+    return pl.DataFrame(schema=columns) if log.is_empty() else log.select(columns.keys())

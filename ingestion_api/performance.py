@@ -32,6 +32,7 @@ from lake import (
     scan_heartbeats,
 )
 from lake.efficiency import vehicle_efficiency
+from lake.energy import measured_energy
 from lake.links import named_links, pair_by_trailing_number, resolve_links
 from warehouse_sql.queries import query
 
@@ -159,9 +160,11 @@ def performance(lake: Lake, facts: Facts, energy: EnergySettings) -> Performance
         .sort("valid_from", "meter_id")
         .collect()
     )
+    meters = readings(METER, sorted(set(links["meter_id"])))
+    vehicle = vehicles.filter(pl.col("vehicle_id") == facts.vehicle_id)
     row = vehicle_efficiency(
-        readings(METER, sorted(set(links["meter_id"]))),
-        vehicles.filter(pl.col("vehicle_id") == facts.vehicle_id),
+        measured_energy(meters, METER, start, end, energy),
+        measured_energy(vehicle, VEHICLE, start, end, energy),
         links.lazy(),
         start,
         end,

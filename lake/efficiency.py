@@ -9,11 +9,12 @@ from typing import Final
 import polars as pl
 
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from lake.energy import exact_mean, exact_sum, in_seconds, measured_energy, utc_window
-from lake.links import STRONGEST_FIRST
-from lake.matching import coverage, known_time, matched_share
+from lake.energy import exact_mean, exact_sum, utc_window
+from lake.links import STRONGEST_FIRST, links_within
+from lake.matching import coverage, known_time, matched_share, on_axis
 from lake.settings import EnergySettings
-from lake.streams import METER, VEHICLE
+from lake.sides import credited, numbered_vehicles, totals
+from lake.time_axis import TimeAxis
 
 RATED: Final = ("excellent", "good", "warning", "critical")
 STATUSES: Final = (*RATED, "idle", "insufficient_data", "unmapped", "implausible")
@@ -22,8 +23,8 @@ _TIME: Final = pl.Datetime("us", "UTC")
 
 
 def vehicle_efficiency(
-    meter_readings: pl.LazyFrame,
-    vehicle_readings: pl.LazyFrame,
+    meters: pl.LazyFrame,
+    vehicles: pl.LazyFrame,
     links: pl.LazyFrame,
     start: datetime,
     end: datetime,
@@ -31,31 +32,36 @@ def vehicle_efficiency(
 ) -> pl.LazyFrame:
     """The rows of VEHICLE_EFFICIENCY_HOURLY for the window [start, end), sorted by vehicle.
 
-    One row for each vehicle that has a heartbeat or a link in the window. Readings as in
-    `measured_energy`, with their context before `start`; links as `resolve_links` returns them.
+    One row for each vehicle that has a heartbeat or a link in the window. `meters` and `vehicles`
+    are what `measured_energy` returns for the window; links as `resolve_links` returns them.
     """
-    start, end = utc_window(start, end)
-    links = _links_in(links, start, end)
-    meters = measured_energy(meter_readings, METER, start, end, settings)
-    ac = _credited(meters, links).filter(pl.col("vehicle_id").is_not_null()).cache()
-    dc = measured_energy(vehicle_readings, VEHICLE, start, end, settings).cache()
+    axis = TimeAxis(*utc_window(start, end))
+    meters, vehicles = meters.cache(), vehicles.cache()
+    links = links_within(links, axis.start, axis.end)
+    numbers = numbered_vehicles(vehicles, links).cache()
+    links = links.join(numbers, on="vehicle_id").with_row_index("link").cache()
+    fed = credited(meters, links, axis).filter(pl.col("link").is_not_null())
+    ac, dc = on_axis(fed, axis).cache(), on_axis(vehicles, axis).cache()
     known_ac, known_dc = known_time(ac).cache(), known_time(dc).cache()
-    vehicles = pl.concat([links.select("vehicle_id"), dc.select("vehicle_id")]).unique()
-    table = (
-        vehicles.join(_link_summary(links), on="vehicle_id", how="left")
-        .join(_side(ac, start, end, "ac", "meter"), on="vehicle_id", how="left")
-        .join(_side(dc, start, end, "dc", "vehicle"), on="vehicle_id", how="left")
-        .join(_average_temperature(dc), on="vehicle_id", how="left")
-        .join(coverage(known_ac, start, end, "ac"), on="vehicle_id", how="left")
-        .join(coverage(known_dc, start, end, "dc"), on="vehicle_id", how="left")
-        .join(matched_share(ac, known_dc, "ac"), on="vehicle_id", how="left")
-        .join(matched_share(dc, known_ac, "dc"), on="vehicle_id", how="left")
-    )
-    silent = (end - start).total_seconds()
+    temperature = exact_mean(pl.col("battery_temp")).alias("average_battery_temp")
+    of_meters = _by_vehicle(totals(ac, axis, "link"), links)
+    of_vehicles = totals(dc, axis, "number", temperature)
+    table = numbers
+    for facts in (
+        _link_summary(links),
+        _side(of_meters, axis, "ac", "meter"),
+        _side(of_vehicles, axis, "dc", "vehicle"),
+        coverage(known_ac, axis, "ac"),
+        coverage(known_dc, axis, "dc"),
+        matched_share(ac, known_dc, "ac"),
+        matched_share(dc, known_ac, "dc"),
+    ):
+        table = table.join(facts, on="number", how="left")
+    silent = (axis.end - axis.start).total_seconds()
     return (
-        with_efficiency(table, end - start, settings)
+        with_efficiency(table, axis.end - axis.start, settings)
         .with_columns(
-            hour_start=pl.lit(start, _TIME),
+            hour_start=pl.lit(axis.start, _TIME),
             longest_gap_seconds=pl.max_horizontal(
                 pl.col("gap_ac").fill_null(silent), pl.col("gap_dc").fill_null(silent)
             ),
@@ -68,7 +74,7 @@ def vehicle_efficiency(
                 "data_points_meter", "data_points_vehicle", "coverage_ac", "coverage_dc"
             ).fill_null(0)
         )
-        .select(column.name for column in VEHICLE_EFFICIENCY_HOURLY.columns)
+        .select(VEHICLE_EFFICIENCY_HOURLY.names)
         .sort("vehicle_id")
     )
 
@@ -106,24 +112,22 @@ def fleet_efficiency(
 
 
 def unlinked_energy(
-    meter_readings: pl.LazyFrame,
-    links: pl.LazyFrame,
-    start: datetime,
-    end: datetime,
-    settings: EnergySettings,
+    meters: pl.LazyFrame, links: pl.LazyFrame, start: datetime, end: datetime
 ) -> pl.LazyFrame:
     """One row, hour_start and unlinked_energy_ac_kwh: AC energy of meters while unlinked.
 
     The arguments are those of `vehicle_efficiency`.
     """
-    start, end = utc_window(start, end)
-    meters = measured_energy(meter_readings, METER, start, end, settings)
-    uncredited = _credited(meters, _links_in(links, start, end)).filter(
-        pl.col("vehicle_id").is_null()
-    )
-    return uncredited.select(
-        hour_start=pl.lit(start, _TIME),
-        unlinked_energy_ac_kwh=exact_sum(pl.col("energy_kwh")).fill_null(0.0),
+    axis = TimeAxis(*utc_window(start, end))
+    links = links_within(links, axis.start, axis.end)
+    numbered = links.with_row_index("link").with_columns(number=pl.lit(0, pl.Int64))
+    return (
+        credited(meters, numbered, axis)
+        .filter(pl.col("link").is_null())
+        .select(
+            hour_start=pl.lit(axis.start, _TIME),
+            unlinked_energy_ac_kwh=exact_sum(pl.col("energy_kwh")).fill_null(0.0),
+        )
     )
 
 
@@ -210,72 +214,42 @@ def _is_little(energy: pl.Expr, idle_below: float) -> pl.Expr:
     return (energy < idle_below) | (energy <= 0)
 
 
-def _links_in(links: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
-    return links.filter(pl.col("valid_from") < end, pl.col("valid_to") > start)
-
-
-def _credited(meters: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
-    """Add to each meter reading the vehicle it fed (null: none).
-
-    A reading says nothing about time before its link: interval_start and covered_from are cut.
-    """
-    feeds = pl.col("timestamp") < pl.col("valid_to")
+def _by_vehicle(of_links: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
+    """Totals of the links added up to those of the vehicles; sums stay exact."""
     return (
-        meters.join_asof(
-            links.select("meter_id", "vehicle_id", "valid_from", "valid_to").sort(
-                "meter_id", "valid_from"
-            ),
-            left_on="timestamp",
-            right_on="valid_from",
-            by="meter_id",
-            check_sortedness=False,  # it can't be checked by group; both sides are sorted above
+        of_links.join(links.select("link", "number"), on="link")
+        .group_by("number")
+        .agg(
+            exact_sum(pl.col("energy_kwh")),
+            pl.col("data_points", "resets", "duplicates").sum(),
+            pl.col("gap", "last").max(),
         )
-        .with_columns(
-            vehicle_id=pl.when(feeds).then("vehicle_id"),
-            interval_start=pl.max_horizontal("interval_start", pl.when(feeds).then("valid_from")),
-            covered_from=pl.when(pl.col("covered_from").is_not_null()).then(
-                pl.max_horizontal("covered_from", pl.when(feeds).then("valid_from"))
-            ),
-        )
-        .drop("valid_from", "valid_to")
     )
 
 
 def _link_summary(links: pl.LazyFrame) -> pl.LazyFrame:
-    by_strength = pl.col("source").cast(pl.Enum(STRONGEST_FIRST)).unique().sort()
-    return links.group_by("vehicle_id").agg(
-        link_source=by_strength.cast(pl.String).str.join("+"),
-        meter_ids=pl.col("meter_id").unique().sort(),
-    )
-
-
-def _side(
-    readings: pl.LazyFrame, start: datetime, end: datetime, side: str, device: str
-) -> pl.LazyFrame:
-    """Energy, data points and faults of one side of each vehicle, whichever device sent them."""
-    timestamp = pl.col("timestamp")
-    longest_gap = pl.max_horizontal(
-        "_between", pl.col("_first") - start, pl.lit(end) - pl.col("_last")
-    )
+    source = pl.col("source").cast(pl.Enum(STRONGEST_FIRST))
+    sources = links.select("number", source).unique().sort("number", "source")
+    meters = links.select("number", "meter_id").unique().sort("number", "meter_id")
     return (
-        readings.group_by("vehicle_id")
-        .agg(
-            exact_sum(pl.col("energy_kwh")).alias(f"energy_{side}_kwh"),
-            _count(pl.len()).alias(f"data_points_{device}"),
-            _count(pl.col("is_reset").sum()).alias(f"resets_{side}"),
-            _count(pl.col("duplicates").sum()).alias(f"duplicates_{side}"),
-            _between=timestamp.sort().diff().max(),
-            _first=timestamp.min(),
-            _last=timestamp.max(),
-        )
-        .with_columns(in_seconds(longest_gap).alias(f"gap_{side}"))
-        .drop("_between", "_first", "_last")
+        sources.group_by("number", maintain_order=True)
+        .agg(pl.col("source").cast(pl.String))
+        .select("number", link_source=pl.col("source").list.join("+"))
+        .join(meters.group_by("number", maintain_order=True).agg(meter_ids="meter_id"), on="number")
     )
 
 
-def _average_temperature(readings: pl.LazyFrame) -> pl.LazyFrame:
-    return readings.group_by("vehicle_id").agg(
-        average_battery_temp=exact_mean(pl.col("battery_temp"))
+def _side(of_vehicles: pl.LazyFrame, axis: TimeAxis, side: str, device: str) -> pl.LazyFrame:
+    """The totals of a side under the names of its columns; the gap in seconds, to the end."""
+    longest_gap = pl.max_horizontal("gap", axis.length - pl.col("last"))
+    return of_vehicles.select(
+        "number",
+        pl.col("energy_kwh").alias(f"energy_{side}_kwh"),
+        pl.col("data_points").alias(f"data_points_{device}"),
+        pl.col("resets").alias(f"resets_{side}"),
+        pl.col("duplicates").alias(f"duplicates_{side}"),
+        axis.in_seconds(longest_gap).alias(f"gap_{side}"),
+        pl.col("^average_battery_temp$"),
     )
 
 

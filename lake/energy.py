@@ -28,6 +28,7 @@ def measured_energy(
     and timestamp. Rows before `start` are context: they are predecessors and never count.
 
     Columns: the device, `timestamp`, the measurements, `duplicates`, and
+    - `number`: numbers the devices in the order of their ids
     - `energy_kwh`: the sent energy of an interval reading, the reset-aware difference of a
       register reading; null: not known
     - `is_reset`: the register restarted at zero before this reading
@@ -86,6 +87,7 @@ def measured_energy(
             "interval_start",
             "covered_from",
             "gap_seconds",
+            "number",
         )
     )
 
@@ -129,15 +131,16 @@ def _with_predecessors(
     times as fast as window functions over 10,000 devices.
     """
     is_value = (pl.col("reading_type") == REGISTER) & pl.col(stream.energy).is_not_null()
-    device = pl.col("_device")
+    device = pl.col("number")
     last_at = pl.col("_register_at").forward_fill().shift(1)
     # The limit makes the energy independent of how much context the caller has read.
     in_reach = (pl.col("_register_device").forward_fill().shift(1) == device) & (
         pl.col("timestamp") - last_at <= timedelta(hours=settings.register_lookback_hours)
     )
     return (
-        readings.sort(stream.device, "timestamp")
-        .with_columns(_device=pl.col(stream.device).rle_id())
+        # A stable sort takes what is sorted already (an hour of the history) as it is.
+        readings.sort(stream.device, "timestamp", maintain_order=True)
+        .with_columns(number=pl.col(stream.device).rle_id())
         .with_columns(
             _register=pl.when(is_value).then(pl.col(stream.energy)),
             _register_at=pl.when(is_value).then(pl.col("timestamp")),

@@ -49,7 +49,7 @@ def resolve_links(
             _claims(named, "valid_from", "valid_to", HEARTBEAT, rank=2),
         ]
     )
-    claims = _within(claims, start, end).cache()
+    claims = links_within(claims, start, end).cache()
     rule = (
         by_rule.join(claims, on="meter_id", how="anti")
         .join(claims, on="vehicle_id", how="anti")
@@ -67,6 +67,14 @@ def resolve_links(
             ]
         )
     ).sort("meter_id", "valid_from")
+
+
+def links_within(links: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
+    """The links with a moment in the window, cut to it."""
+    return links.with_columns(
+        valid_from=pl.max_horizontal("valid_from", pl.lit(start, _TIME)),
+        valid_to=pl.min_horizontal("valid_to", pl.lit(end, _TIME)),
+    ).filter(pl.col("valid_from") < pl.col("valid_to"))
 
 
 def named_links(vehicle_readings: pl.LazyFrame, settings: EnergySettings) -> pl.LazyFrame:
@@ -170,13 +178,6 @@ def _claims(
         source=pl.lit(source),
         _rank=pl.lit(rank, pl.Int8),
     )
-
-
-def _within(claims: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
-    return claims.with_columns(
-        valid_from=pl.max_horizontal("valid_from", pl.lit(start, _TIME)),
-        valid_to=pl.min_horizontal("valid_to", pl.lit(end, _TIME)),
-    ).filter(pl.col("valid_from") < pl.col("valid_to"))
 
 
 def _best_at_each_time(claims: pl.LazyFrame, device: str) -> pl.LazyFrame:

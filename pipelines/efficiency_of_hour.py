@@ -7,6 +7,7 @@ import psycopg
 
 from lake import HOUR, METER, VEHICLE, EnergySettings, Lake, Stream, scan_context, scan_history
 from lake.efficiency import fleet_efficiency, unlinked_energy, vehicle_efficiency
+from lake.energy import measured_energy
 from lake.links import named_links, pair_by_trailing_number, resolve_links
 from warehouse_sql.queries import query
 
@@ -16,13 +17,16 @@ def efficiency_of_hour(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows of vehicle_efficiency_hourly and fleet_efficiency_hourly for one hour."""
     window = hour, hour + HOUR
-    meters = _readings(lake, METER, hour, settings)
-    vehicles = _readings(lake, VEHICLE, hour, settings)
-    links = _links(connection, meters, vehicles, hour, settings)
+    meter_readings = _readings(lake, METER, hour, settings)
+    vehicle_readings = _readings(lake, VEHICLE, hour, settings)
+    links = _links(connection, meter_readings, vehicle_readings, hour, settings)
+    # Cached, so that each heartbeat is measured once.
+    meters = measured_energy(meter_readings.lazy(), METER, *window, settings).cache()
+    vehicles = measured_energy(vehicle_readings.lazy(), VEHICLE, *window, settings)
     by_vehicle, unlinked = pl.collect_all(
         [
-            vehicle_efficiency(meters.lazy(), vehicles.lazy(), links, *window, settings),
-            unlinked_energy(meters.lazy(), links, *window, settings),
+            vehicle_efficiency(meters, vehicles, links, *window, settings),
+            unlinked_energy(meters, links, *window),
         ]
     )
     fleet = fleet_efficiency(by_vehicle.lazy(), unlinked.lazy(), settings)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake import HOUR, METER, VEHICLE, EnergySettings
+from lake import HOUR, METER, VEHICLE, EnergySettings, Stream
 from lake.derived import DERIVED_TABLES, FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.efficiency import (
     STATUSES,
@@ -18,7 +18,7 @@ from lake.efficiency import (
     vehicle_efficiency,
     with_efficiency,
 )
-from lake.energy import exact_sum
+from lake.energy import exact_sum, measured_energy
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,
@@ -55,6 +55,10 @@ def vehicle(offset: float, kwh: float | None, vehicle_id: str = "V1", **other: A
     return {**row, **other}
 
 
+def measured(stream: Stream, rows: list[Row], start: datetime, end: datetime) -> pl.LazyFrame:
+    return measured_energy(readings(stream, rows), stream, start, end, SETTINGS)
+
+
 def efficiency(
     meters: list[Row],
     vehicles: list[Row],
@@ -63,8 +67,8 @@ def efficiency(
     end: datetime = HOUR_11,
 ) -> dict[str, dict[str, Any]]:
     table = vehicle_efficiency(
-        readings(METER, meters),
-        readings(VEHICLE, vehicles),
+        measured(METER, meters, start, end),
+        measured(VEHICLE, vehicles, start, end),
         links(LINKED if ranges is None else ranges),
         start,
         end,
@@ -108,10 +112,10 @@ def test_an_hour_of_steady_charging() -> None:
 
 
 def test_the_columns_and_types_are_those_of_the_tables() -> None:
-    vehicles = vehicle_efficiency(
-        readings(METER, []), readings(VEHICLE, []), links([]), HOUR_10, HOUR_11, SETTINGS
-    )
-    unlinked = unlinked_energy(readings(METER, []), links([]), HOUR_10, HOUR_11, SETTINGS)
+    window = HOUR_10, HOUR_11
+    nothing = measured(METER, [], *window), measured(VEHICLE, [], *window)
+    vehicles = vehicle_efficiency(*nothing, links([]), *window, SETTINGS)
+    unlinked = unlinked_energy(nothing[0], links([]), *window)
     fleet = fleet_efficiency(vehicles, unlinked, SETTINGS)
     for spec, frame in ((VEHICLE_EFFICIENCY_HOURLY, vehicles), (FLEET_EFFICIENCY_HOURLY, fleet)):
         table = frame.collect().to_arrow()
@@ -351,10 +355,10 @@ def test_the_readings_of_several_meters_close_each_others_gaps_and_match_each_fo
 
 
 def fleet_of(meters: list[Row], vehicles: list[Row], ranges: list[Range]) -> list[dict[str, Any]]:
-    window = HOUR_10, HOUR_11, SETTINGS
-    frames = readings(METER, meters), readings(VEHICLE, vehicles), links(ranges)
-    by_vehicle = vehicle_efficiency(*frames, *window)
-    unlinked = unlinked_energy(frames[0], frames[2], *window)
+    window = HOUR_10, HOUR_11
+    of_meters, of_vehicles = measured(METER, meters, *window), measured(VEHICLE, vehicles, *window)
+    by_vehicle = vehicle_efficiency(of_meters, of_vehicles, links(ranges), *window, SETTINGS)
+    unlinked = unlinked_energy(of_meters, links(ranges), *window)
     return fleet_efficiency(by_vehicle, unlinked, SETTINGS).collect().to_dicts()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake import METER, VEHICLE, EnergySettings, hour_of, hours_between
+from lake import HOUR, METER, VEHICLE, EnergySettings, hour_of, hours_between
 from lake.efficiency import vehicle_efficiency
 from lake.energy import measured_energy
 from tests.unit.energy_recomputation import links
@@ -63,6 +63,17 @@ def whole_hours(vehicle: str) -> tuple[datetime, datetime]:
     return hour_of(start), hour_of(end) + timedelta(hours=1)
 
 
+def efficiency_of(vehicle: str, start: datetime, end: datetime) -> pl.LazyFrame:
+    return vehicle_efficiency(
+        measured_energy(meter_readings(vehicle), METER, start, end, SETTINGS),
+        measured_energy(vehicle_readings(vehicle), VEHICLE, start, end, SETTINGS),
+        links([(f"onboard-ac-{vehicle}", vehicle, *whole_hours(vehicle), "link")]),
+        start,
+        end,
+        SETTINGS,
+    )
+
+
 def assert_published(vehicle: str, kwh_ac: float, kwh_dc: float) -> None:
     published_ac, published_dc, percent = SESSIONS[vehicle]
     assert round(kwh_ac, 2) == published_ac
@@ -75,16 +86,7 @@ def assert_published(vehicle: str, kwh_ac: float, kwh_dc: float) -> None:
 @pytest.mark.parametrize("vehicle", SESSIONS)
 def test_a_session_in_one_window_has_its_published_totals(vehicle: str) -> None:
     start, end = whole_hours(vehicle)
-    meter = f"onboard-ac-{vehicle}"
-    table = vehicle_efficiency(
-        meter_readings(vehicle),
-        vehicle_readings(vehicle),
-        links([(meter, vehicle, start, end, "link")]),
-        start,
-        end,
-        SETTINGS,
-    ).collect()
-    (row,) = table.to_dicts()
+    (row,) = efficiency_of(vehicle, start, end).collect().to_dicts()
     kwh_ac, kwh_dc = row["energy_ac_kwh"], row["energy_dc_kwh"]
     assert_published(vehicle, kwh_ac, kwh_dc)
     assert row["efficiency_percent"] == pytest.approx(100 * kwh_dc / kwh_ac)
@@ -96,18 +98,7 @@ def test_a_session_in_one_window_has_its_published_totals(vehicle: str) -> None:
 @pytest.mark.parametrize("vehicle", SESSIONS)
 def test_the_hours_of_a_session_add_up_to_its_published_totals(vehicle: str) -> None:
     start, end = whole_hours(vehicle)
-    meter = f"onboard-ac-{vehicle}"
-    hours = [
-        vehicle_efficiency(
-            meter_readings(vehicle),
-            vehicle_readings(vehicle),
-            links([(meter, vehicle, start, end, "link")]),
-            hour,
-            hour + timedelta(hours=1),
-            SETTINGS,
-        )
-        for hour in hours_between(start, end)
-    ]
+    hours = [efficiency_of(vehicle, hour, hour + HOUR) for hour in hours_between(start, end)]
     kwh_ac, kwh_dc = (
         pl.concat(hours).select(pl.sum("energy_ac_kwh", "energy_dc_kwh")).collect().row(0)
     )

@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from lake.settings import EnergySettings
-from lake.streams import REGISTER, Stream
+from lake.streams import METER, REGISTER, Stream
 
 _PER_UNIT = 1e9
 _DECIMALS = 9
+# A drop is a roll-over if it means at most this part of the register's size.
+_ROLL_OVER_SHARE = 1 / 16
 
 
 def measured_energy(
@@ -21,11 +23,13 @@ def measured_energy(
     start: datetime,
     end: datetime,
     settings: EnergySettings,
+    charger_classes: pl.LazyFrame | None = None,
 ) -> pl.LazyFrame:
     """One row for each reading with start <= timestamp < end, sorted by device and timestamp.
 
     `readings` have the stream's columns and `duplicates`, in any order, one row for each device
     and timestamp. Rows before `start` are context: they are predecessors and never count.
+    `charger_classes` (meter_id, charger_class) tell which meters have a register of another size.
 
     Columns: the device, `timestamp`, the measurements, `duplicates`, and
     - `number`: numbers the devices in the order of their ids
@@ -44,22 +48,25 @@ def measured_energy(
     nominal = timedelta(seconds=settings.nominal_interval_seconds)
     timestamp, value = pl.col("timestamp"), pl.col(stream.energy)
     previous, last_register_at = pl.col("_previous"), pl.col("_last_register_at")
-    is_register = pl.col("reading_type") == REGISTER
-    drop = pl.col("_last_register") - value
+    is_register, energy = pl.col("reading_type") == REGISTER, pl.col("energy_kwh")
+    readings, size = _register_sizes(
+        readings.filter(timestamp < end), stream, settings, charger_classes
+    )
+    step, is_reset = _register_step(value, size, settings)
+    # Nothing flowed, however long it was silent.
+    stood_still = is_register & ~pl.col("is_reset") & (energy <= 0)
     return (
-        _with_predecessors(readings.filter(timestamp < end), stream, settings)
+        _with_predecessors(readings, stream, settings)
         .filter(timestamp >= start)
         .with_columns(
             energy_kwh=pl.when(~is_register)
             .then(value)
             .when(pl.col("_last_register").is_null())
             .then(None)
-            .when(drop.round(_DECIMALS) > settings.register_noise_kwh)
+            .when(is_reset)
             .then(value)
-            .otherwise((-drop).round(_DECIMALS)),
-            is_reset=(
-                is_register & (drop.round(_DECIMALS) > settings.register_noise_kwh)
-            ).fill_null(False),
+            .otherwise(step),
+            is_reset=(is_register & is_reset).fill_null(False),
             interval_start=pl.max_horizontal(
                 pl.coalesce(
                     pl.when(is_register).then(last_register_at), previous, timestamp - nominal
@@ -69,10 +76,15 @@ def measured_energy(
             gap_seconds=in_seconds(timestamp - previous),
         )
         .with_columns(
-            covered_from=pl.when(pl.col("energy_kwh").is_not_null() | _is_bridged(value)).then(
+            covered_from=pl.when(energy.is_not_null() | _is_bridged(value)).then(
                 pl.max_horizontal(
-                    pl.coalesce(previous, timestamp - nominal),
-                    timestamp - largest_gap,
+                    pl.when(stood_still)
+                    .then(last_register_at)
+                    .otherwise(
+                        pl.max_horizontal(
+                            pl.coalesce(previous, timestamp - nominal), timestamp - largest_gap
+                        )
+                    ),
                     pl.lit(start),
                 )
             ),
@@ -153,6 +165,49 @@ def _with_predecessors(
             _register_follows=pl.col("_register_device").backward_fill() == device,
         )
     )
+
+
+def _register_step(
+    value: pl.Expr, size: pl.Expr | None, settings: EnergySettings
+) -> tuple[pl.Expr, pl.Expr]:
+    """The energy since the last register value, and whether the register restarted between.
+
+    A register of a known size goes on from zero; noise may also step back over that point.
+    """
+    last, noise = pl.col("_last_register"), settings.register_noise_kwh
+    step = (value - last).round(_DECIMALS)
+    is_drop = step < -noise
+    if size is None:
+        return step, is_drop
+    forward, back = (step + size).round(_DECIMALS), (step - size).round(_DECIMALS)
+    in_range = value.is_between(0, size) & last.is_between(0, size) & (size > 2 * noise)
+    rolls_over = (in_range & is_drop & (forward <= size * _ROLL_OVER_SHARE)).fill_null(False)
+    rolls_back = (in_range & (back >= -noise)).fill_null(False)
+    rolled = pl.when(rolls_over).then(forward).when(rolls_back).then(back).otherwise(step)
+    return rolled, is_drop & ~rolls_over
+
+
+def _register_sizes(
+    readings: pl.LazyFrame,
+    stream: Stream,
+    settings: EnergySettings,
+    charger_classes: pl.LazyFrame | None,
+) -> tuple[pl.LazyFrame, pl.Expr | None]:
+    """Where the register of each reading's device rolls over; None: none does."""
+    of_all = settings.register_size_kwh
+    own = {
+        name: charger.register_size_kwh
+        for name, charger in settings.charger_classes.items()
+        if charger.register_size_kwh is not None
+    }
+    if stream is not METER or charger_classes is None or not own:
+        return readings, None if of_all is None else pl.lit(of_all)
+    sizes = charger_classes.select(
+        "meter_id",
+        _size=pl.col("charger_class").replace_strict(own, default=None, return_dtype=pl.Float64),
+    )
+    readings = readings.join(sizes, on="meter_id", how="left", maintain_order="left")
+    return readings, pl.col("_size").fill_null(pl.lit(of_all, pl.Float64))
 
 
 def _is_bridged(value: pl.Expr) -> pl.Expr:

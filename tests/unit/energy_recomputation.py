@@ -92,9 +92,7 @@ def recompute_readings(
             if is_register and value is not None:
                 energy = None
                 if last:
-                    energy = round(value - last[stream.energy], 9)
-                    is_reset = energy < -settings.register_noise_kwh
-                    energy = value if is_reset else energy
+                    energy, is_reset = _step(last[stream.energy], value, settings)
             bridged = (
                 value is None
                 and last is not None
@@ -106,6 +104,8 @@ def recompute_readings(
             covered_from = None
             if energy is not None or bridged:
                 covered_from = max(before or now - nominal, now - largest_gap, start)
+            if is_register and last and energy is not None and energy <= 0 and not is_reset:
+                covered_from = max(last["timestamp"], start)
             result.append(
                 Reading(device, now, energy, is_reset, max(flow_start, start), covered_from, row)
             )
@@ -217,6 +217,21 @@ def named_meter(
         same_next = later and later[0][2] == meter and later[0][1] - at <= largest_gap
         return meter, bool(same_next)
     return None
+
+
+def _step(last: float, value: float, settings: EnergySettings) -> tuple[float, bool]:
+    """The energy between two values of a register, and whether it was reset between them."""
+    step, noise, size = round(value - last, 9), settings.register_noise_kwh, 0.0
+    limit = settings.register_size_kwh or 0.0
+    if limit > 2 * noise and all(0 <= reading <= limit for reading in (last, value)):
+        size = limit
+    if size and round(step - size, 9) >= -noise:
+        return round(step - size, 9), False
+    if step >= -noise:
+        return step, False
+    if size and round(step + size, 9) <= size / 16:
+        return round(step + size, 9), False
+    return value, True
 
 
 def _names(stream: Stream) -> set[str]:

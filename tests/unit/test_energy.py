@@ -140,10 +140,11 @@ def test_a_window_that_is_none_is_refused(start: datetime, end: datetime, messag
 
 
 @patiently
-@given(meter_rows())
-def test_every_reading_agrees_with_the_recomputation(rows: list[Row]) -> None:
-    table = measured_energy(readings(METER, rows), METER, HOUR_10, HOUR_11, SETTINGS).collect()
-    expected = recompute_readings(rows, METER, HOUR_10, HOUR_11, SETTINGS)
+@given(meter_rows(), st.sampled_from([None, 10.0, 2.0]))
+def test_every_reading_agrees_with_the_recomputation(rows: list[Row], size: float | None) -> None:
+    limits = EnergySettings(_env_file=None, register_size_kwh=size)
+    table = measured_energy(readings(METER, rows), METER, HOUR_10, HOUR_11, limits).collect()
+    expected = recompute_readings(rows, METER, HOUR_10, HOUR_11, limits)
     assert table.select(
         "meter_id", "timestamp", "energy_kwh", "is_reset", "interval_start", "covered_from"
     ).rows() == [

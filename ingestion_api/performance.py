@@ -32,7 +32,7 @@ from lake import (
     scan_heartbeats,
 )
 from lake.efficiency import vehicle_efficiency
-from lake.energy import measured_energy
+from lake.energy import CHARGER_CLASSES, measured_energy
 from lake.links import named_links, pair_by_trailing_number, resolve_links
 from warehouse_sql.queries import query
 
@@ -160,12 +160,14 @@ def performance(lake: Lake, facts: Facts, energy: EnergySettings) -> Performance
         .sort("valid_from", "meter_id")
         .collect()
     )
+    charger_classes = pl.LazyFrame(schema=CHARGER_CLASSES)  # no device has been given one yet
     meters = readings(METER, sorted(set(links["meter_id"])))
     vehicle = vehicles.filter(pl.col("vehicle_id") == facts.vehicle_id)
     row = vehicle_efficiency(
-        measured_energy(meters, METER, start, end, energy),
+        measured_energy(meters, METER, start, end, energy, charger_classes),
         measured_energy(vehicle, VEHICLE, start, end, energy),
         links.lazy(),
+        charger_classes,
         start,
         end,
         energy,

@@ -31,6 +31,12 @@ VEHICLE_EFFICIENCY_HOURLY: Final = TableSpec(
             "status",
             "excellent, good, warning, critical, idle, insufficient_data, unmapped or implausible",
         ),
+        text(
+            "charger_class",
+            "class of the charger that gave the most AC energy, whose limits the status has; null: "
+            "it has no class",
+            nullable=True,
+        ),
         count("data_points_meter", "meter heartbeats credited to the vehicle"),
         count("data_points_vehicle", "heartbeats of the vehicle"),
         number("coverage_ac", "part of the hour with known AC energy, 0-1", nullable=False),

@@ -13,7 +13,7 @@ from lake.energy import exact_mean, exact_sum, utc_window
 from lake.links import STRONGEST_FIRST, links_within
 from lake.matching import coverage, known_time, matched_share, on_axis
 from lake.settings import EnergySettings
-from lake.sides import credited, numbered_vehicles, totals
+from lake.sides import credited, numbered_vehicles, of_most_energy, totals
 from lake.time_axis import TimeAxis
 
 RATED: Final = ("excellent", "good", "warning", "critical")
@@ -26,6 +26,7 @@ def vehicle_efficiency(
     meters: pl.LazyFrame,
     vehicles: pl.LazyFrame,
     links: pl.LazyFrame,
+    charger_classes: pl.LazyFrame,
     start: datetime,
     end: datetime,
     settings: EnergySettings,
@@ -34,6 +35,7 @@ def vehicle_efficiency(
 
     One row for each vehicle that has a heartbeat or a link in the window. `meters` and `vehicles`
     are what `measured_energy` returns for the window; links as `resolve_links` returns them.
+    `charger_classes` has meter_id and charger_class, one row for each meter that has a class.
     """
     axis = TimeAxis(*utc_window(start, end))
     meters, vehicles = meters.cache(), vehicles.cache()
@@ -44,12 +46,13 @@ def vehicle_efficiency(
     ac, dc = on_axis(fed, axis).cache(), on_axis(vehicles, axis).cache()
     known_ac, known_dc = known_time(ac).cache(), known_time(dc).cache()
     temperature = exact_mean(pl.col("battery_temp")).alias("average_battery_temp")
-    of_meters = _by_vehicle(totals(ac, axis, "link"), links)
+    of_links = links.join(totals(ac, axis, "link"), on="link", how="left").cache()
     of_vehicles = totals(dc, axis, "number", temperature)
     table = numbers
     for facts in (
         _link_summary(links),
-        _side(of_meters, axis, "ac", "meter"),
+        _charger_class(of_links, charger_classes),
+        _side(_by_vehicle(of_links), axis, "ac", "meter"),
         _side(of_vehicles, axis, "dc", "vehicle"),
         coverage(known_ac, axis, "ac"),
         coverage(known_dc, axis, "dc"),
@@ -136,8 +139,8 @@ def with_efficiency(
 ) -> pl.LazyFrame:
     """Add loss_kwh, status and efficiency_percent to the energies of a window.
 
-    `energies` have energy_ac_kwh, energy_dc_kwh, matched_share_ac, matched_share_dc and
-    link_source, null where not known. Where nothing but stand-by flowed there is no ratio.
+    `energies` have energy_ac_kwh, energy_dc_kwh, matched_share_ac, matched_share_dc, link_source
+    and charger_class, null where not known. Where nothing but stand-by flowed there is no ratio.
     """
     energy_ac, energy_dc = pl.col("energy_ac_kwh"), pl.col("energy_dc_kwh")
     status = efficiency_status(
@@ -146,6 +149,7 @@ def with_efficiency(
         energy_dc,
         pl.col("matched_share_ac"),
         pl.col("matched_share_dc"),
+        pl.col("charger_class"),
         window,
         settings,
     )
@@ -170,6 +174,7 @@ def efficiency_status(
     energy_dc: pl.Expr,
     matched_share_ac: pl.Expr,
     matched_share_dc: pl.Expr,
+    charger_class: pl.Expr,
     window: timedelta,
     settings: EnergySettings,
 ) -> pl.Expr:
@@ -177,7 +182,9 @@ def efficiency_status(
 
     Energies in kWh, null where not known; a matched share is null where there is no energy. The
     limit of `idle` is for an hour: stand-by adds up in a longer window, while nothing is stored.
+    The limits of a ratio are those of the charger class.
     """
+    warning_from, good_from, excellent_above = _status_limits(charger_class, settings)
     percent = efficiency_percent(energy_ac, energy_dc, settings)
     idle_below, share_limit = settings.idle_below_kwh, settings.matched_share_limit
     stand_by = idle_below * max(1.0, window / timedelta(hours=1))
@@ -200,30 +207,53 @@ def efficiency_status(
         .then(pl.lit("insufficient_data"))
         .when(is_implausible)
         .then(pl.lit("implausible"))
-        .when(percent > settings.excellent_above_percent)
+        .when(percent > excellent_above)
         .then(pl.lit("excellent"))
-        .when(percent >= settings.good_from_percent)
+        .when(percent >= good_from)
         .then(pl.lit("good"))
-        .when(percent >= settings.warning_from_percent)
+        .when(percent >= warning_from)
         .then(pl.lit("warning"))
         .otherwise(pl.lit("critical"))
     )
+
+
+def _status_limits(charger_class: pl.Expr, settings: EnergySettings) -> list[pl.Expr]:
+    """warning_from, good_from and excellent_above of each row's class."""
+    names = list(settings.charger_classes)
+    by_class = [settings.status_limits(name) for name in names]
+    return [
+        charger_class.replace_strict(
+            names, [limits[n] for limits in by_class], default=of_all, return_dtype=pl.Float64
+        )
+        if names
+        else pl.lit(of_all)
+        for n, of_all in enumerate(settings.status_limits(None))
+    ]
 
 
 def _is_little(energy: pl.Expr, idle_below: float) -> pl.Expr:
     return (energy < idle_below) | (energy <= 0)
 
 
-def _by_vehicle(of_links: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
+def _by_vehicle(of_links: pl.LazyFrame) -> pl.LazyFrame:
     """Totals of the links added up to those of the vehicles; sums stay exact."""
     return (
-        of_links.join(links.select("link", "number"), on="link")
+        of_links.filter(pl.col("data_points").is_not_null())
         .group_by("number")
         .agg(
             exact_sum(pl.col("energy_kwh")),
             pl.col("data_points", "resets", "duplicates").sum(),
             pl.col("gap", "last").max(),
         )
+    )
+
+
+def _charger_class(of_links: pl.LazyFrame, charger_classes: pl.LazyFrame) -> pl.LazyFrame:
+    """The class of the meter that gave each vehicle the most; of equal ones the first by id."""
+    return (
+        of_most_energy(of_links, "number", "meter_id", pl.col("energy_kwh"))
+        .join(charger_classes, on="meter_id", how="left")
+        .select("number", "charger_class")
     )
 
 

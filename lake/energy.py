@@ -5,11 +5,15 @@ order of the rows, and the same for a day as for its hours.
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import polars as pl
 
 from lake.settings import EnergySettings
 from lake.streams import METER, REGISTER, Stream
+
+# The columns of what tells the class of each charger, by its meter.
+CHARGER_CLASSES: Final = {"meter_id": pl.String(), "charger_class": pl.String()}
 
 _PER_UNIT = 1e9
 _DECIMALS = 9

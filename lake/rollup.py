@@ -9,6 +9,7 @@ from lake.efficiency import RATED, fleet_efficiency, with_efficiency
 from lake.energy import exact_sum, utc_window
 from lake.links import STRONGEST_FIRST
 from lake.settings import EnergySettings
+from lake.sides import of_most_energy
 
 
 def roll_up_vehicles(
@@ -20,13 +21,15 @@ def roll_up_vehicles(
     Energies and counts are sums, the efficiency and its status are those of the sums. A matched
     share is the mean of the hours' weighted by their energies; coverage is that of the window
     from `start` to `end`, an hour without a row covers nothing. `longest_gap_seconds` is the
-    longest within one hour, `average_battery_temp` the mean weighted by heartbeats.
+    longest within one hour, `average_battery_temp` the mean weighted by heartbeats,
+    `charger_class` that of the hours with the most AC energy.
     """
     start, end = utc_window(start, end)
     window_hours = (end - start).total_seconds() / 3600
     sources = pl.col("link_source").drop_nulls().str.split("+").explode()
     energies = pl.col("energy_ac_kwh"), pl.col("energy_dc_kwh")
     counts = "data_points_meter", "data_points_vehicle", "resets", "duplicates"
+    classes = of_most_energy(hours, "vehicle_id", "charger_class", pl.col("energy_ac_kwh"))
     return (
         hours.group_by("vehicle_id")
         .agg(
@@ -47,6 +50,7 @@ def roll_up_vehicles(
             _is_linked=pl.col("link_source").is_not_null().any(),
             hours=pl.len().cast(pl.Int64),
         )
+        .join(classes, on="vehicle_id")
         .with_columns(
             hour_start=pl.lit(start, pl.Datetime("us", "UTC")),
             link_source=pl.when("_is_linked").then("link_source"),

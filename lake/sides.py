@@ -80,6 +80,17 @@ def totals(side: pl.LazyFrame, axis: TimeAxis, by: str, *more: pl.Expr) -> pl.La
     )
 
 
+def of_most_energy(rows: pl.LazyFrame, owner: str, name: str, energy: pl.Expr) -> pl.LazyFrame:
+    """For each owner the name with the most energy in its rows; of equal ones the first."""
+    return (
+        rows.group_by(owner, name)
+        .agg(_energy=exact_sum(energy).fill_null(0.0))
+        .sort(owner, "_energy", name, descending=[False, True, False], nulls_last=True)
+        .unique(owner, keep="first", maintain_order=True)
+        .select(owner, name)
+    )
+
+
 def _devices(readings: pl.LazyFrame, device: str) -> pl.LazyFrame:
     """The device and its number, once each."""
     is_first = (pl.col("number") != pl.col("number").shift(1)).fill_null(True)

@@ -67,6 +67,7 @@ class VehicleHour(Answer):
     loss_kwh: float | None
     efficiency_percent: float | None
     status: Status
+    charger_class: str | None = Field(description="class of the charger, whose limits count")
     data_points_meter: int
     data_points_vehicle: int
     coverage_ac: float = Field(description="share of the hour that meter readings cover, 0-1")

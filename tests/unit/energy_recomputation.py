@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from lake import EnergySettings, Stream
+from lake.settings import ChargerClass
 from lake.streams import REGISTER
 
 HOUR_10 = datetime(2026, 11, 20, 10, tzinfo=UTC)
@@ -52,6 +53,12 @@ def links(rows: Iterable[tuple[str, str, datetime, datetime, str]]) -> pl.LazyFr
         },
         orient="row",
     )
+
+
+def charger_classes(of_meters: Mapping[str, str]) -> pl.LazyFrame:
+    """The class of each meter that has one."""
+    schema = {"meter_id": pl.String, "charger_class": pl.String}
+    return pl.LazyFrame(list(of_meters.items()), schema=schema, orient="row")
 
 
 @dataclass
@@ -117,6 +124,7 @@ def recompute_vehicle(
     ac: Sequence[Reading],
     dc: Sequence[Reading],
     ranges: Sequence[tuple[str, str, datetime, datetime, str]],
+    classes: Mapping[str, str],
     start: datetime,
     end: datetime,
 ) -> dict[str, Any]:
@@ -146,6 +154,10 @@ def recompute_vehicle(
     length = (end - start).total_seconds()
     linked = [r for r in ranges if r[1] == vehicle and r[2] < end and r[3] > start]
     sources = {source for *_, source in linked}
+    given = {meter: 0.0 for meter, *_ in linked}
+    for reading in credited:
+        given[reading.device] = round(given[reading.device] + (reading.energy or 0.0), 9)
+    strongest = min(given, key=lambda meter: (-given[meter], meter), default="")
     return {
         "energy_ac_kwh": sum(energies[0]) if energies[0] else None,
         "energy_dc_kwh": sum(energies[1]) if energies[1] else None,
@@ -159,6 +171,7 @@ def recompute_vehicle(
         "resets": sum(r.is_reset for side in sides for r in side),
         "duplicates": sum(r.row.get("duplicates", 0) for side in sides for r in side),
         "average_battery_temp": sum(temperatures) / len(temperatures) if temperatures else None,
+        "charger_class": classes.get(strongest),
         "link_source": "+".join(s for s in ("link", "heartbeat", "rule") if s in sources) or None,
         "meter_ids": sorted({meter for meter, *_ in linked}),
     }
@@ -181,11 +194,13 @@ def recompute_status(row: Row, settings: EnergySettings, hours: float = 1) -> st
     if dc <= 0 or dc > ac:
         return "implausible"
     percent = 100 * dc / ac
-    if percent > settings.excellent_above_percent:
+    own = settings.charger_classes.get(row.get("charger_class") or "", ChargerClass())
+    limits = {**settings.model_dump(), **own.model_dump(exclude_none=True)}
+    if percent > limits["excellent_above_percent"]:
         return "excellent"
-    if percent >= settings.good_from_percent:
+    if percent >= limits["good_from_percent"]:
         return "good"
-    return "warning" if percent >= settings.warning_from_percent else "critical"
+    return "warning" if percent >= limits["warning_from_percent"] else "critical"
 
 
 def named_meter(

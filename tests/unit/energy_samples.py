@@ -18,6 +18,9 @@ patiently = settings(deadline=None, max_examples=60, suppress_health_check=[Heal
 METERS = ("M1", "M2", "M3")
 VEHICLES = ("V1", "V2", "V3")
 
+# The classes of some of the meters.
+charged_at = st.dictionaries(st.sampled_from(METERS), st.sampled_from(["household", "fast", "new"]))
+
 
 @st.composite
 def meter_rows(draw: st.DrawFn, hours: int = 1) -> list[Row]:

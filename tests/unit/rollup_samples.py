@@ -23,6 +23,7 @@ def vehicle_hour(
     gap: float = 60.0,
     meters: tuple[str, ...] = ("METER001",),
     temperature: float | None = None,
+    charger_class: str | None = None,
 ) -> dict[str, object]:
     """A row with 60 heartbeats and full coverage on both sides."""
     return {
@@ -33,6 +34,7 @@ def vehicle_hour(
         "loss_kwh": None if ac is None or dc is None else ac - dc,
         "efficiency_percent": None,
         "status": status,
+        "charger_class": charger_class,
         "data_points_meter": 60,
         "data_points_vehicle": 60,
         "coverage_ac": 1.0,

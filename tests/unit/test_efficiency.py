@@ -1,5 +1,6 @@
 """Efficiency and status of vehicles and of the fleet."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,10 +20,12 @@ from lake.efficiency import (
     with_efficiency,
 )
 from lake.energy import exact_sum, measured_energy
+from lake.settings import ChargerClass
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,
     Row,
+    charger_classes,
     links,
     readings,
     recompute_readings,
@@ -32,6 +35,7 @@ from tests.unit.energy_recomputation import (
 )
 from tests.unit.energy_samples import (
     VEHICLES,
+    charged_at,
     exclusive_links,
     meter_rows,
     patiently,
@@ -65,14 +69,17 @@ def efficiency(
     ranges: list[Range] | None = None,
     start: datetime = HOUR_10,
     end: datetime = HOUR_11,
+    classes: Mapping[str, str] | None = None,
+    settings: EnergySettings = SETTINGS,
 ) -> dict[str, dict[str, Any]]:
     table = vehicle_efficiency(
         measured(METER, meters, start, end),
         measured(VEHICLE, vehicles, start, end),
         links(LINKED if ranges is None else ranges),
+        charger_classes(classes or {}),
         start,
         end,
-        SETTINGS,
+        settings,
     ).collect()
     return {row["vehicle_id"]: row for row in table.to_dicts()}
 
@@ -96,6 +103,7 @@ def test_an_hour_of_steady_charging() -> None:
         "loss_kwh": 1.44,
         "efficiency_percent": 88.0,
         "status": "good",
+        "charger_class": None,
         "data_points_meter": 60,
         "data_points_vehicle": 60,
         "coverage_ac": pytest.approx(59 / 60),
@@ -114,7 +122,7 @@ def test_an_hour_of_steady_charging() -> None:
 def test_the_columns_and_types_are_those_of_the_tables() -> None:
     window = HOUR_10, HOUR_11
     nothing = measured(METER, [], *window), measured(VEHICLE, [], *window)
-    vehicles = vehicle_efficiency(*nothing, links([]), *window, SETTINGS)
+    vehicles = vehicle_efficiency(*nothing, links([]), charger_classes({}), *window, SETTINGS)
     unlinked = unlinked_energy(nothing[0], links([]), *window)
     fleet = fleet_efficiency(vehicles, unlinked, SETTINGS)
     for spec, frame in ((VEHICLE_EFFICIENCY_HOURLY, vehicles), (FLEET_EFFICIENCY_HOURLY, fleet)):
@@ -211,6 +219,56 @@ def test_the_limits_come_from_the_settings() -> None:
     row = {"link_source": "link", "energy_ac_kwh": 10.0, "energy_dc_kwh": 8.0}
     shares = {"matched_share_ac": 1.0, "matched_share_dc": 1.0}
     assert status_of({**row, **shares}, household) == "good"
+
+
+HOUSEHOLD = EnergySettings(
+    _env_file=None,
+    charger_classes={
+        "household": ChargerClass(good_from_percent=76, warning_from_percent=70),
+        "fast": ChargerClass(excellent_above_percent=95),
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("charger_class", "kwh_dc", "status"),
+    [
+        ("household", 7.7, "good"),
+        ("household", 7.0, "warning"),
+        ("household", 9.1, "excellent"),  # a limit that the class does not have is that of all
+        ("fast", 9.1, "good"),
+        ("fast", 7.7, "critical"),
+        ("nobody described", 7.7, "critical"),
+        (None, 7.7, "critical"),
+    ],
+)
+def test_a_charger_class_has_its_own_limits(
+    charger_class: str | None, kwh_dc: float, status: str
+) -> None:
+    row = {"link_source": "link", "energy_ac_kwh": 10.0, "energy_dc_kwh": kwh_dc}
+    row |= {"matched_share_ac": 1.0, "matched_share_dc": 1.0, "charger_class": charger_class}
+    assert status_of(row, HOUSEHOLD) == recompute_status(row, HOUSEHOLD) == status
+
+
+@pytest.mark.parametrize(
+    ("kwh", "classes", "charger_class"),
+    [
+        ((0.1, 0.3), {"M1": "fast", "M2": "household"}, "household"),
+        ((0.3, 0.1), {"M1": "fast", "M2": "household"}, "fast"),
+        ((0.2, 0.2), {"M1": "household", "M2": "fast"}, "household"),  # the first by id
+        ((0.1, 0.3), {"M1": "fast"}, None),
+        ((0.0, None), {"M1": "fast", "M2": "household"}, "fast"),
+    ],
+)
+def test_a_vehicle_has_the_class_of_the_meter_that_gave_it_the_most(
+    kwh: tuple[float, float | None], classes: dict[str, str], charger_class: str | None
+) -> None:
+    ranges: list[Range] = [(m, "V1", HOUR_10, HOUR_11, "link") for m in ("M2", "M1")]
+    meters = [meter(t, k, m) for m, k in zip(("M1", "M2"), kwh, strict=True) for t in MINUTES]
+    vehicles = [vehicle(t, 0.31) for t in MINUTES]
+    row = efficiency(meters, vehicles, ranges, classes=classes, settings=HOUSEHOLD)["V1"]
+    assert row["charger_class"] == charger_class
+    assert row["status"] == recompute_status(row, HOUSEHOLD)
 
 
 @pytest.mark.parametrize(
@@ -357,7 +415,9 @@ def test_the_readings_of_several_meters_close_each_others_gaps_and_match_each_fo
 def fleet_of(meters: list[Row], vehicles: list[Row], ranges: list[Range]) -> list[dict[str, Any]]:
     window = HOUR_10, HOUR_11
     of_meters, of_vehicles = measured(METER, meters, *window), measured(VEHICLE, vehicles, *window)
-    by_vehicle = vehicle_efficiency(of_meters, of_vehicles, links(ranges), *window, SETTINGS)
+    by_vehicle = vehicle_efficiency(
+        of_meters, of_vehicles, links(ranges), charger_classes({}), *window, SETTINGS
+    )
     unlinked = unlinked_energy(of_meters, links(ranges), *window)
     return fleet_efficiency(by_vehicle, unlinked, SETTINGS).collect().to_dicts()
 
@@ -395,23 +455,23 @@ def test_the_fleet_is_rated_by_sums_over_believable_ratios_only() -> None:
 
 
 @patiently
-@given(meter_rows(), vehicle_rows(), exclusive_links())
+@given(meter_rows(), vehicle_rows(), exclusive_links(), charged_at)
 def test_every_vehicle_agrees_with_the_recomputation(
-    meters: list[Row], vehicles: list[Row], ranges: list[Range]
+    meters: list[Row], vehicles: list[Row], ranges: list[Range], classes: dict[str, str]
 ) -> None:
-    rows = efficiency(meters, vehicles, ranges)
+    rows = efficiency(meters, vehicles, ranges, classes=classes, settings=HOUSEHOLD)
     ac = recompute_readings(meters, METER, HOUR_10, HOUR_11, SETTINGS)
     dc = recompute_readings(vehicles, VEHICLE, HOUR_10, HOUR_11, SETTINGS)
     present = {r.device for r in dc}
     present |= {r[1] for r in ranges if r[2] < HOUR_11 and r[3] > HOUR_10}
     assert list(rows) == sorted(present)
     for name, row in rows.items():
-        expected = recompute_vehicle(name, ac, dc, ranges, HOUR_10, HOUR_11)
+        expected = recompute_vehicle(name, ac, dc, ranges, classes, HOUR_10, HOUR_11)
         for column, value in expected.items():
             assert row[column] == (
                 pytest.approx(value, abs=1e-7) if isinstance(value, float) else value
             ), column
-        assert row["status"] == recompute_status(row, SETTINGS)
+        assert row["status"] == recompute_status(row, HOUSEHOLD)
 
 
 @patiently
@@ -474,6 +534,8 @@ def test_thousands_of_readings_in_few_groups_give_the_same_bits_each_time() -> N
 
 
 def status_of(row: Row, settings: EnergySettings = SETTINGS, window: timedelta = HOUR) -> str:
-    schema = {name: pl.String() if name == "link_source" else pl.Float64() for name in row}
+    row = {"charger_class": None, **row}
+    texts = "link_source", "charger_class"
+    schema = {name: pl.String() if name in texts else pl.Float64() for name in row}
     rated = with_efficiency(pl.LazyFrame([row], schema=schema), window, settings)
     return str(rated.collect()["status"].item())

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from lake import METER, VEHICLE, EnergySettings
 from lake.efficiency import vehicle_efficiency
 from lake.energy import measured_energy
-from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, links, readings, seconds
+from tests.unit.energy_recomputation import (
+    HOUR_10,
+    HOUR_11,
+    Row,
+    charger_classes,
+    links,
+    readings,
+    seconds,
+)
 from tests.unit.energy_samples import patiently
 
 SETTINGS = EnergySettings(_env_file=None)
@@ -24,7 +32,11 @@ def status(ac: list[Row], dc: list[Row]) -> dict[str, Any]:
         for side, rows in (("ac", ac), ("dc", dc))
     )
     fed = links([("M1", "V1", *window, "link")])
-    (row,) = vehicle_efficiency(meters, vehicles, fed, *window, SETTINGS).collect().to_dicts()
+    (row,) = (
+        vehicle_efficiency(meters, vehicles, fed, charger_classes({}), *window, SETTINGS)
+        .collect()
+        .to_dicts()
+    )
     return row
 
 

@@ -10,7 +10,7 @@ import pytest
 from lake import HOUR, METER, VEHICLE, EnergySettings, hour_of, hours_between
 from lake.efficiency import vehicle_efficiency
 from lake.energy import measured_energy
-from tests.unit.energy_recomputation import links
+from tests.unit.energy_recomputation import charger_classes, links
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SETTINGS = EnergySettings(_env_file=None)
@@ -68,6 +68,7 @@ def efficiency_of(vehicle: str, start: datetime, end: datetime) -> pl.LazyFrame:
         measured_energy(meter_readings(vehicle), METER, start, end, SETTINGS),
         measured_energy(vehicle_readings(vehicle), VEHICLE, start, end, SETTINGS),
         links([(f"onboard-ac-{vehicle}", vehicle, *whole_hours(vehicle), "link")]),
+        charger_classes({}),
         start,
         end,
         SETTINGS,

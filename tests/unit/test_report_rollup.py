@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lake import EnergySettings
 from lake.rollup import lowest_efficiency, roll_up_fleet, roll_up_vehicles
+from lake.settings import ChargerClass
 from tests.unit.rollup_samples import DAY, vehicle_hour, vehicle_hours
 
 SETTINGS = EnergySettings()
@@ -68,6 +69,22 @@ def test_links_and_meters_of_all_hours_are_named() -> None:
 
     assert day["meter_ids"] == ["M1", "M2"]
     assert day["link_source"] == "link+heartbeat+rule"
+
+
+def test_the_class_of_a_day_is_that_of_the_hours_with_the_most_energy() -> None:
+    classes = EnergySettings(charger_classes={"household": ChargerClass(good_from_percent=81)})
+    hours = vehicle_hours(
+        vehicle_hour("V", hour=0, ac=5, dc=4.1, charger_class="household"),
+        vehicle_hour("V", hour=1, ac=5, dc=4.1, charger_class="household"),
+        vehicle_hour("V", hour=2, ac=9, dc=7.4, charger_class="depot"),
+        vehicle_hour("SLEEPER", hour=0, ac=0.0, dc=0.0, charger_class="depot"),
+        vehicle_hour("SLEEPER", hour=1, ac=None, dc=0.0, link=None),
+    )
+    end = DAY + timedelta(days=1)
+    days = roll_up_vehicles(hours, DAY, end, classes).select(
+        "vehicle_id", "charger_class", "status"
+    )
+    assert days.collect().rows() == [("SLEEPER", "depot", "idle"), ("V", "household", "good")]
 
 
 def test_a_vehicle_that_was_never_linked_is_unmapped() -> None:

@@ -4,14 +4,14 @@ DELETE FROM vehicle_efficiency_hourly WHERE hour_start >= %(start)s AND hour_sta
 -- name: copy_vehicle_efficiency
 COPY vehicle_efficiency_hourly
     (hour_start, vehicle_id, energy_ac_kwh, energy_dc_kwh, loss_kwh, efficiency_percent, status,
-     data_points_meter, data_points_vehicle, coverage_ac, coverage_dc, matched_share_ac,
+     charger_class, data_points_meter, data_points_vehicle, coverage_ac, coverage_dc, matched_share_ac,
      matched_share_dc, longest_gap_seconds, resets, duplicates, average_battery_temp, link_source,
      meter_ids)
 FROM STDIN
 
 -- name: vehicle_efficiency_between
 SELECT hour_start, vehicle_id, energy_ac_kwh, energy_dc_kwh, loss_kwh, efficiency_percent, status,
-       data_points_meter, data_points_vehicle, coverage_ac, coverage_dc, matched_share_ac,
+       charger_class, data_points_meter, data_points_vehicle, coverage_ac, coverage_dc, matched_share_ac,
        matched_share_dc, longest_gap_seconds, resets, duplicates, average_battery_temp,
        link_source, meter_ids
 FROM vehicle_efficiency_hourly WHERE hour_start >= $1 AND hour_start < $2 ORDER BY hour_start, vehicle_id

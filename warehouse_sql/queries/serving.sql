@@ -66,7 +66,7 @@ LIMIT %(limit)s
 
 -- name: vehicle_efficiency_page
 SELECT hour_start, vehicle_id, energy_ac_kwh, energy_dc_kwh, loss_kwh, efficiency_percent, status,
-       data_points_meter, data_points_vehicle, coverage_ac, coverage_dc, matched_share_ac,
+       charger_class, data_points_meter, data_points_vehicle, coverage_ac, coverage_dc, matched_share_ac,
        matched_share_dc, longest_gap_seconds, resets, duplicates, average_battery_temp,
        link_source, meter_ids
 FROM vehicle_efficiency_hourly

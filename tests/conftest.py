@@ -9,10 +9,15 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from lake import Lake
 from local_stack.embedded_postgres import EmbeddedPostgres
 from warehouse_sql.migrate import migrate
+
+# A slow machine fails no test: what takes how long is for `make bench`.
+settings.register_profile("wattlake", deadline=None)
+settings.load_profile("wattlake")
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def test_an_account_without_rights_is_told_in_one_line(postgres: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(

@@ -34,7 +34,7 @@ def three_hours() -> list[Arrival]:
     start=st.integers(0, 60_000_000),
     lengths=st.lists(st.integers(1, 90), min_size=1, max_size=4),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_posting_time_piece_by_piece_gives_the_same_heartbeats_as_at_once(
     seed: int, start: int, lengths: list[int]
 ) -> None:

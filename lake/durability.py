@@ -43,6 +43,21 @@ def sync_newest_commit(lake_folder: Path | None, table: DeltaTable) -> None:
         sync_path(inner_first)
 
 
+def sync_log(lake_folder: Path | None, table: DeltaTable, after: int) -> None:
+    """Bring the log entries newer than version `after`, and all checkpoints, to the disk.
+
+    For commits that add no data, by the one who made them; where others have committed in
+    between, theirs go along. A lost entry would leave a gap that hides every later one.
+    """
+    if lake_folder is None:
+        return
+    log = Path(unquote(table.table_uri.removeprefix("file://"))) / "_delta_log"
+    entries = [entry for entry in log.glob("*.json") if entry.stem > f"{after:020}"]
+    for written in (*entries, *log.glob("*.checkpoint*"), *log.glob("_last_checkpoint")):
+        sync_path(written)
+    sync_path(log)
+
+
 def sync_path(path: Path) -> None:
     """Bring a file or a folder's entries to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -7,11 +7,14 @@ import polars as pl
 from lake.streams import Stream
 
 
-def lost_heartbeats(raw: pl.LazyFrame, history: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
+def lost_heartbeats(
+    raw: pl.LazyFrame, history: pl.LazyFrame, stream: Stream, *, raw_is_whole: bool = True
+) -> pl.LazyFrame:
     """Identities of the raw table that the history does not account for.
 
     Both hold one hour. A row for each identity whose received copies are not the history's one
-    row plus its `duplicates`: device, timestamp, received, accounted.
+    row plus its `duplicates`: device, timestamp, received, accounted. Where raw rows were dropped
+    (`raw_is_whole` is false) the history may account for more than is still there.
     """
     key = list(stream.key)
     received = raw.group_by(key).agg(received=pl.len().cast(pl.Int64))
@@ -19,7 +22,11 @@ def lost_heartbeats(raw: pl.LazyFrame, history: pl.LazyFrame, stream: Stream) ->
     return (
         received.join(accounted, on=key, how="left")
         .with_columns(pl.col("accounted").fill_null(0))
-        .filter(pl.col("received") != pl.col("accounted"))
+        .filter(
+            pl.col("received") != pl.col("accounted")
+            if raw_is_whole
+            else pl.col("received") > pl.col("accounted")
+        )
         .sort(key)
     )
 

@@ -1,6 +1,7 @@
 """History: the raw heartbeats of each hour, sorted and without duplicates."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import dagster as dg
 import polars as pl
@@ -15,6 +16,7 @@ from pipelines.describe import OWNERS, RETRIES, delta_metadata
 from pipelines.ledger import mark_compacted, newest_raw_version
 from pipelines.partitions import HOURLY, hour_key, hours_of_run
 from pipelines.raw import RAW_SPECS
+from pipelines.raw_retention import hours_with_dropped_rows
 from pipelines.resources import LakeResource, WarehouseResource
 
 CONSERVED, UNIQUE = "rows_conserved", "no_duplicate_key"
@@ -66,7 +68,10 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         tables, hours = lake.lake(), hours_of_run(context)
         done = [compact_hour(tables, stream, hour) for hour in hours]
-        results = _checks(tables, stream, done)
+        with warehouse.autocommit() as connection:
+            # Asked after the compaction: a drop is noted before it happens.
+            dropped = hours_with_dropped_rows(connection, stream, hours)
+        results = _checks(tables, stream, done, dropped)
         with warehouse.autocommit() as connection:
             _require_newer_lake(connection, tables, stream)
             # An hour that fails a check stays dirty, so that the sensor comes back to it.
@@ -82,7 +87,9 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
     return history
 
 
-def _checks(lake: Lake, stream: Stream, done: list[Compaction]) -> list[dg.AssetCheckResult]:
+def _checks(
+    lake: Lake, stream: Stream, done: list[Compaction], dropped: set[datetime]
+) -> list[dg.AssetCheckResult]:
     lost, repeated = [], []
     for compaction in done:
         start, end = compaction.hour, compaction.hour + HOUR
@@ -91,7 +98,8 @@ def _checks(lake: Lake, stream: Stream, done: list[Compaction]) -> list[dg.Asset
         table.load_as_version(compaction.raw_version)
         raw = lake.scan(table).filter(in_hours(start, end))
         history = scan_history(lake, stream, start, end)
-        lost.append(lost_heartbeats(raw, history, stream).collect())
+        whole = start not in dropped
+        lost.append(lost_heartbeats(raw, history, stream, raw_is_whole=whole).collect())
         repeated.append(repeated_keys(history, stream).collect())
     hours = [compaction.hour for compaction in done]
     return [

@@ -40,10 +40,10 @@ INSERT INTO partition_ledger AS ledger (stream, hour, raw_rows, raw_version, las
 SELECT %(stream)s, hour, raw_rows, %(version)s, now()
 FROM unnest(%(hours)s::timestamptz[], %(rows)s::bigint[]) AS found (hour, raw_rows)
 ON CONFLICT (stream, hour) DO UPDATE SET
-    raw_rows = excluded.raw_rows,
+    raw_rows = ledger.raw_dropped_rows + excluded.raw_rows,
     raw_version = excluded.raw_version,
     last_arrival = excluded.last_arrival
-WHERE ledger.raw_rows < excluded.raw_rows
+WHERE ledger.raw_rows - ledger.raw_dropped_rows < excluded.raw_rows
 
 -- name: restamp_foreign_meter_outbox
 -- Rows that a dump brought from another cluster may carry ids that this one has yet to reach.

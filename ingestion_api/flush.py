@@ -90,10 +90,15 @@ class OutboxFlush:
             done = append_once(self._lake, stream, rows, app_id, horizon, before.horizon)
             DELTA_COMMIT_SECONDS.labels(stream.name).observe(time.monotonic() - started)
         except StaleRead as error:
-            # Another writer, who has lost the lock by now, came first; what it took is in.
-            if delivered(self._lake, stream, app_id).horizon == before.horizon:
+            found = delivered(self._lake, stream, app_id)
+            if found.horizon != before.horizon:
+                # Another writer, who has lost the lock by now, came first; what it took is in.
+                self._resume(stream)
+            elif found.version != before.version:
+                # Or old hours were dropped meanwhile; without that, the next refusal is an error.
+                self._delivered[stream.name] = found
+            else:
                 raise LakeError(f"the lake refuses the append: {error}") from error
-            self._resume(stream)
             return 0, True
         self._at_step("before_settle")
         self._settle(stream, done)

@@ -8,6 +8,7 @@ import dagster as dg
 from pipelines.efficiency import hourly_efficiency
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.jobs import daily_report, hourly, observe_raw
+from pipelines.maintenance import every_night, maintenance, maintenance_assets
 from pipelines.raw import raw_heartbeats
 from pipelines.report.asset import daily_efficiency_report
 from pipelines.resources import LakeResource, WarehouseResource
@@ -23,9 +24,10 @@ definitions = dg.Definitions(
         hourly_efficiency,
         efficiency_marts,
         daily_efficiency_report,
+        *maintenance_assets,
     ],
-    jobs=[hourly, daily_report, observe_raw],
-    schedules=[every_hour, every_day],
+    jobs=[hourly, daily_report, observe_raw, maintenance],
+    schedules=[every_hour, every_day, every_night],
     sensors=[late_hours, report_renewal],
     resources={"lake": LakeResource(), "warehouse": WarehouseResource()},
     # A process for each step would take longer to start than an hour takes to compute.

@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class PipelineSettings(BaseSettings):
     """Read from the environment and `.env`; each name in capitals is the variable."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     partitions_start: date = Field(
         default=date(2016, 1, 1),
@@ -24,6 +26,12 @@ class PipelineSettings(BaseSettings):
     )
     hours_per_run: int = Field(
         default=168, ge=1, description="most hours that one run computes; a longer range is split"
+    )
+    raw_retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="raw heartbeats of older hours are dropped once the history has them; "
+        "empty: kept for ever",
     )
 
 

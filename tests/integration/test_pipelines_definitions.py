@@ -8,9 +8,16 @@ import dagster as dg
 import pytest
 from dagster import AssetKey
 
+from lake import STREAMS
+from lake.derived import DERIVED_TABLES
 from pipelines.definitions import definitions
 
 PROJECT = Path(__file__).parents[2]
+TABLES = {
+    *(stream.raw_table for stream in STREAMS.values()),
+    *(stream.history_table for stream in STREAMS.values()),
+    *(spec.name for spec in DERIVED_TABLES),
+}
 ASSETS = {
     "raw_meter_heartbeats",
     "raw_vehicle_heartbeats",
@@ -21,6 +28,11 @@ ASSETS = {
     "warehouse/vehicle_efficiency_hourly",
     "warehouse/fleet_efficiency_hourly",
     "daily_efficiency_report",
+}
+MAINTENANCE = {
+    "maintenance/raw_meter_heartbeats_retention",
+    "maintenance/raw_vehicle_heartbeats_retention",
+    *(f"maintenance/{table}" for table in TABLES),
 }
 
 
@@ -53,13 +65,21 @@ def test_the_workspace_file_names_the_code_location() -> None:
 
 
 def test_every_asset_says_what_it_is_and_who_owns_it(specs: dict[str, dg.AssetSpec]) -> None:
-    assert specs.keys() == ASSETS
+    assert specs.keys() == ASSETS | MAINTENANCE
     for name, spec in specs.items():
         assert spec.description, name
         assert "**Caveats.**" in spec.description, name
         assert spec.owners, name
         assert spec.kinds, name
-        assert spec.group_name in {"raw", "history", "efficiency", "serving", "reports"}, name
+        groups = {"raw", "history", "efficiency", "serving", "reports", "maintenance"}
+        assert spec.group_name in groups, name
+
+
+def test_upkeep_of_a_table_waits_for_its_writer() -> None:
+    for stream in STREAMS.values():
+        graph = definitions.resolve_asset_graph()
+        upkeep = graph.get(AssetKey(["maintenance", stream.history_table]))
+        assert upkeep.pools == graph.get(AssetKey(stream.history_table)).pools
 
 
 def test_every_column_of_every_table_is_described(specs: dict[str, dg.AssetSpec]) -> None:

@@ -1,0 +1,353 @@
+"""Raw hours go once the history has them, and nothing else ever does."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+
+import lake.append
+from lake import HOUR, METER, Lake, StaleRead, append_once, compact_hour, delivered, hour_of
+from lake.data_files import write_data_file
+from lake.raw_retention import drop_raw_partitions, raw_hours
+from pipelines import history, raw_retention
+from pipelines.definitions import definitions
+from pipelines.raw_retention import Retention, drop_old_hours
+from tests.integration.outbox_rows import flush_all, put, waiting_meters
+from tests.integration.pipeline_house import House, checks
+from tests.samples import HOUR_10, meter_rows
+from warehouse_sql.queries import query
+
+RETENTION = "maintenance/raw_meter_heartbeats_retention"
+LATER = HOUR_10 + timedelta(hours=5)
+
+
+def append(lake: Lake, *rows: dict[str, Any]) -> None:
+    before = delivered(lake, METER, "test").horizon
+    append_once(lake, METER, meter_rows(*rows), "test", before + 1, before)
+
+
+def drop(house: House, before: datetime = HOUR_10 + HOUR) -> Retention:
+    with psycopg.connect(house.database_url, autocommit=True) as connection:
+        return drop_old_hours(house.lake, connection, METER, before)
+
+
+def ledger(house: House, hour: datetime = HOUR_10) -> tuple[int, int, bool]:
+    """Rows ever appended, rows dropped, whether a drop is noted."""
+    (row,) = house.rows(
+        b"SELECT raw_rows, raw_dropped_rows, raw_dropped_at IS NOT NULL AS noted"
+        b" FROM partition_ledger WHERE stream = 'meter' AND hour = %(hour)s",
+        hour=hour,
+    )
+    return row["raw_rows"], row["raw_dropped_rows"], row["noted"]
+
+
+def meters(house: House) -> list[tuple[str, float, int]]:
+    rows = house.table(METER.history_table).sort(METER.key)
+    return rows.select("meter_id", "kwh_consumed_ac", "duplicates").rows()
+
+
+def at(minute: int, kwh: float, received: datetime = LATER) -> dict[str, object]:
+    return {
+        "timestamp": HOUR_10 + timedelta(minutes=minute),
+        "kwh_consumed_ac": kwh,
+        "received_at": received,
+    }
+
+
+def test_an_hour_that_the_history_has_taken_in_goes_in_one_commit(lake: Lake) -> None:
+    append(lake, {}, {"timestamp": HOUR_10 + HOUR}, {"timestamp": HOUR_10 + 30 * HOUR})
+    for hour in (HOUR_10, HOUR_10 + 30 * HOUR):
+        compact_hour(lake, METER, hour)
+    version = lake.open(METER.raw_table).version()
+
+    done = drop_raw_partitions(lake, METER, {HOUR_10: 1, HOUR_10 + 30 * HOUR: 1})
+
+    assert set(done.dropped) == {HOUR_10, HOUR_10 + 30 * HOUR}
+    assert all((hour.rows, hour.files) == (1, 1) and hour.bytes for hour in done.dropped.values())
+    assert set(raw_hours(lake, METER)) == {HOUR_10 + HOUR}
+    assert lake.open(METER.raw_table).version() == version + 1
+
+
+def test_dropping_again_commits_nothing(lake: Lake) -> None:
+    append(lake, {})
+    compact_hour(lake, METER, HOUR_10)
+    drop_raw_partitions(lake, METER, {HOUR_10: 1})
+    version = lake.open(METER.raw_table).version()
+    again = drop_raw_partitions(lake, METER, {HOUR_10: 1})
+    assert (again.dropped, again.kept) == ({}, {})
+    assert lake.open(METER.raw_table).version() == version
+
+
+def test_an_hour_with_a_heartbeat_that_the_history_lacks_is_kept(lake: Lake) -> None:
+    append(lake, {})
+    compact_hour(lake, METER, HOUR_10)
+    append(lake, {"meter_id": "METER009"})
+    done = drop_raw_partitions(lake, METER, {HOUR_10: 2})
+    assert done.kept == {HOUR_10: "the history does not account for 1 heartbeats"}
+    assert lake.open(METER.raw_table).count() == 2
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_an_hour_with_a_copy_that_the_history_has_not_counted_is_kept(
+    lake: Lake, newer: bool
+) -> None:
+    append(lake, {})
+    compact_hour(lake, METER, HOUR_10)
+    append(lake, at(0, 0.5, LATER if newer else HOUR_10))
+    assert drop_raw_partitions(lake, METER, {HOUR_10: 2}).dropped == {}
+
+
+def test_an_hour_with_rows_that_the_caller_does_not_know_is_kept(lake: Lake) -> None:
+    append(lake, {})
+    append(lake, {"meter_id": "METER009"})
+    compact_hour(lake, METER, HOUR_10)
+    done = drop_raw_partitions(lake, METER, {HOUR_10: 1})
+    assert done.kept == {HOUR_10: "2 raw rows where 1 were taken in"}
+
+
+def test_a_heartbeat_that_arrives_during_a_drop_keeps_its_hour(lake: Lake) -> None:
+    append(lake, {})
+    compact_hour(lake, METER, HOUR_10)
+    arrived: list[object] = []
+
+    def arrive(hours: object) -> None:
+        if not arrived:
+            arrived.append(hours)
+            append(lake, {"meter_id": "METER009"})
+
+    done = drop_raw_partitions(lake, METER, {HOUR_10: 1}, before_commit=arrive)
+
+    assert done.kept == {HOUR_10: "2 raw rows where 1 were taken in"}
+    assert lake.open(METER.raw_table).count() == 2
+
+
+def test_a_heartbeat_of_another_hour_does_not_stop_a_drop(lake: Lake) -> None:
+    append(lake, {})
+    compact_hour(lake, METER, HOUR_10)
+
+    done = drop_raw_partitions(
+        lake, METER, {HOUR_10: 1}, lambda _: append(lake, {"timestamp": HOUR_10 + HOUR})
+    )
+
+    assert set(done.dropped) == {HOUR_10}
+    assert set(raw_hours(lake, METER)) == {HOUR_10 + HOUR}
+
+
+def between_files_and_commit(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
+    """Let something happen once in the middle of an append."""
+    done = False
+
+    def write(*arguments: Any, **named: Any) -> Any:
+        nonlocal done
+        added = write_data_file(*arguments, **named)
+        if not done:
+            done = True
+            happen()
+        return added
+
+    monkeypatch.setattr(lake.append, "write_data_file", write)
+
+
+def test_an_append_that_a_drop_overtakes_is_refused_and_writes_nothing(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(lake, {})
+    compact_hour(lake, METER, HOUR_10)
+    between_files_and_commit(monkeypatch, lambda: drop_raw_partitions(lake, METER, {HOUR_10: 1}))
+    with pytest.raises(StaleRead):
+        append(lake, {"timestamp": HOUR_10 + HOUR})
+    assert lake.open(METER.raw_table).count() == 0
+
+
+def test_a_flush_that_a_drop_overtakes_loses_and_doubles_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.deliver(METER, meter_rows(at(0, 1.0), at(1, 1.0)))
+    house.run_hours(HOUR_10, HOUR_10)
+    with psycopg.connect(house.database_url, autocommit=True) as connection:
+        put(connection, METER, meter_rows(at(2, 2.0), {"timestamp": HOUR_10 + HOUR}))
+    overtaken: list[Retention] = []
+    between_files_and_commit(monkeypatch, lambda: overtaken.append(drop(house)))
+
+    assert flush_all(house.database_url, house.lake) == 2
+
+    assert set(overtaken[0].dropped) == {HOUR_10}
+    assert {hour: of.rows for hour, of in raw_hours(house.lake, METER).items()} == {
+        HOUR_10: 1,
+        HOUR_10 + HOUR: 1,
+    }
+    assert waiting_meters(house.database_url) == []
+    assert ledger(house) == (3, 2, True)
+    assert ledger(house, HOUR_10 + HOUR) == (1, 0, False)
+    house.run_hours(HOUR_10, HOUR_10 + HOUR)
+    assert house.table(METER.history_table).height == 4
+
+
+def test_what_comes_late_for_a_dropped_hour_joins_its_history_and_is_dropped_again(
+    house: House,
+) -> None:
+    house.deliver(METER, meter_rows(at(0, 1.0), at(0, 2.0), at(0, 3.0), at(1, 1.0)))
+    house.run_hours(HOUR_10, HOUR_10)
+    assert set(drop(house).dropped) == {HOUR_10}
+    assert meters(house) == [("METER001", 3.0, 2), ("METER001", 1.0, 0)]
+
+    corrected = at(0, 9.0, LATER + HOUR)
+    stale = at(1, 7.0, HOUR_10)
+    house.deliver(METER, meter_rows(corrected, stale, at(2, 4.0)))
+    result = house.run_hours(HOUR_10, HOUR_10)
+
+    assert checks(result)["meter_telemetry_history: rows_conserved"]
+    values = [(name, kwh) for name, kwh, _ in meters(house)]
+    assert values == [("METER001", 9.0), ("METER001", 1.0), ("METER001", 4.0)]
+    assert ledger(house) == (7, 4, True)
+    assert drop(house).dropped[HOUR_10].rows == 3
+    assert ledger(house) == (7, 7, True)
+    before = house.table(METER.history_table)
+    house.run_hours(HOUR_10, HOUR_10)
+    assert house.table(METER.history_table).equals(before)
+
+
+def test_a_heartbeat_that_a_compaction_loses_is_noticed_in_a_dropped_hour_too(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.deliver(METER, meter_rows(at(0, 1.0)))
+    house.run_hours(HOUR_10, HOUR_10)
+    drop(house)
+    house.deliver(METER, meter_rows(at(1, 1.0)))
+
+    def losing(lake: Lake, stream: Any, hour: datetime) -> object:
+        done = compact_hour(lake, stream, hour)
+        if stream is METER:
+            lake.open(METER.history_table).delete("kwh_consumed_ac = 1.0")
+        return done
+
+    monkeypatch.setattr(history, "compact_hour", losing)
+    result = house.run_hours(HOUR_10, HOUR_10, raise_on_error=False)
+    assert not checks(result)["meter_telemetry_history: rows_conserved"]
+
+
+def test_an_hour_that_waits_for_its_compaction_is_kept(house: House) -> None:
+    house.deliver(METER, meter_rows(at(0, 1.0)))
+    assert drop(house).kept == {HOUR_10: "not compacted"}
+    house.run_hours(HOUR_10, HOUR_10)
+    house.deliver(METER, meter_rows(at(1, 1.0)))
+    assert drop(house).kept == {HOUR_10: "not compacted"}
+    assert house.lake.open(METER.raw_table).count() == 2
+
+
+def test_hours_from_the_retention_on_stay(house: House) -> None:
+    house.deliver(METER, meter_rows(at(0, 1.0), {"timestamp": HOUR_10 + HOUR}))
+    house.run_hours(HOUR_10, HOUR_10 + HOUR)
+    assert set(drop(house, before=HOUR_10 + HOUR).dropped) == {HOUR_10}
+    assert set(raw_hours(house.lake, METER)) == {HOUR_10 + HOUR}
+
+
+def test_a_kill_before_the_commit_is_made_good_by_the_next_drop(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.deliver(METER, meter_rows(at(0, 1.0)))
+    house.run_hours(HOUR_10, HOUR_10)
+
+    def killed(*arguments: Any) -> None:
+        arguments[-1]([HOUR_10])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(raw_retention, "drop_raw_partitions", killed)
+        with pytest.raises(KeyboardInterrupt):
+            drop(house)
+    assert ledger(house) == (1, 0, True)
+    assert set(drop(house).dropped) == {HOUR_10}
+    assert ledger(house) == (1, 1, True)
+
+
+def test_a_kill_after_the_commit_is_made_good_by_the_next_drop(house: House) -> None:
+    house.deliver(METER, meter_rows(at(0, 1.0), at(1, 1.0)))
+    house.run_hours(HOUR_10, HOUR_10)
+    drop_raw_partitions(house.lake, METER, {HOUR_10: 2})
+    house.deliver(METER, meter_rows(at(2, 1.0)))
+
+    assert drop(house).kept == {HOUR_10: "not compacted"}
+    assert ledger(house) == (3, 2, True)
+    assert checks(house.run_hours(HOUR_10, HOUR_10))["meter_telemetry_history: rows_conserved"]
+    assert drop(house).dropped[HOUR_10].rows == 1
+    assert ledger(house) == (3, 3, True)
+
+
+def test_a_restored_ledger_finds_late_rows_of_a_dropped_hour(house: House) -> None:
+    """Less is in the raw table than was ever appended, and still more than the ledger knows."""
+    house.deliver(METER, meter_rows(at(0, 1.0), at(1, 1.0)))
+    house.run_hours(HOUR_10, HOUR_10)
+    drop(house)
+    append(house.lake, at(2, 1.0))
+    restore = {"stream": "meter", "version": 9, "hours": [HOUR_10], "rows": [1]}
+    with psycopg.connect(house.database_url, autocommit=True) as connection:
+        connection.execute(query("restore_ledger"), restore)
+    assert ledger(house) == (3, 2, True)
+    assert house.rows(b"SELECT 1 FROM dirty_hour WHERE stream = 'meter'")
+
+
+def of_hour(hour: datetime) -> dict[str, object]:
+    return {"timestamp": hour, "received_at": hour + timedelta(seconds=5)}
+
+
+def test_the_nightly_job_drops_by_the_clock_and_tells_what_it_freed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = hour_of(datetime.now(UTC))
+    old, young, ahead = now - 73 * HOUR, now - 48 * HOUR, now + 30 * 24 * HOUR
+    house.deliver(METER, meter_rows(of_hour(old), of_hour(young), of_hour(ahead)))
+    house.run_hours(old, old)
+    monkeypatch.setenv("RAW_RETENTION_DAYS", "3")
+
+    result = house.run("maintenance", {})
+
+    assert result.success
+    assert set(raw_hours(house.lake, METER)) == {young, ahead}
+    dropped = metadata(result, RETENTION)
+    assert (dropped["hours_dropped"], dropped["rows_dropped"], dropped["hours_kept"]) == (1, 1, 0)
+    upkeep = metadata(result, "maintenance/meter_telemetry_history")
+    assert (upkeep["files_removed"], upkeep["bytes_freed"], upkeep["log_bytes_freed"]) == (0, 0, 0)
+
+
+def test_without_a_retention_raw_heartbeats_are_kept_for_ever(house: House) -> None:
+    hour = hour_of(datetime.now(UTC)) - 5000 * HOUR
+    house.deliver(METER, meter_rows(of_hour(hour)))
+    house.run_hours(hour, hour)
+    done = retain(house)
+    assert metadata(done, RETENTION) == {"retention": "raw heartbeats are kept for ever"}
+    assert house.lake.open(METER.raw_table).count() == 1
+
+
+def test_a_lake_that_is_older_than_the_ledger_loses_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = hour_of(datetime.now(UTC)) - 100 * HOUR
+    house.deliver(METER, meter_rows(of_hour(hour)))
+    house.run_hours(hour, hour)
+    house.rows(
+        b"UPDATE partition_ledger SET raw_version = 1000, compacted_version = 1000 RETURNING 1"
+    )
+    monkeypatch.setenv("RAW_RETENTION_DAYS", "1")
+    with pytest.raises(dg.Failure, match="older than the ledger"):
+        retain(house)
+    assert house.lake.open(METER.raw_table).count() == 1
+
+
+def retain(house: House) -> dg.ExecuteInProcessResult:
+    """The step of the nightly job that drops raw hours of the meters."""
+    return definitions.resolve_job_def("maintenance").execute_in_process(
+        instance=house.instance, asset_selection=[dg.AssetKey(RETENTION.split("/"))]
+    )
+
+
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    (found,) = [
+        event.step_materialization_data.materialization
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey(asset.split("/"))
+    ]
+    return {name: value.value for name, value in found.metadata.items()}

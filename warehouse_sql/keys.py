@@ -3,17 +3,16 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-import psycopg
-from psycopg.rows import DictRow, class_row, dict_row
+from psycopg.rows import class_row
 
-from warehouse_sql.errors import DatabaseUnreachable, WarehouseError
+from warehouse_sql.errors import WarehouseError
 from warehouse_sql.queries import query
+from warehouse_sql.session import transaction
 
 KEY_PATTERN: Final = r"^wl_([0-9a-f]{12})_([0-9a-f]{64})$"
 
@@ -70,7 +69,7 @@ def create_key(
         "device_prefix": device_prefix,
         "records_per_second": records_per_second,
     }
-    with _connection(dsn) as conn:
+    with transaction(dsn) as conn:
         if conn.execute(query("insert_api_key"), values).fetchone() is None:
             raise KeyNotMade(
                 f"there is a key called {name!r}: revoke it first, or take another name"
@@ -80,13 +79,13 @@ def create_key(
 
 def revoke_key(dsn: str, name: str) -> bool:
     """End the living key of this name; False if there is none. Raises as `create_key`."""
-    with _connection(dsn) as conn:
+    with transaction(dsn) as conn:
         return conn.execute(query("revoke_api_key"), {"name": name}).fetchone() is not None
 
 
 def list_keys(dsn: str, *, revoked_too: bool = False) -> list[ApiKey]:
     """The living keys, or all there ever were, by name. Raises as `create_key`."""
-    with _connection(dsn) as conn, conn.cursor(row_factory=class_row(ApiKey)) as cursor:
+    with transaction(dsn) as conn, conn.cursor(row_factory=class_row(ApiKey)) as cursor:
         return cursor.execute(query("list_api_keys"), {"revoked_too": revoked_too}).fetchall()
 
 
@@ -99,21 +98,3 @@ def read_key(text: str) -> tuple[str, bytes] | None:
 def _sha256(secret: str) -> bytes:
     # A secret of 256 random bits can't be guessed, so it needs no slow hash; see the migration.
     return hashlib.sha256(secret.encode()).digest()
-
-
-@contextmanager
-def _connection(dsn: str) -> Iterator[psycopg.Connection[DictRow]]:
-    """One transaction, its errors as ours."""
-    try:
-        with psycopg.connect(dsn, connect_timeout=10, row_factory=dict_row) as conn:
-            yield conn
-    except psycopg.errors.UndefinedTable as error:
-        raise WarehouseError("the database has no table of keys; run: wattlake migrate") from error
-    except psycopg.OperationalError as error:
-        raise DatabaseUnreachable(f"the database does not answer: {_reason(error)}") from error
-    except psycopg.Error as error:
-        raise WarehouseError(f"the database refused: {_reason(error)}") from error
-
-
-def _reason(error: psycopg.Error) -> str:
-    return " ".join(str(error).split())

@@ -13,6 +13,7 @@ from lake.hours import in_hours
 from pipelines.check_results import check_result
 from pipelines.checks import lost_heartbeats, repeated_keys
 from pipelines.describe import OWNERS, RETRIES, delta_metadata
+from pipelines.devices import register_devices
 from pipelines.ledger import mark_compacted, newest_raw_version
 from pipelines.partitions import HOURLY, hour_key, hours_of_run
 from pipelines.raw import RAW_SPECS
@@ -76,6 +77,7 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
             _require_newer_lake(connection, tables, stream)
             # An hour that fails a check stays dirty, so that the sensor comes back to it.
             if all(result.passed for result in results):
+                register_devices(connection, tables, stream, hours)
                 for compaction in done:
                     mark_compacted(connection, compaction)
         for compaction in done:

@@ -1,0 +1,50 @@
+"""The device registry as the pipelines fill and read it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+import psycopg
+
+from lake import HOUR, Lake, Stream, scan_history
+from warehouse_sql.queries import query
+
+
+def register_devices(
+    connection: psycopg.Connection, lake: Lake, stream: Stream, hours: Sequence[datetime]
+) -> None:
+    """Note when the devices in the history of these hours were first heard.
+
+    Only earlier than known before, so that neither the order of the hours nor a repetition makes a
+    difference. Hours that did not know a device then and should have are opened again. Ask before
+    the hours are marked as compacted: who finds them compacted finds their devices registered.
+    """
+    first_heard = pl.col("timestamp").min()
+    by_hour = [
+        scan_history(lake, stream, hour, hour + HOUR)
+        .group_by(stream.device)
+        .agg(first_heard)
+        .collect()
+        for hour in hours
+    ]
+    heard = pl.concat(by_hour).group_by(stream.device).agg(first_heard)
+    if heard.is_empty():
+        return
+    connection.execute(
+        query("register_devices"),
+        {
+            "stream": stream.name,
+            "devices": heard[stream.device].to_list(),
+            "times": heard["timestamp"].to_list(),
+        },
+    )
+
+
+def charger_classes(connection: psycopg.Connection) -> pl.LazyFrame:
+    """meter_id and charger_class of every meter whose charger has a class.
+
+    Read it after the state of the hours to compute: a class that changes raises their revision.
+    """
+    rows = connection.execute(query("charger_classes")).fetchall()
+    schema = {"meter_id": pl.String, "charger_class": pl.String}
+    return pl.LazyFrame(rows, schema=schema, orient="row")

@@ -1,0 +1,271 @@
+"""The device registry on a real server: who was first heard when, and what that opens again."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg.rows import DictRow, dict_row
+
+from lake import HOUR
+from pipelines.devices import charger_classes
+from tests.integration.api_collector import wait_for
+from tests.samples import HOUR_10
+from warehouse_sql.devices import Keep, ToldDevice, list_devices, tell_devices
+from warehouse_sql.migrate import migrations
+from warehouse_sql.queries import query
+
+ODD_ID = "Zähler | \"7\" 'x'"
+WAITING = (
+    b"SELECT 1 FROM pg_stat_activity"
+    b" WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+HOURS = [HOUR_10 + n * HOUR for n in range(6)]
+
+
+Connection = psycopg.Connection[DictRow]
+
+
+def connected(database_url: str) -> Connection:
+    return psycopg.connect(
+        database_url, autocommit=True, row_factory=dict_row, options="-c TimeZone=UTC"
+    )
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Connection]:
+    """A connection to the database of this test."""
+    with connected(database_url) as connection:
+        yield connection
+
+
+def register(db: Connection, stream: str, heard: dict[str, datetime]) -> None:
+    """What the history asset does for some hours."""
+    db.execute(
+        query("register_devices"),
+        {"stream": stream, "devices": list(heard), "times": list(heard.values())},
+    )
+
+
+def computed(db: Connection) -> None:
+    """A ledger in which these hours are compacted, computed and published."""
+    db.execute(
+        b"INSERT INTO partition_ledger (stream, hour, raw_rows, raw_version, last_arrival,"
+        b" compacted_version, computed_version, computed_revision, published_version,"
+        b" published_revision)"
+        b" SELECT stream, hour, 1, 1, now(), 1, 1, 0, 1, 0"
+        b" FROM unnest(ARRAY['meter', 'vehicle']) AS s (stream),"
+        b" unnest(%(hours)s::timestamptz[]) AS h (hour)",
+        {"hours": HOURS},
+    )
+
+
+def reopened(db: Connection) -> list[int]:
+    """The hours of the ledger that wait, as their distance from the first; both streams alike."""
+    rows = db.execute(b"SELECT stream, hour FROM unpublished_hour ORDER BY stream, hour")
+    found: dict[str, list[int]] = {stream: [] for stream in ("meter", "vehicle")}
+    for row in rows:
+        found[row["stream"]].append((row["hour"] - HOUR_10) // HOUR)
+    assert found["meter"] == found["vehicle"]
+    db.execute(b"UPDATE partition_ledger SET published_revision = revision")
+    return found["meter"]
+
+
+def first_heard(db: Connection) -> dict[str, datetime | None]:
+    rows = db.execute(b"SELECT device_id, first_heard_at FROM device")
+    return {row["device_id"]: row["first_heard_at"] for row in rows}
+
+
+def minutes(number: float) -> datetime:
+    return HOUR_10 + timedelta(minutes=number)
+
+
+def test_a_new_device_opens_the_hours_from_its_first_heartbeat_on_and_only_once(
+    db: Connection,
+) -> None:
+    computed(db)
+    register(db, "meter", {ODD_ID: minutes(135)})
+    assert reopened(db) == [2, 3, 4, 5]
+    for _ in range(2):
+        register(db, "meter", {ODD_ID: minutes(135)})
+        register(db, "meter", {ODD_ID: minutes(280)})
+    assert reopened(db) == []
+    assert first_heard(db) == {ODD_ID: minutes(135)}
+
+
+def test_an_older_heartbeat_opens_the_hours_up_to_the_time_known_before(db: Connection) -> None:
+    computed(db)
+    register(db, "vehicle", {"V1": minutes(250), "V2": minutes(310)})
+    reopened(db)
+    register(db, "vehicle", {"V1": minutes(61), "V2": minutes(300)})
+    assert reopened(db) == [1, 2, 3]  # V2's first hour remains what it was
+    register(db, "vehicle", {"V1": minutes(60)})
+    assert reopened(db) == []
+    assert first_heard(db) == {"V1": minutes(60), "V2": minutes(300)}
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["a", "B", "M001", ODD_ID]), st.integers(0, 359).map(minutes)
+        ),
+        max_size=6,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_first_heard_is_the_same_in_whatever_order_hours_are_compacted(
+    db: Connection, parts: list[dict[str, datetime]], random: Any
+) -> None:
+    plain: dict[str, datetime] = {}
+    for part in parts:
+        for device, at in part.items():
+            plain[device] = min(at, plain.get(device, at))
+    shuffled = [*parts, *random.sample(parts, len(parts) // 2)]
+    random.shuffle(shuffled)
+    db.execute(b"DELETE FROM device")
+    db.execute(b"DELETE FROM partition_ledger")
+    computed(db)
+    for part in shuffled:
+        register(db, "meter", part)
+    assert first_heard(db) == plain
+    # Every hour that knows a device now, and did not when it was computed, waits.
+    earliest = min((at - HOUR_10) // HOUR for at in plain.values()) if plain else len(HOURS)
+    assert reopened(db) == list(range(earliest, len(HOURS)))
+
+
+def test_devices_are_locked_by_id_and_before_the_ledger_so_that_nobody_waits_for_ever(
+    db: Connection, database_url: str
+) -> None:
+    computed(db)
+    names = [f"M{n:03}" for n in range(150)]
+    register(db, "meter", dict.fromkeys(names, minutes(90)))
+    reopened(db)
+    with ThreadPoolExecutor() as threads, connected(database_url) as other:
+        with connected(database_url) as holder, holder.transaction():
+            holder.execute(b"SELECT FROM device WHERE device_id = 'M000' FOR UPDATE")
+            earlier = dict.fromkeys(reversed(names), minutes(30))
+            registering = threads.submit(register, other, "meter", earlier)
+            wait_for(lambda: registering.done() or db.execute(WAITING).fetchall())
+            db.execute(b"SELECT FROM device WHERE device_id <> 'M000' FOR UPDATE NOWAIT")
+            db.execute(b"SELECT FROM partition_ledger FOR UPDATE NOWAIT")
+        registering.result()
+    assert set(first_heard(db).values()) == {minutes(30)}
+    assert reopened(db) == [0]
+
+
+def test_a_device_is_expected_from_its_first_heartbeat_until_it_is_retired(
+    db: Connection, database_url: str
+) -> None:
+    register(db, "meter", {"M1": minutes(119), "M2": minutes(120), "M3": minutes(10)})
+    register(db, "vehicle", {"V1": minutes(10)})
+    tell_devices(
+        database_url,
+        [
+            ToldDevice("meter", "M3", retired_at=minutes(180)),
+            ToldDevice("meter", "never heard", charger_class="household"),
+        ],
+    )
+
+    def expected(hour: int) -> list[str]:
+        rows = db.execute(query("expected_devices"), {"stream": "meter", "end": HOURS[hour] + HOUR})
+        return [row["device_id"] for row in rows]
+
+    assert [expected(hour) for hour in range(5)] == [
+        ["M3"],
+        ["M1", "M3"],
+        ["M1", "M2", "M3"],
+        ["M1", "M2"],
+        ["M1", "M2"],
+    ]
+
+
+def test_a_charger_class_opens_every_hour_since_the_meter_was_first_heard(
+    db: Connection, database_url: str
+) -> None:
+    computed(db)
+    register(db, "meter", {"M1": minutes(130), "M2": minutes(20)})
+    reopened(db)
+    told = [
+        ToldDevice("meter", "M1", charger_class="household"),
+        ToldDevice("meter", "M9", charger_class="fast"),
+    ]
+    done = tell_devices(database_url, told)
+    assert (done.changed, done.unheard, done.hours) == (2, ["M9"], 4)
+    assert reopened(db) == [2, 3, 4, 5]
+
+    again = tell_devices(database_url, told)
+    assert (again.changed, again.hours) == (0, 0)
+    assert reopened(db) == []
+    with psycopg.connect(database_url) as connection:
+        assert charger_classes(connection).collect().rows() == [("M1", "household"), ("M9", "fast")]
+    few = db.execute(query("charger_classes_of_meters"), {"meter_ids": ["M2", "M1"]})
+    assert few.fetchall() == [{"meter_id": "M1", "charger_class": "household"}]
+
+    assert tell_devices(database_url, [ToldDevice("meter", "M1", charger_class=None)]).hours == 4
+    assert reopened(db) == [2, 3, 4, 5]
+    assert {one.device_id: one.charger_class for one in list_devices(database_url)} == {
+        "M1": None,
+        "M2": None,
+        "M9": "fast",
+    }
+
+
+def test_a_retirement_opens_the_hours_in_which_the_device_is_expected_no_longer_or_again(
+    db: Connection, database_url: str
+) -> None:
+    computed(db)
+    register(db, "vehicle", {"V1": minutes(70)})
+    reopened(db)
+
+    def retire(at: datetime | Keep | None) -> list[int]:
+        tell_devices(database_url, [ToldDevice("vehicle", "V1", retired_at=at)])
+        return reopened(db)
+
+    assert retire(minutes(150)) == [3, 4, 5]  # of hour 2 a half was in service
+    assert retire(Keep.AS_IT_IS) == []
+    assert retire(minutes(290)) == [3, 4]
+    assert retire(minutes(-500)) == [1, 2, 3, 4]  # before it was first heard
+    assert retire(None) == [1, 2, 3, 4, 5]
+
+
+def test_a_class_that_is_told_while_its_meter_is_registered_opens_its_hours(
+    db: Connection, database_url: str
+) -> None:
+    computed(db)
+    with ThreadPoolExecutor() as threads:
+        with connected(database_url) as registering, registering.transaction():
+            register(registering, "meter", {"M1": minutes(60)})
+            told = [ToldDevice("meter", "M1", charger_class="household")]
+            telling = threads.submit(tell_devices, database_url, told)
+            wait_for(lambda: telling.done() or db.execute(WAITING).fetchall())
+        assert telling.result().hours == 5
+
+
+def test_devices_of_an_older_installation_have_always_been_there(empty_database: str) -> None:
+    texts = migrations()
+    with connected(empty_database) as db:
+        for name, text in texts.items():
+            if name < "0013":
+                db.execute(text.encode())
+        db.execute(
+            b"INSERT INTO meter_live_state (meter_id, timestamp, reading_type, received_at)"
+            b" VALUES ('M1', now(), 'interval', now()), ('M2', now(), 'interval', now())"
+        )
+        db.execute(
+            b"INSERT INTO vehicle_live_state (vehicle_id, timestamp, reading_type, received_at)"
+            b" VALUES ('V1', now(), 'interval', now())"
+        )
+        db.execute(
+            b"INSERT INTO partition_ledger (stream, hour, raw_version, last_arrival)"
+            b" VALUES ('vehicle', '2020-03-01T05:00Z', 1, now()), ('meter', now()::date, 1, now())"
+        )
+        db.execute(texts["0013_device"].encode())
+        always = datetime(2020, 3, 1, 5, tzinfo=UTC)
+        assert first_heard(db) == {"M1": always, "M2": always, "V1": always}

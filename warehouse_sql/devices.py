@@ -1,0 +1,138 @@
+"""The device registry as people read it and correct it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Final
+
+from psycopg.rows import class_row
+
+from warehouse_sql.queries import query
+from warehouse_sql.session import transaction
+
+
+class Keep(Enum):
+    """In place of a value: what is known stays as it is."""
+
+    AS_IT_IS = "as it is"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device of the registry, or one that was heard and waits for its compaction.
+
+    `first_heard_at` is null until its first hour is compacted, `newest_at` where no collector has
+    heard it.
+    """
+
+    stream: str
+    device_id: str
+    first_heard_at: datetime | None
+    newest_at: datetime | None
+    charger_class: str | None
+    retired_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ToldDevice:
+    """What somebody says of a device; None clears a value."""
+
+    stream: str
+    device_id: str
+    charger_class: str | Keep | None = Keep.AS_IT_IS
+    retired_at: datetime | Keep | None = Keep.AS_IT_IS
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an import changed.
+
+    `unheard` are ids of which no heartbeat ever came, `hours` the computed hours that wait for
+    their computation again.
+    """
+
+    changed: int
+    unheard: list[str]
+    hours: int
+
+
+_END: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def list_devices(
+    dsn: str,
+    *,
+    stream: str | None = None,
+    charger_class: str | None = None,
+    silent_since: datetime | None = None,
+) -> list[Device]:
+    """Devices by stream and id: all, of one stream, with one class, or silent and in service.
+
+    Silent is a device without a heartbeat, by its own clock, since then. Raises
+    DatabaseUnreachable or WarehouseError.
+    """
+    wanted = {"stream": stream, "charger_class": charger_class, "silent_since": silent_since}
+    with transaction(dsn) as conn, conn.cursor(row_factory=class_row(Device)) as cursor:
+        return cursor.execute(query("list_devices"), wanted).fetchall()
+
+
+def tell_devices(dsn: str, told: Sequence[ToldDevice]) -> Told:
+    """Take down what is said of devices, each at most once, and open the hours that it changes.
+
+    A charger class is a correction: it counts for every hour since the meter was first heard. A
+    retirement changes the hours between the old time and the new one, in which the device was
+    expected and no longer is, or the reverse. Raises as `list_devices`.
+    """
+    streams, devices = [one.stream for one in told], [one.device_id for one in told]
+    with transaction(dsn) as conn:
+        # Else a device that is first heard now could be computed without what is told here.
+        conn.execute(query("lock_devices"))
+        rows = conn.execute(query("devices_named"), {"streams": streams, "devices": devices})
+        known = {(row["stream"], row["device_id"]): row for row in rows}
+        changes = []
+        for one in told:
+            before = known[one.stream, one.device_id]
+            corrected = _corrected(before, one)
+            if corrected != before or not before["is_registered"]:
+                changes.append((before, corrected))
+        after = [corrected for _, corrected in changes]
+        conn.execute(
+            query("tell_devices"),
+            {
+                "streams": [row["stream"] for row in after],
+                "devices": [row["device_id"] for row in after],
+                "charger_classes": [row["charger_class"] for row in after],
+                "retired": [row["retired_at"] for row in after],
+            },
+        )
+        ranges = [change for pair in changes for change in _changed_hours(*pair)]
+        reopened = conn.execute(
+            query("reopen_hours_within"),
+            {"since": [since for since, _ in ranges], "until": [until for _, until in ranges]},
+        ).fetchall()
+    return Told(
+        changed=len(changes),
+        unheard=[row["device_id"] for row in known.values() if not row["is_heard"]],
+        hours=len({row["hour"] for row in reopened if row["is_computed"]}),
+    )
+
+
+def _corrected(before: dict[str, Any], told: ToldDevice) -> dict[str, Any]:
+    said = {"charger_class": told.charger_class, "retired_at": told.retired_at}
+    return before | {name: value for name, value in said.items() if value is not Keep.AS_IT_IS}
+
+
+def _changed_hours(
+    before: dict[str, Any], after: dict[str, Any]
+) -> Iterator[tuple[datetime, datetime | None]]:
+    """Ranges of the hours' starts, None: for good, in which the change makes a difference."""
+    if before["first_heard_at"] is None:  # no hour that was computed knows the device
+        return
+    first = before["first_heard_at"].replace(minute=0, second=0, microsecond=0)
+    if after["charger_class"] != before["charger_class"]:
+        yield first, None
+    was, now = before["retired_at"] or _END, after["retired_at"] or _END
+    since, until = max(min(was, now), first), max(was, now)
+    if since < until:
+        yield since, None if until == _END else until

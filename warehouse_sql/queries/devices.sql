@@ -1,0 +1,96 @@
+-- name: register_devices
+-- Keeps the first time of each device. The hours from that time on to the one that was known before
+-- did not know the device: what they say of pairs and of silent devices changes. Rows are locked in
+-- one order by all: devices by id, then the ledger as the lake writer does.
+WITH heard AS (
+    SELECT device_id COLLATE "C" AS device_id, heard_at
+    FROM unnest(%(devices)s::text[], %(times)s::timestamptz[]) AS heard (device_id, heard_at)
+), earlier AS (
+    SELECT heard.device_id, heard_at, known.first_heard_at AS known_at
+    FROM heard LEFT JOIN device AS known
+        ON known.stream = %(stream)s AND known.device_id = heard.device_id
+    WHERE known.first_heard_at IS NULL OR heard_at < known.first_heard_at
+), kept AS (
+    INSERT INTO device AS known (stream, device_id, first_heard_at)
+    SELECT %(stream)s, device_id, heard_at FROM earlier ORDER BY device_id
+    ON CONFLICT (stream, device_id) DO UPDATE SET
+        first_heard_at = least(known.first_heard_at, excluded.first_heard_at)
+    RETURNING device_id
+), changed AS (
+    SELECT range_agg(tstzrange(date_trunc('hour', heard_at, 'UTC'),
+                               date_trunc('hour', known_at, 'UTC'))) AS hours
+    FROM kept JOIN earlier USING (device_id)
+)
+UPDATE partition_ledger SET revision = revision + 1
+WHERE (stream, hour) IN (SELECT stream, hour FROM partition_ledger
+                         WHERE hour <@ (SELECT hours FROM changed)
+                         ORDER BY stream, hour FOR UPDATE)
+
+-- name: expected_devices
+-- Devices of a stream that should be heard in the hour that ends at `end`.
+SELECT device_id FROM device
+WHERE stream = %(stream)s AND first_heard_at < %(end)s
+  AND (retired_at IS NULL OR retired_at > %(end)s::timestamptz - interval '1 hour')
+ORDER BY device_id
+
+-- name: charger_classes
+SELECT device_id AS meter_id, charger_class FROM device
+WHERE stream = 'meter' AND charger_class IS NOT NULL
+ORDER BY device_id
+
+-- name: charger_classes_of_meters
+SELECT device_id AS meter_id, charger_class FROM device
+WHERE stream = 'meter' AND device_id = ANY(%(meter_ids)s) AND charger_class IS NOT NULL
+ORDER BY device_id
+
+-- name: list_devices
+-- Those of the registry, and those that were heard and wait for their hour's compaction.
+SELECT stream, device_id, first_heard_at, newest_at, charger_class, retired_at
+FROM device FULL JOIN
+     (SELECT 'meter' AS stream, meter_id COLLATE "C" AS device_id, "timestamp" AS newest_at
+      FROM meter_live_state
+      UNION ALL
+      SELECT 'vehicle', vehicle_id COLLATE "C", "timestamp" FROM vehicle_live_state) AS live
+     USING (stream, device_id)
+WHERE (%(stream)s::text IS NULL OR stream = %(stream)s)
+  AND (%(charger_class)s::text IS NULL OR charger_class = %(charger_class)s)
+  AND (%(silent_since)s::timestamptz IS NULL
+       OR (coalesce(newest_at < %(silent_since)s, true) AND coalesce(retired_at > now(), true)))
+ORDER BY stream, device_id
+
+-- name: lock_devices
+-- Held to the end of the transaction: nobody registers a device while what is known of it is told.
+LOCK TABLE device IN SHARE ROW EXCLUSIVE MODE
+
+-- name: devices_named
+-- What the registry knows of some devices, and whether any heartbeat of them ever came.
+SELECT told.stream, told.device_id, known.device_id IS NOT NULL AS is_registered,
+       known.first_heard_at, known.charger_class, known.retired_at,
+       known.first_heard_at IS NOT NULL
+       OR EXISTS (SELECT FROM meter_live_state
+                  WHERE told.stream = 'meter' AND meter_id = told.device_id)
+       OR EXISTS (SELECT FROM vehicle_live_state
+                  WHERE told.stream = 'vehicle' AND vehicle_id = told.device_id) AS is_heard
+FROM unnest(%(streams)s::text[], %(devices)s::text[]) AS told (stream, device_id)
+LEFT JOIN device AS known
+    ON known.stream = told.stream AND known.device_id = told.device_id COLLATE "C"
+
+-- name: tell_devices
+INSERT INTO device (stream, device_id, charger_class, retired_at)
+SELECT * FROM unnest(%(streams)s::text[], %(devices)s::text[], %(charger_classes)s::text[],
+                     %(retired)s::timestamptz[])
+ON CONFLICT (stream, device_id) DO UPDATE SET
+    charger_class = excluded.charger_class,
+    retired_at = excluded.retired_at
+
+-- name: reopen_hours_within
+-- Hours that begin within any of these half-open ranges; a null ends none. Returns each row of the
+-- ledger, and whether anything was computed from it. Rows are locked as in `reopen_hours`.
+UPDATE partition_ledger SET revision = revision + 1
+WHERE (stream, hour) IN (SELECT stream, hour FROM partition_ledger
+                         WHERE hour <@ (SELECT range_agg(tstzrange(since, until))
+                                        FROM unnest(%(since)s::timestamptz[],
+                                                    %(until)s::timestamptz[])
+                                            AS changed (since, until))
+                         ORDER BY stream, hour FOR UPDATE)
+RETURNING hour, computed_version IS NOT NULL AS is_computed

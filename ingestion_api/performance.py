@@ -91,13 +91,14 @@ async def read_facts(
         await conn.execute(query("one_snapshot"))
         if not await _rows(conn, "live_vehicle", device=vehicle_id):
             raise UnknownVehicle(vehicle_id)
-        pairs = await _pairs(conn, vehicle_id, end or now, energy)
+        # In a window up to now, every device is known, whatever its clock says.
+        pairs = await _pairs(conn, vehicle_id, end, end or now, energy)
         meters = await _ids(conn, "meters_of_vehicle", vehicle_id=vehicle_id)
         meters = sorted({*meters, *pairs["meter_id"]})
         (newest,) = await _rows(conn, "newest_times", vehicle_id=vehicle_id, meter_ids=meters)
         period = window(start, end, _after(newest["newest"], now), longest_days)
         if period.end != (end or now):  # a clock is ahead: a later end can only unpair
-            pairs = await _pairs(conn, vehicle_id, period.end, energy)
+            pairs = await _pairs(conn, vehicle_id, end, period.end, energy)
         others = await _ids(conn, "vehicles_of_meters", meter_ids=meters)
         vehicles = sorted({vehicle_id, *others})
         since = hour_of(period.start - timedelta(hours=energy.register_lookback_hours))
@@ -191,17 +192,25 @@ def _after(newest: datetime | None, now: datetime) -> datetime:
 async def _pairs(
     conn: psycopg.AsyncConnection[DictRow],
     vehicle_id: str,
+    heard_before: datetime | None,
     end: datetime,
     energy: EnergySettings,
 ) -> pl.DataFrame:
     """The meter of this vehicle by the rule of the trailing number, as one row or none.
 
-    The rule leaves alone what something else has linked before `end`, the end of the window.
+    The rule knows the devices that were heard before a time (None: all of them), and leaves alone
+    what something else has linked before `end`, the end of the window.
     """
     number = _NUMBER.search(vehicle_id)
     devices: list[DictRow] = []
     if number and energy.link_by_trailing_number:
-        devices = await _rows(conn, "same_trailing_number", number=number[0].lstrip("0"), end=end)
+        devices = await _rows(
+            conn,
+            "same_trailing_number",
+            number=number[0].lstrip("0"),
+            heard_before=heard_before,
+            end=end,
+        )
     meters = {row["device_id"]: row["linked"] for row in devices if row["kind"] == METER.name}
     vehicles = {row["device_id"]: row["linked"] for row in devices if row["kind"] == VEHICLE.name}
     return pair_by_trailing_number(

@@ -76,7 +76,7 @@ def _links(
 
 
 def _pairs(connection: psycopg.Connection, end: datetime) -> pl.DataFrame:
-    """Pairs by the rule of the trailing number among all devices that were ever heard.
+    """Pairs by the rule of the trailing number among all devices that were heard before `end`.
 
     Not only those of the hour: a meter that is silent for an hour must change no other link. Left
     alone are those that something else has linked before `end`.

@@ -119,6 +119,18 @@ def test_a_heartbeat_from_a_clock_that_is_ahead_is_inside_the_default_window(
     assert end <= datetime.now(UTC) + timedelta(seconds=242)
 
 
+def test_devices_whose_first_heartbeat_is_ahead_are_paired_in_the_default_window(
+    api: Collector,
+) -> None:
+    number = str(uuid4().int)
+    box, car = f"METER{number}", f"VEH{number}"
+    assert api.post("/v1/ingest/vehicle", vehicle(car, 100)).status_code == 201
+    assert api.post("/v1/ingest/meter", meter(box, 200)).status_code == 201
+    answer = performance(api, car)
+    assert [(link["meterId"], link["source"]) for link in answer["links"]] == [(box, "rule")]
+    assert answer["energyConsumedAc"] == 0.2
+
+
 def test_a_window_is_half_open(api: Collector) -> None:
     box, car = device("M"), device("V")
     start = (datetime.now(UTC) - timedelta(hours=5)).replace(microsecond=0)

@@ -178,6 +178,6 @@ def test_two_known_meters_of_one_number_pair_nobody_even_while_one_is_silent(hou
     house.deliver(METER, meter_rows({"meter_id": "OLD001", "timestamp": HOUR_10 - 5 * HOUR}))
     house.deliver(METER, meter_rows(*minutes_of(HOUR_10, kwh_consumed_ac=0.1)))
     house.deliver(VEHICLE, vehicle_rows(*minutes_of(HOUR_10, kwh_delivered_dc=0.09)))
-    house.run_hours(HOUR_10, HOUR_10)
-    rows = house.table("vehicle_efficiency_hourly")
+    house.run_hours(HOUR_10 - 5 * HOUR, HOUR_10)
+    rows = house.table("vehicle_efficiency_hourly").filter(pl.col("hour_start") == HOUR_10)
     assert rows.select("vehicle_id", "status").rows() == [("VEH001", "unmapped")]

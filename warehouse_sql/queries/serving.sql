@@ -3,25 +3,53 @@
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 
 -- name: same_trailing_number
--- Devices whose ids end in this number (without leading zeros), and whether anything but the
--- pairing rule has linked them before the end of a window.
-SELECT 'meter' AS kind, meter_id AS device_id,
+-- Devices whose ids end in this number (without leading zeros) and that were heard before a time
+-- (null: ever), and whether anything but the pairing rule has linked them before the end of a
+-- window. A device that the registry does not know has its first heartbeat in the outbox or in an
+-- hour that waits for its compaction: it counts as heard where one of these lies before the time.
+WITH registered AS (
+    SELECT stream AS kind, device_id COLLATE "default" AS device_id, first_heard_at
+    FROM device
+    WHERE first_heard_at IS NOT NULL AND device_id LIKE '%%' || %(number)s
+      AND ltrim(substring(device_id FROM '[0-9]+$'), '0') = %(number)s
+), live AS (
+    SELECT 'meter' AS kind, meter_id AS device_id FROM meter_live_state
+    WHERE meter_id LIKE '%%' || %(number)s
+      AND ltrim(substring(meter_id FROM '[0-9]+$'), '0') = %(number)s
+    UNION ALL
+    SELECT 'vehicle', vehicle_id FROM vehicle_live_state
+    WHERE vehicle_id LIKE '%%' || %(number)s
+      AND ltrim(substring(vehicle_id FROM '[0-9]+$'), '0') = %(number)s
+), moment AS (
+    SELECT coalesce(%(heard_before)s::timestamptz, 'infinity') AS heard_before
+), heard AS (
+    SELECT kind, device_id FROM registered, moment WHERE first_heard_at < heard_before
+    UNION ALL
+    SELECT kind, device_id FROM live, moment
+    WHERE NOT EXISTS (SELECT FROM registered
+                      WHERE registered.kind = live.kind
+                        AND registered.device_id = live.device_id)
+      AND (EXISTS (SELECT FROM dirty_hour WHERE stream = live.kind AND hour < heard_before)
+           OR EXISTS (SELECT FROM heartbeat_pack
+                      WHERE stream = live.kind AND hours[1] < heard_before)
+           OR EXISTS (SELECT FROM meter_heartbeat_outbox
+                      WHERE live.kind = 'meter' AND meter_id = live.device_id
+                        AND "timestamp" < heard_before)
+           OR EXISTS (SELECT FROM vehicle_heartbeat_outbox
+                      WHERE live.kind = 'vehicle' AND vehicle_id = live.device_id
+                        AND "timestamp" < heard_before))
+)
+SELECT kind, device_id,
        EXISTS (SELECT FROM charging_link AS l
-               WHERE l.meter_id = m.meter_id AND lower(valid) < %(end)s)
+               WHERE kind = 'meter' AND l.meter_id = device_id AND lower(valid) < %(end)s)
+       OR EXISTS (SELECT FROM charging_link AS l
+                  WHERE kind = 'vehicle' AND l.vehicle_id = device_id AND lower(valid) < %(end)s)
        OR EXISTS (SELECT FROM named_link AS l
-                  WHERE l.meter_id = m.meter_id AND first_named_at < %(end)s) AS linked
-FROM meter_live_state AS m
-WHERE meter_id LIKE '%%' || %(number)s
-  AND ltrim(substring(meter_id FROM '[0-9]+$'), '0') = %(number)s
-UNION ALL
-SELECT 'vehicle', vehicle_id,
-       EXISTS (SELECT FROM charging_link AS l
-               WHERE l.vehicle_id = v.vehicle_id AND lower(valid) < %(end)s)
+                  WHERE kind = 'meter' AND l.meter_id = device_id AND first_named_at < %(end)s)
        OR EXISTS (SELECT FROM named_link AS l
-                  WHERE l.vehicle_id = v.vehicle_id AND first_named_at < %(end)s)
-FROM vehicle_live_state AS v
-WHERE vehicle_id LIKE '%%' || %(number)s
-  AND ltrim(substring(vehicle_id FROM '[0-9]+$'), '0') = %(number)s
+                  WHERE kind = 'vehicle' AND l.vehicle_id = device_id
+                    AND first_named_at < %(end)s) AS linked
+FROM heard
 
 -- name: meters_of_vehicle
 SELECT meter_id FROM charging_link WHERE vehicle_id = %(vehicle_id)s

@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from local_stack import commands, key_commands
+from local_stack import commands, device_commands, key_commands
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.oddities import Oddities
 from local_stack.recordings import Meaning
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 links = typer.Typer(help="Which meter feeds which vehicle.", no_args_is_help=True)
 app.add_typer(links, name="links")
+app.add_typer(device_commands.devices, name="devices")
 app.add_typer(key_commands.keys, name="keys")
 
 Url = Annotated[str, typer.Option("--url", help="where the collector is", envvar="WATTLAKE_URL")]

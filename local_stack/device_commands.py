@@ -1,0 +1,141 @@
+"""`wattlake devices`: what is known of the devices apart from their heartbeats."""
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+from rich.text import Text
+
+from lake import EnergySettings
+from local_stack.commands import database
+from local_stack.device_rows import read_devices
+from local_stack.errors import LocalStackError, UsageError
+from local_stack.screen import plain_or_terminal
+from warehouse_sql.devices import Device, list_devices, tell_devices
+from warehouse_sql.errors import WarehouseError
+
+devices = typer.Typer(
+    help="What the database at DATABASE_URL knows of the devices: since when each is heard, the "
+    "class of its charger, and whether it is retired.",
+    no_args_is_help=True,
+)
+
+_REASONS_SHOWN = 5
+
+
+class StreamName(StrEnum):
+    """What a device is."""
+
+    METER = "meter"
+    VEHICLE = "vehicle"
+
+
+@devices.command("list", epilog="Example: **wattlake devices list --stream meter --silent 24**")
+def show(
+    stream: Annotated[StreamName | None, typer.Option(help="only meters, or only vehicles")] = None,
+    charger_class: Annotated[
+        str | None, typer.Option("--class", help="only meters whose charger has this class")
+    ] = None,
+    silent: Annotated[
+        float | None,
+        typer.Option(
+            help="only devices in service without a heartbeat for so many hours", metavar="HOURS"
+        ),
+    ] = None,
+) -> None:
+    """Show the devices, by id."""
+    if silent is not None and not 0 <= silent <= 1e6:
+        raise UsageError("--silent is a number of hours, 0 to 1,000,000")
+    try:
+        found = list_devices(
+            database(),
+            stream=stream,
+            charger_class=charger_class,
+            silent_since=None if silent is None else datetime.now(UTC) - timedelta(hours=silent),
+        )
+    except WarehouseError as error:
+        raise LocalStackError(str(error)) from error
+    if found:
+        plain_or_terminal().print(_table(found))
+    else:
+        plain_or_terminal().print("there is no such device")
+
+
+@devices.command(
+    "import",
+    epilog="Example: **wattlake devices import chargers.csv**, whose first line is "
+    "`stream,device_id,charger_class,retired_at`, and a row of it "
+    "`meter,METER001,household,`",
+)
+def import_devices(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV; an empty cell leaves a value as it is, `none` clears it", metavar="FILE.csv"
+        ),
+    ],
+) -> None:
+    """Say which class a meter's charger has, and since when a device is retired.
+
+    A class is one of the setting CHARGER_CLASSES, which Dagster and the collector need as well.
+    It is a correction: all hours since the meter was first heard are computed again. A device
+    that is retired is not expected to be heard; the hours between the old time of its retirement
+    and the new one are computed again. An import can be repeated.
+    """
+    dsn = database()
+    told, refused = read_devices(file, _charger_classes())
+    try:
+        done = tell_devices(dsn, told)
+    except WarehouseError as error:
+        raise LocalStackError(str(error)) from error
+    for row, reason in refused[:_REASONS_SHOWN]:
+        _say(f"  row {row}: {reason}")
+    if done.unheard:
+        some = ", ".join(done.unheard[:_REASONS_SHOWN])
+        more = ", ..." if len(done.unheard) > _REASONS_SHOWN else ""
+        _say(f"  never heard so far: {len(done.unheard):,} ({some}{more})")
+    _say(
+        f"{file}: devices accepted: {len(told):,}, of them changed: {done.changed:,}, "
+        f"refused: {len(refused):,}"
+    )
+    if done.hours:
+        _say(f"hours that are computed again: {done.hours:,}")
+    if refused:
+        raise typer.Exit(3)
+
+
+def _charger_classes() -> set[str]:
+    try:
+        return set(EnergySettings().charger_classes)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "a setting"
+        raise UsageError(f"{name}: {first['msg']}") from error
+
+
+def _table(found: list[Device]) -> Table:
+    table = Table(box=None)
+    for column in ("stream", "id", "first heard (UTC)", "newest (UTC)", "class", "retired (UTC)"):
+        table.add_column(column, overflow="fold")
+    for device in found:
+        table.add_row(
+            device.stream,
+            Text(device.device_id),
+            _minute(device.first_heard_at),
+            _minute(device.newest_at),
+            Text(device.charger_class or ""),
+            _minute(device.retired_at),
+        )
+    return table
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
+
+
+def _say(text: str) -> None:
+    plain_or_terminal().print(text, soft_wrap=True, markup=False)

@@ -1,0 +1,109 @@
+"""The CSV of `wattlake devices import`: what each row says of a device, or why it can't."""
+
+import csv
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from local_stack.errors import RecordingError
+from warehouse_sql.devices import Keep, ToldDevice
+
+CLEAR: Final = "none"
+_STREAMS: Final = ("meter", "vehicle")
+_LONGEST_ID: Final = 100
+
+
+class BadRow(Exception):
+    """A row that can't be taken; the text says what to change."""
+
+
+def read_devices(
+    file: Path, classes: Collection[str]
+) -> tuple[list[ToldDevice], list[tuple[int, str]]]:
+    """What the rows say, and the number and reason of each that is refused, from 1 on.
+
+    `classes` are the names that a charger class may have. Raises RecordingError for what is no
+    such CSV.
+    """
+    told: dict[tuple[str, str], ToldDevice] = {}
+    refused: list[tuple[int, str]] = []
+    for number, row in enumerate(_rows(file), 1):
+        try:
+            one = _told(row, classes)
+        except BadRow as error:
+            refused.append((number, str(error)))
+            continue
+        if told.setdefault((one.stream, one.device_id), one) is not one:
+            refused.append((number, f"{one.stream} {one.device_id} stands in a row before this"))
+    if not (told or refused):
+        raise RecordingError(f"{file} has no devices, only a header")
+    return list(told.values()), refused
+
+
+def _told(row: Mapping[str, str], classes: Collection[str]) -> ToldDevice:
+    stream, device = row["stream"], row["device_id"]
+    if stream not in _STREAMS:
+        raise BadRow(f"stream: a device is a meter or a vehicle, not {stream!r}")
+    if not (0 < len(device) <= _LONGEST_ID and device.isprintable()):
+        raise BadRow(f"device_id: an id has 1 to {_LONGEST_ID} printable characters")
+    return ToldDevice(
+        stream,
+        device,
+        charger_class=_charger_class(row.get("charger_class", ""), stream, classes),
+        retired_at=_moment(row.get("retired_at", "")),
+    )
+
+
+def _charger_class(text: str, stream: str, classes: Collection[str]) -> str | Keep | None:
+    if not text:
+        return Keep.AS_IT_IS
+    if text == CLEAR:
+        return None
+    if stream != "meter":
+        raise BadRow("charger_class: the class belongs to the charger, name it with its meter")
+    if text not in classes:
+        known = ", ".join(map(repr, sorted(classes))) or "it describes none"
+        raise BadRow(
+            f"charger_class: {text!r} is not described in CHARGER_CLASSES ({known}); correct the "
+            "name, or describe the class there, here and where Dagster and the collector run"
+        )
+    return text
+
+
+def _moment(text: str) -> datetime | Keep | None:
+    if not text:
+        return Keep.AS_IT_IS
+    if text == CLEAR:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise BadRow(f"retired_at: {text!r} is no time with its zone, such as 2026-03-01T12:00:00Z")
+
+
+def _rows(file: Path) -> Iterator[dict[str, str]]:
+    """Rows by column name; a column or cell that is missing is empty."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as opened:
+            rows = csv.reader(opened, strict=True)
+            header = [name.strip() for name in next(rows, [])]
+            if not header:
+                raise RecordingError(f"{file} is empty")
+            header = ["stream" if name == "kind" else name for name in header]
+            for name in ("stream", "device_id"):
+                if header.count(name) != 1:
+                    raise RecordingError(
+                        f"{file} needs one column {name}; its first line is "
+                        "stream,device_id,charger_class,retired_at"
+                    )
+            for row in rows:
+                if row:
+                    cells = (cell.strip() for cell in row)
+                    yield dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RecordingError(f"{file} can't be read: {reason}") from error

@@ -60,6 +60,7 @@ class Facts:
     meters: list[str]
     links: pl.DataFrame
     pairs: pl.DataFrame
+    charger_classes: pl.DataFrame
     dirty_hours: Mapping[str, set[datetime]]
     outbox: Mapping[str, pa.Table]
 
@@ -111,6 +112,7 @@ async def read_facts(
             start=period.start,
             end=period.end,
         )
+        classes = await _rows(conn, "charger_classes_of_meters", meter_ids=meters)
         dirty: dict[str, set[datetime]] = {METER.name: set(), VEHICLE.name: set()}
         for row in await _rows(conn, "dirty_hours_between", **between):
             dirty[row["stream"]].add(row["hour"])
@@ -136,6 +138,7 @@ async def read_facts(
         meters,
         pl.DataFrame(links, schema=_LINK),
         pairs,
+        pl.DataFrame(classes, schema=CHARGER_CLASSES),
         dirty,
         outbox,
     )
@@ -161,7 +164,7 @@ def performance(lake: Lake, facts: Facts, energy: EnergySettings) -> Performance
         .sort("valid_from", "meter_id")
         .collect()
     )
-    charger_classes = pl.LazyFrame(schema=CHARGER_CLASSES)  # no device has been given one yet
+    charger_classes = facts.charger_classes.lazy()
     meters = readings(METER, sorted(set(links["meter_id"])))
     vehicle = vehicles.filter(pl.col("vehicle_id") == facts.vehicle_id)
     row = vehicle_efficiency(

@@ -7,6 +7,7 @@ import polars as pl
 import psycopg
 
 from lake import HOUR, Lake, Stream, scan_history
+from lake.energy import CHARGER_CLASSES
 from warehouse_sql.queries import query
 
 
@@ -46,5 +47,4 @@ def charger_classes(connection: psycopg.Connection) -> pl.LazyFrame:
     Read it after the state of the hours to compute: a class that changes raises their revision.
     """
     rows = connection.execute(query("charger_classes")).fetchall()
-    schema = {"meter_id": pl.String, "charger_class": pl.String}
-    return pl.LazyFrame(rows, schema=schema, orient="row")
+    return pl.LazyFrame(rows, schema=CHARGER_CLASSES, orient="row")

@@ -7,8 +7,9 @@ import psycopg
 
 from lake import HOUR, METER, VEHICLE, EnergySettings, Lake, Stream, scan_context, scan_history
 from lake.efficiency import fleet_efficiency, unlinked_energy, vehicle_efficiency
-from lake.energy import CHARGER_CLASSES, measured_energy
+from lake.energy import measured_energy
 from lake.links import named_links, pair_by_trailing_number, resolve_links
+from pipelines.devices import charger_classes
 from warehouse_sql.queries import query
 
 
@@ -20,15 +21,13 @@ def efficiency_of_hour(
     meter_readings = _readings(lake, METER, hour, settings)
     vehicle_readings = _readings(lake, VEHICLE, hour, settings)
     links = _links(connection, meter_readings, vehicle_readings, hour, settings)
-    charger_classes = pl.LazyFrame(schema=CHARGER_CLASSES)  # no device has been given one yet
+    classes = charger_classes(connection)
     # Cached, so that each heartbeat is measured once.
-    meters = measured_energy(
-        meter_readings.lazy(), METER, *window, settings, charger_classes
-    ).cache()
+    meters = measured_energy(meter_readings.lazy(), METER, *window, settings, classes).cache()
     vehicles = measured_energy(vehicle_readings.lazy(), VEHICLE, *window, settings)
     by_vehicle, unlinked = pl.collect_all(
         [
-            vehicle_efficiency(meters, vehicles, links, charger_classes, *window, settings),
+            vehicle_efficiency(meters, vehicles, links, classes, *window, settings),
             unlinked_energy(meters, links, *window),
         ]
     )

@@ -17,6 +17,7 @@ from tests.integration.test_pipelines_waiting import (
     waiting,
 )
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
+from warehouse_sql.devices import ToldDevice, tell_devices
 
 
 @pytest.fixture
@@ -128,6 +129,27 @@ def test_a_meter_that_is_first_heard_today_makes_no_pair_of_yesterday(
     assert mart(house, today, car)["meter_ids"] == [box]
     for hour in (yesterday, today):
         same_as_performance(house, api, hour, car)
+
+
+def test_a_charger_class_rates_the_published_hours_and_the_performance_anew(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHARGER_CLASSES", '{"fast": {"excellent_above_percent": 95}}')
+    for stream_rows in (
+        (METER, meter_rows(*minutes_of(HOUR_10, kwh_consumed_ac=0.1))),
+        (VEHICLE, vehicle_rows(*minutes_of(HOUR_10, kwh_delivered_dc=0.092))),
+    ):
+        house.deliver(*stream_rows)
+    house.run_hours(HOUR_10, HOUR_10)
+    assert mart(house, HOUR_10, "VEH001")["status"] == "excellent"
+
+    told = tell_devices(house.database_url, [ToldDevice("meter", "METER001", "fast")])
+    assert (told.hours, waiting(house)) == (1, [HOUR_10])
+    house.run_hours(HOUR_10, HOUR_10)
+    assert waiting(house) == []
+    assert mart(house, HOUR_10, "VEH001")["status"] == "good"
+    with running_collector(house.database_url, tmp_path) as api:
+        same_as_performance(house, api, HOUR_10, "VEH001")
 
 
 def sources(house: House, hours: list[datetime]) -> list[str | None]:

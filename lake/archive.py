@@ -12,6 +12,7 @@ import polars as pl
 from lake.data_files import SMALL
 from lake.replace import commit_files, live_files, sorted_parts
 from lake.storage import Lake, retry_stale
+from lake.streams import DATE_PARTITION
 from lake.table_spec import TableSpec
 
 
@@ -31,6 +32,16 @@ def archive_day(lake: Lake, spec: TableSpec, day: date) -> Archived:
     else keeps writing to this table.
     """
     return retry_stale(lambda: _archive(lake, spec, day))
+
+
+def days_to_archive(lake: Lake, spec: TableSpec, before: date) -> list[date]:
+    """The days before `before` that are several files, in order."""
+    log = pl.DataFrame(lake.open(spec.name).get_add_actions(flatten=True))
+    if log.is_empty():
+        return []
+    day = pl.col(f"partition.{DATE_PARTITION.name}")
+    days = log.group_by(day).len().filter(day < before, pl.col("len") > 1)
+    return days.to_series().sort().to_list()
 
 
 def _archive(lake: Lake, spec: TableSpec, day: date) -> Archived:

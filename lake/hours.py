@@ -27,19 +27,6 @@ def with_partition(rows: pl.DataFrame, time_column: str) -> pl.DataFrame:
     )
 
 
-def partition_predicate(start: datetime, end: datetime) -> str:
-    """SQL predicate of a raw table's partitions for the hours from `start` to `end`."""
-    days: dict[str, list[int]] = {}
-    for hour in hours_between(start, end):
-        days.setdefault(f"{hour:%Y-%m-%d}", []).append(hour.hour)
-    return " OR ".join(
-        f"(date = '{day}' AND hour IN ({', '.join(map(str, hours))}))"
-        if len(hours) < 24
-        else f"date = '{day}'"
-        for day, hours in days.items()
-    )
-
-
 def in_hours(start: datetime, end: datetime) -> pl.Expr:
     """Condition on the partition of a raw table that no row of the window fails; prunes files."""
     first, last = hour_of(start), hour_of(end - timedelta(microseconds=1))

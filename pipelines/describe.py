@@ -11,6 +11,7 @@ from lake.streams import DATE_PARTITION, HOUR_PARTITION, Column, Stream
 from lake.table_spec import DATE, TableSpec
 
 OWNERS = ("team:energy-data",)
+MAINTENANCE = "maintenance"
 
 RETRIES = dg.RetryPolicy(
     max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS

@@ -9,13 +9,13 @@ import dagster as dg
 from lake import STREAMS, Stream, hour_of
 from lake.derived import DERIVED_TABLES
 from lake.maintenance import checkpoint, clean_log, vacuum
-from pipelines.describe import OWNERS, RETRIES
+from pipelines.archive import archive_assets
+from pipelines.describe import MAINTENANCE, OWNERS, RETRIES
 from pipelines.ledger import newest_raw_version
 from pipelines.raw_retention import Retention, drop_old_hours
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
 
-GROUP = "maintenance"
 _SHOWN = 20
 
 
@@ -23,12 +23,12 @@ def upkeep_asset(table: str) -> dg.AssetsDefinition:
     """The asset that keeps one table of the lake small."""
 
     @dg.asset(
-        key=[GROUP, table],
+        key=[MAINTENANCE, table],
         deps=[table],
-        group_name=GROUP,
+        group_name=MAINTENANCE,
         kinds={"deltalake"},
         owners=OWNERS,
-        tags={"layer": GROUP},
+        tags={"layer": MAINTENANCE},
         # The pool of the table's one writer, where it has one.
         pool=table,
         retry_policy=RETRIES,
@@ -66,12 +66,12 @@ def retention_asset(stream: Stream) -> dg.AssetsDefinition:
     """The asset that drops old hours of a raw table."""
 
     @dg.asset(
-        key=[GROUP, f"{stream.raw_table}_retention"],
+        key=[MAINTENANCE, f"{stream.raw_table}_retention"],
         deps=[stream.raw_table, stream.history_table],
-        group_name=GROUP,
+        group_name=MAINTENANCE,
         kinds={"deltalake", "postgres"},
         owners=OWNERS,
-        tags={"layer": GROUP, "stream": stream.name},
+        tags={"layer": MAINTENANCE, "stream": stream.name},
         pool=stream.raw_table,
         retry_policy=RETRIES,
         description=(
@@ -134,12 +134,13 @@ _TABLES = (
 
 maintenance_assets = [
     *map(retention_asset, STREAMS.values()),
+    *archive_assets,
     *map(upkeep_asset, _TABLES),
 ]
 
 maintenance = dg.define_asset_job(
     "maintenance",
-    selection=dg.AssetSelection.groups(GROUP),
+    selection=dg.AssetSelection.groups(MAINTENANCE),
     description="Drops raw hours past their retention, and frees what no reader needs.",
 )
 

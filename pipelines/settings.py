@@ -27,6 +27,9 @@ class PipelineSettings(BaseSettings):
     hours_per_run: int = Field(
         default=168, ge=1, description="most hours that one run computes; a longer range is split"
     )
+    archive_after_days: int = Field(
+        default=3, ge=1, description="the small files of a day become one after so many days"
+    )
     raw_retention_days: int | None = Field(
         default=None,
         ge=1,

@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 
 from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, scan_history
 from lake import replace as replace_module
-from lake.archive import archive_day
+from lake.archive import archive_day, days_to_archive
 from lake.derived import FLEET_EFFICIENCY_HOURLY
 from lake.errors import OldTable, StaleRead
 from lake.history import as_stored, history_table
@@ -61,6 +61,14 @@ def test_archiving_again_changes_nothing(day: Lake) -> None:
     again = archive_day(day, HISTORY, MIDNIGHT.date())
     assert (again.files_before, again.bytes_after) == (1, again.bytes_before)
     assert day.open(HISTORY.name).version() == version
+
+
+def test_days_of_several_files_wait_to_be_archived(day: Lake) -> None:
+    first = MIDNIGHT.date()
+    assert days_to_archive(day, HISTORY, first) == []
+    assert days_to_archive(day, HISTORY, first + 2 * DAY) == [first]
+    archive_day(day, HISTORY, first)
+    assert days_to_archive(day, HISTORY, first + 2 * DAY) == []
 
 
 def test_a_day_without_rows_is_left_alone(day: Lake) -> None:

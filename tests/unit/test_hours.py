@@ -10,13 +10,12 @@ from lake.hours import (
     HOUR,
     hour_of,
     hours_between,
+    in_hours,
     in_window,
-    partition_predicate,
     with_partition,
 )
 
 BASE = datetime(2025, 12, 30, tzinfo=UTC)
-hours = st.integers(0, 72).map(lambda n: BASE + n * HOUR)
 moments = st.integers(0, 72 * 3600).map(lambda n: BASE + timedelta(seconds=n))
 EVERY_TEN_MINUTES = with_partition(
     pl.DataFrame(
@@ -27,22 +26,12 @@ EVERY_TEN_MINUTES = with_partition(
 )
 
 
-@given(hours, hours)
-def test_a_predicate_names_exactly_the_partitions_of_its_hours(a: datetime, b: datetime) -> None:
-    start, end = min(a, b), max(a, b) + HOUR
-    named = EVERY_TEN_MINUTES.sql(f"SELECT * FROM self WHERE {partition_predicate(start, end)}")  # noqa: S608
-    assert named.equals(
-        EVERY_TEN_MINUTES.filter(pl.col("timestamp").is_between(start, end, "left"))
-    )
-
-
 @given(moments, moments)
 def test_pruning_by_partition_drops_no_row_of_the_window(a: datetime, b: datetime) -> None:
     start, end = min(a, b), max(a, b) + timedelta(seconds=1)
-    found = EVERY_TEN_MINUTES.filter(in_window(start, end))
-    assert found.equals(
-        EVERY_TEN_MINUTES.filter(pl.col("timestamp").is_between(start, end, "left"))
-    )
+    expected = EVERY_TEN_MINUTES.filter(pl.col("timestamp").is_between(start, end, "left"))
+    assert EVERY_TEN_MINUTES.filter(in_window(start, end)).equals(expected)
+    assert expected.filter(in_hours(start, end)).equals(expected)
 
 
 @given(moments, moments)

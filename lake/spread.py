@@ -1,0 +1,36 @@
+"""How a measurement is spread: over values, and over the time that each reading stands for."""
+
+from datetime import timedelta
+
+import polars as pl
+
+from lake.settings import EnergySettings
+
+
+def percentile(values: pl.Expr, percent: int) -> pl.Expr:
+    """A percentile of the non-null values, interpolated between the two nearest by rank.
+
+    The method is type 7 of Hyndman and Fan (1996), that of NumPy and of spreadsheets: n sorted
+    values lie at the ranks 0 to n - 1, and the percentile at rank (n - 1) * percent / 100.
+    """
+    return values.quantile(percent / 100, interpolation="linear").round(9)
+
+
+def time_of_reading(device: str, settings: EnergySettings) -> pl.Expr:
+    """The microseconds that a reading stands for: since the device's previous one.
+
+    Of rows sorted by device and timestamp. At most the largest gap; a first reading stands for one
+    nominal interval. It belongs to the window of the reading as a whole, so that the minutes of
+    hours add up to those of their day.
+    """
+    is_same = pl.col(device) == pl.col(device).shift(1)
+    since_previous = pl.when(is_same).then(pl.col("timestamp") - pl.col("timestamp").shift(1))
+    nominal = timedelta(seconds=settings.nominal_interval_seconds)
+    largest_gap = timedelta(seconds=settings.largest_gap_seconds)
+    time = pl.min_horizontal(since_previous.fill_null(nominal), pl.lit(largest_gap))
+    return time.dt.total_microseconds()
+
+
+def minutes(time: pl.Expr, where: pl.Expr) -> pl.Expr:
+    """Minutes of the readings where a condition is true; one that is null is not."""
+    return (time.filter(where).sum() / 60e6).round(9)

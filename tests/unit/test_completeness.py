@@ -1,0 +1,115 @@
+"""How many heartbeats arrived of those that should, and who is silent."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lake import METER, VEHICLE, EnergySettings, Stream
+from lake.completeness import HEARTBEAT_COMPLETENESS_HOURLY, heartbeat_completeness
+from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, readings, seconds
+from tests.unit.energy_samples import METERS, meter_rows, patiently
+
+SETTINGS = EnergySettings(_env_file=None)
+
+
+def completeness(
+    rows: Sequence[Row], expected: Sequence[str], stream: Stream = METER
+) -> dict[str, Any]:
+    devices = pl.LazyFrame({stream.device: expected}, schema={stream.device: pl.String})
+    table = heartbeat_completeness(
+        readings(stream, rows), devices, stream, HOUR_10, HOUR_11, SETTINGS
+    )
+    (row,) = table.collect().to_dicts()
+    return row
+
+
+def heartbeats(device: str, count: int, stream: Stream = METER, **other: Any) -> list[Row]:
+    return [{stream.device: device, "timestamp": seconds(n * 60), **other} for n in range(count)]
+
+
+def test_an_hour_of_a_fleet() -> None:
+    rows = [
+        *heartbeats("V1", 60, VEHICLE, duplicates=1, received_at=seconds(3700)),
+        *heartbeats("V2", 29, VEHICLE, received_at=seconds(9000)),
+        *heartbeats("V3", 30, VEHICLE),
+    ]
+    assert completeness(rows, ["V3", "V5", "V4", "V2", "V1"], VEHICLE) == {
+        "hour_start": HOUR_10,
+        "stream": "vehicle",
+        "devices_expected": 5,
+        "heartbeats_expected": 300.0,
+        "heartbeats_received": 119,
+        "completeness_percent": pytest.approx(100 * 119 / 300),
+        "duplicates": 60,
+        "devices_heard": 3,
+        "devices_silent": 2,
+        "silent_devices": ["V4", "V5"],
+        "devices_late": 1,
+        "last_received_at": seconds(9000),
+    }
+
+
+def test_a_device_that_nobody_expected_counts_as_heard_and_over_100_percent() -> None:
+    row = completeness([*heartbeats("M1", 60), *heartbeats("NEW", 30)], ["M1"])
+    assert (row["completeness_percent"], row["devices_heard"]) == (150.0, 2)
+    assert (row["devices_silent"], row["devices_late"]) == (0, 0)
+
+
+def test_a_silent_hour_names_the_first_hundred_and_counts_all() -> None:
+    row = completeness([], [f"M{n:03}" for n in range(249, -1, -1)])
+    assert (row["devices_silent"], row["completeness_percent"]) == (250, 0.0)
+    assert row["silent_devices"] == [f"M{n:03}" for n in range(100)]
+    assert row["last_received_at"] is None
+
+
+def test_a_lake_without_devices_has_a_row_without_a_percentage() -> None:
+    row = completeness([], [])
+    assert (row["devices_expected"], row["heartbeats_received"]) == (0, 0)
+    assert (row["completeness_percent"], row["silent_devices"]) == (None, [])
+
+
+def test_the_columns_and_types_are_those_of_the_table() -> None:
+    devices = pl.LazyFrame(schema={"meter_id": pl.String})
+    frame = heartbeat_completeness(readings(METER, []), devices, METER, HOUR_10, HOUR_11, SETTINGS)
+    table = frame.collect().to_arrow()
+    schema = pa.schema([column.field() for column in HEARTBEAT_COMPLETENESS_HOURLY.columns])
+    assert table.schema.names == schema.names
+    assert table.cast(schema).schema.equals(schema)
+
+
+@patiently
+@given(
+    meter_rows(), st.permutations((*METERS, "M4", "M5")), st.integers(0, 5), st.integers(0, 1000)
+)
+def test_every_number_agrees_with_the_recomputation(
+    rows: list[Row], ids: list[str], expected: int, late: int
+) -> None:
+    devices = ids[:expected]
+    rows = [
+        {**row, "received_at": row["timestamp"] + timedelta(seconds=(n * late) % 997)}
+        for n, row in enumerate(rows)
+    ]
+    inside = [row for row in rows if HOUR_10 <= row["timestamp"] < HOUR_11]
+    counts = {name: sum(row["meter_id"] == name for row in inside) for name in (*ids, *METERS)}
+    assert completeness(rows, devices) == {
+        "hour_start": HOUR_10,
+        "stream": "meter",
+        "devices_expected": expected,
+        "heartbeats_expected": 60.0 * expected,
+        "heartbeats_received": len(inside),
+        "completeness_percent": (
+            pytest.approx(100 * len(inside) / (60 * expected)) if expected else None
+        ),
+        "duplicates": sum(row["duplicates"] for row in inside),
+        "devices_heard": len({row["meter_id"] for row in inside}),
+        "devices_silent": sum(counts[name] == 0 for name in devices),
+        "silent_devices": sorted(name for name in devices if counts[name] == 0),
+        "devices_late": sum(0 < counts[name] < 30 for name in devices),
+        "last_received_at": max((row["received_at"] for row in inside), default=None),
+    }

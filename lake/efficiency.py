@@ -83,9 +83,12 @@ def vehicle_efficiency(
 
 
 def fleet_efficiency(
-    vehicles: pl.LazyFrame, unlinked: pl.LazyFrame, settings: EnergySettings
+    vehicles: pl.LazyFrame,
+    unlinked: pl.LazyFrame,
+    settings: EnergySettings,
+    time_column: str = "hour_start",
 ) -> pl.LazyFrame:
-    """The rows of FLEET_EFFICIENCY_HOURLY: one for each hour_start in either input, sorted.
+    """The rows of FLEET_EFFICIENCY_HOURLY: one for each time in either input, sorted.
 
     `vehicles` are rows of `vehicle_efficiency`, `unlinked` those of `unlinked_energy`. The
     efficiency is that of the sums over the vehicles with a believable ratio, not a mean of ratios.
@@ -93,7 +96,7 @@ def fleet_efficiency(
     energy_ac, energy_dc = pl.col("energy_ac_kwh"), pl.col("energy_dc_kwh")
     is_linked = pl.col("status") != "unmapped"
     is_rated = pl.col("status").is_in(RATED)
-    fleets = vehicles.group_by("hour_start").agg(
+    fleets = vehicles.group_by(time_column).agg(
         exact_sum(energy_ac.filter(is_linked)),
         exact_sum(energy_dc.filter(is_linked)),
         rated_energy_ac_kwh=exact_sum(energy_ac.filter(is_rated)),
@@ -103,14 +106,14 @@ def fleet_efficiency(
     )
     rated_ac, rated_dc = pl.col("rated_energy_ac_kwh"), pl.col("rated_energy_dc_kwh")
     return (
-        fleets.join(unlinked, on="hour_start", how="full", coalesce=True)
-        .with_columns(pl.all().exclude("hour_start").fill_null(0))
+        fleets.join(unlinked, on=time_column, how="full", coalesce=True)
+        .with_columns(pl.all().exclude(time_column).fill_null(0))
         .with_columns(
             loss_kwh=(rated_ac - rated_dc).round(9),
             efficiency_percent=efficiency_percent(rated_ac, rated_dc, settings),
         )
-        .select(column.name for column in FLEET_EFFICIENCY_HOURLY.columns)
-        .sort("hour_start")
+        .select(time_column, *FLEET_EFFICIENCY_HOURLY.names[1:])
+        .sort(time_column)
     )
 
 

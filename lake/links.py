@@ -62,7 +62,7 @@ def resolve_links(
     return (
         pl.concat(
             [
-                _joined(of_one_meter).select(LINK_COLUMNS),
+                joined_links(of_one_meter),
                 _claims(rule, "valid_from", "valid_to", RULE, rank=3).select(LINK_COLUMNS),
             ]
         )
@@ -75,6 +75,26 @@ def links_within(links: pl.LazyFrame, start: datetime, end: datetime) -> pl.Lazy
         valid_from=pl.max_horizontal("valid_from", pl.lit(start, _TIME)),
         valid_to=pl.min_horizontal("valid_to", pl.lit(end, _TIME)),
     ).filter(pl.col("valid_from") < pl.col("valid_to"))
+
+
+def joined_links(links: pl.LazyFrame) -> pl.LazyFrame:
+    """One link of neighbours that say the same; the links of the hours become those of the day."""
+    same = pl.all_horizontal(
+        pl.col(name) == pl.col(name).shift(1) for name in ("meter_id", "vehicle_id", "source")
+    )
+    continues = (same & (pl.col("valid_from") == pl.col("valid_to").shift(1))).fill_null(False)
+    return (
+        links.sort("meter_id", "valid_from")
+        .with_columns(_link=(~continues).cum_sum())
+        .group_by("_link")
+        .agg(
+            pl.col("meter_id", "vehicle_id", "source").first(),
+            pl.col("valid_from").min(),
+            pl.col("valid_to").max(),
+        )
+        .select(LINK_COLUMNS)
+        .sort("meter_id", "valid_from")
+    )
 
 
 def named_links(vehicle_readings: pl.LazyFrame, settings: EnergySettings) -> pl.LazyFrame:
@@ -204,22 +224,4 @@ def _best_at_each_time(claims: pl.LazyFrame, device: str) -> pl.LazyFrame:
         .explode("_segment")
         .join(segments, on="_segment")
         .filter(pl.col("_rank") == pl.col("_rank").min().over("_segment"))
-    )
-
-
-def _joined(links: pl.LazyFrame) -> pl.LazyFrame:
-    """Make one link of neighbours that say the same."""
-    same = pl.all_horizontal(
-        pl.col(name) == pl.col(name).shift(1) for name in ("meter_id", "vehicle_id", "source")
-    )
-    continues = (same & (pl.col("valid_from") == pl.col("valid_to").shift(1))).fill_null(False)
-    return (
-        links.sort("meter_id", "valid_from")
-        .with_columns(_link=(~continues).cum_sum())
-        .group_by("_link")
-        .agg(
-            pl.col("meter_id", "vehicle_id", "source").first(),
-            pl.col("valid_from").min(),
-            pl.col("valid_to").max(),
-        )
     )

@@ -1,6 +1,7 @@
 """Hours added up: the efficiency of a longer window from the rows of its hours."""
 
 from datetime import datetime
+from typing import Final
 
 import polars as pl
 
@@ -10,6 +11,18 @@ from lake.energy import exact_sum, utc_window
 from lake.links import STRONGEST_FIRST
 from lake.settings import EnergySettings
 from lake.sides import of_most_energy
+
+_SUMS: Final = (
+    exact_sum(pl.col("energy_ac_kwh")),
+    exact_sum(pl.col("energy_dc_kwh")),
+    pl.col("data_points_meter", "data_points_vehicle", "resets", "duplicates").sum(),
+    pl.len().cast(pl.Int64).alias("hours"),
+)
+
+
+def sums_of_hours(hours: pl.LazyFrame) -> pl.LazyFrame:
+    """What adds up exactly, for each vehicle in rows of VEHICLE_EFFICIENCY_HOURLY, and `hours`."""
+    return hours.group_by("vehicle_id").agg(_SUMS)
 
 
 def roll_up_vehicles(
@@ -27,14 +40,11 @@ def roll_up_vehicles(
     start, end = utc_window(start, end)
     window_hours = (end - start).total_seconds() / 3600
     sources = pl.col("link_source").drop_nulls().str.split("+").explode()
-    energies = pl.col("energy_ac_kwh"), pl.col("energy_dc_kwh")
-    counts = "data_points_meter", "data_points_vehicle", "resets", "duplicates"
     classes = of_most_energy(hours, "vehicle_id", "charger_class", pl.col("energy_ac_kwh"))
     return (
         hours.group_by("vehicle_id")
         .agg(
-            *(exact_sum(energy) for energy in energies),
-            pl.col(counts).sum(),
+            *_SUMS,
             *(pl.col(f"coverage_{side}").sum() / window_hours for side in ("ac", "dc")),
             *(_weighted_share(side) for side in ("ac", "dc")),
             pl.col("longest_gap_seconds").max(),
@@ -48,7 +58,6 @@ def roll_up_vehicles(
             .str.join("+"),
             meter_ids=pl.col("meter_ids").explode().drop_nulls().unique().sort(),
             _is_linked=pl.col("link_source").is_not_null().any(),
-            hours=pl.len().cast(pl.Int64),
         )
         .join(classes, on="vehicle_id")
         .with_columns(

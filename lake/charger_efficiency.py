@@ -9,13 +9,16 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
-from lake.credit import fed_vehicle, feeding_meters
+from lake.credit import numbered_meters, of_feeding_meters
 from lake.efficiency import with_efficiency
-from lake.energy import exact_sum, in_seconds, utc_window
-from lake.matching import known_time, matched_share
+from lake.energy import exact_sum, utc_window
+from lake.links import links_within
+from lake.matching import known_time, matched_share, on_axis
 from lake.settings import EnergySettings
+from lake.sides import credited
 from lake.streams import Column
 from lake.table_spec import DATE, HOUR_START, TableSpec, count, number, text
+from lake.time_axis import TimeAxis
 
 _COLUMNS: Final = (
     text("meter_id", "id of the meter"),
@@ -89,6 +92,17 @@ CHARGER_EFFICIENCY_DAILY: Final = TableSpec(
 )
 
 
+_OF_READINGS: Final = (
+    "number",
+    "timestamp",
+    "energy_kwh",
+    "is_reset",
+    "duplicates",
+    "interval_start",
+    "covered_from",
+)
+
+
 def charger_efficiency(
     meters: pl.LazyFrame,
     vehicles: pl.LazyFrame,
@@ -104,40 +118,45 @@ def charger_efficiency(
     are what `measured_energy` returns for the window; links are as `resolve_links` returns them;
     `classes` has one row of meter_id and charger_class for each meter that has a class.
     """
-    start, end = utc_window(start, end)
-    links = links.filter(pl.col("valid_from") < end, pl.col("valid_to") > start)
-    credited = fed_vehicle(_with_time(meters, start), links).cache()
-    ac = credited.filter(pl.col("vehicle_id").is_not_null())
-    dc = feeding_meters(vehicles, ac, links).cache()
-    of_links = links.group_by("meter_id").agg(vehicle_ids=pl.col("vehicle_id").unique().sort())
-    table = (
-        _meter_side(credited, start, end)
-        .join(of_links, on="meter_id", how="full", coalesce=True)
-        .join(_vehicle_side(dc, start, end), on="meter_id", how="left")
-        .join(_matched_share(ac, dc, "ac"), on="meter_id", how="left")
-        .join(_matched_share(dc, ac, "dc"), on="meter_id", how="left")
-        .join(classes.select("meter_id", "charger_class"), on="meter_id", how="left")
+    axis = TimeAxis(*utc_window(start, end))
+    meters = meters.select("meter_id", "gap_seconds", *_OF_READINGS).cache()
+    vehicles = vehicles.select("vehicle_id", *_OF_READINGS).cache()
+    links = links_within(links, axis.start, axis.end)
+    numbers = numbered_meters(meters, links).cache()
+    links = links.join(numbers, on="meter_id").with_row_index("link").cache()
+    linked = credited(meters, links, axis).filter(pl.col("link").is_not_null())
+    ac = on_axis(linked, axis).cache()
+    dc = on_axis(of_feeding_meters(vehicles, ac, links, axis), axis).cache()
+    table = numbers
+    for facts in (
+        links.group_by("number").agg(vehicle_ids=pl.col("vehicle_id").unique().sort()),
+        _meter_side(meters, axis),
+        ac.group_by("number").agg(_linked_energy_ac_kwh=exact_sum(pl.col("energy_kwh"))),
+        _vehicle_side(dc, axis),
+        matched_share(ac, known_time(dc), "ac"),
+        matched_share(dc, known_time(ac), "dc"),
+    ):
+        table = table.join(facts, on="number", how="left")
+    total, of_vehicles = (
+        pl.col(name).fill_null(0.0) for name in ("energy_ac_kwh", "_linked_energy_ac_kwh")
+    )
+    silent = (axis.end - axis.start).total_seconds()
+    return (
+        table.join(classes.select("meter_id", "charger_class"), on="meter_id", how="left")
         .with_columns(
-            hour_start=pl.lit(start, pl.Datetime("us", "UTC")),
+            hour_start=pl.lit(axis.start, pl.Datetime("us", "UTC")),
+            unlinked_energy_ac_kwh=(total - of_vehicles).round(9),
             vehicle_ids=pl.col("vehicle_ids").fill_null([]),
-            longest_gap_seconds=pl.col("longest_gap_seconds").fill_null(
-                (end - start).total_seconds()
-            ),
+            longest_gap_seconds=pl.col("longest_gap_seconds").fill_null(silent),
             resets=pl.sum_horizontal("resets_ac", "resets_dc"),
             duplicates=pl.sum_horizontal("duplicates_ac", "duplicates_dc"),
         )
         .with_columns(
             pl.col(
-                "unlinked_energy_ac_kwh",
-                "data_points_meter",
-                "data_points_vehicle",
-                "coverage_ac",
-                "coverage_dc",
+                "data_points_meter", "data_points_vehicle", "coverage_ac", "coverage_dc"
             ).fill_null(0)
         )
-    )
-    return (
-        _with_efficiency(table, end - start, settings)
+        .pipe(_with_efficiency, axis.end - axis.start, settings)
         .select(CHARGER_EFFICIENCY_HOURLY.names)
         .sort("meter_id")
     )
@@ -156,52 +175,42 @@ def _with_efficiency(
     )
 
 
-def _with_time(meters: pl.LazyFrame, start: datetime) -> pl.LazyFrame:
-    """Add the known time of each reading and the silence before it, both within the window."""
-    return meters.with_columns(
-        _known=pl.col("timestamp") - pl.col("covered_from"),
-        _silent_seconds=pl.min_horizontal("gap_seconds", in_seconds(pl.col("timestamp") - start)),
+def _meter_side(meters: pl.LazyFrame, axis: TimeAxis) -> pl.LazyFrame:
+    """The meter's own numbers, whether linked or not."""
+    since_start = axis.in_seconds((pl.col("timestamp") - axis.start).dt.total_microseconds())
+    silent = pl.min_horizontal("gap_seconds", since_start)
+    return (
+        meters.with_columns(_silent=silent, _since_start=since_start)
+        .group_by("number")
+        .agg(
+            energy_ac_kwh=exact_sum(pl.col("energy_kwh")),
+            data_points_meter=pl.len().cast(pl.Int64),
+            coverage_ac=_share(_microseconds("timestamp", "covered_from"), axis),
+            longest_gap_seconds=pl.max_horizontal(
+                pl.col("_silent").max(),
+                (axis.length / 1e6 - pl.col("_since_start").max()).round(6),
+            ),
+            resets_ac=pl.col("is_reset").sum().cast(pl.Int64),
+            duplicates_ac=pl.col("duplicates").sum().cast(pl.Int64),
+        )
     )
 
 
-def _meter_side(credited: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
-    energy, is_linked = pl.col("energy_kwh"), pl.col("vehicle_id").is_not_null()
-    return credited.group_by("meter_id").agg(
-        energy_ac_kwh=exact_sum(energy),
-        _linked_energy_ac_kwh=exact_sum(energy.filter(is_linked)),
-        unlinked_energy_ac_kwh=exact_sum(energy.filter(~is_linked)),
-        data_points_meter=pl.len().cast(pl.Int64),
-        coverage_ac=_share_of_window(pl.col("_known"), start, end),
-        longest_gap_seconds=pl.max_horizontal(
-            pl.col("_silent_seconds").max(), in_seconds(end - pl.col("timestamp").max())
-        ),
-        resets_ac=pl.col("is_reset").sum().cast(pl.Int64),
-        duplicates_ac=pl.col("duplicates").sum().cast(pl.Int64),
-    )
-
-
-def _vehicle_side(dc: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
+def _vehicle_side(dc: pl.LazyFrame, axis: TimeAxis) -> pl.LazyFrame:
+    """The numbers of the vehicles while the meter fed them, rows of `on_axis`."""
     # A meter feeds one vehicle at a time: what is known of its vehicles does not overlap.
-    return dc.group_by("meter_id").agg(
+    return dc.group_by("number").agg(
         energy_dc_kwh=exact_sum(pl.col("energy_kwh")),
         data_points_vehicle=pl.len().cast(pl.Int64),
-        coverage_dc=_share_of_window(pl.col("timestamp") - pl.col("covered_from"), start, end),
+        coverage_dc=_share(pl.col("at") - pl.col("known_from"), axis),
         resets_dc=pl.col("is_reset").sum().cast(pl.Int64),
         duplicates_dc=pl.col("duplicates").sum().cast(pl.Int64),
     )
 
 
-def _share_of_window(known: pl.Expr, start: datetime, end: datetime) -> pl.Expr:
-    return (in_seconds(known.sum()) / (end - start).total_seconds()).round(9)
+def _share(microseconds: pl.Expr, axis: TimeAxis) -> pl.Expr:
+    return (microseconds.sum() / axis.length).round(9)
 
 
-def _matched_share(readings: pl.LazyFrame, others: pl.LazyFrame, side: str) -> pl.LazyFrame:
-    """`lake.matching` by meter: it knows a group of readings by the name of vehicle_id."""
-    share = matched_share(_by_meter(readings), known_time(_by_meter(others)), side)
-    return share.rename({"vehicle_id": "meter_id"})
-
-
-def _by_meter(readings: pl.LazyFrame) -> pl.LazyFrame:
-    return readings.select(
-        "timestamp", "energy_kwh", "interval_start", "covered_from", vehicle_id="meter_id"
-    )
+def _microseconds(until: str, since: str) -> pl.Expr:
+    return (pl.col(until) - pl.col(since)).dt.total_microseconds()

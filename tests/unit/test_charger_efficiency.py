@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings
@@ -206,7 +206,7 @@ def test_a_window_in_local_time_is_the_same_window() -> None:
     assert chargers(meters, vehicles, ranges, *local) == in_utc
 
 
-@patiently
+@settings(patiently, max_examples=30)
 @given(meter_rows(), vehicle_rows(), exclusive_links())
 def test_every_charger_agrees_with_the_recomputation(
     meters: list[Row], vehicles: list[Row], ranges: list[Range]
@@ -240,7 +240,7 @@ def test_every_charger_agrees_with_the_recomputation(
     assert sum(shared) == sum(linked_dc)
 
 
-@patiently
+@settings(patiently, max_examples=30)
 @given(meter_rows(), vehicle_rows(), exclusive_links(), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_changes_no_bit(
     meters: list[Row], vehicles: list[Row], ranges: list[Range], random: Any

@@ -13,7 +13,7 @@ from lake.credit import numbered_meters, of_feeding_meters
 from lake.efficiency import with_efficiency
 from lake.energy import exact_sum, utc_window
 from lake.links import links_within
-from lake.matching import known_time, matched_share, on_axis
+from lake.matching import coverage, known_time, matched_share, on_axis
 from lake.settings import EnergySettings
 from lake.sides import credited
 from lake.streams import Column
@@ -127,14 +127,17 @@ def charger_efficiency(
     linked = credited(meters, links, axis).filter(pl.col("link").is_not_null())
     ac = on_axis(linked, axis).cache()
     dc = on_axis(of_feeding_meters(vehicles, ac, links, axis), axis).cache()
+    known_ac, known_dc = known_time(ac), known_time(dc).cache()
     table = numbers
     for facts in (
         links.group_by("number").agg(vehicle_ids=pl.col("vehicle_id").unique().sort()),
         _meter_side(meters, axis),
+        coverage(known_time(on_axis(meters, axis)), axis, "ac"),
         ac.group_by("number").agg(_linked_energy_ac_kwh=exact_sum(pl.col("energy_kwh"))),
-        _vehicle_side(dc, axis),
-        matched_share(ac, known_time(dc), "ac"),
-        matched_share(dc, known_time(ac), "dc"),
+        _vehicle_side(dc),
+        coverage(known_dc, axis, "dc"),
+        matched_share(ac, known_dc, "ac"),
+        matched_share(dc, known_ac, "dc"),
     ):
         table = table.join(facts, on="number", how="left")
     total, of_vehicles = (
@@ -185,7 +188,6 @@ def _meter_side(meters: pl.LazyFrame, axis: TimeAxis) -> pl.LazyFrame:
         .agg(
             energy_ac_kwh=exact_sum(pl.col("energy_kwh")),
             data_points_meter=pl.len().cast(pl.Int64),
-            coverage_ac=_share(_microseconds("timestamp", "covered_from"), axis),
             longest_gap_seconds=pl.max_horizontal(
                 pl.col("_silent").max(),
                 (axis.length / 1e6 - pl.col("_since_start").max()).round(6),
@@ -196,21 +198,11 @@ def _meter_side(meters: pl.LazyFrame, axis: TimeAxis) -> pl.LazyFrame:
     )
 
 
-def _vehicle_side(dc: pl.LazyFrame, axis: TimeAxis) -> pl.LazyFrame:
+def _vehicle_side(dc: pl.LazyFrame) -> pl.LazyFrame:
     """The numbers of the vehicles while the meter fed them, rows of `on_axis`."""
-    # A meter feeds one vehicle at a time: what is known of its vehicles does not overlap.
     return dc.group_by("number").agg(
         energy_dc_kwh=exact_sum(pl.col("energy_kwh")),
         data_points_vehicle=pl.len().cast(pl.Int64),
-        coverage_dc=_share(pl.col("at") - pl.col("known_from"), axis),
         resets_dc=pl.col("is_reset").sum().cast(pl.Int64),
         duplicates_dc=pl.col("duplicates").sum().cast(pl.Int64),
     )
-
-
-def _share(microseconds: pl.Expr, axis: TimeAxis) -> pl.Expr:
-    return (microseconds.sum() / axis.length).round(9)
-
-
-def _microseconds(until: str, since: str) -> pl.Expr:
-    return (pl.col(until) - pl.col(since)).dt.total_microseconds()

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -18,11 +17,13 @@ from lake.charger_efficiency import (
     charger_efficiency,
 )
 from lake.energy import measured_energy
+from lake.settings import ChargerClass
 from tests.unit.charger_recomputation import Range, recompute_charger
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,
     Row,
+    charger_classes,
     links,
     readings,
     recompute_readings,
@@ -37,7 +38,10 @@ from tests.unit.energy_samples import (
     vehicle_rows,
 )
 
-SETTINGS = EnergySettings(_env_file=None)
+SETTINGS = EnergySettings(
+    _env_file=None,
+    charger_classes={"household": ChargerClass(good_from_percent=76, warning_from_percent=70)},
+)
 MINUTES = range(60, 3600, 60)
 CLASSES = {"M1": "household", "M2": "depot"}
 
@@ -54,17 +58,13 @@ def chargers(
         measured_energy(readings(METER, meters), METER, start, end, SETTINGS),
         measured_energy(readings(VEHICLE, vehicles), VEHICLE, start, end, SETTINGS),
         links(ranges),
-        classes(),
+        charger_classes(CLASSES),
         start,
         end,
         SETTINGS,
     ).collect()
     assert table["meter_id"].is_sorted()
     return {row["meter_id"]: row for row in table.to_dicts()}
-
-
-def classes() -> pl.LazyFrame:
-    return pl.LazyFrame({"meter_id": CLASSES.keys(), "charger_class": CLASSES.values()})
 
 
 def each_minute(device: str, kwh: float | None, since: int = 0, until: int = 3600) -> list[Row]:
@@ -162,6 +162,18 @@ def test_the_first_charger_by_id_has_the_energy_if_none_gave_any(kwh: float | No
     assert [rows[meter]["energy_dc_kwh"] for meter in ("M1", "M2")] == [6.0, 0.0]
 
 
+def test_a_charger_is_rated_by_the_limits_of_its_class() -> None:
+    """M1 is a household socket, whose healthy ratios are lower; M3 has no class."""
+    vehicles = each_minute("V1", 0.156) + each_minute("V2", 0.156)
+    rows = chargers(
+        each_minute("M1", 0.2) + each_minute("M3", 0.2),
+        vehicles,
+        [link("M1", "V1"), link("M3", "V2")],
+    )
+    assert [rows[meter]["efficiency_percent"] for meter in ("M1", "M3")] == [78.0, 78.0]
+    assert [rows[meter]["status"] for meter in ("M1", "M3")] == ["good", "critical"]
+
+
 def test_a_part_of_a_third_is_rounded_so_that_nothing_is_lost() -> None:
     rows = chargers(
         [row for meter in METERS for row in each_minute(meter, 0.1)],
@@ -177,7 +189,7 @@ def test_the_columns_and_types_are_those_of_the_tables() -> None:
         measured_energy(readings(METER, []), METER, HOUR_10, HOUR_11, SETTINGS),
         measured_energy(readings(VEHICLE, []), VEHICLE, HOUR_10, HOUR_11, SETTINGS),
         links([]),
-        classes(),
+        charger_classes(CLASSES),
         HOUR_10,
         HOUR_11,
         SETTINGS,

@@ -118,10 +118,3 @@ FLEET_EFFICIENCY_DAILY: Final = TableSpec(
     ("date",),
     (DATE, *_OF_FLEET, count("hours", "hours of the day that have a row")),
 )
-
-DERIVED_TABLES: Final = (
-    VEHICLE_EFFICIENCY_HOURLY,
-    VEHICLE_EFFICIENCY_DAILY,
-    FLEET_EFFICIENCY_HOURLY,
-    FLEET_EFFICIENCY_DAILY,
-)

@@ -14,12 +14,12 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
-from lake.derived import DERIVED_TABLES
 from lake.durability import sync_newest_commit
 from lake.errors import OldTable, StaleRead, TableMissing
 from lake.history import history_table
 from lake.settings import LakeSettings
 from lake.streams import DATE_PARTITION, HOUR_PARTITION, STREAMS
+from lake.tables import DERIVED_TABLES
 
 _ATTEMPTS: Final = 8
 

@@ -8,10 +8,10 @@ import dagster as dg
 
 from lake import STREAMS, Stream
 from lake.archive import Archived, archive_day, days_to_archive
-from lake.derived import DERIVED_TABLES
 from lake.history import history_table
 from lake.raw_files import merge_raw_hours
 from lake.table_spec import TableSpec
+from lake.tables import DERIVED_TABLES
 from pipelines.describe import MAINTENANCE, OWNERS, RETRIES
 from pipelines.resources import LakeResource
 from pipelines.settings import PipelineSettings

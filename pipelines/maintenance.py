@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from lake import STREAMS, Stream, hour_of
-from lake.derived import DERIVED_TABLES
 from lake.maintenance import checkpoint, clean_log, vacuum
+from lake.tables import DERIVED_TABLES
 from pipelines.archive import archive_assets
 from pipelines.describe import MAINTENANCE, OWNERS, RETRIES
 from pipelines.ledger import newest_raw_version

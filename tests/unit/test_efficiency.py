@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import HOUR, METER, VEHICLE, EnergySettings, Stream
-from lake.derived import DERIVED_TABLES, FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.efficiency import (
     STATUSES,
     fleet_efficiency,
@@ -21,6 +21,7 @@ from lake.efficiency import (
 )
 from lake.energy import exact_sum, measured_energy
 from lake.settings import ChargerClass
+from lake.tables import DERIVED_TABLES
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,

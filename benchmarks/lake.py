@@ -1,0 +1,139 @@
+"""What the lake costs: compaction, the efficiency tables of a day, disk.
+
+Ratios come from one run: what is compared takes turns, each turn a process of its own on files that
+are in the file cache. The heartbeats are those of the simulated fleet at its full size.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from benchmarks.full_fleet import FullFleet
+from benchmarks.house import BenchmarkError
+from benchmarks.lake_fill import fill_history, fill_raw_hour, fill_year
+from benchmarks.lake_work import DAY, THE_HOUR
+from benchmarks.table import Goal, Report, Row
+from lake import HOUR, STREAMS, Lake
+from lake.archive import archive_day
+from lake.history import history_table
+
+_MIB: Final = 1024 * 1024
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Bench:
+    folder: Path
+    runs: int
+    fleet: FullFleet
+
+    def lake(self, name: str) -> Lake:
+        """A lake of this name; made if it is not there."""
+        lake = Lake(str(self.folder / name))
+        lake.create_tables()
+        return lake
+
+    def work(self, name: str, lake: Lake) -> Figures:
+        """Do one piece of work in a process of its own."""
+        command = [sys.executable, "-m", "benchmarks.lake_work", name, lake.uri]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise BenchmarkError(f"{name} failed: {done.stderr.strip().splitlines()[-1]}")
+        figures: Figures = json.loads(done.stdout)
+        return figures
+
+    def in_turn(self, *works: tuple[str, Lake]) -> list[list[Figures]]:
+        """Each work in each run, one after the other; the first turn of all only warms up."""
+        turns = [[self.work(*work) for work in works] for _ in range(self.runs + 1)]
+        return [list(of_work) for of_work in zip(*turns[1:], strict=True)]
+
+
+def _compaction(bench: _Bench) -> list[Row]:
+    lake = bench.lake("hour")
+    fill_raw_hour(lake, bench.fleet, THE_HOUR)
+    bare, ours = bench.in_turn(("bare", lake), ("compact", lake))
+    return [
+        _ratio("an hour compacted, to bare Polars", ours, bare, Goal(1.5, at_least=False)),
+        Row("an hour compacted", "s", _all(ours, "seconds"), Goal(5, at_least=False)),
+        Row("an hour compacted, memory", "MiB", _all(ours, "peak_mib"), Goal(1536, at_least=False)),
+    ]
+
+
+def _year(bench: _Bench) -> list[Row]:
+    empty, year = bench.lake("empty"), bench.lake("year")
+    for lake in (empty, year):
+        fill_raw_hour(lake, bench.fleet, THE_HOUR)
+    fill_year(year, before=THE_HOUR)
+    before, after = bench.in_turn(("compact", empty), ("compact", year))
+    goal = Goal(1.2, at_least=False)
+    return [_ratio("an hour compacted after a year, to an empty lake", after, before, goal)]
+
+
+def _day(bench: _Bench) -> list[Row]:
+    lake = bench.lake("day")
+    hours = [DAY + n * HOUR for n in range(24)]
+    rows = fill_history(lake, bench.fleet, hours)
+    loose = _bytes_of_history(lake)
+    ours, theirs = bench.in_turn(("tables", lake), ("duckdb", lake))
+    for of_ours, of_theirs in zip(ours, theirs, strict=True):
+        for side in ("energy_ac", "energy_dc"):
+            if abs(of_ours[side] - of_theirs[side]) > 1e-3:
+                raise BenchmarkError(f"{side}: {of_ours[side]} kWh, DuckDB {of_theirs[side]} kWh")
+    for stream in STREAMS.values():
+        archive_day(lake, history_table(stream), DAY.date())
+    return [
+        Row("efficiency tables of a day", "s", _all(ours, "seconds"), Goal(30, at_least=False)),
+        _ratio("efficiency tables of a day, to DuckDB", ours, theirs, Goal(1.3, at_least=False)),
+        Row("efficiency tables of a day, memory", "MiB", _all(ours, "peak_mib")),
+        Row("other tables of a day", "s", _all(ours, "other_seconds")),
+        Row("history on disk, hour files", "bytes/heartbeat", [loose / rows]),
+        Row(
+            "history on disk, archived",
+            "bytes/heartbeat",
+            [_bytes_of_history(lake) / rows],
+            Goal(6, at_least=False),
+        ),
+    ]
+
+
+_CASES: Final[dict[str, Callable[[_Bench], list[Row]]]] = {
+    "compaction": _compaction,
+    "year": _year,
+    "day": _day,
+}
+CASE_NAMES: Final = tuple(_CASES)
+
+
+def measure(cases: Collection[str], runs: int, folder: Path) -> Report:
+    """Measure the cases in lakes below `folder`, which are removed afterwards."""
+    rows: list[Row] = []
+    home = folder / "wattlake-bench-lake"
+    try:
+        bench = _Bench(home, runs, FullFleet())
+        for case in cases:
+            sys.stderr.write(f"{case} ...\n")
+            rows += _CASES[case](bench)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    return Report(rows, notes=[], errors=[])
+
+
+def _bytes_of_history(lake: Lake) -> int:
+    logs = [lake.open(stream.history_table).get_add_actions() for stream in STREAMS.values()]
+    return sum(int(pl.DataFrame(log)["size_bytes"].sum()) for log in logs)
+
+
+def _ratio(case: str, ours: list[Figures], others: list[Figures], goal: Goal) -> Row:
+    pairs = zip(ours, others, strict=True)
+    return Row(case, "x", [one["seconds"] / other["seconds"] for one, other in pairs], goal)
+
+
+def _all(figures: list[Figures], name: str) -> list[float]:
+    return [of_run[name] for of_run in figures]

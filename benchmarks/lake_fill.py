@@ -1,0 +1,105 @@
+"""The lakes that are measured, filled without HTTP and Postgres."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from itertools import count, islice
+from typing import Final
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
+
+from benchmarks.full_fleet import FullFleet
+from lake import HOUR, STREAMS, Lake, Stream, append_once, delivered, replace_hours
+from lake.data_files import FAST, SMALL, write_data_file
+from lake.history import as_stored, history_table
+from lake.merge import merge_heartbeats
+from lake.streams import DATE_PARTITION, HOUR_PARTITION
+
+FILES_AN_HOUR: Final = 60
+_HOUR_FILES_DAYS: Final = 30
+_YEAR_DAYS: Final = 365
+_FILES_A_COMMIT: Final = 1_000
+
+
+def fill_raw_hour(lake: Lake, fleet: FullFleet, hour: datetime) -> int:
+    """The heartbeats of an hour as flushes a minute leave them; how many rows."""
+    rows = 0
+    for stream in STREAMS.values():
+        received = fleet.hour(stream, hour)
+        size = -(-received.height // FILES_AN_HOUR)
+        for flush in received.iter_slices(size):
+            before = delivered(lake, stream, "benchmark").horizon
+            append_once(lake, stream, flush.to_arrow(), "benchmark", before + 1, before)
+        rows += received.height
+    return rows
+
+
+def fill_history(lake: Lake, fleet: FullFleet, hours: Iterable[datetime]) -> int:
+    """The compacted heartbeats of hours, without their raw rows; how many rows."""
+    rows = 0
+    for hour in hours:
+        for stream in STREAMS.values():
+            received = fleet.hour(stream, hour).lazy()
+            nothing = received.clear().with_columns(duplicates=pl.lit(0, pl.Int64))
+            merged = merge_heartbeats(stream, nothing, [received]).collect()
+            replace_hours(lake, history_table(stream), as_stored(merged), hour, hour + HOUR)
+            rows += merged.height
+    return rows
+
+
+def fill_year(lake: Lake, before: datetime) -> None:
+    """A year of small files as the nightly maintenance leaves it.
+
+    A raw file for each hour; a history file for each day, and for each hour of the last month. The
+    files hold one heartbeat: what a later compaction has to do with them is to find its way in the
+    list of files.
+    """
+    for stream in STREAMS.values():
+        row = one_heartbeat(stream)
+        hours = [before - n * HOUR for n in range(1, _YEAR_DAYS * 24 + 1)]
+        _commit(lake, stream.raw_table, (_raw_file(lake, stream, row, hour) for hour in hours))
+        newest = hours[: _HOUR_FILES_DAYS * 24]
+        days = [before - timedelta(days=n) for n in range(_HOUR_FILES_DAYS + 1, _YEAR_DAYS + 1)]
+        files = [(hour, FAST) for hour in newest] + [(day, SMALL) for day in days]
+        _commit(
+            lake,
+            stream.history_table,
+            (_history_file(lake, stream, row, at, level) for at, level in files),
+        )
+
+
+def one_heartbeat(stream: Stream) -> pl.DataFrame:
+    """One raw heartbeat, of a device that comes after those of the fleet."""
+    return FullFleet(vehicles=1).hour(stream, datetime.fromisoformat("2026-11-20T00Z")).head(1)
+
+
+def _raw_file(lake: Lake, stream: Stream, row: pl.DataFrame, hour: datetime) -> AddAction:
+    partition = {DATE_PARTITION.name: f"{hour:%Y-%m-%d}", HOUR_PARTITION.name: str(hour.hour)}
+    return write_data_file(lake, stream.raw_table, partition, [_at(row, hour)], [stream.device])
+
+
+def _history_file(
+    lake: Lake, stream: Stream, row: pl.DataFrame, at: datetime, level: int
+) -> AddAction:
+    rows = as_stored(_at(row, at)).with_columns(duplicates=pl.lit(0, pl.Int64))
+    spec = history_table(stream)
+    partition = {DATE_PARTITION.name: f"{at:%Y-%m-%d}"}
+    return write_data_file(lake, spec.name, partition, [rows.select(spec.names)], spec.key, level)
+
+
+def _at(row: pl.DataFrame, at: datetime) -> pl.DataFrame:
+    time = pl.lit(at, pl.Datetime("us", "UTC"))
+    return row.with_columns(timestamp=time, received_at=time + pl.duration(seconds=1))
+
+
+def _commit(lake: Lake, table: str, files: Iterable[AddAction]) -> None:
+    """A commit for each thousand files."""
+    waiting = iter(files)
+    for _ in count():
+        actions: list[AddAction | RemoveAction] = list(islice(waiting, _FILES_A_COMMIT))
+        if not actions:
+            return
+        handle: DeltaTable = lake.open(table)
+        partition = handle.metadata().partition_columns
+        handle.create_write_transaction(actions, "append", handle.schema(), partition_by=partition)

@@ -1,0 +1,83 @@
+"""All tables of an hour, each a pure function of its heartbeats and what links them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY, charger_efficiency
+from lake.completeness import HEARTBEAT_COMPLETENESS_HOURLY, heartbeat_completeness
+from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.efficiency import fleet_efficiency, unlinked_energy, vehicle_efficiency
+from lake.energy import measured_energy
+from lake.grid_health import GRID_HEALTH_HOURLY, grid_health
+from lake.hours import HOUR
+from lake.settings import EnergySettings
+from lake.streams import METER, STREAMS, VEHICLE
+
+Tables = dict[str, pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class HourInputs:
+    """What the tables of an hour are computed from.
+
+    `meters` and `vehicles` are the heartbeats of the hour with the columns of the history, and the
+    context before it (`lake.scan_context`). `links` are what `resolve_links` returns for the hour.
+    `charger_classes` has a row of meter_id and charger_class for each meter that has a class,
+    `expected` for each stream the ids of the devices that should have been heard.
+    """
+
+    start: datetime
+    meters: pl.LazyFrame
+    vehicles: pl.LazyFrame
+    links: pl.LazyFrame
+    charger_classes: pl.LazyFrame
+    expected: Mapping[str, pl.LazyFrame]
+
+    @property
+    def window(self) -> tuple[datetime, datetime]:
+        """Start and end."""
+        return self.start, self.start + HOUR
+
+
+def efficiency_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
+    """The rows of vehicle_, charger_ and fleet_efficiency_hourly, by the name of the table."""
+    window, links, classes = inputs.window, inputs.links, inputs.charger_classes
+    # Cached, so that each heartbeat is measured once.
+    meters = measured_energy(inputs.meters, METER, *window, settings, classes).cache()
+    vehicles = measured_energy(inputs.vehicles, VEHICLE, *window, settings).cache()
+    of_vehicles, of_chargers, unlinked = pl.collect_all(
+        [
+            vehicle_efficiency(meters, vehicles, links, classes, *window, settings),
+            charger_efficiency(meters, vehicles, links, classes, *window, settings),
+            unlinked_energy(meters, links, *window),
+        ]
+    )
+    fleet = fleet_efficiency(of_vehicles.lazy(), unlinked.lazy(), settings)
+    return {
+        VEHICLE_EFFICIENCY_HOURLY.name: of_vehicles,
+        CHARGER_EFFICIENCY_HOURLY.name: of_chargers,
+        FLEET_EFFICIENCY_HOURLY.name: fleet.collect(),
+    }
+
+
+def health_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
+    """The rows of grid_health_hourly and heartbeat_completeness_hourly, by table."""
+    readings = {METER.name: inputs.meters, VEHICLE.name: inputs.vehicles}
+    grid, *heard = pl.collect_all(
+        [
+            grid_health(inputs.meters, inputs.charger_classes, *inputs.window, settings),
+            *(
+                heartbeat_completeness(
+                    readings[name], inputs.expected[name], stream, *inputs.window, settings
+                )
+                for name, stream in STREAMS.items()
+            ),
+        ]
+    )
+    return {
+        GRID_HEALTH_HOURLY.name: grid,
+        HEARTBEAT_COMPLETENESS_HOURLY.name: pl.concat(heard),
+    }

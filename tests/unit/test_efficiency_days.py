@@ -146,14 +146,14 @@ def test_the_sums_of_a_day_are_those_of_its_hours_to_the_last_bit(
 
 @several
 @given(meter_rows(hours=4), vehicle_rows(hours=4), exclusive_links())
-def test_the_fleet_of_a_day_has_all_energy_of_its_hours(
+def test_the_fleet_of_a_day_has_all_ac_energy_of_its_hours(
     meters: list[Row], vehicles: list[Row], ranges: list[Range]
 ) -> None:
     sample = Sample(meters, vehicles, ranges)
     day = fleet_day(sample.day().lazy(), sample.fleet_hours.lazy(), SETTINGS).collect()
     fields(FLEET_EFFICIENCY_DAILY, day)
     (fleet,) = day.to_dicts()
-    for name in ("energy_ac_kwh", "energy_dc_kwh", "unlinked_energy_ac_kwh"):
+    for name in ("energy_ac_kwh", "unlinked_energy_ac_kwh"):
         assert fleet[name] == sum(round(kwh * 1e9) for kwh in sample.fleet_hours[name]) / 1e9
     assert (fleet["date"], fleet["hours"]) == (START.date(), 4)
 

@@ -88,9 +88,11 @@ CHARGER_EFFICIENCY_DAILY: Final = TableSpec(
     "charger_efficiency_daily",
     "energy, efficiency and its evidence for each meter and UTC day, whoever charged there",
     ("date", "meter_id"),
-    (DATE, *_COLUMNS),
+    (DATE, *_COLUMNS, count("hours", "hours with a row in charger_efficiency_hourly")),
 )
 
+# AC energy of a meter while it fed a vehicle, kWh; null: not known.
+LINKED_ENERGY: Final = "_linked_energy_ac_kwh"
 
 _OF_READINGS: Final = (
     "number",
@@ -118,7 +120,29 @@ def charger_efficiency(
     are what `measured_energy` returns for the window; links are as `resolve_links` returns them;
     `classes` has one row of meter_id and charger_class for each meter that has a class.
     """
-    axis = TimeAxis(*utc_window(start, end))
+    start, end = utc_window(start, end)
+    return (
+        charger_facts(meters, vehicles, links, classes, start, end)
+        .pipe(with_charger_efficiency, end - start, settings)
+        .with_columns(hour_start=pl.lit(start, pl.Datetime("us", "UTC")))
+        .select(CHARGER_EFFICIENCY_HOURLY.names)
+        .sort("meter_id")
+    )
+
+
+def charger_facts(
+    meters: pl.LazyFrame,
+    vehicles: pl.LazyFrame,
+    links: pl.LazyFrame,
+    classes: pl.LazyFrame,
+    start: datetime,
+    end: datetime,
+) -> pl.LazyFrame:
+    """What the efficiency of each meter in a window rests on, and LINKED_ENERGY, null if unknown.
+
+    The arguments are those of `charger_efficiency`; the window is in UTC.
+    """
+    axis = TimeAxis(start, end)
     meters = meters.select("meter_id", "gap_seconds", *_OF_READINGS).cache()
     vehicles = vehicles.select("vehicle_id", *_OF_READINGS).cache()
     links = links_within(links, axis.start, axis.end)
@@ -133,21 +157,18 @@ def charger_efficiency(
         links.group_by("number").agg(vehicle_ids=pl.col("vehicle_id").unique().sort()),
         _meter_side(meters, axis),
         coverage(known_time(on_axis(meters, axis)), axis, "ac"),
-        ac.group_by("number").agg(_linked_energy_ac_kwh=exact_sum(pl.col("energy_kwh"))),
+        ac.group_by("number").agg(exact_sum(pl.col("energy_kwh")).alias(LINKED_ENERGY)),
         _vehicle_side(dc),
         coverage(known_dc, axis, "dc"),
         matched_share(ac, known_dc, "ac"),
         matched_share(dc, known_ac, "dc"),
     ):
         table = table.join(facts, on="number", how="left")
-    total, of_vehicles = (
-        pl.col(name).fill_null(0.0) for name in ("energy_ac_kwh", "_linked_energy_ac_kwh")
-    )
+    total, of_vehicles = (pl.col(name).fill_null(0.0) for name in ("energy_ac_kwh", LINKED_ENERGY))
     silent = (axis.end - axis.start).total_seconds()
     return (
         table.join(classes.select("meter_id", "charger_class"), on="meter_id", how="left")
         .with_columns(
-            hour_start=pl.lit(axis.start, pl.Datetime("us", "UTC")),
             unlinked_energy_ac_kwh=(total - of_vehicles).round(9),
             vehicle_ids=pl.col("vehicle_ids").fill_null([]),
             longest_gap_seconds=pl.col("longest_gap_seconds").fill_null(silent),
@@ -159,19 +180,16 @@ def charger_efficiency(
                 "data_points_meter", "data_points_vehicle", "coverage_ac", "coverage_dc"
             ).fill_null(0)
         )
-        .pipe(_with_efficiency, axis.end - axis.start, settings)
-        .select(CHARGER_EFFICIENCY_HOURLY.names)
-        .sort("meter_id")
     )
 
 
-def _with_efficiency(
-    table: pl.LazyFrame, window: timedelta, settings: EnergySettings
+def with_charger_efficiency(
+    facts: pl.LazyFrame, window: timedelta, settings: EnergySettings
 ) -> pl.LazyFrame:
-    """Add loss, efficiency and status of the energy while linked, `_linked_energy_ac_kwh`."""
+    """Add loss, efficiency and status of the energy while linked, LINKED_ENERGY."""
     has_vehicle = pl.col("vehicle_ids").list.len() > 0
     return (
-        table.rename({"energy_ac_kwh": "_energy_ac_kwh", "_linked_energy_ac_kwh": "energy_ac_kwh"})
+        facts.rename({"energy_ac_kwh": "_energy_ac_kwh", LINKED_ENERGY: "energy_ac_kwh"})
         .with_columns(link_source=pl.when(has_vehicle).then(pl.lit("any")))
         .pipe(with_efficiency, window, settings)
         .with_columns(energy_ac_kwh="_energy_ac_kwh")

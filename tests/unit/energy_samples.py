@@ -13,7 +13,7 @@ from lake.streams import REGISTER
 from tests.unit.energy_recomputation import Row, seconds
 
 # A machine that is busy with other tests is no fault of the mathematics.
-patiently = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+patiently = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
 METERS = ("M1", "M2", "M3")
 VEHICLES = ("V1", "V2", "V3")

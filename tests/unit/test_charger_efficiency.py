@@ -218,7 +218,7 @@ def test_a_window_in_local_time_is_the_same_window() -> None:
     assert chargers(meters, vehicles, ranges, *local) == in_utc
 
 
-@settings(patiently, max_examples=30)
+@settings(patiently, max_examples=15)
 @given(meter_rows(), vehicle_rows(), exclusive_links())
 def test_every_charger_agrees_with_the_recomputation(
     meters: list[Row], vehicles: list[Row], ranges: list[Range]
@@ -252,7 +252,7 @@ def test_every_charger_agrees_with_the_recomputation(
     assert sum(shared) == sum(linked_dc)
 
 
-@settings(patiently, max_examples=30)
+@settings(patiently, max_examples=15)
 @given(meter_rows(), vehicle_rows(), exclusive_links(), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_changes_no_bit(
     meters: list[Row], vehicles: list[Row], ranges: list[Range], random: Any

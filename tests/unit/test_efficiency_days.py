@@ -109,7 +109,7 @@ def two_vehicles_at_once() -> Iterator[None]:
 
 
 # Each example computes four hours and the day.
-several = settings(patiently, max_examples=15)
+several = settings(patiently, max_examples=5)
 
 
 @several

@@ -52,7 +52,7 @@ def test_history_keeps_what_the_raw_table_has_dropped(sent: list[dict[str, Any]]
     assert merged(once, []).equals(once)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(one_heartbeat, st.booleans()), max_size=12), st.data())
 def test_readings_stay_right_however_often_raw_rows_are_dropped_in_between(
     sent: list[tuple[dict[str, Any], bool]], data: st.DataObject

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion_api.columns import Heartbeats, Limits, breaking, camel_case
-from ingestion_api.heartbeats import BATTERY_CELSIUS, CHARGE_PERCENT, ENERGY_KWH, VOLTS
+from ingestion_api.heartbeats import ID_LENGTH, RANGES
 from ingestion_api.records import are_ids
 from ingestion_api.validation import (
     TELEMETRY,
@@ -22,18 +22,10 @@ from lake import INTERVAL, REGISTER, STREAMS, Stream
 from lake.streams import TIMESTAMP
 
 MEDIA_TYPE: Final = "application/vnd.apache.arrow.stream"
-_RANGES: Final = {
-    "kwh_consumed_ac": ENERGY_KWH,
-    "voltage": VOLTS,
-    "kwh_delivered_dc": ENERGY_KWH,
-    "soc": CHARGE_PERCENT,
-    "battery_temp": BATTERY_CELSIUS,
-}
 _SCHEMA, _RECORD_BATCH = 1, 3  # kinds of a message
 _COARSE: Final = {"s": 1_000_000, "ms": 1_000}  # units, in microseconds
-_ID_LENGTH: Final = 64
 _TEXTS: Final = ("meterId", "vehicleId", "readingType", "type")
-_NUMBERS: Final = tuple(camel_case(name) for name in _RANGES)
+_NUMBERS: Final = tuple(camel_case(name) for name in RANGES)
 
 
 def quick_arrow(body: bytes, kind: str, limits: Limits) -> Intake | None:
@@ -59,6 +51,16 @@ def close_arrow(body: bytes, kind: str, limits: Limits) -> Intake:
     times: Any = rows["timestamp"].cast(pa.timestamp("us"))
     texts = pc.strftime(times, format="%Y-%m-%dT%H:%M:%SZ")
     return take_values(rows.set_column(at, "timestamp", texts).to_pylist(), kind, limits)
+
+
+def to_instants(values: Any) -> Any:
+    """Timestamps as UTC microseconds, further digits cut off; what is beyond becomes the end."""
+    if values.type.unit in _COARSE:
+        most = (2**63 - 1) // _COARSE[values.type.unit]
+        ticks = pc.min_element_wise(values.view(pa.int64()), most, skip_nulls=False)
+        ticks = pc.max_element_wise(ticks, -most, skip_nulls=False)
+        values = ticks.view(values.type)
+    return pc.cast(values, TIMESTAMP, safe=False)
 
 
 def _read(body: bytes, limits: Limits) -> pa.Table:
@@ -92,7 +94,7 @@ def _cast(name: str, values: Any) -> Any:
     kind = values.type
     if name == "timestamp":
         if pa.types.is_timestamp(kind) and kind.tz is not None:
-            return _instants(values.combine_chunks())
+            return to_instants(values.combine_chunks())
         raise WrongShape(f"the column timestamp must be a timestamp with a zone, not {kind}")
     if name in _TEXTS:
         if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
@@ -101,16 +103,6 @@ def _cast(name: str, values: Any) -> Any:
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
         return pc.cast(values.combine_chunks(), pa.float64(), safe=False)
     raise WrongShape(f"the column {name} must be a number, not {kind}")
-
-
-def _instants(values: Any) -> Any:
-    """UTC microseconds, further digits cut off; what is beyond their range becomes its end."""
-    if values.type.unit in _COARSE:
-        most = (2**63 - 1) // _COARSE[values.type.unit]
-        ticks = pc.min_element_wise(values.view(pa.int64()), most, skip_nulls=False)
-        ticks = pc.max_element_wise(ticks, -most, skip_nulls=False)
-        values = ticks.view(values.type)
-    return pc.cast(values, TIMESTAMP, safe=False)
 
 
 def _usual(rows: pa.Table, stream: Stream) -> Heartbeats | None:
@@ -126,7 +118,7 @@ def _usual(rows: pa.Table, stream: Stream) -> Heartbeats | None:
         return None
     columns = [texts[name] for name in texts if name != "reading_type"]
     ids = [text for column in columns for text in column if text is not None]
-    if not (all(0 < len(text) <= _ID_LENGTH for text in ids) and are_ids(ids)):
+    if not (all(0 < len(text) <= ID_LENGTH for text in ids) and are_ids(ids)):
         return None
     texts["reading_type"] = [kind or INTERVAL for kind in texts["reading_type"]]
     numbers = {}
@@ -134,7 +126,7 @@ def _usual(rows: pa.Table, stream: Stream) -> Heartbeats | None:
         values = np.full(rows.num_rows, np.nan)
         if (key := camel_case(name)) in rows.column_names:
             sent = rows[key].drop_null().to_numpy()
-            lowest, highest = _RANGES[name]
+            lowest, highest = RANGES[name]
             if not ((sent >= lowest) & (sent <= highest)).all():  # a NaN is neither
                 return None
             values = rows[key].to_numpy()  # with NaN for null

@@ -20,7 +20,9 @@ Micros = npt.NDArray[np.int64]  # microseconds since 1970-01-01T00:00:00Z
 Numbers = npt.NDArray[np.float64]
 
 _EARLIEST: Final = 946_684_800_000_000  # 2000-01-01T00:00:00Z
-_NO_TIME: Final = -(2**63)
+NO_TIME: Final = -(2**63)
+"""In the place of a time that is none."""
+_ROWS_A_CAST: Final = 1_000
 _FEW: Final = 32  # for fewer values Python is faster than what it takes to call Arrow
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -69,7 +71,7 @@ class Heartbeats:
 
     @classmethod
     def of(cls, stream: Stream, records: Sequence[Any]) -> "Heartbeats":
-        """Of objects whose attributes are named as the columns; a time that is none is _NO_TIME."""
+        """Of objects whose attributes are named as the columns; a time that is none is NO_TIME."""
         return cls(
             stream,
             {
@@ -191,7 +193,7 @@ def together(parts: Sequence[Heartbeats]) -> Heartbeats:
 
 def broken_rules(rows: Heartbeats, limits: Limits) -> Iterator[tuple[Mask, str | None, str, str]]:
     """For each rule the rows that break it, the column it speaks of, a code and a text."""
-    missing = rows.times == _NO_TIME
+    missing = rows.times == NO_TIME
     yield missing, "timestamp", "bad_time", "is not a time that exists"
     early = (rows.times < _EARLIEST) & ~missing
     yield early, "timestamp", "too_old", "is before the year 2000"
@@ -224,20 +226,25 @@ def breaking(rows: Heartbeats, limits: Limits) -> Mask:
 
 
 def instants(texts: Sequence[str]) -> Micros:
-    """Microseconds since 1970 of ISO 8601 texts, cut to microseconds; _NO_TIME where it is none."""
+    """Microseconds since 1970 of ISO 8601 texts, cut to microseconds; NO_TIME where it is none."""
     distinct = set(texts)
     if len(distinct) < _FEW:  # as of devices that report on the minute
         micros = {text: _micros(text) for text in distinct}
         return np.array([micros[text] for text in texts], np.int64)
-    values: Any = pa.array(texts, pa.large_string())
+    return instants_of(pa.array(texts, pa.large_string()))
+
+
+def instants_of(texts: Any) -> Micros:
+    """The same of a large_string array, in which a null is no time either."""
     try:
-        found = values.cast(TIMESTAMP)
+        found = texts.cast(TIMESTAMP)
     except pa.ArrowInvalid:
-        cut = pc.replace_substring_regex(values, r"(\.[0-9]{6})[0-9]+", r"\1")
-        found = pa.concat_arrays([_instant(cut.slice(row, 1)) for row in range(len(cut))])
+        cut = pc.replace_substring_regex(texts, r"(\.[0-9]{6})[0-9]+", r"\1")
+        parts = [cut.slice(row, _ROWS_A_CAST) for row in range(0, len(cut), _ROWS_A_CAST)]
+        found = pa.concat_arrays([_cast(part) for part in parts])
     numbers = found.view(pa.int64())
     if numbers.null_count:
-        numbers = numbers.fill_null(_NO_TIME)
+        numbers = numbers.fill_null(NO_TIME)
     return cast(Micros, numbers.to_numpy())
 
 
@@ -260,7 +267,7 @@ def _micros(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)  # which cuts to microseconds
     except ValueError:
-        return _NO_TIME
+        return NO_TIME
     return (moment - _1970) // _MICROSECOND
 
 
@@ -268,6 +275,14 @@ def camel_case(name: str) -> str:
     """The JSON field of a column."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
+
+
+def _cast(texts: Any) -> Any:
+    """One cast for all, or for each where one of them is no time."""
+    try:
+        return texts.cast(TIMESTAMP)
+    except pa.ArrowInvalid:
+        return pa.concat_arrays([_instant(texts.slice(row, 1)) for row in range(len(texts))])
 
 
 def _instant(text: Any) -> Any:

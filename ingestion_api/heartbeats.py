@@ -11,6 +11,14 @@ ENERGY_KWH: Final = (0.0, 1e9)  # of a register
 VOLTS: Final = (0.0, 100_000.0)
 CHARGE_PERCENT: Final = (0.0, 100.0)
 BATTERY_CELSIUS: Final = (-100.0, 200.0)
+RANGES: Final = {
+    "kwh_consumed_ac": ENERGY_KWH,
+    "voltage": VOLTS,
+    "kwh_delivered_dc": ENERGY_KWH,
+    "soc": CHARGE_PERCENT,
+    "battery_temp": BATTERY_CELSIUS,
+}
+ID_LENGTH: Final = 64
 ID_PATTERN: Final = r"^[!-~](?:[ -~]{0,62}[!-~])?$"
 TIME_PATTERN: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]"

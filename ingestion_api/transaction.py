@@ -27,7 +27,25 @@ def statements(
     Every collector locks in the same order (meters, vehicles, pairs, each sorted by id), so that
     two of them can't block each other for ever.
     """
-    return [*_rows(rows, statement_rows), *_pairs(pairs)]
+    return [*_rows(rows, statement_rows), *name_pairs(pairs)]
+
+
+def merge_live_state(newest: Heartbeats, statement_rows: int) -> Iterator[Statement]:
+    """What writes one row a device, sorted by id, into the live state."""
+    for start in range(0, len(newest), statement_rows):
+        part = newest.slice(start, start + statement_rows)
+        yield f"merge_{newest.stream.name}_live_state", part.parameters()
+
+
+def name_pairs(pairs: NamedPairs) -> Iterator[Statement]:
+    """What writes newly named pairs, or earlier times of known ones."""
+    if pairs:
+        vehicles, meters = zip(*pairs, strict=True)
+        times = np.array(list(pairs.values()), np.int64)
+        yield (
+            "insert_named_links",
+            [text_array(vehicles), text_array(meters), timestamp_array(times)],
+        )
 
 
 def new_pairs(vehicles: Heartbeats | None, known: NamedPairs) -> NamedPairs:
@@ -67,21 +85,8 @@ def _rows(rows: Mapping[str, Heartbeats], statement_rows: int) -> Iterator[State
         heartbeats = rows.get(stream.name)
         if heartbeats is None:
             continue
-        newest = newest_of_each_device(heartbeats)
-        for start in range(0, len(newest), statement_rows):
-            part = newest.slice(start, start + statement_rows)
-            yield f"merge_{stream.name}_live_state", part.parameters()
+        yield from merge_live_state(newest_of_each_device(heartbeats), statement_rows)
         if len(heartbeats) >= PACKED_FROM:
             yield insert_pack(heartbeats)
         else:
             yield f"insert_{stream.name}_outbox", heartbeats.parameters()
-
-
-def _pairs(pairs: NamedPairs) -> Iterator[Statement]:
-    if pairs:
-        vehicles, meters = zip(*pairs, strict=True)
-        times = np.array(list(pairs.values()), np.int64)
-        yield (
-            "insert_named_links",
-            [text_array(vehicles), text_array(meters), timestamp_array(times)],
-        )

@@ -134,7 +134,7 @@ def take_values(values: Sequence[Any], kind: str, limits: Limits) -> Intake:
     intake = Intake()
     indices: dict[str, list[int]] = {METER.name: [], VEHICLE.name: []}
     for index, record in enumerate(values):
-        found = _kind(record) if kind == TELEMETRY else kind
+        found = kind_of(record) if kind == TELEMETRY else kind
         if isinstance(record, NotALine):
             _refuse(intake, Refusal(index, None, record.reason, "not_json"), None, record.text)
         elif isinstance(found, str):
@@ -147,6 +147,25 @@ def take_values(values: Sequence[Any], kind: str, limits: Limits) -> Intake:
             _judge(intake, stream, values, indices[stream.name], limits)
     intake.refusals.sort(key=lambda refusal: refusal.index)
     return intake
+
+
+def kind_of(record: Any) -> str | tuple[str | None, str, str]:
+    """The stream of a record by its `type` or its fields, or what a refusal says of it."""
+    if not isinstance(record, dict):
+        return None, "must be a JSON object", "wrong_type"
+    kind = record.get("type")
+    if kind is not None:
+        known = isinstance(kind, str) and kind in STREAMS
+        return kind if known else ("type", "must be 'meter' or 'vehicle'", "unknown_kind")
+    if record.get("vehicleId") is not None:
+        if any(record.get(name) is not None for name in _METER_ONLY):
+            reason = "has a vehicle's id and a meter's readings; send two heartbeats or a type"
+            return "type", reason, "unknown_kind"
+        return VEHICLE.name
+    if record.get("meterId") is not None:
+        return METER.name
+    reason = "can't be told: neither meterId nor vehicleId nor type is given"
+    return "type", reason, "unknown_kind"
 
 
 def require_some(records: int, limits: Limits) -> None:
@@ -200,25 +219,6 @@ def _parse_line(line: bytes) -> Any:
         return _parse(line)
     except NotReadable as error:
         return NotALine(line.decode(errors="replace"), str(error).replace("body", "line"))
-
-
-def _kind(record: Any) -> str | tuple[str | None, str, str]:
-    """The stream of a record by its `type` or its fields, or what a refusal says of it."""
-    if not isinstance(record, dict):
-        return None, "must be a JSON object", "wrong_type"
-    kind = record.get("type")
-    if kind is not None:
-        known = isinstance(kind, str) and kind in STREAMS
-        return kind if known else ("type", "must be 'meter' or 'vehicle'", "unknown_kind")
-    if record.get("vehicleId") is not None:
-        if any(record.get(name) is not None for name in _METER_ONLY):
-            reason = "has a vehicle's id and a meter's readings; send two heartbeats or a type"
-            return "type", reason, "unknown_kind"
-        return VEHICLE.name
-    if record.get("meterId") is not None:
-        return METER.name
-    reason = "can't be told: neither meterId nor vehicleId nor type is given"
-    return "type", reason, "unknown_kind"
 
 
 def _judge(

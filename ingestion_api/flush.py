@@ -10,6 +10,7 @@ import psycopg
 import pyarrow as pa
 import structlog
 
+from ingestion_api.lake_binding import outbox_identity, require_same_lake, restore_ledger
 from ingestion_api.metrics import DELTA_COMMIT_SECONDS
 from ingestion_api.packs import unpacked
 from lake import (
@@ -19,10 +20,8 @@ from lake import (
     LakeError,
     StaleRead,
     Stream,
-    WrongLake,
     append_once,
     delivered,
-    rows_by_hour,
 )
 from warehouse_sql.queries import query
 
@@ -107,49 +106,18 @@ class OutboxFlush:
 
     def _resume(self, stream: Stream) -> None:
         """Find out how far the outbox was delivered, and forget the rows up to there."""
-        before, epoch, announced, table_id = self._one("outbox_delivery", stream=stream.name)
+        require_same_lake(self._conn, self._lake, stream)
+        before, epoch, announced, _ = self._one("outbox_delivery", stream=stream.name)
         identity = outbox_identity(self._conn)
         found = delivered(self._lake, stream, f"outbox-{identity}-{epoch}")
-        self._require_same_lake(stream, found, table_id)
         if identity != before or found.horizon > announced:
             if before is not None:
                 log.warning("transaction ids are counted anew", stream=stream.name)
             (epoch,) = self._one("begin_epoch", stream=stream.name, identity=identity)
             found = delivered(self._lake, stream, f"outbox-{identity}-{epoch}")
-            self._restore_ledger(stream, found.version)
+            restore_ledger(self._conn, self._lake, stream, found.version)
         self._app_ids[stream.name] = f"outbox-{identity}-{epoch}"
         self._settle(stream, found)
-
-    def _require_same_lake(self, stream: Stream, found: Delivered, table_id: str | None) -> None:
-        """Raise WrongLake where rows would go to another lake than those before them."""
-        if table_id is None:
-            self._conn.execute(
-                query("deliver_to_table"), {"stream": stream.name, "table": found.table_id}
-            )
-        elif table_id != found.table_id:
-            raise WrongLake(
-                f"the lake at {self._lake.uri} is not the one that belongs to this database: its "
-                f"{stream.raw_table} has another id. Point LAKE_URI at the right one"
-            )
-        (newest,) = self._one("newest_delivered_version", stream=stream.name)
-        if newest > found.version:
-            raise WrongLake(
-                f"{stream.raw_table} at {self._lake.uri} is at version {found.version}, version "
-                f"{newest} was delivered before: this is an older copy. Bring the newer one back"
-            )
-
-    def _restore_ledger(self, stream: Stream, version: int) -> None:
-        """Let the ledger know hours that were delivered by a database before this one."""
-        hours = rows_by_hour(self._lake, stream)
-        self._conn.execute(
-            query("restore_ledger"),
-            {
-                "stream": stream.name,
-                "version": version,
-                "hours": list(hours),
-                "rows": list(hours.values()),
-            },
-        )
 
     def _read(self, stream: Stream, horizon: int) -> pa.Table:
         with self._reader.cursor() as cursor:
@@ -175,10 +143,3 @@ class OutboxFlush:
         row = self._conn.execute(query(name), parameters).fetchone()
         assert row is not None, f"{name} always has one row"
         return row
-
-
-def outbox_identity(conn: psycopg.Connection) -> str:
-    """Names the database and the timeline that give out transaction ids."""
-    found = conn.execute(query("outbox_identity")).fetchone()
-    assert found is not None, "a select without a table has one row"
-    return str(found[0])

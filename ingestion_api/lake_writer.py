@@ -12,6 +12,7 @@ import structlog
 from deltalake.exceptions import DeltaError
 
 from ingestion_api.flush import OutboxFlush
+from ingestion_api.lake_binding import create_tables
 from ingestion_api.metrics import (
     FLUSH_FAILURES,
     FLUSH_ROWS,
@@ -122,7 +123,7 @@ class LakeWriter:
         return False
 
     def _write(self, conn: psycopg.Connection) -> None:
-        self._create_tables(conn)
+        create_tables(conn, self._lake)
         with OutboxFlush(
             self._dsn, conn, self._lake, self._settings.flush_rows, self._at_step
         ) as flush:
@@ -136,18 +137,6 @@ class LakeWriter:
                     return
                 self._wake.wait(self._settings.flush_seconds)
                 self._wake.clear()
-
-    def _create_tables(self, conn: psycopg.Connection) -> None:
-        """Create what is missing, but no empty lake where the one of this database is away.
-
-        Readers would take it for the whole truth. Raises TableMissing.
-        """
-        for stream in STREAMS.values():
-            row = conn.execute(query("outbox_delivery"), {"stream": stream.name}).fetchone()
-            assert row is not None, "every stream has a row from its migration on"
-            if row[3] is not None:
-                self._lake.open(stream.raw_table)
-        self._lake.create_tables()
 
     def _flush_all(self, flush: OutboxFlush) -> None:
         self._committed_rows = 0

@@ -1,5 +1,6 @@
 """Appending heartbeats to a raw table, each transaction of the outbox exactly once."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
@@ -8,13 +9,13 @@ import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake.transaction import AddAction
 
 from lake.data_files import write_data_file
-from lake.durability import sync_newest_commit
+from lake.durability import sync_folders, sync_log, sync_newest_commit
 from lake.errors import StaleRead
 from lake.hours import with_partition
-from lake.storage import Lake
+from lake.storage import CHECKPOINT_INTERVAL, Lake
 from lake.streams import DATE_PARTITION, HOUR_PARTITION, Stream
 
 _PARTITION: Final = [DATE_PARTITION.name, HOUR_PARTITION.name]
@@ -36,6 +37,7 @@ def delivered(lake: Lake, stream: Stream, app_id: str) -> Delivered:
     """
     table = lake.open(stream.raw_table)
     sync_newest_commit(lake.local_folder, table)
+    sync_log(lake.local_folder, table, table.version() - CHECKPOINT_INTERVAL)
     return _delivered(table, app_id)
 
 
@@ -54,21 +56,39 @@ def append_once(
         raise StaleRead(f"expected horizon {expected}, the table is at {before.horizon}")
     frame = pl.DataFrame(rows).select([column.name for column in stream.columns])
     added = _write(lake, stream, with_partition(frame, "timestamp"))
+    if lake.local_folder:
+        sync_folders(lake.local_folder / stream.raw_table, (file.path for file in added))
+    commit_files(table, added, {app_id: horizon})
+    done = lake.open(stream.raw_table)
+    # The newest commit may be another's: an outbox and imports append at the same time.
+    sync_log(lake.local_folder, done, table.version())
+    return _delivered(done, app_id)
+
+
+def commit_files(
+    table: DeltaTable,
+    added: Sequence[AddAction],
+    transactions: Mapping[str, int],
+) -> None:
+    """Append written files in one Delta commit that records `transactions` by their app ids.
+
+    The handle must be the one on which the caller has looked up what they were before: delta-rs
+    refuses it if another commit of one of them came in between, and accepts a repeated version
+    otherwise. That raises StaleRead. The handle stays at the version that it was opened at.
+    """
     try:
-        # The handle that was checked is the one that commits: delta-rs refuses it if another
-        # commit of the same app id came in between, and accepts a repeated version otherwise.
         table.create_write_transaction(
-            added,
+            [*added],
             "append",
             table.schema(),
             partition_by=_PARTITION,
             commit_properties=CommitProperties(
-                app_transactions=[Transaction(app_id, horizon)], max_commit_retries=50
+                app_transactions=[Transaction(*one) for one in transactions.items()],
+                max_commit_retries=50,
             ),
         )
     except CommitFailedError as error:
         raise StaleRead(str(error)) from error
-    return delivered(lake, stream, app_id)
 
 
 def rows_by_hour(lake: Lake, stream: Stream) -> dict[datetime, int]:
@@ -83,7 +103,7 @@ def rows_by_hour(lake: Lake, stream: Stream) -> dict[datetime, int]:
     }
 
 
-def _write(lake: Lake, stream: Stream, rows: pl.DataFrame) -> list[AddAction | RemoveAction]:
+def _write(lake: Lake, stream: Stream, rows: pl.DataFrame) -> list[AddAction]:
     """One file for each hour, one after the other: a buffer for every hour would take gigabytes."""
     hours = rows.partition_by(_PARTITION, as_dict=True, include_key=False)
     return [

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 from pyarrow.fs import FileSystem
@@ -40,11 +41,14 @@ def write_data_file(
     lake: Lake,
     table: str,
     partition: Mapping[str, str],
-    parts: Iterable[pl.DataFrame],
+    parts: Iterable[pl.DataFrame | pa.Table],
     described: Sequence[str],
     level: int = FAST,
+    synced: bool = True,
 ) -> AddAction:
-    """Write one file of a partition, on the disk when this returns; what a commit adds for it.
+    """Write one file of a partition; returns what a commit adds for it.
+
+    It is on the disk when this returns, unless the caller takes care of that for many at once.
 
     `parts` are its rows, at least one part, without the columns of the partition. `described` are
     the columns by whose least and greatest values readers skip the file. Without the commit it is
@@ -56,18 +60,20 @@ def write_data_file(
     path = f"{table}/{name}"
     if lake.local_folder:
         files.create_dir(f"{table}/{folder}", recursive=True)
-    ends: list[pl.DataFrame] = []
+    ends: dict[str, list[Any]] = {name: [] for name in described}
     rows = 0
     with ExitStack() as stack:
         writer = None
         for part in parts:
-            content = part.rechunk().to_arrow()
+            content = part.rechunk().to_arrow() if isinstance(part, pl.DataFrame) else part
             if writer is None:
                 writer = stack.enter_context(_writer(path, files, content.schema, level))
             writer.write_table(content, row_group_size=_ROWS_A_GROUP)
-            rows += part.height
-            ends += [part.select(pl.col(described).min()), part.select(pl.col(described).max())]
-    if lake.local_folder:
+            rows += content.num_rows
+            for column, values in ends.items():
+                found: Any = pc.min_max(content[column])
+                values += [found["min"].as_py(), found["max"].as_py()]
+    if lake.local_folder and synced:
         sync_path(lake.local_folder / path)
     return AddAction(
         name,
@@ -75,7 +81,7 @@ def write_data_file(
         dict(partition),
         time.time_ns() // 1_000_000,
         data_change=True,
-        stats=_statistics(rows, pl.concat(ends)),
+        stats=_statistics(rows, ends),
     )
 
 
@@ -93,14 +99,14 @@ def _writer(path: str, files: FileSystem, schema: pa.Schema, level: int) -> pq.P
     )
 
 
-def _statistics(rows: int, ends: pl.DataFrame) -> str:
+def _statistics(rows: int, ends: Mapping[str, Sequence[Any]]) -> str:
     """The log's words on a file whose least and greatest values are among `ends`."""
     return json.dumps(
         {
             "numRecords": rows,
-            "minValues": {name: _text(ends[name].min(), up=False) for name in ends.columns},
-            "maxValues": {name: _text(ends[name].max(), up=True) for name in ends.columns},
-            "nullCount": dict.fromkeys(ends.columns, 0),
+            "minValues": {name: _text(min(values), up=False) for name, values in ends.items()},
+            "maxValues": {name: _text(max(values), up=True) for name, values in ends.items()},
+            "nullCount": dict.fromkeys(ends, 0),
         }
     )
 

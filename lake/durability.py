@@ -1,7 +1,9 @@
 """Making a Delta commit survive a power cut: delta-rs itself syncs nothing on a local disk."""
 
+import ctypes
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -36,18 +38,24 @@ def sync_newest_commit(lake_folder: Path | None, table: DeltaTable) -> None:
         sync_path(file)
     for written in (*log.glob(f"{table.version():020}.*"), *log.glob("_last_checkpoint")):
         sync_path(written)
-    folders = {
-        parent for path in added for parent in (folder / path).parents if folder in parent.parents
-    }
-    for inner_first in (*folders, log, folder, lake_folder, lake_folder.parent):
+    sync_folders(folder, added)
+    for inner_first in (log, lake_folder, lake_folder.parent):
         sync_path(inner_first)
+
+
+def sync_folders(table_folder: Path, paths: Iterable[str]) -> None:
+    """Bring the entries of a table's folders to the disk in which new data files lie."""
+    parents = {parent for path in paths for parent in (table_folder / path).parents}
+    for folder in parents:
+        if folder == table_folder or table_folder in folder.parents:
+            sync_path(folder)
 
 
 def sync_log(lake_folder: Path | None, table: DeltaTable, after: int) -> None:
     """Bring the log entries newer than version `after`, and all checkpoints, to the disk.
 
-    For commits that add no data, by the one who made them; where others have committed in
-    between, theirs go along. A lost entry would leave a gap that hides every later one.
+    For who has committed, or starts after a crash: where others have committed in between, theirs
+    go along. A lost entry would leave a gap that hides every later one.
     """
     if lake_folder is None:
         return
@@ -56,6 +64,23 @@ def sync_log(lake_folder: Path | None, table: DeltaTable, after: int) -> None:
     for written in (*entries, *log.glob("*.checkpoint*"), *log.glob("_last_checkpoint")):
         sync_path(written)
     sync_path(log)
+
+
+def sync_file_system(folder: Path) -> None:
+    """Bring everything below a folder to the disk, with all else on its file system.
+
+    For thousands of new files and folders, of which each would wait for the disk on its own.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):  # which only Linux has
+        os.sync()
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if libc.syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+    finally:
+        os.close(descriptor)
 
 
 def sync_path(path: Path) -> None:

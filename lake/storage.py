@@ -21,6 +21,7 @@ from lake.settings import LakeSettings
 from lake.streams import DATE_PARTITION, HOUR_PARTITION, STREAMS
 from lake.tables import DERIVED_TABLES
 
+CHECKPOINT_INTERVAL: Final = 50  # commits
 _ATTEMPTS: Final = 8
 
 _T = TypeVar("_T")
@@ -105,7 +106,7 @@ class Lake:
             name=table,
             description=description,
             configuration={
-                "delta.checkpointInterval": "50",
+                "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
                 "delta.logRetentionDuration": "interval 30 days",
                 "delta.deletedFileRetentionDuration": "interval 7 days",
                 "delta.dataSkippingStatsColumns": ",".join(statistics),

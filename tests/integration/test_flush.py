@@ -14,7 +14,8 @@ import time
 import psycopg
 import pytest
 
-from ingestion_api.flush import STEPS, OutboxFlush, outbox_identity
+from ingestion_api.flush import STEPS, OutboxFlush
+from ingestion_api.lake_binding import outbox_identity
 from ingestion_api.lake_writer import LakeWriter
 from lake import HOUR, METER, VEHICLE, Lake, LakeDamaged, delivered, rows_by_hour
 from tests.integration.outbox_rows import (

@@ -1,6 +1,7 @@
 """The lake: Delta tables of heartbeats and the mathematics of energy."""
 
 from lake.append import Delivered, append_once, delivered, rows_by_hour
+from lake.bulk_append import Imported, append_files, imported, write_hour
 from lake.compaction import Compaction, compact_hour
 from lake.errors import LakeDamaged, LakeError, OldTable, StaleRead, TableMissing, WrongLake
 from lake.hours import HOUR, hour_of, hours_between
@@ -21,6 +22,7 @@ __all__ = [
     "Compaction",
     "Delivered",
     "EnergySettings",
+    "Imported",
     "Lake",
     "LakeDamaged",
     "LakeError",
@@ -30,14 +32,17 @@ __all__ = [
     "Stream",
     "TableMissing",
     "WrongLake",
+    "append_files",
     "append_once",
     "compact_hour",
     "delivered",
     "hour_of",
     "hours_between",
+    "imported",
     "replace_hours",
     "rows_by_hour",
     "scan_context",
     "scan_heartbeats",
     "scan_history",
+    "write_hour",
 ]

@@ -1,0 +1,87 @@
+"""`python -m ingestion_api.bulk_import FILES`: files into the lake; `wattlake import` runs it."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+import psycopg
+from pydantic import ValidationError
+
+from ingestion_api.bulk_import.file_import import FileImport
+from ingestion_api.bulk_import.ledger import Ledger
+from ingestion_api.bulk_import.meaning import Meaning, UnusableFile
+from ingestion_api.bulk_import.screen import Screen
+from ingestion_api.bulk_import.source import Source
+from ingestion_api.database import DatabaseNotReady, check_database
+from ingestion_api.settings import CollectorSettings
+from lake import INTERVAL, METER, REGISTER, VEHICLE, Lake, LakeError, LakeSettings
+from warehouse_sql.settings import DatabaseSettings
+
+DONE, FAILED, WRONG_USAGE, SOME_REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def main() -> int:
+    """Import each file; exit codes as of the command line."""
+    given = _arguments()
+    if given.rejects and len(given.files) > 1:
+        return _fail(WRONG_USAGE, "--rejects is for one file; each file has its own by default")
+    meaning = Meaning(given.stream, given.reading_type, dict(given.rename))
+    try:
+        settings, dsn = CollectorSettings(), DatabaseSettings().dsn
+        lake = Lake.from_settings(LakeSettings())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        return _fail(WRONG_USAGE, f"{name}: {first['msg']}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    file = given.files[0]
+    refused = 0
+    screen = Screen()
+    try:
+        check_database(dsn)
+        for file in given.files:
+            rejects = given.rejects or file.with_name(f"{file.name}.rejects.csv")
+            screen.begin()
+            source = Source(file, meaning)
+            with Ledger(dsn, lake) as ledger:
+                tolerance = settings.future_tolerance_seconds
+                on_its_way = FileImport(source, meaning, lake, ledger, tolerance)
+                with screen.following(file, on_its_way.progress) as on_progress:
+                    found = on_its_way.run(rejects, on_progress)
+            screen.summary(file, on_its_way.progress, found)
+            refused += on_its_way.progress.refused
+    except KeyboardInterrupt:
+        screen.say(f"{file}: stopped; the same command goes on")
+        return INTERRUPTED
+    except UnusableFile as error:
+        return _fail(FAILED, f"{file} {error}")
+    except (DatabaseNotReady, LakeError, psycopg.Error, OSError) as error:
+        return _fail(FAILED, f"{file}: {' '.join(str(error).split())}")
+    return SOME_REFUSED if refused else DONE
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="wattlake import", description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--stream", choices=(METER.name, VEHICLE.name))
+    parser.add_argument("--reading-type", choices=(INTERVAL, REGISTER))
+    parser.add_argument("--rename", action="append", default=[], type=_rename, metavar="A=B")
+    parser.add_argument("--rejects", type=Path)
+    return parser.parse_args()
+
+
+def _rename(text: str) -> tuple[str, str]:
+    name, is_one, told = text.partition("=")
+    if not (is_one and name and told):
+        raise argparse.ArgumentTypeError(f"--rename takes COLUMN=NAME, not {text!r}")
+    return name, told
+
+
+def _fail(code: int, text: str) -> int:
+    sys.stderr.write(f"wattlake: {text}\n")
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

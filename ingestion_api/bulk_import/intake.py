@@ -1,0 +1,220 @@
+"""From rows of a file to heartbeats that are taken or refused, by the rules of the collector.
+
+A fast look at whole columns takes the rows that are surely as they should be. Any other row is
+judged as if it had been posted (validation.py), which takes it or refuses it with its reasons; so
+the fast look only has to be right when it takes something.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion_api.arrow_bodies import to_instants
+from ingestion_api.bulk_import.block import BAD_ID, NO_ID, READING_TYPES, Block, Ids
+from ingestion_api.bulk_import.meaning import IDS, NUMBERS, Meaning
+from ingestion_api.bulk_import.part_columns import (
+    PartColumns,
+    as_ids,
+    as_texts,
+    columns_of,
+    one_array,
+)
+from ingestion_api.bulk_import.source import Part
+from ingestion_api.columns import (
+    NO_TIME,
+    Heartbeats,
+    Limits,
+    Mask,
+    breaking,
+    camel_case,
+)
+from ingestion_api.validation import Refusal, kind_of, take_values
+from lake import METER, STREAMS, VEHICLE, Stream
+
+CLOSE_LOOK_ROWS: Final = 10_000
+_METER_ONLY: Final = tuple(camel_case(name) for name in METER.number_measurements)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A row of the file that is not taken; `record` is what would have been posted."""
+
+    row: int
+    stream: str | None
+    refusals: Sequence[Refusal]
+    record: object
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a part of a file brought; both in file order. `rows` are numbers in the file."""
+
+    blocks: dict[str, Block]
+    rows: dict[str, npt.NDArray[np.int64]]
+    refused: list[Refused]
+
+
+def take_part(part: Part, meaning: Meaning, ids: Ids, limits: Limits) -> Taken:
+    """Judge every row of a part; new ids are added to `ids`.
+
+    Raises UnusableFile where a whole column has a type that it can't have.
+    """
+    columns = columns_of(part.rows, meaning, ids)
+    sure = {
+        name: _surely_right(columns, mine, STREAMS[name], limits)
+        for name, mine in _rows_by_stream(columns, part.rows, meaning).items()
+    }
+    doubtful = np.ones(columns.size, np.bool_)
+    for rows in sure.values():
+        doubtful &= ~rows
+    refused = [
+        Refused(number, meaning.stream, [Refusal(0, None, reason, "not_csv")], line)
+        for number, line, reason in part.broken
+    ]
+    if doubtful.any():
+        at = np.flatnonzero(doubtful)
+        for start in range(0, len(at), CLOSE_LOOK_ROWS):
+            some = at[start : start + CLOSE_LOOK_ROWS]
+            refused += _look_closely(part, some, columns, sure, meaning, ids, limits)
+        refused.sort(key=lambda one: one.row)
+    blocks, numbers = {}, {}
+    for name, rows in sure.items():
+        stream = STREAMS[name]
+        if not rows.any():
+            continue
+        if rows.all():
+            blocks[name], numbers[name] = Block(stream, columns.of(stream)), part.numbers
+        else:
+            places = np.flatnonzero(rows)
+            blocks[name] = Block(stream, columns.of(stream)).take(places)
+            numbers[name] = part.numbers[places]
+    return Taken(blocks, numbers, refused)
+
+
+def _rows_by_stream(columns: PartColumns, rows: pa.Table, meaning: Meaning) -> dict[str, Mask]:
+    """Which rows are surely for which stream, as the collector tells it."""
+    if meaning.stream:
+        return {meaning.stream: np.ones(columns.size, np.bool_)}
+    of_vehicle = columns.codes["vehicleId"] != NO_ID
+    of_meter = (columns.codes["meterId"] != NO_ID) & ~of_vehicle
+    for name in _METER_ONLY:
+        of_vehicle &= ~columns.sent[name]
+    if "type" in rows.column_names:
+        told = as_texts("type", one_array(rows["type"]))
+        untold = pc.is_null(told).to_numpy(zero_copy_only=False)
+        of_vehicle = (of_vehicle & untold) | _equal(told, VEHICLE.name)
+        of_meter = (of_meter & untold) | _equal(told, METER.name)
+    return {METER.name: of_meter, VEHICLE.name: of_vehicle}
+
+
+def _equal(texts: Any, wanted: str) -> Mask:
+    equal: Any = pc.equal(texts, pa.scalar(wanted, texts.type))
+    found: Mask = pc.fill_null(equal, False).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _surely_right(columns: PartColumns, mine: Mask, stream: Stream, limits: Limits) -> Mask:
+    device = camel_case(stream.device)
+    right = mine & (columns.codes[device] >= 0) & (columns.times != NO_TIME)
+    right &= ~columns.odd["readingType"]
+    for name in stream.text_measurements:
+        right &= columns.codes[camel_case(name)] != BAD_ID
+    for name in stream.number_measurements:
+        right &= ~columns.odd[camel_case(name)]
+    places = np.flatnonzero(right)
+    if len(places):
+        every = len(places) == columns.size
+        of = {
+            name: values if every else values[places] for name, values in columns.of(stream).items()
+        }
+        kinds = np.array(READING_TYPES, object)[of["reading_type"]].tolist()
+        numbers = {name: of[name] for name in stream.number_measurements}
+        rows = Heartbeats(stream, {"reading_type": kinds}, of["timestamp"], numbers)
+        right[places] = ~breaking(rows, limits)
+    held: Mask = right
+    return held
+
+
+def _look_closely(
+    part: Part,
+    at: npt.NDArray[np.intp],
+    columns: PartColumns,
+    sure: Mapping[str, Mask],
+    meaning: Meaning,
+    ids: Ids,
+    limits: Limits,
+) -> list[Refused]:
+    """Judge the rows at these places one by one; those that are taken go into the columns."""
+    records = _records(part.rows.take(at), meaning)
+    intake = take_values(records, meaning.kind, limits)
+    taken: dict[str, list[int]] = {}
+    for index, record in enumerate(records):
+        if index not in intake.refused:
+            found = meaning.stream or kind_of(record)
+            assert isinstance(found, str), "a record of no kind is refused"
+            taken.setdefault(found, []).append(index)
+    for name, heartbeats in intake.rows.items():
+        _put(columns, STREAMS[name], at[taken[name]], heartbeats, ids)
+        sure[name][at[taken[name]]] = True
+    reasons: dict[int, list[Refusal]] = {}
+    for refusal in intake.refusals:
+        reasons.setdefault(refusal.index, []).append(refusal)
+    return [
+        Refused(int(part.numbers[at[index]]), stream, reasons[index], record)
+        for index, (stream, record) in intake.refused.items()
+    ]
+
+
+def _put(
+    columns: PartColumns, stream: Stream, at: npt.NDArray[np.intp], heartbeats: Heartbeats, ids: Ids
+) -> None:
+    for name, texts in heartbeats.texts.items():
+        if name == "reading_type":
+            columns.kinds[at] = [READING_TYPES.index(text) for text in texts]
+        else:
+            columns.codes[camel_case(name)][at] = [ids.code(text) for text in texts]
+    columns.times = columns.times.copy()  # what was read is read-only
+    columns.times[at] = heartbeats.times
+    for name, values in heartbeats.numbers.items():
+        changed = columns.numbers[camel_case(name)].copy()
+        changed[at] = values
+        columns.numbers[camel_case(name)] = changed
+
+
+def _records(rows: pa.Table, meaning: Meaning) -> list[dict[str, Any]]:
+    """Rows as they would be posted."""
+    columns = {}
+    for name in rows.column_names:
+        values = one_array(rows[name])
+        if name == "timestamp" and pa.types.is_timestamp(values.type):
+            # Without the zone, which is UTC: naming it would need a time zone database.
+            values = pc.strftime(
+                to_instants(values).cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%SZ"
+            )
+        elif name in IDS:
+            values = as_ids(name, values)
+        columns[name] = values.to_pylist()
+    records = []
+    for values in zip(*columns.values(), strict=True):
+        record = dict(zip(columns, values, strict=True))
+        if record.get("readingType") is None:
+            record["readingType"] = meaning.reading_type
+        records.append(
+            {name: _value(name, value) for name, value in record.items() if value is not None}
+        )
+    return records
+
+
+def _value(name: str, value: Any) -> Any:
+    """A number that a file holds as text; what is none stays, and is refused."""
+    if name in NUMBERS and not isinstance(value, float | int):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,145 @@
+"""The database's side of an import: the ledger, the live state and the named links."""
+
+import random
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+import psycopg
+from psycopg import errors, pq
+
+from ingestion_api.bulk_import.spill import Hours
+from ingestion_api.columns import Heartbeats
+from ingestion_api.lake_binding import (
+    create_tables,
+    outbox_identity,
+    require_same_lake,
+    restore_ledger,
+)
+from ingestion_api.transaction import NamedPairs, merge_live_state, name_pairs
+from lake import STREAMS, Lake, Stream
+from warehouse_sql.one_trip import Statement
+from warehouse_sql.queries import query
+
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_STATEMENT_ROWS: Final = 5_000
+_ATTEMPTS: Final = 10
+# Another transaction came first; each is a new attempt.
+_LOST: Final = (
+    errors.UniqueViolation,
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+)
+
+
+class Ledger:
+    """Two connections: one for the transaction that an append records, one for all else.
+
+    Whoever has the first also holds the lock of the file that is imported.
+    """
+
+    def __init__(self, dsn: str, lake: Lake) -> None:
+        self._dsn, self._lake = dsn, lake
+
+    def __enter__(self) -> Self:
+        """Raises psycopg.Error, or LakeError where the lake is not the one of the database."""
+        with ExitStack() as stack:
+            self._own = stack.enter_context(self._connected("wattlake import"))
+            self._other = stack.enter_context(self._connected("wattlake import, live state"))
+            self._own.execute(query("commit_durably"))
+            self._other.execute(query("committer_session"))
+            create_tables(self._own, self._lake)
+            for stream in STREAMS.values():
+                require_same_lake(self._own, self._lake, stream)
+            self.identity = outbox_identity(self._own)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def _connected(self, name: str) -> psycopg.Connection:
+        return psycopg.connect(
+            self._dsn, autocommit=True, connect_timeout=10, application_name=name
+        )
+
+    def take_lock(self, identity: str) -> bool:
+        """Whether nobody else imports this file; holds until the end."""
+        key = int(identity[:8], 16) - 2**31
+        return bool(self._one("try_import_lock", key=key))
+
+    def outcome(self, transaction: int | None) -> str | None:
+        """committed, aborted or in progress; None if nobody knows any more."""
+        if transaction is None:
+            return None
+        try:
+            found = self._one("transaction_outcome", transaction=transaction)
+        except errors.InvalidParameterValue:  # one of the future: the database has gone back
+            return None
+        return None if found is None else str(found)
+
+    def transaction(self) -> AbstractContextManager[psycopg.Transaction]:
+        """The transaction whose id an append records and that then settles it."""
+        return self._own.transaction()
+
+    def transaction_id(self) -> int:
+        """Its id."""
+        return int(self._one("import_transaction"))
+
+    def settle(
+        self, stream: Stream, version: int, hours: Hours, rows: Sequence[int], received_at: int
+    ) -> None:
+        """Count rows that version `version` of the raw table has brought; in the transaction."""
+        self._own.execute(
+            query("settle_import"),
+            {
+                "stream": stream.name,
+                "version": version,
+                "received_at": _1970 + timedelta(microseconds=received_at),
+                "hours": [_1970 + timedelta(hours=hour) for hour in np.asarray(hours).tolist()],
+                "rows": list(rows),
+            },
+        )
+
+    def restore(self, stream: Stream) -> None:
+        """Let the ledger hold at least what the lake has."""
+        version = self._lake.open(stream.raw_table).version()
+        restore_ledger(self._own, self._lake, stream, version)
+
+    def merge(self, newest: Heartbeats, pairs: NamedPairs) -> None:
+        """Write live state and named links; a repetition changes nothing.
+
+        Each statement is a transaction of its own: who holds rows of these tables while it waits
+        for rows of the ledger could block the collector, and the collector it.
+        """
+        for statement in (*merge_live_state(newest, _STATEMENT_ROWS), *name_pairs(pairs)):
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    self._execute(statement)
+                    break
+                except _LOST:
+                    if attempt == _ATTEMPTS:
+                        raise
+                    time.sleep(random.uniform(0, 0.02) * attempt)
+
+    def _execute(self, statement: Statement) -> None:
+        name, parameters = statement
+        result = self._other.pgconn.exec_params(
+            query(name), parameters, None, [1] * len(parameters)
+        )
+        if result.status != pq.ExecStatus.COMMAND_OK:
+            raise errors.error_from_result(result)
+
+    def _one(self, name: str, **parameters: Any) -> Any:
+        row = self._own.execute(query(name), parameters).fetchone()
+        assert row is not None, f"{name} always has one row"
+        return row[0]

@@ -1,0 +1,133 @@
+"""The rows of a part as numbers, column by column, and which of them look odd."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion_api.arrow_bodies import to_instants
+from ingestion_api.bulk_import.block import NO_ID, READING_TYPES, Ids
+from ingestion_api.bulk_import.meaning import IDS, NUMBERS, Meaning, UnusableFile
+from ingestion_api.columns import NO_TIME, Mask, Micros, camel_case, instants_of
+from ingestion_api.heartbeats import RANGES, TIME_PATTERN
+from lake import INTERVAL, Stream
+
+_RANGE_OF: Final = {camel_case(name): limits for name, limits in RANGES.items()}
+
+
+@dataclass
+class PartColumns:
+    """All rows of a part as numbers, by JSON field, and the rows that need a close look."""
+
+    size: int
+    codes: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict)
+    numbers: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    sent: dict[str, Mask] = field(default_factory=dict)
+    odd: dict[str, Mask] = field(default_factory=dict)
+    times: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    kinds: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
+
+    def of(self, stream: Stream) -> dict[str, npt.NDArray[Any]]:
+        """The columns of a stream's block."""
+        return {
+            stream.device: self.codes[camel_case(stream.device)],
+            "timestamp": self.times,
+            **{name: self.numbers[camel_case(name)] for name in stream.number_measurements},
+            **{name: self.codes[camel_case(name)] for name in stream.text_measurements},
+            "reading_type": self.kinds,
+        }
+
+
+def columns_of(rows: pa.Table, meaning: Meaning, ids: Ids) -> PartColumns:
+    """Read the columns, by JSON name; raises UnusableFile where one has a type it can't have."""
+    found, size = PartColumns(rows.num_rows), rows.num_rows
+    arrays = {name: one_array(rows[name]) for name in rows.column_names}
+    for name in IDS:
+        found.codes[name] = np.full(size, NO_ID, np.int32)
+        if name in arrays:
+            found.codes[name] = ids.codes(as_ids(name, arrays[name]))
+    for name in NUMBERS:
+        found.numbers[name] = np.full(size, np.nan)
+        found.sent[name] = found.odd[name] = np.zeros(size, np.bool_)
+        if name in arrays:
+            values, sent = _numbers(name, arrays[name])
+            lowest, highest = _RANGE_OF[name]
+            found.numbers[name], found.sent[name] = values, sent
+            found.odd[name] = sent & ~((values >= lowest) & (values <= highest))
+    found.times = _times(arrays["timestamp"])
+    usual = READING_TYPES.index(meaning.reading_type or INTERVAL)
+    found.kinds = np.full(size, usual, np.int8)
+    found.odd["readingType"] = np.zeros(size, np.bool_)
+    if "readingType" in arrays:
+        texts = as_texts("readingType", arrays["readingType"])
+        places = pc.index_in(texts, value_set=pa.array(READING_TYPES, pa.large_string()))
+        unknown = pc.and_(pc.is_null(places), pc.is_valid(texts))
+        found.kinds = pc.fill_null(places, usual).to_numpy().astype(np.int8)
+        found.odd["readingType"] = unknown.to_numpy(zero_copy_only=False)
+    return found
+
+
+def one_array(column: Any) -> Any:
+    """A column of a table as one array."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def as_ids(name: str, values: Any) -> Any:
+    """Ids as texts, or as a dictionary of texts."""
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if _is_text(kind):
+        return values
+    if pa.types.is_integer(kind) or pa.types.is_null(kind):
+        return values.cast(pa.large_string())
+    raise UnusableFile(f"must have a text in the column for {name}, not {kind}")
+
+
+def as_texts(name: str, values: Any) -> Any:
+    """Texts as large_string."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if _is_text(values.type) or pa.types.is_null(values.type):
+        return values.cast(pa.large_string())
+    raise UnusableFile(f"must have a text in the column for {name}, not {values.type}")
+
+
+def _numbers(name: str, values: Any) -> tuple[npt.NDArray[np.float64], Mask]:
+    """Numbers, NaN for what is none, and where there is anything."""
+    sent = values.is_valid().to_numpy(zero_copy_only=False)
+    kind = values.type
+    if _is_text(kind):
+        numbers = pl.Series(values).cast(pl.Float64, strict=False).to_numpy()
+    elif (
+        pa.types.is_floating(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_null(kind)
+    ):
+        numbers = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    else:
+        raise UnusableFile(f"must have a number in the column for {name}, not {kind}")
+    return numbers, sent
+
+
+def _times(values: Any) -> Micros:
+    """Microseconds since 1970; NO_TIME for what is no time, or has no zone."""
+    if pa.types.is_timestamp(values.type):
+        micros = to_instants(values).view(pa.int64())
+        times: Micros = (micros.fill_null(NO_TIME) if micros.null_count else micros).to_numpy()
+        return times
+    texts = as_texts("timestamp", values)
+    usual = pl.Series(texts).str.contains(TIME_PATTERN).fill_null(value=False)
+    if not usual.all():
+        keep: Any = usual.to_arrow()
+        texts = pc.if_else(keep, texts, pa.scalar(None, texts.type))
+    return instants_of(texts)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )

@@ -1,0 +1,95 @@
+"""What an import shows: a bar on a terminal, a line now and then elsewhere, and what came of it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ingestion_api.bulk_import.file_import import Progress as Done
+from ingestion_api.bulk_import.rejects import RejectsFile
+
+_LINE_SECONDS: Final = 10.0
+_REASONS_SHOWN: Final = 5
+
+
+class Screen:
+    """Standard output."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """The next file is being looked at: its seconds count from now."""
+        self._began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, soft_wrap=True, markup=False)
+
+    @contextmanager
+    def following(self, file: Path, done: Done) -> Iterator[Callable[[], None]]:
+        """Show how far a file is; what it yields is called after each step, from any thread."""
+        if done.began_after and not done.imported_before:
+            self.say(f"{file}: going on after row {done.began_after:,}")
+        if not self._console.is_terminal:
+            yield self._lines(file, done)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console, transient=True) as bars:
+            read = bars.add_task(f"{file.name}: read", total=None)
+            written = bars.add_task("in the lake", total=None)
+
+            def show() -> None:
+                size = done.size
+                bars.update(read, completed=done.began_after + done.read, total=size)
+                total = None if size is None else size - done.refused
+                bars.update(written, completed=done.began_after + done.written, total=total)
+
+            show()
+            yield show
+
+    def summary(self, file: Path, done: Done, refused: RejectsFile | None) -> None:
+        """Print what came of it."""
+        if refused is None:
+            self.say(f"{file} was imported before, all {done.size:,} rows; nothing to do")
+            return
+        seconds = time.monotonic() - self._began
+        table = Table(show_header=False, box=None)
+        table.add_row("rows", f"{done.read:,}")
+        table.add_row("taken", f"{done.taken:,}")
+        table.add_row("  repeats among them", f"{done.duplicates:,}")
+        table.add_row("refused", f"{done.refused:,}")
+        table.add_row("hours touched", f"{len(done.hours):,}")
+        table.add_row("seconds", f"{seconds:,.1f}")
+        table.add_row("rows a second", f"{done.read / max(seconds, 1e-3):,.0f}")
+        self.say(f"{file}:")
+        self._console.print(table)
+        for reason, count in refused.reasons.most_common(_REASONS_SHOWN):
+            self.say(f"  {count:,} x {reason}")
+        if done.refused:
+            self.say(f"  the refused rows are in {refused.path}")
+
+    def _lines(self, file: Path, done: Done) -> Callable[[], None]:
+        printed_at = time.monotonic()
+
+        def show() -> None:
+            nonlocal printed_at
+            if time.monotonic() - printed_at >= _LINE_SECONDS:
+                printed_at = time.monotonic()
+                self.say(
+                    f"{file}: {done.began_after + done.read:,} rows read, "
+                    f"{done.began_after + done.written:,} in the lake"
+                )
+
+        return show

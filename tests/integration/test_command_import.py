@@ -1,0 +1,134 @@
+"""`wattlake import` as its users run it, beside a collector that takes and flushes heartbeats."""
+
+import tempfile
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lake import METER, STREAMS, Lake, rows_by_hour
+from local_stack.embedded_postgres import EmbeddedPostgres
+from tests.integration.api_collector import Collector, collector_of_module, device, wait_for
+from tests.integration.test_command_line import (
+    DONE,
+    FAILED,
+    SOME_REFUSED,
+    WRONG_USAGE,
+    failed_with,
+    wattlake,
+)
+from warehouse_sql.migrate import migrate
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+collector = collector_of_module(FLUSH_SECONDS="0.05")
+
+
+def minutes(meter: str, count: int) -> pa.Table:
+    moments = [NOON + timedelta(minutes=n) for n in range(count)]
+    times = pa.array(moments, pa.timestamp("us", "UTC"))
+    return pa.table({"meter_id": [meter] * count, "timestamp": times, "voltage": [230.0] * count})
+
+
+def where(collector: Collector) -> dict[str, str]:
+    return {"DATABASE_URL": collector.database_url, "LAKE_URI": str(collector.lake_folder)}
+
+
+def test_files_are_imported_while_the_collector_flushes_into_the_same_hours(
+    tmp_path: Path, collector: Collector
+) -> None:
+    posted, done = 0, threading.Event()
+    live = device("M")
+
+    def post() -> None:
+        nonlocal posted
+        while not done.is_set():
+            time = f"{NOON + timedelta(seconds=posted):%Y-%m-%dT%H:%M:%SZ}"
+            body = {"meterId": live, "timestamp": time, "voltage": 230}
+            assert collector.post("/v1/ingest/meter", body).status_code == 201
+            posted += 1
+
+    poster = threading.Thread(target=post)
+    poster.start()
+    devices = [device("M") for _ in range(3)]
+    try:
+        for name in devices:
+            pq.write_table(minutes(name, 600), tmp_path / f"{name}.parquet")
+        files = [f"{name}.parquet" for name in devices]
+        imported = wattlake(tmp_path, "import", *files, **where(collector))
+    finally:
+        done.set()
+        poster.join()
+    assert (imported.returncode, imported.stderr) == (DONE, "")
+    assert "\x1b" not in imported.stdout
+    assert imported.stdout.count("taken                 600") == 3
+    wait_for(lambda: collector.http.get("/v1/status").json()["outboxRows"] == 0)
+    lake = Lake(str(collector.lake_folder))
+    raw = lake.scan(lake.open(METER.raw_table)).collect()
+    counts = dict(raw.group_by("meter_id").len().rows())
+    assert {name: counts[name] for name in devices} == dict.fromkeys(devices, 600)
+    assert counts[live] == posted > 0
+    with psycopg.connect(collector.database_url) as conn:
+        ledger = conn.execute("SELECT stream, hour, raw_rows FROM partition_ledger").fetchall()
+    assert {(stream, hour): rows for stream, hour, rows in ledger} == {
+        (stream.name, hour): rows
+        for stream in STREAMS.values()
+        for hour, rows in rows_by_hour(lake, stream).items()
+    }
+
+
+def test_refused_rows_are_kept_and_a_second_import_does_nothing(
+    tmp_path: Path, collector: Collector
+) -> None:
+    (tmp_path / "a.csv").write_text(
+        "meter_id,timestamp,volts\n"
+        f"{device('M')},2026-03-01T12:00:00Z,230\n"
+        f"{device('M')},2026-03-01T12:00:00Z,-1\n"
+    )
+    arguments = ("import", "a.csv", "--rename", "volts=voltage", "--rejects", "bad.csv")
+    done = wattlake(tmp_path, *arguments, **where(collector))
+    assert (done.returncode, done.stderr) == (SOME_REFUSED, "")
+    assert "1 x voltage: must be greater than or equal to 0" in done.stdout
+    header, row = (tmp_path / "bad.csv").read_text().splitlines()
+    assert header == "row,stream,device,timestamp,codes,reasons,record"
+    assert row.startswith("2,")
+    again = wattlake(tmp_path, *arguments, **where(collector))
+    assert again.returncode == DONE
+    assert again.stdout == "a.csv was imported before, all 2 rows; nothing to do\n"
+    assert (tmp_path / "bad.csv").exists()
+
+
+def test_the_embedded_stack_of_a_data_folder_is_found() -> None:
+    # Not pytest's temporary folder: as root, the server's own account could not reach it.
+    with tempfile.TemporaryDirectory(prefix="wattlake-import-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        pq.write_table(minutes("M1", 5), folder / "a.parquet")
+        missing = wattlake(folder, "import", "a.parquet", "--data", "stack")
+        assert "start `wattlake up` with this data folder" in failed_with(missing, FAILED)
+        server = EmbeddedPostgres(folder / "stack" / "postgres")
+        try:
+            migrate(server.start())
+            done = wattlake(folder, "import", "a.parquet", "--data", "stack")
+        finally:
+            server.stop()
+        assert (done.returncode, done.stderr) == (DONE, "")
+        assert len(rows_by_hour(Lake(str(folder / "stack" / "lake")), METER)) == 1
+
+
+def test_wrong_usage_and_unusable_files_are_one_clear_line(
+    tmp_path: Path, collector: Collector
+) -> None:
+    wrong = wattlake(tmp_path, "import", "a.csv", "--rename", "x", **where(collector))
+    assert wrong.returncode == WRONG_USAGE
+    two = wattlake(tmp_path, "import", "a.csv", "b.csv", "--rejects", "r.csv", **where(collector))
+    assert "--rejects is for one file" in failed_with(two, WRONG_USAGE)
+    missing = wattlake(tmp_path, "import", "a.csv", **where(collector))
+    assert "a.csv can't be read: No such file" in failed_with(missing, FAILED)
+    (tmp_path / "a.csv").write_text("meter_id,timestamp,voltage\n")
+    nowhere = {"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/x", "LAKE_URI": "lake"}
+    unreachable = wattlake(tmp_path, "import", "a.csv", **nowhere)
+    assert "does not answer" in failed_with(unreachable, FAILED)

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
-from local_stack import bulk_import, commands, device_commands, key_commands
+from local_stack import bulk_import, commands, device_commands, key_commands, lake_commands
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.oddities import Oddities
 from local_stack.recordings import Meaning
-from local_stack.settings import LocalStackSettings
+from local_stack.settings import settings_with
 from local_stack.up import up as run_stack
 
 _EXIT_CODES = (
@@ -77,7 +76,7 @@ def up(
         "port": port,
         "dagster_port": dagster_port,
     }
-    run_stack(_settings({name: value for name, value in given.items() if value is not None}))
+    run_stack(settings_with(given))
 
 
 @app.command(
@@ -226,13 +225,10 @@ def simulate(
     commands.simulate(url, fleet, seed, state)
 
 
-def _settings(given: dict[str, object]) -> LocalStackSettings:
-    try:
-        found = LocalStackSettings().model_dump()
-        return LocalStackSettings.model_validate({**found, **given})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise UsageError(f"{str(first['loc'][0]).upper()}: {first['msg']}") from error
+app.command(
+    epilog="Example: **wattlake query \"SELECT vehicle_id, efficiency_percent FROM "
+    "vehicle_efficiency_hourly WHERE status = 'critical' ORDER BY hour_start DESC\"**"
+)(lake_commands.query)
 
 
 def _fail(code: int, text: str) -> None:

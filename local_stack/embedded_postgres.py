@@ -124,6 +124,17 @@ class EmbeddedPostgres:
         password = self._password_file.read_text(encoding="ascii")
         return f"postgresql://{USER}:{password}@127.0.0.1:{self.port}/{database}"
 
+    def url_of_running(self) -> str:
+        """The URL of the server that another process runs in this folder; PostgresError if none."""
+        try:
+            self.port = int((self.cluster / "postmaster.pid").read_text().splitlines()[3])
+            return self.url()
+        except (OSError, IndexError, ValueError) as error:
+            raise PostgresError(
+                f"no database runs in {self.folder}: start it with `wattlake up`, name its data "
+                "folder with --data, or set DATABASE_URL"
+            ) from error
+
     @property
     def _password_file(self) -> Path:
         return self.folder / "password"

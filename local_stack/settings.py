@@ -1,11 +1,13 @@
 """Settings of the stack on one machine."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, PostgresDsn
+from pydantic import Field, PostgresDsn, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from local_stack.errors import UsageError
 from warehouse_sql.keys import KEY_PATTERN
 
 
@@ -51,6 +53,20 @@ class LocalStackSettings(BaseSettings):
     def folder(self) -> Path:
         """The data folder, absolute."""
         return (self.data_folder or _default_data_folder()).expanduser().absolute()
+
+
+def settings_with(given: Mapping[str, object]) -> LocalStackSettings:
+    """The settings, with what a command line says instead; None says nothing.
+
+    Raises UsageError if one is wrong.
+    """
+    told = {name: value for name, value in given.items() if value is not None}
+    try:
+        found = LocalStackSettings().model_dump()
+        return LocalStackSettings.model_validate({**found, **told})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise UsageError(f"{str(first['loc'][0]).upper()}: {first['msg']}") from error
 
 
 def _default_data_folder() -> Path:

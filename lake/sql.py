@@ -1,8 +1,8 @@
 """Read-only SQL over the tables of the lake, by DataFusion, which comes with the Delta library.
 
 DataFusion itself also writes files (COPY) and reads any (CREATE EXTERNAL TABLE). A statement is
-run only after it was planned as the source of a SELECT: nothing but a query can stand there, and
-a query reads nothing but the tables that were registered.
+run only after it was planned as a common table expression: nothing but a query can stand there,
+and a query reads nothing but the tables that were registered.
 """
 
 import re
@@ -35,8 +35,8 @@ def run_sql(lake: Lake, sql: str, tables: Sequence[str]) -> pa.RecordBatchReader
     also come while the batches are read.
     """
     query = sql.strip().rstrip(";")
-    if not re.match(r"(select|with|values|--|/\*|\()", query, re.IGNORECASE):
-        raise SqlError(f"SQL begins with SELECT or WITH: {_ONE_QUERY}")
+    if not query:
+        raise SqlError("there is no SQL")
     builder = QueryBuilder()
     for name in tables:
         if re.search(rf"\b{re.escape(name)}\b", query):
@@ -73,9 +73,12 @@ def _sql_error(error: Exception, tables: Sequence[str]) -> SqlError:
         name = repeated[1].rsplit(".", 1)[-1]
         return SqlError(f"two columns are called {name}: give one another name with AS")
     if syntax := re.search(r'(?:Parser|Tokenizer)Error\("(.*?)(?: at Line: (\d+).*)?"\)', text):
-        # The first line is that of the SELECT around it.
+        # The first line is that of the WITH around it.
         where = f" in line {int(syntax[2]) - 1}" if syntax[2] else ""
-        return SqlError(f"the SQL can't be read{where}: {syntax[1]}")
+        told = syntax[1].replace("SELECT, VALUES, or a subquery in the query body", "SELECT")
+        if told.startswith(("Expected: SELECT,", "Expected: )")):
+            told += f" ({_ONE_QUERY})"
+        return SqlError(f"the SQL can't be read{where}: {told}")
     if "only supports a single SQL statement" in text or re.search(r"Query \w+ .*not impl", text):
         return SqlError(_ONE_QUERY)
     told = re.sub(r"Optimizer rule '\w+' failed|(Error during planning|\w+ error): ", "", text)
@@ -84,7 +87,8 @@ def _sql_error(error: Exception, tables: Sequence[str]) -> SqlError:
 
 def _require_query(builder: QueryBuilder, query: str) -> None:
     """Raise unless the text is a query and nothing more; it is planned, and not run."""
-    explained = builder.execute(f"EXPLAIN SELECT * FROM (\n{query}\n) AS query").read_all()
+    text = "EXPLAIN WITH query AS (\n" + query + "\n) SELECT * FROM query"  # noqa: S608 - it is what the user may say
+    explained = builder.execute(text).read_all()
     plan = pa.table(explained)
     # SELECT ... INTO is the one statement that stands there and is more than a query.
     if "CreateMemoryTable" in plan["plan"][0].as_py() or "physical_plan_error" in (
@@ -100,7 +104,8 @@ def _no_column(name: str, text: str) -> str:
     wanted = name.rsplit(".", 1)[-1].strip('"')
     near = get_close_matches(wanted, columns, n=3, cutoff=0.5)
     if near:
-        return f"there is no column {wanted}; near are {', '.join(near)}"
+        are = "is" if len(near) == 1 else "are"
+        return f"there is no column {wanted}; near {are} {', '.join(near)}"
     if "Valid fields are" not in text:
         return f"there is no column {wanted}; a text stands in single quotes"
     return f"there is no column {wanted}; there are {', '.join(columns)}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,9 +89,9 @@ def _print_table(found: pa.RecordBatchReader, limit: int) -> None:
         rows += batch.num_rows
     table = pa.Table.from_batches(kept, found.schema)
     console.print(result_table(table, console))
-    if rows > table.num_rows:
+    if left_out := rows - table.num_rows:
         console.print(
-            f"{rows - table.num_rows:,} more rows; --limit 0 shows all, "
+            f"{left_out:,} more row{'s' if left_out > 1 else ''}; --limit 0 shows all, "
             "--format csv -o FILE keeps them",
             soft_wrap=True,
         )
@@ -162,10 +162,12 @@ _WRITERS: Final = {
 
 
 def _fits_csv(kind: pa.DataType) -> bool:
-    return not (pa.types.is_nested(kind) or pa.types.is_duration(kind) or pa.types.is_interval(kind))
+    return not (
+        pa.types.is_nested(kind) or pa.types.is_duration(kind) or pa.types.is_interval(kind)
+    )
 
 
-def _as_json(column: "pa.Array[pa.Scalar]") -> Iterator[str | None]:
+def _as_json(column: "pa.Array[Any]") -> Iterator[str | None]:
     for value in column.to_pylist():
         yield None if value is None else _json(value)
 
@@ -206,7 +208,9 @@ def _errors_of_the_lake() -> Iterator[None]:
     except LakeError as error:
         raise LocalStackError(str(error)) from error
     except pa.ArrowException as error:
-        raise LocalStackError(f"the rows can't be written: {' '.join(str(error).split())}") from error
+        raise LocalStackError(
+            f"the rows can't be written: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _lake(settings: LocalStackSettings) -> Lake:

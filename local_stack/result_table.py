@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 from rich import box
@@ -20,9 +20,7 @@ def result_table(rows: pa.Table, console: Console) -> RenderableType:
     columns = [_texts(column) for column in rows.columns]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, kind in zip(rows.schema.names, rows.schema.types, strict=True):
-        table.add_column(
-            Text(name), justify="right" if _is_number(kind) else "left", no_wrap=True
-        )
+        table.add_column(Text(name), justify="right" if _is_number(kind) else "left", no_wrap=True)
     for cells in zip(*columns, strict=True):
         table.add_row(*map(Text, cells))
     width = Measurement.get(console, console.options.update(max_width=100_000), table).maximum
@@ -51,8 +49,8 @@ def _is_number(kind: pa.DataType) -> bool:
     )
 
 
-def _texts(column: "pa.ChunkedArray[pa.Scalar]") -> list[str]:
-    """The cells of a column; numbers with a fraction all get the decimals that the longest needs."""
+def _texts(column: "pa.ChunkedArray[Any]") -> list[str]:
+    """The cells of a column; its numbers get the decimals that the longest of them needs."""
     values = column.to_pylist()
     if pa.types.is_floating(column.type):
         shown = [f"{value:.{_DECIMALS}f}".rstrip("0") for value in values if value is not None]

@@ -1,0 +1,64 @@
+"""The README's examples for analysts do what they say."""
+
+import re
+import shlex
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from lake import HOUR, Lake, replace_hours
+from lake.derived import VEHICLE_EFFICIENCY_HOURLY
+from tests.integration.test_command_line import DONE, wattlake
+from tests.samples import HOUR_10
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data folder with one critical and one healthy vehicle."""
+    lake = Lake(str(tmp_path / "data" / "lake"))
+    lake.create_tables()
+    usual: dict[str, object] = {column.name: 0 for column in VEHICLE_EFFICIENCY_HOURLY.columns}
+    usual |= {"hour_start": HOUR_10, "link_source": "link", "meter_ids": ["METER001"]}
+    schema = lake.scan(lake.open(VEHICLE_EFFICIENCY_HOURLY.name)).collect_schema()
+    rows = [
+        {**usual, "vehicle_id": name, "status": status, "efficiency_percent": percent}
+        for name, status, percent in (("VEH001", "critical", 71.5), ("VEH002", "good", 88.0))
+    ]
+    names = VEHICLE_EFFICIENCY_HOURLY.names
+    frame = pl.DataFrame(rows, schema={name: schema[name] for name in names}, strict=False)
+    replace_hours(lake, VEHICLE_EFFICIENCY_HOURLY, frame, HOUR_10, HOUR_10 + HOUR)
+    return tmp_path / "data"
+
+
+def examples(language: str) -> list[str]:
+    """The code blocks of the section for analysts."""
+    text = README.read_text(encoding="utf-8")
+    section = text.split("## For analysts")[1].split("\n## ")[0]
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    return found
+
+
+def test_the_polars_example_shows_the_critical_vehicle(folder: Path) -> None:
+    (code,) = [code for code in examples("python") if "import polars" in code]
+    printed = StringIO()
+    with redirect_stdout(printed):
+        exec(code.replace("FOLDER", str(folder)), {})
+    assert "VEH001" in printed.getvalue()
+    assert "VEH002" not in printed.getvalue()
+
+
+def test_the_query_examples_show_the_tables_and_the_critical_vehicle(folder: Path) -> None:
+    (block,) = [block for block in examples("") if "wattlake query" in block]
+    listing, query = re.findall(r"wattlake (query (?:[^\n\"]|\"[^\"]*\")*)", block)
+    tables = wattlake(folder, *shlex.split(listing), DATA_FOLDER=str(folder))
+    assert (tables.returncode, "percent" in tables.stdout) == (DONE, True), tables.stderr
+    rows = wattlake(folder, *shlex.split(query), DATA_FOLDER=str(folder))
+    assert rows.returncode == DONE, rows.stderr
+    assert "VEH001" in rows.stdout
+    assert "71.5" in rows.stdout
+    assert "VEH002" not in rows.stdout

@@ -23,6 +23,7 @@ from lake import (
     append_once,
     delivered,
 )
+from warehouse_sql.outbox import outbox_app_id
 from warehouse_sql.queries import query
 
 log = structlog.get_logger(__name__)
@@ -109,14 +110,14 @@ class OutboxFlush:
         require_same_lake(self._conn, self._lake, stream)
         before, epoch, announced, _ = self._one("outbox_delivery", stream=stream.name)
         identity = outbox_identity(self._conn)
-        found = delivered(self._lake, stream, f"outbox-{identity}-{epoch}")
+        found = delivered(self._lake, stream, outbox_app_id(identity, epoch))
         if identity != before or found.horizon > announced:
             if before is not None:
                 log.warning("transaction ids are counted anew", stream=stream.name)
             (epoch,) = self._one("begin_epoch", stream=stream.name, identity=identity)
-            found = delivered(self._lake, stream, f"outbox-{identity}-{epoch}")
+            found = delivered(self._lake, stream, outbox_app_id(identity, epoch))
             restore_ledger(self._conn, self._lake, stream, found.version)
-        self._app_ids[stream.name] = f"outbox-{identity}-{epoch}"
+        self._app_ids[stream.name] = outbox_app_id(identity, epoch)
         self._settle(stream, found)
 
     def _read(self, stream: Stream, horizon: int) -> pa.Table:

@@ -93,7 +93,12 @@ def commit_files(
 
 def rows_by_hour(lake: Lake, stream: Stream) -> dict[datetime, int]:
     """How many rows the raw table holds of each hour, by its log."""
-    actions = pl.DataFrame(lake.open(stream.raw_table).get_add_actions(flatten=True))
+    return logged_rows(lake.open(stream.raw_table))
+
+
+def logged_rows(table: DeltaTable) -> dict[datetime, int]:
+    """How many rows a table holds of each hour, by its log."""
+    actions = pl.DataFrame(table.get_add_actions(flatten=True))
     if actions.is_empty():
         return {}
     hours = actions.group_by("partition.date", "partition.hour").agg(pl.col("num_records").sum())

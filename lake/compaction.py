@@ -40,13 +40,25 @@ def compact_hour(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
     return retry_stale(lambda: _compact(lake, stream, hour))
 
 
-def _compact(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
+def compact_anew(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
+    """Let the history of one hour be what its raw heartbeats alone say, whatever it held.
+
+    For a history that was damaged. The caller has made sure that no raw heartbeat of the hour was
+    dropped: what only the history holds is gone afterwards.
+    """
+    return retry_stale(lambda: _compact(lake, stream, hour, from_raw_alone=True))
+
+
+def _compact(
+    lake: Lake, stream: Stream, hour: datetime, *, from_raw_alone: bool = False
+) -> Compaction:
     raw, history = lake.open(stream.raw_table), lake.open(stream.history_table)
     received = lake.scan(raw).filter(in_hours(hour, hour + HOUR))
     stored = lake.scan(history).filter(in_window(hour, hour + HOUR))
     compacted = as_received(stored, stream).collect()
+    known = compacted.clear() if from_raw_alone else compacted
     merged, raw_rows = pl.collect_all(
-        [merge_heartbeats(stream, compacted.lazy(), [received]), received.select(pl.len())]
+        [merge_heartbeats(stream, known.lazy(), [received]), received.select(pl.len())]
     )
     changed = not merged.equals(compacted)
     raw_version, history_version = raw.version(), history.version()

@@ -17,7 +17,7 @@ from local_stack.up import up as run_stack
 
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, "
-    "3 done, but some records were refused, 130 interrupted."
+    "3 done, but some records were refused or something differs, 130 interrupted."
 )
 
 app = typer.Typer(
@@ -226,9 +226,12 @@ def simulate(
 
 
 app.command(
-    epilog="Example: **wattlake query \"SELECT vehicle_id, efficiency_percent FROM "
+    epilog='Example: **wattlake query "SELECT vehicle_id, efficiency_percent FROM '
     "vehicle_efficiency_hourly WHERE status = 'critical' ORDER BY hour_start DESC\"**"
 )(lake_commands.query)
+app.command(epilog="Example: **wattlake verify --from 2026-11-01 --to 2026-11-07 --repair**")(
+    lake_commands.verify
+)
 
 
 def _fail(code: int, text: str) -> None:

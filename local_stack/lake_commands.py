@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from local_stack.child_command import run_module
 from local_stack.errors import UsageError
 from local_stack.query import Format, print_tables
 from local_stack.query import query as run_query
@@ -42,3 +43,34 @@ def query(
         raise UsageError("give the SQL, or - to read it from standard input, or --tables")
     else:
         run_query(sys.stdin.read() if sql == "-" else sql, settings, form, output, limit)
+
+
+def verify(
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="first hour, UTC: 2026-11-20T10, or a day", metavar="HOUR"),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="last hour or day, included", metavar="HOUR")
+    ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="count the ledger anew and let the hours that differ be computed again",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the report as JSON")] = False,
+    data: Data = None,
+) -> None:
+    """Recompute hours from the raw heartbeats and compare every table with them.
+
+    Without --from and --to all hours. Exit code 0: all agree, 3: something differs. Hours that
+    wait for their computation are not judged. It can run beside everything else.
+    """
+    given = (("--from", start), ("--to", end))
+    arguments = [part for name, value in given if value is not None for part in (name, value)]
+    arguments += ["--repair"] * repair + ["--json"] * as_json
+    code = run_module("pipelines.verify", arguments, settings_with({"data_folder": data}))
+    if code:
+        raise typer.Exit(code)

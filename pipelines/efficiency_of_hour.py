@@ -17,9 +17,24 @@ def efficiency_of_hour(
     lake: Lake, connection: psycopg.Connection, hour: datetime, settings: EnergySettings
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows of vehicle_efficiency_hourly and fleet_efficiency_hourly for one hour."""
+    return efficiency_of_readings(
+        connection,
+        _readings(lake, METER, hour, settings),
+        _readings(lake, VEHICLE, hour, settings),
+        hour,
+        settings,
+    )
+
+
+def efficiency_of_readings(
+    connection: psycopg.Connection,
+    meter_readings: pl.DataFrame,
+    vehicle_readings: pl.DataFrame,
+    hour: datetime,
+    settings: EnergySettings,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The same from the heartbeats of the hour and their context, one row for each identity."""
     window = hour, hour + HOUR
-    meter_readings = _readings(lake, METER, hour, settings)
-    vehicle_readings = _readings(lake, VEHICLE, hour, settings)
     links = _links(connection, meter_readings, vehicle_readings, hour, settings)
     classes = charger_classes(connection)
     # Cached, so that each heartbeat is measured once.

@@ -136,9 +136,7 @@ def _compare(
     for stretch in contiguous(hours, _HOURS_A_TRANSACTION):
         start, end = stretch[0], stretch[-1] + HOUR
         expected = _lake_rows(lake, mart, start, end)
-        with warehouse.arrow() as connection, connection.cursor() as cursor:
-            cursor.execute(query(f"{mart.queries}_between").decode(), (start, end))
-            found = pl.DataFrame(cursor.fetch_arrow_table()).cast(expected.schema)
+        found = mart_rows(warehouse, mart, start, end, expected)
         differing.append(differing_rows(expected, found, mart.table.key))
         counts.update(
             {
@@ -147,6 +145,20 @@ def _compare(
             }
         )
     return pl.concat(differing), counts
+
+
+def mart_rows(
+    warehouse: WarehouseResource,
+    mart: Mart,
+    start: datetime,
+    end: datetime,
+    like: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """The rows of a mart whose hour starts in the window, sorted, with the types of `like`."""
+    with warehouse.arrow() as connection, connection.cursor() as cursor:
+        cursor.execute(query(f"{mart.queries}_between").decode(), (start, end))
+        rows = pl.DataFrame(cursor.fetch_arrow_table())
+    return rows if like is None else rows.cast(like.schema)
 
 
 def _lake_rows(lake: Lake, mart: Mart, start: datetime, end: datetime) -> pl.DataFrame:

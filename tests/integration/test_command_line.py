@@ -15,7 +15,10 @@ from tests.integration.api_collector import (
 )
 
 DONE, FAILED, WRONG_USAGE, SOME_REFUSED = 0, 1, 2, 3
-COMMANDS = ("up", "replay", "import", "links import", "status", "efficiency", "migrate", "simulate")
+COMMANDS = (
+    *("up", "replay", "import", "links import", "status", "efficiency", "migrate", "simulate"),
+    *("query", "verify"),
+)
 
 
 collector = collector_of_module(FLUSH_SECONDS="0.2")

@@ -1,0 +1,87 @@
+"""The tables that `wattlake verify` recomputes: one line for each.
+
+A table that is computed from the hour's heartbeats and links stands in `HOUR_TABLES`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+import psycopg
+
+from lake import HOUR, METER, VEHICLE, EnergySettings, Lake, Stream, TableMissing
+from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.energy import exact_sum, measured_energy
+from lake.hours import in_window
+from lake.table_spec import TableSpec
+from pipelines.efficiency_of_hour import efficiency_of_readings
+
+HOUR_TABLES: Final = (VEHICLE_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY)
+
+Tables = Mapping[str, pl.DataFrame]
+
+
+def recomputed(
+    connection: psycopg.Connection,
+    meters: pl.DataFrame,
+    vehicles: pl.DataFrame,
+    hour: datetime,
+    settings: EnergySettings,
+) -> Tables:
+    """The rows that each of HOUR_TABLES should hold of an hour, from its heartbeats."""
+    by_vehicle, fleet = efficiency_of_readings(connection, meters, vehicles, hour, settings)
+    return {VEHICLE_EFFICIENCY_HOURLY.name: by_vehicle, FLEET_EFFICIENCY_HOURLY.name: fleet}
+
+
+@dataclass(frozen=True)
+class EnergySum:
+    """An energy of an hour, kWh: measured by one stream, and its parts in the tables."""
+
+    name: str
+    stream: Stream
+    parts: Callable[[Tables], float]
+
+
+def total(table: TableSpec, *columns: str) -> Callable[[Tables], float]:
+    """The sum of columns of a table."""
+
+    def add(tables: Tables) -> float:
+        sums = tables[table.name].select(exact_sum(pl.col(columns)).fill_null(0.0))
+        kwh: float = round(sum(sums.row(0)), 9)
+        return kwh
+
+    return add
+
+
+ENERGY_SUMS: Final = (
+    EnergySum(
+        "AC energy, linked and unlinked",
+        METER,
+        total(FLEET_EFFICIENCY_HOURLY, "energy_ac_kwh", "unlinked_energy_ac_kwh"),
+    ),
+    EnergySum(
+        "DC energy of all vehicles", VEHICLE, total(VEHICLE_EFFICIENCY_HOURLY, "energy_dc_kwh")
+    ),
+)
+
+
+def measured(
+    readings: pl.DataFrame, stream: Stream, hour: datetime, settings: EnergySettings
+) -> float:
+    """All energy that a stream's devices have measured in an hour, kWh."""
+    energies = measured_energy(readings.lazy(), stream, hour, hour + HOUR, settings)
+    kwh: float = energies.select(exact_sum(pl.col("energy_kwh")).fill_null(0.0)).collect().item()
+    return kwh
+
+
+def rows_of_hour(lake: Lake, table: TableSpec, hour: datetime) -> pl.DataFrame:
+    """What a table holds of an hour, sorted by its key; nothing where the table is missing."""
+    try:
+        rows = lake.scan(lake.open(table.name)).filter(
+            in_window(hour, hour + HOUR, table.time_column)
+        )
+    except TableMissing:
+        rows = pl.DataFrame(table.schema.empty_table()).lazy()
+    return rows.select(table.names).sort(table.key).collect()

@@ -1,0 +1,6 @@
+"""What a lake calls the outbox that its rows come from."""
+
+
+def outbox_app_id(identity: str, epoch: str) -> str:
+    """The app id of an outbox's Delta commits; `identity` and `epoch` as in `outbox_delivery`."""
+    return f"outbox-{identity}-{epoch}"

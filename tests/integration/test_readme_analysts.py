@@ -43,8 +43,9 @@ def examples(language: str) -> list[str]:
     return found
 
 
-def test_the_polars_example_shows_the_critical_vehicle(folder: Path) -> None:
-    (code,) = [code for code in examples("python") if "import polars" in code]
+@pytest.mark.parametrize("library", ["polars", "duckdb"])
+def test_the_python_examples_show_the_critical_vehicle(folder: Path, library: str) -> None:
+    (code,) = [code for code in examples("python") if f"import {library}" in code]
     printed = StringIO()
     with redirect_stdout(printed):
         exec(code.replace("FOLDER", str(folder)), {})

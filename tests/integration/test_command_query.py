@@ -159,19 +159,30 @@ def test_only_the_tables_that_the_sql_names_are_opened(
     assert opened == ["meter_telemetry_history"]
 
 
-def test_a_query_reads_only_the_files_of_the_hour_that_it_asks_for(lake: Lake) -> None:
-    """Damaged files of another hour do no harm: nobody opens them."""
-    table = lake.open(METER.history_table)
-    (other,) = [file for file in table.file_uris() if "hour=10" in file]
-    path = Path(other)
-    kept = path.read_bytes()
-    path.write_bytes(b"damaged")
+@pytest.mark.parametrize(
+    ("table", "where"),
+    [
+        (METER.raw_table, "hour = 11"),
+        (METER.history_table, "timestamp >= '2026-11-20T11:00:00Z'"),
+        (METER.history_table, "date = '2026-11-20' AND timestamp >= '2026-11-20T11:00:00Z'"),
+    ],
+)
+def test_a_query_reads_only_the_files_of_the_time_that_it_asks_for(
+    lake: Lake, table: str, where: str
+) -> None:
+    """A damaged file of another hour does no harm: nobody opens it."""
+    (other,) = [
+        path
+        for path in map(Path, lake.open(table).file_uris())
+        if pl.read_parquet(path, hive_partitioning=False)["timestamp"].min() == HOUR_10
+    ]
+    kept = other.read_bytes()
+    other.write_bytes(b"damaged")
     try:
-        for where in ("hour = 11", "timestamp >= '2026-11-20T11:00:00Z'"):
-            sql = "SELECT count(*) AS n FROM meter_telemetry_history WHERE "
-            assert rows_of(lake, sql + where) == [{"n": 180}]
+        sql = f"SELECT count(*) AS n FROM {table} WHERE "  # noqa: S608 - a table of ours
+        assert rows_of(lake, sql + where) == [{"n": 180}]
     finally:
-        path.write_bytes(kept)
+        other.write_bytes(kept)
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def compact_hour(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
 def compact_anew(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
     """Let the history of one hour be what its raw heartbeats alone say, whatever it held.
 
-    For a history that was damaged. The caller has made sure that no raw heartbeat of the hour was
-    dropped: what only the history holds is gone afterwards.
+    For a history that was damaged. Where raw lacks a heartbeat that the history has, because it
+    was dropped after its retention for one, this is `compact_hour`: nothing is ever forgotten.
     """
     return retry_stale(lambda: _compact(lake, stream, hour, from_raw_alone=True))
 
@@ -60,6 +60,9 @@ def _compact(
     merged, raw_rows = pl.collect_all(
         [merge_heartbeats(stream, known.lazy(), [received]), received.select(pl.len())]
     )
+    key = list(stream.key)
+    if from_raw_alone and compacted.join(merged, on=key, how="anti").height:
+        return _compact(lake, stream, hour)
     changed = not merged.equals(compacted)
     raw_version, history_version = raw.version(), history.version()
     if changed:

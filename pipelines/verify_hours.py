@@ -1,6 +1,6 @@
 """One hour after the other is recomputed from raw and compared with all that follows from it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
@@ -28,7 +28,14 @@ from pipelines.serving import MARTS, mart_rows
 from pipelines.verify_findings import Finding, Remedy, row_finding
 from pipelines.verify_heartbeats import HeartbeatsInOrder, StreamHour
 from pipelines.verify_ledger import Counted, count_raw
-from pipelines.verify_tables import ENERGY_SUMS, HOUR_TABLES, measured, recomputed, rows_of_hour
+from pipelines.verify_tables import (
+    ENERGY_SUMS,
+    HOUR_TABLES,
+    Tables,
+    measured,
+    recomputed,
+    rows_of_hour,
+)
 from warehouse_sql.queries import query
 
 LEDGER: Final = "partition_ledger"
@@ -160,24 +167,14 @@ class Verification:
                 expected = recomputed(
                     connection, readings[METER.name], readings[VEHICLE.name], hour, self._settings
                 )
+                energies = {
+                    name: measured(connection, readings[name], stream, hour, self._settings)
+                    for name, stream in STREAMS.items()
+                }
             for table in HOUR_TABLES:
                 rows = expected[table.name].select(table.names).sort(table.key)
                 findings += _some(row_finding(hour, table.name, rows, found[table.name], table.key))
-            for energy in ENERGY_SUMS:
-                kwh = measured(readings[energy.stream.name], energy.stream, hour, self._settings)
-                energies[energy.stream.name] = kwh
-                parts = energy.parts(found)
-                if parts != kwh:
-                    findings.append(
-                        Finding(
-                            hour,
-                            energy.name,
-                            f"{kwh:.10g} kWh",
-                            f"{parts:.10g} kWh",
-                            (),
-                            Remedy.COMPUTE,
-                        )
-                    )
+            findings += _energy_findings(hour, energies, found)
         for mart in _MARTS:
             in_lake = found.get(mart.table.name)
             if in_lake is None:
@@ -314,6 +311,23 @@ def _history_findings(hour: datetime, truth: StreamHour) -> Iterator[Finding]:
         from_raw_alone = truth.raw_rows is not None and not truth.lost.height
         remedy = Remedy.COMPACT if from_raw_alone else Remedy.COMPUTE
         yield replace(found, remedy=remedy, stream=stream.name)
+
+
+def _energy_findings(
+    hour: datetime, energies: Mapping[str, float], found: Tables
+) -> Iterator[Finding]:
+    """Where the tables do not add up to what the devices have measured."""
+    for energy in ENERGY_SUMS:
+        measured_kwh, parts = energies[energy.stream.name], energy.parts(found)
+        if parts != measured_kwh:
+            yield Finding(
+                hour=hour,
+                table=energy.name,
+                expected=f"{measured_kwh:.10g} kWh",
+                found=f"{parts:.10g} kWh",
+                first=(),
+                remedy=Remedy.COMPUTE,
+            )
 
 
 def _some(found: Finding | None) -> list[Finding]:

@@ -16,6 +16,7 @@ from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.energy import exact_sum, measured_energy
 from lake.hours import in_window
 from lake.table_spec import TableSpec
+from pipelines.devices import charger_classes
 from pipelines.efficiency_of_hour import efficiency_of_readings
 
 HOUR_TABLES: Final = (VEHICLE_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY)
@@ -68,10 +69,16 @@ ENERGY_SUMS: Final = (
 
 
 def measured(
-    readings: pl.DataFrame, stream: Stream, hour: datetime, settings: EnergySettings
+    connection: psycopg.Connection,
+    readings: pl.DataFrame,
+    stream: Stream,
+    hour: datetime,
+    settings: EnergySettings,
 ) -> float:
     """All energy that a stream's devices have measured in an hour, kWh."""
-    energies = measured_energy(readings.lazy(), stream, hour, hour + HOUR, settings)
+    energies = measured_energy(
+        readings.lazy(), stream, hour, hour + HOUR, settings, charger_classes(connection)
+    )
     kwh: float = energies.select(exact_sum(pl.col("energy_kwh")).fill_null(0.0)).collect().item()
     return kwh
 

@@ -3,7 +3,7 @@
 SELECT ledger.stream, ledger.hour, ledger.raw_rows, ledger.raw_version, ledger.compacted_version,
        ledger.compacted_rows, ledger.duplicates_removed, ledger.computed_version,
        ledger.published_version, ledger.revision,
-       to_jsonb(ledger) ->> 'raw_dropped_at' IS NOT NULL AS raw_dropped,
+       ledger.raw_dropped_at IS NOT NULL AS raw_dropped,
        waiting.hour IS NOT NULL AS waits
 FROM partition_ledger AS ledger LEFT JOIN unpublished_hour AS waiting USING (stream, hour)
 WHERE ledger.hour >= %(start)s AND ledger.hour < %(end)s
@@ -23,7 +23,7 @@ RETURNING hour, raw_rows
 -- name: set_ledger_rows
 -- Rows that were dropped from the raw table after their retention count as well.
 UPDATE partition_ledger AS ledger SET
-    raw_rows = found.raw_rows + coalesce((to_jsonb(ledger) ->> 'raw_dropped_rows')::bigint, 0),
+    raw_rows = found.raw_rows + ledger.raw_dropped_rows,
     raw_version = %(version)s
 FROM unnest(%(hours)s::timestamptz[], %(rows)s::bigint[]) AS found (hour, raw_rows)
 WHERE ledger.stream = %(stream)s AND ledger.hour = found.hour

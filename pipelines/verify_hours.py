@@ -1,7 +1,7 @@
 """One hour after the other is recomputed from raw and compared with all that follows from it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from typing import Final
@@ -25,41 +25,27 @@ from lake.replace import live_files
 from lake.table_spec import HOUR_START, TableSpec
 from pipelines.resources import WarehouseResource
 from pipelines.serving import MARTS, mart_rows
+from pipelines.verify_checks import (
+    LedgerHour,
+    compaction_findings,
+    energy_findings,
+    history_findings,
+    ledger_finding,
+)
 from pipelines.verify_findings import Finding, Remedy, row_finding
 from pipelines.verify_heartbeats import HeartbeatsInOrder, StreamHour
 from pipelines.verify_ledger import Counted, count_raw
 from pipelines.verify_tables import (
-    ENERGY_SUMS,
     HOUR_TABLES,
-    Tables,
     measured,
     recomputed,
     rows_of_hour,
 )
 from warehouse_sql.queries import query
 
-LEDGER: Final = "partition_ledger"
 _ATTEMPTS: Final = 3
 # The twins of the tables that are verified by the hour.
 _MARTS: Final = tuple(mart for mart in MARTS if mart.table.time_column == HOUR_START.name)
-
-
-@dataclass(frozen=True)
-class LedgerHour:
-    """One row of the ledger."""
-
-    stream: str
-    hour: datetime
-    raw_rows: int
-    raw_version: int
-    compacted_version: int | None
-    compacted_rows: int | None
-    duplicates_removed: int | None
-    computed_version: int | None
-    published_version: int | None
-    revision: int
-    raw_dropped: bool
-    waits: bool
 
 
 @dataclass(frozen=True)
@@ -153,8 +139,8 @@ class Verification:
     ) -> VerifiedHour:
         findings = list(ledger_findings)
         for name, of_stream in truth.items():
-            findings += _compaction_findings(hour, ledger.get(name), of_stream)
-            findings += _history_findings(hour, of_stream)
+            findings += compaction_findings(hour, ledger.get(name), of_stream)
+            findings += history_findings(hour, of_stream)
         readings = {
             name: in_order.with_context(hour, truth[name].expected)
             for name, in_order in heartbeats.items()
@@ -174,7 +160,7 @@ class Verification:
             for table in HOUR_TABLES:
                 rows = expected[table.name].select(table.names).sort(table.key)
                 findings += _some(row_finding(hour, table.name, rows, found[table.name], table.key))
-            findings += _energy_findings(hour, energies, found)
+            findings += energy_findings(hour, energies, found)
         for mart in _MARTS:
             in_lake = found.get(mart.table.name)
             if in_lake is None:
@@ -203,7 +189,7 @@ class Verification:
             under_way = under_way or counted.pending > 0
             if counted.rows != counted.in_ledger:
                 wrong = ("raw rows", counted.rows, counted.in_ledger)
-                findings.append(_ledger_finding(hour, of_stream, wrong, Remedy.COUNT))
+                findings.append(ledger_finding(hour, of_stream, wrong, Remedy.COUNT))
         return findings, under_way
 
     def _counted(self, stream: Stream, hour: datetime) -> Counted:
@@ -261,73 +247,6 @@ class Verification:
                     rows = mart_rows(self._warehouse, mart, last + HOUR, following)
                     strays |= set(rows["hour_start"].unique())
         return strays
-
-
-def _compaction_findings(
-    hour: datetime, row: LedgerHour | None, truth: StreamHour
-) -> Iterator[Finding]:
-    """Where the ledger tells something else of the history than is in it."""
-    if row is None:
-        return
-    copies = int(truth.history["duplicates"].sum())
-    for wrong in (
-        ("compacted rows", truth.history.height, row.compacted_rows),
-        ("duplicates", copies, row.duplicates_removed),
-    ):
-        if wrong[1] != wrong[2]:
-            yield _ledger_finding(hour, truth, wrong, Remedy.COMPUTE)
-
-
-def _ledger_finding(
-    hour: datetime, truth: StreamHour, wrong: tuple[str, int, int | None], remedy: Remedy
-) -> Finding:
-    what, is_so, told = wrong
-    return Finding(
-        hour=hour,
-        table=LEDGER,
-        expected=f"{is_so:,} {what}",
-        found="none" if told is None else f"{told:,}",
-        first=(truth.stream.name,),
-        remedy=remedy,
-        stream=truth.stream.name,
-        last_arrival=truth.last_arrival,
-    )
-
-
-def _history_findings(hour: datetime, truth: StreamHour) -> Iterator[Finding]:
-    """What is wrong with the history, and what raw should hold, because the history does."""
-    stream = truth.stream
-    if truth.lost.height:
-        yield Finding(
-            hour=hour,
-            table=stream.raw_table,
-            expected=f"{truth.expected.height:,} heartbeats, which the history has",
-            found=f"{truth.lost.height:,} of them are missing",
-            first=tuple(truth.lost[stream.device].unique(maintain_order=True).head(5)),
-            remedy=Remedy.NONE,
-        )
-    found = row_finding(hour, stream.history_table, truth.expected, truth.history, stream.key)
-    if found is not None:
-        from_raw_alone = truth.raw_rows is not None and not truth.lost.height
-        remedy = Remedy.COMPACT if from_raw_alone else Remedy.COMPUTE
-        yield replace(found, remedy=remedy, stream=stream.name)
-
-
-def _energy_findings(
-    hour: datetime, energies: Mapping[str, float], found: Tables
-) -> Iterator[Finding]:
-    """Where the tables do not add up to what the devices have measured."""
-    for energy in ENERGY_SUMS:
-        measured_kwh, parts = energies[energy.stream.name], energy.parts(found)
-        if parts != measured_kwh:
-            yield Finding(
-                hour=hour,
-                table=energy.name,
-                expected=f"{measured_kwh:.10g} kWh",
-                found=f"{parts:.10g} kWh",
-                first=(),
-                remedy=Remedy.COMPUTE,
-            )
 
 
 def _some(found: Finding | None) -> list[Finding]:

@@ -9,7 +9,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from lake import STREAMS, Lake, TableMissing
-from lake.derived import DERIVED_TABLES
+from lake.tables import DERIVED_TABLES
 
 TABLES: Final = (
     *(stream.raw_table for stream in STREAMS.values()),

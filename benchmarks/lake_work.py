@@ -17,7 +17,8 @@ import polars as pl
 from lake import HOUR, STREAMS, Lake, compact_hour, replace_hours
 from lake.history import history_table
 
-THE_HOUR: Final = datetime(2026, 11, 20, 8, tzinfo=UTC)
+DAY: Final = datetime(2026, 11, 20, tzinfo=UTC)
+THE_HOUR: Final = DAY + 8 * HOUR
 _KIB: Final = 1024
 Figures = dict[str, float]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from local_stack import bulk_import, commands, device_commands, key_commands, lake_commands
+from local_stack import commands, device_commands, key_commands, lake_commands
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.oddities import Oddities
 from local_stack.recordings import Meaning
@@ -127,44 +127,6 @@ def replay(
         raise typer.Exit(3)
 
 
-@app.command(
-    "import",
-    epilog="Example: **wattlake import 2024.parquet 2025.parquet --reading-type register**",
-)
-def import_files(
-    files: Annotated[list[Path], typer.Argument(help="Parquet or CSV", metavar="FILE...")],
-    stream: Annotated[
-        Literal["auto", "meter", "vehicle"],
-        typer.Option(help="whose heartbeats these are; auto: told by each row"),
-    ] = "auto",
-    reading_type: Annotated[
-        Literal["interval", "register"] | None,
-        typer.Option(help="what the energies are, where a row does not say it"),
-    ] = None,
-    rename: Annotated[
-        list[str] | None, typer.Option(help="a column of the file and its true name", metavar="A=B")
-    ] = None,
-    rejects: Annotated[
-        Path | None, typer.Option(help="where refused rows go [FILE.rejects.csv]")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="data folder of a running `wattlake up`, where DATABASE_URL is not set"),
-    ] = None,
-) -> None:
-    """Bring years of history straight into the lake, by the rules of the collector.
-
-    Columns have the names of the lake or of the JSON, times a zone. An import that was
-    interrupted goes on where it ended, and a file that is in already is left alone. Of two
-    heartbeats with one device and time an imported one wins over those received before it.
-    """
-    commands.renames(rename or [])
-    told = None if stream == "auto" else stream
-    arguments = bulk_import.argument_list(files, told, reading_type, rename or [], rejects)
-    settings = _settings({} if data is None else {"data_folder": data})
-    raise typer.Exit(bulk_import.import_files(arguments, settings))
-
-
 @links.command(
     "import",
     epilog="Example: **wattlake links import links.csv**, whose first line is "
@@ -229,6 +191,10 @@ app.command(
     epilog='Example: **wattlake query "SELECT vehicle_id, efficiency_percent FROM '
     "vehicle_efficiency_hourly WHERE status = 'critical' ORDER BY hour_start DESC\"**"
 )(lake_commands.query)
+app.command(
+    "import",
+    epilog="Example: **wattlake import 2024.parquet 2025.parquet --reading-type register**",
+)(lake_commands.import_files)
 app.command(epilog="Example: **wattlake verify --from 2026-11-01 --to 2026-11-07 --repair**")(
     lake_commands.verify
 )

@@ -294,24 +294,6 @@ class EmbeddedPostgres:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
 
-def running_server(data: Path) -> str:
-    """URL of the server that another process runs in this folder; PostgresError if none does."""
-    server = EmbeddedPostgres(data)
-    try:
-        # The fourth line of the pid file is the port.
-        server.port = int((server.cluster / "postmaster.pid").read_text().splitlines()[3])
-        return server.url()
-    except (FileNotFoundError, NotADirectoryError, IndexError) as error:
-        raise PostgresError(
-            f"no database runs in {data}: start `wattlake up` with this data folder, or set "
-            "DATABASE_URL"
-        ) from error
-    except PermissionError as error:
-        raise PostgresError(
-            f"{error.filename} can't be read: run as the user of `wattlake up`"
-        ) from error
-
-
 def _quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 

@@ -1,12 +1,13 @@
-"""`wattlake query` and `wattlake verify`: what is in the lake, and whether it is right."""
+"""`wattlake query`, `verify` and `import`: what is in the lake, whether it is right, and more."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from local_stack.child_command import run_module
+from local_stack.commands import renames
 from local_stack.errors import UsageError
 from local_stack.query import Format, print_tables
 from local_stack.query import query as run_query
@@ -72,5 +73,43 @@ def verify(
     arguments = [part for name, value in given if value is not None for part in (name, value)]
     arguments += ["--repair"] * repair + ["--json"] * as_json
     code = run_module("pipelines.verify", arguments, settings_with({"data_folder": data}))
+    if code:
+        raise typer.Exit(code)
+
+
+def import_files(
+    files: Annotated[list[Path], typer.Argument(help="Parquet or CSV", metavar="FILE...")],
+    stream: Annotated[
+        Literal["auto", "meter", "vehicle"],
+        typer.Option(help="whose heartbeats these are; auto: told by each row"),
+    ] = "auto",
+    reading_type: Annotated[
+        Literal["interval", "register"] | None,
+        typer.Option(help="what the energies are, where a row does not say it"),
+    ] = None,
+    rename: Annotated[
+        list[str] | None, typer.Option(help="a column of the file and its true name", metavar="A=B")
+    ] = None,
+    rejects: Annotated[
+        Path | None, typer.Option(help="where refused rows go [FILE.rejects.csv]")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Bring years of history straight into the lake, by the rules of the collector.
+
+    Columns have the names of the lake or of the JSON, times a zone. An import that was
+    interrupted goes on where it ended, and a file that is in already is left alone. Of two
+    heartbeats with one device and time an imported one wins over those received before it.
+    """
+    renames(rename or [])
+    given = {
+        "--stream": None if stream == "auto" else stream,
+        "--reading-type": reading_type,
+        "--rejects": rejects,
+    }
+    options = [f"{name}={value}" for name, value in given.items() if value is not None]
+    options += [f"--rename={one}" for one in rename or []]
+    arguments = [*options, "--", *map(str, files)]
+    code = run_module("ingestion_api.bulk_import", arguments, settings_with({"data_folder": data}))
     if code:
         raise typer.Exit(code)

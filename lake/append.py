@@ -91,9 +91,12 @@ def commit_files(
         raise StaleRead(str(error)) from error
 
 
-def rows_by_hour(lake: Lake, stream: Stream) -> dict[datetime, int]:
-    """How many rows the raw table holds of each hour, by its log."""
-    return logged_rows(lake.open(stream.raw_table))
+def rows_by_hour(lake: Lake, stream: Stream, version: int | None = None) -> dict[datetime, int]:
+    """How many rows the raw table holds of each hour, by its log; held at `version`, if given."""
+    table = lake.open(stream.raw_table)
+    if version is not None and version != table.version():
+        table.load_as_version(version)
+    return logged_rows(table)
 
 
 def logged_rows(table: DeltaTable) -> dict[datetime, int]:

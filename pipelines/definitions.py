@@ -7,14 +7,15 @@ import dagster as dg
 
 from pipelines.efficiency import hourly_efficiency
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
-from pipelines.jobs import daily_report, hourly, observe_raw
+from pipelines.jobs import daily_report, hourly, observe_raw, watch
 from pipelines.maintenance import every_night, maintenance, maintenance_assets
 from pipelines.raw import raw_heartbeats
 from pipelines.report.asset import daily_efficiency_report
 from pipelines.resources import LakeResource, WarehouseResource
-from pipelines.schedules import every_day, every_hour
+from pipelines.schedules import every_day, every_hour, watch_every_hour
 from pipelines.sensors import late_hours, report_renewal
 from pipelines.serving import efficiency_marts
+from pipelines.watch import WATCHED
 
 definitions = dg.Definitions(
     assets=[
@@ -26,8 +27,9 @@ definitions = dg.Definitions(
         daily_efficiency_report,
         *maintenance_assets,
     ],
-    jobs=[hourly, daily_report, observe_raw, maintenance],
-    schedules=[every_hour, every_day, every_night],
+    asset_checks=WATCHED,
+    jobs=[hourly, daily_report, observe_raw, watch, maintenance],
+    schedules=[every_hour, every_day, every_night, watch_every_hour],
     sensors=[late_hours, report_renewal],
     resources={"lake": LakeResource(), "warehouse": WarehouseResource()},
     # A process for each step would take longer to start than an hour takes to compute.

@@ -1,5 +1,6 @@
 """Efficiency: what each vehicle and the fleet made of their energy, hour by hour, in the lake."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -10,7 +11,7 @@ from lake import HOUR, EnergySettings, replace_hours
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.table_spec import TableSpec
 from pipelines.check_results import check_result
-from pipelines.checks import implausible_vehicles
+from pipelines.checks import COVERED, gaining_vehicles, implausible_vehicles, uncovered_vehicles
 from pipelines.describe import OWNERS, RETRIES, delta_metadata
 from pipelines.efficiency_of_hour import efficiency_of_hour
 from pipelines.following import following_hours
@@ -18,8 +19,10 @@ from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.ledger import mark_computed, state_of_history
 from pipelines.partitions import HOURLY, contiguous, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
+from pipelines.settings import PipelineSettings
 
-PLAUSIBLE = "efficiency_plausible"
+PLAUSIBLE, GAINING, COVERAGE = "efficiency_plausible", "dc_not_above_ac", "hours_covered"
+_UNCOVERED_PERCENT = PipelineSettings().uncovered_vehicles_percent
 _HOURS_A_COMMIT = 24
 
 
@@ -60,18 +63,36 @@ FLEET = _spec(
     "believe. Energy of meters without a vehicle is in `unlinked_energy_ac_kwh` only.",
 )
 
+# Warnings, because the numbers are what was measured: a sensor or a link is to be mended, and an
+# hour that stopped here would keep the figures of every other vehicle from the reader.
+_CHECKS = [
+    dg.AssetCheckSpec(
+        PLAUSIBLE,
+        asset=VEHICLES.key,
+        description="No vehicle gained energy or has it on one side only; where one does, a "
+        "sensor or a link is wrong.",
+    ),
+    dg.AssetCheckSpec(
+        GAINING,
+        asset=VEHICLES.key,
+        description="No linked vehicle has more DC than AC energy, also where its status says that "
+        "too little is known for a ratio. Energy does not come from nowhere: look for a wrong "
+        "link, a frozen register or a faulty sensor.",
+    ),
+    dg.AssetCheckSpec(
+        COVERAGE,
+        asset=VEHICLES.key,
+        description=f"At most {_UNCOVERED_PERCENT:g} % of the linked vehicles of an hour have "
+        f"less than {COVERED:.0%} of it covered by heartbeats, on either side. More than that is "
+        "an outage of a network or a site rather than of single devices.",
+    ),
+]
+
 
 @dg.multi_asset(
     name="hourly_efficiency",
     specs=[VEHICLES, FLEET],
-    check_specs=[
-        dg.AssetCheckSpec(
-            PLAUSIBLE,
-            asset=VEHICLES.key,
-            description="No vehicle gained energy or has it on one side only; where one does, a "
-            "sensor or a link is wrong. A warning, because the numbers are what was measured.",
-        )
-    ],
+    check_specs=_CHECKS,
     partitions_def=HOURLY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=VEHICLE_EFFICIENCY_HOURLY.name,
@@ -82,7 +103,8 @@ def hourly_efficiency(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Compute the hours of the run, and the hours whose energy is counted from within them."""
     tables, hours, settings = lake.lake(), hours_of_run(context), EnergySettings()
-    implausible, versions = [], {}
+    found: dict[str, list[pl.DataFrame]] = defaultdict(list)
+    versions = {}
     with warehouse.autocommit() as connection:
         states = state_of_history(connection, hours)
         later = following_hours(tables, connection, hours, settings)
@@ -96,7 +118,8 @@ def hourly_efficiency(
             ):
                 window = stretch[0], stretch[-1] + HOUR
                 versions[spec.name] = replace_hours(tables, spec, rows, *window)
-            implausible.append(implausible_vehicles(vehicles.lazy()).collect())
+            for name, offenders in _offenders(vehicles.lazy()).items():
+                found[name].append(offenders.collect())
             for hour, (of_vehicles, of_fleet) in zip(stretch, computed, strict=True):
                 _report_hour(context, hour, hour in later, of_vehicles, of_fleet)
         # Not before the hours that follow are written, and not for them: what follows from those
@@ -107,19 +130,36 @@ def hourly_efficiency(
         metadata={"delta_version": versions[VEHICLE_EFFICIENCY_HOURLY.name]},
         check_results=[
             check_result(
-                PLAUSIBLE,
-                pl.concat(implausible),
+                name,
+                pl.concat(offenders),
                 hours,
-                what="implausible vehicle hours",
+                what=_WHAT[name],
                 asset_key=VEHICLES.key,
                 severity=dg.AssetCheckSeverity.WARN,
             )
+            for name, offenders in found.items()
         ],
     )
     yield dg.MaterializeResult(
         asset_key=FLEET.key,
         metadata={"delta_version": versions[FLEET_EFFICIENCY_HOURLY.name]},
     )
+
+
+_WHAT = {
+    PLAUSIBLE: "implausible vehicle hours",
+    GAINING: "vehicle hours with more DC than AC energy",
+    COVERAGE: "vehicle hours that are poorly covered",
+}
+
+
+def _offenders(vehicles: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
+    """For each check the vehicle hours that break it."""
+    return {
+        PLAUSIBLE: implausible_vehicles(vehicles),
+        GAINING: gaining_vehicles(vehicles),
+        COVERAGE: uncovered_vehicles(vehicles, _UNCOVERED_PERCENT),
+    }
 
 
 def _report_hour(

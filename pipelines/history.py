@@ -11,7 +11,7 @@ from lake import HOUR, METER, VEHICLE, Compaction, Lake, Stream, compact_hour, s
 from lake.history import history_table
 from lake.hours import in_hours
 from pipelines.check_results import check_result
-from pipelines.checks import lost_heartbeats, repeated_keys
+from pipelines.checks import lost_heartbeats, repeated_keys, unsorted_rows
 from pipelines.describe import OWNERS, RETRIES, delta_metadata
 from pipelines.devices import register_devices
 from pipelines.ledger import mark_compacted, newest_raw_version
@@ -20,7 +20,7 @@ from pipelines.raw import RAW_SPECS
 from pipelines.raw_retention import hours_with_dropped_rows
 from pipelines.resources import LakeResource, WarehouseResource
 
-CONSERVED, UNIQUE = "rows_conserved", "no_duplicate_key"
+CONSERVED, UNIQUE, SORTED = "rows_conserved", "no_duplicate_key", "sorted_files"
 
 
 def history_asset(stream: Stream) -> dg.AssetsDefinition:
@@ -45,13 +45,21 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
                 asset=stream.history_table,
                 blocking=True,
                 description="Each received copy of a heartbeat is its one row of the history or "
-                "counted in its `duplicates`.",
+                "counted in its `duplicates`. Of an hour whose raw rows were dropped after their "
+                "retention: each copy that is still there.",
             ),
             dg.AssetCheckSpec(
                 UNIQUE,
                 asset=stream.history_table,
                 blocking=True,
                 description=f"`({stream.device}, timestamp)` occurs once.",
+            ),
+            dg.AssetCheckSpec(
+                SORTED,
+                asset=stream.history_table,
+                description=f"The rows of each file stand in the order of `({stream.device}, "
+                "timestamp)`, which lets a reader of one device skip most of it. Does not block: "
+                "the numbers are right all the same, only slower to read.",
             ),
         ],
         description=(
@@ -70,11 +78,10 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
         tables, hours = lake.lake(), hours_of_run(context)
         done = [compact_hour(tables, stream, hour) for hour in hours]
         with warehouse.autocommit() as connection:
+            _require_newer_lake(connection, tables, stream)
             # Asked after the compaction: a drop is noted before it happens.
             dropped = hours_with_dropped_rows(connection, stream, hours)
-        results = _checks(tables, stream, done, dropped)
-        with warehouse.autocommit() as connection:
-            _require_newer_lake(connection, tables, stream)
+            results = _checks(tables, stream, done, dropped)
             # An hour that fails a check stays dirty, so that the sensor comes back to it.
             if all(result.passed for result in results):
                 register_devices(connection, tables, stream, hours)
@@ -92,7 +99,7 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
 def _checks(
     lake: Lake, stream: Stream, done: list[Compaction], dropped: set[datetime]
 ) -> list[dg.AssetCheckResult]:
-    lost, repeated = [], []
+    lost, repeated, unsorted = [], [], []
     for compaction in done:
         start, end = compaction.hour, compaction.hour + HOUR
         # Later appends are no loss: the raw table is read as the compaction has read it.
@@ -103,11 +110,29 @@ def _checks(
         whole = start not in dropped
         lost.append(lost_heartbeats(raw, history, stream, raw_is_whole=whole).collect())
         repeated.append(repeated_keys(history, stream).collect())
+        unsorted.append(unsorted_rows(scan_history_files(lake, stream, start), stream).collect())
     hours = [compaction.hour for compaction in done]
     return [
         check_result(CONSERVED, pl.concat(lost), hours, what="heartbeats unaccounted for"),
         check_result(UNIQUE, pl.concat(repeated), hours, what="repeated keys"),
+        check_result(SORTED, pl.concat(unsorted), hours, what="rows out of order"),
     ]
+
+
+def scan_history_files(lake: Lake, stream: Stream, hour: datetime) -> pl.LazyFrame:
+    """The keys of an hour as its files have them: device, timestamp and file."""
+    table = lake.open(stream.history_table)
+    files = table.file_uris(file_pruning_predicate=[("date", "=", f"{hour:%Y-%m-%d}")])
+    if not files:
+        return lake.scan(table).select(*stream.key, file=pl.lit(""))
+    rows = pl.scan_parquet(
+        files,
+        include_file_paths="file",
+        hive_partitioning=False,
+        storage_options=lake.storage_options or None,
+    )
+    timestamp = pl.col("timestamp")
+    return rows.select(*stream.key, "file").filter(timestamp >= hour, timestamp < hour + HOUR)
 
 
 def _require_newer_lake(connection: psycopg.Connection, lake: Lake, stream: Stream) -> None:

@@ -8,13 +8,16 @@ from dagster import AssetSelection
 
 from lake import hours_between
 from pipelines.partitions import hour_key, hour_of_key
+from pipelines.watch import WATCHED
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
+_WATCHED = AssetSelection.checks(*WATCHED)
+
 hourly = dg.define_asset_job(
     "hourly",
-    selection=AssetSelection.groups("history", "efficiency", "serving"),
+    selection=AssetSelection.groups("history", "efficiency", "serving") - _WATCHED,
     description="Compacts hours, computes their efficiency and publishes it; a range is one run.",
 )
 daily_report = dg.define_asset_job(
@@ -24,8 +27,14 @@ daily_report = dg.define_asset_job(
 )
 observe_raw = dg.define_asset_job(
     "observe_raw",
-    selection=AssetSelection.groups("raw", include_sources=True),
+    selection=AssetSelection.groups("raw", include_sources=True) - _WATCHED,
     description="Looks at the size of the raw tables and at the hours that wait.",
+)
+
+watch = dg.define_asset_job(
+    "watch",
+    selection=_WATCHED,
+    description="Checks that no hour is left behind and that the ledger counts what the lake has.",
 )
 
 

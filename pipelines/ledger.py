@@ -47,6 +47,18 @@ class RawTotals:
     hours_waiting: int
 
 
+@dataclass(frozen=True)
+class CountedHours:
+    """The raw rows of one stream, as the ledger counts them up to a version of the raw table.
+
+    `dropped` are hours of which the raw table may hold fewer: their retention is over.
+    """
+
+    version: int | None
+    rows: dict[datetime, int]
+    dropped: list[datetime]
+
+
 def waiting_hours(
     connection: psycopg.Connection, start: datetime, end: datetime
 ) -> list[WaitingHour]:
@@ -67,6 +79,23 @@ def newest_raw_version(connection: psycopg.Connection, stream: Stream) -> int | 
     rows = connection.execute(query("newest_raw_version"), {"stream": stream.name}).fetchall()
     version: int | None = rows[0][0]
     return version
+
+
+def counted_hours(connection: psycopg.Connection, stream: Stream) -> CountedHours:
+    """What the ledger counts of one stream, all of it at one moment."""
+    found = connection.execute(query("counted_hours"), {"stream": stream.name}).fetchall()
+    return CountedHours(
+        version=max((version for _, _, version, _ in found), default=None),
+        rows={hour: rows for hour, rows, _, _ in found},
+        dropped=[hour for hour, _, _, is_dropped in found if is_dropped],
+    )
+
+
+def newest_published_hour(connection: psycopg.Connection) -> datetime | None:
+    """The newest hour that the marts hold."""
+    rows = connection.execute(query("newest_published_hour")).fetchall()
+    hour: datetime | None = rows[0][0]
+    return hour
 
 
 def compacted_hours(

@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 import dagster as dg
 
 from lake import HOUR, hour_of
-from pipelines.jobs import daily_report, hourly, hours_request
+from pipelines.jobs import daily_report, hourly, hours_request, watch
 from pipelines.ledger import has_heartbeats, waiting_hours
 from pipelines.partitions import day_key
 from pipelines.resources import WarehouseResource
@@ -50,3 +50,13 @@ def every_day(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Ask for the report of yesterday."""
     yesterday = context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)
     return dg.RunRequest(partition_key=day_key(yesterday))
+
+
+watch_every_hour = dg.ScheduleDefinition(
+    name="watch_every_hour",
+    job=watch,
+    cron_schedule="20 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Looks for hours that are left behind and for a ledger that is wrong.",
+)

@@ -36,6 +36,13 @@ class PipelineSettings(BaseSettings):
         description="raw heartbeats of older hours are dropped once the history has them; "
         "empty: kept for ever",
     )
+    uncovered_vehicles_percent: float = Field(
+        default=5,
+        ge=0,
+        le=100,
+        description="a check warns when more of the linked vehicles than this have less than 90 % "
+        "of an hour covered by heartbeats",
+    )
 
 
 def main() -> int:

@@ -433,6 +433,7 @@ def test_everything_is_on_by_default() -> None:
     } == {
         "every_hour": "RUNNING",
         "every_day": "RUNNING",
+        "watch_every_hour": "RUNNING",
     }
 
 

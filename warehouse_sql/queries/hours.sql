@@ -18,6 +18,13 @@ WHERE hour >= %(start)s AND hour < %(end)s
 GROUP BY hour HAVING bool_or(compacted_version IS NOT NULL)
 ORDER BY hour
 
+-- name: counted_hours
+SELECT hour, raw_rows, raw_version, raw_dropped_at IS NOT NULL AS dropped
+FROM partition_ledger WHERE stream = %(stream)s
+
+-- name: newest_published_hour
+SELECT max(hour) FROM partition_ledger WHERE published_version IS NOT NULL
+
 -- name: newest_raw_version
 SELECT max(raw_version) FROM partition_ledger WHERE stream = %(stream)s
 

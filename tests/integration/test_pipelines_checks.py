@@ -1,0 +1,204 @@
+"""Checks that fail: each says which devices and hours, and blocks only what must not go on."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lake import HOUR, METER, VEHICLE, Lake, Stream, compact_hour, hour_of
+from lake.storage import overwrite_hours
+from pipelines import history
+from pipelines.checks import lost_heartbeats, miscounted_hours, uncovered_vehicles, unsorted_rows
+from pipelines.ledger import WaitingHour
+from pipelines.watch import overdue_hours
+from tests.integration.pipeline_house import House, checks, minutes_of
+from tests.samples import HOUR_10, meter_rows, vehicle_rows
+
+NOW = datetime(2026, 11, 22, 0, 30, tzinfo=UTC)
+
+
+def failed(result: dg.ExecuteInProcessResult, check: str) -> dg.AssetCheckEvaluation:
+    """The one evaluation of a check, which did not pass."""
+    (found,) = [
+        c for c in result.get_asset_check_evaluations() if c.check_name == check and not c.passed
+    ]
+    return found
+
+
+def first_ones(evaluation: dg.AssetCheckEvaluation) -> str:
+    return str(evaluation.metadata["first_ones"].value)
+
+
+def test_an_unsorted_file_is_named_with_its_rows_and_stops_nothing(
+    charged: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scrambling(lake: Lake, stream: Stream, hour: datetime) -> object:
+        done = compact_hour(lake, stream, hour)
+        if stream is METER:
+            table = lake.open(stream.history_table)
+            rows = lake.scan(table).collect()
+            first, rest = rows.filter(meter_id="METER001"), rows.filter(meter_id="METER002")
+            overwrite_hours(lake, table, pl.concat([rest, first]), hour, hour + HOUR, metadata={})
+        return done
+
+    charged.deliver(METER, meter_rows({"meter_id": "METER000"}))
+    monkeypatch.setattr(history, "compact_hour", scrambling)
+    monkeypatch.setattr(history, "lost_heartbeats", lambda *_, **__: pl.LazyFrame())
+    result = charged.run_hours(HOUR_10, HOUR_10)
+
+    assert result.success
+    assert "| METER001 | 2026-11-20 10:00:05Z |" in first_ones(failed(result, "sorted_files"))
+    assert checks(result)["vehicle_telemetry_history: sorted_files"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 5))))
+def test_rows_are_sorted_exactly_if_each_file_is(rows: list[tuple[int, int, int]]) -> None:
+    rows.sort(key=lambda row: row[0])  # one file after the other
+    files = {file: [key for of, *key in rows if of == file] for file, *_ in rows}
+    frame = pl.DataFrame(
+        [
+            (f"lake/{file}.parquet", f"METER{device}", HOUR_10 + timedelta(minutes=minute))
+            for file, device, minute in rows
+        ],
+        schema={"file": pl.String, "meter_id": pl.String, "timestamp": pl.Datetime("us", "UTC")},
+        orient="row",
+    )
+
+    found = unsorted_rows(frame.lazy(), METER).collect()
+
+    assert found.is_empty() == all(keys == sorted(keys) for keys in files.values())
+
+
+def test_a_dropped_raw_partition_is_no_loss_but_a_missing_late_heartbeat_is() -> None:
+    def raw(*minutes: int) -> pl.LazyFrame:
+        keys = [("METER001", HOUR_10 + timedelta(minutes=minute)) for minute in minutes]
+        time = pl.Datetime("us", "UTC")
+        return pl.LazyFrame(keys, schema={"meter_id": pl.String(), "timestamp": time}, orient="row")
+
+    compacted = raw(1, 2).with_columns(duplicates=pl.Series([1, 0]))
+
+    def lost(*minutes: int) -> list[tuple[object, ...]]:
+        frame = lost_heartbeats(raw(*minutes), compacted, METER, raw_is_whole=False).collect()
+        return frame.select(pl.col("timestamp").dt.minute(), "received", "accounted").rows()
+
+    assert lost() == []
+    assert lost(1) == []
+    assert lost(2, 2) == [(2, 2, 1)]
+    assert lost(1, 3) == [(3, 1, 0)]
+
+
+def test_the_ledger_may_say_that_the_raw_rows_of_an_hour_were_dropped(charged: House) -> None:
+    charged.run_hours(HOUR_10 - HOUR, HOUR_10)
+    with psycopg.connect(charged.database_url) as connection:
+        connection.execute(
+            b"ALTER TABLE partition_ledger ADD COLUMN IF NOT EXISTS raw_dropped_at timestamptz"
+        )
+        connection.execute(b"UPDATE partition_ledger SET raw_dropped_at = now()")
+    charged.lake.open(METER.raw_table).delete("hour = 10")
+    late = minutes_of(HOUR_10, meter_id="METER001", kwh_consumed_ac=0.2)[:1]
+    charged.deliver(METER, meter_rows(*late))
+
+    result = charged.run_hours(HOUR_10, HOUR_10)
+
+    assert checks(result)["meter_telemetry_history: rows_conserved"]
+    assert checks(charged.run("watch", {}))["raw_meter_heartbeats: ledger_agrees_with_log"]
+
+
+def test_an_outage_is_named_and_a_few_silent_vehicles_are_not(house: House) -> None:
+    for number in range(1, 5):
+        minutes = slice(0, 60 if number == 1 else 20)
+        box, car = f"METER00{number}", f"VEH00{number}"
+        meters = minutes_of(HOUR_10, meter_id=box, kwh_consumed_ac=0.1)
+        vehicles = minutes_of(HOUR_10, vehicle_id=car, kwh_delivered_dc=0.09)
+        house.deliver(METER, meter_rows(*meters))
+        house.deliver(VEHICLE, vehicle_rows(*vehicles[minutes]))
+
+    evaluation = failed(house.run_hours(HOUR_10, HOUR_10), "hours_covered")
+
+    assert evaluation.severity == dg.AssetCheckSeverity.WARN
+    assert evaluation.metadata["count"].value == 3
+    assert "| 2026-11-20 10:00:00Z | VEH002 |" in first_ones(evaluation)
+    vehicles_of_hour = house.table("vehicle_efficiency_hourly").lazy()
+    assert uncovered_vehicles(vehicles_of_hour, 75).collect().is_empty()
+    assert uncovered_vehicles(vehicles_of_hour, 74).collect().height == 3
+
+
+def test_a_vehicle_that_gains_energy_is_named_where_too_little_is_known_to_rate_it(
+    house: House,
+) -> None:
+    house.deliver(METER, meter_rows(*minutes_of(HOUR_10, kwh_consumed_ac=0.1)[:20]))
+    house.deliver(VEHICLE, vehicle_rows(*minutes_of(HOUR_10, kwh_delivered_dc=0.09)))
+
+    result = house.run_hours(HOUR_10, HOUR_10)
+
+    assert "insufficient_data" in first_ones(failed(result, "dc_not_above_ac"))
+    assert checks(result)["vehicle_efficiency_hourly: efficiency_plausible"]
+
+
+def test_an_hour_that_the_ledger_counts_wrongly_or_does_not_know_is_named(charged: House) -> None:
+    assert all(passed for name, passed in checks(charged.run("watch", {})).items() if "log" in name)
+    charged.rows(
+        b"DELETE FROM partition_ledger WHERE stream = 'meter' AND hour = %(hour)s RETURNING 1",
+        hour=HOUR_10,
+    )
+    charged.rows(
+        b"UPDATE partition_ledger SET raw_rows = 5 WHERE stream = 'meter' AND hour = %(hour)s"
+        b" RETURNING 1",
+        hour=HOUR_10 + HOUR,
+    )
+
+    evaluation = failed(charged.run("watch", {}), "ledger_agrees_with_log")
+
+    assert evaluation.asset_key == dg.AssetKey(METER.raw_table)
+    assert "| 2026-11-20 10:00:00Z | 0 | 180 |" in first_ones(evaluation)
+    assert "| 2026-11-20 11:00:00Z | 5 | 180 |" in first_ones(evaluation)
+
+
+def test_heartbeats_that_the_ledger_is_about_to_count_are_not_miscounted(charged: House) -> None:
+    before = charged.rows(b"SELECT * FROM partition_ledger WHERE stream = 'meter'")
+    charged.deliver(METER, meter_rows({"timestamp": HOUR_10}))
+    for row in before:  # as between the commit to the lake and the one to the ledger
+        charged.rows(
+            b"UPDATE partition_ledger SET raw_rows = %(raw_rows)s, raw_version = %(raw_version)s"
+            b" WHERE stream = 'meter' AND hour = %(hour)s RETURNING 1",
+            **row,
+        )
+
+    assert checks(charged.run("watch", {}))["raw_meter_heartbeats: ledger_agrees_with_log"]
+
+
+def test_an_hour_that_nobody_computes_fails_the_watch(charged: House) -> None:
+    evaluation = failed(charged.run("watch", {}), "computed_in_time")
+
+    assert "vehicle heartbeats wait since" in first_ones(evaluation)
+
+
+def test_hours_are_overdue_two_hours_after_they_could_be_computed() -> None:
+    hour = hour_of(NOW)
+
+    def waits(start: datetime, arrived: datetime) -> WaitingHour:
+        return WaitingHour(start, "meter", 1, 1, arrived)
+
+    def overdue(*waiting: WaitingHour, newest: datetime | None = hour - HOUR) -> list[datetime]:
+        return overdue_hours(list(waiting), newest, NOW)["hour"].to_list()
+
+    old = hour - 50 * HOUR
+    assert overdue(waits(hour, NOW), waits(hour - HOUR, hour)) == []
+    assert overdue(waits(old, NOW - timedelta(minutes=119))) == []
+    assert overdue(waits(old, NOW - timedelta(minutes=121))) == [old]
+    assert overdue(newest=None) == []
+    assert overdue(newest=hour - 2 * HOUR) == []
+    assert overdue(newest=hour - 3 * HOUR) == [hour - 3 * HOUR]
+
+
+def test_hours_are_miscounted_unless_their_raw_rows_were_dropped() -> None:
+    ledger, log = {HOUR_10: 5, HOUR_10 + HOUR: 3}, {HOUR_10: 2, HOUR_10 + HOUR: 4}
+
+    hours = miscounted_hours(ledger, log, dropped=list(ledger))["hour"].to_list()
+
+    assert hours == [HOUR_10 + HOUR]
+    assert miscounted_hours(ledger, log).height == 2

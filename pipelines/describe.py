@@ -1,6 +1,7 @@
 """How tables show themselves in the asset graph: group, kinds, owner, columns, place."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import dagster as dg
 import pyarrow as pa
@@ -15,6 +16,16 @@ MAINTENANCE = "maintenance"
 
 RETRIES = dg.RetryPolicy(
     max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+
+# The run of an hour begins three minutes after its end and takes seconds; that of a day waits for
+# the hours before midnight. Freshness is that of the newest run, the check `computed_in_time` looks
+# at every hour.
+FRESH_EACH_HOUR = dg.FreshnessPolicy.cron(
+    deadline_cron="30 * * * *", lower_bound_delta=timedelta(minutes=30)
+)
+FRESH_EACH_DAY = dg.FreshnessPolicy.cron(
+    deadline_cron="0 2 * * *", lower_bound_delta=timedelta(hours=2)
 )
 
 

@@ -12,11 +12,13 @@ from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.table_spec import TableSpec
 from pipelines.check_results import check_result
 from pipelines.checks import COVERED, gaining_vehicles, implausible_vehicles, uncovered_vehicles
-from pipelines.describe import OWNERS, RETRIES, delta_metadata
+from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
 from pipelines.efficiency_of_hour import efficiency_of_hour
 from pipelines.following import following_hours
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
+from pipelines.hour_chart import hour_chart
 from pipelines.ledger import mark_computed, state_of_history
+from pipelines.lineage import VEHICLE_SOURCES, Sources, fleet_sources, lineage_metadata
 from pipelines.partitions import HOURLY, contiguous, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
@@ -26,7 +28,9 @@ _UNCOVERED_PERCENT = PipelineSettings().uncovered_vehicles_percent
 _HOURS_A_COMMIT = 24
 
 
-def _spec(table: TableSpec, deps: list[dg.AssetKey], how: str, caveats: str) -> dg.AssetSpec:
+def _spec(
+    table: TableSpec, deps: list[dg.AssetKey], sources: Sources, how: str, caveats: str
+) -> dg.AssetSpec:
     return dg.AssetSpec(
         table.name,
         deps=deps,
@@ -35,7 +39,8 @@ def _spec(table: TableSpec, deps: list[dg.AssetKey], how: str, caveats: str) -> 
         owners=OWNERS,
         tags={"layer": "efficiency"},
         code_version="1",
-        metadata=delta_metadata(table),
+        metadata={**delta_metadata(table), **lineage_metadata(sources)},
+        freshness_policy=FRESH_EACH_HOUR,
         description=(
             f"{table.description[0].upper()}{table.description[1:]}.\n\n"
             f"**How it is computed.** {how}\n\n**Caveats.** {caveats}"
@@ -46,6 +51,7 @@ def _spec(table: TableSpec, deps: list[dg.AssetKey], how: str, caveats: str) -> 
 VEHICLES = _spec(
     VEHICLE_EFFICIENCY_HOURLY,
     [meter_telemetry_history.key, vehicle_telemetry_history.key],
+    VEHICLE_SOURCES,
     "The AC energy of the meters that fed the vehicle in this hour, and the DC energy that reached "
     "its battery; `efficiency_percent` is 100 DC / AC and is never clamped. Links come from "
     "`charging_link`, else from the meter that the vehicle's heartbeats name, else from equal "
@@ -57,6 +63,7 @@ VEHICLES = _spec(
 FLEET = _spec(
     FLEET_EFFICIENCY_HOURLY,
     [VEHICLES.key, meter_telemetry_history.key],
+    fleet_sources(VEHICLE_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY),
     "Sums over `vehicle_efficiency_hourly`; efficiency and loss over the vehicles with a "
     "believable ratio only.",
     "`energy_ac_kwh - energy_dc_kwh` is not the loss: it holds vehicles whose ratio nobody should "
@@ -172,14 +179,17 @@ def _report_hour(
     """Metadata of one hour: numbers that the asset's page plots over the partitions."""
     figures = {} if fleet.is_empty() else fleet.row(0, named=True)
     shown = ("efficiency_percent", "energy_ac_kwh", "energy_dc_kwh", "loss_kwh", "vehicles")
+    picture = hour_chart(vehicles)
     metadata = {
         VEHICLES.key: {
             "dagster/partition_row_count": vehicles.height,
             **dict(vehicles["status"].value_counts().iter_rows()),
+            "plot": picture,
         },
         FLEET.key: {
             "dagster/partition_row_count": fleet.height,
             **{name: figures[name] for name in shown if figures.get(name) is not None},
+            "plot": picture,
         },
     }
     for key, of_hour in metadata.items():

@@ -12,9 +12,10 @@ from lake.history import history_table
 from lake.hours import in_hours
 from pipelines.check_results import check_result
 from pipelines.checks import lost_heartbeats, repeated_keys, unsorted_rows
-from pipelines.describe import OWNERS, RETRIES, delta_metadata
+from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
 from pipelines.devices import register_devices
 from pipelines.ledger import mark_compacted, newest_raw_version
+from pipelines.lineage import history_sources, lineage_metadata
 from pipelines.partitions import HOURLY, hour_key, hours_of_run
 from pipelines.raw import RAW_SPECS
 from pipelines.raw_retention import hours_with_dropped_rows
@@ -38,7 +39,11 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
         pool=stream.history_table,
         retry_policy=RETRIES,
         code_version="1",
-        metadata=delta_metadata(history_table(stream)),
+        metadata={
+            **delta_metadata(history_table(stream)),
+            **lineage_metadata(history_sources(history_table(stream), stream)),
+        },
+        freshness_policy=FRESH_EACH_HOUR,
         check_specs=[
             dg.AssetCheckSpec(
                 CONSERVED,

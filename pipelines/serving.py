@@ -14,10 +14,11 @@ from lake.hours import in_window
 from lake.table_spec import TableSpec
 from pipelines.check_results import check_result
 from pipelines.checks import differing_rows
-from pipelines.describe import OWNERS, RETRIES, mart_metadata
+from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, mart_metadata
 from pipelines.efficiency import FLEET, VEHICLES
 from pipelines.following import following_hours
 from pipelines.ledger import mark_published, state_of_efficiency
+from pipelines.lineage import lineage_metadata, same_columns
 from pipelines.partitions import HOURLY, contiguous, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 from warehouse_sql.queries import query
@@ -49,7 +50,11 @@ class Mart:
             owners=OWNERS,
             tags={"layer": "serving"},
             code_version="1",
-            metadata=mart_metadata(self.table.name, self.table.columns),
+            metadata={
+                **mart_metadata(self.table.name, self.table.columns),
+                **lineage_metadata(same_columns(self.table, self.source.key.to_user_string())),
+            },
+            freshness_policy=FRESH_EACH_HOUR,
             description=(
                 f"`{self.table.name}` in Postgres: {self.table.description}. For APIs and BI "
                 "tools that do not read Delta tables.\n\n"

@@ -6,7 +6,7 @@ import dagster as dg
 from pyarrow.fs import FileSystem
 
 from lake import EnergySettings
-from pipelines.describe import OWNERS, RETRIES
+from pipelines.describe import FRESH_EACH_DAY, OWNERS, RETRIES
 from pipelines.efficiency import FLEET, VEHICLES
 from pipelines.partitions import DAILY
 from pipelines.report.figures import DAY, figures_of_day
@@ -23,6 +23,7 @@ from pipelines.resources import LakeResource, WarehouseResource
     tags={"layer": "report"},
     pool="daily_efficiency_report",
     retry_policy=RETRIES,
+    freshness_policy=FRESH_EACH_DAY,
     code_version="1",
     description=(
         "The fleet's efficiency of one UTC day as a page to read, print or send, and the same "

@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 from dagster import AssetKey
 
-from lake import STREAMS
-from lake.tables import DERIVED_TABLES
+from lake import METER, STREAMS, VEHICLE
+from lake.derived import DERIVED_TABLES
 from pipelines.definitions import definitions
 
 PROJECT = Path(__file__).parents[2]
@@ -35,6 +35,10 @@ MAINTENANCE = {
     *(f"maintenance/{table}" for table in TABLES),
     *(f"maintenance/{stream.raw_table}_merge" for stream in STREAMS.values()),
     *(f"maintenance/{table}_archive" for table in TABLES if not table.startswith("raw_")),
+}
+# Assets whose columns say where they come from.
+TRACED = {
+    name for name in ASSETS if not name.startswith("raw_") and name != "daily_efficiency_report"
 }
 
 
@@ -105,3 +109,41 @@ def test_checks_that_guard_the_history_block() -> None:
     blocking = {key.name for key in graph.asset_check_keys if graph.get(key).blocking}
 
     assert blocking == {"rows_conserved", "no_duplicate_key"}
+
+
+def test_the_columns_of_every_table_are_traced_back_to_what_devices_sent(
+    specs: dict[str, dg.AssetSpec],
+) -> None:
+    def columns(asset: str) -> set[str]:
+        schema = specs[asset].metadata["dagster/column_schema"]
+        return {c.name for c in schema.columns} - {"date", "hour"}
+
+    for name in TRACED:
+        lineage = specs[name].metadata["dagster/column_lineage"]
+        assert lineage.deps_by_column.keys() == columns(name), name
+        for column, deps in lineage.deps_by_column.items():
+            assert deps, f"{name}.{column}"
+            for dep in deps:
+                assert dep.column_name in columns(dep.asset_key.to_user_string()), (column, dep)
+                assert dep.asset_key in {upstream.asset_key for upstream in specs[name].deps} | {
+                    AssetKey(METER.history_table),
+                    AssetKey(VEHICLE.history_table),
+                }
+
+    def origins(asset: str, column: str) -> set[tuple[str, str]]:
+        if asset not in TRACED:
+            return {(asset, column)}
+        deps = specs[asset].metadata["dagster/column_lineage"].deps_by_column[column]
+        found = (origins(dep.asset_key.to_user_string(), dep.column_name) for dep in deps)
+        return set().union(*found)
+
+    measured = {("raw_meter_heartbeats", METER.energy), ("raw_vehicle_heartbeats", VEHICLE.energy)}
+    assert measured <= origins("warehouse/fleet_efficiency_hourly", "efficiency_percent")
+    assert ("raw_vehicle_heartbeats", VEHICLE.energy) not in origins(
+        "vehicle_efficiency_hourly", "energy_ac_kwh"
+    )
+
+
+def test_everything_that_is_computed_says_when_it_is_stale(specs: dict[str, dg.AssetSpec]) -> None:
+    for name in ASSETS - {"raw_meter_heartbeats", "raw_vehicle_heartbeats"}:
+        assert specs[name].freshness_policy, name

@@ -6,6 +6,7 @@
 import dagster as dg
 
 from pipelines.efficiency import hourly_efficiency
+from pipelines.failure_webhook import failed_runs
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.jobs import daily_report, hourly, observe_raw, watch
 from pipelines.maintenance import every_night, maintenance, maintenance_assets
@@ -30,7 +31,7 @@ definitions = dg.Definitions(
     asset_checks=WATCHED,
     jobs=[hourly, daily_report, observe_raw, watch, maintenance],
     schedules=[every_hour, every_day, every_night, watch_every_hour],
-    sensors=[late_hours, report_renewal],
+    sensors=[late_hours, report_renewal, failed_runs],
     resources={"lake": LakeResource(), "warehouse": WarehouseResource()},
     # A process for each step would take longer to start than an hour takes to compute.
     executor=dg.in_process_executor,

@@ -59,7 +59,7 @@ def reports_request(days: Sequence[date], after_run: str) -> dg.RunRequest:
 
 def hours_of_tags(tags: Mapping[str, str]) -> set[datetime]:
     """The hours that a run with these tags was asked for."""
-    first, last = _range_of_tags(tags)
+    first, last = part_keys(tags)
     if first is None or last is None:
         return set()
     return {*hours_between(hour_of_key(first), hour_of_key(last)), hour_of_key(last)}
@@ -67,19 +67,20 @@ def hours_of_tags(tags: Mapping[str, str]) -> set[datetime]:
 
 def days_of_tags(tags: Mapping[str, str]) -> set[date]:
     """The days that a run with these tags was asked for."""
-    first, last = _range_of_tags(tags)
+    first, last = part_keys(tags)
     if first is None or last is None:
         return set()
     start = date.fromisoformat(first)
     return {start + timedelta(days=n) for n in range((date.fromisoformat(last) - start).days + 1)}
 
 
+def part_keys(tags: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """First and last partition key of a run with these tags; None for a run without any."""
+    one = tags.get("dagster/partition")
+    return tags.get(RANGE_START, one), tags.get(RANGE_END, one)
+
+
 def _request(job: str, first: str, last: str, after_run: str) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"{first}..{last} after {after_run}", job_name=job, tags=range_tags(first, last)
     )
-
-
-def _range_of_tags(tags: Mapping[str, str]) -> tuple[str | None, str | None]:
-    one = tags.get("dagster/partition")
-    return tags.get(RANGE_START, one), tags.get(RANGE_END, one)

@@ -43,6 +43,16 @@ class PipelineSettings(BaseSettings):
         description="a check warns when more of the linked vehicles than this have less than 90 % "
         "of an hour covered by heartbeats",
     )
+    run_failure_webhook: str = Field(
+        default="",
+        pattern=r"^(https?://.+)?$",
+        description="URL that is sent every failed run as JSON; none: nobody is told",
+    )
+    dagster_url: str = Field(
+        default="",
+        pattern=r"^(https?://.+)?$",
+        description="URL of Dagster's pages, for links in what the webhook is sent; none: no links",
+    )
 
 
 def main() -> int:

@@ -427,6 +427,7 @@ def test_everything_is_on_by_default() -> None:
     assert {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs} == {
         "late_hours": "RUNNING",
         "report_renewal": "RUNNING",
+        "failed_runs": "RUNNING",
     }
     assert {
         schedule.name: schedule.default_status.value for schedule in repository.schedule_defs

@@ -158,7 +158,7 @@ def live_files(
     log = pl.DataFrame(table.get_add_actions(flatten=True))
     if log.is_empty():
         return []
-    bounds = [pl.lit(None)] * 2
+    bounds = [pl.lit(None).alias("first"), pl.lit(None).alias("last")]
     if spec.time_column != _DATE:
         bounds = [pl.col(f"{bound}.{spec.time_column}") for bound in ("min", "max")]
     found = (

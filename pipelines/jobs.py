@@ -20,10 +20,10 @@ hourly = dg.define_asset_job(
     selection=AssetSelection.groups("history", "efficiency", "serving") - _WATCHED,
     description="Compacts hours, computes their efficiency and publishes it; a range is one run.",
 )
-daily_report = dg.define_asset_job(
-    "daily_report",
-    selection=AssetSelection.groups("reports"),
-    description="Renders the efficiency report of a UTC day.",
+daily = dg.define_asset_job(
+    "daily",
+    selection=AssetSelection.groups("daily", "reports"),
+    description="Computes the tables of UTC days and renders their reports; a range is one run.",
 )
 observe_raw = dg.define_asset_job(
     "observe_raw",
@@ -52,9 +52,9 @@ def hours_request(hours: Sequence[datetime], after_run: str) -> dg.RunRequest:
     return _request(hourly.name, hour_key(hours[0]), hour_key(hours[-1]), after_run)
 
 
-def reports_request(days: Sequence[date], after_run: str) -> dg.RunRequest:
-    """One run of the report job for contiguous days; `after_run` as for `hours_request`."""
-    return _request(daily_report.name, f"{days[0]:%Y-%m-%d}", f"{days[-1]:%Y-%m-%d}", after_run)
+def days_request(days: Sequence[date], after_run: str) -> dg.RunRequest:
+    """One run of the daily job for contiguous days; `after_run` as for `hours_request`."""
+    return _request(daily.name, f"{days[0]:%Y-%m-%d}", f"{days[-1]:%Y-%m-%d}", after_run)
 
 
 def hours_of_tags(tags: Mapping[str, str]) -> set[datetime]:

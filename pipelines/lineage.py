@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from lake import METER, VEHICLE, Stream
+from lake.derived import VEHICLE_EFFICIENCY_HOURLY
 from lake.table_spec import TableSpec
 
 Sources = Mapping[str, Sequence[tuple[str, str]]]
@@ -40,8 +41,11 @@ VEHICLE_SOURCES: Sources = {
 }
 
 
-def fleet_sources(vehicles: TableSpec, fleet: TableSpec) -> Sources:
-    """A fleet's figures from those of its vehicles; `unlinked_...` from the meters themselves."""
+UNLINKED: Sources = {"unlinked_energy_ac_kwh": [*_AC_ENERGY, *_LINKS]}
+
+
+def fleet_sources(vehicles: TableSpec, fleet: TableSpec, others: Sources = UNLINKED) -> Sources:
+    """A fleet's figures from those of its vehicles, and `others` from elsewhere."""
     rated = ["energy_ac_kwh", "energy_dc_kwh", "status"]
     needed = {
         "energy_ac_kwh": ["energy_ac_kwh", "status"],
@@ -56,9 +60,26 @@ def fleet_sources(vehicles: TableSpec, fleet: TableSpec) -> Sources:
     found = {
         name: [(vehicles.name, column) for column in needed.get(name, ["status"])]
         for name in fleet.names
-        if name != "unlinked_energy_ac_kwh"
     }
-    return {**found, "unlinked_energy_ac_kwh": [*_AC_ENERGY, *_LINKS]}
+    return {**found, **others}
+
+
+def daily_vehicle_sources(days: TableSpec) -> Sources:
+    """A vehicle's day from its hours; ratios and status are those of the sums, not of the hours."""
+    energies = ["energy_ac_kwh", "energy_dc_kwh"]
+    shares = ["matched_share_ac", "matched_share_dc"]
+    needed = {
+        "date": ["hour_start"],
+        "hours": ["hour_start"],
+        "loss_kwh": energies,
+        "efficiency_percent": energies,
+        "status": [*energies, *shares, "link_source"],
+        "matched_share_ac": ["matched_share_ac", "energy_ac_kwh"],
+        "matched_share_dc": ["matched_share_dc", "energy_dc_kwh"],
+        "average_battery_temp": ["average_battery_temp", "data_points_vehicle"],
+    }
+    hourly = VEHICLE_EFFICIENCY_HOURLY.name
+    return {name: [(hourly, column) for column in needed.get(name, [name])] for name in days.names}
 
 
 def same_columns(table: TableSpec, source: str) -> Sources:

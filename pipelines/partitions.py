@@ -1,7 +1,8 @@
 """Partitions: the UTC hours and days of event time, and how the lake's times name them."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TypeVar
 
 import dagster as dg
 
@@ -15,6 +16,10 @@ START = PipelineSettings().partitions_start
 HOURLY = dg.HourlyPartitionsDefinition(start_date=f"{START:%Y-%m-%d}-00:00", timezone="UTC")
 # The running day is a partition as well: its report says "so far".
 DAILY = dg.DailyPartitionsDefinition(start_date=f"{START:%Y-%m-%d}", timezone="UTC", end_offset=1)
+
+DAY = timedelta(days=1)
+
+Part = TypeVar("Part", date, datetime)
 
 FIRST_HOUR = datetime.combine(START, time(), UTC)
 
@@ -40,12 +45,25 @@ def hours_of_run(context: dg.AssetExecutionContext) -> list[datetime]:
     return hours_between(window.start.astimezone(UTC), window.end.astimezone(UTC))
 
 
+def days_of_run(context: dg.AssetExecutionContext) -> list[date]:
+    """Every UTC day that this run was asked for, one partition or a range of them."""
+    window = context.partition_time_window
+    first = window.start.astimezone(UTC).date()
+    count = (window.end.astimezone(UTC).date() - first).days
+    return [first + timedelta(days=n) for n in range(count)]
+
+
 def contiguous(hours: Iterable[datetime], longest: int) -> list[Sequence[datetime]]:
     """The hours in order, as ranges without a hole and of at most `longest` hours."""
-    ranges: list[list[datetime]] = []
-    for hour in sorted(set(hours)):
-        if ranges and hour - ranges[-1][-1] == HOUR and len(ranges[-1]) < longest:
-            ranges[-1].append(hour)
+    return stretches(hours, HOUR, longest)
+
+
+def stretches(parts: Iterable[Part], step: timedelta, longest: int) -> list[Sequence[Part]]:
+    """Hours or days in order, as ranges in which each is one step from the last."""
+    ranges: list[list[Part]] = []
+    for part in sorted(set(parts)):
+        if ranges and part - ranges[-1][-1] == step and len(ranges[-1]) < longest:
+            ranges[-1].append(part)
         else:
-            ranges.append([hour])
+            ranges.append([part])
     return list(ranges)

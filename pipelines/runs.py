@@ -11,7 +11,7 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from pipelines.efficiency import hourly_efficiency
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
-from pipelines.jobs import daily_report, days_of_tags, hourly, hours_of_tags
+from pipelines.jobs import daily, days_of_tags, hourly, hours_of_tags
 from pipelines.resources import session_of_run
 from pipelines.serving import efficiency_marts
 
@@ -108,11 +108,11 @@ class HourlyRuns(_RunsOfJob[datetime]):
         return hours_of_tags(tags)
 
 
-class ReportRuns(_RunsOfJob[date]):
-    """The newest runs of the report job."""
+class DayRuns(_RunsOfJob[date]):
+    """The newest runs of the daily job."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
-        super().__init__(instance, daily_report.name)
+        super().__init__(instance, daily.name)
 
     def parts(self, tags: Mapping[str, str]) -> set[date]:
         """The days of a run."""
@@ -120,7 +120,7 @@ class ReportRuns(_RunsOfJob[date]):
 
     @property
     def unfinished(self) -> set[date]:
-        """Days whose report is queued or being rendered."""
+        """Days that are queued or being computed."""
         return {
             day
             for record in self._records
@@ -129,8 +129,8 @@ class ReportRuns(_RunsOfJob[date]):
         }
 
     @property
-    def rendered(self) -> dict[date, datetime]:
-        """For each day the start of its newest successful run: the report knows what was before."""
+    def computed(self) -> dict[date, datetime]:
+        """For each day the start of its newest successful run, which knows what was before."""
         started: dict[date, datetime] = {}
         for record in self._records:
             if record.dagster_run.status == DagsterRunStatus.SUCCESS and record.start_time:

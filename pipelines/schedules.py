@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 import dagster as dg
 
 from lake import HOUR, hour_of
-from pipelines.jobs import daily_report, hourly, hours_request, watch
+from pipelines.jobs import daily, hourly, hours_request, watch
 from pipelines.ledger import has_heartbeats, waiting_hours
 from pipelines.partitions import day_key
 from pipelines.resources import WarehouseResource
@@ -40,14 +40,14 @@ def every_hour(
 
 @dg.schedule(
     name="every_day",
-    job=daily_report,
+    job=daily,
     cron_schedule="30 0 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Renders the report of the day that has ended.",
+    description="Computes the day that has ended and renders its report.",
 )
 def every_day(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Ask for the report of yesterday."""
+    """Ask for yesterday."""
     yesterday = context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)
     return dg.RunRequest(partition_key=day_key(yesterday))
 

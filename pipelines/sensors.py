@@ -1,7 +1,6 @@
 """What is computed because something has changed: late heartbeats, recomputed hours."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -9,12 +8,12 @@ from pydantic import BaseModel
 
 from lake import HOUR
 from pipelines.efficiency import FLEET
-from pipelines.jobs import daily_report, hourly, hours_request, reports_request
+from pipelines.jobs import daily, days_request, hourly, hours_request
 from pipelines.ledger import sessions_of_runs, waiting_hours
-from pipelines.partitions import FIRST_HOUR, contiguous, hour_of_key
+from pipelines.partitions import DAY, FIRST_HOUR, contiguous, hour_of_key, stretches
 from pipelines.raw import observation
 from pipelines.resources import WarehouseResource
-from pipelines.runs import HourlyRuns, ReportRuns, fail_abandoned_runs
+from pipelines.runs import DayRuns, HourlyRuns, fail_abandoned_runs
 from pipelines.settings import PipelineSettings
 
 _SETTINGS = PipelineSettings()
@@ -22,19 +21,19 @@ _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _REQUESTS_A_TICK = 10
 _EVENTS_A_LOOK = 5_000
 _DAYS_A_RUN = 31
-# Where late heartbeats keep the hourly runs busy, a report does not wait for a pause of theirs.
+# Where late heartbeats keep the hourly runs busy, a day does not wait for a pause of theirs.
 _LONGEST_WAIT = timedelta(minutes=15)
 
 
 class Change(BaseModel, frozen=True):
-    """From when to when a day changed since the start of its report's newest successful run."""
+    """From when to when a day changed since the start of its newest successful run."""
 
     first: datetime
     last: datetime
 
 
-class UnreportedDays(BaseModel, frozen=True):
-    """The cursor of `report_renewal`: the days whose report is behind, until it no longer is."""
+class BehindDays(BaseModel, frozen=True):
+    """The cursor of `changed_days`: the days whose tables and report are behind, until then."""
 
     seen_event: int = 0
     days: dict[date, Change] = {}
@@ -90,41 +89,39 @@ def late_hours(
 
 
 @dg.sensor(
-    name="report_renewal",
-    job=daily_report,
+    name="changed_days",
+    job=daily,
     minimum_interval_seconds=_SETTINGS.sensor_interval_seconds,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Renders the report of a day again until it knows every hour computed so far.",
+    description="Computes a day again, with its report, until it knows every hour computed so far.",
 )
-def report_renewal(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Ask for the report of each changed day until a run that started after the change succeeds."""
+def changed_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Ask for each changed day until a run that started after the change succeeds."""
     now = datetime.now(UTC)
     hourly_run = HourlyRuns(context.instance).unfinished
-    runs = ReportRuns(context.instance)
-    behind = _unreported(context, runs)
-    failures, rendering = runs.failures(), runs.unfinished
+    runs = DayRuns(context.instance)
+    behind = _behind(context, runs)
+    failures, under_way = runs.failures(), runs.unfinished
     first_try: list[date] = []
     again: list[date] = []
     for day, change in behind.days.items():
         failed = failures.get(day)
         wait = hourly_run is not None and now - change.first < _LONGEST_WAIT
-        if wait or day in rendering or (failed is not None and failed.retry_at > now):
+        if wait or day in under_way or (failed is not None and failed.retry_at > now):
             continue
         (again if failed else first_try).append(day)
     # Days that failed do not share a run with others, or one bad day would hold up all.
-    ranges = [*_day_ranges(first_try, _DAYS_A_RUN), *_day_ranges(again, 1)][:_REQUESTS_A_TICK]
+    ranges = [*stretches(first_try, DAY, _DAYS_A_RUN), *stretches(again, DAY, 1)][:_REQUESTS_A_TICK]
     return dg.SensorResult(
-        run_requests=[reports_request(days, runs.newest) for days in ranges],
-        skip_reason=None if ranges else _why_no_report(len(behind.days), hourly_run),
+        run_requests=[days_request(days, runs.newest) for days in ranges],
+        skip_reason=None if ranges else _why_no_day(len(behind.days), hourly_run),
         cursor=behind.model_dump_json(),
     )
 
 
-def _unreported(context: dg.SensorEvaluationContext, runs: ReportRuns) -> UnreportedDays:
-    """The days of the cursor and what changed or failed since, without those now reported."""
-    known = (
-        UnreportedDays.model_validate_json(context.cursor) if context.cursor else UnreportedDays()
-    )
+def _behind(context: dg.SensorEvaluationContext, runs: DayRuns) -> BehindDays:
+    """The days of the cursor and what changed or failed since, without those now computed."""
+    known = BehindDays.model_validate_json(context.cursor) if context.cursor else BehindDays()
     found = context.instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=FLEET.key, after_storage_id=known.seen_event),
         limit=_EVENTS_A_LOOK,
@@ -140,32 +137,19 @@ def _unreported(context: dg.SensorEvaluationContext, runs: ReportRuns) -> Unrepo
     ]
     # A run that another asked for, the schedule for one, is nobody's care once it has failed.
     moments += [(day, failed.last) for day, failed in runs.failures().items()]
-    rendered = runs.rendered
+    computed = runs.computed
     behind: dict[date, Change] = {}
     for day, moment in moments:
-        if day >= FIRST_HOUR.date() and moment > rendered.get(day, _BEGINNING):
+        if day >= FIRST_HOUR.date() and moment > computed.get(day, _BEGINNING):
             change = behind.get(day, Change(first=moment, last=moment))
             behind[day] = Change(first=min(change.first, moment), last=max(change.last, moment))
-    return UnreportedDays(
-        seen_event=found[-1].storage_id if found else known.seen_event, days=behind
-    )
+    return BehindDays(seen_event=found[-1].storage_id if found else known.seen_event, days=behind)
 
 
-def _day_ranges(days: Iterable[date], longest: int) -> list[Sequence[date]]:
-    """The days in order, as ranges without a hole and of at most `longest` days."""
-    ranges: list[list[date]] = []
-    for day in sorted(days):
-        if ranges and day - ranges[-1][-1] == timedelta(days=1) and len(ranges[-1]) < longest:
-            ranges[-1].append(day)
-        else:
-            ranges.append([day])
-    return list(ranges)
-
-
-def _why_no_report(behind: int, hourly_run: str | None) -> str:
+def _why_no_day(behind: int, hourly_run: str | None) -> str:
     if not behind:
-        return "every report knows the newest hours of its day"
-    waiting = f"{behind} reports wait to be rendered"
+        return "every day knows its newest hours"
+    waiting = f"{behind} days wait to be computed"
     return f"{waiting}; run {hourly_run} is under way" if hourly_run else waiting
 
 

@@ -6,15 +6,16 @@ import dagster as dg
 from pyarrow.fs import FileSystem
 
 from lake import EnergySettings
+from pipelines.days import FLEET_DAYS, VEHICLE_DAYS
 from pipelines.describe import FRESH_EACH_DAY, OWNERS, RETRIES
-from pipelines.efficiency import FLEET, VEHICLES
-from pipelines.partitions import DAILY
-from pipelines.report.figures import DAY, figures_of_day
+from pipelines.efficiency import FLEET
+from pipelines.partitions import DAILY, days_of_run
+from pipelines.report.figures import figures_of_day
 from pipelines.resources import LakeResource, WarehouseResource
 
 
 @dg.asset(
-    deps=[VEHICLES, FLEET],
+    deps=[VEHICLE_DAYS.key, FLEET_DAYS.key, FLEET],
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="reports",
@@ -28,9 +29,9 @@ from pipelines.resources import LakeResource, WarehouseResource
     description=(
         "The fleet's efficiency of one UTC day as a page to read, print or send, and the same "
         "numbers as CSV.\n\n"
-        "**How it is computed.** Sums over the hours of `vehicle_efficiency_hourly`; efficiency "
-        "and status of a vehicle are those of its sums. Made for the day that has ended, and "
-        "again whenever one of its hours was recomputed.\n\n"
+        "**How it is computed.** Not at all: the figures are those of `vehicle_efficiency_daily` "
+        "and `fleet_efficiency_daily`, in the same run, and of the hours. Made for the day that "
+        "has ended, and again whenever one of its hours was recomputed.\n\n"
         "**Caveats.** The status of a day is not that of most of its hours: a car that is "
         "rated in one hour and idle in the others is rated. The running day says *so far*."
     ),
@@ -43,10 +44,8 @@ def daily_efficiency_report(
     from pipelines.report.page import csv_table, html_page  # noqa: PLC0415
 
     tables, settings = lake.lake(), EnergySettings()
-    window = context.partition_time_window
-    day = window.start.astimezone(UTC)
-    while day < window.end:
-        figures = figures_of_day(tables, day.date(), datetime.now(UTC), settings)
+    for day in days_of_run(context):
+        figures = figures_of_day(tables, day, datetime.now(UTC))
         folder = f"reports/date={day:%Y-%m-%d}"
         page = html_page(figures, tables.uri, settings)
         write_file(tables.files(), f"{folder}/efficiency.csv", csv_table(figures).encode())
@@ -62,7 +61,6 @@ def daily_efficiency_report(
             },
             partition_key=f"{day:%Y-%m-%d}",
         )
-        day += DAY
     return dg.MaterializeResult()
 
 

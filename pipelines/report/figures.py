@@ -1,24 +1,24 @@
 """The figures of a day, read from the tables that they are shown from."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 
 import polars as pl
 
-from lake import METER, VEHICLE, EnergySettings, Lake
-from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake import METER, VEHICLE, Lake
+from lake.daily import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
+from lake.derived import FLEET_EFFICIENCY_HOURLY
 from lake.efficiency import RATED
-from lake.rollup import roll_up_fleet, roll_up_vehicles
-
-DAY = timedelta(days=1)
+from lake.table_spec import TableSpec
+from pipelines.partitions import DAY
 
 
 @dataclass(frozen=True)
 class DayFigures:
     """Everything that the report of one UTC day says.
 
-    `vehicles`: a row for each vehicle, as `roll_up_vehicles` returns it. `fleet`: the one row of
-    `roll_up_fleet`, empty if nobody sent anything. `hours`: the day's rows of
+    `vehicles`: the day's rows of vehicle_efficiency_daily. `fleet`: its one row of
+    fleet_efficiency_daily, of zeros if nobody sent anything. `hours`: its rows of
     fleet_efficiency_hourly. `sources`: the version of each table that was read.
     """
 
@@ -51,37 +51,38 @@ class DayFigures:
         return 100 * rated / linked if linked > 0 else None
 
 
-def figures_of_day(
-    lake: Lake, day: date, generated_at: datetime, settings: EnergySettings
-) -> DayFigures:
-    """Read the day from the hourly efficiency tables and add it up."""
-    start = _midnight(day)
-    end = min(start + DAY, max(generated_at.replace(minute=0, second=0, microsecond=0), start))
-    vehicle_hours, vehicle_version = _read(lake, VEHICLE_EFFICIENCY_HOURLY.name, day)
-    fleet_hours, fleet_version = _read(lake, FLEET_EFFICIENCY_HOURLY.name, day)
-    # Coverage is about the time that has passed; in the first hour of a day that is one hour.
-    window_end = max(end, start + timedelta(hours=1))
-    vehicles = roll_up_vehicles(vehicle_hours.lazy(), start, window_end, settings).collect()
-    fleet = roll_up_fleet(vehicles.lazy(), fleet_hours.lazy(), start, settings).collect()
+def figures_of_day(lake: Lake, day: date, generated_at: datetime) -> DayFigures:
+    """Read the day, as it was computed."""
+    vehicles, vehicle_version = _read(lake, VEHICLE_EFFICIENCY_DAILY, day)
+    fleet, fleet_version = _read(lake, FLEET_EFFICIENCY_DAILY, day)
+    hours, hour_version = _read(lake, FLEET_EFFICIENCY_HOURLY, day)
     return DayFigures(
         day=day,
         generated_at=generated_at,
         vehicles=vehicles,
-        fleet=fleet,
-        hours=fleet_hours.sort("hour_start"),
+        fleet=fleet if fleet.height else _nobody(day),
+        hours=hours,
         sources={
-            VEHICLE_EFFICIENCY_HOURLY.name: vehicle_version,
-            FLEET_EFFICIENCY_HOURLY.name: fleet_version,
+            VEHICLE_EFFICIENCY_DAILY.name: vehicle_version,
+            FLEET_EFFICIENCY_DAILY.name: fleet_version,
+            FLEET_EFFICIENCY_HOURLY.name: hour_version,
             METER.history_table: lake.open(METER.history_table).version(),
             VEHICLE.history_table: lake.open(VEHICLE.history_table).version(),
         },
     )
 
 
-def _read(lake: Lake, table: str, day: date) -> tuple[pl.DataFrame, int]:
-    handle = lake.open(table)
-    rows = lake.scan(handle).filter(pl.col("date") == day).drop("date")
+def _read(lake: Lake, table: TableSpec, day: date) -> tuple[pl.DataFrame, int]:
+    handle = lake.open(table.name)
+    rows = lake.scan(handle).filter(pl.col("date") == day).select(table.names).sort(table.key)
     return rows.collect(), handle.version()
+
+
+def _nobody(day: date) -> pl.DataFrame:
+    """The row of a day without heartbeats, which the table leaves out."""
+    zeros = {c.name: None if c.nullable else 0 for c in FLEET_EFFICIENCY_DAILY.columns}
+    empty = pl.DataFrame(FLEET_EFFICIENCY_DAILY.schema.empty_table())
+    return pl.DataFrame([{**zeros, "date": day}], schema=empty.schema)
 
 
 def _midnight(day: date) -> datetime:

@@ -97,9 +97,9 @@ def csv_table(figures: DayFigures) -> str:
     Energies in kWh, shares 0-1, efficiency in percent; an empty field is not known.
     """
     day = pl.lit(figures.day)
-    fleet = figures.fleet.drop("hour_start").select(day.alias("date"), scope=pl.lit("fleet"))
-    totals = pl.concat([fleet, figures.fleet.drop("hour_start")], how="horizontal")
-    vehicles = figures.vehicles.drop("hour_start").select(
+    fleet = figures.fleet.drop("date").select(day.alias("date"), scope=pl.lit("fleet"))
+    totals = pl.concat([fleet, figures.fleet.drop("date", "hours")], how="horizontal")
+    vehicles = figures.vehicles.drop("date").select(
         day.alias("date"),
         pl.lit("vehicle").alias("scope"),
         pl.all().exclude("meter_ids"),

@@ -21,7 +21,7 @@ from pipelines.partitions import hour_key
 from pipelines.resources import WarehouseResource
 from pipelines.runs import HOURLY_ASSETS, HourlyRuns, fail_abandoned_runs
 from pipelines.schedules import every_day, every_hour
-from pipelines.sensors import late_hours, report_renewal
+from pipelines.sensors import changed_days, late_hours
 from tests.integration.pipeline_house import RESOURCES, House
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
@@ -63,10 +63,10 @@ def begin_run_of_assets(house: House, status: DagsterRunStatus, *assets: str) ->
     )
 
 
-def begin_report(house: House, day: str, status: DagsterRunStatus) -> dg.DagsterRun:
-    """A run of the report job that no process works on."""
+def begin_day(house: House, day: str, status: DagsterRunStatus) -> dg.DagsterRun:
+    """A run of the daily job that no process works on."""
     return house.instance.create_run_for_job(
-        definitions.resolve_job_def("daily_report"), status=status, tags=range_tags(day, day)
+        definitions.resolve_job_def("daily"), status=status, tags=range_tags(day, day)
     )
 
 
@@ -313,8 +313,8 @@ def test_the_daily_schedule_asks_for_yesterday(house: House) -> None:
 
 
 def renewed(house: House, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
-    """First and last day of each report that the sensor asks for, and its cursor."""
-    tick = house.tick(report_renewal, cursor)
+    """First and last day of each run that the sensor asks for, and its cursor."""
+    tick = house.tick(changed_days, cursor)
     requests = tick.run_requests or []
     return [(r.tags[RANGE_START], r.tags[RANGE_END]) for r in requests], tick.cursor
 
@@ -322,13 +322,13 @@ def renewed(house: House, cursor: str | None) -> tuple[list[tuple[str, str]], st
 DAY = ("2026-11-20", "2026-11-20")
 
 
-def test_a_report_is_renewed_once_for_the_hours_of_a_run(charged: House) -> None:
-    assert charged.tick(report_renewal).run_requests == []
+def test_a_day_is_computed_again_once_for_the_hours_of_a_run(charged: House) -> None:
+    assert charged.tick(changed_days).run_requests == []
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
 
     days, cursor = renewed(charged, None)
     assert days == [DAY]
-    charged.run("daily_report", range_tags(*DAY))
+    charged.run("daily", range_tags(*DAY))
 
     days, cursor = renewed(charged, cursor)
     assert days == []
@@ -336,13 +336,13 @@ def test_a_report_is_renewed_once_for_the_hours_of_a_run(charged: House) -> None
     assert renewed(charged, cursor)[0] == [DAY]
 
 
-def test_a_report_that_failed_or_was_killed_is_asked_for_until_it_succeeds(
+def test_a_day_that_failed_or_was_killed_is_asked_for_until_it_succeeds(
     charged: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charged.run_hours(HOUR_10, HOUR_10)
     cursor = renewed(charged, None)[1]
-    begin_report(charged, DAY[0], DagsterRunStatus.FAILURE)
-    killed = begin_report(charged, DAY[0], DagsterRunStatus.STARTED)
+    begin_day(charged, DAY[0], DagsterRunStatus.FAILURE)
+    killed = begin_day(charged, DAY[0], DagsterRunStatus.STARTED)
     assert renewed(charged, cursor)[0] == []
     assert fail_abandoned_runs(charged.instance, set(), in_(minutes=1)) == [killed.run_id]
 
@@ -353,7 +353,7 @@ def test_a_report_that_failed_or_was_killed_is_asked_for_until_it_succeeds(
         days, cursor = renewed(charged, cursor)
         assert days == [DAY]
 
-    charged.run("daily_report", range_tags(*DAY))
+    charged.run("daily", range_tags(*DAY))
     assert renewed(charged, cursor)[0] == []
 
 
@@ -361,19 +361,19 @@ def test_a_failure_is_remembered_when_many_runs_have_gone_by(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.runs._REMEMBERED", 1)
-    begin_report(house, DAY[0], DagsterRunStatus.FAILURE)
+    begin_day(house, DAY[0], DagsterRunStatus.FAILURE)
     cursor = renewed(house, None)[1]
-    begin_report(house, "2026-11-18", DagsterRunStatus.SUCCESS)
+    begin_day(house, "2026-11-18", DagsterRunStatus.SUCCESS)
 
     assert renewed(house, cursor)[0] == [DAY]
 
 
-def test_the_report_of_the_daily_schedule_is_asked_for_again_when_it_failed(
+def test_a_failed_day_of_the_daily_schedule_is_asked_for_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.runs._FIRST_PAUSE", timedelta(seconds=0))
     house.instance.create_run_for_job(
-        definitions.resolve_job_def("daily_report"),
+        definitions.resolve_job_def("daily"),
         status=DagsterRunStatus.FAILURE,
         tags={"dagster/partition": DAY[0]},
     )
@@ -381,40 +381,36 @@ def test_the_report_of_the_daily_schedule_is_asked_for_again_when_it_failed(
     assert renewed(house, None)[0] == [DAY]
 
 
-def test_a_report_that_began_before_an_hour_was_computed_is_rendered_again(
+def test_a_day_that_began_before_an_hour_was_computed_is_computed_again(
     charged: House,
 ) -> None:
-    report = begin_report(charged, DAY[0], DagsterRunStatus.NOT_STARTED)
-    charged.instance.report_engine_event("begins", report)
-    charged.instance.report_dagster_event(
-        dg.DagsterEvent("PIPELINE_START", "daily_report"), report.run_id
-    )
+    run = begin_day(charged, DAY[0], DagsterRunStatus.NOT_STARTED)
+    charged.instance.report_engine_event("begins", run)
+    charged.instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", "daily"), run.run_id)
     charged.run_hours(HOUR_10, HOUR_10)
     days, cursor = renewed(charged, None)
-    assert days == []  # while it is being rendered
-    charged.instance.report_dagster_event(
-        dg.DagsterEvent("PIPELINE_SUCCESS", "daily_report"), report.run_id
-    )
+    assert days == []  # while it is being computed
+    charged.instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", "daily"), run.run_id)
 
     assert renewed(charged, cursor)[0] == [DAY]
 
 
-def test_a_repeated_tick_asks_for_the_same_report(charged: House) -> None:
+def test_a_repeated_tick_asks_for_the_same_days(charged: House) -> None:
     charged.run_hours(HOUR_10, HOUR_10)
 
-    first, again = charged.tick(report_renewal), charged.tick(report_renewal)
+    first, again = charged.tick(changed_days), charged.tick(changed_days)
 
     assert [r.run_key for r in first.run_requests or []] == [f"{DAY[0]}..{DAY[1]} after none"]
     assert [r.run_key for r in again.run_requests or []] == [f"{DAY[0]}..{DAY[1]} after none"]
 
 
-def test_a_report_waits_for_the_run_that_computes_its_hours_but_not_for_ever(
+def test_a_day_waits_for_the_run_that_computes_its_hours_but_not_for_ever(
     charged: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charged.run_hours(HOUR_10, HOUR_10)
     begin_run(charged, DagsterRunStatus.STARTED)
 
-    tick = charged.tick(report_renewal)
+    tick = charged.tick(changed_days)
     assert "is under way" in str(tick.skip_message)
 
     monkeypatch.setattr(sensors, "_LONGEST_WAIT", timedelta(seconds=0))
@@ -426,7 +422,7 @@ def test_everything_is_on_by_default() -> None:
 
     assert {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs} == {
         "late_hours": "RUNNING",
-        "report_renewal": "RUNNING",
+        "changed_days": "RUNNING",
         "failed_runs": "RUNNING",
     }
     assert {

@@ -1,17 +1,22 @@
-"""The daily report over real tables: its numbers are those of the tables."""
+"""The tables of a day and its report: the sums of the hours, and the same numbers in both."""
 
 import csv
 import io
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import polars as pl
+import psycopg
 import pytest
 
-from lake import HOUR, EnergySettings
-from pipelines.jobs import range_tags
+from lake import HOUR, METER, VEHICLE, EnergySettings
+from pipelines.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.report.figures import figures_of_day
-from tests.integration.pipeline_house import House
-from tests.samples import HOUR_10
+from pipelines.sensors import changed_days, late_hours
+from pipelines.tables_of_day import tables_of_day
+from tests.integration.pipeline_house import House, minutes_of
+from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
+DAYS = ("vehicle_efficiency_daily", "fleet_efficiency_daily")
 FOLDER = "reports/date=2026-11-20"
 
 
@@ -19,7 +24,7 @@ FOLDER = "reports/date=2026-11-20"
 def reported(charged: House) -> House:
     """Three computed hours and the report of their day."""
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
-    charged.run("daily_report", {"dagster/partition": "2026-11-20"})
+    charged.run("daily", {"dagster/partition": "2026-11-20"})
     return charged
 
 
@@ -73,7 +78,7 @@ def test_the_page_shows_the_same_numbers_and_needs_nothing_from_elsewhere(
 
 def test_a_range_run_reports_every_day_of_it(charged: House) -> None:
     charged.run_hours(HOUR_10, HOUR_10)
-    charged.run("daily_report", range_tags("2026-11-19", "2026-11-20"))
+    charged.run("daily", range_tags("2026-11-19", "2026-11-20"))
 
     with charged.lake.files().open_input_stream("reports/date=2026-11-19/efficiency.html") as page:
         assert b"nothing to rate" in bytes(page.read())
@@ -81,21 +86,79 @@ def test_a_range_run_reports_every_day_of_it(charged: House) -> None:
 
 
 def test_a_day_without_data_has_a_csv_with_its_columns(house: House) -> None:
-    house.run("daily_report", {"dagster/partition": "2026-11-20"})
+    house.run("daily", {"dagster/partition": "2026-11-20"})
 
     assert read(house, "efficiency.csv").startswith("date,scope,vehicle_id,energy_ac_kwh")
+
+
+def test_the_report_and_the_tables_of_the_day_say_the_same(reported: House) -> None:
+    fleet, *vehicles = rows_of_csv(reported)
+
+    of_day = reported.table("vehicle_efficiency_daily").sort("vehicle_id")
+    for row, expected in zip(vehicles, of_day.iter_rows(named=True), strict=True):
+        assert row["vehicle_id"] == expected["vehicle_id"]
+        assert float(row["efficiency_percent"]) == expected["efficiency_percent"]
+        assert (row["status"], int(row["hours"])) == (expected["status"], expected["hours"])
+    (fleet_day,) = reported.table("fleet_efficiency_daily").to_dicts()
+    assert float(fleet["loss_kwh"]) == fleet_day["loss_kwh"]
+    assert (fleet_day["date"], fleet_day["hours"]) == (HOUR_10.date(), 3)
+
+
+def test_a_rerun_of_days_changes_nothing_and_a_range_leaves_other_days_alone(
+    reported: House,
+) -> None:
+    before = {name: reported.table(name) for name in DAYS}
+    reported.run("daily", range_tags("2026-11-18", "2026-11-20"))
+    for name in DAYS:
+        assert reported.table(name).equals(before[name]), name
+
+    reported.run("daily", range_tags("2026-11-21", "2026-11-22"))
+    for name in DAYS:
+        assert reported.table(name).equals(before[name]), name
+
+
+def test_heartbeats_that_are_a_year_late_reach_hour_mart_day_and_report(charged: House) -> None:
+    charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
+    charged.run("daily", {"dagster/partition": "2026-11-20"})
+    cursor = charged.tick(changed_days).cursor
+    old = HOUR_10 - timedelta(days=365)
+    charged.deliver(METER, meter_rows(*minutes_of(old, kwh_consumed_ac=0.1)))
+    charged.deliver(VEHICLE, vehicle_rows(*minutes_of(old, kwh_delivered_dc=0.08)))
+
+    while requests := charged.tick(late_hours).run_requests:
+        for request in requests:
+            charged.run("hourly", request.tags)
+    tick = charged.tick(changed_days, cursor)
+    (request,) = tick.run_requests or []
+    charged.run("daily", request.tags)
+
+    assert request.tags[RANGE_START] == request.tags[RANGE_END] == "2025-11-20"
+    (mart,) = charged.rows(
+        b"SELECT efficiency_percent FROM vehicle_efficiency_hourly WHERE hour_start = %(hour)s",
+        hour=old,
+    )
+    days = charged.table("vehicle_efficiency_daily")
+    (day,) = days.filter(pl.col("date") == old.date()).to_dicts()
+    with charged.lake.files().open_input_stream("reports/date=2025-11-20/efficiency.csv") as file:
+        (_, told) = csv.DictReader(io.StringIO(bytes(file.read()).decode()))
+    for percent in (mart["efficiency_percent"], day["efficiency_percent"]):
+        assert percent == pytest.approx(80)
+    assert float(told["efficiency_percent"]) == day["efficiency_percent"]
+    assert charged.tick(changed_days, tick.cursor).run_requests == []
 
 
 def test_coverage_is_that_of_the_time_that_has_passed(charged: House) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
     noon, later = HOUR_10 + 2 * HOUR, datetime(2026, 11, 22, tzinfo=UTC)
 
-    at_noon, after = (
-        figures_of_day(charged.lake, HOUR_10.date(), moment, EnergySettings())
-        for moment in (noon, later)
-    )
+    with psycopg.connect(charged.database_url) as connection:
+        at_noon, after = (
+            tables_of_day(charged.lake, connection, HOUR_10.date(), EnergySettings(), moment)
+            for moment in (noon, later)
+        )
 
-    assert at_noon.so_far
-    assert at_noon.vehicles["coverage_ac"][0] == pytest.approx(3 / 12, rel=0.02)
-    assert not after.so_far
-    assert after.vehicles["coverage_ac"][0] == pytest.approx(3 / 24, rel=0.02)
+    for tables, hours in ((at_noon, 12), (after, 24)):
+        covered = tables["vehicle_efficiency_daily"]["coverage_ac"][0]
+        assert covered == pytest.approx(3 / hours, rel=0.02)
+    assert figures_of_day(charged.lake, HOUR_10.date(), noon).so_far
+    assert not figures_of_day(charged.lake, HOUR_10.date(), later).so_far

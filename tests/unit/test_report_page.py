@@ -7,8 +7,10 @@ import polars as pl
 import pytest
 
 from lake import EnergySettings
+from lake.daily import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
 from lake.derived import FLEET_EFFICIENCY_HOURLY
 from lake.rollup import roll_up_fleet, roll_up_vehicles
+from lake.table_spec import TableSpec
 from pipelines.report.chart import day_chart
 from pipelines.report.figures import DayFigures
 from pipelines.report.page import csv_table, energy, html_page, number
@@ -26,12 +28,13 @@ def figures(*hours: dict[str, object], generated_at: datetime | None = None) -> 
     return DayFigures(
         day=date(2026, 11, 20),
         generated_at=generated_at or datetime(2026, 11, 21, 0, 30, tzinfo=UTC),
-        vehicles=vehicles.collect(),
-        fleet=fleet.collect(),
+        vehicles=_of_day(vehicles, VEHICLE_EFFICIENCY_DAILY),
+        fleet=_of_day(fleet.with_columns(hours=pl.lit(24, pl.Int64)), FLEET_EFFICIENCY_DAILY),
         hours=fleet_hours,
         sources=dict.fromkeys(
             (
-                "vehicle_efficiency_hourly",
+                "vehicle_efficiency_daily",
+                "fleet_efficiency_daily",
                 "fleet_efficiency_hourly",
                 "meter_telemetry_history",
                 "vehicle_telemetry_history",
@@ -39,6 +42,10 @@ def figures(*hours: dict[str, object], generated_at: datetime | None = None) -> 
             7,
         ),
     )
+
+
+def _of_day(rows: pl.LazyFrame, table: TableSpec) -> pl.DataFrame:
+    return rows.with_columns(date=pl.lit(date(2026, 11, 20))).select(table.names).collect()
 
 
 def test_a_device_id_cannot_put_markup_into_the_page() -> None:

@@ -1,0 +1,148 @@
+"""Days: the tables of each UTC day, computed again whenever one of its hours was."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+
+import dagster as dg
+import polars as pl
+
+from lake import EnergySettings, replace_hours
+from lake.daily import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
+from lake.derived import FLEET_EFFICIENCY_HOURLY
+from lake.table_spec import TableSpec
+from pipelines.describe import FRESH_EACH_DAY, OWNERS, RETRIES, delta_metadata
+from pipelines.efficiency import FLEET, VEHICLES
+from pipelines.hour_chart import hour_chart
+from pipelines.lineage import Sources, daily_vehicle_sources, fleet_sources, lineage_metadata
+from pipelines.partitions import DAILY, DAY, days_of_run, stretches
+from pipelines.resources import LakeResource, WarehouseResource
+from pipelines.tables_of_day import tables_of_day
+
+_DAYS_A_COMMIT = 31
+_SHOWN = ("efficiency_percent", "energy_ac_kwh", "energy_dc_kwh", "loss_kwh", "vehicles", "hours")
+
+
+@dataclass(frozen=True)
+class DailyTable:
+    """A table of days and what its page in Dagster says of it."""
+
+    table: TableSpec
+    deps: Sequence[dg.AssetKey]
+    sources: Sources
+    how: str
+    caveats: str
+
+    @property
+    def key(self) -> dg.AssetKey:
+        """The table in the asset graph."""
+        return dg.AssetKey(self.table.name)
+
+    def spec(self) -> dg.AssetSpec:
+        """The asset."""
+        said = self.table.description
+        return dg.AssetSpec(
+            self.key,
+            deps=self.deps,
+            group_name="daily",
+            kinds={"deltalake", "polars"},
+            owners=OWNERS,
+            tags={"layer": "daily"},
+            code_version="1",
+            metadata={**delta_metadata(self.table), **lineage_metadata(self.sources)},
+            freshness_policy=FRESH_EACH_DAY,
+            description=(
+                f"{said[0].upper()}{said[1:]}.\n\n"
+                f"**How it is computed.** {self.how}\n\n**Caveats.** {self.caveats}"
+            ),
+        )
+
+
+_SO_FAR = (
+    "The running day is in here as far as its hours are computed; it is computed again after each."
+)
+VEHICLE_DAYS = DailyTable(
+    VEHICLE_EFFICIENCY_DAILY,
+    [VEHICLES.key],
+    daily_vehicle_sources(VEHICLE_EFFICIENCY_DAILY),
+    "Sums over the hours of `vehicle_efficiency_hourly`; efficiency and status are those of the "
+    "sums. An hour without a row covers nothing.",
+    "The status of a day is not that of most of its hours: a car that is rated in one hour and "
+    f"idle in the others is rated. {_SO_FAR}",
+)
+FLEET_DAYS = DailyTable(
+    FLEET_EFFICIENCY_DAILY,
+    [VEHICLE_DAYS.key, FLEET.key],
+    fleet_sources(
+        VEHICLE_EFFICIENCY_DAILY,
+        FLEET_EFFICIENCY_DAILY,
+        {
+            "unlinked_energy_ac_kwh": [
+                (FLEET_EFFICIENCY_HOURLY.name, "unlinked_energy_ac_kwh"),
+            ],
+            "hours": [(FLEET_EFFICIENCY_HOURLY.name, "hour_start")],
+        },
+    ),
+    "Sums over `vehicle_efficiency_daily`; efficiency and loss over the vehicles with a believable "
+    "ratio only.",
+    "Vehicles are rated by their day here: the loss is not the sum of the hours' losses. "
+    + _SO_FAR,
+)
+TABLES = (VEHICLE_DAYS, FLEET_DAYS)
+
+
+@dg.multi_asset(
+    name="daily_tables",
+    specs=[daily.spec() for daily in TABLES],
+    partitions_def=DAILY,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="daily_tables",
+    retry_policy=RETRIES,
+)
+def daily_tables(
+    context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Compute the days of the run, each table of a month in one commit."""
+    tables, settings, now = lake.lake(), EnergySettings(), datetime.now(UTC)
+    versions = {}
+    with warehouse.autocommit() as connection:
+        for days in stretches(days_of_run(context), DAY, _DAYS_A_COMMIT):
+            computed = [tables_of_day(tables, connection, day, settings, now) for day in days]
+            window = _midnight(days[0]), _midnight(days[-1]) + DAY
+            for spec in (daily.table for daily in TABLES):
+                rows = pl.concat([of_day[spec.name] for of_day in computed]).sort(spec.key)
+                versions[spec.name] = replace_hours(tables, spec, rows, *window)
+            for day, of_day in zip(days, computed, strict=True):
+                _report_day(context, day, of_day)
+    for daily in TABLES:
+        yield dg.MaterializeResult(
+            asset_key=daily.key, metadata={"delta_version": versions[daily.table.name]}
+        )
+
+
+def _report_day(
+    context: dg.AssetExecutionContext, day: date, rows: Mapping[str, pl.DataFrame]
+) -> None:
+    """Metadata of one day: numbers that the asset's page plots over the partitions."""
+    vehicles = rows[VEHICLE_EFFICIENCY_DAILY.name]
+    fleet = next(rows[FLEET_EFFICIENCY_DAILY.name].iter_rows(named=True), {})
+    figures: dict[str, dict[str, object]] = {
+        VEHICLE_EFFICIENCY_DAILY.name: {
+            **dict(vehicles["status"].value_counts().iter_rows()),
+            "plot": hour_chart(vehicles),
+        },
+        FLEET_EFFICIENCY_DAILY.name: {
+            name: fleet[name] for name in _SHOWN if fleet.get(name) is not None
+        },
+    }
+    for daily in TABLES:
+        name = daily.table.name
+        context.add_asset_metadata(
+            {"dagster/partition_row_count": rows[name].height, **figures.get(name, {})},
+            asset_key=daily.key,
+            partition_key=f"{day:%Y-%m-%d}",
+        )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -10,6 +10,7 @@ from lake.streams import Stream
 # A vehicle hour is covered when this part of it is known on both sides.
 COVERED = 0.9
 
+
 def lost_heartbeats(
     raw: pl.LazyFrame, history: pl.LazyFrame, stream: Stream, *, raw_is_whole: bool = True
 ) -> pl.LazyFrame:

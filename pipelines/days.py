@@ -96,7 +96,7 @@ TABLES = (VEHICLE_DAYS, FLEET_DAYS)
     specs=[daily.spec() for daily in TABLES],
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    pool="daily_tables",
+    pool=VEHICLE_EFFICIENCY_DAILY.name,
     retry_policy=RETRIES,
 )
 def daily_tables(

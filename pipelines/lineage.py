@@ -26,6 +26,8 @@ VEHICLE_SOURCES: Sources = {
     "loss_kwh": _BOTH,
     "efficiency_percent": _BOTH,
     "status": _BOTH,
+    # The class itself is from the registry of devices, which is no asset.
+    "charger_class": [*_AC_ENERGY, *_LINKS],
     "data_points_meter": [(_METER, "timestamp"), *_LINKS],
     "data_points_vehicle": [(_VEHICLE, "timestamp")],
     "coverage_ac": [*_AC_ENERGY, *_LINKS],
@@ -73,7 +75,8 @@ def daily_vehicle_sources(days: TableSpec) -> Sources:
         "hours": ["hour_start"],
         "loss_kwh": energies,
         "efficiency_percent": energies,
-        "status": [*energies, *shares, "link_source"],
+        "status": [*energies, *shares, "link_source", "charger_class"],
+        "charger_class": ["charger_class", "energy_ac_kwh"],
         "matched_share_ac": ["matched_share_ac", "energy_ac_kwh"],
         "matched_share_dc": ["matched_share_dc", "energy_dc_kwh"],
         "average_battery_temp": ["average_battery_temp", "data_points_vehicle"],

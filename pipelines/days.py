@@ -8,8 +8,7 @@ import dagster as dg
 import polars as pl
 
 from lake import EnergySettings, replace_hours
-from lake.daily import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
-from lake.derived import FLEET_EFFICIENCY_HOURLY
+from lake.derived import FLEET_EFFICIENCY_DAILY, FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_DAILY
 from lake.table_spec import TableSpec
 from pipelines.describe import FRESH_EACH_DAY, OWNERS, RETRIES, delta_metadata
 from pipelines.efficiency import FLEET, VEHICLES

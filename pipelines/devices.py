@@ -48,3 +48,11 @@ def charger_classes(connection: psycopg.Connection) -> pl.LazyFrame:
     """
     rows = connection.execute(query("charger_classes")).fetchall()
     return pl.LazyFrame(rows, schema=CHARGER_CLASSES, orient="row")
+
+
+def expected_devices(connection: psycopg.Connection, stream: Stream, end: datetime) -> pl.LazyFrame:
+    """Ids of the devices that should have been heard in the hour before `end`."""
+    rows = connection.execute(
+        query("expected_devices"), {"stream": stream.name, "end": end}
+    ).fetchall()
+    return pl.LazyFrame(rows, schema={stream.device: pl.String}, orient="row")

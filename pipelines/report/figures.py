@@ -6,8 +6,7 @@ from datetime import UTC, date, datetime, time
 import polars as pl
 
 from lake import METER, VEHICLE, Lake
-from lake.daily import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
-from lake.derived import FLEET_EFFICIENCY_HOURLY
+from lake.derived import FLEET_EFFICIENCY_DAILY, FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_DAILY
 from lake.efficiency import RATED
 from lake.table_spec import TableSpec
 from pipelines.partitions import DAY

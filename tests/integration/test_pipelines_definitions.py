@@ -9,7 +9,7 @@ import pytest
 from dagster import AssetKey
 
 from lake import METER, STREAMS, VEHICLE
-from lake.derived import DERIVED_TABLES
+from lake.tables import DERIVED_TABLES
 from pipelines.definitions import definitions
 
 PROJECT = Path(__file__).parents[2]

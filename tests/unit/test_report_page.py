@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 from lake import EnergySettings
-from lake.daily import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
-from lake.derived import FLEET_EFFICIENCY_HOURLY
+from lake.derived import FLEET_EFFICIENCY_DAILY, FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_DAILY
 from lake.rollup import roll_up_fleet, roll_up_vehicles
 from lake.table_spec import TableSpec
 from pipelines.report.chart import day_chart

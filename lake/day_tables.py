@@ -1,0 +1,62 @@
+"""All tables of a UTC day, from its hours and, where those don't add up, from its heartbeats."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from lake.battery_health import BATTERY_HEALTH_DAILY, battery_health_in_parts
+from lake.charger_day import charger_day
+from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
+from lake.days import fleet_day, vehicle_day
+from lake.derived import (
+    FLEET_EFFICIENCY_DAILY,
+    FLEET_EFFICIENCY_HOURLY,
+    VEHICLE_EFFICIENCY_DAILY,
+    VEHICLE_EFFICIENCY_HOURLY,
+)
+from lake.hour_tables import Tables
+from lake.settings import EnergySettings
+
+
+@dataclass(frozen=True)
+class DayInputs:
+    """What the tables of a day are computed from.
+
+    `hours` are the day's rows of the hourly efficiency tables, by their names; `meters` and
+    `vehicles` the heartbeats of the day and the context before it, best as scans, because some
+    devices are read at a time; `links` what each hour resolved, one after another. A day that is
+    not over ends at `end`.
+    """
+
+    start: datetime
+    end: datetime
+    hours: Mapping[str, pl.DataFrame]
+    meters: pl.LazyFrame
+    vehicles: pl.LazyFrame
+    links: pl.LazyFrame
+    charger_classes: pl.LazyFrame
+
+
+def efficiency_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
+    """The rows of vehicle_, charger_ and fleet_efficiency_daily, by the name of the table."""
+    heartbeats = day.meters, day.vehicles, day.links, day.charger_classes
+    of_vehicles, of_chargers, of_fleet = (
+        day.hours[spec.name].lazy()
+        for spec in (VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY)
+    )
+    vehicles = vehicle_day(of_vehicles, *heartbeats, day.start, day.end, settings)
+    chargers = charger_day(of_chargers, *heartbeats, day.start, day.end, settings)
+    return {
+        VEHICLE_EFFICIENCY_DAILY.name: vehicles,
+        CHARGER_EFFICIENCY_DAILY.name: chargers,
+        FLEET_EFFICIENCY_DAILY.name: fleet_day(vehicles.lazy(), of_fleet, settings).collect(),
+    }
+
+
+def health_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
+    """The rows of battery_health_daily, by the name of the table."""
+    hours = day.hours[VEHICLE_EFFICIENCY_HOURLY.name].lazy()
+    rows = battery_health_in_parts(day.vehicles, hours, day.start, day.end, settings)
+    return {BATTERY_HEALTH_DAILY.name: rows}

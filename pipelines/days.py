@@ -8,12 +8,28 @@ import dagster as dg
 import polars as pl
 
 from lake import EnergySettings, replace_hours
-from lake.derived import FLEET_EFFICIENCY_DAILY, FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_DAILY
+from lake.battery_health import BATTERY_HEALTH_DAILY
+from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
+from lake.derived import (
+    FLEET_EFFICIENCY_DAILY,
+    FLEET_EFFICIENCY_HOURLY,
+    VEHICLE_EFFICIENCY_DAILY,
+    VEHICLE_EFFICIENCY_HOURLY,
+)
 from lake.table_spec import TableSpec
 from pipelines.describe import FRESH_EACH_DAY, OWNERS, RETRIES, delta_metadata
-from pipelines.efficiency import FLEET, VEHICLES
+from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.hour_chart import hour_chart
-from pipelines.lineage import Sources, daily_vehicle_sources, fleet_sources, lineage_metadata
+from pipelines.hourly import CHARGERS, FLEET, VEHICLES
+from pipelines.lineage import (
+    CHARGER_SOURCES,
+    VEHICLE_SOURCES,
+    Sources,
+    battery_sources,
+    daily_sources,
+    fleet_sources,
+    lineage_metadata,
+)
 from pipelines.partitions import DAILY, DAY, days_of_run, stretches
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.tables_of_day import tables_of_day
@@ -60,12 +76,17 @@ class DailyTable:
 _SO_FAR = (
     "The running day is in here as far as its hours are computed; it is computed again after each."
 )
+_HISTORIES = [meter_telemetry_history.key, vehicle_telemetry_history.key]
+_HOW = (
+    "Energies and counts are the sums of the hours in `{hours}`; efficiency and status are those "
+    "of the sums. Coverage, matched shares and the longest gap don't add up: they come from the "
+    "day's heartbeats as one window, by the links that the hours had."
+)
 VEHICLE_DAYS = DailyTable(
     VEHICLE_EFFICIENCY_DAILY,
-    [VEHICLES.key],
-    daily_vehicle_sources(VEHICLE_EFFICIENCY_DAILY),
-    "Sums over the hours of `vehicle_efficiency_hourly`; efficiency and status are those of the "
-    "sums. An hour without a row covers nothing.",
+    [VEHICLES.key, *_HISTORIES],
+    daily_sources(VEHICLE_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_HOURLY, VEHICLE_SOURCES),
+    _HOW.format(hours=VEHICLE_EFFICIENCY_HOURLY.name),
     "The status of a day is not that of most of its hours: a car that is rated in one hour and "
     f"idle in the others is rated. {_SO_FAR}",
 )
@@ -87,7 +108,22 @@ FLEET_DAYS = DailyTable(
     "Vehicles are rated by their day here: the loss is not the sum of the hours' losses. "
     + _SO_FAR,
 )
-TABLES = (VEHICLE_DAYS, FLEET_DAYS)
+CHARGER_DAYS = DailyTable(
+    CHARGER_EFFICIENCY_DAILY,
+    [CHARGERS.key, *_HISTORIES],
+    daily_sources(CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY, CHARGER_SOURCES),
+    _HOW.format(hours=CHARGER_EFFICIENCY_HOURLY.name),
+    f"Where several meters feed a vehicle at once, each hour shares its energy anew. {_SO_FAR}",
+)
+BATTERY_DAYS = DailyTable(
+    BATTERY_HEALTH_DAILY,
+    [VEHICLES.key, vehicle_telemetry_history.key],
+    battery_sources(BATTERY_HEALTH_DAILY),
+    "Temperatures and states of charge of the day's heartbeats; each stands for the time since the "
+    "one before it, at most the largest gap. The DC energy is that of the vehicle's hours.",
+    f"What a battery did while its vehicle was silent is not in here. {_SO_FAR}",
+)
+TABLES = (VEHICLE_DAYS, CHARGER_DAYS, FLEET_DAYS, BATTERY_DAYS)
 
 
 @dg.multi_asset(
@@ -130,6 +166,9 @@ def _report_day(
             **dict(vehicles["status"].value_counts().iter_rows()),
             "plot": hour_chart(vehicles),
         },
+        CHARGER_EFFICIENCY_DAILY.name: dict(
+            rows[CHARGER_EFFICIENCY_DAILY.name]["status"].value_counts().iter_rows()
+        ),
         FLEET_EFFICIENCY_DAILY.name: {
             name: fleet[name] for name in _SHOWN if fleet.get(name) is not None
         },

@@ -6,9 +6,9 @@
 import dagster as dg
 
 from pipelines.days import daily_tables
-from pipelines.efficiency import hourly_efficiency
 from pipelines.failure_webhook import failed_runs
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
+from pipelines.hourly import hourly_tables
 from pipelines.jobs import daily, hourly, observe_raw, watch
 from pipelines.maintenance import every_night, maintenance, maintenance_assets
 from pipelines.raw import raw_heartbeats
@@ -24,7 +24,7 @@ definitions = dg.Definitions(
         raw_heartbeats,
         meter_telemetry_history,
         vehicle_telemetry_history,
-        hourly_efficiency,
+        hourly_tables,
         efficiency_marts,
         daily_tables,
         daily_efficiency_report,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from lake import METER, VEHICLE, Stream
+from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.derived import VEHICLE_EFFICIENCY_HOURLY
 from lake.table_spec import TableSpec
 
@@ -42,6 +43,46 @@ VEHICLE_SOURCES: Sources = {
     "meter_ids": _LINKS,
 }
 
+_OF_CHARGERS = {
+    "meter_id": [(_METER, "meter_id")],
+    "energy_ac_kwh": _AC_ENERGY,
+    "unlinked_energy_ac_kwh": [*_AC_ENERGY, *_LINKS],
+    "energy_dc_kwh": _BOTH,
+    "coverage_ac": _AC_ENERGY,
+    "coverage_dc": [*_DC_ENERGY, *_LINKS],
+    "longest_gap_seconds": [(_METER, "timestamp")],
+    "data_points_meter": [(_METER, "timestamp")],
+    "data_points_vehicle": [(_VEHICLE, "timestamp"), *_LINKS],
+    "charger_class": [(_METER, "meter_id")],
+    "vehicle_ids": _LINKS,
+}
+CHARGER_SOURCES: Sources = {
+    column: _OF_CHARGERS.get(column) or VEHICLE_SOURCES[column]
+    for column in CHARGER_EFFICIENCY_HOURLY.names
+}
+
+
+def grid_sources(table: TableSpec) -> Sources:
+    """Every figure of the grid's health from the voltages and when they were read."""
+    keys = {"meter_id": [(_METER, "meter_id")], "hour_start": [(_METER, "timestamp")]}
+    voltages = [(_METER, "voltage"), (_METER, "timestamp")]
+    return {name: keys.get(name, voltages) for name in table.names}
+
+
+def completeness_sources(table: TableSpec) -> Sources:
+    """Every count from who was heard, and when."""
+    heard = [(_METER, "meter_id"), (_VEHICLE, "vehicle_id")]
+    heard += [(_METER, "timestamp"), (_VEHICLE, "timestamp")]
+    others = {
+        "duplicates": [(_METER, "duplicates"), (_VEHICLE, "duplicates")],
+        "last_received_at": [
+            (history, name)
+            for history in (_METER, _VEHICLE)
+            for name in ("timestamp", "received_after_us")
+        ],
+    }
+    return {name: others.get(name, heard) for name in table.names}
+
 
 UNLINKED: Sources = {"unlinked_energy_ac_kwh": [*_AC_ENERGY, *_LINKS]}
 
@@ -66,23 +107,43 @@ def fleet_sources(vehicles: TableSpec, fleet: TableSpec, others: Sources = UNLIN
     return {**found, **others}
 
 
-def daily_vehicle_sources(days: TableSpec) -> Sources:
-    """A vehicle's day from its hours; ratios and status are those of the sums, not of the hours."""
-    energies = ["energy_ac_kwh", "energy_dc_kwh"]
-    shares = ["matched_share_ac", "matched_share_dc"]
-    needed = {
-        "date": ["hour_start"],
-        "hours": ["hour_start"],
-        "loss_kwh": energies,
-        "efficiency_percent": energies,
-        "status": [*energies, *shares, "link_source", "charger_class"],
-        "charger_class": ["charger_class", "energy_ac_kwh"],
-        "matched_share_ac": ["matched_share_ac", "energy_ac_kwh"],
-        "matched_share_dc": ["matched_share_dc", "energy_dc_kwh"],
-        "average_battery_temp": ["average_battery_temp", "data_points_vehicle"],
+_SUMMED = (
+    *("energy_ac_kwh", "unlinked_energy_ac_kwh", "energy_dc_kwh", "resets", "duplicates"),
+    *("data_points_meter", "data_points_vehicle"),
+)
+
+
+def daily_sources(days: TableSpec, hours: TableSpec, from_heartbeats: Sources) -> Sources:
+    """A day's sums from its hours, what doesn't add up from the heartbeats as an hour has it."""
+    energies = [name for name in _SUMMED if name.endswith("kwh") and name in hours.names]
+    of_hours = {
+        **{name: [name] for name in _SUMMED},
+        **{name: [hours.time_column] for name in ("date", "hours")},
+        **{name: energies for name in ("loss_kwh", "efficiency_percent")},
     }
+    found = {
+        name: [(hours.name, column) for column in of_hours[name]]
+        if name in of_hours
+        else list(from_heartbeats[name])
+        for name in days.names
+    }
+    return {**found, "status": [*((hours.name, name) for name in energies), *_BOTH]}
+
+
+def battery_sources(days: TableSpec) -> Sources:
+    """A battery's day from the vehicle's heartbeats, its energy from the vehicle's hours."""
     hourly = VEHICLE_EFFICIENCY_HOURLY.name
-    return {name: [(hourly, column) for column in needed.get(name, [name])] for name in days.names}
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name in days.names:
+        value = "soc" if name.startswith("soc") else "battery_temp"
+        found[name] = [(_VEHICLE, value), (_VEHICLE, "timestamp")]
+    others = {
+        "vehicle_id": [(_VEHICLE, "vehicle_id")],
+        "date": [(_VEHICLE, "timestamp")],
+        "readings": [(_VEHICLE, "timestamp")],
+        "energy_dc_kwh": [(hourly, "energy_dc_kwh")],
+    }
+    return {**found, **others}
 
 
 def same_columns(table: TableSpec, source: str) -> Sources:

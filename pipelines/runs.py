@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from pipelines.efficiency import hourly_efficiency
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
+from pipelines.hourly import hourly_tables
 from pipelines.jobs import daily, days_of_tags, hourly, hours_of_tags
 from pipelines.resources import session_of_run
 from pipelines.serving import efficiency_marts
@@ -20,7 +20,7 @@ HOURLY_ASSETS = frozenset(
     for assets in (
         meter_telemetry_history,
         vehicle_telemetry_history,
-        hourly_efficiency,
+        hourly_tables,
         efficiency_marts,
     )
     for key in assets.keys

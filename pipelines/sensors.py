@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from lake import HOUR
-from pipelines.efficiency import FLEET
+from pipelines.hourly import FLEET
 from pipelines.jobs import daily, days_request, hourly, hours_request
 from pipelines.ledger import sessions_of_runs, waiting_hours
 from pipelines.partitions import DAY, FIRST_HOUR, contiguous, hour_of_key, stretches

@@ -15,8 +15,8 @@ from lake.table_spec import TableSpec
 from pipelines.check_results import check_result
 from pipelines.checks import differing_rows
 from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, mart_metadata
-from pipelines.efficiency import FLEET, VEHICLES
 from pipelines.following import following_hours
+from pipelines.hourly import FLEET, VEHICLES
 from pipelines.ledger import mark_published, state_of_efficiency
 from pipelines.lineage import lineage_metadata, same_columns
 from pipelines.partitions import HOURLY, contiguous, hour_key, hours_of_run

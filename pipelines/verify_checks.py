@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from lake.hour_tables import Tables
 from pipelines.verify_findings import Finding, Remedy, row_finding
 from pipelines.verify_heartbeats import StreamHour
-from pipelines.verify_tables import ENERGY_SUMS, Tables
+from pipelines.verify_tables import ENERGY_SUMS
 
 LEDGER: Final = "partition_ledger"
 

@@ -23,6 +23,7 @@ from lake.history import history_table
 from lake.hours import hours_between
 from lake.replace import live_files
 from lake.table_spec import HOUR_START, TableSpec
+from lake.tables import HOURLY_TABLES
 from pipelines.resources import WarehouseResource
 from pipelines.serving import MARTS, mart_rows
 from pipelines.verify_checks import (
@@ -36,7 +37,6 @@ from pipelines.verify_findings import Finding, Remedy, row_finding
 from pipelines.verify_heartbeats import HeartbeatsInOrder, StreamHour
 from pipelines.verify_ledger import Counted, count_raw
 from pipelines.verify_tables import (
-    HOUR_TABLES,
     measured,
     recomputed,
     rows_of_hour,
@@ -71,7 +71,7 @@ class Verification:
         known = {hour for hour, _ in self._ledger(start, end)}
         for stream in STREAMS.values():
             known |= set(rows_by_hour(self._lake, stream))
-        for table in (*map(history_table, STREAMS.values()), *HOUR_TABLES):
+        for table in (*map(history_table, STREAMS.values()), *HOURLY_TABLES):
             known |= self._hours_of_files(table, start, end)
         known = {hour for hour in known if start <= hour < end}
         return sorted(known | self._only_in_marts(known, start, end))
@@ -145,7 +145,7 @@ class Verification:
             name: in_order.with_context(hour, truth[name].expected)
             for name, in_order in heartbeats.items()
         }
-        found = {table.name: rows_of_hour(self._lake, table, hour) for table in HOUR_TABLES}
+        found = {table.name: rows_of_hour(self._lake, table, hour) for table in HOURLY_TABLES}
         energies: dict[str, float] = {}
         # Nobody computes an hour of which nothing was ever heard; a run by hand may have.
         if ledger or any(rows.height for rows in found.values()) or _heard(truth):
@@ -157,7 +157,7 @@ class Verification:
                     name: measured(connection, readings[name], stream, hour, self._settings)
                     for name, stream in STREAMS.items()
                 }
-            for table in HOUR_TABLES:
+            for table in HOURLY_TABLES:
                 rows = expected[table.name].select(table.names).sort(table.key)
                 findings += _some(row_finding(hour, table.name, rows, found[table.name], table.key))
             findings += energy_findings(hour, energies, found)

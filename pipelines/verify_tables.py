@@ -1,9 +1,6 @@
-"""The tables that `wattlake verify` recomputes: one line for each.
+"""What `wattlake verify` recomputes of an hour, and the energies that must add up."""
 
-A table that is computed from the hour's heartbeats and links stands in `HOUR_TABLES`.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,16 +9,14 @@ import polars as pl
 import psycopg
 
 from lake import HOUR, METER, VEHICLE, EnergySettings, Lake, Stream, TableMissing
+from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.energy import exact_sum, measured_energy
+from lake.hour_tables import Tables, efficiency_of_hour, health_of_hour
 from lake.hours import in_window
 from lake.table_spec import TableSpec
 from pipelines.devices import charger_classes
-from pipelines.efficiency_of_hour import efficiency_of_readings
-
-HOUR_TABLES: Final = (VEHICLE_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY)
-
-Tables = Mapping[str, pl.DataFrame]
+from pipelines.inputs import inputs_of_readings
 
 
 def recomputed(
@@ -31,9 +26,9 @@ def recomputed(
     hour: datetime,
     settings: EnergySettings,
 ) -> Tables:
-    """The rows that each of HOUR_TABLES should hold of an hour, from its heartbeats."""
-    by_vehicle, fleet = efficiency_of_readings(connection, meters, vehicles, hour, settings)
-    return {VEHICLE_EFFICIENCY_HOURLY.name: by_vehicle, FLEET_EFFICIENCY_HOURLY.name: fleet}
+    """The rows that each of HOURLY_TABLES should hold of an hour, from its heartbeats."""
+    inputs = inputs_of_readings(connection, meters, vehicles, hour, settings)
+    return {**efficiency_of_hour(inputs, settings), **health_of_hour(inputs, settings)}
 
 
 @dataclass(frozen=True)
@@ -61,6 +56,9 @@ ENERGY_SUMS: Final = (
         "AC energy, linked and unlinked",
         METER,
         total(FLEET_EFFICIENCY_HOURLY, "energy_ac_kwh", "unlinked_energy_ac_kwh"),
+    ),
+    EnergySum(
+        "AC energy of all chargers", METER, total(CHARGER_EFFICIENCY_HOURLY, "energy_ac_kwh")
     ),
     EnergySum(
         "DC energy of all vehicles", VEHICLE, total(VEHICLE_EFFICIENCY_HOURLY, "energy_dc_kwh")

@@ -8,7 +8,7 @@ import polars as pl
 from lake import HOUR, STREAMS, Stream, hour_of, rows_by_hour
 from pipelines.check_results import check_result
 from pipelines.checks import miscounted_hours
-from pipelines.efficiency import FLEET
+from pipelines.hourly import FLEET
 from pipelines.ledger import (
     WaitingHour,
     counted_hours,

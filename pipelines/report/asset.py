@@ -8,7 +8,7 @@ from pyarrow.fs import FileSystem
 from lake import EnergySettings
 from pipelines.days import FLEET_DAYS, VEHICLE_DAYS
 from pipelines.describe import FRESH_EACH_DAY, OWNERS, RETRIES
-from pipelines.efficiency import FLEET
+from pipelines.hourly import FLEET
 from pipelines.partitions import DAILY, days_of_run
 from pipelines.report.figures import figures_of_day
 from pipelines.resources import LakeResource, WarehouseResource

@@ -23,12 +23,9 @@ ASSETS = {
     "raw_vehicle_heartbeats",
     "meter_telemetry_history",
     "vehicle_telemetry_history",
-    "vehicle_efficiency_hourly",
-    "fleet_efficiency_hourly",
+    *(spec.name for spec in DERIVED_TABLES),
     "warehouse/vehicle_efficiency_hourly",
     "warehouse/fleet_efficiency_hourly",
-    "vehicle_efficiency_daily",
-    "fleet_efficiency_daily",
     "daily_efficiency_report",
 }
 MAINTENANCE = {

@@ -22,7 +22,7 @@ from dagster_shared.yaml_utils import load_yaml_from_path
 from lake import HOUR, METER, VEHICLE
 from pipelines import sensors
 from pipelines.definitions import definitions
-from pipelines.efficiency import FLEET
+from pipelines.hourly import FLEET
 from pipelines.jobs import RANGE_END, RANGE_START
 from pipelines.partitions import HOURLY, hour_key
 from pipelines.runs import HOURLY_ASSETS

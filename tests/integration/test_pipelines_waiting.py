@@ -10,7 +10,7 @@ import pytest
 
 from lake import HOUR, METER, VEHICLE, hour_of
 from pipelines.definitions import definitions
-from pipelines.efficiency import FLEET, VEHICLES
+from pipelines.hourly import FLEET, VEHICLES
 from pipelines.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.partitions import hour_key
 from pipelines.sensors import late_hours

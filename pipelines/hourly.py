@@ -1,24 +1,39 @@
-"""Efficiency: what each vehicle and the fleet made of their energy, hour by hour, in the lake."""
+"""Hours: the tables of each UTC hour, computed again whenever its heartbeats or links change."""
 
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 import polars as pl
+import psycopg
 
-from lake import HOUR, EnergySettings, replace_hours
+from lake import HOUR, EnergySettings, Lake, replace_hours
+from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
+from lake.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.grid_health import GRID_HEALTH_HOURLY
+from lake.hour_tables import Tables, efficiency_of_hour, health_of_hour
 from lake.table_spec import TableSpec
+from lake.tables import HOURLY_TABLES
 from pipelines.check_results import check_result
 from pipelines.checks import COVERED, gaining_vehicles, implausible_vehicles, uncovered_vehicles
 from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
-from pipelines.efficiency_of_hour import efficiency_of_hour
 from pipelines.following import following_hours
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.hour_chart import hour_chart
+from pipelines.inputs import hour_inputs
 from pipelines.ledger import mark_computed, state_of_history
-from pipelines.lineage import VEHICLE_SOURCES, Sources, fleet_sources, lineage_metadata
+from pipelines.lineage import (
+    CHARGER_SOURCES,
+    VEHICLE_SOURCES,
+    Sources,
+    completeness_sources,
+    fleet_sources,
+    grid_sources,
+    lineage_metadata,
+)
 from pipelines.partitions import HOURLY, contiguous, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
@@ -29,15 +44,20 @@ _HOURS_A_COMMIT = 24
 
 
 def _spec(
-    table: TableSpec, deps: list[dg.AssetKey], sources: Sources, how: str, caveats: str
+    table: TableSpec,
+    deps: list[dg.AssetKey],
+    sources: Sources,
+    how: str,
+    caveats: str,
+    group: str = "efficiency",
 ) -> dg.AssetSpec:
     return dg.AssetSpec(
         table.name,
         deps=deps,
-        group_name="efficiency",
+        group_name=group,
         kinds={"deltalake", "polars"},
         owners=OWNERS,
-        tags={"layer": "efficiency"},
+        tags={"layer": group},
         code_version="1",
         metadata={**delta_metadata(table), **lineage_metadata(sources)},
         freshness_policy=FRESH_EACH_HOUR,
@@ -60,6 +80,36 @@ VEHICLES = _spec(
     "An hour is recomputed when a link or late heartbeats change it or the reading before it. "
     "For a longer time add up the energies; a mean of ratios is wrong.",
 )
+CHARGERS = _spec(
+    CHARGER_EFFICIENCY_HOURLY,
+    [meter_telemetry_history.key, vehicle_telemetry_history.key],
+    CHARGER_SOURCES,
+    "All AC energy of the meter, and the DC energy of the vehicles while it fed them; where "
+    "several meters feed a vehicle at once, each has its part by the AC energy it gave. Links as "
+    "for the vehicles.",
+    "The ratio and the status are about the energy while a vehicle was linked. A charger that is "
+    "low with every vehicle is failing; one that is low with a single one is not.",
+)
+GRID = _spec(
+    GRID_HEALTH_HOURLY,
+    [meter_telemetry_history.key],
+    grid_sources(GRID_HEALTH_HOURLY),
+    "The voltages of the meter against its nominal voltage, by the limits of EN 50160; a voltage "
+    "stands for the time since the reading before it, at most the largest gap.",
+    "Sampled once a minute: a sag shorter than that is seen by chance. Meters that send no voltage "
+    "have no row.",
+    group="health",
+)
+COMPLETENESS = _spec(
+    HEARTBEAT_COMPLETENESS_HOURLY,
+    [meter_telemetry_history.key, vehicle_telemetry_history.key],
+    completeness_sources(HEARTBEAT_COMPLETENESS_HOURLY),
+    "Received heartbeats, each counted once, against one for each nominal interval of every device "
+    "that was heard before the hour's end and is not retired.",
+    "Over 100 % where devices send more often than the nominal interval. A device that left the "
+    "fleet is expected until `wattlake devices import` retires it.",
+    group="health",
+)
 FLEET = _spec(
     FLEET_EFFICIENCY_HOURLY,
     [VEHICLES.key, meter_telemetry_history.key],
@@ -69,6 +119,8 @@ FLEET = _spec(
     "`energy_ac_kwh - energy_dc_kwh` is not the loss: it holds vehicles whose ratio nobody should "
     "believe. Energy of meters without a vehicle is in `unlinked_energy_ac_kwh` only.",
 )
+
+SPECS = (VEHICLES, CHARGERS, FLEET, GRID, COMPLETENESS)
 
 # Warnings, because the numbers are what was measured: a sensor or a link is to be mended, and an
 # hour that stopped here would keep the figures of every other vehicle from the reader.
@@ -97,15 +149,15 @@ _CHECKS = [
 
 
 @dg.multi_asset(
-    name="hourly_efficiency",
-    specs=[VEHICLES, FLEET],
+    name="hourly_tables",
+    specs=SPECS,
     check_specs=_CHECKS,
     partitions_def=HOURLY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=VEHICLE_EFFICIENCY_HOURLY.name,
     retry_policy=RETRIES,
 )
-def hourly_efficiency(
+def hourly_tables(
     context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Compute the hours of the run, and the hours whose energy is counted from within them."""
@@ -116,41 +168,44 @@ def hourly_efficiency(
         states = state_of_history(connection, hours)
         later = following_hours(tables, connection, hours, settings)
         for stretch in contiguous([*hours, *later], _HOURS_A_COMMIT):
-            computed = [efficiency_of_hour(tables, connection, h, settings) for h in stretch]
-            vehicles = pl.concat([of_hour for of_hour, _ in computed])
-            fleet = pl.concat([of_hour for _, of_hour in computed])
-            for spec, rows in (
-                (VEHICLE_EFFICIENCY_HOURLY, vehicles),
-                (FLEET_EFFICIENCY_HOURLY, fleet),
-            ):
-                window = stretch[0], stretch[-1] + HOUR
-                versions[spec.name] = replace_hours(tables, spec, rows, *window)
-            for name, offenders in _offenders(vehicles.lazy()).items():
-                found[name].append(offenders.collect())
-            for hour, (of_vehicles, of_fleet) in zip(stretch, computed, strict=True):
-                _report_hour(context, hour, hour in later, of_vehicles, of_fleet)
+            computed = [_tables(tables, connection, hour, settings) for hour in stretch]
+            window = stretch[0], stretch[-1] + HOUR
+            for table in HOURLY_TABLES:
+                rows = pl.concat([of_hour[table.name] for of_hour in computed])
+                versions[table.name] = replace_hours(tables, table, rows, *window)
+            for of_hour in computed:
+                vehicles = of_hour[VEHICLE_EFFICIENCY_HOURLY.name]
+                for name, offenders in _offenders(vehicles.lazy()).items():
+                    found[name].append(offenders.collect())
+            for hour, of_hour in zip(stretch, computed, strict=True):
+                _report_hour(context, hour, hour in later, of_hour)
         # Not before the hours that follow are written, and not for them: what follows from those
         # may lie further on, and is computed when their own turn comes.
         mark_computed(connection, states)
-    yield dg.MaterializeResult(
-        asset_key=VEHICLES.key,
-        metadata={"delta_version": versions[VEHICLE_EFFICIENCY_HOURLY.name]},
-        check_results=[
-            check_result(
-                name,
-                pl.concat(offenders),
-                hours,
-                what=_WHAT[name],
-                asset_key=VEHICLES.key,
-                severity=dg.AssetCheckSeverity.WARN,
-            )
-            for name, offenders in found.items()
-        ],
-    )
-    yield dg.MaterializeResult(
-        asset_key=FLEET.key,
-        metadata={"delta_version": versions[FLEET_EFFICIENCY_HOURLY.name]},
-    )
+    checks = [
+        check_result(
+            name,
+            pl.concat(offenders),
+            hours,
+            what=_WHAT[name],
+            asset_key=VEHICLES.key,
+            severity=dg.AssetCheckSeverity.WARN,
+        )
+        for name, offenders in found.items()
+    ]
+    for spec in SPECS:
+        yield dg.MaterializeResult(
+            asset_key=spec.key,
+            metadata={"delta_version": versions[spec.key.to_user_string()]},
+            check_results=checks if spec is VEHICLES else [],
+        )
+
+
+def _tables(
+    lake: Lake, connection: psycopg.Connection, hour: datetime, settings: EnergySettings
+) -> Tables:
+    inputs = hour_inputs(lake, connection, hour, settings)
+    return {**efficiency_of_hour(inputs, settings), **health_of_hour(inputs, settings)}
 
 
 _WHAT = {
@@ -170,33 +225,44 @@ def _offenders(vehicles: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
 
 
 def _report_hour(
-    context: dg.AssetExecutionContext,
-    hour: datetime,
-    follows: bool,
-    vehicles: pl.DataFrame,
-    fleet: pl.DataFrame,
+    context: dg.AssetExecutionContext, hour: datetime, follows: bool, tables: Tables
 ) -> None:
     """Metadata of one hour: numbers that the asset's page plots over the partitions."""
-    figures = {} if fleet.is_empty() else fleet.row(0, named=True)
-    shown = ("efficiency_percent", "energy_ac_kwh", "energy_dc_kwh", "loss_kwh", "vehicles")
+    vehicles = tables[VEHICLE_EFFICIENCY_HOURLY.name]
     picture = hour_chart(vehicles)
-    metadata = {
-        VEHICLES.key: {
-            "dagster/partition_row_count": vehicles.height,
-            **dict(vehicles["status"].value_counts().iter_rows()),
-            "plot": picture,
-        },
-        FLEET.key: {
-            "dagster/partition_row_count": fleet.height,
-            **{name: figures[name] for name in shown if figures.get(name) is not None},
-            "plot": picture,
-        },
+    figures: dict[dg.AssetKey, dict[str, Any]] = {
+        VEHICLES.key: {**_statuses(vehicles), "plot": picture},
+        CHARGERS.key: _statuses(tables[CHARGER_EFFICIENCY_HOURLY.name]),
+        FLEET.key: {**_first_row(tables[FLEET_EFFICIENCY_HOURLY.name], _SHOWN), "plot": picture},
+        GRID.key: _sums(tables[GRID_HEALTH_HOURLY.name], ("minutes_below", "minutes_above")),
+        COMPLETENESS.key: _sums(
+            tables[HEARTBEAT_COMPLETENESS_HOURLY.name],
+            ("heartbeats_expected", "heartbeats_received", "devices_silent", "duplicates"),
+        ),
     }
-    for key, of_hour in metadata.items():
+    for key, of_hour in figures.items():
+        rows = tables[key.to_user_string()].height
+        metadata = {"dagster/partition_row_count": rows, **of_hour}
         if follows:
             # Not a partition of this run, and recomputed all the same: its page should say so.
             context.log_event(
-                dg.AssetMaterialization(key, partition=hour_key(hour), metadata=of_hour)
+                dg.AssetMaterialization(key, partition=hour_key(hour), metadata=metadata)
             )
         else:
-            context.add_asset_metadata(of_hour, asset_key=key, partition_key=hour_key(hour))
+            context.add_asset_metadata(metadata, asset_key=key, partition_key=hour_key(hour))
+
+
+_SHOWN = ("efficiency_percent", "energy_ac_kwh", "energy_dc_kwh", "loss_kwh", "vehicles")
+
+
+def _statuses(rows: pl.DataFrame) -> dict[str, Any]:
+    return dict(rows["status"].value_counts().iter_rows())
+
+
+def _first_row(rows: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
+    first = next(rows.iter_rows(named=True), {})
+    return {name: first[name] for name in names if first.get(name) is not None}
+
+
+def _sums(rows: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: rows[name].sum() for name in names}

@@ -91,6 +91,11 @@ def counted_hours(connection: psycopg.Connection, stream: Stream) -> CountedHour
     )
 
 
+def import_under_way(connection: psycopg.Connection) -> bool:
+    """Whether files are being imported: the lake has them before the ledger does."""
+    return connection.execute(query("import_under_way")).fetchone() == (True,)
+
+
 def newest_published_hour(connection: psycopg.Connection) -> datetime | None:
     """The newest hour that the marts hold."""
     rows = connection.execute(query("newest_published_hour")).fetchall()

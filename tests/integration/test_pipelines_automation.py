@@ -431,6 +431,7 @@ def test_everything_is_on_by_default() -> None:
         "every_hour": "RUNNING",
         "every_day": "RUNNING",
         "watch_every_hour": "RUNNING",
+        "every_night": "RUNNING",
     }
 
 

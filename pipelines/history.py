@@ -22,6 +22,7 @@ from pipelines.raw_retention import hours_with_dropped_rows
 from pipelines.resources import LakeResource, WarehouseResource
 
 CONSERVED, UNIQUE, SORTED = "rows_conserved", "no_duplicate_key", "sorted_files"
+_BLOCKING = (CONSERVED, UNIQUE)
 
 
 def history_asset(stream: Stream) -> dg.AssetsDefinition:
@@ -87,8 +88,8 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
             # Asked after the compaction: a drop is noted before it happens.
             dropped = hours_with_dropped_rows(connection, stream, hours)
             results = _checks(tables, stream, done, dropped)
-            # An hour that fails a check stays dirty, so that the sensor comes back to it.
-            if all(result.passed for result in results):
+            # An hour that blocks what follows stays dirty, so that the sensor comes back to it.
+            if all(result.passed for result in results if result.check_name in _BLOCKING):
                 register_devices(connection, tables, stream, hours)
                 for compaction in done:
                     mark_compacted(connection, compaction)

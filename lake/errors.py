@@ -23,3 +23,7 @@ class LakeDamaged(LakeError):
 
 class OldTable(LakeError):
     """A table that an earlier version wrote in another layout."""
+
+
+class UnusableFolder(LakeError):
+    """The lake's folder has a name that the Delta library can't read back."""

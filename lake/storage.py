@@ -15,7 +15,7 @@ from deltalake.exceptions import TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
 from lake.durability import sync_newest_commit
-from lake.errors import OldTable, StaleRead, TableMissing
+from lake.errors import OldTable, StaleRead, TableMissing, UnusableFolder
 from lake.history import history_table
 from lake.settings import LakeSettings
 from lake.streams import DATE_PARTITION, HOUR_PARTITION, STREAMS
@@ -67,6 +67,7 @@ class Lake:
     def create_tables(self) -> None:
         """Create every table that is missing; safe to call from several processes at once."""
         if self.local_folder:
+            _require_plain(self.local_folder)
             self.local_folder.mkdir(parents=True, exist_ok=True)
         for stream in STREAMS.values():
             raw = (*stream.columns, DATE_PARTITION, HOUR_PARTITION)
@@ -121,6 +122,16 @@ class Lake:
             )
         if _add_missing_columns(created, schema) or created.version() == 0:
             sync_newest_commit(self.local_folder, created)
+
+
+def _require_plain(folder: Path) -> None:
+    """The libraries disagree about how such a name is written in a URL, and then miss its files."""
+    name = str(folder)
+    if not name.isascii() or set(name) & set(" %#?"):
+        raise UnusableFolder(
+            f"the lake can't lie in {name!r}: choose a folder without spaces, %, #, ? and letters "
+            "beyond ASCII"
+        )
 
 
 def _add_missing_columns(table: DeltaTable, schema: pa.Schema) -> bool:

@@ -11,7 +11,7 @@ from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, scan_h
 from lake import replace as replace_module
 from lake.archive import archive_day, days_to_archive
 from lake.derived import FLEET_EFFICIENCY_HOURLY
-from lake.errors import OldTable, StaleRead
+from lake.errors import OldTable, StaleRead, UnusableFolder
 from lake.history import as_stored, history_table
 from lake.replace import replace_hours, replace_in
 from tests.samples import HOUR_10, meter_rows
@@ -141,6 +141,12 @@ def test_a_table_in_the_layout_of_an_earlier_version_is_refused(lake: Lake) -> N
     DeltaTable.create(old.table_uri(HISTORY.name), schema, partition_by=["date", "hour"])
     with pytest.raises(OldTable, match="wattlake verify --repair"):
         old.create_tables()
+
+
+@pytest.mark.parametrize("name", ["my lake", "100%25", "zähler", "a#b"])
+def test_a_folder_whose_files_would_not_be_found_again_is_refused(lake: Lake, name: str) -> None:
+    with pytest.raises(UnusableFolder, match="choose a folder without"):
+        Lake(f"{lake.uri}/{name}").create_tables()
 
 
 def fleet(hours: list[datetime], energy: float) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from dagster._core.remote_origin import (
 )
 
 from lake import HOUR, METER, VEHICLE
+from lake.tables import HOURLY_TABLES
 from pipelines import sensors
 from pipelines.definitions import definitions
 from pipelines.jobs import RANGE_END, RANGE_START, range_tags
@@ -228,8 +229,8 @@ def test_the_sensor_and_a_person_do_not_work_on_the_hours_at_once(house: House) 
     begin_run_of_assets(house, DagsterRunStatus.STARTED, "daily_efficiency_report")
     assert asked(house) == [(hour_key(HOUR_10), hour_key(HOUR_10))]
 
-    efficiency = "vehicle_efficiency_hourly", "fleet_efficiency_hourly"
-    run = begin_run_of_assets(house, DagsterRunStatus.QUEUED, *efficiency)
+    tables = (table.name for table in HOURLY_TABLES)
+    run = begin_run_of_assets(house, DagsterRunStatus.QUEUED, *tables)
     assert house.tick(late_hours).skip_message == f"run {run.run_id} is under way"
 
 

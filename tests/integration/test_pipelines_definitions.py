@@ -76,7 +76,16 @@ def test_every_asset_says_what_it_is_and_who_owns_it(specs: dict[str, dg.AssetSp
         assert "**Caveats.**" in spec.description, name
         assert spec.owners, name
         assert spec.kinds, name
-        groups = {"raw", "history", "efficiency", "serving", "daily", "reports", "maintenance"}
+        groups = {
+            "raw",
+            "history",
+            "efficiency",
+            "health",
+            "serving",
+            "daily",
+            "reports",
+            "maintenance",
+        }
         assert spec.group_name in groups, name
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from lake import HOUR, METER, VEHICLE, hour_of
 from pipelines.definitions import definitions
-from pipelines.hourly import FLEET, VEHICLES
+from pipelines.hourly import SPECS
 from pipelines.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.partitions import hour_key
 from pipelines.sensors import late_hours
@@ -20,7 +20,7 @@ from tests.integration.pipeline_house import House, minutes_of
 from tests.samples import HOUR_10, vehicle_rows
 
 HISTORIES = (dg.AssetKey(METER.history_table), dg.AssetKey(VEHICLE.history_table))
-EFFICIENCY = (VEHICLES.key, FLEET.key)
+HOUR_TABLES = tuple(spec.key for spec in SPECS)
 SERVING = tuple(mart.asset_key for mart in MARTS)
 
 
@@ -66,7 +66,7 @@ def test_a_link_made_between_the_efficiency_and_the_marts_leaves_the_hour_waitin
     charged: House, tmp_path: Path
 ) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
-    materialize(charged, EFFICIENCY, HOUR_10)
+    materialize(charged, HOUR_TABLES, HOUR_10)
     with running_collector(charged.database_url, tmp_path) as api:
         made = api.post("/v1/links", link("METER002", "VEH001", HOUR_10, HOUR_10 + HOUR))
         assert made.status_code == 201

@@ -1,0 +1,69 @@
+"""Every table of hours and days is computed by its job, and they agree with each other."""
+
+import polars as pl
+import pytest
+
+from lake import HOUR
+from lake.energy import exact_sum
+from lake.table_spec import TableSpec
+from lake.tables import DAILY_TABLES, DERIVED_TABLES
+from tests.integration.pipeline_house import House
+from tests.samples import HOUR_10
+
+
+@pytest.fixture
+def computed(charged: House) -> House:
+    """Three hours of three cars, computed with their day."""
+    charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
+    charged.run("daily", {"dagster/partition": f"{HOUR_10:%Y-%m-%d}"})
+    return charged
+
+
+def rows(house: House, name: str) -> pl.DataFrame:
+    table = house.lake.open(name)
+    return house.lake.scan(table).collect()
+
+
+def test_every_table_has_the_rows_and_the_order_of_its_key(computed: House) -> None:
+    for spec in DERIVED_TABLES:
+        found = rows(computed, spec.name)
+        assert found.height == expected_rows(spec), spec.name
+        assert found.select(spec.key).is_unique().all(), spec.name
+        for file in computed.lake.open(spec.name).file_uris():
+            # The day is the file's partition, not one of its columns.
+            keys = pl.read_parquet(file).select([name for name in spec.key if name != "date"])
+            assert not keys.columns or keys.equals(keys.sort(keys.columns)), spec.name
+
+
+def test_chargers_vehicles_and_fleet_tell_the_same_energy(computed: House) -> None:
+    for period in ("hourly", "daily"):
+        fleet = rows(computed, f"fleet_efficiency_{period}")
+        chargers = rows(computed, f"charger_efficiency_{period}")
+        vehicles = rows(computed, f"vehicle_efficiency_{period}")
+        for side in ("energy_ac_kwh", "energy_dc_kwh"):
+            totals = [
+                table.select(exact_sum(pl.col(side))).item()
+                for table in (fleet, chargers, vehicles)
+            ]
+            assert totals[0] == totals[1] == totals[2] > 0
+        assert chargers["vehicle_ids"].explode().sort().to_list() == sorted(
+            vehicles["vehicle_id"].to_list()
+        )
+
+
+def test_a_day_says_what_its_hours_and_heartbeats_say(computed: House) -> None:
+    received = rows(computed, "heartbeat_completeness_hourly")["heartbeats_received"].sum()
+    days = rows(computed, "vehicle_efficiency_daily")
+    points = days.select(pl.sum("data_points_meter") + pl.sum("data_points_vehicle")).item()
+    assert received == points
+    batteries = rows(computed, "battery_health_daily")
+    energies = days.select("vehicle_id", "energy_dc_kwh")
+    assert batteries.select("vehicle_id", "energy_dc_kwh").equals(energies)
+    assert batteries["temperature_max"].to_list() == [21.0, 35.0, 30.0]
+
+
+def expected_rows(spec: TableSpec) -> int:
+    """Three devices a stream over three hours; the grid's health needs a voltage, none is sent."""
+    times = 1 if spec in DAILY_TABLES else 3
+    of_one = {"fleet": 1, "grid": 0, "heartbeat": 2}
+    return times * of_one.get(spec.name.split("_")[0], 3)

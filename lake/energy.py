@@ -128,9 +128,11 @@ def utc_window(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     """The same half-open window in UTC; ValueError if a zone is missing or end <= start."""
     if start.tzinfo is None or end.tzinfo is None:
         raise ValueError(f"a window needs a time zone: {start} to {end}")
+    # Two times of one zone are compared by their clocks, which go back where summer time ends.
+    start, end = start.astimezone(UTC), end.astimezone(UTC)
     if end <= start:
         raise ValueError(f"a window must end after its start: {start} to {end}")
-    return start.astimezone(UTC), end.astimezone(UTC)
+    return start, end
 
 
 def in_seconds(duration: pl.Expr) -> pl.Expr:

@@ -1,7 +1,8 @@
 """What one reading is worth, and what it speaks for."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings, Stream
-from lake.energy import exact_mean, exact_sum, measured_energy
+from lake.energy import exact_mean, exact_sum, measured_energy, utc_window
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,
@@ -137,6 +138,19 @@ def test_no_readings_give_no_rows_but_all_columns() -> None:
 def test_a_window_that_is_none_is_refused(start: datetime, end: datetime, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         measured_energy(readings(METER, []), METER, start, end, SETTINGS)
+
+
+def test_a_window_over_the_end_of_summer_time_is_as_long_as_its_real_time() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    summer = datetime(2026, 10, 25, 2, 30, tzinfo=berlin)
+    winter = datetime(2026, 10, 25, 2, 15, tzinfo=berlin, fold=1)  # 45 minutes later
+    start, end = utc_window(summer, winter)
+    assert (start, end - start) == (
+        datetime(2026, 10, 25, 0, 30, tzinfo=UTC),
+        timedelta(minutes=45),
+    )
+    with pytest.raises(ValueError, match="must end after its start"):
+        utc_window(winter, summer)
 
 
 @patiently

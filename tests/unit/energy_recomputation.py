@@ -193,7 +193,7 @@ def recompute_status(row: Row, settings: EnergySettings, hours: float = 1) -> st
         return "insufficient_data"
     if dc <= 0 or dc > ac:
         return "implausible"
-    percent = 100 * dc / ac
+    percent = round(100 * dc / ac, 9)
     own = settings.charger_classes.get(row.get("charger_class") or "", ChargerClass())
     limits = {**settings.model_dump(), **own.model_dump(exclude_none=True)}
     if percent > limits["excellent_above_percent"]:

@@ -149,6 +149,7 @@ def test_nothing_gives_no_vehicles_and_a_fleet_without_energy() -> None:
         (10.0, 9.001, "excellent", 90.01),
         (10.0, 9.0, "good", 90.0),
         (10.0, 8.5, "good", 85.0),
+        (12.0, 10.2, "good", 85.0),  # floats make a little less of it
         (10.0, 8.499, "warning", 84.99),
         (10.0, 8.0, "warning", 80.0),
         (10.0, 7.999, "critical", 79.99),

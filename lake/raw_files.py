@@ -13,7 +13,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from lake.archive import Archived
 from lake.data_files import SMALL, write_data_file
-from lake.durability import sync_newest_commit
+from lake.durability import sync_folders, sync_log
 from lake.errors import StaleRead
 from lake.storage import Lake, retry_stale
 from lake.streams import DATE_PARTITION, HOUR_PARTITION, Stream
@@ -48,12 +48,16 @@ def _merge(lake: Lake, stream: Stream, day: date, hour: int) -> Archived:
         [f"{lake.table_uri(stream.raw_table)}/{path}" for path in files["path"]],
         storage_options=lake.storage_options or None,
         hive_partitioning=False,
+        schema=pl.DataFrame(stream.arrow_schema.empty_table()).schema,
+        missing_columns="insert",  # of files from before a column was added
     )
     merged = rows.sort("received_at", *stream.key).collect()
     partition = {DATE_PARTITION.name: str(day), HOUR_PARTITION.name: str(hour)}
     added = write_data_file(lake, stream.raw_table, partition, [merged], [stream.device], SMALL)
     added.data_change = False
-    now = time.time_ns() // 1_000_000
+    if lake.local_folder:
+        sync_folders(lake.local_folder / stream.raw_table, [added.path])
+    before, now = table.version(), time.time_ns() // 1_000_000
     actions: list[AddAction | RemoveAction] = [
         RemoveAction(path, False, now, size=of_file, partition_values={**partition})
         for path, of_file in files.select("path", "size_bytes").iter_rows()
@@ -72,7 +76,8 @@ def _merge(lake: Lake, stream: Stream, day: date, hour: int) -> Archived:
     except CommitFailedError as error:
         raise StaleRead(str(error)) from error
     table.update_incremental()
-    sync_newest_commit(lake.local_folder, table)
+    # The newest commit may be another's, and a lost one before it would hide that as well.
+    sync_log(lake.local_folder, table, before)
     return Archived(files.height, size, added.size)
 
 

@@ -17,7 +17,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from lake.data_files import FAST, write_data_file
-from lake.durability import sync_newest_commit
+from lake.durability import sync_folders, sync_log
 from lake.errors import StaleRead
 from lake.hours import days_between, days_within, in_window
 from lake.storage import Lake, retry_stale
@@ -120,18 +120,21 @@ def commit_files(
 
     Raises StaleRead, with nothing changed, if anybody has committed since `table` was opened.
     """
-    now = time.time_ns() // 1_000_000
+    before, now = table.version(), time.time_ns() // 1_000_000
     actions: list[AddAction | RemoveAction] = [
         RemoveAction(f.path, True, now, size=f.size, partition_values={_DATE: str(f.day)})
         for f in replaced
     ]
     described = [name for name in spec.key if name != _DATE]
+    added = []
     for day, parts in days:
         content = (part.drop(_DATE, strict=False) for part in parts)
-        file = write_data_file(lake, spec.name, {_DATE: str(day)}, content, described, level)
-        actions.append(file)
+        added.append(write_data_file(lake, spec.name, {_DATE: str(day)}, content, described, level))
+    actions += added
     if not actions:
-        return table.version()
+        return before
+    if lake.local_folder:
+        sync_folders(lake.local_folder / spec.name, (file.path for file in added))
     count = (table.transaction_version(_APP_ID) or 0) + 1
     try:
         table.create_write_transaction(
@@ -146,7 +149,8 @@ def commit_files(
     except CommitFailedError as error:
         raise StaleRead(str(error)) from error
     table.update_incremental()
-    sync_newest_commit(lake.local_folder, table)
+    # The newest commit may be another's, and a lost one before it would hide that as well.
+    sync_log(lake.local_folder, table, before)
     return table.version()
 
 

@@ -198,7 +198,7 @@ def test_the_columns_and_types_are_those_of_the_tables() -> None:
     schema = pa.schema([column.field() for column in CHARGER_EFFICIENCY_HOURLY.columns])
     assert arrow.schema.names == schema.names
     assert arrow.cast(schema).schema.equals(schema)
-    assert CHARGER_EFFICIENCY_DAILY.names[1:] == CHARGER_EFFICIENCY_HOURLY.names[1:]
+    assert CHARGER_EFFICIENCY_DAILY.names[1:] == (*CHARGER_EFFICIENCY_HOURLY.names[1:], "hours")
 
 
 def test_a_window_in_local_time_is_the_same_window() -> None:

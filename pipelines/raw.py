@@ -1,4 +1,4 @@
-"""Raw heartbeats: tables that the collector appends to and that Dagster only looks at."""
+"""Raw heartbeats: the tables that the collector appends to, and their hours that wait."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,11 +23,13 @@ def raw_spec(stream: Stream) -> dg.AssetSpec:
         tags={"layer": "raw", "stream": stream.name},
         metadata=raw_metadata(stream),
         description=(
-            f"Every {stream.name} heartbeat as it was received, duplicates included; "
-            "append-only.\n\n"
+            f"Every {stream.name} heartbeat as it was received, duplicates included. A row "
+            "never changes; hours older than `RAW_RETENTION_DAYS` are dropped, without that "
+            "setting none.\n\n"
             "**How it comes about.** The collector acknowledges a heartbeat once Postgres has it "
-            "and moves the outbox here every minute, each row exactly once. Partitioned by the "
-            "UTC date and hour of the *event* time, so late heartbeats land in their own hour.\n\n"
+            "and moves the outbox here every minute, each row exactly once; "
+            "`wattlake import` appends here, too. Partitioned by the UTC date and hour of the "
+            "*event* time, so late heartbeats land in their own hour.\n\n"
             f"**Caveats.** Count distinct `({stream.device}, timestamp)`, not rows. A null was "
             f"not sent; it is no zero. `{stream.energy}` is an interval or a register: see "
             "`reading_type`."

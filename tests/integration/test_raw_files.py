@@ -13,6 +13,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, rows_by_hour
+from lake.archive import Archived
 from lake.hours import with_partition
 from lake.raw_files import merge_raw_hours
 from lake.raw_retention import drop_raw_partitions
@@ -158,7 +159,7 @@ def test_a_drop_starts_over_when_its_hour_is_merged_meanwhile(lake: Lake) -> Non
     send(lake, 0)
     send(lake, 1)
     compact_hour(lake, METER, HOUR_10)
-    merges = []
+    merges: list[Archived] = []
 
     def merge(_: object) -> None:
         if not merges:

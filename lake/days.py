@@ -14,13 +14,20 @@ from lake.derived import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
 from lake.efficiency import fleet_efficiency, vehicle_efficiency, with_efficiency
 from lake.energy import exact_sum, measured_energy, utc_window
 from lake.links import joined_links
-from lake.rollup import sums_of_hours
 from lake.settings import EnergySettings
 from lake.streams import METER, VEHICLE
 
 # A thousand vehicles with a heartbeat a minute on both sides take about half a GiB.
 _VEHICLES_AT_ONCE: Final = 1000
 
+# What adds up exactly over the hours,
+_SUMS: Final = (
+    exact_sum(pl.col("energy_ac_kwh")),
+    exact_sum(pl.col("energy_dc_kwh")),
+    pl.col("data_points_meter", "data_points_vehicle", "resets", "duplicates").sum(),
+    pl.len().cast(pl.Int64).alias("hours"),
+)
+# ... and what does not.
 _EVIDENCE: Final = (
     "charger_class",
     "coverage_ac",
@@ -52,7 +59,7 @@ def vehicle_day(
     over ends at `end`.
     """
     start, end = utc_window(start, end)
-    sums = sums_of_hours(hours).collect()
+    sums = hours.group_by("vehicle_id").agg(_SUMS).collect()
     fed = joined_links(links).collect()
     evidence = [
         vehicle_efficiency(

@@ -117,6 +117,15 @@ def fleet_efficiency(
     )
 
 
+def lowest_efficiency(vehicles: pl.LazyFrame, count: int) -> pl.LazyFrame:
+    """The `count` rated vehicles of lowest efficiency, the lowest first, ties by greater loss."""
+    return (
+        vehicles.filter(pl.col("status").is_in(RATED))
+        .sort("efficiency_percent", "loss_kwh", "vehicle_id", descending=[False, True, False])
+        .head(count)
+    )
+
+
 def unlinked_energy(
     meters: pl.LazyFrame, links: pl.LazyFrame, start: datetime, end: datetime
 ) -> pl.LazyFrame:

@@ -8,8 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lake import EnergySettings
-from lake.efficiency import STATUSES
-from lake.rollup import lowest_efficiency
+from lake.efficiency import STATUSES, lowest_efficiency
 from pipelines.report.chart import day_chart
 from pipelines.report.figures import DayFigures
 

@@ -1,35 +1,34 @@
 """The report's page and CSV from given figures."""
 
 import xml.etree.ElementTree as ET
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
 
 from lake import EnergySettings
 from lake.derived import FLEET_EFFICIENCY_DAILY, FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_DAILY
-from lake.rollup import roll_up_fleet, roll_up_vehicles
-from lake.table_spec import TableSpec
+from lake.efficiency import fleet_efficiency, lowest_efficiency, with_efficiency
 from pipelines.report.chart import day_chart
 from pipelines.report.figures import DayFigures
 from pipelines.report.page import csv_table, energy, html_page, number
-from tests.unit.rollup_samples import DAY, no_rows, vehicle_hour, vehicle_hours
+from tests.unit.vehicle_hour_samples import DAY, no_rows, vehicle_hour, vehicle_hours
 
 SETTINGS = EnergySettings()
 
 
 def figures(*hours: dict[str, object], generated_at: datetime | None = None) -> DayFigures:
     """Figures of a day with these vehicle hours."""
-    end = datetime(2026, 11, 21, tzinfo=UTC)
-    vehicles = roll_up_vehicles(vehicle_hours(*hours), DAY, end, SETTINGS)
-    fleet_hours = no_rows(FLEET_EFFICIENCY_HOURLY)
-    fleet = roll_up_fleet(vehicles, fleet_hours.lazy(), DAY, SETTINGS)
+    of_day = {"date": pl.lit(DAY.date()), "hours": pl.lit(1, pl.Int64)}
+    vehicles = rated(*hours).with_columns(**of_day).select(VEHICLE_EFFICIENCY_DAILY.names)
+    unlinked = pl.LazyFrame(schema={"date": pl.Date, "unlinked_energy_ac_kwh": pl.Float64})
+    fleet = fleet_efficiency(vehicles, unlinked, SETTINGS, "date").with_columns(**of_day)
     return DayFigures(
         day=date(2026, 11, 20),
         generated_at=generated_at or datetime(2026, 11, 21, 0, 30, tzinfo=UTC),
-        vehicles=_of_day(vehicles, VEHICLE_EFFICIENCY_DAILY),
-        fleet=_of_day(fleet.with_columns(hours=pl.lit(24, pl.Int64)), FLEET_EFFICIENCY_DAILY),
-        hours=fleet_hours,
+        vehicles=vehicles.collect(),
+        fleet=fleet.select(FLEET_EFFICIENCY_DAILY.names).collect(),
+        hours=no_rows(FLEET_EFFICIENCY_HOURLY),
         sources=dict.fromkeys(
             (
                 "vehicle_efficiency_daily",
@@ -43,8 +42,9 @@ def figures(*hours: dict[str, object], generated_at: datetime | None = None) -> 
     )
 
 
-def _of_day(rows: pl.LazyFrame, table: TableSpec) -> pl.DataFrame:
-    return rows.with_columns(date=pl.lit(date(2026, 11, 20))).select(table.names).collect()
+def rated(*hours: dict[str, object]) -> pl.LazyFrame:
+    """One row for each vehicle, with the status of its energies over a day."""
+    return vehicle_hours(*hours).pipe(with_efficiency, timedelta(days=1), SETTINGS)
 
 
 def test_a_device_id_cannot_put_markup_into_the_page() -> None:
@@ -117,3 +117,17 @@ def test_figures_are_readable(value: float | None, decimals: int, shown: str) ->
 
 def test_unknown_energy_is_said_in_words() -> None:
     assert (energy(None), energy(0.0)) == ("not known", "0.00 kWh")
+
+
+def test_the_lowest_efficiency_comes_first_and_what_is_not_believable_never() -> None:
+    vehicles = rated(
+        vehicle_hour("FINE", ac=10, dc=9.5),
+        vehicle_hour("POOR", ac=10, dc=7),
+        vehicle_hour("GAINING", ac=10, dc=13),
+        vehicle_hour("UNLINKED", ac=None, dc=1, link=None),
+    )
+
+    assert lowest_efficiency(vehicles, 10).collect()["vehicle_id"].to_list() == [
+        "POOR",
+        "FINE",
+    ]

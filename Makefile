@@ -17,10 +17,14 @@ run: $(VENV)/installed  ## the whole stack here; FLEET=2000 DATA=/folder PORT=31
 test: $(VENV)/installed-dev  ## every test, on real Postgres, Delta, HTTP and Dagster
 	@$(BIN)/python -m pytest -n auto --dist loadfile
 
+bench: SUITE ?= ingest lake
 bench: SECONDS ?= 60
 bench: RUNS ?= 3
-bench: $(VENV)/installed  ## speed of the real stack; SECONDS=60 RUNS=3 CASES="batch-1000 batch-100 single steady direct"
-	@$(BIN)/python -m benchmarks ingest --seconds $(SECONDS) --runs $(RUNS) $(if $(CASES),--cases $(CASES))
+bench: HOURS ?= 24
+bench: $(VENV)/installed-dev  ## speed of the stack and of its lake; RUNS=3, SUITE=ingest SECONDS=60 CASES="single steady", SUITE=lake HOURS=24 CASES="day import"
+	@$(if $(and $(CASES),$(word 2,$(SUITE))),$(error name the suite of the cases: SUITE=ingest or SUITE=lake))
+	@$(if $(filter ingest,$(SUITE)),$(BIN)/python -m benchmarks ingest --seconds $(SECONDS) --runs $(RUNS) $(if $(CASES),--cases $(CASES)))
+	@$(if $(filter lake,$(SUITE)),$(BIN)/python -m benchmarks lake --hours $(HOURS) --runs $(RUNS) $(if $(CASES),--cases $(CASES)))
 
 nightly: KILLS ?= 200
 nightly: $(VENV)/installed-dev  ## kills everything at random under load, for long; KILLS=200 SEED=1

@@ -20,7 +20,7 @@ import psycopg
 
 from benchmarks.processes import PeakShare, cpu_seconds, peak_resident_bytes
 from ingestion_api.settings import CollectorSettings
-from lake import LakeSettings
+from lake import EnergySettings, LakeSettings
 from local_stack.embedded_postgres import EmbeddedPostgres
 from local_stack.leash import leashed
 from warehouse_sql.migrate import migrate
@@ -115,7 +115,7 @@ class House:
         done = subprocess.run(
             leashed([sys.executable, "-m", module, *map(str, arguments)], signal.SIGKILL),
             cwd=self._folder,
-            env=_environment(settings),
+            env=environment(settings),
             capture_output=True,
             text=True,
             start_new_session=True,  # Ctrl-C is for the one who started it
@@ -197,7 +197,7 @@ def house(below: Path) -> Iterator[House]:
             collector = subprocess.Popen(
                 leashed([sys.executable, "-m", "ingestion_api"], signal.SIGKILL),
                 cwd=folder,
-                env=_environment(
+                env=environment(
                     {
                         "DATABASE_URL": database_url,
                         "LAKE_URI": str(folder / "lake"),
@@ -212,9 +212,13 @@ def house(below: Path) -> Iterator[House]:
         yield ending.enter_context(House(folder, postgres, collector, port)._open())
 
 
-def _environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without any setting of the collector but these: what is measured are the defaults."""
-    ours = {*CollectorSettings.model_fields, *LakeSettings.model_fields}
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Ours, without settings of the collector and the lake but these: the defaults are measured."""
+    ours = {
+        *CollectorSettings.model_fields,
+        *LakeSettings.model_fields,
+        *EnergySettings.model_fields,
+    }
     kept = {name: value for name, value in os.environ.items() if name.lower() not in ours}
     return {**kept, "PYTHONPATH": str(_REPOSITORY), **settings}
 

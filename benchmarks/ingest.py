@@ -101,7 +101,11 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
             except BenchmarkError as error:
                 errors.append(f"{case.title}: {error}")
     rows = [row for case in chosen if done[case.name] for row in _rows(case, done[case.name])]
-    notes = [note for case in chosen if done[case.name] for note in _notes(case, done[case.name])]
+    notes = [
+        f"{seconds:g} s a case; in lake: share of the records when the load ended; MiB: peak; "
+        "CPU: cores in use"
+    ]
+    notes += [note for case in chosen if done[case.name] for note in _notes(case, done[case.name])]
     return Report(rows, notes, errors)
 
 

@@ -1,37 +1,40 @@
-"""What the lake costs: compaction, the efficiency tables of a day, disk.
+"""What the lake costs: compaction, the efficiency tables of a day, disk, bulk import.
 
 Ratios come from one run: what is compared takes turns, each turn a process of its own on files that
 are in the file cache. The heartbeats are those of the simulated fleet at its full size.
 """
 
 import json
-import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from benchmarks.full_fleet import FullFleet
-from benchmarks.house import BenchmarkError
+from benchmarks.house import BenchmarkError, environment
+from benchmarks.lake_day import DAY, Figures
 from benchmarks.lake_fill import fill_history, fill_raw_hour, fill_year
-from benchmarks.lake_work import DAY, THE_HOUR
+from benchmarks.lake_import import import_files, write_files
+from benchmarks.lake_work import THE_HOUR
 from benchmarks.table import Goal, Report, Row
 from lake import HOUR, STREAMS, Lake
 from lake.archive import archive_day
 from lake.history import history_table
 
-_MIB: Final = 1024 * 1024
-Figures = dict[str, float]
+_IMPORTED_HOURS: Final = 9  # 10.8 million heartbeats
 
 
 @dataclass(frozen=True)
 class _Bench:
     folder: Path
     runs: int
+    hours: int
     fleet: FullFleet
 
     def lake(self, name: str) -> Lake:
@@ -43,9 +46,17 @@ class _Bench:
     def work(self, name: str, lake: Lake) -> Figures:
         """Do one piece of work in a process of its own."""
         command = [sys.executable, "-m", "benchmarks.lake_work", name, lake.uri]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment({}),
+            check=False,
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
-            raise BenchmarkError(f"{name} failed: {done.stderr.strip().splitlines()[-1]}")
+            said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+            raise BenchmarkError(f"{name}: {said[-1]}")
         figures: Figures = json.loads(done.stdout)
         return figures
 
@@ -78,8 +89,7 @@ def _year(bench: _Bench) -> list[Row]:
 
 def _day(bench: _Bench) -> list[Row]:
     lake = bench.lake("day")
-    hours = [DAY + n * HOUR for n in range(24)]
-    rows = fill_history(lake, bench.fleet, hours)
+    rows = fill_history(lake, bench.fleet, _first(bench.hours))
     loose = _bytes_of_history(lake)
     ours, theirs = bench.in_turn(("tables", lake), ("duckdb", lake))
     for of_ours, of_theirs in zip(ours, theirs, strict=True):
@@ -103,26 +113,46 @@ def _day(bench: _Bench) -> list[Row]:
     ]
 
 
+def _import(bench: _Bench) -> list[Row]:
+    files = bench.folder / "files"
+    rows = write_files(files, bench.fleet, _first(min(bench.hours, _IMPORTED_HOURS)))
+    runs = [import_files(files, rows) for _ in range(bench.runs)]
+    return [
+        Row("bulk import", "heartbeats/s", _all(runs, "rate"), Goal(1_000_000)),
+        Row("bulk import, memory", "MiB", _all(runs, "peak_mib")),
+    ]
+
+
 _CASES: Final[dict[str, Callable[[_Bench], list[Row]]]] = {
     "compaction": _compaction,
     "year": _year,
     "day": _day,
+    "import": _import,
 }
 CASE_NAMES: Final = tuple(_CASES)
 
 
-def measure(cases: Collection[str], runs: int, folder: Path) -> Report:
-    """Measure the cases in lakes below `folder`, which are removed afterwards."""
+def measure(cases: Collection[str], runs: int, hours: int, below: Path) -> Report:
+    """Measure the cases in lakes below `below`, which are removed afterwards.
+
+    `hours` of the fleet's day are filled; what fails is in the report.
+    """
     rows: list[Row] = []
-    home = folder / "wattlake-bench-lake"
-    try:
-        bench = _Bench(home, runs, FullFleet())
-        for case in cases:
-            sys.stderr.write(f"{case} ...\n")
-            rows += _CASES[case](bench)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-    return Report(rows, notes=[], errors=[])
+    errors = []
+    fleet = FullFleet()
+    for case in cases:
+        sys.stderr.write(f"{case}\n")
+        with tempfile.TemporaryDirectory(prefix="wattlake-benchmark-", dir=below) as folder:
+            Path(folder).chmod(0o711)  # as root, the server's own account has to reach its files
+            try:
+                rows += _CASES[case](_Bench(Path(folder).absolute(), runs, hours, fleet))
+            except BenchmarkError as error:
+                errors.append(f"{case}: {error}")
+    return Report(rows, notes=[], errors=errors)
+
+
+def _first(hours: int) -> list[datetime]:
+    return [DAY + n * HOUR for n in range(hours)]
 
 
 def _bytes_of_history(lake: Lake) -> int:

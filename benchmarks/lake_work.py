@@ -8,19 +8,17 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
+from benchmarks.lake_day import DAY, Figures, in_duckdb, tables
 from lake import HOUR, STREAMS, Lake, compact_hour, replace_hours
 from lake.history import history_table
 
-DAY: Final = datetime(2026, 11, 20, tzinfo=UTC)
 THE_HOUR: Final = DAY + 8 * HOUR
 _KIB: Final = 1024
-Figures = dict[str, float]
 
 
 def bare(folder: Path) -> Figures:
@@ -53,7 +51,12 @@ def compact(folder: Path) -> Figures:
     return {"seconds": seconds, **rows, "raw": sum(compaction.raw_rows for compaction in done)}
 
 
-_WORK: Final[dict[str, Callable[[Path], Figures]]] = {"bare": bare, "compact": compact}
+_WORK: Final[dict[str, Callable[[Path], Figures]]] = {
+    "bare": bare,
+    "compact": compact,
+    "tables": tables,
+    "duckdb": in_duckdb,
+}
 
 
 def main() -> int:

@@ -1,0 +1,178 @@
+"""The tables of a full-fleet day from its history: all of them by us, the efficiency by DuckDB.
+
+Without Postgres: there are no explicit links and no charger classes, and the devices are those
+that were heard on the day.
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import polars as pl
+
+from lake import (
+    HOUR,
+    METER,
+    STREAMS,
+    VEHICLE,
+    EnergySettings,
+    Lake,
+    Stream,
+    hours_between,
+    replace_hours,
+    scan_context,
+    scan_history,
+)
+from lake.day_tables import DayInputs, efficiency_of_day, health_of_day
+from lake.derived import FLEET_EFFICIENCY_HOURLY
+from lake.energy import CHARGER_CLASSES
+from lake.hour_tables import HourInputs, Tables, efficiency_of_hour, health_of_hour
+from lake.links import joined_links, named_links, pair_by_trailing_number, resolve_links
+from lake.tables import DERIVED_TABLES, HOURLY_EFFICIENCY
+
+DAY: Final = datetime(2026, 11, 20, tzinfo=UTC)
+_END: Final = DAY + timedelta(days=1)
+_SPECS: Final = {spec.name: spec for spec in DERIVED_TABLES}
+_CLASSES: Final = pl.LazyFrame(schema=CHARGER_CLASSES)
+_TIME: Final = pl.Datetime("us", "UTC")
+_EXPLICIT: Final = pl.LazyFrame(
+    schema={
+        "meter_id": pl.String,
+        "vehicle_id": pl.String,
+        "valid_from": _TIME,
+        "valid_to": _TIME,
+    }
+)
+_THREADS: Final = 2
+
+Figures = dict[str, float]
+
+
+def tables(folder: Path) -> Figures:
+    """Compute and write every table of the day, its hours one after another and then the day.
+
+    `seconds` are those of the efficiency tables, from reading heartbeats and resolving links to
+    the commits; `other_seconds` those of the other tables. `energy_ac` and `energy_dc` are the
+    fleet's, kWh.
+    """
+    day = _Day(Lake(str(folder)))
+    hours = [day.compute_hour(hour) for hour in day.hours]
+    whole = day.compute_whole()
+    efficiency, other = (sum(seconds) for seconds in zip(*hours, whole, strict=True))
+    fleet = day.rows_of(FLEET_EFFICIENCY_HOURLY.name)
+    return {
+        "seconds": efficiency,
+        "other_seconds": other,
+        "seconds_of_hours": sum(seconds for seconds, _ in hours),
+        "energy_ac": fleet["energy_ac_kwh"].sum(),
+        "energy_dc": fleet["energy_dc_kwh"].sum(),
+    }
+
+
+def in_duckdb(folder: Path) -> Figures:
+    """Have DuckDB compute the efficiency tables from the same files; it is given the links."""
+    lake = Lake(str(folder))
+    day = _Day(lake)
+    of_hours = pl.concat([day.links(hour, day.readings(VEHICLE, hour)) for hour in day.hours])
+    statements = Path(__file__).with_name("efficiency.sql").read_text(encoding="utf-8")
+    with duckdb.connect() as connection:
+        connection.execute(f"SET threads = {_THREADS}")
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("links", joined_links(of_hours.lazy()).collect().to_arrow())
+        for stream in STREAMS.values():
+            files = lake.open(stream.history_table).file_uris()
+            read = connection.read_parquet(files, hive_partitioning=False)
+            read.create_view(stream.history_table)
+        began = time.perf_counter()
+        connection.execute(statements)
+        seconds = time.perf_counter() - began
+        sums = connection.execute("SELECT sum(energy_ac), sum(energy_dc) FROM fleet_hour")
+        energy_ac, energy_dc = sums.fetchall()[0]
+    return {"seconds": seconds, "energy_ac": energy_ac, "energy_dc": energy_dc}
+
+
+class _Day:
+    """The day as far as its history goes."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake, self._settings = lake, EnergySettings()
+        known = {
+            stream.name: scan_history(lake, stream, DAY, _END)
+            .select(stream.device)
+            .unique()
+            .collect()
+            for stream in STREAMS.values()
+        }
+        meters, vehicles = (known[s.name][s.device].to_list() for s in (METER, VEHICLE))
+        named = (
+            scan_history(lake, VEHICLE, DAY, _END)
+            .select("meter_id", "vehicle_id")
+            .drop_nulls()
+            .unique()
+            .collect()
+        )
+        newest = scan_history(lake, METER, DAY, _END).select(pl.col("timestamp").max()).collect()
+        self.hours = hours_between(DAY, newest.item())
+        self._expected = {name: devices.lazy() for name, devices in known.items()}
+        self._by_rule = pair_by_trailing_number(
+            meters, vehicles, set(named["meter_id"]), set(named["vehicle_id"])
+        ).lazy()
+
+    def compute_hour(self, hour: datetime) -> tuple[float, float]:
+        """Compute and write the tables of an hour; seconds of the efficiency, of the others."""
+        began = time.perf_counter()
+        meters, vehicles = (self.readings(stream, hour).collect() for stream in (METER, VEHICLE))
+        links = self.links(hour, vehicles.lazy())
+        inputs = HourInputs(
+            hour, meters.lazy(), vehicles.lazy(), links.lazy(), _CLASSES, self._expected
+        )
+        self._write(efficiency_of_hour(inputs, self._settings), hour, hour + HOUR)
+        between = time.perf_counter()
+        self._write(health_of_hour(inputs, self._settings), hour, hour + HOUR)
+        return between - began, time.perf_counter() - between
+
+    def compute_whole(self) -> tuple[float, float]:
+        """The same of the day as a whole, from the tables of its hours and its heartbeats."""
+        began = time.perf_counter()
+        inputs = DayInputs(
+            start=DAY,
+            end=_END,
+            hours={spec.name: self.rows_of(spec.name) for spec in HOURLY_EFFICIENCY},
+            meters=self.readings(METER, DAY, _END),
+            vehicles=self.readings(VEHICLE, DAY, _END),
+            links=pl.concat(
+                [self.links(hour, self.readings(VEHICLE, hour)) for hour in self.hours]
+            ).lazy(),
+            charger_classes=_CLASSES,
+        )
+        self._write(efficiency_of_day(inputs, self._settings), DAY, _END)
+        between = time.perf_counter()
+        self._write(health_of_day(inputs, self._settings), DAY, _END)
+        return between - began, time.perf_counter() - between
+
+    def readings(
+        self, stream: Stream, start: datetime, end: datetime | None = None
+    ) -> pl.LazyFrame:
+        """The heartbeats of an hour, or up to `end`, and the context before them."""
+        return pl.concat(
+            [
+                scan_context(self._lake, stream, start, self._settings),
+                scan_history(self._lake, stream, start, end or start + HOUR),
+            ]
+        )
+
+    def links(self, hour: datetime, vehicles: pl.LazyFrame) -> pl.DataFrame:
+        """The links of an hour by the names in its vehicles' heartbeats, and by the rule."""
+        named = named_links(vehicles, self._settings)
+        return resolve_links(_EXPLICIT, named, self._by_rule, hour, hour + HOUR).collect()
+
+    def rows_of(self, table: str) -> pl.DataFrame:
+        """The day's rows of a table of hours."""
+        rows = self._lake.scan(self._lake.open(table)).filter(pl.col("date") == DAY.date())
+        return rows.select(_SPECS[table].names).collect()
+
+    def _write(self, tables: Tables, start: datetime, end: datetime) -> None:
+        for name, rows in tables.items():
+            replace_hours(self._lake, _SPECS[name], rows, start, end)

@@ -1,0 +1,79 @@
+"""`wattlake import` as its users run it, timed from its start to its end."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import pyarrow.parquet as pq
+
+from benchmarks.full_fleet import FullFleet
+from benchmarks.house import BenchmarkError, environment
+from benchmarks.lake_day import Figures
+from benchmarks.processes import PeakShare
+from lake import STREAMS, Lake, rows_by_hour
+from local_stack.embedded_postgres import EmbeddedPostgres
+from local_stack.leash import leashed
+from warehouse_sql.migrate import migrate
+
+_MIB: Final = 1024 * 1024
+
+
+def write_files(folder: Path, fleet: FullFleet, hours: Sequence[datetime]) -> int:
+    """Write a Parquet file of each stream, each heartbeat once and by time; how many rows."""
+    folder.mkdir(parents=True)
+    rows = 0
+    for stream in STREAMS.values():
+        schema = stream.arrow_schema.remove(stream.arrow_schema.get_field_index("received_at"))
+        with pq.ParquetWriter(folder / f"{stream.name}.parquet", schema) as writer:
+            for hour in hours:
+                once = fleet.hour(stream, hour).unique(stream.key, keep="last")
+                sent = once.sort("timestamp", stream.device).select(schema.names)
+                writer.write_table(sent.to_arrow().cast(schema))
+                rows += sent.height
+    return rows
+
+
+def import_files(folder: Path, rows: int) -> Figures:
+    """Import the files of `write_files` into an empty database and lake.
+
+    Raises BenchmarkError unless the lake then has exactly `rows`.
+    """
+    home = folder / "imported"
+    files = [folder / f"{name}.parquet" for name in STREAMS]
+    with ExitStack() as ending:
+        home.mkdir()
+        ending.callback(shutil.rmtree, home)
+        home.chmod(0o711)  # as root, the server's own account has to reach its files
+        postgres = EmbeddedPostgres(home / "postgres")
+        ending.callback(postgres.stop)
+        database_url = postgres.start()
+        migrate(database_url)
+        lake = Lake(str(home / "lake"))
+        settings = {"DATABASE_URL": database_url, "LAKE_URI": lake.uri}
+        command = [sys.executable, "-m", "local_stack", "import", *map(str, files)]
+        began = time.perf_counter()
+        importing = subprocess.Popen(
+            leashed(command, signal.SIGKILL),
+            cwd=home,
+            env=environment(settings),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the one who started it
+        )
+        with PeakShare(importing.pid) as memory:
+            _, said = importing.communicate()
+        seconds = time.perf_counter() - began
+        if importing.returncode:
+            raise BenchmarkError(f"the import failed: {(said.strip().splitlines() or ['?'])[-1]}")
+        found = sum(sum(rows_by_hour(lake, stream).values()) for stream in STREAMS.values())
+    if found != rows:
+        raise BenchmarkError(f"{rows:,} heartbeats were imported, the lake has {found:,}")
+    return {"rate": rows / seconds, "peak_mib": memory.bytes / _MIB}

@@ -16,7 +16,7 @@ from lake.charger_efficiency import (
     charger_facts,
     with_charger_efficiency,
 )
-from lake.energy import exact_sum, measured_energy, utc_window
+from lake.energy import IN_MEMORY, exact_sum, measured_energy, utc_window
 from lake.links import joined_links
 from lake.settings import EnergySettings
 from lake.streams import METER, VEHICLE
@@ -72,7 +72,7 @@ def charger_day(
             end,
         )
         .select("meter_id", *_EVIDENCE)
-        .collect()
+        .collect(engine=IN_MEMORY)
         for meters, vehicles, fed in _parts(known["meter_id"], joined_links(links).collect())
     ]
     if not facts:

@@ -12,7 +12,7 @@ import polars as pl
 
 from lake.derived import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
 from lake.efficiency import fleet_efficiency, vehicle_efficiency, with_efficiency
-from lake.energy import exact_sum, measured_energy, utc_window
+from lake.energy import IN_MEMORY, exact_sum, measured_energy, utc_window
 from lake.links import joined_links
 from lake.settings import EnergySettings
 from lake.streams import METER, VEHICLE
@@ -80,7 +80,7 @@ def vehicle_day(
             settings,
         )
         .select("vehicle_id", *_EVIDENCE)
-        .collect()
+        .collect(engine=IN_MEMORY)
         for part, some in _parts(sums["vehicle_id"].sort(), fed)
     ]
     if not evidence:

@@ -10,7 +10,7 @@ from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY, charger_efficienc
 from lake.completeness import HEARTBEAT_COMPLETENESS_HOURLY, heartbeat_completeness
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.efficiency import fleet_efficiency, unlinked_energy, vehicle_efficiency
-from lake.energy import measured_energy
+from lake.energy import IN_MEMORY, measured_energy
 from lake.grid_health import GRID_HEALTH_HOURLY, grid_health
 from lake.hours import HOUR
 from lake.settings import EnergySettings
@@ -53,7 +53,8 @@ def efficiency_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
             vehicle_efficiency(meters, vehicles, links, classes, *window, settings),
             charger_efficiency(meters, vehicles, links, classes, *window, settings),
             unlinked_energy(meters, links, *window),
-        ]
+        ],
+        engine=IN_MEMORY,
     )
     fleet = fleet_efficiency(of_vehicles.lazy(), unlinked.lazy(), settings)
     return {

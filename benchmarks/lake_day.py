@@ -27,7 +27,7 @@ from lake import (
 )
 from lake.day_tables import DayInputs, efficiency_of_day, health_of_day
 from lake.derived import FLEET_EFFICIENCY_HOURLY
-from lake.energy import CHARGER_CLASSES
+from lake.energy import CHARGER_CLASSES, IN_MEMORY
 from lake.hour_tables import HourInputs, Tables, efficiency_of_hour, health_of_hour
 from lake.links import joined_links, named_links, pair_by_trailing_number, resolve_links
 from lake.tables import DERIVED_TABLES, HOURLY_EFFICIENCY
@@ -75,7 +75,7 @@ def in_duckdb(folder: Path) -> Figures:
     """Have DuckDB compute the efficiency tables from the same files; it is given the links."""
     lake = Lake(str(folder))
     day = _Day(lake)
-    of_hours = pl.concat([day.links(hour, day.readings(VEHICLE, hour)) for hour in day.hours])
+    of_hours = pl.concat([day.links(hour, day.names(hour)) for hour in day.hours])
     statements = Path(__file__).with_name("efficiency.sql").read_text(encoding="utf-8")
     with duckdb.connect() as connection:
         connection.execute(f"SET threads = {_THREADS}")
@@ -142,9 +142,7 @@ class _Day:
             hours={spec.name: self.rows_of(spec.name) for spec in HOURLY_EFFICIENCY},
             meters=self.readings(METER, DAY, _END),
             vehicles=self.readings(VEHICLE, DAY, _END),
-            links=pl.concat(
-                [self.links(hour, self.readings(VEHICLE, hour)) for hour in self.hours]
-            ).lazy(),
+            links=pl.concat([self.links(hour, self.names(hour)) for hour in self.hours]).lazy(),
             charger_classes=_CLASSES,
         )
         self._write(efficiency_of_day(inputs, self._settings), DAY, _END)
@@ -163,10 +161,17 @@ class _Day:
             ]
         )
 
+    def names(self, hour: datetime) -> pl.LazyFrame:
+        """The vehicles' heartbeats of an hour, and as many before it as the links need."""
+        before = timedelta(seconds=self._settings.largest_gap_seconds)
+        return scan_history(self._lake, VEHICLE, hour - before, hour + HOUR)
+
     def links(self, hour: datetime, vehicles: pl.LazyFrame) -> pl.DataFrame:
         """The links of an hour by the names in its vehicles' heartbeats, and by the rule."""
         named = named_links(vehicles, self._settings)
-        return resolve_links(_EXPLICIT, named, self._by_rule, hour, hour + HOUR).collect()
+        return resolve_links(_EXPLICIT, named, self._by_rule, hour, hour + HOUR).collect(
+            engine=IN_MEMORY
+        )
 
     def rows_of(self, table: str) -> pl.DataFrame:
         """The day's rows of a table of hours."""

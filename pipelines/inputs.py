@@ -1,6 +1,6 @@
 """What the tables of an hour and of a day are computed from, read from the lake and Postgres."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 import psycopg
@@ -67,9 +67,13 @@ def day_inputs(
     names = {stream.name: [stream.device, "timestamp"] for stream in STREAMS.values()}
     names[VEHICLE.name].append("meter_id")
     links = []
+    # Links need less context than energy: not the last values of registers, hours before.
+    before = timedelta(seconds=settings.largest_gap_seconds)
     for hour in hours_between(start, end):
         meters, vehicles = (
-            _readings(lake, stream, hour, settings).select(names[stream.name]).collect()
+            scan_history(lake, stream, hour - before, hour + HOUR)
+            .select(names[stream.name])
+            .collect()
             for stream in (METER, VEHICLE)
         )
         links.append(_links(connection, meters, vehicles, hour, settings).collect())

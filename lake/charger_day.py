@@ -54,12 +54,7 @@ def charger_day(
     `lake.days.vehicle_day`.
     """
     start, end = utc_window(start, end)
-    sums = hours.group_by("meter_id").agg(
-        *(exact_sum(pl.col(name)) for name in _ENERGIES),
-        pl.col(_COUNTS).sum(),
-        hours=pl.len().cast(pl.Int64),
-    )
-    known = sums.collect()
+    known = sums_of_charger_hours(hours).collect()
     facts = [
         charger_facts(
             measured_energy(
@@ -88,6 +83,15 @@ def charger_day(
         .select(CHARGER_EFFICIENCY_DAILY.names)
         .sort("meter_id")
         .collect()
+    )
+
+
+def sums_of_charger_hours(hours: pl.LazyFrame) -> pl.LazyFrame:
+    """What adds up exactly, for each meter in rows of CHARGER_EFFICIENCY_HOURLY, and `hours`."""
+    return hours.group_by("meter_id").agg(
+        *(exact_sum(pl.col(name)) for name in _ENERGIES),
+        pl.col(_COUNTS).sum(),
+        hours=pl.len().cast(pl.Int64),
     )
 
 

@@ -59,7 +59,7 @@ def vehicle_day(
     over ends at `end`.
     """
     start, end = utc_window(start, end)
-    sums = hours.group_by("vehicle_id").agg(_SUMS).collect()
+    sums = sums_of_vehicle_hours(hours).collect()
     fed = joined_links(links).collect()
     evidence = [
         vehicle_efficiency(
@@ -110,6 +110,11 @@ def fleet_day(
         .with_columns(pl.col("hours").fill_null(0))
         .select(FLEET_EFFICIENCY_DAILY.names)
     )
+
+
+def sums_of_vehicle_hours(hours: pl.LazyFrame) -> pl.LazyFrame:
+    """What adds up exactly, for each vehicle in rows of VEHICLE_EFFICIENCY_HOURLY, and `hours`."""
+    return hours.group_by("vehicle_id").agg(_SUMS)
 
 
 def _parts(vehicles: pl.Series, links: pl.DataFrame) -> Iterator[tuple[pl.Expr, pl.DataFrame]]:

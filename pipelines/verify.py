@@ -22,8 +22,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lake import HOUR, EnergySettings, Lake, LakeError, hour_of
+from lake.hours import days_within
 from lake.settings import LakeSettings
 from pipelines.resources import WarehouseResource
+from pipelines.verify_days import verify_day
 from pipelines.verify_findings import Finding, Remedy
 from pipelines.verify_hours import Verification, VerifiedHour
 from pipelines.verify_repair import repair
@@ -160,6 +162,8 @@ def _verify(start: datetime, end: datetime, *, mend: bool) -> Report:
         for hour in verification.run(hours):
             report.add(hour)
             progress.advance(task)
+    for day in sorted({hour.date() for hour in hours} & {*days_within(start, end)}):
+        report.findings += verify_day(lake, warehouse, day, EnergySettings())
     if mend:
         with warehouse.autocommit() as connection:
             report.reopened = (

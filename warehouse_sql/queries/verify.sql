@@ -67,3 +67,12 @@ FROM (SELECT stream, locked.hour, found.history
       ORDER BY stream, locked.hour FOR UPDATE OF locked) AS damaged
 WHERE ledger.stream = damaged.stream AND ledger.hour = damaged.hour
 RETURNING ledger.hour
+
+-- name: ledger_of_day
+-- The first hour of a day, and whether an hour of it or of its look-back waits, or when one of them
+-- was last taken in.
+SELECT min(hour) FILTER (WHERE hour >= %(start)s) AS first_hour,
+       max(ledger.compacted_at) AS compacted_at,
+       coalesce(bool_or(waiting.hour IS NOT NULL), false) AS waits
+FROM partition_ledger AS ledger LEFT JOIN unpublished_hour AS waiting USING (stream, hour)
+WHERE hour >= %(since)s AND hour < %(end)s

@@ -1,0 +1,75 @@
+"""`wattlake verify` on the tables of days: they add up, and what does not is computed again."""
+
+import polars as pl
+import pytest
+from deltalake import write_deltalake
+
+from lake import HOUR
+from lake.battery_health import BATTERY_HEALTH_DAILY
+from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY
+from lake.derived import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
+from lake.tables import DAILY_TABLES
+from pipelines.sensors import changed_days, late_hours
+from tests.integration.pipeline_house import House
+from tests.integration.test_pipelines_verify import AGREES, DIFFERS, Verified
+from tests.samples import HOUR_10
+
+DAMAGED = {
+    VEHICLE_EFFICIENCY_DAILY.name: "energy_dc_kwh",
+    CHARGER_EFFICIENCY_DAILY.name: "data_points_meter",
+    FLEET_EFFICIENCY_DAILY.name: "unlinked_energy_ac_kwh",
+    BATTERY_HEALTH_DAILY.name: "energy_dc_kwh",
+}
+
+
+def test_a_damaged_day_is_found_and_computed_again(
+    charged: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
+    assert Verified(capsys).code == AGREES  # the day's own run has yet to come
+    run_days(charged)
+    assert Verified(capsys).code == AGREES
+    before = {spec.name: charged.table(spec.name) for spec in DAILY_TABLES}
+
+    for name, column in DAMAGED.items():
+        table = charged.lake.open(name)
+        rows = charged.lake.scan(table).collect()
+        changed = rows.with_columns(
+            pl.when(pl.int_range(pl.len()) == 0)
+            .then(pl.col(column) + 1)
+            .otherwise(column)
+            .alias(column)
+        )
+        write_deltalake(table, changed.rechunk().to_arrow(), mode="overwrite")
+
+    found = Verified(capsys, "--repair")
+    assert found.code == DIFFERS
+    assert {table for _, table in found.findings} == DAMAGED.keys()
+    assert {hour for hour, _ in found.findings} == {"2026-11-20T09"}
+    for request in charged.tick(late_hours).run_requests or []:
+        assert charged.run("hourly", request.tags).success
+    run_days(charged)
+    assert Verified(capsys).code == AGREES
+    for name, rows in before.items():
+        assert charged.table(name).equals(rows), name
+
+
+def test_days_that_lie_partly_in_the_range_are_not_judged(
+    charged: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
+    run_days(charged)
+    charged.lake.open(VEHICLE_EFFICIENCY_DAILY.name).delete("vehicle_id = 'VEH001'")
+    part = Verified(capsys, "--from", "2026-11-20T10", "--to", "2026-11-20T10")
+    assert part.code == AGREES
+    whole = Verified(capsys, "--from", "2026-11-20", "--to", "2026-11-20")
+    assert whole.code == DIFFERS
+    assert "1 missing" in whole.first(VEHICLE_EFFICIENCY_DAILY.name)["found"]
+
+
+def run_days(house: House) -> None:
+    """Run what the sensor of the days asks for."""
+    requests = house.tick(changed_days).run_requests or []
+    assert requests
+    for request in requests:
+        assert house.run("daily", request.tags).success

@@ -87,7 +87,7 @@ def replayed(
             *("--rename", "charge_energy_added_kwh=kwh_delivered_dc"),
         )
         wattlake(collector, "replay", str(write_intervals(folder / "intervals.parquet")))
-        wait_for(lambda: everything_is_computed(collector), 240)
+        wait_for(lambda: everything_is_computed(collector), 280)
         yield collector
 
 

@@ -7,15 +7,17 @@ from datetime import datetime
 import polars as pl
 
 from lake.battery_health import BATTERY_HEALTH_DAILY, battery_health_in_parts
-from lake.charger_day import charger_day
+from lake.charger_day import charger_day, charger_evidence
 from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
-from lake.days import fleet_day, vehicle_day
+from lake.day_parts import day_parts
+from lake.days import fleet_day, vehicle_day, vehicle_evidence
 from lake.derived import (
     FLEET_EFFICIENCY_DAILY,
     FLEET_EFFICIENCY_HOURLY,
     VEHICLE_EFFICIENCY_DAILY,
     VEHICLE_EFFICIENCY_HOURLY,
 )
+from lake.energy import IN_MEMORY, utc_window
 from lake.hour_tables import Tables
 from lake.settings import EnergySettings
 
@@ -41,17 +43,44 @@ class DayInputs:
 
 def efficiency_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
     """The rows of vehicle_, charger_ and fleet_efficiency_daily, by the name of the table."""
-    heartbeats = day.meters, day.vehicles, day.links, day.charger_classes
+    start, end = utc_window(day.start, day.end)
     of_vehicles, of_chargers, of_fleet = (
-        day.hours[spec.name].lazy()
+        day.hours[spec.name]
         for spec in (VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY)
     )
-    vehicles = vehicle_day(of_vehicles, *heartbeats, day.start, day.end, settings)
-    chargers = charger_day(of_chargers, *heartbeats, day.start, day.end, settings)
+    parts = day_parts(
+        of_chargers["meter_id"].unique(),
+        of_vehicles["vehicle_id"].unique(),
+        day.meters,
+        day.vehicles,
+        day.links,
+        day.charger_classes,
+        start,
+        end,
+        settings,
+    )
+    evidence = [
+        pl.collect_all(
+            [
+                vehicle_evidence(part, day.charger_classes, start, end, settings),
+                charger_evidence(part, day.charger_classes, start, end),
+            ],
+            engine=IN_MEMORY,
+        )
+        for part in parts
+    ]
+    vehicles = vehicle_day(
+        of_vehicles.lazy(), [found for found, _ in evidence], start, end, settings
+    )
+    chargers = charger_day(
+        of_chargers.lazy(), [found for _, found in evidence], start, end, settings
+    )
     return {
         VEHICLE_EFFICIENCY_DAILY.name: vehicles,
         CHARGER_EFFICIENCY_DAILY.name: chargers,
-        FLEET_EFFICIENCY_DAILY.name: fleet_day(vehicles.lazy(), of_fleet, settings).collect(),
+        FLEET_EFFICIENCY_DAILY.name: fleet_day(
+            vehicles.lazy(), of_fleet.lazy(), settings
+        ).collect(),
     }
 
 

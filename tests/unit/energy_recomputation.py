@@ -39,6 +39,12 @@ def readings(stream: Stream, rows: Iterable[Row]) -> pl.LazyFrame:
     return pl.LazyFrame(filled, schema=schema)
 
 
+def devices(stream: Stream, rows: Iterable[Row], linked: Iterable[str]) -> pl.Series:
+    """The ids of devices that have a row or a link."""
+    found = {row[stream.device] for row in rows} | set(linked)
+    return pl.Series(stream.device, sorted(found), pl.String)
+
+
 def links(rows: Iterable[tuple[str, str, datetime, datetime, str]]) -> pl.LazyFrame:
     """Links: meter, vehicle, valid_from, valid_to, source."""
     time = pl.Datetime("us", "UTC")

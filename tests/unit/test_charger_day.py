@@ -7,12 +7,14 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 
-from lake import HOUR, METER, VEHICLE, EnergySettings, charger_day
+from lake import HOUR, METER, VEHICLE, EnergySettings
+from lake.charger_day import charger_day, charger_evidence
 from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY, charger_efficiency
+from lake.day_parts import day_parts
 from lake.energy import measured_energy
 from lake.links import joined_links
 from lake.settings import ChargerClass
-from tests.unit.energy_recomputation import Row, charger_classes, links, readings
+from tests.unit.energy_recomputation import Row, charger_classes, devices, links, readings
 from tests.unit.energy_samples import (
     exclusive_links,
     meter_rows,
@@ -39,7 +41,7 @@ several = settings(patiently, max_examples=5)
 def one_meter_at_once() -> Iterator[None]:
     """A day is computed in parts; where it is cut must make no difference."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(charger_day, "_METERS_AT_ONCE", 1)
+        patch.setattr("lake.day_parts._GROUPS_AT_ONCE", 1)
         yield
 
 
@@ -76,8 +78,9 @@ def of_day(
         if since < hour + HOUR and until > hour
     ]
     hours = pl.concat([of_window(meters, vehicles, ranges, hour, hour + HOUR) for hour in HOURS])
-    day = charger_day.charger_day(
-        hours.lazy(),
+    parts = day_parts(
+        hours["meter_id"].unique(),
+        devices(VEHICLE, vehicles, [vehicle for _, vehicle, *_ in ranges]),
         readings(METER, with_context(meters, METER, START, END, SETTINGS)),
         readings(VEHICLE, with_context(vehicles, VEHICLE, START, END, SETTINGS)),
         links(cut),
@@ -86,6 +89,8 @@ def of_day(
         END,
         SETTINGS,
     )
+    evidence = [charger_evidence(part, CLASSES, START, END).collect() for part in parts]
+    day = charger_day(hours.lazy(), evidence, START, END, SETTINGS)
     return day, hours
 
 

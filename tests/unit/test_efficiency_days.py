@@ -8,15 +8,16 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
-from lake import HOUR, METER, VEHICLE, EnergySettings, days
-from lake.days import fleet_day, vehicle_day
+from lake import HOUR, METER, VEHICLE, EnergySettings
+from lake.day_parts import day_parts
+from lake.days import fleet_day, vehicle_day, vehicle_evidence
 from lake.derived import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
 from lake.efficiency import fleet_efficiency, unlinked_energy, vehicle_efficiency
 from lake.energy import measured_energy
 from lake.links import joined_links
 from lake.settings import ChargerClass
 from lake.table_spec import TableSpec
-from tests.unit.energy_recomputation import Row, charger_classes, links, readings
+from tests.unit.energy_recomputation import Row, charger_classes, devices, links, readings
 from tests.unit.energy_samples import (
     charged_at,
     exclusive_links,
@@ -82,8 +83,9 @@ class Sample:
             for meter, vehicle, since, until, source in self.ranges
             if since < hour + HOUR and until > hour
         ]
-        return vehicle_day(
-            self.hours.lazy(),
+        parts = day_parts(
+            devices(METER, self.meters, [meter for meter, *_ in self.ranges]),
+            self.hours["vehicle_id"].unique(),
             readings(METER, with_context(self.meters, METER, START, END, SETTINGS)),
             readings(VEHICLE, with_context(self.vehicles, VEHICLE, START, END, SETTINGS)),
             links(of_hours),
@@ -92,6 +94,10 @@ class Sample:
             END,
             SETTINGS,
         )
+        evidence = [
+            vehicle_evidence(part, self.classes, START, END, SETTINGS).collect() for part in parts
+        ]
+        return vehicle_day(self.hours.lazy(), evidence, START, END, SETTINGS)
 
 
 def fields(spec: TableSpec, table: pl.DataFrame) -> None:
@@ -101,10 +107,10 @@ def fields(spec: TableSpec, table: pl.DataFrame) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def two_vehicles_at_once() -> Iterator[None]:
+def few_devices_at_once() -> Iterator[None]:
     """A day is computed in parts; where it is cut must make no difference."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(days, "_VEHICLES_AT_ONCE", 2)
+        patch.setattr("lake.day_parts._GROUPS_AT_ONCE", 2)
         yield
 
 

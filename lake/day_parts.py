@@ -1,0 +1,99 @@
+"""The heartbeats of a UTC day, measured for some devices at a time, so that they fit into memory.
+
+A part of a vehicle's energy depends on all meters that fed it, so meters and vehicles that links
+join, even by way of others, are in one part.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from lake.energy import IN_MEMORY, measured_energy
+from lake.links import joined_links
+from lake.settings import EnergySettings
+from lake.streams import METER, VEHICLE
+
+# A thousand meters with their vehicles, a heartbeat a minute each, take about half a GiB.
+_GROUPS_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True)
+class DayPart:
+    """Rows of `measured_energy` of some meters and vehicles, and all their links of the day."""
+
+    meters: pl.LazyFrame
+    vehicles: pl.LazyFrame
+    links: pl.LazyFrame
+
+
+def day_parts(
+    meter_ids: pl.Series,
+    vehicle_ids: pl.Series,
+    meter_readings: pl.LazyFrame,
+    vehicle_readings: pl.LazyFrame,
+    links: pl.LazyFrame,
+    charger_classes: pl.LazyFrame,
+    start: datetime,
+    end: datetime,
+    settings: EnergySettings,
+) -> Iterator[DayPart]:
+    """The parts of the UTC window [start, end); each device is in one of them.
+
+    The ids are those of all devices with a heartbeat or a link in the window. `links` are what the
+    hours resolved, one after another. Readings are those of the window and the context before it;
+    best as scans of sorted files, because they are read for each part.
+    """
+    joined = joined_links(links).collect()
+    for devices in _parts(meter_ids, vehicle_ids, joined):
+        meters, vehicles = devices["meter_id"], devices["vehicle_id"]
+        measured = pl.collect_all(
+            [
+                measured_energy(
+                    _of(meter_readings, meters), METER, start, end, settings, charger_classes
+                ),
+                measured_energy(_of(vehicle_readings, vehicles), VEHICLE, start, end, settings),
+            ],
+            engine=IN_MEMORY,
+        )
+        fed = joined.filter(pl.col("meter_id").is_in(meters.drop_nulls().to_list()))
+        yield DayPart(*(frame.lazy() for frame in (*measured, fed)))
+
+
+def _parts(meters: pl.Series, vehicles: pl.Series, links: pl.DataFrame) -> list[pl.DataFrame]:
+    """Frames of meter_id and vehicle_id; null beside a device without a link."""
+    groups = _groups(meters, links)
+    alone = pl.DataFrame({"vehicle_id": vehicles.sort()}).join(links, on="vehicle_id", how="anti")
+    after = pl.int_range(pl.len(), dtype=pl.UInt32) + meters.len()
+    every = pl.concat(
+        [groups, alone.select("vehicle_id", group=after)], how="diagonal"
+    ).with_columns(part=(pl.col("group").rank("dense") - 1) // _GROUPS_AT_ONCE)
+    return every.sort("part").partition_by("part")
+
+
+def _groups(meters: pl.Series, links: pl.DataFrame) -> pl.DataFrame:
+    """meter_id, vehicle_id (null: fed none) and `group`: the same for all that hang together."""
+    edges = links.select("meter_id", "vehicle_id").unique()
+    found = (
+        pl.DataFrame({"meter_id": meters.sort()})
+        .with_row_index("group")
+        .join(edges, on="meter_id", how="left", maintain_order="left")
+    )
+    group = pl.col("group")
+    is_fed = pl.col("vehicle_id").is_not_null()
+    while True:
+        lowest = found.with_columns(
+            pl.when(is_fed).then(group.min().over("vehicle_id")).otherwise(group)
+        ).with_columns(group.min().over("meter_id"))
+        if lowest["group"].equals(found["group"]):
+            return found
+        found = lowest
+
+
+def _of(readings: pl.LazyFrame, devices: pl.Series) -> pl.LazyFrame:
+    """The readings of these devices; a scan leaves out what lies outside of their range."""
+    device, ids = pl.col(devices.name), devices.drop_nulls().unique()
+    first, last = (pl.lit(bound, pl.String) for bound in (ids.min(), ids.max()))
+    return readings.filter(device.is_between(first, last), device.is_in(ids.to_list()))

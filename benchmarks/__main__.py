@@ -42,7 +42,7 @@ def main() -> int:
         "--hours",
         type=_hours,
         default=24,
-        help="of the day in the cases day and import (24); its goals are those of a whole day",
+        help="of the fleet in the cases day and import (24; the import has at most 9)",
     )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # end in order

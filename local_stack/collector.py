@@ -39,7 +39,9 @@ class Collector:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._http.close()
+        # Ctrl-C may strike while the client holds its lock; closing would then wait for ever.
+        if kind is None or issubclass(kind, Exception):
+            self._http.close()
 
     def check_ready(self) -> None:
         """CollectorError, in one line, unless the collector takes heartbeats."""

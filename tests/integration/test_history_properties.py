@@ -43,7 +43,7 @@ compactions = st.sampled_from(HOURS)
 archives = st.sampled_from([FIRST.date(), HOURS[-1].date()])
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.lists(st.one_of(flushes, compactions, archives), max_size=12))
 def test_any_order_of_flushes_compactions_and_archives_gives_the_plain_history(
     steps: list[list[Row] | datetime | date],
@@ -68,7 +68,7 @@ def test_any_order_of_flushes_compactions_and_archives_gives_the_plain_history(
         assert not any(compact_hour(lake, METER, hour).changed for hour in HOURS)
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.lists(sent, min_size=1, max_size=30), st.data())
 def test_the_order_and_the_split_of_heartbeats_do_not_matter(
     rows: list[Row], data: st.DataObject

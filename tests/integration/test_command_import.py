@@ -108,7 +108,7 @@ def test_the_embedded_stack_of_a_data_folder_is_found() -> None:
         folder.chmod(0o711)
         pq.write_table(minutes("M1", 5), folder / "a.parquet")
         missing = wattlake(folder, "import", "a.parquet", "--data", "stack")
-        assert "start `wattlake up` with this data folder" in failed_with(missing, FAILED)
+        assert "start it with `wattlake up`" in failed_with(missing, FAILED)
         server = EmbeddedPostgres(folder / "stack" / "postgres")
         try:
             migrate(server.start())

@@ -87,9 +87,9 @@ class Section:
             try:
                 for task in tasks:
                     written += task.result()
-            except BaseException:
+            finally:
+                # After a failure or Ctrl-C, what has not begun is not worth waiting for.
                 pool.shutdown(cancel_futures=True)
-                raise
         self.spill.close()  # or its pages would go to the disk with the files
         return Written([file for file, _ in written], sum(count for _, count in written))
 

@@ -47,7 +47,7 @@ def inputs_of_readings(
         start=hour,
         meters=meters.lazy(),
         vehicles=vehicles.lazy(),
-        links=_links(connection, meters, vehicles, hour, settings),
+        links=_links(connection, meters, vehicles, hour, settings).lazy(),
         charger_classes=charger_classes(connection),
         expected={
             stream.name: expected_devices(connection, stream, hour + HOUR)
@@ -76,7 +76,7 @@ def day_inputs(
             .collect()
             for stream in (METER, VEHICLE)
         )
-        links.append(_links(connection, meters, vehicles, hour, settings).collect())
+        links.append(_links(connection, meters, vehicles, hour, settings))
     return DayInputs(
         start=start,
         end=end,
@@ -116,7 +116,7 @@ def _links(
     vehicles: pl.DataFrame,
     hour: datetime,
     settings: EnergySettings,
-) -> pl.LazyFrame:
+) -> pl.DataFrame:
     start, end = hour, hour + HOUR
     explicit = pl.DataFrame(
         connection.execute(query("links_between"), {"start": start, "end": end}).fetchall(),
@@ -134,9 +134,11 @@ def _links(
             pl.col(METER.device).is_in(_devices(meters, METER, start))
             | pl.col(VEHICLE.device).is_in(_devices(vehicles, VEHICLE, start))
         )
-    return resolve_links(
+    resolved = resolve_links(
         explicit.lazy(), named_links(vehicles.lazy(), settings), by_rule.lazy(), start, end
     )
+    # As a plan, every table that reads the links would have it optimized again: a second an hour.
+    return resolved.collect()
 
 
 def _pairs(connection: psycopg.Connection, end: datetime) -> pl.DataFrame:

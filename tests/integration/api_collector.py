@@ -105,9 +105,11 @@ def environment(database_url: str, folder: Path, **settings: str) -> dict[str, s
 @contextmanager
 def copied_database(postgres: str, template: str) -> Iterator[str]:
     """URL of a copy of a database, dropped at the end."""
-    name = f"api_{uuid4().hex}"
+    name = f"test_{uuid4().hex}"
     with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        # Its files as they are: a copy through the log takes three times as long.
+        copy = f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"
+        conn.execute(copy.encode())
         yield postgres.rsplit("/", 1)[0] + "/" + name
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 

@@ -157,6 +157,8 @@ _MEANINGS: Final = {
     405: "the path takes only the methods that Allow names",
     408: "the body took too long to arrive",
     409: "it collides with what is there",
+    406: "the answer has none of the media types that Accept names",
+    410: "the cursor has expired; start again without it",
     413: "the body is larger, or the list longer, than one request may be",
     415: "the content type or encoding is none that this call takes",
     422: "the request is understood and can't be taken; `errors` or `detail` says why",

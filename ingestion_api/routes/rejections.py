@@ -1,21 +1,19 @@
 """Refused records, for the operator: what, from whom, when and why."""
 
-import base64
-import binascii
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
+from ingestion_api.cursors import read_cursor, write_cursor
 from ingestion_api.parameters import Answer, Moment, Shared
-from ingestion_api.problems import Problem, documented
+from ingestion_api.problems import documented
 from ingestion_api.rejection_text import DEVICE_CHARACTERS, shown
 from warehouse_sql.queries import query
 
-_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_POSITION: Final = TypeAdapter(tuple[Moment, UUID])
 
 router = APIRouter(prefix="/v1/rejections", tags=["rejections"])
 
@@ -42,7 +40,7 @@ class Rejections(Answer):
     next_cursor: str | None = Field(description="`cursor` of the next page; null at the end")
 
 
-@router.get("", responses=documented(422, 503), name="Refused records")
+@router.get("", responses=documented(410, 422, 503), name="Refused records")
 async def list_rejections(
     services: Shared,
     device: Annotated[
@@ -65,7 +63,10 @@ async def list_rejections(
     Of each device the newest are kept, of records without an id the newest of each sender; a
     flood is only counted. One record has several rejections if several fields are at fault.
     """
-    before, before_id = _decode(cursor) if cursor else (None, None)
+    now, question = services.now(), ["rejections", device, stream, code, since]
+    before, before_id = None, None
+    if cursor is not None:
+        before, before_id = read_cursor(cursor, question, _POSITION, now)
     async with services.pool.connection() as conn:
         rows = await conn.execute(
             query("list_rejections"),
@@ -82,21 +83,7 @@ async def list_rejections(
         )
         found = await rows.fetchall()
     page = [KeptRejection(**row) for row in found[:limit]]
-    more = len(found) > limit
-    return Rejections(rejections=page, next_cursor=_encode(page[-1]) if more else None)
-
-
-def _encode(last: KeptRejection) -> str:
-    micros = (last.received_at - _1970) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(f"{micros} {last.id}".encode()).decode()
-
-
-def _decode(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        text = base64.urlsafe_b64decode(cursor.encode()).decode()
-    except (binascii.Error, UnicodeError):
-        text = ""
-    parts = re.fullmatch(r"([0-9]{1,17}) ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", text)
-    if parts is None:
-        raise Problem(422, "cursor: is not one that this call gave; start again without it")
-    return _1970 + timedelta(microseconds=int(parts[1])), UUID(parts[2])
+    following = None
+    if len(found) > limit:
+        following = write_cursor(question, [page[-1].received_at, page[-1].id], now)
+    return Rejections(rejections=page, next_cursor=following)

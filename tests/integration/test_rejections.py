@@ -386,7 +386,8 @@ def client(database_url: str) -> Iterator[Callable[..., Awaitable[httpx.Response
 
     async def ask(**parameters: Any) -> httpx.Response:
         async with read_pool(database_url, 1) as pool:
-            app.dependency_overrides[services_of] = lambda: SimpleNamespace(pool=pool)
+            services = SimpleNamespace(pool=pool, now=lambda: datetime.now(UTC))
+            app.dependency_overrides[services_of] = lambda: services
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
                 return await http.get(PAGES, params=parameters)

@@ -12,6 +12,7 @@ from lake.tables import DERIVED_TABLES
 from pipelines.archive import archive_assets
 from pipelines.describe import MAINTENANCE, OWNERS, RETRIES
 from pipelines.ledger import newest_raw_version
+from pipelines.mart_retention import marts_retention
 from pipelines.raw_retention import Retention, drop_old_hours
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
@@ -134,6 +135,7 @@ _TABLES = (
 
 maintenance_assets = [
     *map(retention_asset, STREAMS.values()),
+    marts_retention,
     *archive_assets,
     *map(upkeep_asset, _TABLES),
 ]
@@ -141,7 +143,7 @@ maintenance_assets = [
 maintenance = dg.define_asset_job(
     "maintenance",
     selection=dg.AssetSelection.groups(MAINTENANCE),
-    description="Drops raw hours past their retention, and frees what no reader needs.",
+    description="Drops hours past their retention, and frees what no reader needs.",
 )
 
 every_night = dg.ScheduleDefinition(

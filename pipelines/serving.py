@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import polars as pl
 import psycopg
 
-from lake import HOUR, EnergySettings, Lake
+from lake import HOUR, EnergySettings, Lake, hour_of
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.hours import in_window
 from lake.table_spec import TableSpec
@@ -21,6 +21,7 @@ from pipelines.ledger import mark_published, state_of_efficiency
 from pipelines.lineage import lineage_metadata, same_columns
 from pipelines.partitions import HOURLY, contiguous, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
+from pipelines.settings import PipelineSettings
 from warehouse_sql.queries import query
 
 EQUAL = "equals_lake_table"
@@ -56,18 +57,23 @@ class Mart:
             },
             freshness_policy=FRESH_EACH_HOUR,
             description=(
-                f"`{self.table.name}` in Postgres: {self.table.description}. For APIs and BI "
-                "tools that do not read Delta tables.\n\n"
+                f"The last `MART_RETENTION_DAYS` of `{self.table.name}` in Postgres: "
+                f"{self.table.description}. For APIs and BI tools that do not read Delta "
+                "tables.\n\n"
                 "**How it is computed.** Not at all: each hour is the same rows as in the lake's "
                 "table, replaced in one transaction together with its twin.\n\n"
-                "**Caveats.** An hour appears here a few seconds after it does in the lake."
+                "**Caveats.** An hour appears here a few seconds after it does in the lake. Older "
+                "hours are in the lake alone, also when they are computed again."
             ),
         )
 
     def check_spec(self) -> dg.AssetCheckSpec:
         """The check that both tables hold the same rows."""
         return dg.AssetCheckSpec(
-            EQUAL, asset=self.asset_key, description="The same rows and values as in the lake."
+            EQUAL,
+            asset=self.asset_key,
+            description="The same rows and values as in the lake, "
+            "of the hours within the retention; none of older ones.",
         )
 
 
@@ -89,14 +95,18 @@ MARTS = (
 def efficiency_marts(
     context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Publish the hours of the run, and the hours that follow from them."""
-    tables, hours = lake.lake(), hours_of_run(context)
+    """Publish the hours of the run, and the hours that follow from them.
+
+    Hours that are older than the retention count as published without their rows: the lake alone
+    has them.
+    """
+    tables, hours, first = lake.lake(), hours_of_run(context), first_mart_hour(datetime.now(UTC))
     with warehouse.autocommit() as connection:
         states = state_of_efficiency(connection, hours)
         later = following_hours(tables, connection, hours, EnergySettings())
     for stretch in contiguous([*hours, *later], _HOURS_A_TRANSACTION):
         start, end = stretch[0], stretch[-1] + HOUR
-        rows = {mart.table.name: _lake_rows(tables, mart, start, end) for mart in MARTS}
+        rows = {mart.table.name: _lake_rows(tables, mart, max(start, first), end) for mart in MARTS}
         with warehouse.transaction() as connection:
             for mart in MARTS:
                 _replace(connection, mart, rows[mart.table.name], start, end)
@@ -104,7 +114,7 @@ def efficiency_marts(
     with warehouse.autocommit() as connection:
         mark_published(connection, states)
     for mart in MARTS:
-        differing, counts = _compare(tables, warehouse, mart, [*hours, *later])
+        differing, counts = _compare(tables, warehouse, mart, [*hours, *later], first)
         for hour in hours:
             context.add_asset_metadata(
                 {"dagster/partition_row_count": counts.get(hour, 0)},
@@ -125,6 +135,11 @@ def efficiency_marts(
         )
 
 
+def first_mart_hour(now: datetime) -> datetime:
+    """The oldest hour that the marts hold rows of."""
+    return hour_of(now) - timedelta(days=PipelineSettings().mart_retention_days)
+
+
 def _replace(
     connection: psycopg.Connection, mart: Mart, rows: pl.DataFrame, start: datetime, end: datetime
 ) -> None:
@@ -135,13 +150,17 @@ def _replace(
 
 
 def _compare(
-    lake: Lake, warehouse: WarehouseResource, mart: Mart, hours: Sequence[datetime]
+    lake: Lake,
+    warehouse: WarehouseResource,
+    mart: Mart,
+    hours: Sequence[datetime],
+    first: datetime,
 ) -> tuple[pl.DataFrame, Mapping[datetime, int]]:
     """Keys of the rows that differ, and the rows of each hour in Postgres."""
     differing, counts = [], {}
     for stretch in contiguous(hours, _HOURS_A_TRANSACTION):
         start, end = stretch[0], stretch[-1] + HOUR
-        expected = _lake_rows(lake, mart, start, end)
+        expected = _lake_rows(lake, mart, max(start, first), end)
         found = mart_rows(warehouse, mart, start, end, expected)
         differing.append(differing_rows(expected, found, mart.table.key))
         counts.update(
@@ -168,6 +187,9 @@ def mart_rows(
 
 
 def _lake_rows(lake: Lake, mart: Mart, start: datetime, end: datetime) -> pl.DataFrame:
+    """The rows that the mart should hold of a window; none where it ends before it starts."""
+    if end <= start:
+        return pl.DataFrame(mart.table.schema.empty_table()).select(mart.table.names)
     return (
         lake.scan(lake.open(mart.table.name))
         .filter(in_window(start, end, mart.table.time_column))

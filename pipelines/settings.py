@@ -36,6 +36,12 @@ class PipelineSettings(BaseSettings):
         description="raw heartbeats of older hours are dropped once the history has them; "
         "empty: kept for ever",
     )
+    mart_retention_days: int = Field(
+        default=35,
+        ge=1,
+        le=36_500,
+        description="the tables in Postgres hold the hours of so many days; the lake holds all",
+    )
     uncovered_vehicles_percent: float = Field(
         default=5,
         ge=0,

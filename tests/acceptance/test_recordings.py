@@ -271,6 +271,7 @@ def dagster_daemon(database_url: str, folder: Path) -> Iterator[None]:
             DAGSTER_HOME=str(home),
             DAGSTER_POSTGRES_URL=f"{dagster_url}?options=-csearch_path%3Ddagster",
             SENSOR_INTERVAL_SECONDS="1",
+            MART_RETENTION_DAYS="36500",  # the sessions were recorded years ago
         ),
     )
     daemon.start()

@@ -15,6 +15,8 @@ def house(lake: Lake, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Ite
     """An empty house."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("LAKE_URI", lake.uri)
+    # The hours of the samples lie in 2026 for ever.
+    monkeypatch.setenv("MART_RETENTION_DAYS", "36500")
     with dg.DagsterInstance.ephemeral() as instance:
         yield House(lake, database_url, instance)
 

@@ -31,6 +31,7 @@ ASSETS = {
 MAINTENANCE = {
     "maintenance/raw_meter_heartbeats_retention",
     "maintenance/raw_vehicle_heartbeats_retention",
+    "maintenance/marts_retention",
     *(f"maintenance/{table}" for table in TABLES),
     *(f"maintenance/{stream.raw_table}_merge" for stream in STREAMS.values()),
     *(f"maintenance/{table}_archive" for table in TABLES if not table.startswith("raw_")),

@@ -1,6 +1,13 @@
 -- name: delete_vehicle_efficiency
 DELETE FROM vehicle_efficiency_hourly WHERE hour_start >= %(start)s AND hour_start < %(end)s
 
+-- name: prune_vehicle_efficiency
+-- By row address, so that a statement takes no more than it is told to; the pool of the marts has
+-- no other writer.
+DELETE FROM vehicle_efficiency_hourly
+WHERE ctid = ANY (ARRAY(SELECT ctid FROM vehicle_efficiency_hourly WHERE hour_start < %(before)s
+                        ORDER BY hour_start LIMIT %(most)s))
+
 -- name: copy_vehicle_efficiency
 COPY vehicle_efficiency_hourly
     (hour_start, vehicle_id, energy_ac_kwh, energy_dc_kwh, loss_kwh, efficiency_percent, status,
@@ -18,6 +25,11 @@ FROM vehicle_efficiency_hourly WHERE hour_start >= $1 AND hour_start < $2 ORDER 
 
 -- name: delete_fleet_efficiency
 DELETE FROM fleet_efficiency_hourly WHERE hour_start >= %(start)s AND hour_start < %(end)s
+
+-- name: prune_fleet_efficiency
+DELETE FROM fleet_efficiency_hourly
+WHERE ctid = ANY (ARRAY(SELECT ctid FROM fleet_efficiency_hourly WHERE hour_start < %(before)s
+                        ORDER BY hour_start LIMIT %(most)s))
 
 -- name: copy_fleet_efficiency
 COPY fleet_efficiency_hourly

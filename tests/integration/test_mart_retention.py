@@ -1,0 +1,66 @@
+"""The retention of the tables in Postgres: what goes by night, and what stays gone."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from lake import HOUR, METER, VEHICLE, hour_of
+from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from pipelines import mart_retention
+from pipelines.definitions import definitions
+from pipelines.verify import main as verify
+from tests.integration.pipeline_house import House, checks, minutes_of
+from tests.samples import meter_rows, vehicle_rows
+
+MARTS = (VEHICLE_EFFICIENCY_HOURLY.name, FLEET_EFFICIENCY_HOURLY.name)
+
+
+def test_hours_past_their_retention_leave_postgres_and_late_heartbeats_do_not_bring_them_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_kept = hour_of(datetime.now(UTC)) - timedelta(days=1)
+    # The younger one stays within the retention even if an hour strikes meanwhile.
+    old, young = first_kept - HOUR, first_kept + HOUR
+    for hour in (old, young):
+        house.deliver(METER, meter_rows(*minutes_of(hour, kwh_consumed_ac=0.1)))
+        house.deliver(VEHICLE, vehicle_rows(*minutes_of(hour, kwh_delivered_dc=0.09)))
+        house.deliver(VEHICLE, vehicle_rows(*minutes_of(hour, vehicle_id="VEH002")))
+    house.run_hours(old, young)
+    assert {old, young} <= hours_of(house, MARTS[0])
+    in_lake = {name: house.table(name) for name in MARTS}
+    monkeypatch.setenv("MART_RETENTION_DAYS", "1")
+    monkeypatch.setattr(mart_retention, "_ROWS_A_STATEMENT", 1)
+
+    freed = night(house)
+
+    assert freed["rows_freed_vehicle_efficiency_hourly"] == 2
+    assert all(young in hours_of(house, name) for name in MARTS)
+    assert not any(old in hours_of(house, name) for name in MARTS)
+    assert night(house)["rows_freed_vehicle_efficiency_hourly"] == 0
+    assert all(house.table(name).equals(in_lake[name]) for name in MARTS)
+
+    late = {"timestamp": old + timedelta(seconds=50), "kwh_delivered_dc": 0.5}
+    house.deliver(VEHICLE, vehicle_rows(late))
+    published = house.run_hours(old, old)
+
+    assert not house.table(MARTS[0]).equals(in_lake[MARTS[0]])
+    assert not any(old in hours_of(house, name) for name in MARTS)
+    assert all(checks(published)[f"warehouse/{name}: equals_lake_table"] for name in MARTS)
+    assert not house.rows(b"SELECT hour FROM unpublished_hour")
+    assert verify([]) == 0
+
+
+def hours_of(house: House, mart: str) -> set[datetime]:
+    """The hours that a mart holds rows of."""
+    return {row["hour_start"] for row in house.rows(b"SELECT hour_start FROM " + mart.encode())}
+
+
+def night(house: House) -> dict[str, object]:
+    """Run the retention; its metadata."""
+    result = definitions.resolve_job_def("maintenance").execute_in_process(
+        instance=house.instance, asset_selection=[dg.AssetKey(["maintenance", "marts_retention"])]
+    )
+    (event,) = result.get_asset_materialization_events()
+    metadata = event.step_materialization_data.materialization.metadata
+    return {name: value.value for name, value in metadata.items()}

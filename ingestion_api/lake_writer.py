@@ -47,6 +47,8 @@ class WriterState:
 
     is_writer: bool = False
     error: str | None = None
+    refusal: str | None = None
+    """What is wrong with the lake, where a person has to act; no secrets are in it."""
 
 
 class LakeWriter:
@@ -118,7 +120,8 @@ class LakeWriter:
                 return True
             if time.monotonic() - started > self._pause:
                 # Another one writes, and has not failed for as long as we would wait.
-                self.state.error, self._pause = None, _FIRST_PAUSE
+                self.state.error = self.state.refusal = None
+                self._pause = _FIRST_PAUSE
             self._stopping.wait(_LOCK_POLL_SECONDS)
         return False
 
@@ -150,7 +153,7 @@ class LakeWriter:
                     FLUSH_ROWS.labels(stream.name).observe(rows)
                     LAKE_ROWS.labels(stream.name).inc(rows)
         LAST_FLUSH.set_to_current_time()
-        self.state.error = None
+        self.state.error = self.state.refusal = None
         self._pause = _FIRST_PAUSE
 
     def _set_role(self, *, is_writer: bool) -> None:
@@ -165,3 +168,4 @@ class LakeWriter:
         if self.state.error != text:
             log.warning("lake writer waits and tries again", error=text)
         self.state.error = text
+        self.state.refusal = " ".join(str(error).split()) if isinstance(error, LakeError) else None

@@ -54,11 +54,16 @@ class Lake:
         return f"{self.uri}/{table}"
 
     def open(self, table: str) -> DeltaTable:
-        """A fresh handle on the newest version; TableMissing where there is no table."""
+        """A fresh handle on the newest version; TableMissing where there is no table.
+
+        OldTable where it is laid out in another way than `create_tables` does it.
+        """
         try:
-            return DeltaTable(self.table_uri(table), storage_options=self.storage_options)
+            handle = DeltaTable(self.table_uri(table), storage_options=self.storage_options)
         except TableNotFoundError as error:
             raise TableMissing(f"the lake at {self.uri} has no table {table}") from error
+        _require_layout(handle, table)
+        return handle
 
     def scan(self, handle: DeltaTable) -> pl.LazyFrame:
         """The rows of exactly the version that `handle` holds."""
@@ -75,15 +80,12 @@ class Lake:
                 stream.raw_table,
                 f"every {stream.name} heartbeat as it was received",
                 pa.schema([column.field() for column in raw]),
-                [DATE_PARTITION.name, HOUR_PARTITION.name],
                 [stream.device, "timestamp"],
             )
         histories = (history_table(stream) for stream in STREAMS.values())
         for spec in (*histories, *DERIVED_TABLES):
             statistics = [name for name in spec.key if name != DATE_PARTITION.name]
-            self._create(
-                spec.name, spec.description, spec.schema, [DATE_PARTITION.name], statistics
-            )
+            self._create(spec.name, spec.description, spec.schema, statistics)
 
     def files(self) -> pyarrow.fs.FileSystem:
         """The files below the lake's URL, for what is not a table."""
@@ -96,14 +98,13 @@ class Lake:
         table: str,
         description: str,
         schema: pa.Schema,
-        partition: list[str],
         statistics: list[str],
     ) -> None:
         created = DeltaTable.create(
             self.table_uri(table),
             schema,
             mode="ignore",
-            partition_by=partition,
+            partition_by=_partition(table),
             name=table,
             description=description,
             configuration={
@@ -114,14 +115,34 @@ class Lake:
             },
             storage_options=self.storage_options or None,
         )
-        if created.metadata().partition_columns != partition:
-            raise OldTable(
-                f"{self.table_uri(table)} was written by an earlier version, in another layout. "
-                "Nothing in it is lost: move this folder away, start again, and run "
-                "`wattlake verify --repair`; it is computed anew from the raw heartbeats."
-            )
+        _require_layout(created, table)
         if _add_missing_columns(created, schema) or created.version() == 0:
             sync_newest_commit(self.local_folder, created)
+
+
+_RAW_TABLES: Final = frozenset(stream.raw_table for stream in STREAMS.values())
+
+
+def _partition(table: str) -> list[str]:
+    """The partition columns of a table of this version."""
+    by_hour = [HOUR_PARTITION.name] if table in _RAW_TABLES else []
+    return [DATE_PARTITION.name, *by_hour]
+
+
+def _require_layout(handle: DeltaTable, table: str) -> None:
+    """Raise OldTable for another layout: what reads it would fail, or find nothing."""
+    if handle.metadata().partition_columns == _partition(table):
+        return
+    what = f"{handle.table_uri.rstrip('/')} was written by another version, in another layout. "
+    if table in _RAW_TABLES:
+        raise OldTable(
+            f"{what}It holds heartbeats that nothing else may hold: leave it as it is, and start "
+            "the version that wrote it, or point LAKE_URI at another folder with another database."
+        )
+    raise OldTable(
+        f"{what}Nothing in it is lost: move this folder away, start again, and run "
+        "`wattlake verify --repair`; it is computed anew from the raw heartbeats."
+    )
 
 
 def _require_plain(folder: Path) -> None:

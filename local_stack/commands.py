@@ -28,7 +28,7 @@ from local_stack.replay import Replay
 from local_stack.screen import plain_or_terminal
 from local_stack.settings import ClientSettings
 from local_stack.simulator import Simulator
-from local_stack.status import read_status
+from local_stack.status import read_status, read_warnings
 from warehouse_sql.errors import WarehouseError
 from warehouse_sql.migrate import migrate as apply_migrations
 from warehouse_sql.settings import DatabaseSettings
@@ -115,7 +115,8 @@ def status(url: str) -> None:
         table.add_row("hours waiting", f"{told.hours_waiting:,}")
         table.add_row("vehicles, newest hour", status_text(told.vehicles_by_status))
         console.print(table)
-        collector.check_ready()
+        for warning in read_warnings(collector):
+            _say(console, f"warning: {warning}")
         console.print("ready for heartbeats")
 
 

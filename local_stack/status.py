@@ -19,6 +19,17 @@ class Status(BaseModel):
     vehicles_by_status: dict[str, int]
 
 
+class Readiness(BaseModel):
+    """GET /readyz, where heartbeats are taken."""
+
+    warnings: list[str]
+
+
+def read_warnings(collector: Collector) -> list[str]:
+    """What needs a look while heartbeats are taken; CollectorError if they are not."""
+    return collector.read(Readiness, "/readyz").warnings
+
+
 def read_status(collector: Collector) -> Status:
     """The collector's status; CollectorError if it has none."""
     return collector.read(Status, "/v1/status")

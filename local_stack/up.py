@@ -1,5 +1,6 @@
 """`wattlake up`: the stack in this terminal until Ctrl-C."""
 
+import re
 import signal
 import time
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from local_stack.leash import adopt_orphans, bury_orphans
 from local_stack.screen import Screen
 from local_stack.settings import LocalStackSettings
 from local_stack.stack import Stack
-from local_stack.status import read_status
+from local_stack.status import read_status, read_warnings
 
 _LOOK_SECONDS = 2.0
 _ORPHAN_SECONDS = 5.0
@@ -72,12 +73,14 @@ def _greet(screen: Screen, stack: Stack, seconds: float) -> None:
 
 def _watch(screen: Screen, stack: Stack) -> None:
     shown: datetime | None = None
+    warned: set[str] = set()
     with Collector(stack.collector_url, seconds=5, key=stack.key) as collector:
         while True:
             for happened in stack.watch():
                 screen.say(Text(happened, style="yellow"))
             try:
                 screen.line(_line(collector))
+                warned = _warn(screen, collector, warned)
                 shown = _show_efficiency(screen, collector, shown)
             except KeyRefused:
                 screen.line(
@@ -103,6 +106,14 @@ def _line(collector: Collector) -> Text:
     ]
     vehicles = status_text(status.vehicles_by_status)
     return Text(" | ").join([*map(Text, parts), Text("vehicles: ") + vehicles])
+
+
+def _warn(screen: Screen, collector: Collector, warned: set[str]) -> set[str]:
+    """Say each warning when it is first met; those that stand now, whatever they count."""
+    warnings = {re.sub(r"\d+", "", text): text for text in read_warnings(collector)}
+    for kind in warnings.keys() - warned:
+        screen.say(Text(f"warning: {warnings[kind]}", style="yellow"))
+    return set(warnings)
 
 
 def _show_efficiency(

@@ -94,7 +94,9 @@ async def readiness(services: Shared) -> Response:
     if services.committer.is_crowded:
         warnings.append("nearly as many heartbeats wait for their commit as may; see QUEUE_ROWS")
     if services.writer.state.error:
-        warnings.append("the last flush to the lake failed; see the log")
+        refusal = services.writer.state.refusal
+        why = f": {refusal}" if refusal else "; see the log"
+        warnings.append(f"the last flush to the lake failed{why}")
     answer = Readiness(
         ready=not reasons,
         reasons=reasons,

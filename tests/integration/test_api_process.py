@@ -251,7 +251,16 @@ def test_a_packed_row_that_is_damaged_is_warned_of_and_the_collector_goes_on(
             " VALUES ('meter', 'no Arrow', 1, ARRAY[date_trunc('hour', now())], ARRAY[1], now())"
         )
     with running_collector(database_url, tmp_path, FLUSH_SECONDS="0.2") as collector:
-        wait_for(lambda: "failed" in " ".join(collector.http.get("/readyz").json()["warnings"]))
+        why = "the last flush to the lake failed: a row of heartbeat_pack can't be read"
+        wait_for(lambda: why in " ".join(collector.http.get("/readyz").json()["warnings"]))
+        told = subprocess.run(
+            [sys.executable, "-m", "local_stack", "status", "--url", str(collector.http.base_url)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert f"warning: {why}" in told.stdout
         assert collector.http.get("/healthz").status_code == 200
         assert collector.post("/v1/ingest/meter", meter("M")).status_code == 201
         assert "heartbeat_pack" in collector.log.read_text()

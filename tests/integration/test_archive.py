@@ -139,8 +139,19 @@ def test_a_table_in_the_layout_of_an_earlier_version_is_refused(lake: Lake) -> N
     schema = old.open(METER.raw_table).schema()
     old.files().delete_dir(HISTORY.name)
     DeltaTable.create(old.table_uri(HISTORY.name), schema, partition_by=["date", "hour"])
-    with pytest.raises(OldTable, match="wattlake verify --repair"):
+    for refused in (old.create_tables, lambda: old.open(HISTORY.name)):
+        with pytest.raises(OldTable, match="wattlake verify --repair"):
+            refused()
+
+
+def test_a_raw_table_in_another_layout_is_refused_and_nobody_is_told_to_move_it(lake: Lake) -> None:
+    old = Lake(f"{lake.uri}/old")
+    schema = lake.open(METER.raw_table).schema()
+    DeltaTable.create(old.table_uri(METER.raw_table), schema, partition_by=["date"])
+    with pytest.raises(OldTable, match="leave it as it is") as refused:
         old.create_tables()
+    assert METER.raw_table in str(refused.value)
+    assert "move" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["my lake", "100%25", "zähler", "a#b"])

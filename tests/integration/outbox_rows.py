@@ -1,6 +1,5 @@
 """The outbox of a test: rows go in, flushes move them on, and some flushes die."""
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -14,11 +13,10 @@ from ingestion_api.flush import OutboxFlush
 from ingestion_api.packs import insert_pack, unpacked
 from ingestion_api.transaction import statements
 from lake import METER, Lake, Stream
+from tests.integration.victims import die_in
 from tests.samples import HOUR_10, meter_rows
 from warehouse_sql.one_trip import Statement
 from warehouse_sql.queries import query
-
-spawn = multiprocessing.get_context("spawn")  # the Delta runtime does not survive a fork
 
 
 def put(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
@@ -93,10 +91,7 @@ def ledger_rows(dsn: str) -> int:
 
 def kill_a_flush(dsn: str, lake: Lake, at_step: str) -> None:
     """Let a process die by SIGKILL at a step of its flush."""
-    victim = spawn.Process(target=flush_and_die, args=(dsn, lake, at_step))
-    victim.start()
-    victim.join(60)
-    assert victim.exitcode == -signal.SIGKILL
+    die_in(flush_and_die, dsn, lake, at_step)
 
 
 def flush_and_die(dsn: str, lake: Lake, fatal: str) -> None:

@@ -8,7 +8,6 @@ Invariants, whatever the file and whatever dies:
 
 import csv
 import json
-import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
@@ -39,9 +38,9 @@ from ingestion_api.validation import take_values
 from lake import HOUR, METER, STREAMS, VEHICLE, Lake, Stream, WrongLake, rows_by_hour
 from lake.merge import merge_heartbeats
 from tests.integration.outbox_rows import execute
+from tests.integration.victims import die_in
 from tests.samples import HOUR_10
 
-spawn = multiprocessing.get_context("spawn")
 TOLERANCE = 300.0
 METER_COLUMNS = ("meter_id", "timestamp", "kwh_consumed_ac", "voltage", "reading_type")
 
@@ -302,10 +301,7 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(
     bad = {"meter_id": ["M3"], "timestamp": [HOUR_10], "kwh_consumed_ac": [-1.0]}
     refused = pa.table(bad).cast(rows.schema)
     file = parquet(tmp_path, pa.concat_tables([refused, rows, refused]))
-    victim = spawn.Process(target=import_and_die, args=(database_url, lake, file, step, 2))
-    victim.start()
-    victim.join(120)
-    assert victim.exitcode == -signal.SIGKILL
+    die_in(import_and_die, database_url, lake, file, step, 2)
     done = import_file(database_url, lake, file)
     assert done.progress.began_after >= 100
     found = raw(lake)
@@ -324,11 +320,7 @@ def test_an_import_that_a_restored_database_does_not_know_is_settled_from_the_la
     database_url: str, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = parquet(tmp_path, minutes(0, 150))
-    arguments = (database_url, lake, file, "before_settle", 1)
-    victim = spawn.Process(target=import_and_die, args=arguments)
-    victim.start()
-    victim.join(120)
-    assert victim.exitcode == -signal.SIGKILL
+    die_in(import_and_die, database_url, lake, file, "before_settle", 1)
     assert ledger(database_url) == {}
     monkeypatch.setattr(Ledger, "outcome", lambda self, transaction: None)
     import_file(database_url, lake, file)

@@ -1,14 +1,18 @@
 """A database, a lake and a Dagster instance that belong together, and what happens to them."""
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 import psycopg
 import pyarrow as pa
+import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from psycopg.rows import dict_row
 
@@ -18,6 +22,7 @@ from pipelines.definitions import definitions
 from pipelines.jobs import range_tags
 from pipelines.partitions import hour_key
 from pipelines.resources import LakeResource, WarehouseResource
+from tests.integration.api_collector import copied_database
 from tests.integration.outbox_rows import store
 
 RESOURCES: dict[str, object] = {"lake": LakeResource(), "warehouse": WarehouseResource()}
@@ -79,6 +84,43 @@ class House:
         """A whole table of the lake, sorted."""
         frame = self.lake.scan(self.lake.open(name)).collect()
         return frame.sort([column for column in frame.columns if column != "meter_ids"])
+
+
+@dataclass(frozen=True)
+class Model:
+    """A database of a server and the folder of its lake, which houses are copied from."""
+
+    server: str
+    database: str
+    lake: Path
+
+
+@contextmanager
+def built_like(model: Model, lake: Path) -> Iterator[House]:
+    """A house with copies of the model's database and lake; its Dagster knows no run yet."""
+    with (
+        copied_database(model.server, model.database) as url,
+        _inhabited(model, lake, url) as house,
+    ):
+        yield house
+
+
+@contextmanager
+def model(model: Model, lake: Path, prepare: Callable[[House], None]) -> Iterator[Model]:
+    """A further model: what becomes of a house like the given one."""
+    with copied_database(model.server, model.database) as url:
+        with _inhabited(model, lake, url) as house:
+            prepare(house)
+        yield Model(model.server, url.rpartition("/")[2], lake)
+
+
+@contextmanager
+def _inhabited(model: Model, lake: Path, url: str) -> Iterator[House]:
+    shutil.copytree(model.lake, lake)
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        patch.setenv("DATABASE_URL", url)
+        patch.setenv("LAKE_URI", str(lake))
+        yield House(Lake(str(lake)), url, instance)
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:

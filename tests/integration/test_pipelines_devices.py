@@ -103,7 +103,8 @@ def test_a_meter_that_is_first_heard_today_breaks_no_pair_of_yesterday(
     assert (told["links"], told["status"]) == ([], "unmapped")
     in_the_lake(api)
     same_as_performance(house, api, yesterday, car)
-    house.run_hours(yesterday, today)
+    for hour in (yesterday, today):
+        house.run_hours(hour, hour)
 
     assert mart(house, yesterday, car) == before
     assert mart(house, today, car)["status"] == "unmapped"
@@ -123,7 +124,8 @@ def test_a_meter_that_is_first_heard_today_makes_no_pair_of_yesterday(
     charge(api, box, car, today)
     same_as_performance(house, api, yesterday, car)
     in_the_lake(api)
-    house.run_hours(yesterday, today)
+    for hour in (yesterday, today):
+        house.run_hours(hour, hour)
 
     assert mart(house, yesterday, car)["link_source"] is None
     assert mart(house, today, car)["meter_ids"] == [box]

@@ -2,7 +2,9 @@
 
 import csv
 import io
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import psycopg
@@ -13,7 +15,7 @@ from pipelines.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.report.figures import figures_of_day
 from pipelines.sensors import changed_days, late_hours
 from pipelines.tables_of_day import tables_of_day
-from tests.integration.pipeline_house import House, minutes_of
+from tests.integration.pipeline_house import House, Model, built_like, minutes_of
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 DAYS = ("vehicle_efficiency_daily", "fleet_efficiency_daily")
@@ -21,11 +23,10 @@ FOLDER = "reports/date=2026-11-20"
 
 
 @pytest.fixture
-def reported(charged: House) -> House:
+def reported(computed_model: Model, tmp_path: Path) -> Iterator[House]:
     """Three computed hours and the report of their day."""
-    charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
-    charged.run("daily", {"dagster/partition": "2026-11-20"})
-    return charged
+    with built_like(computed_model, tmp_path / "lake") as house:
+        yield house
 
 
 def read(house: House, name: str) -> str:

@@ -1,22 +1,21 @@
 """Every table of hours and days is computed by its job, and they agree with each other."""
 
+from collections.abc import Iterator
+
 import polars as pl
 import pytest
 
-from lake import HOUR
 from lake.energy import exact_sum
 from lake.table_spec import TableSpec
 from lake.tables import DAILY_TABLES, DERIVED_TABLES
-from tests.integration.pipeline_house import House
-from tests.samples import HOUR_10
+from tests.integration.pipeline_house import House, Model, built_like
 
 
-@pytest.fixture
-def computed(charged: House) -> House:
-    """Three hours of three cars, computed with their day."""
-    charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
-    charged.run("daily", {"dagster/partition": f"{HOUR_10:%Y-%m-%d}"})
-    return charged
+@pytest.fixture(scope="module")
+def computed(computed_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Three hours of three cars, computed with their day; the tests only look at them."""
+    with built_like(computed_model, tmp_path_factory.mktemp("tables") / "lake") as house:
+        yield house
 
 
 def rows(house: House, name: str) -> pl.DataFrame:

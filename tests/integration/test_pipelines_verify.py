@@ -1,6 +1,7 @@
 """`wattlake verify`: what does not agree with raw is found, named, and computed again."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
@@ -17,22 +18,33 @@ from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from pipelines.sensors import late_hours
 from pipelines.verify import main
 from tests.integration.outbox_rows import store
-from tests.integration.pipeline_house import House, minutes_of
+from tests.integration.pipeline_house import House, Model, built_like, minutes_of, model
 from tests.integration.test_command_line import failed_with, wattlake
 from tests.samples import HOUR_10, meter_rows
 
 AGREES, CANNOT, WRONG_USAGE, DIFFERS = 0, 1, 2, 3
 
 
-@pytest.fixture
-def computed(charged: House) -> House:
+@pytest.fixture(scope="module")
+def agreeing(charged_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     """Three computed hours, one with copies and with a register, one of them late."""
-    charged.deliver(METER, meter_rows(*minutes_of(HOUR_10, kwh_consumed_ac=0.1)[:7]))
-    for hour, kwh in ((HOUR_10 - HOUR, 100.0), (HOUR_10 + HOUR, 104.5)):
-        register = {"meter_id": "METER009", "timestamp": hour, "reading_type": REGISTER}
-        charged.deliver(METER, meter_rows({**register, "kwh_consumed_ac": kwh}))
-    charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
-    return charged
+
+    def prepare(house: House) -> None:
+        house.deliver(METER, meter_rows(*minutes_of(HOUR_10, kwh_consumed_ac=0.1)[:7]))
+        for hour, kwh in ((HOUR_10 - HOUR, 100.0), (HOUR_10 + HOUR, 104.5)):
+            register = {"meter_id": "METER009", "timestamp": hour, "reading_type": REGISTER}
+            house.deliver(METER, meter_rows({**register, "kwh_consumed_ac": kwh}))
+        house.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
+
+    with model(charged_model, tmp_path_factory.mktemp("agreeing") / "lake", prepare) as made:
+        yield made
+
+
+@pytest.fixture
+def computed(agreeing: Model, tmp_path: Path) -> Iterator[House]:
+    """A house of this test alone, like that."""
+    with built_like(agreeing, tmp_path / "lake") as house:
+        yield house
 
 
 class Verified:

@@ -20,13 +20,16 @@ def time_of_reading(device: str, settings: EnergySettings) -> pl.Expr:
     """The microseconds that a reading stands for: since the device's previous one.
 
     Of rows sorted by device and timestamp. At most the largest gap; a first reading stands for one
-    nominal interval. It belongs to the window of the reading as a whole, so that the minutes of
-    hours add up to those of their day.
+    nominal interval, and so does one whose previous reading lies more than the largest gap before
+    the reading's hour: that is how far back an hour looks. The time belongs to the window of the
+    reading as a whole, so the minutes of hours add up to those of their day.
     """
-    is_same = pl.col(device) == pl.col(device).shift(1)
-    since_previous = pl.when(is_same).then(pl.col("timestamp") - pl.col("timestamp").shift(1))
+    timestamp, previous = pl.col("timestamp"), pl.col("timestamp").shift(1)
     nominal = timedelta(seconds=settings.nominal_interval_seconds)
     largest_gap = timedelta(seconds=settings.largest_gap_seconds)
+    is_known = previous >= timestamp.dt.truncate("1h") - largest_gap
+    is_same = pl.col(device) == pl.col(device).shift(1)
+    since_previous = pl.when(is_same & is_known).then(timestamp - previous)
     time = pl.min_horizontal(since_previous.fill_null(nominal), pl.lit(largest_gap))
     return time.dt.total_microseconds()
 

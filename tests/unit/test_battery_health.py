@@ -65,10 +65,10 @@ def test_a_day_of_a_battery() -> None:
             "temperature_p05": 4.4,
             "temperature_p50": 40.5,
             "temperature_p95": 57.9,
-            "minutes_measured": 9.0,  # 1 + 1 + 2 + 5, the largest gap
-            "minutes_above_35": 7.0,
-            "minutes_above_45": 7.0,
-            "minutes_above_55": 5.0,
+            "minutes_measured": 5.0,  # 1 + 1 + 2, and 1 after a silence that began hours before
+            "minutes_above_35": 3.0,
+            "minutes_above_45": 3.0,
+            "minutes_above_55": 1.0,
             "minutes_below_0": 1.0,
             "soc_min": 40.5,
             "soc_max": 60.5,
@@ -135,7 +135,10 @@ def recompute(vehicle: str, rows: Sequence[Row]) -> dict[str, Any] | None:
         return None
     minutes = {}
     for n, row in enumerate(own):
-        since = row["timestamp"] - own[n - 1]["timestamp"] if n else timedelta(minutes=1)
+        known = own[n - 1]["timestamp"] if n else datetime.min.replace(tzinfo=UTC)
+        hour = row["timestamp"].replace(minute=0, second=0)
+        is_far = known < hour - timedelta(minutes=5)
+        since = timedelta(minutes=1) if is_far else row["timestamp"] - known
         minutes[row["timestamp"]] = min(since, timedelta(minutes=5)) / timedelta(minutes=1)
     warm = [
         (row["battery_temp"], minutes[row["timestamp"]])

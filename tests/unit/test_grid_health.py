@@ -128,7 +128,10 @@ def recompute(meter: str, rows: Sequence[Row]) -> dict[str, Any] | None:
     states = []  # (timestamp, voltage, seconds, low or high) of each reading with a voltage
     for before, row in itertools.pairwise([None, *own]):
         assert row is not None
-        time = row["timestamp"] - before["timestamp"] if before else timedelta(minutes=1)
+        time = timedelta(minutes=1)
+        hour = row["timestamp"].replace(minute=0, second=0)
+        if before and before["timestamp"] >= hour - largest_gap:
+            time = row["timestamp"] - before["timestamp"]
         if (volts := row["voltage"]) is not None:
             state = "low" if volts < nominal * 9 / 10 else ""
             state = "high" if volts > nominal * 11 / 10 else state

@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction
 
 from lake.data_files import write_data_file
@@ -92,10 +92,16 @@ def commit_files(
 
 
 def rows_by_hour(lake: Lake, stream: Stream, version: int | None = None) -> dict[datetime, int]:
-    """How many rows the raw table holds of each hour, by its log; held at `version`, if given."""
+    """How many rows the raw table holds of each hour, by its log; held at `version`, if given.
+
+    A version that is so old that its log is cleaned can't be asked any more: then, the newest.
+    """
     table = lake.open(stream.raw_table)
     if version is not None and version != table.version():
-        table.load_as_version(version)
+        try:
+            table.load_as_version(version)
+        except TableNotFoundError:  # so the library says that a version has no log
+            table = lake.open(stream.raw_table)
     return logged_rows(table)
 
 

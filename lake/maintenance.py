@@ -4,6 +4,7 @@ Nothing here rewrites data, and nothing may: two `optimize` of one partition at 
 rows in the pinned version of the library.
 """
 
+import errno
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -107,10 +108,14 @@ def _freed(sizes: dict[str, int], gone: Iterable[str]) -> Freed:
 def _remove_empty_folders(lake_folder: Path, table: str, removed: Iterable[str]) -> None:
     """Remove the partitions' folders that a vacuum has emptied.
 
-    An append to such a partition at this very moment may miss its folder; it fails with nothing
-    committed and is done again.
+    A writer that is about to open a file there misses its folder: it fails with nothing committed,
+    and whoever called it tries again, the lake writer as for any OSError, a run by its retries.
     """
     emptied = {(lake_folder / path).parent for path in removed}
     for folder in (*emptied, *{hour.parent for hour in emptied}):
-        if lake_folder / table in folder.parents and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        if lake_folder / table in folder.parents and folder.is_dir():
+            try:
+                folder.rmdir()
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise

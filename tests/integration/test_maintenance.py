@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 import lake.append
-from lake import HOUR, METER, Lake, append_once, compact_hour, delivered
+import lake.data_files as lake_data_files
+from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, rows_by_hour
 from lake.data_files import write_data_file
 from lake.history import history_table
 from lake.maintenance import checkpoint, clean_log, vacuum
@@ -108,6 +109,25 @@ def test_a_partition_that_a_vacuum_empties_leaves_no_folder(lake: Lake) -> None:
     assert lake.open(RAW).count() == 1
 
 
+def test_a_folder_that_goes_right_before_an_append_writes_to_it_costs_one_more_attempt(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_file = lake_data_files._writer
+
+    def without_folder(path: str, *arguments: Any) -> Any:
+        monkeypatch.setattr(lake_data_files, "_writer", open_file)
+        (Path(lake.uri) / path).parent.rmdir()
+        return open_file(path, *arguments)
+
+    monkeypatch.setattr(lake_data_files, "_writer", without_folder)
+    before = lake.open(RAW).version()
+    with pytest.raises(OSError, match="No such file"):  # which the lake writer and a run retry
+        append(lake, {})
+    assert lake.open(RAW).version() == before
+    append(lake, {})
+    assert lake.open(RAW).count() == 1
+
+
 def interrupt_append(monkeypatch: pytest.MonkeyPatch, between: Callable[[], object]) -> None:
     """Let something happen once, after an append has written its files and before it commits."""
     done = False
@@ -186,6 +206,9 @@ def test_a_cleaned_log_still_knows_its_rows_and_how_far_the_outbox_came(lake: La
 
     assert freed.files == 5  # versions 0 to 4; the checkpoint is of version 5
     assert freed.bytes > 0
+    # The ledger may still name a version from before a month of silence.
+    assert rows_by_hour(lake, METER, version=2) == {HOUR_10: 6}
+    assert rows_by_hour(lake, METER, version=5) == {HOUR_10: 5}
     assert delivered(lake, METER, "test").horizon == 6
     assert lake.open(RAW).count() == 6
     assert clean_log(lake, RAW).files == 0

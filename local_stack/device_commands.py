@@ -7,24 +7,31 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lake import EnergySettings
-from local_stack.commands import database
+from local_stack.child_command import database_url
 from local_stack.device_rows import read_devices
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.screen import plain_or_terminal
+from local_stack.settings import settings_with
 from warehouse_sql.devices import Device, list_devices, tell_devices
 from warehouse_sql.errors import WarehouseError
 
 devices = typer.Typer(
-    help="What the database at DATABASE_URL knows of the devices: since when each is heard, the "
-    "class of its charger, and whether it is retired.",
+    help="What the database knows of the devices: since when each is heard, the class of its "
+    "charger, and whether it is retired.",
     no_args_is_help=True,
 )
 
 _REASONS_SHOWN = 5
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="data folder of `wattlake up`, where DATABASE_URL does not name a database"),
+]
 
 
 class StreamName(StrEnum):
@@ -46,21 +53,26 @@ def show(
             help="only devices in service without a heartbeat for so many hours", metavar="HOURS"
         ),
     ] = None,
+    limit: Annotated[int, typer.Option(help="most devices to show", min=1)] = 1_000,
+    data: Data = None,
 ) -> None:
     """Show the devices, by id."""
     if silent is not None and not 0 <= silent <= 1e6:
         raise UsageError("--silent is a number of hours, 0 to 1,000,000")
     try:
         found = list_devices(
-            database(),
+            database_url(settings_with({"data_folder": data})),
             stream=stream,
             charger_class=charger_class,
             silent_since=None if silent is None else datetime.now(UTC) - timedelta(hours=silent),
+            limit=limit + 1,
         )
     except WarehouseError as error:
         raise LocalStackError(str(error)) from error
     if found:
-        plain_or_terminal().print(_table(found))
+        plain_or_terminal().print(_table(found[:limit]))
+        if len(found) > limit:
+            _remark(f"there are more than these {limit:,}: --limit N shows more")
     else:
         plain_or_terminal().print("there is no such device")
 
@@ -78,6 +90,7 @@ def import_devices(
             help="CSV; an empty cell leaves a value as it is, `none` clears it", metavar="FILE.csv"
         ),
     ],
+    data: Data = None,
 ) -> None:
     """Say which class a meter's charger has, and since when a device is retired.
 
@@ -86,7 +99,7 @@ def import_devices(
     that is retired is not expected to be heard; the hours between the old time of its retirement
     and the new one are computed again. An import can be repeated.
     """
-    dsn = database()
+    dsn = database_url(settings_with({"data_folder": data}))
     told, refused = read_devices(file, _charger_classes())
     try:
         done = tell_devices(dsn, told)
@@ -135,6 +148,10 @@ def _table(found: list[Device]) -> Table:
 
 def _minute(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
+
+
+def _remark(text: str) -> None:
+    Console(stderr=True, highlight=False).print(text, soft_wrap=True, markup=False)
 
 
 def _say(text: str) -> None:

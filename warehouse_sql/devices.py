@@ -66,13 +66,19 @@ def list_devices(
     stream: str | None = None,
     charger_class: str | None = None,
     silent_since: datetime | None = None,
+    limit: int | None = None,
 ) -> list[Device]:
     """Devices by stream and id: all, of one stream, with one class, or silent and in service.
 
-    Silent is a device without a heartbeat, by its own clock, since then. Raises
-    DatabaseUnreachable or WarehouseError.
+    The first `limit` of them; None: however many there are. Silent is a device without a
+    heartbeat, by its own clock, since then. Raises DatabaseUnreachable or WarehouseError.
     """
-    wanted = {"stream": stream, "charger_class": charger_class, "silent_since": silent_since}
+    wanted = {
+        "stream": stream,
+        "charger_class": charger_class,
+        "silent_since": silent_since,
+        "limit": limit,
+    }
     with transaction(dsn) as conn, conn.cursor(row_factory=class_row(Device)) as cursor:
         return cursor.execute(query("list_devices"), wanted).fetchall()
 

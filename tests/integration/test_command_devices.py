@@ -93,6 +93,10 @@ def test_list_shows_every_device_that_was_heard_or_told_of(tmp_path: Path, regis
     assert shown("--stream", "vehicle") == ["VEH"]
     assert shown("--class", "fast") == ["METER002"]
     assert shown("--silent", "24") == ["METER001"]
+    first = devices(tmp_path, registry, "list", "--limit", "2")
+    assert "there are more than these 2: --limit N shows more\n" in first.stderr
+    assert [line.split()[1] for line in first.stdout.splitlines()[1:]] == ["METER001", "METER002"]
+    assert not devices(tmp_path, registry, "list", "--limit", "3").stderr
     tell_devices(registry, [ToldDevice("meter", "METER001", retired_at=HEARD)])
     silent = devices(tmp_path, registry, "list", "--silent", "24")
     assert (silent.returncode, silent.stdout) == (DONE, "there is no such device\n")
@@ -155,8 +159,8 @@ def test_wrong_usage_and_a_database_without_devices_are_one_line(
 ) -> None:
     (tmp_path / "devices.csv").write_text("stream,device_id\nmeter,M1\n")
     for command in (["list"], ["import", "devices.csv"]):
-        without = wattlake(tmp_path, "devices", *command)
-        assert "DATABASE_URL is not set" in failed_with(without, WRONG_USAGE)
+        without = wattlake(tmp_path, "devices", *command, "--data", str(tmp_path))
+        assert "DATABASE_URL" in failed_with(without, FAILED)
         line = failed_with(devices(tmp_path, empty_database, *command), FAILED)
         assert "run: wattlake migrate" in line
     silent = devices(tmp_path, empty_database, "list", "--silent", "nan")

@@ -57,6 +57,7 @@ WHERE (%(stream)s::text IS NULL OR stream = %(stream)s)
   AND (%(silent_since)s::timestamptz IS NULL
        OR (coalesce(newest_at < %(silent_since)s, true) AND coalesce(retired_at > now(), true)))
 ORDER BY stream, device_id
+LIMIT %(limit)s
 
 -- name: lock_devices
 -- Held to the end of the transaction: nobody registers a device while what is known of it is told.

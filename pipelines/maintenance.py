@@ -15,6 +15,7 @@ from pipelines.ledger import newest_raw_version
 from pipelines.mart_retention import marts_retention
 from pipelines.raw_retention import Retention, drop_old_hours
 from pipelines.resources import LakeResource, WarehouseResource
+from pipelines.run_retention import runs_retention
 from pipelines.settings import PipelineSettings
 
 _SHOWN = 20
@@ -136,6 +137,7 @@ _TABLES = (
 maintenance_assets = [
     *map(retention_asset, STREAMS.values()),
     marts_retention,
+    runs_retention,
     *archive_assets,
     *map(upkeep_asset, _TABLES),
 ]

@@ -42,6 +42,13 @@ class PipelineSettings(BaseSettings):
         le=36_500,
         description="the tables in Postgres hold the hours of so many days; the lake holds all",
     )
+    run_retention_days: int = Field(
+        default=90,
+        ge=1,
+        le=36_500,
+        description="Dagster's runs are kept for so many days, the newest of each partition for "
+        "ever",
+    )
     uncovered_vehicles_percent: float = Field(
         default=5,
         ge=0,

@@ -32,6 +32,7 @@ MAINTENANCE = {
     "maintenance/raw_meter_heartbeats_retention",
     "maintenance/raw_vehicle_heartbeats_retention",
     "maintenance/marts_retention",
+    "maintenance/runs_retention",
     *(f"maintenance/{table}" for table in TABLES),
     *(f"maintenance/{stream.raw_table}_merge" for stream in STREAMS.values()),
     *(f"maintenance/{table}_archive" for table in TABLES if not table.startswith("raw_")),

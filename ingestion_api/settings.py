@@ -7,7 +7,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class CollectorSettings(BaseSettings):
     """Read from the environment and `.env`; each name in capitals is the variable."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     host: str = Field(default="127.0.0.1", description="address the collector listens on")
     port: int = Field(default=3000, ge=0, le=65535, description="port the collector listens on")

@@ -9,7 +9,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class LakeSettings(BaseSettings):
     """Read from the environment and `.env`; each name in capitals is the variable."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     lake_uri: str = Field(
         default="data/lake",
@@ -34,13 +36,15 @@ class ChargerClass(BaseModel, frozen=True, extra="forbid"):
 class EnergySettings(BaseSettings):
     """Limits of the energy mathematics; the defaults are those of docs/energy.md."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     nominal_interval_seconds: float = Field(
         default=60, gt=0, description="time that a device's first reading covers"
     )
     largest_gap_seconds: float = Field(
-        default=300, gt=0, description="longest time that one reading covers"
+        default=300, gt=0, le=3600, description="longest time that one reading covers"
     )
     register_noise_kwh: float = Field(
         default=0.15, ge=0, description="a register that steps back by less has not been reset"

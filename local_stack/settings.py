@@ -26,7 +26,9 @@ class ClientSettings(BaseSettings):
 class LocalStackSettings(BaseSettings):
     """Read from the environment and `.env`; each name in capitals is the variable."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     data_folder: Path | None = Field(
         default=None,

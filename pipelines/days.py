@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time
 import dagster as dg
 import polars as pl
 
-from lake import EnergySettings, replace_hours
+from lake import EnergySettings
 from lake.battery_health import BATTERY_HEALTH_DAILY
 from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
 from lake.derived import (
@@ -31,6 +31,7 @@ from pipelines.lineage import (
     lineage_metadata,
 )
 from pipelines.partitions import DAILY, DAY, days_of_run, stretches
+from pipelines.replacing import replace_changed
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.tables_of_day import tables_of_day
 
@@ -146,7 +147,7 @@ def daily_tables(
             window = _midnight(days[0]), _midnight(days[-1]) + DAY
             for spec in (daily.table for daily in TABLES):
                 rows = pl.concat([of_day[spec.name] for of_day in computed]).sort(spec.key)
-                versions[spec.name] = replace_hours(tables, spec, rows, *window)
+                versions[spec.name] = replace_changed(tables, spec, rows, *window)
             for day, of_day in zip(days, computed, strict=True):
                 _report_day(context, day, of_day)
     for daily in TABLES:

@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import psycopg
 
-from lake import HOUR, EnergySettings, Lake, replace_hours
+from lake import HOUR, EnergySettings, Lake
 from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
@@ -35,6 +35,7 @@ from pipelines.lineage import (
     lineage_metadata,
 )
 from pipelines.partitions import HOURLY, contiguous, hour_key, hours_of_run
+from pipelines.replacing import replace_changed
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
 
@@ -172,7 +173,7 @@ def hourly_tables(
             window = stretch[0], stretch[-1] + HOUR
             for table in HOURLY_TABLES:
                 rows = pl.concat([of_hour[table.name] for of_hour in computed])
-                versions[table.name] = replace_hours(tables, table, rows, *window)
+                versions[table.name] = replace_changed(tables, table, rows, *window)
             for of_hour in computed:
                 vehicles = of_hour[VEHICLE_EFFICIENCY_HOURLY.name]
                 for name, offenders in _offenders(vehicles.lazy()).items():

@@ -9,6 +9,7 @@ from dagster import AssetKey
 
 from lake import HOUR, METER, VEHICLE, Lake, Stream, compact_hour
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.tables import HOURLY_TABLES
 from pipelines import history
 from pipelines.partitions import hour_key
 from tests.integration.pipeline_house import House, checks, minutes_of
@@ -100,6 +101,7 @@ def test_each_hour_of_a_range_has_its_own_row_counts(charged: House) -> None:
 def test_running_the_same_hours_again_changes_nothing(charged: House) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
     before = {name: charged.table(name) for name in DERIVED}
+    versions = versions_of_hourly_tables(charged)
     marts = charged.rows(b"SELECT * FROM vehicle_efficiency_hourly ORDER BY hour_start, vehicle_id")
 
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
@@ -110,6 +112,11 @@ def test_running_the_same_hours_again_changes_nothing(charged: House) -> None:
         charged.rows(b"SELECT * FROM vehicle_efficiency_hourly ORDER BY hour_start, vehicle_id")
         == marts
     )
+    assert versions_of_hourly_tables(charged) == versions
+
+
+def versions_of_hourly_tables(house: House) -> dict[str, int]:
+    return {spec.name: house.lake.open(spec.name).version() for spec in HOURLY_TABLES}
 
 
 def test_an_hour_whose_heartbeats_are_gone_from_the_history_blocks_everything_downstream(

@@ -43,7 +43,11 @@ class HourInputs:
 
 
 def efficiency_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
-    """The rows of vehicle_, charger_ and fleet_efficiency_hourly, by the name of the table."""
+    """The rows of vehicle_, charger_ and fleet_efficiency_hourly, by the name of the table.
+
+    No row at all where no device has a heartbeat or a link: nobody asks for such an hour, and one
+    that is computed by hand must not look like one in which the fleet stood still.
+    """
     window, links, classes = inputs.window, inputs.links, inputs.charger_classes
     # Cached, so that each heartbeat is measured once.
     meters = measured_energy(inputs.meters, METER, *window, settings, classes).cache()
@@ -56,16 +60,21 @@ def efficiency_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
         ],
         engine=IN_MEMORY,
     )
-    fleet = fleet_efficiency(of_vehicles.lazy(), unlinked.lazy(), settings)
+    fleet = fleet_efficiency(of_vehicles.lazy(), unlinked.lazy(), settings).collect()
+    if of_vehicles.is_empty() and of_chargers.is_empty():
+        fleet = fleet.clear()
     return {
         VEHICLE_EFFICIENCY_HOURLY.name: of_vehicles,
         CHARGER_EFFICIENCY_HOURLY.name: of_chargers,
-        FLEET_EFFICIENCY_HOURLY.name: fleet.collect(),
+        FLEET_EFFICIENCY_HOURLY.name: fleet,
     }
 
 
 def health_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
-    """The rows of grid_health_hourly and heartbeat_completeness_hourly, by table."""
+    """The rows of grid_health_hourly and heartbeat_completeness_hourly, by table.
+
+    No row of the completeness where no device of either stream was expected or heard.
+    """
     readings = {METER.name: inputs.meters, VEHICLE.name: inputs.vehicles}
     grid, *heard = pl.collect_all(
         [
@@ -78,7 +87,7 @@ def health_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
             ),
         ]
     )
-    return {
-        GRID_HEALTH_HOURLY.name: grid,
-        HEARTBEAT_COMPLETENESS_HOURLY.name: pl.concat(heard),
-    }
+    complete = pl.concat(heard)
+    if not complete.select(pl.sum("devices_expected") + pl.sum("devices_heard")).item():
+        complete = complete.clear()
+    return {GRID_HEALTH_HOURLY.name: grid, HEARTBEAT_COMPLETENESS_HOURLY.name: complete}

@@ -119,6 +119,14 @@ def versions_of_hourly_tables(house: House) -> dict[str, int]:
     return {spec.name: house.lake.open(spec.name).version() for spec in HOURLY_TABLES}
 
 
+def test_an_hour_without_heartbeats_and_links_has_no_row_when_it_is_run_by_hand(
+    house: House,
+) -> None:
+    house.run_hours(HOUR_10, HOUR_10)
+    rows = {spec.name: house.table(spec.name).height for spec in HOURLY_TABLES}
+    assert rows == dict.fromkeys(rows, 0)
+
+
 def test_an_hour_whose_heartbeats_are_gone_from_the_history_blocks_everything_downstream(
     charged: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,83 @@
+"""Reads a file of alert rules; what is wrong in it is told with its line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import yaml
+from pydantic import ValidationError
+
+from ingestion_api.alerts.rules import RuleFile
+
+DEFAULT_RULES: Final = Path(__file__).with_name("default_rules.yaml")
+
+
+class BadRules(ValueError):
+    """The file can't be used; the text says where and what to change."""
+
+
+def read_rules(name: str = "") -> RuleFile:
+    """The rules of a YAML file, of the shipped one if none is named. Raises BadRules."""
+    path = Path(name) if name else DEFAULT_RULES
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise BadRules(f"{path}: {error.strerror}") from error
+    except UnicodeError as error:
+        raise BadRules(f"{path}: is not UTF-8") from error
+    except yaml.YAMLError as error:
+        raise BadRules(f"{path}: is not YAML: {_one_line(error)}") from error
+    try:
+        rules = RuleFile.model_validate(content)
+    except ValidationError as error:
+        raise BadRules("\n".join(_told(path, root, content, error))) from None
+    seen = set[str]()
+    for index, rule in enumerate(rules.rules):
+        if rule.name in seen:
+            line = _line(root, ("rules", index, "name"))
+            raise BadRules(f"{path}, line {line}: there is a rule {rule.name!r} above already")
+        seen.add(rule.name)
+    return rules
+
+
+def _told(path: Path, root: yaml.Node | None, content: object, error: ValidationError) -> list[str]:
+    told = []
+    for one in error.errors(include_url=False, include_input=False):
+        location = one["loc"]
+        where = f"{path}, line {_line(root, location)}"
+        if location[:1] == ("rules",) and len(location) > 1:
+            where += f", rule {_name(content, location[1])}"
+        # Behind the index pydantic names the kind, which the file says elsewhere.
+        field = ".".join(str(part) for part in location[3:])
+        told.append(f"{where}: {f'{field}: ' if field else ''}{one['msg']}")
+    return told
+
+
+def _name(content: object, index: object) -> str:
+    try:
+        return repr(content["rules"][index]["name"])  # type: ignore[index]  # any shape may come
+    except (KeyError, TypeError, IndexError):
+        return f"number {int(str(index)) + 1}"
+
+
+def _line(root: yaml.Node | None, location: Sequence[str | int]) -> int:
+    """Line of the innermost node on the way to a location that the file has."""
+    node, line = root, 1
+    for part in location:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    node, line = value, key.start_mark.line + 1
+                    break
+    return line
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return " ".join(str(error).split())

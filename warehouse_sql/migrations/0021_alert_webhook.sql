@@ -20,7 +20,7 @@ CREATE TABLE alert_dead_letter (
 CREATE INDEX alert_dead_letter_by_event ON alert_dead_letter (event_id);
 
 COMMENT ON TABLE alert_webhook IS 'how far each webhook was told; it is told in the order of the events';
-COMMENT ON COLUMN alert_webhook.webhook IS 'host and path of the URL and a hash of all of it, which may be a secret';
+COMMENT ON COLUMN alert_webhook.webhook IS 'host of the URL and a hash of all of it, which may be a secret';
 COMMENT ON COLUMN alert_webhook.told IS 'id of the last event that it took, or that was given up';
 COMMENT ON COLUMN alert_webhook.attempts IS 'failed attempts to tell the next event';
 COMMENT ON TABLE alert_dead_letter IS 'events that a webhook did not take after the last attempt';

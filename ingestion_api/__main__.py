@@ -10,6 +10,7 @@ import structlog
 import uvicorn
 from pydantic import ValidationError
 
+from ingestion_api.alerts.rule_file import BadRules, read_rules
 from ingestion_api.app import create_app
 from ingestion_api.connections import bounded_connection, possible_connections
 from ingestion_api.database import DatabaseNotReady, check_database
@@ -29,6 +30,9 @@ def main() -> int:
         settings = CollectorSettings()
         database = DatabaseSettings()
         lake, energy = Lake.from_settings(LakeSettings()), EnergySettings()
+        rules = read_rules(settings.alert_rules_file)
+    except BadRules as error:
+        return _fail(CONFIGURATION_WRONG, f"ALERT_RULES_FILE: {error}")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper() or "settings"
@@ -52,7 +56,7 @@ def main() -> int:
             )
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(database.dsn, lake, settings, energy),
+                create_app(database.dsn, lake, settings, energy, rules),
                 access_log=False,
                 log_config=None,
                 server_header=False,

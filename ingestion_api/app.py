@@ -14,6 +14,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from ingestion_api.access import RequireKey, describe_keys
+from ingestion_api.alerts.rules import RuleFile
+from ingestion_api.alerts.service import Alerts
 from ingestion_api.bodies import Bodies
 from ingestion_api.database import read_pool
 from ingestion_api.group_commit import GroupCommit
@@ -26,6 +28,10 @@ from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.problems import ProblemDetails, add_problem_handlers
 from ingestion_api.rejections import RejectionLog
 from ingestion_api.routes import (
+    alert_letters,
+    alert_silences,
+    alert_streams,
+    alerts,
     efficiency,
     health,
     links,
@@ -43,7 +49,11 @@ log = structlog.get_logger(__name__)
 
 
 def create_app(
-    dsn: str, lake: Lake, settings: CollectorSettings, energy: EnergySettings
+    dsn: str,
+    lake: Lake,
+    settings: CollectorSettings,
+    energy: EnergySettings,
+    rules: RuleFile,
 ) -> ASGIApp:
     """The application; its lifespan connects, starts the lake writer, and ends both in order."""
 
@@ -62,9 +72,21 @@ def create_app(
         await keys.start(pool)
         await outbox.start(pool)
         await rejected.start()
+        alerting = Alerts(dsn, pool, rules, settings, energy)
+        await alerting.start()
         writer.start()
         app.state.services = Services(
-            settings, energy, lake, committer, writer, pool, bodies, outbox, rejected, keys
+            settings,
+            energy,
+            lake,
+            committer,
+            writer,
+            pool,
+            bodies,
+            outbox,
+            rejected,
+            keys,
+            alerting,
         )
         # What was made until here lives as long as the process: no collection has to look at it.
         gc.collect()
@@ -74,6 +96,7 @@ def create_app(
         await committer.stop()
         if not await asyncio.to_thread(writer.stop, settings.last_flush_seconds):
             log.warning("the last flush was too slow; the outbox keeps the rest")
+        await alerting.stop()
         await rejected.stop()
         await outbox.stop()
         await keys.stop()
@@ -93,6 +116,10 @@ def create_app(
         performance.router,
         efficiency.router,
         links.router,
+        alert_streams.router,
+        alert_silences.router,
+        alert_letters.router,
+        alerts.router,
         reports.router,
         rejections.router,
         status.router,
@@ -116,6 +143,7 @@ async def _index() -> JSONResponse:
             "status": "/v1/status",
             "fleet": "/v1/analytics/fleet/live",
             "efficiency": "/v1/analytics/efficiency/fleet",
+            "alerts": "/v1/alerts",
             "reports": "/v1/reports",
             "rejections": "/v1/rejections",
             "ready": "/readyz",

@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ingestion_api.settings import CollectorSettings
 
+ENDLESS: Final = "wattlake.endless"  # in the scope of a request: its answer ends with the server
 _RESERVED: Final = 256  # open files that are no connections: the database's, the lake's, the log's
 _TOO_MANY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: %d\r\n"
@@ -81,6 +82,12 @@ class _BoundedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._wants_head = False
         super().on_headers_complete()
+
+    def shutdown(self) -> None:
+        if self.cycle is not None and self.cycle.scope.get(ENDLESS):
+            self.transport.close()  # its answer has no end to wait for
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()

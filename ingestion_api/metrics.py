@@ -153,6 +153,23 @@ REJECTIONS_DROPPED: Final = Counter(
     ["cause"],
     registry=REGISTRY,
 )
+ALERTS_OPEN: Final = Gauge(
+    "wattlake_alerts_open", "open alerts, whoever opened them", ["severity"], registry=REGISTRY
+)
+ALERT_LOOK_SECONDS: Final = Histogram(
+    "wattlake_alert_look_seconds",
+    "time of one look of the alert rules at live state (live) or at published hours (hours), in "
+    "the collector that does it",
+    ["rules"],
+    buckets=_QUICK,
+    registry=REGISTRY,
+)
+ALERT_WEBHOOK_POSTS: Final = Counter(
+    "wattlake_alert_webhook_posts",
+    "attempts to post an alert event to a webhook, by outcome: taken or failed",
+    ["outcome"],
+    registry=REGISTRY,
+)
 
 Info("wattlake_build", "the version that runs", registry=REGISTRY).info(
     {"version": version("wattlake"), "python": platform.python_version()}
@@ -178,3 +195,7 @@ for _cause in ("database", "timeout"):
     COMMIT_FAILURES.labels(_cause)
 for _cause in ("device", "rate", "database"):
     REJECTIONS_DROPPED.labels(_cause)
+for _severity in ("info", "warning", "critical"):
+    ALERTS_OPEN.labels(_severity)
+for _outcome in ("taken", "failed"):
+    ALERT_WEBHOOK_POSTS.labels(_outcome)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from starlette.requests import Request
 
+from ingestion_api.alerts.service import Alerts
 from ingestion_api.bodies import Bodies
 from ingestion_api.database import ReadPool
 from ingestion_api.group_commit import GroupCommit
@@ -30,6 +31,7 @@ class Services:
     outbox: OutboxWatch
     rejections: RejectionLog
     keys: KeyRing
+    alerts: Alerts
 
     def now(self) -> datetime:
         """The collector's clock."""

@@ -1,5 +1,7 @@
 """Settings of the collector."""
 
+from typing import Annotated
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -110,4 +112,20 @@ class CollectorSettings(BaseSettings):
     )
     rejections_per_second: int = Field(
         default=200, ge=1, description="rejected records a second that are kept; all are counted"
+    )
+
+    alert_rules_file: str = Field(
+        default="", description="YAML file of the alert rules; empty: those shipped with it"
+    )
+    alert_webhooks: list[Annotated[str, Field(pattern="^https?://[^/]")]] = Field(
+        default_factory=list, description="URLs that alert events are posted to, as a JSON list"
+    )
+    alert_webhook_secret: str = Field(
+        default="", description="key of the signature of what is posted; empty: none is signed"
+    )
+    alert_webhook_attempts: int = Field(
+        default=10, ge=1, description="attempts to post an event before it is a dead letter"
+    )
+    alert_days: float = Field(
+        default=365, gt=0, le=36_500, description="how long a resolved alert is kept"
     )

@@ -134,4 +134,5 @@ def _is_alive(services: Services) -> bool:
         and services.outbox.is_alive
         and services.rejections.is_alive
         and services.keys.is_alive
+        and services.alerts.is_alive
     )

@@ -16,6 +16,7 @@ class Receiver(ThreadingHTTPServer):
         self.answers = answers
         self.taken: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.signed: list[tuple[str | None, bytes]] = []
 
     @property
     def url(self) -> str:
@@ -45,6 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
         if 200 <= status < 300:
             self.server.taken.append(json.loads(body))
             self.server.keys.append(self.headers["Idempotency-Key"])
+            self.server.signed.append((self.headers["Wattlake-Signature"], body))
         self.send_response(status)
         self.end_headers()
 

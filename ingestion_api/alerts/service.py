@@ -1,0 +1,98 @@
+"""All that a collector does for alerts: looks, tells, and feeds its streams."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ingestion_api.alerts.hours import look_at_hours
+from ingestion_api.alerts.hub import AlertHub
+from ingestion_api.alerts.leased import LeasedWork
+from ingestion_api.alerts.live import LiveLook
+from ingestion_api.alerts.rules import RuleFile
+from ingestion_api.alerts.store import Connection
+from ingestion_api.alerts.webhooks import Webhook, webhook_name
+from ingestion_api.database import ReadPool
+from ingestion_api.metrics import ALERT_LOOK_SECONDS
+from ingestion_api.settings import CollectorSettings
+from lake import EnergySettings
+from warehouse_sql.queries import query
+
+_LIVE_SECONDS: Final = 1.0
+_HOURS_SECONDS: Final = 5.0
+_WEBHOOK_SECONDS: Final = 0.5
+_FORGET_SECONDS: Final = 3600.0
+_STOP_SECONDS: Final = 15.0  # a post to a webhook takes ten at most
+
+
+class Alerts:
+    """Started and stopped with the collector; each of its works has a lease of its own."""
+
+    def __init__(
+        self,
+        dsn: str,
+        pool: ReadPool,
+        rules: RuleFile,
+        settings: CollectorSettings,
+        energy: EnergySettings,
+    ) -> None:
+        self.rules = rules
+        self.hub = AlertHub(dsn, pool)
+        live = LiveLook(rules, energy)
+        urls = settings.alert_webhooks
+        forget = {
+            "seconds": settings.alert_days * 86_400,
+            "webhooks": [webhook_name(url) for url in urls],
+        }
+        next_forgetting = 0.0
+
+        def look_at_hours_and_forget(conn: Connection) -> None:
+            nonlocal next_forgetting
+            look_at_hours(conn, rules, energy)
+            if time.monotonic() >= next_forgetting:
+                conn.execute(query("forget_alerts"), forget)
+                next_forgetting = time.monotonic() + _FORGET_SECONDS
+
+        self._works = [
+            LeasedWork("alerts live", dsn, _LIVE_SECONDS, _timed("live", live.look), live.begin),
+            LeasedWork(
+                "alerts hours", dsn, _HOURS_SECONDS, _timed("hours", look_at_hours_and_forget)
+            ),
+        ]
+        for url in urls:
+            webhook = Webhook(url, settings.alert_webhook_secret, settings.alert_webhook_attempts)
+            self._works.append(
+                LeasedWork(
+                    f"alerts {webhook.name}", dsn, _WEBHOOK_SECONDS, webhook.look, webhook.begin
+                )
+            )
+
+    async def start(self) -> None:
+        """Start everything; psycopg.Error if the database does not answer."""
+        await self.hub.start()
+        for work in self._works:
+            work.start()
+
+    async def stop(self) -> None:
+        """End everything; what is under way is finished, or done again by whoever comes next."""
+        for work in self._works:
+            work.ask_to_stop()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for work in self._works:
+            await asyncio.to_thread(work.stop, max(0.0, deadline - time.monotonic()))
+        await self.hub.stop()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether all of it still runs."""
+        return self.hub.is_alive and all(work.is_alive for work in self._works)
+
+
+def _timed(what: str, work: Callable[[Connection], None]) -> Callable[[Connection], None]:
+    timer = ALERT_LOOK_SECONDS.labels(what)
+
+    def timed(conn: Connection) -> None:
+        with timer.time():
+            work(conn)
+
+    return timed

@@ -1,0 +1,109 @@
+"""Alert events are posted to a webhook: in order, signed, again after a failure, or set aside."""
+
+import hashlib
+import hmac
+import random
+import time
+from typing import Final
+
+import httpx
+import structlog
+from psycopg.rows import DictRow
+from pydantic_core import to_json
+
+from ingestion_api.alerts.hub import event_json
+from ingestion_api.alerts.store import Connection
+from ingestion_api.metrics import ALERT_WEBHOOK_POSTS
+from warehouse_sql.queries import query
+
+log = structlog.get_logger(__name__)
+
+_TIMEOUT_SECONDS: Final = 10.0
+_LONGEST_PAUSE_SECONDS: Final = 300.0
+_A_LOOK_SECONDS: Final = 10.0
+
+
+class Webhook:
+    """Tells one URL. How far it came is in the database, so that a restart goes on from there.
+
+    An event that was told and whose answer was lost is told again, with the same Idempotency-Key.
+    """
+
+    def __init__(self, url: str, secret: str, attempts: int) -> None:
+        self.name = webhook_name(url)
+        self._url, self._secret, self._attempts = url, secret.encode(), attempts
+        self._key = {"webhook": self.name}
+
+    def begin(self, conn: Connection) -> None:
+        """Note a webhook that is new."""
+        conn.execute(query("meet_webhook"), self._key)
+
+    def look(self, conn: Connection) -> None:
+        """Tell what is due until nothing is, or for some seconds."""
+        until = time.monotonic() + _A_LOOK_SECONDS
+        with httpx.Client(timeout=_TIMEOUT_SECONDS) as client:
+            while self._tell_next(conn, client) and time.monotonic() < until:
+                pass
+            while self._tell_wanted(conn, client) and time.monotonic() < until:
+                pass
+
+    def _tell_next(self, conn: Connection, client: httpx.Client) -> bool:
+        event = conn.execute(query("next_to_tell"), self._key).fetchone()
+        if event is None or event["id"] is None or not event["is_due"]:
+            return False
+        error = self._post(client, event)
+        if error is None:
+            conn.execute(query("webhook_told"), self._key | {"id": event["id"]})
+            return True
+        attempts = event["attempts"] + 1
+        failure = self._key | {"id": event["id"], "attempts": attempts, "error": error}
+        if attempts < self._attempts:
+            conn.execute(query("webhook_failed"), failure | {"pause": pause_after(attempts)})
+            return False
+        log.warning("a webhook does not take an alert event", webhook=self.name, error=error)
+        with conn.transaction():
+            conn.execute(query("keep_dead_letter"), failure)
+            conn.execute(query("webhook_told"), failure)
+        return True
+
+    def _tell_wanted(self, conn: Connection, client: httpx.Client) -> bool:
+        letter = conn.execute(query("wanted_dead_letter"), self._key).fetchone()
+        if letter is None:
+            return False
+        error = self._post(client, letter)
+        outcome = "dead_letter_delivered" if error is None else "dead_letter_failed"
+        conn.execute(query(outcome), {"letter": letter["letter"], "error": error})
+        return True
+
+    def _post(self, client: httpx.Client, event: DictRow) -> str | None:
+        """Why it was not taken, if it was not. The URL, a secret, stays unsaid."""
+        body = to_json(event_json(event))
+        headers = {"content-type": "application/json", "Idempotency-Key": str(event["id"])}
+        if self._secret:
+            headers["Wattlake-Signature"] = signature(self._secret, int(time.time()), body)
+        error: str | None = None
+        try:
+            answer = client.post(self._url, content=body, headers=headers)
+            if not answer.is_success:
+                error = f"HTTP {answer.status_code}"
+        except httpx.HTTPError as problem:
+            error = type(problem).__name__
+        ALERT_WEBHOOK_POSTS.labels("failed" if error else "taken").inc()
+        return error
+
+
+def signature(secret: bytes, moment: int, body: bytes) -> str:
+    """`t=` Unix time, `v1=` HMAC-SHA256 of that time, a dot and the body, in hexadecimals."""
+    mac = hmac.new(secret, b"%d." % moment + body, hashlib.sha256)
+    return f"t={moment},v1={mac.hexdigest()}"
+
+
+def pause_after(attempts: int) -> float:
+    """Seconds after so many failures: 1, 2, 4 and so on up to five minutes, less up to a half."""
+    longest = min(2.0 ** min(attempts - 1, 30), _LONGEST_PAUSE_SECONDS)
+    return longest * random.uniform(0.5, 1)
+
+
+def webhook_name(url: str) -> str:
+    """Tells webhooks apart without telling their URLs, of which path and query may be secrets."""
+    return f"{httpx.URL(url).host} {hashlib.sha256(url.encode()).hexdigest()[:8]}"

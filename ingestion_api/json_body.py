@@ -1,0 +1,34 @@
+"""The JSON body of a call that takes one record."""
+
+from typing import Final, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from ingestion_api.problems import Problem
+from ingestion_api.services import Services
+
+_JSON: Final = "application/json"
+_Record = TypeVar("_Record", bound=BaseModel)
+
+
+async def read_record(request: Request, services: Services, kind: type[_Record]) -> _Record:
+    """The record of the body; what is wrong with it is answered 400, 408, 413, 415 or 422."""
+    named = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if named not in {"", _JSON}:
+        raise Problem(415, f"Content-Type must be {_JSON}")
+    body = await services.bodies.read(request.scope, request.receive)
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        raise RequestValidationError(
+            [{**one, "loc": ("body", *one["loc"])} for one in found]
+        ) from None
+
+
+def describe_record(kind: type[BaseModel], example: dict[str, object]) -> dict[str, object]:
+    """What OpenAPI is to say of such a body."""
+    content = {"schema": kind.model_json_schema(), "example": example}
+    return {"requestBody": {"required": True, "content": {_JSON: content}}}

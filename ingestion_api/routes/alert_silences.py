@@ -1,0 +1,109 @@
+"""Rules that are silenced for a device, whatever alerts they open."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from ingestion_api.alerts.answers import add_events
+from ingestion_api.alerts.rules import DeviceKind
+from ingestion_api.heartbeats import ID_PATTERN
+from ingestion_api.json_body import describe_record, read_record
+from ingestion_api.parameters import Answer, Moment, Shared
+from ingestion_api.problems import Problem, documented
+from ingestion_api.routes.alerts import caller_of
+from warehouse_sql.queries import query
+
+router = APIRouter(prefix="/v1/alerts/silences", tags=["alerts"])
+
+_EXAMPLE = {"rule": "battery-warm", "deviceKind": "vehicle", "deviceId": "VEH001"}
+
+
+class Silenced(BaseModel):
+    """A rule at a device."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+    rule: Annotated[str, Field(pattern="^[a-z0-9_-]{1,60}$")]
+    device_kind: DeviceKind
+    device_id: Annotated[str, Field(pattern=ID_PATTERN)]
+
+
+class SilenceToKeep(Silenced):
+    """A rule at a device, and for how long."""
+
+    until: Moment
+
+
+class Silence(Answer):
+    """A rule tells no webhook of its alerts of a device."""
+
+    rule: str
+    device_kind: DeviceKind
+    device_id: str
+    until: datetime
+    by: str | None = Field(description="name of the API key")
+
+
+class Silences(Answer):
+    """All that hold now."""
+
+    silences: list[Silence]
+
+
+class Ended(Answer):
+    """What ended."""
+
+    ended: bool = Field(description="whether there was such a silence")
+
+
+@router.get("", responses=documented(503), name="Rules that are silenced")
+async def list_silences(services: Shared) -> Silences:
+    """Silences of a rule at a device that hold now."""
+    async with services.pool.connection() as conn:
+        rows = await (await conn.execute(query("list_silences"))).fetchall()
+    return Silences(silences=[Silence(**row) for row in rows])
+
+
+@router.post(
+    "",
+    responses=documented(400, 408, 413, 415, 422, 503),
+    openapi_extra=describe_record(SilenceToKeep, {**_EXAMPLE, "until": "2030-01-01T00:00:00Z"}),
+    name="Silence a rule at a device",
+)
+async def keep_silence(request: Request, services: Shared) -> Silence:
+    """Tell no webhook of alerts of this rule and device until a time, open or to come."""
+    wanted = await read_record(request, services, SilenceToKeep)
+    if wanted.until <= services.now():
+        raise Problem(422, "until: must lie in the future")
+    by = caller_of(request).name
+    values = wanted.model_dump() | {"by": by}
+    async with services.pool.connection() as conn, conn.transaction():
+        await conn.execute(query("keep_silence"), values)
+        found = await (await conn.execute(query("open_alert_of"), values)).fetchone()
+        if found is not None:
+            row = found | {"until": wanted.until}
+            rows = await (await conn.execute(query("silence_alert"), row)).fetchall()
+            await add_events(conn, [one["id"] for one in rows], "silenced", by)
+    return Silence(**values)
+
+
+@router.post(
+    "/end",
+    responses=documented(400, 408, 413, 415, 422, 503),
+    openapi_extra=describe_record(Silenced, dict(_EXAMPLE)),
+    name="End the silence of a rule at a device",
+)
+async def end_silence(request: Request, services: Shared) -> Ended:
+    """Tell webhooks of this rule and device again, also of an alert that is open."""
+    wanted = (await read_record(request, services, Silenced)).model_dump()
+    by = caller_of(request).name
+    async with services.pool.connection() as conn, conn.transaction():
+        was = await (await conn.execute(query("drop_silence"), wanted)).fetchone()
+        found = await (await conn.execute(query("open_alert_of"), wanted)).fetchone()
+        if was is not None and found is not None:
+            rows = await (await conn.execute(query("unsilence_alert"), found)).fetchall()
+            await add_events(conn, [one["id"] for one in rows], "unsilenced", by)
+    return Ended(ended=was is not None)

@@ -1,0 +1,161 @@
+"""Alerts: list, look, acknowledge, silence."""
+
+from typing import Annotated, Any
+
+import psycopg
+from fastapi import APIRouter, Path, Query, Request
+from psycopg.rows import DictRow
+from pydantic import BaseModel, ConfigDict, Field
+
+from ingestion_api.alerts.answers import Alert, AlertEvent, State, add_events, read_alert
+from ingestion_api.alerts.rules import DeviceKind, RuleFile, Severity
+from ingestion_api.heartbeats import ID_PATTERN
+from ingestion_api.json_body import describe_record, read_record
+from ingestion_api.key_ring import Caller
+from ingestion_api.parameters import Answer, Moment, Shared
+from ingestion_api.problems import Problem, documented
+from warehouse_sql.queries import query
+
+router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
+
+AlertId = Annotated[
+    int,
+    Path(alias="id", ge=1, le=2**63 - 1, description="id of the alert", examples=[1]),
+]
+
+
+class Alerts(Answer):
+    """A page of alerts, newest first."""
+
+    alerts: list[Alert]
+    next_cursor: int | None = Field(description="`cursor` of the next page; null at the end")
+
+
+class AlertHistory(Alert):
+    """An alert with what happened to it."""
+
+    history: list[AlertEvent] = Field(description="oldest first, the newest 1,000")
+
+
+class Until(BaseModel):
+    """How long an alert is silenced."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    until: Moment = Field(description="until then no webhook is told; ISO 8601 with a zone")
+
+
+@router.get("", responses=documented(422, 503), name="Alerts there are and were")
+async def list_alerts(
+    services: Shared,
+    state: Annotated[State | None, Query(description="only open ones, or only resolved")] = None,
+    severity: Annotated[Severity | None, Query(description="only these")] = None,
+    rule: Annotated[
+        str | None, Query(pattern="^[a-z0-9_-]{1,60}$", description="only of this rule")
+    ] = None,
+    device_kind: Annotated[
+        DeviceKind | None, Query(alias="deviceKind", description="only of meters, or of vehicles")
+    ] = None,
+    device_id: Annotated[
+        str | None, Query(alias="deviceId", pattern=ID_PATTERN, description="only of this device")
+    ] = None,
+    acknowledged: Annotated[bool | None, Query(description="only these, or only others")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="alerts on a page")] = 100,
+    cursor: Annotated[
+        int | None, Query(ge=1, le=2**63 - 1, description="nextCursor of the page before")
+    ] = None,
+) -> Alerts:
+    """Alerts, newest first, page by page."""
+    filters = {
+        "state": state,
+        "severity": severity,
+        "rule": rule,
+        "device_kind": device_kind,
+        "device_id": device_id,
+        "acknowledged": acknowledged,
+        "before": cursor or 2**63 - 1,
+        "limit": limit + 1,
+    }
+    async with services.pool.connection() as conn:
+        # Planned for the filters that are given.
+        rows = await (await conn.execute(query("list_alerts"), filters, prepare=False)).fetchall()
+    page = [Alert(**row) for row in rows[:limit]]
+    return Alerts(alerts=page, next_cursor=page[-1].id if len(rows) > limit else None)
+
+
+@router.get("/rules", responses=documented(503), name="The alert rules of this collector")
+async def list_rules(services: Shared) -> dict[str, Any]:
+    """What ALERT_RULES_FILE says, or the rules that are shipped. Durations are ISO 8601."""
+    return services.alerts.rules.model_dump(mode="json", by_alias=True)
+
+
+@router.get("/rules/schema", responses=documented(503), name="JSON schema of a file of rules")
+async def rule_schema() -> dict[str, Any]:
+    """For editors of ALERT_RULES_FILE."""
+    return RuleFile.model_json_schema(by_alias=True)
+
+
+@router.get("/{id}", responses=documented(404, 422, 503), name="An alert with its history")
+async def one_alert(number: AlertId, services: Shared) -> AlertHistory:
+    """An alert and its events."""
+    async with services.pool.connection() as conn:
+        alert = await read_alert(conn, number)
+        found = await conn.execute(query("newest_events_of_alert"), {"id": number})
+        events = [AlertEvent(**row) for row in await found.fetchall()]
+    return AlertHistory(**alert.model_dump(), history=events[::-1])
+
+
+@router.post("/{id}/acknowledge", responses=documented(404, 422, 503), name="Acknowledge an alert")
+async def acknowledge(number: AlertId, request: Request, services: Shared) -> Alert:
+    """Say that somebody cares. The first one stays; a repeat changes nothing."""
+    by = caller_of(request).name
+    async with services.pool.connection() as conn, conn.transaction():
+        await _change(conn, "acknowledge_alert", "acknowledged", {"id": number, "by": by}, by)
+        return await read_alert(conn, number)
+
+
+@router.post(
+    "/{id}/silence",
+    responses=documented(400, 404, 408, 409, 413, 415, 422, 503),
+    openapi_extra=describe_record(Until, {"until": "2030-01-01T00:00:00Z"}),
+    name="Silence an alert",
+)
+async def silence(number: AlertId, request: Request, services: Shared) -> Alert:
+    """Tell no webhook of this alert until a time. It is listed and streamed as before."""
+    until = (await read_record(request, services, Until)).until
+    if until <= services.now():
+        raise Problem(422, "until: must lie in the future; unsilence ends a silence")
+    values = {"id": number, "until": until}
+    async with services.pool.connection() as conn, conn.transaction():
+        alert = await read_alert(conn, number)
+        if alert.state != "open":
+            raise Problem(409, f"alert {number} is resolved; there is nothing to silence")
+        await _change(conn, "silence_alert", "silenced", values, caller_of(request).name)
+        return await read_alert(conn, number)
+
+
+@router.post("/{id}/unsilence", responses=documented(404, 422, 503), name="End a silence")
+async def unsilence(number: AlertId, request: Request, services: Shared) -> Alert:
+    """Tell webhooks of it again. A repeat changes nothing."""
+    async with services.pool.connection() as conn, conn.transaction():
+        values = {"id": number}
+        await _change(conn, "unsilence_alert", "unsilenced", values, caller_of(request).name)
+        return await read_alert(conn, number)
+
+
+def caller_of(request: Request) -> Caller:
+    """Who calls."""
+    caller = request.scope["caller"]
+    assert isinstance(caller, Caller)
+    return caller
+
+
+async def _change(
+    conn: psycopg.AsyncConnection[DictRow],
+    name: str,
+    event: str,
+    values: dict[str, Any],
+    by: str,
+) -> None:
+    rows = await (await conn.execute(query(name), values)).fetchall()
+    await add_events(conn, [row["id"] for row in rows], event, by)

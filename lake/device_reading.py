@@ -1,0 +1,140 @@
+"""Reading the heartbeats of few devices again and again, exact up to this moment.
+
+`scan_heartbeats` opens the tables and reads their files for each call; a collector that answers
+hundreds of requests a second keeps what can't change: files never do. The tables stay open, the
+rows that each file holds of a device are kept, and so are the newest raw files of hours that wait
+for their compaction.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+
+from lake.device_rows import DeviceRows
+from lake.energy import IN_MEMORY
+from lake.history import as_received, history_table
+from lake.hours import hour_of, hours_between
+from lake.merge import merge_heartbeats
+from lake.open_tables import LiveFiles, OpenTables
+from lake.raw_hours import RawHours
+from lake.settings import EnergySettings
+from lake.storage import Lake
+from lake.streams import REGISTER, STREAMS, Stream
+
+# Small frames: what an optimizer saves is less than what it takes.
+UNCHANGED: Final = pl.QueryOptFlags.none()
+
+
+class DeviceReader:
+    """Reads a lake for one process; safe between threads. Keeps about `cache_bytes` of rows."""
+
+    def __init__(self, lake: Lake, cache_bytes: int) -> None:
+        self._tables = OpenTables(lake)
+        half = cache_bytes // 2
+        self._history = DeviceRows(lake, half)
+        self._raw = RawHours(lake, half)
+
+    def look(self) -> "LakeView":
+        """The lake as it is now. Raises LakeError and DeltaError.
+
+        The caller has read the outbox and the dirty hours before: what has left the outbox since
+        is in this raw table, and what has left the raw table since is in this history.
+        """
+        raw = {s.name: self._tables.files(s.raw_table, None) for s in STREAMS.values()}
+        history = {
+            s.name: self._tables.files(s.history_table, history_table(s).time_column)
+            for s in STREAMS.values()
+        }
+        return LakeView(raw, history, self._raw, self._history)
+
+
+@dataclass(frozen=True)
+class LakeView:
+    """The files of one moment."""
+
+    raw: Mapping[str, LiveFiles]
+    history: Mapping[str, LiveFiles]
+    _raw_hours: RawHours
+    _device_rows: DeviceRows
+
+    def readings(
+        self,
+        stream: Stream,
+        devices: Sequence[str],
+        start: datetime,
+        end: datetime,
+        settings: EnergySettings,
+        dirty_hours: Collection[datetime],
+        outbox: pa.Table,
+    ) -> pl.DataFrame:
+        """Heartbeats of a window and what it needs to know of the time before it.
+
+        The columns of the stream and `duplicates`, one row for each device and timestamp: those
+        of `scan_heartbeats`, and of `scan_context` what a window of these devices can need.
+        """
+        waiting = pl.DataFrame(outbox)
+
+        def read(devices: Sequence[str], since: datetime, until: datetime) -> pl.DataFrame:
+            return self._heartbeats(stream, devices, since, until, dirty_hours, waiting)
+
+        near = start - timedelta(seconds=settings.largest_gap_seconds)
+        found = read(devices, near, end)
+        # A register's last value matters where the window has another one, and is nearly always
+        # among the last readings before it.
+        is_value = (pl.col("reading_type") == REGISTER) & pl.col(stream.energy).is_not_null()
+        in_window = pl.col("timestamp") >= start
+        registers = found.filter(pl.col("reading_type") == REGISTER, in_window)[stream.device]
+        known = found.filter(is_value, ~in_window)[stream.device]
+        parts, since = [found], near
+        for hours in (1, settings.register_lookback_hours):
+            unknown = sorted(set(registers.unique()) - set(known.unique()))
+            until, since = since, start - timedelta(hours=hours)
+            if not unknown or since >= until:
+                continue
+            last = pl.col("timestamp") == pl.col("timestamp").max().over(stream.device)
+            parts.append(read(unknown, since, until).filter(is_value).filter(last))
+            known = pl.concat([known, parts[-1][stream.device]])
+        return pl.concat(parts) if len(parts) > 1 else found
+
+    def paths(
+        self, stream: Stream, start: datetime, end: datetime, dirty_hours: Collection[datetime]
+    ) -> list[str]:
+        """The files that a reading of this window may rest on; files never change."""
+        dirty = sorted(dirty_hours)
+        history = self.history[stream.name].between(start, end)
+        return [*history, *(self.raw[stream.name].of_hours(dirty) if dirty else [])]
+
+    def _heartbeats(
+        self,
+        stream: Stream,
+        devices: Sequence[str],
+        start: datetime,
+        end: datetime,
+        dirty_hours: Collection[datetime],
+        outbox: pl.DataFrame,
+    ) -> pl.DataFrame:
+        timestamp, device = pl.col("timestamp"), pl.col(stream.device)
+        in_window = (timestamp >= start) & (timestamp < end)
+        of_devices = device == devices[0] if len(devices) == 1 else device.is_in(list(devices))
+        stored = self._device_rows.read(stream, self.history[stream.name], devices, start, end)
+        history = as_received(stored.lazy().filter(in_window), stream).collect(
+            engine=IN_MEMORY, optimizations=UNCHANGED
+        )
+        waiting = outbox.filter(in_window, of_devices)
+        dirty = set(dirty_hours) | {hour_of(moment) for moment in waiting["timestamp"]}
+        dirty &= set(hours_between(start, end))
+        if not dirty:
+            return history
+        raw = self._raw_hours.read(stream, self.raw[stream.name], sorted(dirty), devices)
+        columns = [column.name for column in stream.columns]
+        # A heartbeat on its way is in the outbox and in the raw table: the same row twice.
+        received = pl.concat([waiting.select(columns), raw.filter(in_window).select(columns)])
+        is_dirty = timestamp.dt.truncate("1h").is_in(sorted(dirty))
+        merged = merge_heartbeats(
+            stream, history.lazy().filter(is_dirty), [received.unique().lazy()]
+        ).collect(engine=IN_MEMORY, optimizations=UNCHANGED)
+        return pl.concat([history.filter(~is_dirty), merged])

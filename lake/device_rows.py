@@ -1,0 +1,106 @@
+"""The rows that files of the history hold of single devices, kept for the next question."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import polars as pl
+
+from lake.history import history_table
+from lake.kept import Kept
+from lake.open_tables import LiveFiles
+from lake.storage import Lake
+from lake.streams import DATE_PARTITION, Stream
+
+# A window that slides along leaves files behind; so many more than it needs are carried along.
+_FILES_BESIDE = 48
+_BYTES_A_FILE = 500  # of a frame, however few rows it has
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What each of some files holds of a device."""
+
+    files: Mapping[str, pl.DataFrame]
+
+    @cached_property
+    def all(self) -> pl.DataFrame:
+        """The rows of all of these files as one frame."""
+        return pl.concat(self.files.values(), rechunk=True)
+
+    @cached_property
+    def bytes(self) -> int:
+        """Twice the rows, of which `all` makes a copy."""
+        rows = sum(int(frame.estimated_size()) for frame in self.files.values())
+        return 2 * rows + _BYTES_A_FILE * len(self.files)
+
+
+class DeviceRows:
+    """Rows of the history by device; reads from a file only what it was not asked for before."""
+
+    def __init__(self, lake: Lake, most_bytes: int) -> None:
+        self._lake = lake
+        self._kept: Kept[tuple[str, str], _Rows] = Kept(most_bytes)
+
+    def read(
+        self,
+        stream: Stream,
+        live: LiveFiles,
+        devices: Sequence[str],
+        start: datetime,
+        end: datetime,
+    ) -> pl.DataFrame:
+        """Rows of the history table, without its partition, of these devices.
+
+        All those of the window, and maybe others.
+        """
+        wanted = live.between(start, end)
+        missing: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        found: dict[str, dict[str, pl.DataFrame]] = {}
+        ready = []
+        for device in dict.fromkeys(devices):
+            kept = self._kept.get((stream.name, device))
+            files = kept.files if kept else {}
+            absent = tuple(path for path in wanted if path not in files)
+            if kept and not absent and files.keys() <= live.paths:
+                ready.append(kept.all)
+                continue
+            surplus = len(files) > len(wanted) + _FILES_BESIDE
+            needed = set(wanted) if surplus else live.paths
+            found[device] = {path: rows for path, rows in files.items() if path in needed}
+            missing[absent].append(device)
+        for paths, of_devices in missing.items():
+            for path, rows in self._from_files(stream, paths, of_devices).items():
+                for device in of_devices:
+                    found[device][path] = rows.filter(pl.col(stream.device) == device)
+        for device, by_file in found.items():
+            if by_file:
+                kept = _Rows(by_file)
+                self._kept.put((stream.name, device), kept)
+                ready.append(kept.all)
+        return pl.concat(ready) if ready else _nothing(stream)
+
+    def _from_files(
+        self, stream: Stream, paths: Sequence[str], devices: Sequence[str]
+    ) -> dict[str, pl.DataFrame]:
+        """What each of these files holds of these devices."""
+        device, folder = pl.col(stream.device), self._lake.table_uri(stream.history_table)
+        # Equality prunes row groups, membership does not in every version.
+        is_wanted = device == devices[0] if len(devices) == 1 else device.is_in(list(devices))
+        scans = [
+            pl.scan_parquet(
+                f"{folder}/{path}",
+                storage_options=self._lake.storage_options or None,
+                hive_partitioning=False,
+                schema=_nothing(stream).schema,
+                missing_columns="insert",  # of files from before a column was added
+            ).filter(is_wanted)
+            for path in paths
+        ]
+        return dict(zip(paths, pl.collect_all(scans), strict=True))
+
+
+def _nothing(stream: Stream) -> pl.DataFrame:
+    return pl.DataFrame(history_table(stream).schema.empty_table()).drop(DATE_PARTITION.name)

@@ -1,0 +1,46 @@
+"""A bounded memory of what was read last."""
+
+from collections import OrderedDict
+from threading import Lock
+from typing import Generic, Protocol, TypeVar
+
+
+class Sized(Protocol):
+    """What knows the memory that it takes."""
+
+    @property
+    def bytes(self) -> int: ...
+
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value", bound=Sized)
+
+
+class Kept(Generic[_Key, _Value]):
+    """Values by key, up to about `most_bytes`; those not asked for the longest go first.
+
+    Safe between threads; values are replaced and never changed.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most, self._bytes = most_bytes, 0
+        self._values: OrderedDict[_Key, _Value] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: _Key) -> _Value | None:
+        """What was put under this key, if it is still there."""
+        with self._lock:
+            found = self._values.get(key)
+            if found is not None:
+                self._values.move_to_end(key)
+            return found
+
+    def put(self, key: _Key, value: _Value) -> None:
+        """Keep a value in the place of any other under this key."""
+        with self._lock:
+            before = self._values.pop(key, None)
+            self._bytes += value.bytes - (before.bytes if before else 0)
+            self._values[key] = value
+            while self._bytes > self._most and self._values:
+                _, gone = self._values.popitem(last=False)
+                self._bytes -= gone.bytes

@@ -1,0 +1,105 @@
+"""Tables that a process reads all the time: kept open, with the files of their newest version."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Final
+
+import polars as pl
+from deltalake import DeltaTable
+
+from lake.storage import Lake
+from lake.streams import DATE_PARTITION, HOUR_PARTITION
+
+# Each look at a handle replays the commits since it was opened. And a table that somebody has put
+# in the place of another is noticed.
+_VERSIONS_A_HANDLE: Final = 20
+_SECONDS_A_HANDLE: Final = 60.0
+
+_DATE, _HOUR = (f"partition.{column.name}" for column in (DATE_PARTITION, HOUR_PARTITION))
+_TIME: Final = pl.Datetime("us", "UTC")
+_TICK: Final = timedelta(microseconds=1)
+_LOG: Final = pl.Schema([("path", pl.String()), ("first", _TIME), ("last", _TIME)])
+
+
+@dataclass(frozen=True)
+class LiveFiles:
+    """The files that one version of a table holds, by the times that may be in each."""
+
+    version: int
+    log: pl.DataFrame
+    """path, first, last (included)."""
+    paths: frozenset[str] = field(repr=False)
+
+    def between(self, start: datetime, end: datetime) -> list[str]:
+        """Paths of the files that may hold rows with start <= time < end, in order of time."""
+        found = self.log.filter(pl.col("first") < end, pl.col("last") >= start)
+        return found["path"].to_list()
+
+    def of_hours(self, hours: Sequence[datetime]) -> list[str]:
+        """Paths of the files that begin with one of these hours; for a table by hours."""
+        return self.log.filter(pl.col("first").is_in(hours))["path"].to_list()
+
+
+@dataclass
+class _Opened:
+    handle: DeltaTable
+    at: float
+    version: int
+    files: LiveFiles
+
+
+class OpenTables:
+    """The newest files of tables, without opening a table for each look; safe between threads."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._opened: dict[str, _Opened] = {}
+        self._locks: dict[str, Lock] = {}
+        self._lock = Lock()
+
+    def files(self, table: str, time_column: str | None) -> LiveFiles:
+        """The files of the newest version at this moment; raises TableMissing and DeltaError.
+
+        `time_column` is the one whose least and greatest values the log has of each file; None
+        for a table that is partitioned by the hour.
+        """
+        with self._lock:
+            lock = self._locks.setdefault(table, Lock())
+        with lock:
+            opened = self._opened.pop(table, None)  # put back once it has been looked at
+            if opened is None or _is_worn(opened):
+                handle = self._lake.open(table)
+                files = _files(handle, time_column)
+                opened = _Opened(handle, time.monotonic(), files.version, files)
+            else:
+                opened.handle.update_incremental()
+                if opened.handle.version() != opened.files.version:
+                    opened.files = _files(opened.handle, time_column)
+            self._opened[table] = opened
+            return opened.files
+
+
+def _is_worn(opened: _Opened) -> bool:
+    return (
+        opened.files.version - opened.version >= _VERSIONS_A_HANDLE
+        or time.monotonic() - opened.at > _SECONDS_A_HANDLE
+    )
+
+
+def _files(handle: DeltaTable, time_column: str | None) -> LiveFiles:
+    version, found = handle.version(), pl.DataFrame(handle.get_add_actions(flatten=True))
+    if found.is_empty():
+        return LiveFiles(version, pl.DataFrame(schema=_LOG), frozenset())
+    first = pl.col(_DATE).cast(_TIME)
+    if time_column is None:
+        first += pl.duration(hours=_HOUR)
+        last = first + timedelta(hours=1) - _TICK
+    else:
+        last = first + timedelta(days=1) - _TICK
+        first = pl.coalesce(pl.col(f"min.{time_column}").cast(_TIME), first)
+        last = pl.coalesce(pl.col(f"max.{time_column}").cast(_TIME), last)
+    log = found.select("path", first=first, last=last).sort("first")
+    return LiveFiles(version, log, frozenset(log["path"]))

@@ -25,6 +25,7 @@ from ingestion_api.key_ring import KeyRing
 from ingestion_api.lake_writer import LakeWriter
 from ingestion_api.observing import ObserveRequests
 from ingestion_api.outbox_watch import OutboxWatch
+from ingestion_api.performance_groups import Performances
 from ingestion_api.problems import ProblemDetails, add_problem_handlers
 from ingestion_api.rejections import RejectionLog
 from ingestion_api.routes import (
@@ -41,9 +42,10 @@ from ingestion_api.routes import (
     reports,
     status,
 )
-from ingestion_api.services import Services
+from ingestion_api.services import Services, now
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
+from lake.device_reading import DeviceReader
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +89,13 @@ def create_app(
             rejected,
             keys,
             alerting,
+            Performances(
+                pool,
+                DeviceReader(lake, settings.answer_cache_bytes),
+                energy,
+                settings.longest_window_days,
+                now,
+            ),
         )
         # What was made until here lives as long as the process: no collection has to look at it.
         gc.collect()

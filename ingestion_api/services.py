@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
@@ -15,6 +16,9 @@ from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.rejections import RejectionLog
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
+
+if TYPE_CHECKING:  # which itself takes parameters, and those take the services
+    from ingestion_api.performance_groups import Performances
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,16 @@ class Services:
     rejections: RejectionLog
     keys: KeyRing
     alerts: Alerts
+    performances: "Performances"
 
     def now(self) -> datetime:
         """The collector's clock."""
-        return datetime.now(UTC)
+        return now()
+
+
+def now() -> datetime:
+    """The collector's clock."""
+    return datetime.now(UTC)
 
 
 def services_of(request: Request) -> Services:

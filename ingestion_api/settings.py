@@ -97,6 +97,12 @@ class CollectorSettings(BaseSettings):
         default=31, ge=1, description="longest window that an analytics request may ask for"
     )
 
+    answer_cache_bytes: int = Field(
+        default=256 * 1024**2,
+        ge=0,
+        description="memory for heartbeats of the lake that requests have asked for",
+    )
+
     key_refresh_seconds: float = Field(
         default=2, gt=0, description="how often the API keys are read anew from the database"
     )

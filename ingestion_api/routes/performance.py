@@ -1,14 +1,15 @@
 """What a vehicle drew, what reached its battery, and what makes the ratio believable."""
 
-import asyncio
 from datetime import datetime
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import Field
 
+from ingestion_api.etags import NOT_MODIFIED, IfNoneMatch, is_known, not_modified, tagged
 from ingestion_api.parameters import Answer, BadWindow, End, PathId, Period, Shared, Start
-from ingestion_api.performance import Performance, UnknownVehicle, performance, read_facts
+from ingestion_api.performance import Performance
+from ingestion_api.performance_facts import UnknownVehicle
 from ingestion_api.problems import Problem, documented
 from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import unknown_device
@@ -64,33 +65,37 @@ class VehiclePerformance(Answer):
 
 @router.get(
     "/performance/{vehicle_id:path}",
-    responses=documented(404, 422, 503),
+    response_model=VehiclePerformance,
+    responses={**documented(404, 422, 503), **NOT_MODIFIED},
     name="Performance of a vehicle",
 )
 async def vehicle_performance(
-    vehicle_id: PathId, services: Shared, start: Start = None, end: End = None
-) -> VehiclePerformance:
+    vehicle_id: PathId,
+    services: Shared,
+    response: Response,
+    start: Start = None,
+    end: End = None,
+    if_none_match: IfNoneMatch = None,
+) -> VehiclePerformance | Response:
     """Exact sums of a window, by default the last 24 hours, with every acknowledged heartbeat.
 
     Without `end` the window ends now, or just after the newest heartbeat if a device's clock is
-    ahead. A window may have 31 days.
+    ahead. A window may have 31 days. With `end` the answer has an ETag, which changes when late
+    heartbeats, links or settings change the answer; with `If-None-Match` it is 304 until then.
     """
     try:
-        async with services.pool.connection() as conn:
-            facts = await read_facts(
-                conn,
-                vehicle_id,
-                start,
-                end,
-                services.now(),
-                services.settings.longest_window_days,
-                services.energy,
-            )
+        if end is None:
+            return _answer(vehicle_id, await services.performances.of(vehicle_id, start, end))
+        tag, found = await services.performances.unless_known(
+            vehicle_id, start, end, lambda tag: is_known(tag, if_none_match)
+        )
     except UnknownVehicle:
         raise unknown_device("vehicle", vehicle_id) from None
     except BadWindow as error:
         raise Problem(422, str(error)) from None
-    found = await asyncio.to_thread(performance, services.lake, facts, services.energy)
+    if found is None:
+        return not_modified(tag)
+    response.headers.update(tagged(tag))
     return _answer(vehicle_id, found)
 
 

@@ -31,11 +31,11 @@ ORDER BY kind COLLATE "C", device_id COLLATE "C"
 LIMIT %(limit)s
 
 -- name: newest_times
--- Event time of the newest heartbeat of a vehicle and of some meters.
-SELECT max("timestamp") AS newest
-FROM (SELECT "timestamp" FROM vehicle_live_state WHERE vehicle_id = %(vehicle_id)s
-      UNION ALL
-      SELECT "timestamp" FROM meter_live_state WHERE meter_id = ANY(%(meter_ids)s)) AS device
+-- Event time of the newest heartbeat of each of these devices.
+SELECT 'vehicle' AS kind, vehicle_id AS device_id, "timestamp" FROM vehicle_live_state
+WHERE vehicle_id = ANY(%(vehicle_ids)s)
+UNION ALL
+SELECT 'meter', meter_id, "timestamp" FROM meter_live_state WHERE meter_id = ANY(%(meter_ids)s)
 
 -- name: applied_migrations
 SELECT name FROM schema_migration

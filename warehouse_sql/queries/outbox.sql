@@ -164,6 +164,9 @@ SELECT vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, r
 FROM vehicle_heartbeat_outbox
 WHERE vehicle_id = ANY(%(devices)s) AND "timestamp" >= %(start)s AND "timestamp" < %(end)s
 
+-- name: packs_wait
+SELECT EXISTS (SELECT FROM heartbeat_pack) AS wait
+
 -- name: packs_between
 -- Packs that may hold heartbeats of a window.
 SELECT heartbeats FROM heartbeat_pack

@@ -3,23 +3,21 @@
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 
 -- name: same_trailing_number
--- Devices whose ids end in this number (without leading zeros) and that were heard before a time
--- (null: ever), and whether anything but the pairing rule has linked them before the end of a
+-- Devices whose ids end in one of these numbers (without leading zeros) and that were heard before a
+-- time (null: ever), and whether anything but the pairing rule has linked them before the end of a
 -- window. A device that the registry does not know has its first heartbeat in the outbox or in an
 -- hour that waits for its compaction: it counts as heard where one of these lies before the time.
 WITH registered AS (
     SELECT stream AS kind, device_id COLLATE "default" AS device_id, first_heard_at
     FROM device
-    WHERE first_heard_at IS NOT NULL AND device_id LIKE '%%' || %(number)s
-      AND ltrim(substring(device_id FROM '[0-9]+$'), '0') = %(number)s
+    WHERE first_heard_at IS NOT NULL
+      AND ltrim(substring(device_id FROM '[0-9]+$'), '0') = ANY(%(numbers)s)
 ), live AS (
     SELECT 'meter' AS kind, meter_id AS device_id FROM meter_live_state
-    WHERE meter_id LIKE '%%' || %(number)s
-      AND ltrim(substring(meter_id FROM '[0-9]+$'), '0') = %(number)s
+    WHERE ltrim(substring(meter_id FROM '[0-9]+$'), '0') = ANY(%(numbers)s)
     UNION ALL
     SELECT 'vehicle', vehicle_id FROM vehicle_live_state
-    WHERE vehicle_id LIKE '%%' || %(number)s
-      AND ltrim(substring(vehicle_id FROM '[0-9]+$'), '0') = %(number)s
+    WHERE ltrim(substring(vehicle_id FROM '[0-9]+$'), '0') = ANY(%(numbers)s)
 ), moment AS (
     SELECT coalesce(%(heard_before)s::timestamptz, 'infinity') AS heard_before
 ), heard AS (
@@ -51,9 +49,9 @@ SELECT kind, device_id,
                     AND first_named_at < %(end)s) AS linked
 FROM heard
 
--- name: meters_of_vehicle
-SELECT meter_id FROM charging_link WHERE vehicle_id = %(vehicle_id)s
-UNION SELECT meter_id FROM named_link WHERE vehicle_id = %(vehicle_id)s
+-- name: meters_of_vehicles
+SELECT vehicle_id, meter_id FROM charging_link WHERE vehicle_id = ANY(%(vehicle_ids)s)
+UNION SELECT vehicle_id, meter_id FROM named_link WHERE vehicle_id = ANY(%(vehicle_ids)s)
 
 -- name: vehicles_of_meters
 SELECT vehicle_id FROM charging_link WHERE meter_id = ANY(%(meter_ids)s)

@@ -28,11 +28,17 @@ class Performance:
     links: list[dict[str, Any]]
 
 
-def performances(view: LakeView, facts: Facts, energy: EnergySettings) -> dict[str, Performance]:
-    """Read the lake and compute for all vehicles asked for; blocks, so not for the event loop.
+@dataclass(frozen=True)
+class Measured:
+    """Both sides of a window, rows of `measured_energy`, and the links of the vehicles asked for."""
 
-    What comes out for a vehicle is the same beside any others.
-    """
+    meters: pl.LazyFrame
+    vehicles: pl.LazyFrame
+    links: pl.DataFrame
+
+
+def measured(view: LakeView, facts: Facts, energy: EnergySettings) -> Measured:
+    """Read the lake for all vehicles asked for; blocks, so not for the event loop."""
     start, end = facts.period.start, facts.period.end
 
     def readings(stream: Stream, devices: list[str]) -> pl.LazyFrame:
@@ -48,22 +54,34 @@ def performances(view: LakeView, facts: Facts, energy: EnergySettings) -> dict[s
         .filter(is_asked)
         .sort("vehicle_id", "valid_from", "meter_id")
     )
-    charger_classes = facts.charger_classes.lazy()
     meters = readings(METER, sorted(set(links["meter_id"])))
+    return Measured(
+        measured_energy(meters, METER, start, end, energy, facts.charger_classes.lazy()),
+        measured_energy(vehicles.filter(is_asked), VEHICLE, start, end, energy),
+        links,
+    )
+
+
+def performances(view: LakeView, facts: Facts, energy: EnergySettings) -> dict[str, Performance]:
+    """Read the lake and compute for all vehicles asked for; blocks, so not for the event loop.
+
+    What comes out for a vehicle is the same beside any others.
+    """
+    found = measured(view, facts, energy)
     rows = _collected(
         vehicle_efficiency(
-            measured_energy(meters, METER, start, end, energy, charger_classes),
-            measured_energy(vehicles.filter(is_asked), VEHICLE, start, end, energy),
-            links.lazy(),
-            charger_classes,
-            start,
-            end,
+            found.meters,
+            found.vehicles,
+            found.links.lazy(),
+            facts.charger_classes.lazy(),
+            facts.period.start,
+            facts.period.end,
             energy,
         )
     )
     by_vehicle = {row["vehicle_id"]: row for row in rows.iter_rows(named=True)}
     links_of: dict[str, list[dict[str, Any]]] = {vehicle: [] for vehicle in facts.asked}
-    for link in links.iter_rows(named=True):
+    for link in found.links.iter_rows(named=True):
         links_of[link["vehicle_id"]].append(link)
     return {
         vehicle: Performance(facts.period, by_vehicle.get(vehicle), links_of[vehicle])

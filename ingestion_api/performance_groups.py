@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from ingestion_api.database import ReadPool
 from ingestion_api.lake_reading import reading_the_lake
@@ -16,10 +16,11 @@ from ingestion_api.parameters import BadWindow
 from ingestion_api.performance import Performance, performances
 from ingestion_api.performance_facts import Facts, FoundFacts, UnknownVehicle, read_facts
 from lake import EnergySettings
-from lake.device_reading import DeviceReader
+from lake.device_reading import DeviceReader, LakeView
 
 _MOST_VEHICLES: Final = 32
 
+_T = TypeVar("_T")
 _Window: TypeAlias = tuple[datetime | None, datetime | None]
 _Answer: TypeAlias = Performance | UnknownVehicle | BadWindow
 _Answers: TypeAlias = Mapping[str, _Answer]
@@ -83,6 +84,25 @@ class Performances:
             raise refused
         (facts,) = found.facts
         return await asyncio.to_thread(self._unless_known, facts, is_known)
+
+    async def alone(
+        self,
+        vehicle_id: str,
+        start: datetime | None,
+        end: datetime | None,
+        compute: Callable[[LakeView, Facts], _T],
+    ) -> _T:
+        """What a function makes of the lake and the facts of one vehicle, in a thread."""
+        found = await self._facts({vehicle_id}, start, end)
+        for refused in found.refused.values():
+            raise refused
+        (facts,) = found.facts
+
+        @reading_the_lake()
+        def computed() -> _T:
+            return compute(self._reader.look(), facts)
+
+        return await asyncio.to_thread(computed)
 
     async def _answer(
         self, key: _Window, group: _Group, before: "asyncio.Task[_Answers] | None"

@@ -1,8 +1,12 @@
-"""How much waits in the outbox, looked up now and then: its bound, its metrics, its readiness."""
+"""How much waits in the outbox, looked up now and then: its bound, its metrics, its readiness.
+
+And how fast heartbeats come in, whichever collector takes them.
+"""
 
 import asyncio
 import contextlib
 import time
+from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -18,6 +22,7 @@ from warehouse_sql.queries import query
 _LEAST_SECONDS: Final = 2.0
 _MOST_SECONDS: Final = 60.0  # a database that hangs must not hold up the next look
 _SHARE: Final = 0.05  # of the time may go into looking, however long that takes
+_RATE_SECONDS: Final = 60.0  # devices send once a minute, and many of them at once
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class OutboxWatch:
     def __init__(self, settings: CollectorSettings) -> None:
         self._settings = settings
         self._task: asyncio.Task[None] | None = None
+        self._acknowledged: deque[tuple[float, int]] = deque()
         self.backlog: Backlog | None = None
         self.is_full = False
 
@@ -63,6 +69,14 @@ class OutboxWatch:
     def is_alive(self) -> bool:
         """Whether it still looks."""
         return self._task is not None and not self._task.done()
+
+    @property
+    def records_per_second(self) -> float | None:
+        """Heartbeats acknowledged a second, over the last minute; None before the second look."""
+        if len(self._acknowledged) < 2:
+            return None
+        (since, before), (until, after) = self._acknowledged[0], self._acknowledged[-1]
+        return max(0.0, (after - before) / (until - since))
 
     async def _watch(self, pool: ReadPool) -> None:
         took = 0.0
@@ -91,7 +105,14 @@ class OutboxWatch:
         OUTBOX_BYTES.set(backlog.bytes)
         OUTBOX_AGE.set(backlog.age_seconds(now))
         self.backlog = backlog
+        self._count(backlog.rows + sum(row["rows_in_lake"] for row in found))
         self.is_full = (
             backlog.rows >= self._settings.outbox_rows
             or backlog.bytes >= self._settings.outbox_bytes
         )
+
+    def _count(self, acknowledged: int) -> None:
+        looks, now = self._acknowledged, time.monotonic()
+        looks.append((now, acknowledged))
+        while len(looks) > 2 and looks[1][0] <= now - _RATE_SECONDS:
+            looks.popleft()

@@ -93,7 +93,7 @@ async def live_fleet(
                 "kind": kind,
                 "flag": connection,
                 "now": now,
-                "online_seconds": _online_seconds(services),
+                "online_seconds": online_seconds(services),
                 "silent_seconds": services.settings.silent_after_seconds,
                 "after_kind": after_kind,
                 "after_id": after_id,
@@ -136,16 +136,21 @@ def _device(services: Services, row: DictRow, now: datetime) -> LiveMeter | Live
 def _fields(services: Services, row: DictRow, now: datetime) -> dict[str, Any]:
     # A device's clock may be ahead by the tolerance; its heartbeat is not younger than new.
     age = max(0.0, (now - row["timestamp"]).total_seconds())
-    flag: Connection = "silent"
-    if age <= _online_seconds(services):
-        flag = "online"
-    elif age <= services.settings.silent_after_seconds:
-        flag = "late"
+    flag = connection_flag(services, row["timestamp"], now)
     fields = {**row, "age_seconds": age, "connection": flag}
     return {**fields, f"{row['kind']}_id": row["device_id"]}
 
 
-def _online_seconds(services: Services) -> float:
+def connection_flag(services: Services, heard: datetime, now: datetime) -> Connection:
+    """Whether a device whose newest heartbeat is of `heard` still reports as expected."""
+    age = (now - heard).total_seconds()
+    if age <= online_seconds(services):
+        return "online"
+    return "late" if age <= services.settings.silent_after_seconds else "silent"
+
+
+def online_seconds(services: Services) -> float:
+    """The age up to which a device is online."""
     return services.settings.online_intervals * services.energy.nominal_interval_seconds
 
 

@@ -174,15 +174,19 @@ WHERE stream = %(stream)s
   AND hours[1] < %(end)s AND hours[cardinality(hours)] > %(start)s::timestamptz - interval '1 hour'
 
 -- name: outbox_backlog
--- Heartbeats that wait, the bytes they take (a row of its own has about 130), and the receipt time of
--- the oldest; null where none waits.
-SELECT 'meter' AS stream, sum(rows)::bigint AS rows, sum(bytes)::bigint AS bytes, min(oldest) AS oldest
+-- Heartbeats that wait, the bytes they take (a row of its own has about 130), the receipt time of the
+-- oldest (null where none waits), and how many heartbeats are in the lake already.
+SELECT 'meter' AS stream, sum(rows)::bigint AS rows, sum(bytes)::bigint AS bytes,
+       min(oldest) AS oldest,
+       (SELECT coalesce(sum(raw_rows), 0)::bigint FROM partition_ledger
+        WHERE stream = 'meter') AS rows_in_lake
 FROM (SELECT count(*), 130 * count(*), min(received_at) FROM meter_heartbeat_outbox
       UNION ALL
       SELECT coalesce(sum(rows), 0), coalesce(sum(octet_length(heartbeats)), 0), min(last_received)
       FROM heartbeat_pack WHERE stream = 'meter') AS waiting (rows, bytes, oldest)
 UNION ALL
-SELECT 'vehicle', sum(rows)::bigint, sum(bytes)::bigint, min(oldest)
+SELECT 'vehicle', sum(rows)::bigint, sum(bytes)::bigint, min(oldest),
+       (SELECT coalesce(sum(raw_rows), 0)::bigint FROM partition_ledger WHERE stream = 'vehicle')
 FROM (SELECT count(*), 130 * count(*), min(received_at) FROM vehicle_heartbeat_outbox
       UNION ALL
       SELECT coalesce(sum(rows), 0), coalesce(sum(octet_length(heartbeats)), 0), min(last_received)

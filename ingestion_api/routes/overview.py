@@ -1,0 +1,243 @@
+"""The whole fleet in one quick answer, and devices by a part of their id: for screens."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
+
+import polars as pl
+from fastapi import APIRouter, Query
+from psycopg.rows import DictRow
+from pydantic import Field
+
+from ingestion_api.parameters import Answer, Shared
+from ingestion_api.problems import documented
+from ingestion_api.routes.efficiency import Status
+from ingestion_api.routes.live import Connection, Kind, connection_flag, online_seconds
+from lake import HOUR, EnergySettings, hour_of
+from lake.efficiency import STATUSES, efficiency_percent
+from warehouse_sql.queries import query
+
+_HOURS: Final = 24
+
+router = APIRouter(prefix="/v1/analytics", tags=["overview"])
+
+
+class Connections(Answer):
+    """Devices of a kind by how recently they reported."""
+
+    online: int
+    late: int
+    silent: int
+
+
+class Now(Answer):
+    """What the newest interval readings of the devices online say; registers say nothing at once.
+
+    Powers take each interval for a nominal one. The two sides are not matched with each other: a
+    momentary ratio is a hint, the computed hours are exact.
+    """
+
+    power_ac_kw: float = Field(description="drawn from the grid")
+    power_dc_kw: float = Field(description="delivered to batteries")
+    efficiency_percent: float | None = Field(description="DC by AC; null where nothing flows")
+    meters: int = Field(description="meters with such a reading")
+    vehicles: int = Field(description="vehicles with such a reading")
+    vehicles_charging: int = Field(description="of them with energy delivered")
+
+
+class LastHours(Answer):
+    """The fleet over the computed hours among the last 24; null where none is computed."""
+
+    hours: int = Field(description="hours that are computed")
+    first_hour: datetime | None
+    last_hour: datetime | None
+    energy_ac_kwh: float | None = Field(description="AC energy of the linked vehicles")
+    energy_dc_kwh: float | None = Field(description="DC energy of the linked vehicles")
+    rated_energy_ac_kwh: float | None = Field(description="of them those that have a ratio")
+    rated_energy_dc_kwh: float | None = Field(description="of them those that have a ratio")
+    unlinked_energy_ac_kwh: float | None = Field(description="of meters that feed no vehicle")
+    loss_kwh: float | None = Field(description="rated AC less rated DC")
+    efficiency_percent: float | None = Field(description="rated DC by rated AC")
+
+
+class NewestHour(Answer):
+    """The newest computed hour."""
+
+    hour_start: datetime
+    vehicles_by_status: dict[Status, int]
+
+
+class NewestHeartbeat(Answer):
+    """The heartbeat that was received last."""
+
+    kind: Kind
+    id: str
+    timestamp: datetime
+    received_at: datetime
+
+
+class Ingest(Answer):
+    """How heartbeats come in, and how far the lake is behind."""
+
+    records_per_second: float | None = Field(
+        description="over the last minute, of all collectors; null right after a start"
+    )
+    waiting: int | None = Field(description="acknowledged heartbeats outside the lake")
+    lag_seconds: float | None = Field(description="age of the oldest of them")
+    newest: NewestHeartbeat | None
+
+
+class Overview(Answer):
+    """The fleet now and over 24 hours."""
+
+    at: datetime
+    vehicles: Connections
+    meters: Connections
+    now: Now
+    last_24_hours: LastHours
+    newest_hour: NewestHour | None
+    ingest: Ingest
+
+
+class FoundDevice(Answer):
+    """A device whose id holds the text."""
+
+    kind: Kind
+    id: str
+    timestamp: datetime = Field(description="event time of its newest heartbeat")
+    connection: Connection
+
+
+class FoundDevices(Answer):
+    """The best matches first."""
+
+    devices: list[FoundDevice]
+    truncated: bool = Field(description="true if there are more than `limit`")
+
+
+@router.get("/overview", responses=documented(503), name="The fleet at a glance")
+async def overview(services: Shared) -> Overview:
+    """Devices by connection, energy now and over the last 24 hours, ingest and its lag."""
+    now = services.now()
+    newest_start = hour_of(now)
+    async with services.pool.connection() as conn:
+        live = await (
+            await conn.execute(
+                query("overview_live"),
+                {
+                    "online_since": now - timedelta(seconds=online_seconds(services)),
+                    "late_since": now - timedelta(seconds=services.settings.silent_after_seconds),
+                },
+                prepare=True,
+            )
+        ).fetchall()
+        window = {"start": newest_start - _HOURS * HOUR, "end": now}
+        hours = await (await conn.execute(query("overview_hours"), window)).fetchone()
+        newest = await (await conn.execute(query("overview_newest_hour"))).fetchone()
+    assert hours is not None, "the query always has one row"
+    by_kind = {row["kind"]: row for row in live}
+    backlog = services.outbox.backlog
+    return Overview(
+        at=now,
+        vehicles=_connections(by_kind.get("vehicle")),
+        meters=_connections(by_kind.get("meter")),
+        now=_now(by_kind.get("meter"), by_kind.get("vehicle"), services.energy),
+        last_24_hours=_last_hours(hours, services.energy),
+        newest_hour=_newest_hour(newest),
+        ingest=Ingest(
+            records_per_second=services.outbox.records_per_second,
+            waiting=backlog.rows if backlog else None,
+            lag_seconds=backlog.age_seconds(now) if backlog else None,
+            newest=_newest_heartbeat(live),
+        ),
+    )
+
+
+@router.get("/devices", responses=documented(422, 503), name="Devices by a part of their id")
+async def devices_by_id(
+    services: Shared,
+    text: Annotated[
+        str,
+        Query(
+            alias="idContains",
+            min_length=1,
+            max_length=64,
+            pattern="^[ -~]+$",
+            description="a part of the id, in any case",
+        ),
+    ],
+    kind: Annotated[Kind | None, Query(description="only meters, or only vehicles")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="most devices in the answer")] = 20,
+) -> FoundDevices:
+    """Devices whose id holds a text: the one that is it first, then those that begin with it."""
+    now = services.now()
+    async with services.pool.connection() as conn:
+        rows = await conn.execute(
+            query("devices_by_id"), {"text": text, "kind": kind, "limit": limit + 1}
+        )
+        found = await rows.fetchall()
+    return FoundDevices(
+        devices=[
+            FoundDevice(
+                kind=row["kind"],
+                id=row["device_id"],
+                timestamp=row["timestamp"],
+                connection=connection_flag(services, row["timestamp"], now),
+            )
+            for row in found[:limit]
+        ],
+        truncated=len(found) > limit,
+    )
+
+
+def _connections(row: DictRow | None) -> Connections:
+    counts = row or {}
+    return Connections(**{name: counts.get(name, 0) for name in Connections.model_fields})
+
+
+def _now(meters: DictRow | None, vehicles: DictRow | None, energy: EnergySettings) -> Now:
+    ac, dc = (row or {"readings": 0, "flowing": 0, "energy_kwh": 0.0} for row in (meters, vehicles))
+    # kWh of an interval, as if it were a nominal one, are so many kW.
+    per_hour = 3600 / energy.nominal_interval_seconds
+    return Now(
+        power_ac_kw=round(ac["energy_kwh"] * per_hour, 3),
+        power_dc_kw=round(dc["energy_kwh"] * per_hour, 3),
+        efficiency_percent=_percent(ac["energy_kwh"], dc["energy_kwh"], energy),
+        meters=ac["readings"],
+        vehicles=dc["readings"],
+        vehicles_charging=dc["flowing"],
+    )
+
+
+def _last_hours(row: DictRow, energy: EnergySettings) -> LastHours:
+    ac, dc = row["rated_energy_ac_kwh"], row["rated_energy_dc_kwh"]
+    return LastHours(
+        **row,
+        loss_kwh=None if ac is None or dc is None else round(ac - dc, 9),
+        efficiency_percent=_percent(ac, dc, energy),
+    )
+
+
+def _newest_hour(row: DictRow | None) -> NewestHour | None:
+    if row is None:
+        return None
+    counts: dict[Any, int] = {status: row[f"vehicles_{status}"] for status in STATUSES}
+    return NewestHour(hour_start=row["hour_start"], vehicles_by_status=counts)
+
+
+def _newest_heartbeat(live: list[DictRow]) -> NewestHeartbeat | None:
+    for row in live:
+        if row["device_id"] is not None:
+            return NewestHeartbeat(
+                kind=row["kind"],
+                id=row["device_id"],
+                timestamp=row["timestamp"],
+                received_at=row["received_at"],
+            )
+    return None
+
+
+def _percent(ac: float | None, dc: float | None, energy: EnergySettings) -> float | None:
+    sides = pl.DataFrame({"ac": [ac], "dc": [dc]}, schema={"ac": pl.Float64, "dc": pl.Float64})
+    ratio = efficiency_percent(pl.col("ac"), pl.col("dc"), energy)
+    value: float | None = sides.select(ratio).item()
+    return value

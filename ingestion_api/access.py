@@ -13,7 +13,8 @@ Needed = Literal["ingest", "read", "admin"]
 
 _HEALTH: Final = frozenset({"/healthz", "/readyz"})
 _DOCS: Final = frozenset({"/", "/docs", "/docs/oauth2-redirect", "/openapi.json"})
-_DOCS_FILES: Final = "/static-offline-docs/"
+# The pages' frames and files; what they show, they ask for with a key.
+_OPEN_BELOW: Final = ("/static-offline-docs/", "/vehicles/", "/assets/")
 _INGEST: Final = ("/v1/ingest/", "/v1/ingestion/")
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # What a proxy adds: its client is somebody else, even where the proxy runs on this machine.
@@ -25,9 +26,9 @@ _HOW_TO_SEND: Final = "send it as `Authorization: Bearer wl_...` or `X-API-Key: 
 class RequireKey:
     """Lets a request pass with its `Caller` as scope["caller"], or answers 401, 403 or 429.
 
-    Health is open to everybody, and once there are keys the docs are, too. Records that come in are
-    charged by their route; any other request counts as one record. Plain ASGI, because every
-    heartbeat passes here.
+    Health is open to everybody, and once there are keys the docs and the pages' frames are, too.
+    Records that come in are charged by their route; any other request counts as one record. Plain
+    ASGI, because every heartbeat passes here.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
@@ -110,7 +111,7 @@ def describe_keys(schema: dict[str, Any]) -> None:
 
 
 def _is_open(path: str) -> bool:
-    return path in _DOCS or path.startswith(_DOCS_FILES)
+    return path in _DOCS or path.startswith(_OPEN_BELOW)
 
 
 def _is_from_here(scope: Scope) -> bool:

@@ -10,7 +10,6 @@ import structlog
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from ingestion_api.access import RequireKey, describe_keys
@@ -33,10 +32,13 @@ from ingestion_api.routes import (
     alert_silences,
     alert_streams,
     alerts,
+    curve,
     efficiency,
     health,
     links,
     live,
+    overview,
+    page,
     performance,
     rejections,
     reports,
@@ -123,6 +125,8 @@ def create_app(
     for router in (
         live.router,
         performance.router,
+        curve.router,
+        overview.router,
         efficiency.router,
         links.router,
         alert_streams.router,
@@ -133,32 +137,13 @@ def create_app(
         rejections.router,
         status.router,
         health.router,
+        page.router,
     ):
         app.include_router(router)
-    app.add_api_route("/", _index, include_in_schema=False)
     add_problem_handlers(app, settings.retry_after_seconds)
     _describe_errors(app)
     # Around FastAPI rather than as its middleware: its own layers, too, would cost every heartbeat.
     return ObserveRequests(RequireKey(IngestCalls(app, settings, bodies), keys))
-
-
-async def _index() -> JSONResponse:
-    """Where to go from here."""
-    return JSONResponse(
-        {
-            "service": "wattlake collector",
-            "docs": "/docs",
-            "openapi": "/openapi.json",
-            "status": "/v1/status",
-            "fleet": "/v1/analytics/fleet/live",
-            "efficiency": "/v1/analytics/efficiency/fleet",
-            "alerts": "/v1/alerts",
-            "reports": "/v1/reports",
-            "rejections": "/v1/rejections",
-            "ready": "/readyz",
-            "metrics": "/metrics",
-        }
-    )
 
 
 def _describe_errors(app: FastAPI) -> None:

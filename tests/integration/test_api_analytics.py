@@ -487,4 +487,3 @@ def test_health_readiness_and_metrics_answer(api: Collector) -> None:
         'wattlake_outbox_rows{stream="meter"}',
     ):
         assert name in text
-    assert api.http.get("/").json()["docs"] == "/docs"

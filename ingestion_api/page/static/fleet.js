@@ -1,0 +1,121 @@
+// The fleet's page.
+
+import { watchAlerts } from "./alerts.js";
+import { ask } from "./api.js";
+import { bars, Chart, line, withGaps } from "./charts.js";
+import { at, cell, make, put, putWords, rows, shares, status } from "./dom.js";
+import { clock, duration, minute, money, number, secondsBetween, sized, words } from "./format.js";
+import { repeat } from "./frame.js";
+
+const HOUR = 3_600_000;
+const STATUSES = [
+  "excellent",
+  "good",
+  "warning",
+  "critical",
+  "idle",
+  "insufficient_data",
+  "unmapped",
+  "implausible",
+];
+
+function showNow(fleet) {
+  const { now, ingest, vehicles, meters } = fleet;
+  put("now-efficiency", number(now.efficiencyPercent, 1));
+  put("now-ac", sized(now.powerAcKw));
+  put("now-dc", sized(now.powerDcKw));
+  put("now-charging", number(now.vehiclesCharging));
+  put(
+    "now-basis",
+    `by the newest interval readings of ${number(now.meters)} meters and ${number(now.vehicles)} vehicles`,
+  );
+  put("ingest-rate", number(ingest.recordsPerSecond, 1));
+  put("ingest-lag", duration(ingest.lagSeconds), `${number(ingest.waiting)} heartbeats wait`);
+  const { newest } = ingest;
+  put(
+    "ingest-newest",
+    newest ? `${duration(secondsBetween(newest.receivedAt, fleet.at))} ago` : "none yet",
+    newest ? newest.id : "",
+  );
+  const count = vehicles.online + vehicles.late + vehicles.silent;
+  put("vehicles-count", `${number(count)}, and ${number(meters.online)} meters online`);
+  shares("connection", [
+    ["online", "online", vehicles.online],
+    ["late", "late", vehicles.late],
+    ["silent", "silent", vehicles.silent],
+  ]);
+}
+
+function showDay(fleet) {
+  const day = fleet.last24Hours;
+  put("day-efficiency", number(day.efficiencyPercent, 1));
+  put("day-ac", sized(day.energyAcKwh));
+  put("day-dc", sized(day.energyDcKwh));
+  put("day-loss", sized(day.lossKwh));
+  const newest = fleet.newestHour;
+  put(
+    "day-basis",
+    day.hours
+      ? `${day.hours} of 24 hours are computed, up to ${clock(Date.parse(day.lastHour) + HOUR)}`
+      : "no hour is computed yet; the first one is some minutes after its end",
+  );
+  put("status-hour", newest ? `in the hour from ${minute(newest.hourStart)}` : "no hour is computed yet");
+  shares(
+    "status",
+    STATUSES.map((name) => [name, words(name), newest?.vehiclesByStatus[name] ?? 0]),
+  );
+}
+
+const hourOf = (point) => (point.hour ? minute(point.hour) : "");
+const efficiencies = new Chart(
+  "hours-efficiency",
+  line(
+    "Efficiency of the fleet in each computed hour, percent",
+    90,
+    "efficiency",
+    "var(--line)",
+    { about: [80, 95], size: 28 },
+  ),
+  (point) => [hourOf(point), number(point.efficiency, 1), number(point.loss, 1)],
+);
+const energies = new Chart(
+  "hours-energy",
+  bars("AC energy in and DC energy to batteries in each computed hour, kWh", 130),
+  (point) => [hourOf(point), number(point.ac, 1), number(point.dc, 1)],
+);
+
+async function showHours() {
+  const answer = await ask("/v1/analytics/efficiency/fleet");
+  const points = answer.rows.map((row) => ({
+    at: Date.parse(row.hourStart) + HOUR / 2,
+    hour: row.hourStart,
+    from: Date.parse(row.hourStart) + HOUR / 12,
+    until: Date.parse(row.hourStart) + HOUR - HOUR / 12,
+    ac: row.energyAcKwh,
+    dc: row.energyDcKwh,
+    loss: row.lossKwh,
+    efficiency: row.efficiencyPercent,
+    hint: {
+      [minute(row.hourStart)]: "",
+      "efficiency": `${number(row.efficiencyPercent, 1)} %`,
+      "AC": `${sized(row.energyAcKwh)} kWh`,
+      "DC": `${sized(row.energyDcKwh)} kWh`,
+    },
+  }));
+  points.sort((one, other) => one.at - other.at);
+  const spaced = withGaps(points, HOUR);
+  efficiencies.show(spaced);
+  energies.show(spaced);
+}
+
+repeat(
+  2,
+  async () => {
+    const fleet = await ask("/v1/analytics/overview");
+    showNow(fleet);
+    showDay(fleet);
+  },
+  { isPulse: true },
+);
+repeat(30, showHours, { section: "hours" });
+watchAlerts({});

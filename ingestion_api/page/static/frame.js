@@ -1,0 +1,205 @@
+// What all pages have: the key, the state of the connection, the search, and what is repeated.
+
+import { ask, forgetKey, Problem, said, storedKey, storeKey } from "./api.js";
+import { at, make, put, status } from "./dom.js";
+import { duration, secondsBetween, vehiclePath } from "./format.js";
+
+const STALE_SECONDS = 6;
+const again = new Set();
+let lastGood = null;
+let trouble = null;
+
+/**
+ * Do something now and then for as long as somebody looks. The pulse tells whether the page is live;
+ * what else fails is told in its `section`, whose figures are then old ones.
+ */
+export function repeat(seconds, task, { isPulse = false, section } = {}) {
+  let timer = null;
+  let isRunning = false;
+  let isWanted = false;
+  async function run() {
+    clearTimeout(timer);
+    if (isRunning) {
+      isWanted = true;
+      return;
+    }
+    isRunning = true;
+    isWanted = false;
+    try {
+      await task();
+      if (isPulse) heard();
+      if (section) tell(section, null);
+    } catch (error) {
+      failed(error, isPulse, section);
+    } finally {
+      isRunning = false;
+    }
+    if (document.hidden || !at("ask-key").hidden) return;
+    timer = setTimeout(run, isWanted ? 0 : seconds * 1000);
+  }
+  again.add(run);
+  run();
+  return run;
+}
+
+function heard() {
+  lastGood = Date.now();
+  trouble = null;
+  at("content").setAttribute("aria-busy", "false");
+  showLink();
+}
+
+function failed(error, isPulse, section) {
+  if (error instanceof Problem && error.status === 401) {
+    askForKey(storedKey() ? error.message : "");
+    return;
+  }
+  if (!(error instanceof Problem) && !(error instanceof TypeError) && error.name !== "TimeoutError") {
+    throw error; // a fault of this page
+  }
+  if (isPulse) {
+    trouble = said(error);
+    showLink();
+  }
+  if (section) tell(section, said(error));
+}
+
+function tell(section, reason) {
+  at(section).classList.toggle("is-stale", reason !== null);
+  const note = at(`${section}-trouble`);
+  note.hidden = reason === null;
+  put(note.id, reason === null ? "" : `Not up to date: ${reason}. It is asked again by itself.`);
+}
+
+function showLink() {
+  const age = lastGood === null ? null : (Date.now() - lastGood) / 1000;
+  const isStale = trouble !== null && (age === null || age > STALE_SECONDS);
+  const state = isStale ? "stale" : age === null ? "starting" : "live";
+  if (at("link").dataset.state !== state) {
+    at("link").dataset.state = state;
+    at("link-text").textContent = { live: "Live", stale: "Not live", starting: "Connecting" }[state];
+  }
+  at("content").classList.toggle("is-stale", isStale);
+  at("trouble").hidden = !isStale;
+  if (isStale) {
+    const since = age === null ? "" : `These figures are ${duration(age)} old: `;
+    const text = `${since}${trouble}. It is asked again by itself.`;
+    if (at("trouble").textContent !== text) at("trouble").textContent = text;
+  }
+  const updated = lastGood === null ? "" : new Date(lastGood).toISOString().slice(11, 19);
+  if (at("link-time").textContent !== updated) at("link-time").textContent = updated;
+}
+
+function askForKey(reason) {
+  if (!at("ask-key").hidden && !reason) return;
+  at("ask-key").hidden = false;
+  at("content").hidden = true;
+  at("key-said").textContent = reason;
+  at("key").focus();
+}
+
+function startAgain() {
+  for (const run of again) run();
+}
+
+at("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  storeKey(at("key").value.trim());
+  at("key").value = "";
+  at("ask-key").hidden = true;
+  at("content").hidden = false;
+  at("forget-key").hidden = false;
+  startAgain();
+});
+at("forget-key").hidden = !storedKey();
+at("forget-key").addEventListener("click", () => {
+  forgetKey();
+  location.reload();
+});
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) startAgain();
+});
+
+// -- search ----------------------------------------------------------------------------------------
+
+const text = at("search-text");
+const found = at("search-found");
+let asked = 0;
+let waiting = null;
+
+async function search() {
+  const mine = ++asked;
+  const wanted = text.value.trim();
+  if (!wanted) {
+    close();
+    return [];
+  }
+  let answer;
+  try {
+    answer = await ask(
+      `/v1/analytics/devices?kind=vehicle&limit=12&idContains=${encodeURIComponent(wanted)}`,
+    );
+  } catch (error) {
+    show([make("li", {}, make("p", {}, said(error)))], said(error));
+    return [];
+  }
+  if (mine !== asked) return [];
+  const now = new Date();
+  const items = answer.devices.map((device) =>
+    make(
+      "li",
+      {},
+      make(
+        "a",
+        { href: vehiclePath(device.id) },
+        make("span", {}, device.id),
+        status(device.connection, `${duration(secondsBetween(device.timestamp, now))} ago`),
+      ),
+    ),
+  );
+  const count = answer.truncated ? "more than 12 vehicles" : `${items.length} found`;
+  if (!items.length) items.push(make("li", {}, make("p", {}, `No vehicle's id holds “${wanted}”.`)));
+  show(items, answer.devices.length ? count : `no vehicle's id holds ${wanted}`);
+  return answer.devices;
+}
+
+function show(items, announced) {
+  found.replaceChildren(...items);
+  found.hidden = false;
+  at("search-said").textContent = announced;
+}
+
+function close() {
+  found.hidden = true;
+  at("search-said").textContent = "";
+}
+
+text.addEventListener("input", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(search, 150);
+});
+at("search").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  clearTimeout(waiting);
+  const [first] = await search();
+  if (first) location.assign(vehiclePath(first.id));
+});
+at("search").addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    close();
+    text.focus();
+  }
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!step || found.hidden) return;
+  const links = [text, ...found.querySelectorAll("a")];
+  const next = links.indexOf(document.activeElement) + step;
+  if (next >= 0 && next < links.length) {
+    event.preventDefault();
+    links[next].focus();
+  }
+});
+at("search").addEventListener("focusout", (event) => {
+  if (!at("search").contains(event.relatedTarget)) close();
+});
+
+setInterval(() => lastGood !== null && showLink(), 1000);

@@ -1,0 +1,155 @@
+// A vehicle's page.
+
+import { watchAlerts } from "./alerts.js";
+import { ask, Problem, said } from "./api.js";
+import { bars, Chart, line, timeOf } from "./charts.js";
+import { at, make, put, putWords } from "./dom.js";
+import { duration, minute, number, sized, words } from "./format.js";
+import { repeat } from "./frame.js";
+
+const id = document.body.dataset.vehicle;
+const path = encodeURIComponent(id);
+const RATED = ["excellent", "good", "warning", "critical", "implausible"];
+
+let hours = 24;
+let linked = null;
+
+function showLive(live) {
+  put("live-soc", number(live.soc, 1));
+  put("live-temp", number(live.batteryTemp, 1));
+  put("live-energy", number(live.kwhDeliveredDc, 3), live.readingType);
+  put("live-age", `${duration(live.ageSeconds)} ago`, minute(live.timestamp));
+  showMeter(live.meterId ? { meterId: live.meterId, source: "heartbeat" } : linked);
+  const badge = at("connection");
+  if (badge.dataset.name === live.connection) return;
+  badge.dataset.name = live.connection;
+  badge.hidden = false;
+  badge.replaceChildren(make("i", { className: `key ${live.connection}` }), live.connection);
+}
+
+function showWindow(found) {
+  const isRated = RATED.includes(found.status);
+  const efficiency = at("window-efficiency");
+  efficiency.className = `value is-${found.status}`;
+  if (isRated && found.efficiencyRatio !== null) {
+    put("window-efficiency", number(found.efficiencyRatio, 1), words(found.status));
+  } else {
+    putWords("window-efficiency", words(found.status), "");
+  }
+  put("window-ac", sized(found.energyConsumedAc));
+  put("window-dc", sized(found.energyDeliveredDc));
+  const isBoth = found.energyConsumedAc !== null && found.energyDeliveredDc !== null;
+  put("window-loss", sized(isBoth ? found.energyConsumedAc - found.energyDeliveredDc : null));
+  put("window-coverage", `${percent(found.coverage.ac)} · ${percent(found.coverage.dc)}`);
+  put("window-gap", duration(found.longestGapSeconds));
+  linked = found.links.at(-1) ?? null;
+}
+
+function showMeter(link) {
+  const sources = { rule: "by its number", link: "by a link", heartbeat: "named by the vehicle" };
+  put("live-meter", link?.meterId ?? "–", sources[link?.source] ?? "");
+}
+
+const percent = (share) => number(share === null ? null : 100 * share, 0);
+
+const charts = [
+  new Chart(
+    "energy",
+    bars(`AC energy into ${id} and DC energy to its battery, kWh in each step`, 120),
+    (point) => [timeOf(point), number(point.ac, 3), number(point.dc, 3)],
+  ),
+  new Chart(
+    "efficiency",
+    line(`Efficiency of ${id} while it charges, percent`, 120, "efficiency", "var(--line)", {
+      about: [80, 95],
+    }),
+    (point) => [timeOf(point), number(point.efficiency, 1)],
+  ),
+  new Chart(
+    "soc",
+    line(`State of charge of ${id}, percent`, 120, "soc", "var(--dc)", {
+      about: [0, 100],
+    }),
+    (point) => [timeOf(point), number(point.soc, 1)],
+  ),
+  new Chart(
+    "temperature",
+    line(`Battery temperature of ${id}, °C`, 120, "temperature", "var(--line)", {
+      about: [15, 35],
+    }),
+    (point) => [timeOf(point), number(point.temperature, 1)],
+  ),
+];
+
+function showCurve(found) {
+  const step = found.stepSeconds * 1000;
+  const points = found.points.map((point) => {
+    const begins = Date.parse(point.begins);
+    return {
+      at: begins + step / 2,
+      from: begins,
+      until: begins + step,
+      ac: point.energyAcKwh,
+      dc: point.energyDcKwh,
+      efficiency: point.efficiencyPercent,
+      soc: point.soc,
+      temperature: point.batteryTemp,
+      hint: {
+        [minute(point.begins)]: "",
+        "AC": `${number(point.energyAcKwh, 3)} kWh`,
+        "DC": `${number(point.energyDcKwh, 3)} kWh`,
+        "efficiency": `${number(point.efficiencyPercent, 1)} %`,
+        "state of charge": `${number(point.soc, 1)} %`,
+        "battery": `${number(point.batteryTemp, 1)} °C`,
+      },
+    };
+  });
+  for (const chart of charts) chart.show(points);
+  put(
+    "step-note",
+    `Steps of ${duration(found.stepSeconds).replace(/ 0 (s|min|h)$/, "")}; where nothing is known of a step, the curve has a gap.`,
+  );
+}
+
+async function known(task) {
+  try {
+    return await task;
+  } catch (error) {
+    if (!(error instanceof Problem) || ![404, 422].includes(error.status)) throw error;
+    at("unknown").textContent = said(error);
+    at("unknown").hidden = false;
+    at("known").hidden = true;
+    return null;
+  }
+}
+
+async function watchLive() {
+  const live = await known(ask(`/v1/analytics/vehicle/${path}/live`));
+  if (!live) return;
+  at("unknown").hidden = true;
+  at("known").hidden = false;
+  showLive(live);
+}
+
+async function watchWindow() {
+  const wanted = hours;
+  const start = new Date(Date.now() - wanted * 3_600_000).toISOString();
+  const window = wanted === 24 ? "" : `?start=${encodeURIComponent(start)}`;
+  const [found, points] = await Promise.all([
+    known(ask(`/v1/analytics/performance/${path}${window}`)),
+    known(ask(`/v1/analytics/vehicle/${path}/curve${window}`)),
+  ]);
+  if (wanted !== hours || !found || !points) return;
+  showWindow(found);
+  showCurve(points);
+}
+
+repeat(2, watchLive, { isPulse: true });
+const windowNow = repeat(20, watchWindow, { section: "window" });
+at("windows").addEventListener("change", (event) => {
+  hours = Number(event.target.value);
+  const label = hours <= 24 ? `${hours} hours` : `${hours / 24} days`;
+  put("window-title", `Last ${label}`);
+  windowNow();
+});
+watchAlerts({ device: id });

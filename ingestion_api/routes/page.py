@@ -1,0 +1,88 @@
+"""The fleet's page and a vehicle's page, for people in front of a screen.
+
+The pages are frames without data: their modules ask the API, with the key that somebody has typed
+in where the collector wants one. So the frames and their files are open to everybody.
+"""
+
+import gzip
+from functools import cache
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ingestion_api.page.chart_library import ChartLibrary, cache_folder
+from ingestion_api.page.files import PageFiles
+from ingestion_api.parameters import PathId
+from ingestion_api.problems import Problem
+
+_PAGE_HEADERS: Final = {
+    # Nothing but this collector's own files, no inline script or style, no evaluated text.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+_FOR_EVER: Final = "public, max-age=31536000, immutable"
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def fleet_page() -> Response:
+    """The fleet."""
+    return _page("fleet.html.j2")
+
+
+@router.get("/vehicles/{vehicle_id:path}")
+def vehicle_page(vehicle_id: PathId) -> Response:
+    """A vehicle. Whether it is known tells the API, to those who may ask."""
+    return _page("vehicle.html.j2", vehicle_id=vehicle_id)
+
+
+@router.get("/assets/charts/{name}")
+async def charts(name: str, request: Request) -> Response:
+    """The chart library."""
+    library = _library()
+    if name != library.name:
+        raise Problem(404, "that is the chart library of another version; reload the page")
+    return _packed(request, await library.read(), "text/javascript; charset=utf-8")
+
+
+@router.get("/assets/{folder}/{name}")
+def asset(folder: str, name: str, request: Request) -> Response:
+    """A module, a style or an icon."""
+    found = _files().assets.get(name)
+    if found is None or folder != _files().folder:
+        raise Problem(404, "that is a file of another version of the page; reload the page")
+    return _packed(request, found.packed, found.media_type)
+
+
+@cache
+def _library() -> ChartLibrary:
+    return ChartLibrary(cache_folder())
+
+
+@cache
+def _files() -> PageFiles:
+    return PageFiles(_library().name)
+
+
+def _page(template: str, **values: object) -> Response:
+    html = _files().render(template, **values)
+    return Response(html, headers=_PAGE_HEADERS, media_type="text/html; charset=utf-8")
+
+
+def _packed(request: Request, content: bytes, media_type: str) -> Response:
+    headers = {
+        "Cache-Control": _FOR_EVER,
+        "Vary": "Accept-Encoding",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+    else:
+        content = gzip.decompress(content)
+    return Response(content, headers=headers, media_type=media_type)

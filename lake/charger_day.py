@@ -12,10 +12,8 @@ import polars as pl
 from lake.charger_efficiency import (
     CHARGER_EFFICIENCY_DAILY,
     LINKED_ENERGY,
-    charger_facts,
     with_charger_efficiency,
 )
-from lake.day_parts import DayPart
 from lake.energy import exact_sum, utc_window
 from lake.settings import EnergySettings
 
@@ -33,13 +31,9 @@ _EVIDENCE: Final = (
 )
 
 
-def charger_evidence(
-    part: DayPart, charger_classes: pl.LazyFrame, start: datetime, end: datetime
-) -> pl.LazyFrame:
-    """What does not add up over the hours of [start, end), UTC, of each meter of the part."""
-    return charger_facts(
-        part.meters, part.vehicles, part.links, charger_classes, start, end
-    ).select("meter_id", *_EVIDENCE)
+def charger_evidence(facts: pl.LazyFrame) -> pl.LazyFrame:
+    """What does not add up over the hours of a window, from rows of `charger_facts`."""
+    return facts.select("meter_id", *_EVIDENCE)
 
 
 def charger_day(

@@ -94,6 +94,16 @@ CHARGER_EFFICIENCY_DAILY: Final = TableSpec(
 # AC energy of a meter while it fed a vehicle, kWh; null: not known.
 LINKED_ENERGY: Final = "_linked_energy_ac_kwh"
 
+# What an efficiency is added to.
+CHARGER_FACTS: Final = (
+    *(
+        column.name
+        for column in _COLUMNS
+        if column.name not in ("loss_kwh", "efficiency_percent", "status")
+    ),
+    LINKED_ENERGY,
+)
+
 _OF_READINGS: Final = (
     "number",
     "timestamp",
@@ -121,9 +131,16 @@ def charger_efficiency(
     `classes` has one row of meter_id and charger_class for each meter that has a class.
     """
     start, end = utc_window(start, end)
+    facts = charger_facts(meters, vehicles, links, classes, start, end)
+    return charger_rows(facts, start, end, settings)
+
+
+def charger_rows(
+    facts: pl.LazyFrame, start: datetime, end: datetime, settings: EnergySettings
+) -> pl.LazyFrame:
+    """The rows of `charger_efficiency` from those of `charger_facts`; the window is in UTC."""
     return (
-        charger_facts(meters, vehicles, links, classes, start, end)
-        .pipe(with_charger_efficiency, end - start, settings)
+        with_charger_efficiency(facts, end - start, settings)
         .with_columns(hour_start=pl.lit(start, pl.Datetime("us", "UTC")))
         .select(CHARGER_EFFICIENCY_HOURLY.names)
         .sort("meter_id")
@@ -138,7 +155,7 @@ def charger_facts(
     start: datetime,
     end: datetime,
 ) -> pl.LazyFrame:
-    """What the efficiency of each meter in a window rests on, and LINKED_ENERGY, null if unknown.
+    """What the efficiency of each meter in a window rests on, columns CHARGER_FACTS.
 
     The arguments are those of `charger_efficiency`; the window is in UTC.
     """
@@ -164,6 +181,16 @@ def charger_facts(
         matched_share(dc, known_ac, "dc"),
     ):
         table = table.join(facts, on="number", how="left")
+    return finished_charger_facts(table, classes, axis)
+
+
+def finished_charger_facts(
+    table: pl.LazyFrame, classes: pl.LazyFrame, axis: TimeAxis
+) -> pl.LazyFrame:
+    """CHARGER_FACTS from the numbers of both sides of each meter, null where there is nothing.
+
+    They are resets_ac, _dc and duplicates_ac, _dc instead of their sums, and no unlinked energy.
+    """
     total, of_vehicles = (pl.col(name).fill_null(0.0) for name in ("energy_ac_kwh", LINKED_ENERGY))
     silent = (axis.end - axis.start).total_seconds()
     return (
@@ -180,6 +207,7 @@ def charger_facts(
                 "data_points_meter", "data_points_vehicle", "coverage_ac", "coverage_dc"
             ).fill_null(0)
         )
+        .select(CHARGER_FACTS)
     )
 
 

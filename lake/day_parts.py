@@ -5,9 +5,8 @@ join, even by way of others, are in one part.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 
@@ -20,8 +19,7 @@ from lake.streams import METER, VEHICLE
 _GROUPS_AT_ONCE: Final = 1000
 
 
-@dataclass(frozen=True)
-class DayPart:
+class DayPart(NamedTuple):
     """Rows of `measured_energy` of some meters and vehicles, and all their links of the day."""
 
     meters: pl.LazyFrame

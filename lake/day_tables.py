@@ -17,7 +17,8 @@ from lake.derived import (
     VEHICLE_EFFICIENCY_DAILY,
     VEHICLE_EFFICIENCY_HOURLY,
 )
-from lake.energy import IN_MEMORY, utc_window
+from lake.energy import utc_window
+from lake.facts import facts_of_window
 from lake.hour_tables import Tables
 from lake.settings import EnergySettings
 
@@ -60,14 +61,13 @@ def efficiency_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
         settings,
     )
     evidence = [
-        pl.collect_all(
-            [
-                vehicle_evidence(part, day.charger_classes, start, end, settings),
-                charger_evidence(part, day.charger_classes, start, end),
-            ],
-            engine=IN_MEMORY,
+        (
+            vehicle_evidence(facts_of_vehicles.lazy(), start, end, settings).collect(),
+            charger_evidence(facts_of_chargers.lazy()).collect(),
         )
-        for part in parts
+        for facts_of_vehicles, facts_of_chargers in (
+            facts_of_window(*part, day.charger_classes, start, end) for part in parts
+        )
     ]
     vehicles = vehicle_day(
         of_vehicles.lazy(), [found for found, _ in evidence], start, end, settings

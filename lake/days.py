@@ -10,9 +10,8 @@ from typing import Final
 
 import polars as pl
 
-from lake.day_parts import DayPart
 from lake.derived import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
-from lake.efficiency import fleet_efficiency, vehicle_efficiency, with_efficiency
+from lake.efficiency import fleet_efficiency, vehicle_rows, with_efficiency
 from lake.energy import exact_sum, utc_window
 from lake.settings import EnergySettings
 
@@ -38,16 +37,10 @@ _EVIDENCE: Final = (
 
 
 def vehicle_evidence(
-    part: DayPart,
-    charger_classes: pl.LazyFrame,
-    start: datetime,
-    end: datetime,
-    settings: EnergySettings,
+    facts: pl.LazyFrame, start: datetime, end: datetime, settings: EnergySettings
 ) -> pl.LazyFrame:
-    """What does not add up over the hours of [start, end), of each vehicle of the part."""
-    return vehicle_efficiency(
-        part.meters, part.vehicles, part.links, charger_classes, start, end, settings
-    ).select("vehicle_id", *_EVIDENCE)
+    """What does not add up over the hours of [start, end), from rows of `vehicle_facts`."""
+    return vehicle_rows(facts, start, end, settings).select("vehicle_id", *_EVIDENCE)
 
 
 def vehicle_day(

@@ -13,11 +13,32 @@ from lake.energy import exact_mean, exact_sum, utc_window
 from lake.links import STRONGEST_FIRST, links_within
 from lake.matching import coverage, known_time, matched_share, on_axis
 from lake.settings import EnergySettings
-from lake.sides import credited, numbered_vehicles, of_most_energy, totals
+from lake.sides import credited, numbered_vehicles, of_most_energy, of_side, totals
 from lake.time_axis import TimeAxis
 
 RATED: Final = ("excellent", "good", "warning", "critical")
 STATUSES: Final = (*RATED, "idle", "insufficient_data", "unmapped", "implausible")
+
+MEAN_TEMPERATURE: Final = exact_mean(pl.col("battery_temp")).alias("average_battery_temp")
+
+# What is known of a side: `of_side`, `coverage` and `matched_share`.
+_OF_SIDE: Final = (
+    "energy_{}_kwh",
+    "data_points_{}",
+    "resets_{}",
+    "duplicates_{}",
+    "gap_{}",
+    "coverage_{}",
+    "matched_share_{}",
+)
+VEHICLE_FACTS: Final = (
+    "vehicle_id",
+    "link_source",
+    "meter_ids",
+    "charger_class",
+    *(name.format(side) for side in ("ac", "dc") for name in _OF_SIDE),
+    "average_battery_temp",
+)
 
 _TIME: Final = pl.Datetime("us", "UTC")
 
@@ -37,7 +58,24 @@ def vehicle_efficiency(
     are what `measured_energy` returns for the window; links as `resolve_links` returns them.
     `charger_classes` has meter_id and charger_class, one row for each meter that has a class.
     """
-    axis = TimeAxis(*utc_window(start, end))
+    start, end = utc_window(start, end)
+    facts = vehicle_facts(meters, vehicles, links, charger_classes, start, end)
+    return vehicle_rows(facts, start, end, settings)
+
+
+def vehicle_facts(
+    meters: pl.LazyFrame,
+    vehicles: pl.LazyFrame,
+    links: pl.LazyFrame,
+    charger_classes: pl.LazyFrame,
+    start: datetime,
+    end: datetime,
+) -> pl.LazyFrame:
+    """What the efficiency of each vehicle in a window rests on, columns VEHICLE_FACTS.
+
+    The arguments are those of `vehicle_efficiency`; the window is in UTC.
+    """
+    axis = TimeAxis(start, end)
     meters, vehicles = meters.cache(), vehicles.cache()
     links = links_within(links, axis.start, axis.end)
     numbers = numbered_vehicles(vehicles, links).cache()
@@ -45,38 +83,44 @@ def vehicle_efficiency(
     fed = credited(meters, links, axis).filter(pl.col("link").is_not_null())
     ac, dc = on_axis(fed, axis).cache(), on_axis(vehicles, axis).cache()
     known_ac, known_dc = known_time(ac).cache(), known_time(dc).cache()
-    temperature = exact_mean(pl.col("battery_temp")).alias("average_battery_temp")
     of_links = links.join(totals(ac, axis, "link"), on="link", how="left").cache()
-    of_vehicles = totals(dc, axis, "number", temperature)
+    of_vehicles = totals(dc, axis, "number", MEAN_TEMPERATURE)
     table = numbers
     for facts in (
         _link_summary(links),
         _charger_class(of_links, charger_classes),
-        _side(_by_vehicle(of_links), axis, "ac", "meter"),
-        _side(of_vehicles, axis, "dc", "vehicle"),
+        of_side(_by_vehicle(of_links), axis, "ac"),
+        of_side(of_vehicles, axis, "dc"),
         coverage(known_ac, axis, "ac"),
         coverage(known_dc, axis, "dc"),
         matched_share(ac, known_dc, "ac"),
         matched_share(dc, known_ac, "dc"),
     ):
         table = table.join(facts, on="number", how="left")
-    silent = (axis.end - axis.start).total_seconds()
+    return table.select(VEHICLE_FACTS)
+
+
+def vehicle_rows(
+    facts: pl.LazyFrame, start: datetime, end: datetime, settings: EnergySettings
+) -> pl.LazyFrame:
+    """The rows of `vehicle_efficiency` from those of `vehicle_facts`."""
+    silent = (end - start).total_seconds()
     return (
-        with_efficiency(table, axis.end - axis.start, settings)
+        with_efficiency(facts, end - start, settings)
         .with_columns(
-            hour_start=pl.lit(axis.start, _TIME),
+            hour_start=pl.lit(start, _TIME),
             longest_gap_seconds=pl.max_horizontal(
                 pl.col("gap_ac").fill_null(silent), pl.col("gap_dc").fill_null(silent)
             ),
             resets=pl.sum_horizontal("resets_ac", "resets_dc"),
             duplicates=pl.sum_horizontal("duplicates_ac", "duplicates_dc"),
             meter_ids=pl.col("meter_ids").fill_null([]),
+            **{
+                f"data_points_{device}": pl.col(f"data_points_{side}").fill_null(0)
+                for side, device in (("ac", "meter"), ("dc", "vehicle"))
+            },
         )
-        .with_columns(
-            pl.col(
-                "data_points_meter", "data_points_vehicle", "coverage_ac", "coverage_dc"
-            ).fill_null(0)
-        )
+        .with_columns(pl.col("coverage_ac", "coverage_dc").fill_null(0))
         .select(VEHICLE_EFFICIENCY_HOURLY.names)
         .sort("vehicle_id")
     )
@@ -281,20 +325,6 @@ def _link_summary(links: pl.LazyFrame) -> pl.LazyFrame:
         .agg(pl.col("source").cast(pl.String))
         .select("number", link_source=pl.col("source").list.join("+"))
         .join(meters.group_by("number", maintain_order=True).agg(meter_ids="meter_id"), on="number")
-    )
-
-
-def _side(of_vehicles: pl.LazyFrame, axis: TimeAxis, side: str, device: str) -> pl.LazyFrame:
-    """The totals of a side under the names of its columns; the gap in seconds, to the end."""
-    longest_gap = pl.max_horizontal("gap", axis.length - pl.col("last"))
-    return of_vehicles.select(
-        "number",
-        pl.col("energy_kwh").alias(f"energy_{side}_kwh"),
-        pl.col("data_points").alias(f"data_points_{device}"),
-        pl.col("resets").alias(f"resets_{side}"),
-        pl.col("duplicates").alias(f"duplicates_{side}"),
-        axis.in_seconds(longest_gap).alias(f"gap_{side}"),
-        pl.col("^average_battery_temp$"),
     )
 
 

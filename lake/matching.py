@@ -57,23 +57,37 @@ def coverage(known: pl.LazyFrame, axis: TimeAxis, side: str) -> pl.LazyFrame:
 def matched_share(side: pl.LazyFrame, known: pl.LazyFrame, name: str) -> pl.LazyFrame:
     """Part of each vehicle's energy that lies in `known` time of the other side.
 
-    The energy of a reading is spread evenly over interval_start to timestamp. Weights are absolute
-    energies, so that noise which steps back cannot cancel what is not matched.
+    Weights are absolute energies, so that noise which steps back cannot cancel what is not matched.
+    """
+    return share_of_energy(matched_readings(side, known), name)
+
+
+def matched_readings(side: pl.LazyFrame, known: pl.LazyFrame) -> pl.LazyFrame:
+    """The readings of a side with energy: `number`, `energy_kwh` without its sign, and `share`.
+
+    The share is the part of it that lies in `known` time of the other side. The energy of a reading
+    is spread evenly over interval_start to timestamp.
     """
     length = pl.col("at") - pl.col("since")
     matched = (pl.col("known_until_at") - pl.col("known_until_since")) / length
     # An interval of no length (a reading at the very start) is matched if its moment is known.
     share = pl.when(length > 0).then(matched).otherwise(pl.col("_is_known").cast(pl.Float64))
     energies = side.filter(pl.col("energy_kwh") != 0).select(
-        "number", "at", "since", _weight=pl.col("energy_kwh").abs()
+        "number", "at", "since", pl.col("energy_kwh").abs()
     )
     for moment in ("since", "at"):
         energies = _known_until(in_order(energies, moment), moment, known)
+    return energies.select("number", "energy_kwh", share=share)
+
+
+def share_of_energy(readings: pl.LazyFrame, name: str) -> pl.LazyFrame:
+    """The matched share of each number's rows of `matched_readings`."""
+    weight, matched = pl.col("energy_kwh"), pl.col("_matched")
     return (
-        energies.with_columns(_matched=pl.col("_weight") * share)
+        readings.with_columns(_matched=weight * pl.col("share"))
         .group_by("number")
-        .agg(exact_sum(pl.col("_matched")), exact_sum(pl.col("_weight")))
-        .select("number", (pl.col("_matched") / pl.col("_weight")).alias(f"matched_share_{name}"))
+        .agg(exact_sum(matched), exact_sum(weight))
+        .select("number", (matched / weight).alias(f"matched_share_{name}"))
     )
 
 

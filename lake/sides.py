@@ -80,6 +80,18 @@ def totals(side: pl.LazyFrame, axis: TimeAxis, by: str, *more: pl.Expr) -> pl.La
     )
 
 
+def of_side(found: pl.LazyFrame, axis: TimeAxis, side: str) -> pl.LazyFrame:
+    """The totals of a side, ac or dc, with its name in theirs; the gap in seconds, to the end."""
+    longest_gap = pl.max_horizontal("gap", axis.length - pl.col("last"))
+    return found.select(
+        "number",
+        pl.col("energy_kwh").alias(f"energy_{side}_kwh"),
+        pl.col("data_points", "resets", "duplicates").name.suffix(f"_{side}"),
+        axis.in_seconds(longest_gap).alias(f"gap_{side}"),
+        pl.col("^average_battery_temp$"),
+    )
+
+
 def of_most_energy(rows: pl.LazyFrame, owner: str, name: str, energy: pl.Expr) -> pl.LazyFrame:
     """For each owner the name with the most energy in its rows; of equal ones the first."""
     return (

@@ -12,6 +12,7 @@ from lake.charger_day import charger_day, charger_evidence
 from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY, charger_efficiency
 from lake.day_parts import day_parts
 from lake.energy import measured_energy
+from lake.facts import facts_of_window
 from lake.links import joined_links
 from lake.settings import ChargerClass
 from tests.unit.energy_recomputation import Row, charger_classes, devices, links, readings
@@ -89,7 +90,8 @@ def of_day(
         END,
         SETTINGS,
     )
-    evidence = [charger_evidence(part, CLASSES, START, END).collect() for part in parts]
+    found = (facts_of_window(*part, CLASSES, START, END) for part in parts)
+    evidence = [charger_evidence(facts.lazy()).collect() for _, facts in found]
     day = charger_day(hours.lazy(), evidence, START, END, SETTINGS)
     return day, hours
 

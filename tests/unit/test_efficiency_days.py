@@ -14,6 +14,7 @@ from lake.days import fleet_day, vehicle_day, vehicle_evidence
 from lake.derived import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
 from lake.efficiency import fleet_efficiency, unlinked_energy, vehicle_efficiency
 from lake.energy import measured_energy
+from lake.facts import facts_of_window
 from lake.links import joined_links
 from lake.settings import ChargerClass
 from lake.table_spec import TableSpec
@@ -95,7 +96,8 @@ class Sample:
             SETTINGS,
         )
         evidence = [
-            vehicle_evidence(part, self.classes, START, END, SETTINGS).collect() for part in parts
+            vehicle_evidence(facts.lazy(), START, END, SETTINGS).collect()
+            for facts, _ in (facts_of_window(*part, self.classes, START, END) for part in parts)
         ]
         return vehicle_day(self.hours.lazy(), evidence, START, END, SETTINGS)
 

@@ -111,14 +111,17 @@ def named_links(vehicle_readings: pl.LazyFrame, settings: EnergySettings) -> pl.
     timestamp = pl.col("timestamp")
     same_vehicle = pl.col("vehicle_id") == pl.col("vehicle_id").shift(1)
     previous = pl.when(same_vehicle).then(timestamp.shift(1))
+    names_meter = pl.col("meter_id").is_not_null()
+    readings = vehicle_readings.select("vehicle_id", "timestamp", "meter_id").cache()
     naming = (
-        vehicle_readings.select("vehicle_id", "timestamp", "meter_id")
+        # Few vehicles name a meter, and the others need not be sorted.
+        readings.join(readings.filter(names_meter), on="vehicle_id", how="semi")
         .sort("vehicle_id", "timestamp")
         .with_columns(
             _speaks_from=pl.max_horizontal(previous, timestamp - largest_gap),
             _after_silence=(timestamp - previous > largest_gap).fill_null(True),
         )
-        .filter(pl.col("meter_id").is_not_null())
+        .filter(names_meter)
     )
     goes_on = (
         same_vehicle

@@ -62,9 +62,11 @@ def of_window(
             end,
             SETTINGS,
         )
+        .collect()
+        .lazy()
         for stream, rows in ((METER, meters), (VEHICLE, vehicles))
     )
-    fed = joined_links(links(ranges))
+    fed = joined_links(links(ranges)).collect().lazy()
     return charger_efficiency(ac, dc, fed, CLASSES, start, end, SETTINGS).collect()
 
 

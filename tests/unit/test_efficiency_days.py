@@ -59,9 +59,9 @@ class Sample:
     def _hour(self, start: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
         ac, dc = self.measured(start, start + HOUR)
         window, fed = (start, start + HOUR), links(self.ranges)
-        vehicles = vehicle_efficiency(ac, dc, fed, self.classes, *window, SETTINGS)
-        unlinked = unlinked_energy(ac, fed, *window)
-        return vehicles.collect(), fleet_efficiency(vehicles, unlinked, SETTINGS).collect()
+        vehicles = vehicle_efficiency(ac, dc, fed, self.classes, *window, SETTINGS).collect()
+        unlinked = unlinked_energy(ac, fed, *window).collect()
+        return vehicles, fleet_efficiency(vehicles.lazy(), unlinked.lazy(), SETTINGS).collect()
 
     def measured(self, start: datetime, end: datetime) -> list[pl.LazyFrame]:
         return [
@@ -73,6 +73,8 @@ class Sample:
                 SETTINGS,
                 self.classes,
             )
+            .collect()
+            .lazy()
             for stream, rows in ((METER, self.meters), (VEHICLE, self.vehicles))
         ]
 
@@ -128,7 +130,7 @@ def test_a_day_is_what_its_heartbeats_say_in_one_window(
     sample = Sample(meters, vehicles, ranges, classes)
     ac, dc = sample.measured(START, END)
     # Neighbours that say the same are one link, as resolve_links returns them.
-    fed = joined_links(links(ranges))
+    fed = joined_links(links(ranges)).collect().lazy()
     whole = vehicle_efficiency(ac, dc, fed, sample.classes, START, END, SETTINGS).collect()
     day = sample.day()
     assert day.drop("date", "hours").equals(whole.drop("hour_start"))

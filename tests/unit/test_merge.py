@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -83,6 +83,23 @@ def test_readings_stay_right_however_often_raw_rows_are_dropped_in_between(
 def test_every_raw_row_is_kept_or_counted_as_a_duplicate(sent: list[dict[str, Any]]) -> None:
     history = merged(empty_history(), sent)
     assert history.height + history["duplicates"].sum() == len(sent)
+
+
+def test_heartbeats_may_lie_any_time_apart() -> None:
+    """Together more identities than 64 bits can number."""
+    sent: list[dict[str, Any]] = [
+        {
+            "meter_id": f"METER{device:03d}",
+            "timestamp": datetime(year, 1, 1, tzinfo=UTC),
+            "kwh_consumed_ac": 1.0,
+            "voltage": 230.0 + copy,
+            "received_at": HOUR_10,
+        }
+        for copy in range(2)
+        for year in (9999, 2026, 1)
+        for device in range(50)
+    ]
+    assert merged(empty_history(), sent).rows(named=True) == plain(sent)
 
 
 def merged(history: pl.DataFrame, received: list[dict[str, Any]]) -> pl.DataFrame:

@@ -90,13 +90,8 @@ def replay(
         Literal["auto", "meter", "vehicle"],
         typer.Option(help="whose heartbeats these are; auto: told by the columns"),
     ] = "auto",
-    reading_type: Annotated[
-        Literal["interval", "register"] | None,
-        typer.Option(help="what the energies are, where a row does not say it"),
-    ] = None,
-    rename: Annotated[
-        list[str] | None, typer.Option(help="a column of the file and its true name", metavar="A=B")
-    ] = None,
+    reading_type: lake_commands.ReadingType = None,
+    rename: lake_commands.Renames = None,
     order_by: Annotated[
         str | None, typer.Option(help="post in the order of this column, not of the file")
     ] = None,

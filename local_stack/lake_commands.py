@@ -18,6 +18,15 @@ Data = Annotated[
     typer.Option(help="data folder of `wattlake up`, where LAKE_URI does not name the lake"),
 ]
 
+# What a recording may leave unsaid, the same for `import` and `replay`.
+ReadingType = Annotated[
+    Literal["interval", "register"] | None,
+    typer.Option(help="what the energies are, where a row does not say it"),
+]
+Renames = Annotated[
+    list[str] | None, typer.Option(help="a column of the file and its true name", metavar="A=B")
+]
+
 
 def query(
     sql: Annotated[
@@ -83,13 +92,8 @@ def import_files(
         Literal["auto", "meter", "vehicle"],
         typer.Option(help="whose heartbeats these are; auto: told by each row"),
     ] = "auto",
-    reading_type: Annotated[
-        Literal["interval", "register"] | None,
-        typer.Option(help="what the energies are, where a row does not say it"),
-    ] = None,
-    rename: Annotated[
-        list[str] | None, typer.Option(help="a column of the file and its true name", metavar="A=B")
-    ] = None,
+    reading_type: ReadingType = None,
+    rename: Renames = None,
     rejects: Annotated[
         Path | None, typer.Option(help="where refused rows go [FILE.rejects.csv]")
     ] = None,

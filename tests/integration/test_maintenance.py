@@ -3,7 +3,6 @@
 import os
 import re
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-import lake.append
 import lake.data_files as lake_data_files
 from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, rows_by_hour
 from lake.data_files import write_data_file
 from lake.history import history_table
 from lake.maintenance import checkpoint, clean_log, vacuum
 from lake.replace import replace_in
+from tests.integration.interruption import between_files_and_commit
 from tests.samples import HOUR_10, meter_rows
 
 REPOSITORY = Path(__file__).parents[2]
@@ -128,28 +127,13 @@ def test_a_folder_that_goes_right_before_an_append_writes_to_it_costs_one_more_a
     assert lake.open(RAW).count() == 1
 
 
-def interrupt_append(monkeypatch: pytest.MonkeyPatch, between: Callable[[], object]) -> None:
-    """Let something happen once, after an append has written its files and before it commits."""
-    done = False
-
-    def write(*arguments: Any, **named: Any) -> Any:
-        nonlocal done
-        added = write_data_file(*arguments, **named)
-        if not done:
-            done = True
-            between()
-        return added
-
-    monkeypatch.setattr(lake.append, "write_data_file", write)
-
-
 def test_a_vacuum_leaves_the_files_of_an_append_under_way(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(lake, {})
     dead = orphan(lake)
     age(lake, RAW, days=8)
-    interrupt_append(monkeypatch, lambda: vacuum(lake, RAW))
+    between_files_and_commit(monkeypatch, lambda: vacuum(lake, RAW))
 
     append(lake, {"meter_id": "METER002"})
 
@@ -164,7 +148,7 @@ def test_an_append_that_hung_for_a_week_is_refused_while_the_outbox_has_its_rows
         age(lake, RAW, days=8)
         vacuum(lake, RAW)
 
-    interrupt_append(monkeypatch, a_week_later)
+    between_files_and_commit(monkeypatch, a_week_later)
     with pytest.raises(FileNotFoundError):
         append(lake, {})
     assert lake.open(RAW).count() == 0

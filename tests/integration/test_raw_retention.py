@@ -1,6 +1,5 @@
 """Raw hours go once the history has them, and nothing else ever does."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,13 +7,12 @@ import dagster as dg
 import psycopg
 import pytest
 
-import lake.append
 from lake import HOUR, METER, Lake, StaleRead, append_once, compact_hour, delivered, hour_of
-from lake.data_files import write_data_file
 from lake.raw_retention import drop_raw_partitions, raw_hours
 from pipelines import history, raw_retention
 from pipelines.definitions import definitions
 from pipelines.raw_retention import Retention, drop_old_hours
+from tests.integration.interruption import between_files_and_commit
 from tests.integration.outbox_rows import flush_all, put, waiting_meters
 from tests.integration.pipeline_house import House, checks
 from tests.samples import HOUR_10, meter_rows
@@ -134,21 +132,6 @@ def test_a_heartbeat_of_another_hour_does_not_stop_a_drop(lake: Lake) -> None:
 
     assert set(done.dropped) == {HOUR_10}
     assert set(raw_hours(lake, METER)) == {HOUR_10 + HOUR}
-
-
-def between_files_and_commit(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
-    """Let something happen once in the middle of an append."""
-    done = False
-
-    def write(*arguments: Any, **named: Any) -> Any:
-        nonlocal done
-        added = write_data_file(*arguments, **named)
-        if not done:
-            done = True
-            happen()
-        return added
-
-    monkeypatch.setattr(lake.append, "write_data_file", write)
 
 
 def test_an_append_that_a_drop_overtakes_is_refused_and_writes_nothing(

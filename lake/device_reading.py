@@ -17,7 +17,7 @@ import pyarrow as pa
 from lake.device_rows import DeviceRows
 from lake.energy import IN_MEMORY
 from lake.history import as_received, history_table
-from lake.hours import hour_of, hours_between
+from lake.hours import hour_of, hours_between, literal
 from lake.merge import merge_heartbeats
 from lake.open_tables import LiveFiles, OpenTables
 from lake.raw_hours import RawHours
@@ -86,7 +86,7 @@ class LakeView:
         # A register's last value matters where the window has another one, and is nearly always
         # among the last readings before it.
         is_value = (pl.col("reading_type") == REGISTER) & pl.col(stream.energy).is_not_null()
-        in_window = pl.col("timestamp") >= start
+        in_window = pl.col("timestamp") >= literal(start)
         registers = found.filter(pl.col("reading_type") == REGISTER, in_window)[stream.device]
         known = found.filter(is_value, ~in_window)[stream.device]
         parts, since = [found], near
@@ -118,7 +118,7 @@ class LakeView:
         outbox: pl.DataFrame,
     ) -> pl.DataFrame:
         timestamp, device = pl.col("timestamp"), pl.col(stream.device)
-        in_window = (timestamp >= start) & (timestamp < end)
+        in_window = (timestamp >= literal(start)) & (timestamp < literal(end))
         of_devices = device == devices[0] if len(devices) == 1 else device.is_in(list(devices))
         stored = self._device_rows.read(stream, self.history[stream.name], devices, start, end)
         history = as_received(stored.lazy().filter(in_window), stream).collect(

@@ -10,6 +10,7 @@ import polars as pl
 
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.energy import exact_mean, exact_sum, utc_window
+from lake.hours import literal
 from lake.links import STRONGEST_FIRST, links_within
 from lake.matching import coverage, known_time, matched_share, on_axis
 from lake.settings import EnergySettings
@@ -39,8 +40,6 @@ VEHICLE_FACTS: Final = (
     *(name.format(side) for side in ("ac", "dc") for name in _OF_SIDE),
     "average_battery_temp",
 )
-
-_TIME: Final = pl.Datetime("us", "UTC")
 
 
 def vehicle_efficiency(
@@ -108,7 +107,7 @@ def vehicle_rows(
     return (
         with_efficiency(facts, end - start, settings)
         .with_columns(
-            hour_start=pl.lit(start, _TIME),
+            hour_start=literal(start),
             longest_gap_seconds=pl.max_horizontal(
                 pl.col("gap_ac").fill_null(silent), pl.col("gap_dc").fill_null(silent)
             ),
@@ -184,7 +183,7 @@ def unlinked_energy(
         credited(meters, numbered, axis)
         .filter(pl.col("link").is_null())
         .select(
-            hour_start=pl.lit(axis.start, _TIME),
+            hour_start=literal(axis.start),
             unlinked_energy_ac_kwh=exact_sum(pl.col("energy_kwh")).fill_null(0.0),
         )
     )

@@ -9,6 +9,7 @@ from typing import Final
 
 import polars as pl
 
+from lake.hours import literal
 from lake.settings import EnergySettings
 from lake.streams import METER, REGISTER, Stream
 
@@ -58,7 +59,7 @@ def measured_energy(
     previous, last_register_at = pl.col("_previous"), pl.col("_last_register_at")
     is_register, energy = pl.col("reading_type") == REGISTER, pl.col("energy_kwh")
     readings, size = _register_sizes(
-        readings.filter(timestamp < end), stream, settings, charger_classes
+        readings.filter(timestamp < literal(end)), stream, settings, charger_classes
     )
     step, is_reset = _register_step(value, size, settings)
     # Nothing flowed, however long it was silent.
@@ -78,7 +79,7 @@ def measured_energy(
                 pl.coalesce(
                     pl.when(is_register).then(last_register_at), previous, timestamp - nominal
                 ),
-                pl.lit(start),
+                literal(start),
             ),
             gap_seconds=in_seconds(timestamp - previous),
         )
@@ -92,7 +93,7 @@ def measured_energy(
                             pl.coalesce(previous, timestamp - nominal), timestamp - largest_gap
                         )
                     ),
-                    pl.lit(start),
+                    literal(start),
                 )
             ),
         )
@@ -161,12 +162,12 @@ def _with_predecessors(
     is_value = (pl.col("reading_type") == REGISTER) & value.is_not_null()
     readings = readings.cache()
     own = (
-        readings.filter(timestamp >= start)
+        readings.filter(timestamp >= literal(start))
         .pipe(_by_device_and_time, stream.device)
         .with_columns(number=pl.col(stream.device).rle_id())
         .cache()
     )
-    before = _last_before(readings.filter(timestamp < start), stream, is_value)
+    before = _last_before(readings.filter(timestamp < literal(start)), stream, is_value)
     is_first = (device != device.shift(1)).fill_null(True)
     before_of = own.select(stream.device, "number").filter(is_first).join(before, on=stream.device)
     is_of_device = pl.col("_register_device").forward_fill().shift(1) == device

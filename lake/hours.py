@@ -1,10 +1,17 @@
 """UTC hours and days: the partitions of the tables."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 
 import polars as pl
 
 HOUR = timedelta(hours=1)
+
+
+@lru_cache(maxsize=256)
+def literal(moment: datetime) -> pl.Expr:
+    """A moment in an expression. To make one takes longer than many a step of a small plan."""
+    return pl.lit(moment.astimezone(UTC))
 
 
 def hour_of(moment: datetime) -> datetime:

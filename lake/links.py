@@ -11,6 +11,7 @@ from typing import Final
 import polars as pl
 
 from lake.energy import utc_window
+from lake.hours import literal
 from lake.settings import EnergySettings
 
 LINK: Final = "link"
@@ -53,7 +54,7 @@ def resolve_links(
     rule = (
         by_rule.join(claims, on="meter_id", how="anti")
         .join(claims, on="vehicle_id", how="anti")
-        .with_columns(valid_from=pl.lit(start, _TIME), valid_to=pl.lit(end, _TIME))
+        .with_columns(valid_from=literal(start), valid_to=literal(end))
     )
     of_one_vehicle = _best_at_each_time(claims, "vehicle_id")
     of_one_meter = _best_at_each_time(of_one_vehicle, "meter_id").filter(
@@ -72,8 +73,8 @@ def resolve_links(
 def links_within(links: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
     """The links with a moment in the window, cut to it."""
     return links.with_columns(
-        valid_from=pl.max_horizontal("valid_from", pl.lit(start, _TIME)),
-        valid_to=pl.min_horizontal("valid_to", pl.lit(end, _TIME)),
+        valid_from=pl.max_horizontal("valid_from", literal(start)),
+        valid_to=pl.min_horizontal("valid_to", literal(end)),
     ).filter(pl.col("valid_from") < pl.col("valid_to"))
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import polars as pl
 from deltalake import DeltaTable
 
+from lake.hours import literal
 from lake.storage import Lake
 from lake.streams import DATE_PARTITION, HOUR_PARTITION
 
@@ -35,7 +36,7 @@ class LiveFiles:
 
     def between(self, start: datetime, end: datetime) -> list[str]:
         """Paths of the files that may hold rows with start <= time < end, in order of time."""
-        found = self.log.filter(pl.col("first") < end, pl.col("last") >= start)
+        found = self.log.filter(pl.col("first") < literal(end), pl.col("last") >= literal(start))
         return found["path"].to_list()
 
     def of_hours(self, hours: Sequence[datetime]) -> list[str]:
@@ -74,12 +75,19 @@ class OpenTables:
                 handle = self._lake.open(table)
                 files = _files(handle, time_column)
                 opened = _Opened(handle, time.monotonic(), files.version, files)
-            else:
+            elif self._has_more(table, opened.handle.version()):
                 opened.handle.update_incremental()
                 if opened.handle.version() != opened.files.version:
                     opened.files = _files(opened.handle, time_column)
             self._opened[table] = opened
             return opened.files
+
+    def _has_more(self, table: str, version: int) -> bool:
+        """Whether the table may have a later version; versions have no gaps."""
+        if not self._lake.local_folder:
+            return True  # to ask the store for one is as much as to ask for all
+        log = self._lake.local_folder / table / "_delta_log"
+        return (log / f"{version + 1:020}.json").exists() or not log.is_dir()
 
 
 def _is_worn(opened: _Opened) -> bool:

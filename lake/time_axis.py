@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from lake.hours import literal
+
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -27,7 +29,7 @@ class TimeAxis:
 
     def at(self, moment: str, number: str = "number") -> pl.Expr:
         """Where a moment of the window lies for the device of this number; its end included."""
-        since = (pl.col(moment) - self.start).dt.total_microseconds()
+        since = (pl.col(moment) - literal(self.start)).dt.total_microseconds()
         return self.first(number) + since
 
     def first(self, number: str = "number") -> pl.Expr:

@@ -1,33 +1,22 @@
 """Alerts through a real collector: they open, update, resolve, are told, and people act on them."""
 
-import asyncio
-import hashlib
-import hmac
 import json
 from collections.abc import Iterator
-from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-import httpx
-import psycopg
 import pytest
-import websockets.sync.client
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.integration.api_collector import (
     Collector,
     copied_database,
     device,
-    free_port,
     meter,
     running_collector,
     vehicle,
     wait_for,
 )
 from tests.integration.webhook_receiver import Receiver, receiver
-from warehouse_sql.keys import create_key, revoke_key
-from warehouse_sql.queries import query
 
 SECRET = "between us"
 RULES = """

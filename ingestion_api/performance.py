@@ -30,7 +30,7 @@ class Performance:
 
 @dataclass(frozen=True)
 class Measured:
-    """Both sides of a window, rows of `measured_energy`, and the links of the vehicles asked for."""
+    """Both sides of a window as `measured_energy` has them, and the links of those asked for."""
 
     meters: pl.LazyFrame
     vehicles: pl.LazyFrame

@@ -80,7 +80,7 @@ _COLUMNS: Final = (
 CHARGER_EFFICIENCY_HOURLY: Final = TableSpec(
     "charger_efficiency_hourly",
     "energy, efficiency and its evidence for each meter and UTC hour, whoever charged there",
-    ("hour_start", "meter_id"),
+    ("meter_id", "hour_start"),
     (HOUR_START, *_COLUMNS),
 )
 

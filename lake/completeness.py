@@ -17,7 +17,7 @@ _LATE_BELOW: Final = 0.5
 HEARTBEAT_COMPLETENESS_HOURLY: Final = TableSpec(
     "heartbeat_completeness_hourly",
     "heartbeats expected and received of each stream for each UTC hour",
-    ("hour_start", "stream"),
+    ("stream", "hour_start"),
     (
         HOUR_START,
         text("stream", "meter or vehicle"),

@@ -31,9 +31,6 @@ _ENCODINGS: Final = {
     "received_at": "DELTA_BINARY_PACKED",
     RECEIPT_DELAY.name: "BYTE_STREAM_SPLIT",
 }
-# Values of many devices share a dictionary, which makes energies half as large as in groups of
-# 10,000; one device is found as fast, because readers skip the pages in it.
-_ROWS_A_GROUP: Final = 100_000
 FAST, SMALL = 3, 9  # zstd levels: for what is written each hour, and for what is kept for years
 
 
@@ -45,6 +42,7 @@ def write_data_file(
     described: Sequence[str],
     level: int = FAST,
     synced: bool = True,
+    rows_a_group: int = 100_000,
 ) -> AddAction:
     """Write one file of a partition; returns what a commit adds for it.
 
@@ -68,7 +66,7 @@ def write_data_file(
             content = part.rechunk().to_arrow() if isinstance(part, pl.DataFrame) else part
             if writer is None:
                 writer = stack.enter_context(_writer(path, files, content.schema, level))
-            writer.write_table(content, row_group_size=_ROWS_A_GROUP)
+            writer.write_table(content, row_group_size=rows_a_group)
             rows += content.num_rows
             for column, values in ends.items():
                 found: Any = pc.min_max(content[column])

@@ -94,7 +94,7 @@ _OF_FLEET: Final = (
 VEHICLE_EFFICIENCY_HOURLY: Final = TableSpec(
     "vehicle_efficiency_hourly",
     "energy, efficiency and its evidence for each vehicle and UTC hour",
-    ("hour_start", "vehicle_id"),
+    ("vehicle_id", "hour_start"),
     (HOUR_START, *_OF_VEHICLES),
 )
 

@@ -27,7 +27,7 @@ _SAMPLED: Final = (
 GRID_HEALTH_HOURLY: Final = TableSpec(
     "grid_health_hourly",
     "voltage at each meter that sent one, for each UTC hour",
-    ("hour_start", "meter_id"),
+    ("meter_id", "hour_start"),
     (
         HOUR_START,
         text("meter_id", "id of the meter"),

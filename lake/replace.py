@@ -73,8 +73,9 @@ def replace_hours(
 ) -> int:
     """Let the table hold exactly `rows` of the time from `start` to `end`, whole hours or days.
 
-    `rows` have the columns of `spec` and its order. One commit; returns the version after it.
+    `rows` have the columns of `spec`, in any order. One commit; returns the version after it.
     """
+    rows = rows.sort(spec.key)
     return retry_stale(lambda: replace_in(lake, lake.open(spec.name), spec, rows, start, end))
 
 
@@ -129,7 +130,17 @@ def commit_files(
     added = []
     for day, parts in days:
         content = (part.drop(_DATE, strict=False) for part in parts)
-        added.append(write_data_file(lake, spec.name, {_DATE: str(day)}, content, described, level))
+        added.append(
+            write_data_file(
+                lake,
+                spec.name,
+                {_DATE: str(day)},
+                content,
+                described,
+                level,
+                rows_a_group=spec.rows_a_group,
+            )
+        )
     actions += added
     if not actions:
         return before
@@ -158,20 +169,25 @@ def live_files(
     lake: Lake, table: DeltaTable, spec: TableSpec, start: datetime, end: datetime
 ) -> list[LiveFile]:
     """The files of a table that may hold rows of the time from `start` to `end`."""
+    return files_reaching(all_files(lake, table, spec), start, end)
+
+
+def files_reaching(files: Iterable[LiveFile], start: datetime, end: datetime) -> list[LiveFile]:
+    """Those that may hold rows of the time from `start` to `end`."""
     days = days_between(start, end)
+    return [f for f in files if days[0] <= f.day <= days[-1] and f.may_reach(start, end)]
+
+
+def all_files(lake: Lake, table: DeltaTable, spec: TableSpec) -> list[LiveFile]:
+    """Every file of the version that `table` holds."""
     log = pl.DataFrame(table.get_add_actions(flatten=True))
     if log.is_empty():
         return []
     bounds = [pl.lit(None).alias("first"), pl.lit(None).alias("last")]
     if spec.time_column != _DATE:
         bounds = [pl.col(f"{bound}.{spec.time_column}") for bound in ("min", "max")]
-    found = (
-        log.lazy()
-        .filter(pl.col(f"partition.{_DATE}").is_between(days[0], days[-1]))
-        .select("path", f"partition.{_DATE}", "size_bytes", "num_records", *bounds)
-    )
-    files = [LiveFile(lake, spec, *row) for row in found.collect().iter_rows()]
-    return [file for file in files if file.may_reach(start, end)]
+    found = log.select("path", f"partition.{_DATE}", "size_bytes", "num_records", *bounds)
+    return [LiveFile(lake, spec, *row) for row in found.iter_rows()]
 
 
 def sorted_parts(rows: pl.LazyFrame, spec: TableSpec) -> Iterator[pl.DataFrame]:

@@ -13,13 +13,16 @@ class TableSpec:
     """A table that the pipelines write: partitioned by `date`, sorted by `key` within each file.
 
     `key` is the identity of a row. One of its columns is the time that a row is about: `timestamp`,
-    `hour_start`, or `date` where it is a UTC day.
+    `hour_start`, or `date` where it is a UTC day. In a day's file the rows of a device stand
+    together: a reader of one device skips the other groups of rows, so a group is best a small part
+    of a day.
     """
 
     name: str
     description: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    rows_a_group: int = 10_000
 
     @property
     def time_column(self) -> str:

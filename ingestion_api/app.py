@@ -48,6 +48,7 @@ from ingestion_api.services import Services, now
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
 from lake.device_reading import DeviceReader
+from lake.table_reader import TableReader
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +99,7 @@ def create_app(
                 settings.longest_window_days,
                 now,
             ),
+            TableReader(lake),
         )
         # What was made until here lives as long as the process: no collection has to look at it.
         gc.collect()

@@ -27,6 +27,9 @@ PathId = Annotated[str, Path(pattern=ID_PATTERN, description="id of the device")
 OptionalVehicleId = Annotated[
     str | None, Query(alias="vehicleId", pattern=ID_PATTERN, description="only this vehicle")
 ]
+OptionalMeterId = Annotated[
+    str | None, Query(alias="meterId", pattern=ID_PATTERN, description="only this meter")
+]
 Start = Annotated[
     Moment | None, Query(description="start of the window, included; ISO 8601 with a zone")
 ]

@@ -16,6 +16,7 @@ from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.rejections import RejectionLog
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
+from lake.table_reader import TableReader
 
 if TYPE_CHECKING:  # which itself takes parameters, and those take the services
     from ingestion_api.performance_groups import Performances
@@ -37,6 +38,7 @@ class Services:
     keys: KeyRing
     alerts: Alerts
     performances: "Performances"
+    tables: TableReader
 
     def now(self) -> datetime:
         """The collector's clock."""

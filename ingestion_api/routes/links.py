@@ -12,10 +12,9 @@ from pydantic import Field, ValidationError
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from ingestion_api.heartbeats import ID_PATTERN
 from ingestion_api.ingest_docs import IngestAnswer
 from ingestion_api.link_import import CSV_COLUMNS, LinkToMake, read_links
-from ingestion_api.parameters import Answer, Moment, OptionalVehicleId, Shared
+from ingestion_api.parameters import Answer, Moment, OptionalMeterId, OptionalVehicleId, Shared
 from ingestion_api.problems import Problem, documented, problem_response
 from ingestion_api.validation import BatchTooLarge, NotReadable, Refusal, WrongShape
 from warehouse_sql.queries import query
@@ -60,9 +59,7 @@ class ImportAnswer(IngestAnswer):
 async def list_links(
     services: Shared,
     vehicle_id: OptionalVehicleId = None,
-    meter_id: Annotated[
-        str | None, Query(alias="meterId", pattern=ID_PATTERN, description="only this meter")
-    ] = None,
+    meter_id: OptionalMeterId = None,
     at: Annotated[Moment | None, Query(description="only links that hold at this time")] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     after: Annotated[

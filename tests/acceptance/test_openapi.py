@@ -17,6 +17,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from lake import Lake
+from lake.derived import VEHICLE_EFFICIENCY_HOURLY
 from tests.integration.api_collector import (
     Collector,
     copied_database,
@@ -25,6 +27,7 @@ from tests.integration.api_collector import (
     vehicle,
     wait_for,
 )
+from tests.table_samples import put
 from warehouse_sql.keys import create_key
 
 EXAMPLES = os.environ.get("OPENAPI_EXAMPLES")
@@ -66,12 +69,8 @@ def fill(api: Collector) -> None:
     assert api.post("/v1/links", link).status_code == 201
     assert api.post("/v1/ingest/meter", {"meterId": "METER001"}).status_code == 422
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
-    api.sql(
-        "INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, status, data_points_meter,"
-        " data_points_vehicle, coverage_ac, coverage_dc, longest_gap_seconds, resets, duplicates,"
-        " meter_ids) VALUES (%s, 'VEH001', 'good', 60, 60, 1, 1, 60, 0, 0, ARRAY['METER001'])",
-        hour,
-    )
+    row = {"vehicle_id": "VEH001", "meter_ids": ["METER001"]}
+    put(Lake(str(api.lake_folder)), VEHICLE_EFFICIENCY_HOURLY, hour, row)
     report = api.lake_folder / "reports" / "date=2026-03-01"
     report.mkdir(parents=True)
     (report / "efficiency.html").write_text("<p>a report</p>")

@@ -219,6 +219,8 @@ def test_what_is_not_there_is_404_with_a_hint_where_to_look(api: Collector, path
         "/v1/links?vehicleId=%00",
         "/v1/links?at=0001-01-01T00:00:00Z",
         "/v1/links?after=99999999999999999999",
+        "/v1/analytics/efficiency/fleet?cursor=%00",
+        "/v1/analytics/tables/%00",
     ],
 )
 def test_a_wrong_parameter_is_a_problem_and_never_a_500(api: Collector, path: str) -> None:
@@ -270,30 +272,6 @@ def test_the_live_fleet_comes_in_pages_that_hold_each_device_once(api: Collector
     found = api.http.get("/v1/analytics/fleet/live", params=silent).json()["devices"]
     assert set(cars) <= {one["vehicleId"] for one in found}
     assert all(one["connection"] == "silent" for one in found)
-
-
-def test_the_published_efficiency_is_read_with_its_filters(api: Collector) -> None:
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
-    good, bad = device("V"), device("V")
-    for car, status in ((good, "good"), (bad, "critical")):
-        api.sql(
-            "INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, status,"
-            " data_points_meter, data_points_vehicle, coverage_ac, coverage_dc,"
-            " longest_gap_seconds, resets, duplicates, meter_ids)"
-            " VALUES (%s, %s, %s, 60, 60, 1, 1, 60, 0, 0, ARRAY['M'])",
-            hour,
-            car,
-            status,
-        )
-    path = "/v1/analytics/efficiency/vehicles"
-    rows = api.http.get(path, params={"status": "critical"}).json()["rows"]
-    assert [row["vehicleId"] for row in rows] == [bad]
-    assert rows[0]["meterIds"] == ["M"]
-    assert rows[0]["energyAcKwh"] is None
-    assert datetime.fromisoformat(rows[0]["hourStart"]) == hour
-    assert api.http.get(path, params={"limit": 1}).json()["truncated"] is True
-    assert api.http.get(path, params={"vehicleId": good}).json()["truncated"] is False
-    assert api.http.get("/v1/analytics/efficiency/fleet").json()["rows"] == []
 
 
 def test_an_explicit_link_stands_above_the_rule_and_heartbeats_that_name_a_meter(

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import socket
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -36,14 +35,12 @@ def test_an_unexpected_exception_is_one_line_and_a_500_under_the_same_request_id
     api: Collector,
 ) -> None:
     api.sql(
-        "INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, status, data_points_meter,"
-        " data_points_vehicle, coverage_ac, coverage_dc, longest_gap_seconds, resets, duplicates,"
-        " meter_ids) VALUES (%s, 'V', 'no such status', 1, 1, 1, 1, 1, 0, 0, ARRAY['M'])",
-        datetime.now(UTC).replace(minute=0, second=0, microsecond=0),
+        "INSERT INTO charging_link (meter_id, vehicle_id, valid)"
+        " VALUES ('M', 'V', '[-infinity,2026-01-01)')"
     )
-    path = "/v1/analytics/efficiency/vehicles"
+    path = "/v1/links"
     answer = api.http.get(path, headers={"X-Request-ID": "who-asks-for-nonsense"})
-    api.sql("DELETE FROM vehicle_efficiency_hourly")
+    api.sql("DELETE FROM charging_link")
     assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)
     assert answer.headers["x-request-id"] == "who-asks-for-nonsense"
     assert answer.json()["status"] == 500
@@ -51,7 +48,7 @@ def test_an_unexpected_exception_is_one_line_and_a_500_under_the_same_request_id
     (line,) = [one for one in lines(api) if one.get("request_id") == "who-asks-for-nonsense"]
     assert line["level"] == "error"
     (error, *_) = line["exception"]
-    assert error["exc_type"] == "ValidationError"
+    assert error["exc_type"] == "DataError"
     assert error["exc_notes"] == [f"GET {path}"]
     # The variables of a traceback are passwords, keys and records.
     assert not any(frame.get("locals") for frame in error["frames"])

@@ -79,25 +79,3 @@ INSERT INTO charging_link (meter_id, vehicle_id, valid)
 VALUES (%(meter_id)s, %(vehicle_id)s, tstzrange(%(valid_from)s, %(valid_to)s))
 ON CONFLICT DO NOTHING
 RETURNING id
-
--- name: fleet_efficiency_page
-SELECT hour_start, energy_ac_kwh, energy_dc_kwh, rated_energy_ac_kwh, rated_energy_dc_kwh, loss_kwh,
-       efficiency_percent, unlinked_energy_ac_kwh, vehicles, vehicles_excellent, vehicles_good,
-       vehicles_warning, vehicles_critical, vehicles_idle, vehicles_insufficient_data,
-       vehicles_unmapped, vehicles_implausible
-FROM fleet_efficiency_hourly
-WHERE hour_start >= %(start)s AND hour_start < %(end)s
-ORDER BY hour_start DESC
-LIMIT %(limit)s
-
--- name: vehicle_efficiency_page
-SELECT hour_start, vehicle_id, energy_ac_kwh, energy_dc_kwh, loss_kwh, efficiency_percent, status,
-       charger_class, data_points_meter, data_points_vehicle, coverage_ac, coverage_dc, matched_share_ac,
-       matched_share_dc, longest_gap_seconds, resets, duplicates, average_battery_temp,
-       link_source, meter_ids
-FROM vehicle_efficiency_hourly
-WHERE hour_start >= %(start)s AND hour_start < %(end)s
-  AND (%(vehicle_id)s::text IS NULL OR vehicle_id = %(vehicle_id)s)
-  AND (%(status)s::text IS NULL OR status = %(status)s)
-ORDER BY hour_start DESC, vehicle_id
-LIMIT %(limit)s

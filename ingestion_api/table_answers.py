@@ -1,0 +1,156 @@
+"""Pages of the lake's computed tables as answers."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ingestion_api.cursors import LIFETIME, read_cursor, write_cursor
+from ingestion_api.lake_reading import reading_the_lake
+from ingestion_api.parameters import BadWindow, Moment, Period, window
+from ingestion_api.problems import Problem, documented
+from ingestion_api.services import Services
+from ingestion_api.table_formats import (
+    ARROW,
+    CSV,
+    JSON,
+    camel_rows,
+    chosen_format,
+    fingerprint,
+    is_known,
+    rendered,
+    row_schema,
+)
+from lake import HOUR
+from lake.table_page import Place, Question, period_of, place_of, read_page
+from lake.table_reader import TableVersion
+from lake.table_spec import TableSpec
+
+_POSITION: Final = TypeAdapter(tuple[Moment, Moment, Moment, str])
+_DAY: Final = timedelta(days=1)
+
+
+async def answer_table(
+    request: Request,
+    services: Services,
+    spec: TableSpec,
+    start: datetime | None,
+    end: datetime | None,
+    filters: Mapping[str, str | None],
+    limit: int,
+    cursor: str | None,
+) -> Response:
+    """A page of a table, or 304 where the caller has it; raises Problem.
+
+    `filters` are wanted values by the name of the column; None: any. One that the table has not is
+    refused, as its rows would be others than those that were asked for.
+    """
+    kind, now = chosen_format(request), services.now()
+    values = {name: value for name, value in filters.items() if value is not None}
+    for name in values:
+        if name not in spec.names:
+            raise Problem(422, f"{spec.name} has no column {name} to filter by")
+    asked = [spec.name, start, end, sorted(values.items())]
+    after = None
+    if cursor is None:
+        period = table_window(services, spec, start, end)
+    else:
+        begins, ends, time, device = read_cursor(cursor, asked, _POSITION, now)
+        period, after = Period(start=begins, end=ends), Place(time, device)
+    table = await asyncio.to_thread(_newest, services, spec)
+    same = fingerprint(spec.name, table.number, period, values, after, limit, kind)
+    # An answer that leads to a next page is good for as long as surely its cursor is.
+    last, leading = f'"{same}"', f'"{same}-{int(now.timestamp() / LIFETIME.total_seconds() * 2)}"'
+    headers = {"Vary": "Accept", "Cache-Control": "no-cache"}
+    for tag in (last, leading):
+        if is_known(request, tag):
+            return Response(status_code=304, headers=headers | {"ETag": f"W/{tag}"})
+    question = Question(period.start, period.end, values, after)
+
+    def read() -> tuple[bytes, str | None]:
+        with reading_the_lake():
+            rows = read_page(table, question, limit + 1)
+        following = None
+        if rows.height > limit:
+            rows = rows.head(limit)
+            place = place_of(spec, rows.row(-1, named=True))
+            position = [period.start, period.end, place.time, place.device]
+            following = write_cursor(asked, position, now)
+        if kind != JSON:
+            return rendered(rows, spec.columns, kind), following
+        answer = {"period": period, "rows": camel_rows(rows), "nextCursor": following}
+        return to_json(answer), following
+
+    body, following = await asyncio.to_thread(read)
+    headers["ETag"] = f"W/{last if following is None else leading}"
+    if following is not None:
+        url = request.url.include_query_params(cursor=following)
+        headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    return Response(body, headers=headers, media_type=kind)
+
+
+def table_responses(specs: Sequence[TableSpec]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` of a call that answers with pages of one of these tables."""
+    rows = [{"title": spec.name, **row_schema(spec.columns)} for spec in specs]
+    page = {
+        "type": "object",
+        "properties": {
+            "period": Period.model_json_schema(),
+            "rows": {"type": "array", "items": rows[0] if len(rows) == 1 else {"anyOf": rows}},
+            "nextCursor": {
+                "type": ["string", "null"],
+                "description": "`cursor` of the next page; null at the end",
+            },
+        },
+        "required": ["period", "rows", "nextCursor"],
+    }
+    etag = {"ETag": {"description": "of exactly this answer", "schema": {"type": "string"}}}
+    following = {"Link": {"description": "the next page, if any", "schema": {"type": "string"}}}
+    return {
+        200: {
+            "description": "a page of rows, newest first, then by device",
+            "headers": etag | following,
+            "content": {
+                JSON: {"schema": page},
+                CSV: {"schema": {"type": "string"}},
+                ARROW: {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+        304: {"description": "unchanged since the answer that If-None-Match names"},
+        **documented(406, 410, 422, 503),
+    }
+
+
+def table_window(
+    services: Services, spec: TableSpec, start: datetime | None, end: datetime | None
+) -> Period:
+    """The window that is asked for; Problem 422 if it is none.
+
+    By default 24 hours, or 31 days of a table of days, up to the running one. A window of days may
+    be 24 times as long: it has as many rows.
+    """
+    unit = period_of(spec)
+    if start is None or end is None:
+        ends = end or _rounded_up(services.now(), unit)
+        length = _DAY if unit == HOUR else 31 * _DAY
+        start, end = start or ends - length, ends
+    try:
+        longest = services.settings.longest_window_days * (unit // HOUR)
+        return window(start, end, end, longest)
+    except BadWindow as error:
+        raise Problem(422, str(error)) from None
+
+
+def _rounded_up(now: datetime, unit: timedelta) -> datetime:
+    epoch = datetime(2000, 1, 1, tzinfo=UTC)
+    return epoch + ((now - epoch) // unit + 1) * unit
+
+
+@reading_the_lake()
+def _newest(services: Services, spec: TableSpec) -> TableVersion:
+    return services.tables.newest(spec)

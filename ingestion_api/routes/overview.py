@@ -225,15 +225,15 @@ def _newest_hour(row: DictRow | None) -> NewestHour | None:
 
 
 def _newest_heartbeat(live: list[DictRow]) -> NewestHeartbeat | None:
-    for row in live:
-        if row["device_id"] is not None:
-            return NewestHeartbeat(
-                kind=row["kind"],
-                id=row["device_id"],
-                timestamp=row["timestamp"],
-                received_at=row["received_at"],
-            )
-    return None
+    row = max(live, key=lambda one: one["received_at"], default=None)
+    if row is None:
+        return None
+    return NewestHeartbeat(
+        kind=row["kind"],
+        id=row["device_id"],
+        timestamp=row["timestamp"],
+        received_at=row["received_at"],
+    )
 
 
 def _percent(ac: float | None, dc: float | None, energy: EnergySettings) -> float | None:

@@ -1,32 +1,36 @@
 -- name: overview_live
--- The devices of each kind by their connection, and what the newest readings of those online say.
--- Energies are added up as whole microwatt-hours, which floats hold exactly in any order.
-WITH device AS (
-    SELECT 'meter' AS kind, meter_id AS device_id, "timestamp", received_at, reading_type,
-           kwh_consumed_ac AS kwh
-    FROM meter_live_state
-    UNION ALL
-    SELECT 'vehicle', vehicle_id, "timestamp", received_at, reading_type, kwh_delivered_dc
-    FROM vehicle_live_state
-), newest AS (
-    SELECT kind, device_id, "timestamp", received_at FROM device
-    ORDER BY received_at DESC, kind, device_id LIMIT 1
-)
-SELECT counted.*, newest.device_id, newest."timestamp", newest.received_at
-FROM (SELECT kind,
-             count(*) FILTER (WHERE "timestamp" >= %(online_since)s) AS online,
+-- For each kind that has devices: how many by their connection, what the newest readings of those
+-- online say, and which of them was received last. Energies are added up as whole microwatt-hours,
+-- which floats hold exactly in any order.
+SELECT *
+FROM (SELECT 'meter' AS kind, count(*) FILTER (WHERE "timestamp" >= %(online_since)s) AS online,
              count(*) FILTER (WHERE "timestamp" < %(online_since)s
                               AND "timestamp" >= %(late_since)s) AS late,
              count(*) FILTER (WHERE "timestamp" < least(%(online_since)s, %(late_since)s)) AS silent,
-             count(kwh) FILTER (WHERE "timestamp" >= %(online_since)s
-                                AND reading_type = 'interval') AS readings,
-             count(*) FILTER (WHERE "timestamp" >= %(online_since)s
-                              AND reading_type = 'interval' AND kwh > 0) AS flowing,
-             coalesce(sum(round(kwh * 1e9)) FILTER (WHERE "timestamp" >= %(online_since)s
-                                                    AND reading_type = 'interval'), 0) / 1e9
-                 AS energy_kwh
-      FROM device GROUP BY kind) AS counted
-LEFT JOIN newest USING (kind)
+             count(kwh_consumed_ac) FILTER (WHERE "timestamp" >= %(online_since)s
+                 AND reading_type = 'interval') AS readings,
+             count(*) FILTER (WHERE kwh_consumed_ac > 0 AND "timestamp" >= %(online_since)s
+                 AND reading_type = 'interval') AS flowing,
+             coalesce(sum(round(kwh_consumed_ac * 1e9)) FILTER (WHERE "timestamp" >= %(online_since)s
+                 AND reading_type = 'interval'), 0) / 1e9 AS energy_kwh
+      FROM meter_live_state) AS counted,
+     (SELECT meter_id AS device_id, "timestamp", received_at FROM meter_live_state
+      ORDER BY received_at DESC LIMIT 1) AS newest
+UNION ALL
+SELECT *
+FROM (SELECT 'vehicle' AS kind, count(*) FILTER (WHERE "timestamp" >= %(online_since)s) AS online,
+             count(*) FILTER (WHERE "timestamp" < %(online_since)s
+                              AND "timestamp" >= %(late_since)s) AS late,
+             count(*) FILTER (WHERE "timestamp" < least(%(online_since)s, %(late_since)s)) AS silent,
+             count(kwh_delivered_dc) FILTER (WHERE "timestamp" >= %(online_since)s
+                 AND reading_type = 'interval') AS readings,
+             count(*) FILTER (WHERE kwh_delivered_dc > 0 AND "timestamp" >= %(online_since)s
+                 AND reading_type = 'interval') AS flowing,
+             coalesce(sum(round(kwh_delivered_dc * 1e9)) FILTER (WHERE "timestamp" >= %(online_since)s
+                 AND reading_type = 'interval'), 0) / 1e9 AS energy_kwh
+      FROM vehicle_live_state) AS counted,
+     (SELECT vehicle_id AS device_id, "timestamp", received_at FROM vehicle_live_state
+      ORDER BY received_at DESC LIMIT 1) AS newest
 
 -- name: overview_hours
 -- The fleet over the computed hours that start in a window.

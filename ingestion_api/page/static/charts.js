@@ -168,17 +168,22 @@ export const bars = (description, height) => ({
  * A line that breaks where nothing is known; a point shows what is known between two gaps. The axis
  * shows at least the values `about`, so that noise does not look like a change.
  */
-export const line = (description, height, field, color, { about, size = 9 }) => ({
-  description,
-  height,
-  layer: [
-    {
-      mark: { type: "line", color, point: { size, color, filled: true } },
-      encoding: { x: timeAxis("at"), y: valueAxis(field, { zero: false, nice: true, domain: { unionWith: about } }) },
-    },
-    POINTED_AT,
-  ],
-});
+export const line = (description, height, field, color, { about, size = 9 }) => {
+  const encoding = { x: timeAxis("at"), y: valueAxis(field, { zero: false, nice: true }) };
+  const { scale, ...y } = encoding.y;
+  return {
+    description,
+    height,
+    layer: [
+      { mark: { type: "line", color }, encoding },
+      {
+        mark: { type: "point", size, color, filled: true, opacity: 1 },
+        encoding: { ...encoding, y: { ...y, scale: { ...scale, domain: { unionWith: about } } } },
+      },
+      POINTED_AT,
+    ],
+  };
+};
 
 /** Points with an empty one wherever the next is further away than a step: a line breaks there. */
 export function withGaps(points, step) {

@@ -11,25 +11,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 
 from lake import METER, VEHICLE, EnergySettings, Lake, hours_between, scan_heartbeats
 from lake.energy import measured_energy
-from local_stack.service import Service
+from pipelines.sensors import late_hours
 from tests.integration.api_collector import (
     Collector,
     copied_database,
-    environment,
     running_collector,
     wait_for,
 )
+from tests.integration.pipeline_house import House
 
 REPOSITORY = Path(__file__).parents[2]
 RECORDINGS = REPOSITORY.parent / "shared" / "data"
@@ -70,12 +70,11 @@ SESSIONS = [
 def replayed(
     postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Collector]:
-    """A collector and a Dagster daemon that have taken in and computed every session."""
+    """A collector that has taken in every session, and all of their hours computed."""
     folder = tmp_path_factory.mktemp("recordings")
     with (
         copied_database(postgres, migrated_template) as url,
         running_collector(url, folder, FLUSH_SECONDS="1") as collector,
-        dagster_daemon(url, folder),
     ):
         wattlake(collector, "links", "import", str(write_links(folder / "links.csv")))
         wattlake(collector, "replay", str(RECORDINGS / "charging_meter_heartbeats.parquet"))
@@ -87,7 +86,9 @@ def replayed(
             *("--rename", "charge_energy_added_kwh=kwh_delivered_dc"),
         )
         wattlake(collector, "replay", str(write_intervals(folder / "intervals.parquet")))
-        wait_for(lambda: everything_is_computed(collector), 280)
+        wait_for(lambda: status(collector)["outboxRows"] == 0)
+        compute_what_waits(collector)
+        assert status(collector)["hoursWaiting"] == 0 < status(collector)["hoursCompacted"]
         yield collector
 
 
@@ -170,7 +171,7 @@ def test_one_house_has_its_voltage_and_its_gaps(
     ):
         # Four minutes were recorded without any value; such a heartbeat says nothing.
         wattlake(collector, "replay", str(file), exit_code=SOME_REFUSED)
-        wait_for(lambda: collector.http.get("/v1/status").json()["outboxRows"] == 0)
+        wait_for(lambda: status(collector)["outboxRows"] == 0)
         lake = Lake(str(collector.lake_folder))
         stored = scan_heartbeats(
             lake, METER, start, end, dirty_hours=hours_between(start, end)
@@ -252,37 +253,20 @@ def wattlake(collector: Collector, *arguments: str, exit_code: int = 0) -> None:
     assert done.returncode == exit_code, done.stdout + done.stderr
 
 
-@contextmanager
-def dagster_daemon(database_url: str, folder: Path) -> Iterator[None]:
-    """A real Dagster daemon, whose sensor asks for every hour that waits."""
-    home, log = folder / "dagster", folder / "daemon.log"
-    home.mkdir()
-    (home / "dagster.yaml").write_text(
-        (REPOSITORY / "pipelines" / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8"
-    )
-    dagster_url = database_url.replace("postgresql://", "postgresql+psycopg2://")
-    daemon = Service(
-        "dagster-daemon",
-        [sys.executable, "-m", "dagster._daemon", "run", "-w", str(REPOSITORY / "workspace.yaml")],
-        log,
-        environment(
-            database_url,
-            folder,
-            DAGSTER_HOME=str(home),
-            DAGSTER_POSTGRES_URL=f"{dagster_url}?options=-csearch_path%3Ddagster",
-            SENSOR_INTERVAL_SECONDS="1",
-            MART_RETENTION_DAYS="36500",  # the sessions were recorded years ago
-        ),
-    )
-    daemon.start()
-    try:
-        yield
-    finally:
-        daemon.stop()  # with the code server that it has started
+def compute_what_waits(collector: Collector) -> None:
+    """Run what the sensor asks for, as the daemon does, until it asks for nothing."""
+    lake = Lake(str(collector.lake_folder))
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        patch.setenv("DATABASE_URL", collector.database_url)
+        patch.setenv("LAKE_URI", lake.uri)
+        patch.setenv("MART_RETENTION_DAYS", "36500")  # the sessions are years old
+        house = House(lake, collector.database_url, instance)
+        while requests := house.tick(late_hours).run_requests:
+            for request in requests:
+                assert house.run("hourly", request.tags).success
 
 
-def everything_is_computed(collector: Collector) -> bool:
-    """Whether no heartbeat is on its way any more."""
-    status: dict[str, Any] = collector.http.get("/v1/status").json()
-    on_their_way = status["outboxRows"] + status["hoursWaiting"]
-    return bool(on_their_way == 0 and status["hoursCompacted"] > 0)
+def status(collector: Collector) -> dict[str, Any]:
+    """How far the heartbeats have come."""
+    answer: dict[str, Any] = collector.http.get("/v1/status").json()
+    return answer

@@ -18,7 +18,7 @@ import httpx
 import psycopg
 import pytest
 
-START_SECONDS = 60
+START_SECONDS = 120
 
 
 @dataclass
@@ -122,7 +122,7 @@ def free_port() -> int:
         return port
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
     """Return once the condition holds; AssertionError if it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():

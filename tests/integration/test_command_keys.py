@@ -42,7 +42,7 @@ def key_of(collector: Collector, *scopes: str) -> str:
     """A key that the collector knows."""
     key = create_key(collector.database_url, device("key"), scopes)
     headers = {"X-API-Key": key}
-    wait_for(lambda: collector.http.get("/nothing", headers=headers).status_code != 401, 5)
+    wait_for(lambda: collector.http.get("/nothing", headers=headers).status_code != 401, 30)
     return key
 
 

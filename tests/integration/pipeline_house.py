@@ -120,6 +120,7 @@ def _inhabited(model: Model, lake: Path, url: str) -> Iterator[House]:
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
         patch.setenv("DATABASE_URL", url)
         patch.setenv("LAKE_URI", str(lake))
+        patch.setenv("MART_RETENTION_DAYS", "36500")  # as in `house`
         yield House(Lake(str(lake)), url, instance)
 
 

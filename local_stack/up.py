@@ -110,7 +110,11 @@ def _line(collector: Collector) -> Text:
 
 def _warn(screen: Screen, collector: Collector, warned: set[str]) -> set[str]:
     """Say each warning when it is first met; those that stand now, whatever they count."""
-    warnings = {re.sub(r"\d+", "", text): text for text in read_warnings(collector)}
+    try:
+        told = read_warnings(collector)
+    except CollectorError as error:  # it answers, and can't take heartbeats
+        told = [str(error)]
+    warnings = {re.sub(r"\d+", "", text): text for text in told}
     for kind in warnings.keys() - warned:
         screen.say(Text(f"warning: {warnings[kind]}", style="yellow"))
     return set(warnings)

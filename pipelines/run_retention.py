@@ -67,8 +67,9 @@ def prune_runs(instance: dg.DagsterInstance, jobs: Sequence[str], before: dateti
         if _holds_a_newest(instance, run_id):
             kept.add(run_id)
         else:
-            instance.delete_run(run_id)
+            # The logs first: without their run nobody would look for them again.
             instance.compute_log_manager.delete_logs(prefix=[run_id])
+            instance.delete_run(run_id)
             deleted += 1
     return PrunedRuns(deleted, len(kept))
 

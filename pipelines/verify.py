@@ -15,11 +15,8 @@ import adbc_driver_manager
 import psycopg
 from deltalake.exceptions import DeltaError
 from pydantic import ValidationError
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from lake import HOUR, EnergySettings, Lake, LakeError, hour_of
 from lake.hours import days_within
@@ -110,15 +107,16 @@ class Report:
         }
 
     def print(self, console: Console) -> None:
-        """As tables for a person."""
+        """As lines for a person; none is broken, however narrow the terminal."""
         if self.findings:
-            table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-            for name in ("hour (UTC)", "table", "expected", "found", "first ones"):
-                table.add_column(name, overflow="fold", no_wrap=name == "hour (UTC)")
             for found in self.findings[:_SHOWN]:
-                cells = (found.table, found.expected, found.found, ", ".join(found.first))
-                table.add_row(f"{found.hour:%Y-%m-%d %H:%M}", *map(Text, cells))
-            console.print(table)
+                first = f": {', '.join(found.first)}" if found.first else ""
+                for line in (
+                    f"{found.hour:%Y-%m-%d %H:%M}  {found.table}{first}",
+                    f"    expected  {found.expected}",
+                    f"    found     {found.found}",
+                ):
+                    console.print(line, soft_wrap=True, markup=False)
             if len(self.findings) > _SHOWN:
                 console.print(f"{len(self.findings) - _SHOWN:,} more findings; --json has all")
         energies = ", ".join(f"{name} {kwh:,.3f} kWh" for name, kwh in self.energies.items())

@@ -1,4 +1,4 @@
-"""The tables of a UTC day against those of its hours: what adds up must add up to the last bit."""
+"""The tables of a UTC day against what its hours and heartbeats give, to the last bit."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,19 +9,12 @@ import polars as pl
 from psycopg.rows import class_row
 
 from lake import EnergySettings, Lake, TableMissing
-from lake.battery_health import BATTERY_HEALTH_DAILY
-from lake.charger_day import sums_of_charger_hours
-from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
-from lake.days import fleet_day, sums_of_vehicle_hours
-from lake.derived import (
-    FLEET_EFFICIENCY_DAILY,
-    FLEET_EFFICIENCY_HOURLY,
-    VEHICLE_EFFICIENCY_DAILY,
-    VEHICLE_EFFICIENCY_HOURLY,
-)
+from lake.derived import FLEET_EFFICIENCY_DAILY
 from lake.table_spec import TableSpec
+from lake.tables import DAILY_TABLES
 from pipelines.partitions import DAY
 from pipelines.resources import WarehouseResource
+from pipelines.tables_of_day import tables_of_day
 from pipelines.verify_findings import Finding, row_finding
 from warehouse_sql.queries import query
 
@@ -39,59 +32,37 @@ class _LedgerDay:
 def verify_day(
     lake: Lake, warehouse: WarehouseResource, day: date, settings: EnergySettings
 ) -> list[Finding]:
-    """Where the daily tables are not the sums of the hourly ones.
+    """Where the daily tables are not what the hours and the heartbeats of the day give.
 
-    Nothing is judged while an hour of the day waits, or was computed so lately that the day's own
-    run may yet follow. A finding names the first hour of the day that the ledger knows: once that
-    is computed again, the day is as well.
+    Every value counts: also coverage, shares and gaps, which do not add up. The history of the day
+    is taken as it is, its hours have been compared with raw. Nothing is judged while an hour of the
+    day waits, or while the day's own run may yet follow the last hour or the end of the day. A
+    finding names the first hour of the day that the ledger knows: once that is computed again, the
+    day is as well.
     """
     midnight = datetime.combine(day, time(), UTC)
     ledger = _ledger_day(warehouse, midnight, settings)
-    lately = ledger.compacted_at and datetime.now(UTC) - ledger.compacted_at < _TIME_TO_FOLLOW
     if ledger.waits:
         return []
-    found = list(_differences(lake, day, ledger.first_hour or midnight, settings))
-    if found and lately and not _is_written_since(lake, day, ledger.compacted_at):
+    found = list(_differences(lake, warehouse, day, ledger.first_hour or midnight, settings))
+    changed_at = max(ledger.compacted_at or midnight, midnight + DAY)
+    lately = datetime.now(UTC) - changed_at < _TIME_TO_FOLLOW
+    if found and lately and not _is_written_since(lake, day, changed_at):
         return []
     return found
 
 
 def _differences(
-    lake: Lake, day: date, hour: datetime, settings: EnergySettings
+    lake: Lake, warehouse: WarehouseResource, day: date, hour: datetime, settings: EnergySettings
 ) -> Iterator[Finding]:
-    vehicles = _rows(lake, VEHICLE_EFFICIENCY_HOURLY, day)
-    sums = sums_of_vehicle_hours(vehicles.lazy()).collect()
-    chargers = _rows(lake, CHARGER_EFFICIENCY_HOURLY, day)
-    of_vehicles, of_chargers, of_fleet, of_batteries = (
-        _rows(lake, spec, day)
-        for spec in (
-            VEHICLE_EFFICIENCY_DAILY,
-            CHARGER_EFFICIENCY_DAILY,
-            FLEET_EFFICIENCY_DAILY,
-            BATTERY_HEALTH_DAILY,
-        )
-    )
-    fleet_hours = _rows(lake, FLEET_EFFICIENCY_HOURLY, day).lazy()
-    batteries = of_batteries.select("vehicle_id", "energy_dc_kwh")
-    for spec, expected, found in (
-        (VEHICLE_EFFICIENCY_DAILY, sums, of_vehicles),
-        (CHARGER_EFFICIENCY_DAILY, sums_of_charger_hours(chargers.lazy()).collect(), of_chargers),
-        (
-            FLEET_EFFICIENCY_DAILY,
-            fleet_day(of_vehicles.lazy(), fleet_hours, settings).collect(),
-            of_fleet,
-        ),
-        (
-            BATTERY_HEALTH_DAILY,
-            batteries.select("vehicle_id").join(
-                sums.select("vehicle_id", "energy_dc_kwh"), on="vehicle_id", how="left"
-            ),
-            batteries,
-        ),
-    ):
-        key = [name for name in spec.key if name in expected.columns]
-        same = expected.sort(key)
-        finding = row_finding(hour, spec.name, same, found.select(same.columns).sort(key), key)
+    try:
+        with warehouse.autocommit() as connection:
+            expected = tables_of_day(lake, connection, day, settings, datetime.now(UTC))
+    except TableMissing:
+        return  # a table of hours, and each hour has said so
+    for spec in DAILY_TABLES:
+        rows = expected[spec.name].select(spec.names).sort(spec.key)
+        finding = row_finding(hour, spec.name, rows, _rows(lake, spec, day), spec.key)
         if finding is not None:
             yield finding
 
@@ -101,16 +72,16 @@ def _rows(lake: Lake, spec: TableSpec, day: date) -> pl.DataFrame:
         rows = lake.scan(lake.open(spec.name)).filter(pl.col("date") == day)
     except TableMissing:
         rows = pl.DataFrame(spec.schema.empty_table()).lazy()
-    return rows.select(spec.names).collect()
+    return rows.select(spec.names).sort(spec.key).collect()
 
 
-def _is_written_since(lake: Lake, day: date, moment: datetime | None) -> bool:
+def _is_written_since(lake: Lake, day: date, moment: datetime) -> bool:
     """Whether the tables of the day were written after `moment`."""
     try:
         log = pl.DataFrame(lake.open(FLEET_EFFICIENCY_DAILY.name).get_add_actions(flatten=True))
     except TableMissing:
         return False
-    if log.is_empty() or moment is None:
+    if log.is_empty():
         return False
     written = log.filter(pl.col("partition.date") == day)["modification_time"]  # milliseconds
     return bool((written > moment.timestamp() * 1000).any())

@@ -210,7 +210,7 @@ def test_each_kind_of_damage_is_found_named_and_computed_again(
         ),
     }
 
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "40")  # no line is broken
     assert main(["--to", "2026-11-20T09"]) == DIFFERS
     text = capsys.readouterr().out
     assert "2026-11-20 09:00" in text

@@ -17,10 +17,10 @@ from tests.integration.test_pipelines_verify import AGREES, DIFFERS, Verified
 from tests.samples import HOUR_10
 
 DAMAGED = {
-    VEHICLE_EFFICIENCY_DAILY.name: "energy_dc_kwh",
-    CHARGER_EFFICIENCY_DAILY.name: "data_points_meter",
+    VEHICLE_EFFICIENCY_DAILY.name: "coverage_dc",
+    CHARGER_EFFICIENCY_DAILY.name: "longest_gap_seconds",
     FLEET_EFFICIENCY_DAILY.name: "unlinked_energy_ac_kwh",
-    BATTERY_HEALTH_DAILY.name: "energy_dc_kwh",
+    BATTERY_HEALTH_DAILY.name: "minutes_measured",
 }
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -17,6 +18,7 @@ from ingestion_api.database import DatabaseNotReady, check_database
 from ingestion_api.logs import set_up_logs
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake, LakeSettings
+from lake.tariff import BadTariff, read_tariff
 from warehouse_sql.settings import DatabaseSettings
 
 log = structlog.get_logger(__name__)
@@ -31,12 +33,15 @@ def main() -> int:
         database = DatabaseSettings()
         lake, energy = Lake.from_settings(LakeSettings()), EnergySettings()
         rules = read_rules(settings.alert_rules_file)
+        tariff = read_tariff(Path(settings.tariff_file)) if settings.tariff_file else None
     except BadRules as error:
         return _fail(CONFIGURATION_WRONG, f"ALERT_RULES_FILE: {error}")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper() or "settings"
         return _fail(CONFIGURATION_WRONG, f"{name}: {first['msg']}")
+    except BadTariff as error:
+        return _fail(CONFIGURATION_WRONG, f"TARIFF_FILE: {error}")
     set_up_logs(settings.log_format)
     try:
         listening = _listen(settings.host, settings.port)
@@ -56,7 +61,7 @@ def main() -> int:
             )
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(database.dsn, lake, settings, energy, rules),
+                create_app(database.dsn, lake, settings, energy, rules, tariff),
                 access_log=False,
                 log_config=None,
                 server_header=False,

@@ -37,6 +37,7 @@ from ingestion_api.routes import (
     health,
     links,
     live,
+    losses,
     overview,
     page,
     performance,
@@ -49,6 +50,7 @@ from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
 from lake.device_reading import DeviceReader
 from lake.table_reader import TableReader
+from lake.tariff import Tariff
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +61,7 @@ def create_app(
     settings: CollectorSettings,
     energy: EnergySettings,
     rules: RuleFile,
+    tariff: Tariff | None = None,
 ) -> ASGIApp:
     """The application; its lifespan connects, starts the lake writer, and ends both in order."""
 
@@ -100,6 +103,7 @@ def create_app(
                 now,
             ),
             TableReader(lake),
+            tariff,
         )
         # What was made until here lives as long as the process: no collection has to look at it.
         gc.collect()
@@ -129,6 +133,7 @@ def create_app(
         performance.router,
         curve.router,
         overview.router,
+        losses.router,
         efficiency.router,
         links.router,
         alert_streams.router,

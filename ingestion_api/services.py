@@ -17,6 +17,7 @@ from ingestion_api.rejections import RejectionLog
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
 from lake.table_reader import TableReader
+from lake.tariff import Tariff
 
 if TYPE_CHECKING:  # which itself takes parameters, and those take the services
     from ingestion_api.performance_groups import Performances
@@ -39,6 +40,7 @@ class Services:
     alerts: Alerts
     performances: "Performances"
     tables: TableReader
+    tariff: Tariff | None
 
     def now(self) -> datetime:
         """The collector's clock."""

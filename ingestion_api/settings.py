@@ -102,6 +102,11 @@ class CollectorSettings(BaseSettings):
         ge=0,
         description="memory for heartbeats of the lake that requests have asked for",
     )
+    tariff_file: str = Field(
+        default="",
+        description="YAML or JSON file with the price of energy, see docs/energy.md; empty: losses "
+        "have no cost",
+    )
 
     key_refresh_seconds: float = Field(
         default=2, gt=0, description="how often the API keys are read anew from the database"

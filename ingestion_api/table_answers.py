@@ -16,8 +16,6 @@ from ingestion_api.parameters import BadWindow, Moment, Period, window
 from ingestion_api.problems import Problem, documented
 from ingestion_api.services import Services
 from ingestion_api.table_formats import (
-    ARROW,
-    CSV,
     JSON,
     camel_rows,
     chosen_format,
@@ -25,6 +23,7 @@ from ingestion_api.table_formats import (
     is_known,
     rendered,
     row_schema,
+    table_content,
 )
 from lake import HOUR
 from lake.table_page import Place, Question, period_of, place_of, read_page
@@ -62,7 +61,7 @@ async def answer_table(
     else:
         begins, ends, time, device = read_cursor(cursor, asked, _POSITION, now)
         period, after = Period(start=begins, end=ends), Place(time, device)
-    table = await asyncio.to_thread(_newest, services, spec)
+    (table,) = await newest_tables(services, spec)
     same = fingerprint(spec.name, table.number, period, values, after, limit, kind)
     # An answer that leads to a next page is good for as long as surely its cursor is.
     last, leading = f'"{same}"', f'"{same}-{int(now.timestamp() / LIFETIME.total_seconds() * 2)}"'
@@ -115,15 +114,21 @@ def table_responses(specs: Sequence[TableSpec]) -> dict[int | str, dict[str, Any
         200: {
             "description": "a page of rows, newest first, then by device",
             "headers": etag | following,
-            "content": {
-                JSON: {"schema": page},
-                CSV: {"schema": {"type": "string"}},
-                ARROW: {"schema": {"type": "string", "format": "binary"}},
-            },
+            "content": table_content(page),
         },
         304: {"description": "unchanged since the answer that If-None-Match names"},
         **documented(406, 410, 422, 503),
     }
+
+
+async def newest_tables(services: Services, *specs: TableSpec) -> list[TableVersion]:
+    """The newest version of each table; raises LakeError."""
+
+    @reading_the_lake()
+    def read() -> list[TableVersion]:
+        return [services.tables.newest(spec) for spec in specs]
+
+    return await asyncio.to_thread(read)
 
 
 def table_window(
@@ -149,8 +154,3 @@ def table_window(
 def _rounded_up(now: datetime, unit: timedelta) -> datetime:
     epoch = datetime(2000, 1, 1, tzinfo=UTC)
     return epoch + ((now - epoch) // unit + 1) * unit
-
-
-@reading_the_lake()
-def _newest(services: Services, spec: TableSpec) -> TableVersion:
-    return services.tables.newest(spec)

@@ -31,6 +31,15 @@ def chosen_format(request: Request) -> str:
     return best
 
 
+def table_content(page: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAPI `content` of an answer that is a page in JSON, and its rows in the others."""
+    return {
+        JSON: {"schema": page},
+        CSV: {"schema": {"type": "string"}},
+        ARROW: {"schema": {"type": "string", "format": "binary"}},
+    }
+
+
 def rendered(rows: pl.DataFrame, columns: Sequence[Column], kind: str) -> bytes:
     """The rows as CSV (RFC 4180, times in ISO 8601, a list as JSON) or as an Arrow stream."""
     if kind == CSV:

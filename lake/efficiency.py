@@ -162,11 +162,12 @@ def fleet_efficiency(
 
 def lowest_efficiency(vehicles: pl.LazyFrame, count: int) -> pl.LazyFrame:
     """The `count` rated vehicles of lowest efficiency, the lowest first, ties by greater loss."""
-    return (
-        vehicles.filter(pl.col("status").is_in(RATED))
-        .sort("efficiency_percent", "loss_kwh", "vehicle_id", descending=[False, True, False])
-        .head(count)
-    )
+    return lowest_first(vehicles.filter(pl.col("status").is_in(RATED)), "vehicle_id").head(count)
+
+
+def lowest_first(rated: pl.LazyFrame, device: str) -> pl.LazyFrame:
+    """Devices by efficiency, the lowest first, ties by greater loss, then by id."""
+    return rated.sort("efficiency_percent", "loss_kwh", device, descending=[False, True, False])
 
 
 def unlinked_energy(

@@ -75,7 +75,13 @@ def test_a_database_without_migrations_is_one_clear_line(postgres: str, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "high"), ("DATABASE_URL", "mysql://x"), ("FLUSH_ROWS", "0")]
+    ("name", "value"),
+    [
+        ("PORT", "high"),
+        ("DATABASE_URL", "mysql://x"),
+        ("FLUSH_ROWS", "0"),
+        ("TARIFF_FILE", "none.yaml"),
+    ],
 )
 def test_a_wrong_setting_is_one_clear_line_with_its_name(
     database_url: str, tmp_path: Path, name: str, value: str

@@ -3,6 +3,7 @@
 import csv
 import io
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -20,11 +21,14 @@ from lake.tables import DERIVED_TABLES
 from tests.integration.api_collector import Collector, collector_of_module
 from tests.table_samples import put
 
-api = collector_of_module()
+EXAMPLE_TARIFF = Path(__file__).parents[2] / "docs/tariff.example.yaml"
+
+api = collector_of_module(TARIFF_FILE=str(EXAMPLE_TARIFF))
 
 EFFICIENCY = "/v1/analytics/efficiency"
 ARROW = "application/vnd.apache.arrow.stream"
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
+MONDAY = {"start": "2026-03-02T00:00:00Z", "end": "2026-03-03T00:00:00Z"}
 WINDOW = {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z"}
 
 
@@ -51,6 +55,31 @@ def filled(api: Collector) -> Lake:
     put(lake, CHARGER_EFFICIENCY_DAILY, DAY, {"meter_id": "M1"})
     put(lake, FLEET_EFFICIENCY_DAILY, DAY, {"energy_ac_kwh": 24.0})
     return lake
+
+
+@pytest.fixture(scope="module")
+def charged(filled: Lake) -> None:
+    """Two hours of a Monday: car C stores 70 % and car D 90 % of 5 kWh; a kWh went to nobody."""
+    for n in (5, 6):
+        hour = datetime(2026, 3, 2, n, tzinfo=UTC)
+        cars = [
+            {
+                "vehicle_id": car,
+                "energy_ac_kwh": 5.0,
+                "energy_dc_kwh": 5.0 - lost,
+                "loss_kwh": lost,
+            }
+            for car, lost in (("C", 1.5), ("D", 0.5))
+        ]
+        put(filled, VEHICLE_EFFICIENCY_HOURLY, hour, *cars)
+        fleet = {
+            "energy_ac_kwh": 10.0,
+            "unlinked_energy_ac_kwh": 1.0 if n == 5 else 0.0,
+            "rated_energy_ac_kwh": 10.0,
+            "rated_energy_dc_kwh": 8.0,
+            "loss_kwh": 2.0,
+        }
+        put(filled, FLEET_EFFICIENCY_HOURLY, hour, fleet)
 
 
 def rows(api: Collector, path: str, **query: str | int) -> list[dict[str, Any]]:
@@ -100,7 +129,7 @@ def test_pages_follow_each_other_by_cursor_and_by_link(api: Collector) -> None:
 def test_a_cursor_that_is_old_is_410_and_one_of_another_question_422(api: Collector) -> None:
     path = f"{EFFICIENCY}/fleet"
     place = [DAY, DAY + HOUR, DAY, ""]
-    question = ["fleet_efficiency_hourly", None, None, []]
+    question: list[object] = ["fleet_efficiency_hourly", None, None, []]
     old = write_cursor(question, place, datetime.now(UTC) - timedelta(hours=2))
     expired = api.http.get(path, params={"cursor": old})
     assert expired.status_code == 410
@@ -200,3 +229,48 @@ def test_a_question_that_the_table_cannot_answer_is_422(
     answer = api.http.get(f"{EFFICIENCY}/fleet", params=query)
     assert answer.status_code == 422
     assert answer.json()["detail"]
+
+
+def test_losses_have_the_price_of_their_time_and_add_up_to_the_total(
+    api: Collector, charged: None
+) -> None:
+    answer = api.http.get("/v1/analytics/losses", params={**MONDAY, "by": "hour"}).json()
+    assert answer["currency"] == "EUR"
+    # 6:00 in Berlin costs 0.231 a kWh, 7:00 costs 0.312; 10 kWh in each hour, 2 of them lost.
+    assert [row["hourStart"] for row in answer["rows"]] == [
+        "2026-03-02T05:00:00Z",
+        "2026-03-02T06:00:00Z",
+    ]
+    assert [row["costOfLosses"] for row in answer["rows"]] == [0.462, 0.624]
+    total = answer["total"]
+    assert (total["lossKwh"], total["costOfLosses"], total["efficiencyPercent"]) == (4.0, 1.086, 80)
+    assert total["costOfEnergy"] == pytest.approx(5 * 1.086 + 0.231)
+    point = answer["onePercentagePointPerYear"]
+    saved = 16 * 8766 / 2 * (1 / 0.80 - 1 / 0.81)
+    assert point["energyKwh"] == pytest.approx(saved, abs=0.001)
+    assert point["cost"] == pytest.approx(saved * 5.43 / 20, abs=0.01)
+    by_day = api.http.get("/v1/analytics/losses", params=MONDAY).json()
+    assert (len(by_day["rows"]), by_day["total"]) == (1, total)
+    by_car = api.http.get("/v1/analytics/losses", params={**MONDAY, "by": "vehicle"}).json()
+    assert [row["vehicleId"] for row in by_car["rows"]] == ["C", "D"]
+    assert sum(row["costOfLosses"] for row in by_car["rows"]) == pytest.approx(1.086)
+    by_charger = api.http.get("/v1/analytics/losses", params={**MONDAY, "by": "charger"}).json()
+    assert by_charger["rows"] == []
+    nothing = api.http.get("/v1/analytics/losses", params={"start": "2026-04-01T00:00:00Z"})
+    assert nothing.status_code == 422
+    empty = {"start": "2026-04-01T00:00:00Z", "end": "2026-04-02T00:00:00Z"}
+    assert api.http.get("/v1/analytics/losses", params=empty).json()["rows"] == []
+
+
+def test_the_worst_come_first_with_what_their_losses_cost(api: Collector, charged: None) -> None:
+    path = f"{EFFICIENCY}/worst"
+    found = api.http.get(path, params=MONDAY)
+    assert [
+        (row["vehicleId"], row["efficiencyPercent"], row["lossKwh"], row["costOfLosses"])
+        for row in found.json()["rows"]
+    ] == [("C", 70.0, 3.0, 0.8145), ("D", 90.0, 1.0, 0.2715)]
+    only = api.http.get(path, params={**MONDAY, "count": 1}, headers={"accept": "text/csv"})
+    assert only.text.splitlines()[1].startswith("C,10.0,0.0,10.0,7.0,3.0,70.0,")
+    assert api.http.get(path, params={**MONDAY, "of": "chargers"}).json()["rows"] == []
+    known = {"if-none-match": found.headers["etag"]}
+    assert api.http.get(path, params=MONDAY, headers=known).status_code == 304

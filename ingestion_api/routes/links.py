@@ -1,17 +1,19 @@
-"""Which meter feeds which vehicle: list, make, import."""
+"""Which meter feeds which vehicle: list, make, end, import."""
 
 import asyncio
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import psycopg
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from psycopg.rows import DictRow
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from ingestion_api.cursors import read_cursor, write_cursor
 from ingestion_api.ingest_docs import IngestAnswer
 from ingestion_api.link_import import CSV_COLUMNS, LinkToMake, read_links
 from ingestion_api.parameters import Answer, Moment, OptionalMeterId, OptionalVehicleId, Shared
@@ -27,7 +29,12 @@ _EXAMPLE: Final = {
     "validFrom": "2026-03-01T00:00:00Z",
     "validTo": None,
 }
+_END: Final = "2026-04-01T00:00:00Z"
+_MOST: Final = 2**63 - 1
+_POSITION: Final = TypeAdapter(tuple[Annotated[int, Field(ge=1, le=_MOST)]])
 _CSV_EXAMPLE: Final = ",".join(CSV_COLUMNS) + "\nMETER001,VEH001,2026-03-01T00:00:00Z,\n"
+
+_Body = TypeVar("_Body", bound=BaseModel)
 
 router = APIRouter(prefix="/v1/links", tags=["links"])
 
@@ -46,7 +53,17 @@ class Links(Answer):
     """A page of links."""
 
     links: list[Link]
-    next_after: int | None = Field(description="`after` of the next page; null at the end")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null at the end")
+
+
+class LinkEnd(BaseModel):
+    """When a link ends."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+
+    valid_to: Moment | None = Field(
+        description="excluded; ISO 8601 with a zone; null: it goes on for good"
+    )
 
 
 class ImportAnswer(IngestAnswer):
@@ -55,18 +72,18 @@ class ImportAnswer(IngestAnswer):
     existing: int = Field(description="accepted links that were there before, unchanged")
 
 
-@router.get("", responses=documented(422, 503), name="Links there are")
+@router.get("", responses=documented(410, 422, 503), name="Links there are")
 async def list_links(
     services: Shared,
     vehicle_id: OptionalVehicleId = None,
     meter_id: OptionalMeterId = None,
     at: Annotated[Moment | None, Query(description="only links that hold at this time")] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
-    after: Annotated[
-        int, Query(ge=0, le=2**63 - 1, description="nextAfter of the page before")
-    ] = 0,
+    cursor: Annotated[str | None, Query(description="nextCursor of the page before")] = None,
 ) -> Links:
     """Explicit links in the order they were made."""
+    now, question = services.now(), ["links", vehicle_id, meter_id, at]
+    after = read_cursor(cursor, question, _POSITION, now)[0] if cursor is not None else 0
     parameters = {
         "vehicle_id": vehicle_id,
         "meter_id": meter_id,
@@ -77,7 +94,8 @@ async def list_links(
     async with services.pool.connection() as conn:
         rows = await (await conn.execute(query("list_links"), parameters)).fetchall()
     links = [Link(**row) for row in rows[:limit]]
-    return Links(links=links, next_after=links[-1].id if len(rows) > limit else None)
+    following = write_cursor(question, [links[-1].id], now) if len(rows) > limit else None
+    return Links(links=links, next_cursor=following)
 
 
 @router.post(
@@ -101,17 +119,61 @@ async def make_link(request: Request, services: Shared, response: Response) -> L
     Published hours from `validFrom` on are computed again.
     """
     _require_type(request, _JSON)
-    link = _link(await services.bodies.read(request.scope, request.receive))
+    link = _parsed(LinkToMake, await services.bodies.read(request.scope, request.receive))
     async with services.pool.connection() as conn, conn.transaction():
         made = await _insert(conn, link)
         if not isinstance(made, list) and not made[1]:
             await conn.execute(query("reopen_hours"), {"since": link.valid_from})
     if isinstance(made, list):
-        raise Problem(409, _collision(made[0]), collidesWith=[_json(other) for other in made])
+        raise _collides(made)
     identity, existed = made
     if existed:
         response.status_code = 200
     return Link(id=identity, **link.model_dump())
+
+
+@router.patch(
+    "/{link_id}",
+    responses=documented(400, 404, 408, 409, 413, 415, 422, 503),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                _JSON: {"schema": LinkEnd.model_json_schema(), "example": {"validTo": _END}}
+            },
+        }
+    },
+    name="End a link",
+)
+async def end_link(
+    link_id: Annotated[int, Path(ge=1, le=_MOST, description="id of the link", examples=[1])],
+    request: Request,
+    services: Shared,
+) -> Link:
+    """Say when a link ends, or that it goes on; not into the next link of its meter: 409.
+
+    Published hours from the earlier of both ends on are computed again.
+    """
+    _require_type(request, _JSON)
+    valid_to = _parsed(LinkEnd, await services.bodies.read(request.scope, request.receive)).valid_to
+    async with services.pool.connection() as conn, conn.transaction():
+        row = await (await conn.execute(query("lock_link"), {"id": link_id})).fetchone()
+        if row is None:
+            raise Problem(404, f"there is no link {link_id}; GET /v1/links lists those there are")
+        if valid_to is not None and valid_to <= row["valid_from"]:
+            raise Problem(422, f"validTo must be after validFrom, {row['valid_from'].isoformat()}")
+        ended = {**row, "valid_to": valid_to}
+        try:
+            async with conn.transaction():
+                await conn.execute(query("end_link"), {"id": link_id, "valid_to": valid_to})
+        except psycopg.errors.ExclusionViolation:
+            found = await (await conn.execute(query("overlapping_links"), ended)).fetchall()
+            others = [other for other in found if other["id"] != link_id]
+            raise _collides(others) from None
+        ends = [end for end in (row["valid_to"], valid_to) if end is not None]
+        if row["valid_to"] != valid_to:
+            await conn.execute(query("reopen_hours"), {"since": min(ends)})
+    return Link(**ended)
 
 
 @router.post(
@@ -192,9 +254,9 @@ def _require_type(request: Request, *known: str) -> str:
     return named
 
 
-def _link(body: bytes) -> LinkToMake:
+def _parsed(kind: type[_Body], body: bytes) -> _Body:
     try:
-        return LinkToMake.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         raise RequestValidationError(
@@ -217,10 +279,16 @@ async def _insert(
     return (same[0]["id"], True) if same else others
 
 
+def _collides(others: list[DictRow]) -> Problem:
+    if not others:  # what was in the way has gone in between
+        return Problem(409, "another request changes links of this meter; send it again")
+    return Problem(409, _collision(others[0]), collidesWith=[_json(other) for other in others])
+
+
 def _collision(other: DictRow) -> str:
     until = other["valid_to"].isoformat() if other["valid_to"] else "on"
     return (
-        f"meter {other['meter_id']} feeds vehicle {other['vehicle_id']} from "
+        f"link {other['id']}: meter {other['meter_id']} feeds vehicle {other['vehicle_id']} from "
         f"{other['valid_from'].isoformat()} {'to ' if other['valid_to'] else ''}{until}; "
         "a meter feeds one vehicle at a time"
     )

@@ -218,7 +218,7 @@ def test_what_is_not_there_is_404_with_a_hint_where_to_look(api: Collector, path
         "/v1/analytics/efficiency/vehicles?vehicleId=%00",
         "/v1/links?vehicleId=%00",
         "/v1/links?at=0001-01-01T00:00:00Z",
-        "/v1/links?after=99999999999999999999",
+        "/v1/links?cursor=%00",
         "/v1/analytics/efficiency/fleet?cursor=%00",
         "/v1/analytics/tables/%00",
     ],
@@ -322,6 +322,47 @@ def test_a_link_is_made_once_and_an_overlapping_one_is_409_with_the_other(api: C
         assert collision.json()["collidesWith"] == [made.json()]
     after = {**link, "vehicleId": device("V"), "validFrom": link["validTo"], "validTo": None}
     assert api.post("/v1/links", after).status_code == 201
+
+
+def test_a_link_ends_and_goes_on_but_not_into_the_next_one(api: Collector) -> None:
+    box = device("M")
+    link = {"meterId": box, "vehicleId": device("V"), "validFrom": "2026-01-01T00:00:00Z"}
+    made = api.post("/v1/links", link).json()
+    path = f"/v1/links/{made['id']}"
+    until = {"validTo": "2026-02-01T00:00:00Z"}
+    ended = api.http.patch(path, json=until)
+    assert (ended.status_code, ended.json()) == (200, {**made, **until})
+    other = {"meterId": box, "vehicleId": device("V"), "validFrom": "2026-03-01T00:00:00Z"}
+    after = api.post("/v1/links", other).json()
+    assert api.http.patch(path, json={"validTo": other["validFrom"]}).status_code == 200
+    collision = api.http.patch(path, json={"validTo": None})
+    assert collision.status_code == 409
+    assert collision.json()["collidesWith"] == [after]
+    assert f"link {after['id']}" in collision.json()["detail"]
+    listed = api.http.get("/v1/links", params={"meterId": box}).json()["links"]
+    assert listed == [{**made, "validTo": other["validFrom"]}, after]
+    for wrong in ({"validTo": link["validFrom"]}, {"validTo": "soon"}, {}, {**until, "x": 1}):
+        assert api.http.patch(path, json=wrong).status_code == 422
+    unknown = api.http.patch("/v1/links/999999999", json=until)
+    assert unknown.status_code == 404
+    assert "GET /v1/links" in unknown.json()["detail"]
+
+
+def test_the_links_of_a_device_come_in_pages(api: Collector) -> None:
+    car = device("V")
+    links = [
+        {"meterId": device("M"), "vehicleId": car, "validFrom": "2026-01-01T00:00:00Z"}
+        for _ in range(5)
+    ]
+    assert api.post("/v1/links/import", links).status_code == 201
+    query: dict[str, Any] = {"vehicleId": car, "limit": 2}
+    seen, sizes = [], []
+    while query:
+        page = api.http.get("/v1/links", params=query).json()
+        seen += [link["meterId"] for link in page["links"]]
+        sizes.append(len(page["links"]))
+        query = {**query, "cursor": page["nextCursor"]} if page["nextCursor"] else {}
+    assert (seen, sizes) == ([link["meterId"] for link in links], [2, 2, 1])
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,13 @@ WHERE (%(vehicle_id)s::text IS NULL OR vehicle_id = %(vehicle_id)s)
 ORDER BY id
 LIMIT %(limit)s
 
+-- name: lock_link
+SELECT id, meter_id, vehicle_id, lower(valid) AS valid_from, upper(valid) AS valid_to
+FROM charging_link WHERE id = %(id)s FOR UPDATE
+
+-- name: end_link
+UPDATE charging_link SET valid = tstzrange(lower(valid), %(valid_to)s) WHERE id = %(id)s
+
 -- name: insert_link_if_free
 -- Returns no row where the meter feeds a vehicle in a part of that time.
 INSERT INTO charging_link (meter_id, vehicle_id, valid)

@@ -19,21 +19,21 @@ from lake import (
     VEHICLE,
     EnergySettings,
     Lake,
-    Stream,
     hours_between,
     replace_hours,
-    scan_context,
     scan_history,
 )
+from lake.day_links import links_of_hours
 from lake.day_tables import DayInputs, efficiency_of_day, health_of_day
-from lake.derived import FLEET_EFFICIENCY_HOURLY
+from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.energy import CHARGER_CLASSES, IN_MEMORY
 from lake.hour_tables import HourInputs, Tables, efficiency_of_hour, health_of_hour
 from lake.links import joined_links, named_links, pair_by_trailing_number, resolve_links
 from lake.tables import DERIVED_TABLES, HOURLY_EFFICIENCY
+from lake.windows import HistoryInOrder, HistoryWindow
 
 DAY: Final = datetime(2026, 11, 20, tzinfo=UTC)
-_END: Final = DAY + timedelta(days=1)
+_MIDNIGHT: Final = DAY + timedelta(days=1)
 _SPECS: Final = {spec.name: spec for spec in DERIVED_TABLES}
 _CLASSES: Final = pl.LazyFrame(schema=CHARGER_CLASSES)
 _TIME: Final = pl.Datetime("us", "UTC")
@@ -99,7 +99,7 @@ class _Day:
     def __init__(self, lake: Lake) -> None:
         self._lake, self._settings = lake, EnergySettings()
         known = {
-            stream.name: scan_history(lake, stream, DAY, _END)
+            stream.name: scan_history(lake, stream, DAY, _MIDNIGHT)
             .select(stream.device)
             .unique()
             .collect()
@@ -107,14 +107,20 @@ class _Day:
         }
         meters, vehicles = (known[s.name][s.device].to_list() for s in (METER, VEHICLE))
         named = (
-            scan_history(lake, VEHICLE, DAY, _END)
+            scan_history(lake, VEHICLE, DAY, _MIDNIGHT)
             .select("meter_id", "vehicle_id")
             .drop_nulls()
             .unique()
             .collect()
         )
-        newest = scan_history(lake, METER, DAY, _END).select(pl.col("timestamp").max()).collect()
+        newest = (
+            scan_history(lake, METER, DAY, _MIDNIGHT).select(pl.col("timestamp").max()).collect()
+        )
         self.hours = hours_between(DAY, newest.item())
+        self._end = self.hours[-1] + HOUR
+        self._histories = {
+            name: HistoryInOrder(lake, stream, self._settings) for name, stream in STREAMS.items()
+        }
         self._expected = {name: devices.lazy() for name, devices in known.items()}
         self._by_rule = pair_by_trailing_number(
             meters, vehicles, set(named["meter_id"]), set(named["vehicle_id"])
@@ -123,7 +129,9 @@ class _Day:
     def compute_hour(self, hour: datetime) -> tuple[float, float]:
         """Compute and write the tables of an hour; seconds of the efficiency, of the others."""
         began = time.perf_counter()
-        meters, vehicles = (self.readings(stream, hour).collect() for stream in (METER, VEHICLE))
+        meters, vehicles = (
+            self._histories[stream.name].read(hour, hour + HOUR) for stream in (METER, VEHICLE)
+        )
         links = self.links(hour, vehicles.lazy())
         inputs = HourInputs(
             hour, meters.lazy(), vehicles.lazy(), links.lazy(), _CLASSES, self._expected
@@ -136,30 +144,18 @@ class _Day:
     def compute_whole(self) -> tuple[float, float]:
         """The same of the day as a whole, from the tables of its hours and its heartbeats."""
         began = time.perf_counter()
-        inputs = DayInputs(
-            start=DAY,
-            end=_END,
-            hours={spec.name: self.rows_of(spec.name) for spec in HOURLY_EFFICIENCY},
-            meters=self.readings(METER, DAY, _END),
-            vehicles=self.readings(VEHICLE, DAY, _END),
-            links=pl.concat([self.links(hour, self.names(hour)) for hour in self.hours]).lazy(),
-            charger_classes=_CLASSES,
+        meters, vehicles = (
+            HistoryWindow(self._lake, stream, DAY, self._end, self._settings)
+            for stream in (METER, VEHICLE)
         )
-        self._write(efficiency_of_day(inputs, self._settings), DAY, _END)
+        hours = {spec.name: self.rows_of(spec.name) for spec in HOURLY_EFFICIENCY}
+        of_vehicles = hours[VEHICLE_EFFICIENCY_HOURLY.name]
+        links = links_of_hours(of_vehicles, _EXPLICIT, vehicles.scan(), self._settings)
+        inputs = DayInputs(meters, vehicles, hours, links.lazy(), _CLASSES)
+        self._write(efficiency_of_day(inputs, self._settings), DAY, _MIDNIGHT)
         between = time.perf_counter()
-        self._write(health_of_day(inputs, self._settings), DAY, _END)
+        self._write(health_of_day(inputs, self._settings), DAY, _MIDNIGHT)
         return between - began, time.perf_counter() - between
-
-    def readings(
-        self, stream: Stream, start: datetime, end: datetime | None = None
-    ) -> pl.LazyFrame:
-        """The heartbeats of an hour, or up to `end`, and the context before them."""
-        return pl.concat(
-            [
-                scan_context(self._lake, stream, start, self._settings),
-                scan_history(self._lake, stream, start, end or start + HOUR),
-            ]
-        )
 
     def names(self, hour: datetime) -> pl.LazyFrame:
         """The vehicles' heartbeats of an hour, and as many before it as the links need."""

@@ -4,7 +4,7 @@ A part of a vehicle's energy depends on all meters that fed it, so meters and ve
 join, even by way of others, are in one part.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -19,6 +19,10 @@ from lake.streams import METER, VEHICLE
 _GROUPS_AT_ONCE: Final = 1000
 
 
+# The readings of some devices.
+Readings = Callable[[pl.Series], pl.LazyFrame]
+
+
 class DayPart(NamedTuple):
     """Rows of `measured_energy` of some meters and vehicles, and all their links of the day."""
 
@@ -30,8 +34,8 @@ class DayPart(NamedTuple):
 def day_parts(
     meter_ids: pl.Series,
     vehicle_ids: pl.Series,
-    meter_readings: pl.LazyFrame,
-    vehicle_readings: pl.LazyFrame,
+    meter_readings: Readings,
+    vehicle_readings: Readings,
     links: pl.LazyFrame,
     charger_classes: pl.LazyFrame,
     start: datetime,
@@ -41,18 +45,21 @@ def day_parts(
     """The parts of the UTC window [start, end); each device is in one of them.
 
     The ids are those of all devices with a heartbeat or a link in the window. `links` are what the
-    hours resolved, one after another. Readings are those of the window and the context before it;
-    best as scans of sorted files, because they are read for each part.
+    hours resolved, one after another. Readings are those of the window and the context before it.
     """
     joined = joined_links(links).collect()
     for devices in _parts(meter_ids, vehicle_ids, joined):
         meters, vehicles = devices["meter_id"], devices["vehicle_id"]
+        ac, dc = (
+            rows.lazy()
+            for rows in pl.collect_all(
+                [meter_readings(meters), vehicle_readings(vehicles)], engine=IN_MEMORY
+            )
+        )
         measured = pl.collect_all(
             [
-                measured_energy(
-                    _of(meter_readings, meters), METER, start, end, settings, charger_classes
-                ),
-                measured_energy(_of(vehicle_readings, vehicles), VEHICLE, start, end, settings),
+                measured_energy(ac, METER, start, end, settings, charger_classes),
+                measured_energy(dc, VEHICLE, start, end, settings),
             ],
             engine=IN_MEMORY,
         )
@@ -88,10 +95,3 @@ def _groups(meters: pl.Series, links: pl.DataFrame) -> pl.DataFrame:
         if lowest["group"].equals(found["group"]):
             return found
         found = lowest
-
-
-def _of(readings: pl.LazyFrame, devices: pl.Series) -> pl.LazyFrame:
-    """The readings of these devices; a scan leaves out what lies outside of their range."""
-    device, ids = pl.col(devices.name), devices.drop_nulls().unique()
-    first, last = (pl.lit(bound, pl.String) for bound in (ids.min(), ids.max()))
-    return readings.filter(device.is_between(first, last), device.is_in(ids.to_list()))

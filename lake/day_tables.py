@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 import polars as pl
 
@@ -21,30 +20,27 @@ from lake.energy import utc_window
 from lake.facts import facts_of_window
 from lake.hour_tables import Tables
 from lake.settings import EnergySettings
+from lake.windows import HistoryWindow
 
 
 @dataclass(frozen=True)
 class DayInputs:
     """What the tables of a day are computed from.
 
-    `hours` are the day's rows of the hourly efficiency tables, by their names; `meters` and
-    `vehicles` the heartbeats of the day and the context before it, best as scans, because some
-    devices are read at a time; `links` what each hour resolved, one after another. A day that is
-    not over ends at `end`.
+    `meters` and `vehicles` are the heartbeats of the day, `hours` its rows of the hourly efficiency
+    tables, by their names; `links` what each hour resolved, one after another.
     """
 
-    start: datetime
-    end: datetime
+    meters: HistoryWindow
+    vehicles: HistoryWindow
     hours: Mapping[str, pl.DataFrame]
-    meters: pl.LazyFrame
-    vehicles: pl.LazyFrame
     links: pl.LazyFrame
     charger_classes: pl.LazyFrame
 
 
 def efficiency_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
     """The rows of vehicle_, charger_ and fleet_efficiency_daily, by the name of the table."""
-    start, end = utc_window(day.start, day.end)
+    start, end = utc_window(day.vehicles.start, day.vehicles.end)
     of_vehicles, of_chargers, of_fleet = (
         day.hours[spec.name]
         for spec in (VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY)
@@ -52,8 +48,8 @@ def efficiency_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
     parts = day_parts(
         of_chargers["meter_id"].unique(),
         of_vehicles["vehicle_id"].unique(),
-        day.meters,
-        day.vehicles,
+        day.meters.of,
+        day.vehicles.of,
         day.links,
         day.charger_classes,
         start,
@@ -87,5 +83,7 @@ def efficiency_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
 def health_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
     """The rows of battery_health_daily, by the name of the table."""
     hours = day.hours[VEHICLE_EFFICIENCY_HOURLY.name].lazy()
-    rows = battery_health_in_parts(day.vehicles, hours, day.start, day.end, settings)
+    rows = battery_health_in_parts(
+        day.vehicles.scan(), hours, day.vehicles.start, day.vehicles.end, settings
+    )
     return {BATTERY_HEALTH_DAILY.name: rows}

@@ -5,7 +5,7 @@ order of the rows, and the same for a day as for its hours.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -20,6 +20,7 @@ CHARGER_CLASSES: Final = {"meter_id": pl.String(), "charger_class": pl.String()}
 # has to bring rows into order again after each of its steps.
 IN_MEMORY: Final = "in-memory"
 
+_LARGEST: Final = 2**62  # of what 64 bits hold
 _PER_UNIT = 1e9
 _DECIMALS = 9
 # A drop is a roll-over if it means at most this part of the register's size.
@@ -37,7 +38,8 @@ def measured_energy(
     """One row for each reading with start <= timestamp < end, sorted by device and timestamp.
 
     `readings` have the stream's columns and `duplicates`, in any order, one row for each device
-    and timestamp. Rows before `start` are context: they are predecessors and never count.
+    and timestamp; measurements other than the energy may be missing. Rows before `start` are
+    context: they are predecessors and never count.
     `charger_classes` (meter_id, charger_class) tell which meters have a register of another size.
 
     Columns: the device, `timestamp`, the measurements, `duplicates`, and
@@ -100,7 +102,7 @@ def measured_energy(
         .select(
             stream.device,
             "timestamp",
-            *(column.name for column in stream.measurements),
+            pl.col(f"^({'|'.join(column.name for column in stream.measurements)})$"),
             "duplicates",
             "energy_kwh",
             "is_reset",
@@ -209,17 +211,26 @@ def _last_before(context: pl.LazyFrame, stream: Stream, is_value: pl.Expr) -> pl
 
 
 def _by_device_and_time(readings: pl.LazyFrame, device: str) -> pl.LazyFrame:
-    """Sort; rows that are sorted, as those of an hour of the history are, are only looked at."""
+    """Sort; rows that are sorted, as those of an hour of the history are, are only looked at.
+
+    Others mostly are the hours of a day, sorted each: their runs of one device are put in order by
+    their ids, and the rows by one whole number, in a fifth of the time of sorting texts.
+    """
 
     def sort(frame: pl.DataFrame) -> pl.DataFrame:
-        run = frame[device].rle_id()
-        goes_on = run == run.shift(1)
-        devices = frame[device].filter(~goes_on.fill_null(False))
-        steps_back = goes_on & (frame["timestamp"] < frame["timestamp"].shift(1))
-        if devices.is_sorted() and not steps_back.any():
+        run, time = frame[device].rle_id(), frame["timestamp"].to_physical()
+        goes_on = (run == run.shift(1)).fill_null(False)
+        devices = frame[device].filter(~goes_on)
+        if devices.is_sorted() and not (goes_on & (time < time.shift(1))).any():
             return frame
-        # A stable sort makes use of hours that are sorted already: four times as fast.
-        return frame.sort(device, "timestamp", maintain_order=True)
+        first: Any = time.min()
+        last: Any = time.max()
+        length = last - first + 1
+        if devices.len() * length > _LARGEST:
+            return frame.sort(device, "timestamp")
+        number = devices.rank("dense").cast(pl.Int64).gather(run)
+        place = number * length + (time - first)
+        return frame.rechunk().select(pl.all().gather(place.arg_sort()))
 
     return readings.map_batches(sort, projection_pushdown=False, streamable=False)
 

@@ -49,12 +49,16 @@ def facts_of_window(
     meters, vehicles = meters.cache(), vehicles.cache()
     found = [_facts_of_pairs(meters, vehicles, pairs.lazy(), others, classes, TimeAxis(start, end))]
     if pairs.height < within.height:
-        of_others = (
+        ac, dc = (
             rows.join(others, on=device, how="semi", maintain_order="left").cache()
             for rows, device in ((meters, "meter_id"), (vehicles, "vehicle_id"))
         )
-        known = (*of_others, others, classes, start, end)
-        found.append((vehicle_facts(*known), charger_facts(*known)))
+        found.append(
+            (
+                vehicle_facts(ac, dc, others, classes, start, end),
+                charger_facts(ac, dc, others, classes, start, end),
+            )
+        )
     tables = pl.collect_all([table for both in found for table in both], engine=IN_MEMORY)
     return pl.concat(tables[0::2]), pl.concat(tables[1::2])
 

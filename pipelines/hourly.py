@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import psycopg
 
-from lake import HOUR, EnergySettings, Lake
+from lake import HOUR, EnergySettings
 from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
@@ -23,7 +23,7 @@ from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
 from pipelines.following import following_hours
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.hour_chart import hour_chart
-from pipelines.inputs import hour_inputs
+from pipelines.inputs import Histories, histories, hour_inputs
 from pipelines.ledger import mark_computed, state_of_history
 from pipelines.lineage import (
     CHARGER_SOURCES,
@@ -169,7 +169,8 @@ def hourly_tables(
         states = state_of_history(connection, hours)
         later = following_hours(tables, connection, hours, settings)
         for stretch in contiguous([*hours, *later], _HOURS_A_COMMIT):
-            computed = [_tables(tables, connection, hour, settings) for hour in stretch]
+            readers = histories(tables, settings)
+            computed = [_tables(readers, connection, hour, settings) for hour in stretch]
             window = stretch[0], stretch[-1] + HOUR
             for table in HOURLY_TABLES:
                 rows = pl.concat([of_hour[table.name] for of_hour in computed])
@@ -203,9 +204,9 @@ def hourly_tables(
 
 
 def _tables(
-    lake: Lake, connection: psycopg.Connection, hour: datetime, settings: EnergySettings
+    readers: Histories, connection: psycopg.Connection, hour: datetime, settings: EnergySettings
 ) -> Tables:
-    inputs = hour_inputs(lake, connection, hour, settings)
+    inputs = hour_inputs(readers, connection, hour, settings)
     return {**efficiency_of_hour(inputs, settings), **health_of_hour(inputs, settings)}
 
 

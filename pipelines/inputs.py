@@ -1,6 +1,7 @@
 """What the tables of an hour and of a day are computed from, read from the lake and Postgres."""
 
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 
 import polars as pl
 import psycopg
@@ -13,24 +14,31 @@ from lake import (
     EnergySettings,
     Lake,
     Stream,
-    hours_between,
-    scan_context,
-    scan_history,
 )
+from lake.day_links import links_of_hours
 from lake.day_tables import DayInputs
+from lake.derived import VEHICLE_EFFICIENCY_HOURLY
 from lake.hour_tables import HourInputs
 from lake.links import named_links, pair_by_trailing_number, resolve_links
 from lake.tables import HOURLY_EFFICIENCY
+from lake.windows import HistoryInOrder, HistoryWindow
 from pipelines.devices import charger_classes, expected_devices
 from warehouse_sql.queries import query
 
+Histories = Mapping[str, HistoryInOrder]
+
+
+def histories(lake: Lake, settings: EnergySettings) -> Histories:
+    """What `hour_inputs` reads hours from that follow one another, by stream."""
+    return {name: HistoryInOrder(lake, stream, settings) for name, stream in STREAMS.items()}
+
 
 def hour_inputs(
-    lake: Lake, connection: psycopg.Connection, hour: datetime, settings: EnergySettings
+    histories: Histories, connection: psycopg.Connection, hour: datetime, settings: EnergySettings
 ) -> HourInputs:
     """The heartbeats of the history, the links and the devices of one hour."""
     meters, vehicles = (
-        _readings(lake, stream, hour, settings).collect() for stream in (METER, VEHICLE)
+        histories[stream.name].read(hour, hour + HOUR) for stream in (METER, VEHICLE)
     )
     return inputs_of_readings(connection, meters, vehicles, hour, settings)
 
@@ -64,49 +72,24 @@ def day_inputs(
     settings: EnergySettings,
 ) -> DayInputs:
     """The hours, heartbeats, links and classes of the day [start, end), at most 24 hours."""
-    names = {stream.name: [stream.device, "timestamp"] for stream in STREAMS.values()}
-    names[VEHICLE.name].append("meter_id")
-    links = []
-    # Links need less context than energy: not the last values of registers, hours before.
-    before = timedelta(seconds=settings.largest_gap_seconds)
-    for hour in hours_between(start, end):
-        meters, vehicles = (
-            scan_history(lake, stream, hour - before, hour + HOUR)
-            .select(names[stream.name])
-            .collect()
-            for stream in (METER, VEHICLE)
-        )
-        links.append(_links(connection, meters, vehicles, hour, settings))
-    return DayInputs(
-        start=start,
-        end=end,
-        hours={
-            spec.name: lake.scan(lake.open(spec.name))
-            .filter(pl.col("date") == start.date())
-            .select(spec.names)
-            .collect()
-            for spec in HOURLY_EFFICIENCY
-        },
-        meters=_readings(lake, METER, start, settings, end),
-        vehicles=_readings(lake, VEHICLE, start, settings, end),
-        links=pl.concat(links).lazy(),
-        charger_classes=charger_classes(connection),
+    meters, vehicles = (
+        HistoryWindow(lake, stream, start, end, settings) for stream in (METER, VEHICLE)
     )
-
-
-def _readings(
-    lake: Lake,
-    stream: Stream,
-    start: datetime,
-    settings: EnergySettings,
-    end: datetime | None = None,
-) -> pl.LazyFrame:
-    """The heartbeats of an hour, or up to `end`, and the predecessors of the first ones."""
-    return pl.concat(
-        [
-            scan_context(lake, stream, start, settings),
-            scan_history(lake, stream, start, end or start + HOUR),
-        ]
+    hours = {
+        spec.name: lake.scan(lake.open(spec.name))
+        .filter(pl.col("date") == start.date())
+        .select(spec.names)
+        .collect()
+        for spec in HOURLY_EFFICIENCY
+    }
+    of_vehicles = hours[VEHICLE_EFFICIENCY_HOURLY.name].filter(pl.col("hour_start") < end)
+    explicit = _explicit(connection, start, end)
+    return DayInputs(
+        meters=meters,
+        vehicles=vehicles,
+        hours=hours,
+        links=links_of_hours(of_vehicles, explicit, vehicles.scan(), settings).lazy(),
+        charger_classes=charger_classes(connection),
     )
 
 
@@ -118,7 +101,26 @@ def _links(
     settings: EnergySettings,
 ) -> pl.DataFrame:
     start, end = hour, hour + HOUR
-    explicit = pl.DataFrame(
+    by_rule = pl.DataFrame(schema={"meter_id": pl.String, "vehicle_id": pl.String})
+    if settings.link_by_trailing_number:
+        by_rule = _pairs(connection, end).filter(
+            pl.col(METER.device).is_in(_devices(meters, METER, start))
+            | pl.col(VEHICLE.device).is_in(_devices(vehicles, VEHICLE, start))
+        )
+    links = resolve_links(
+        _explicit(connection, start, end),
+        named_links(vehicles.lazy(), settings),
+        by_rule.lazy(),
+        start,
+        end,
+    )
+    # As a plan, every table that reads the links would have it optimized again: a second an hour.
+    return links.collect()
+
+
+def _explicit(connection: psycopg.Connection, start: datetime, end: datetime) -> pl.LazyFrame:
+    """The links of the window that somebody has made, cut to it."""
+    return pl.LazyFrame(
         connection.execute(query("links_between"), {"start": start, "end": end}).fetchall(),
         schema={
             "meter_id": pl.String,
@@ -128,17 +130,6 @@ def _links(
         },
         orient="row",
     )
-    by_rule = pl.DataFrame(schema={"meter_id": pl.String, "vehicle_id": pl.String})
-    if settings.link_by_trailing_number:
-        by_rule = _pairs(connection, end).filter(
-            pl.col(METER.device).is_in(_devices(meters, METER, start))
-            | pl.col(VEHICLE.device).is_in(_devices(vehicles, VEHICLE, start))
-        )
-    resolved = resolve_links(
-        explicit.lazy(), named_links(vehicles.lazy(), settings), by_rule.lazy(), start, end
-    )
-    # As a plan, every table that reads the links would have it optimized again: a second an hour.
-    return resolved.collect()
 
 
 def _pairs(connection: psycopg.Connection, end: datetime) -> pl.DataFrame:

@@ -1,10 +1,11 @@
 """Random readings for property tests, and the context that the lake adds to a window."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import polars as pl
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -90,6 +91,11 @@ def with_context(
         if is_value and far <= row["timestamp"] < near:
             registers[row[stream.device]] = row
     return [*registers.values(), *(row for row in rows if near <= row["timestamp"] < end)]
+
+
+def of_devices(rows: pl.LazyFrame) -> Callable[[pl.Series], pl.LazyFrame]:
+    """Readings as a day's parts ask for them."""
+    return lambda devices: rows.filter(pl.col(devices.name).is_in(devices.implode()))
 
 
 @st.composite

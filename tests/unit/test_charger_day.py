@@ -19,6 +19,7 @@ from tests.unit.energy_recomputation import Row, charger_classes, devices, links
 from tests.unit.energy_samples import (
     exclusive_links,
     meter_rows,
+    of_devices,
     patiently,
     vehicle_rows,
     with_context,
@@ -84,8 +85,8 @@ def of_day(
     parts = day_parts(
         hours["meter_id"].unique(),
         devices(VEHICLE, vehicles, [vehicle for _, vehicle, *_ in ranges]),
-        readings(METER, with_context(meters, METER, START, END, SETTINGS)),
-        readings(VEHICLE, with_context(vehicles, VEHICLE, START, END, SETTINGS)),
+        of_devices(readings(METER, with_context(meters, METER, START, END, SETTINGS))),
+        of_devices(readings(VEHICLE, with_context(vehicles, VEHICLE, START, END, SETTINGS))),
         links(cut),
         CLASSES,
         START,

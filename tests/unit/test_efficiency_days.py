@@ -23,6 +23,7 @@ from tests.unit.energy_samples import (
     charged_at,
     exclusive_links,
     meter_rows,
+    of_devices,
     patiently,
     vehicle_rows,
     with_context,
@@ -89,8 +90,10 @@ class Sample:
         parts = day_parts(
             devices(METER, self.meters, [meter for meter, *_ in self.ranges]),
             self.hours["vehicle_id"].unique(),
-            readings(METER, with_context(self.meters, METER, START, END, SETTINGS)),
-            readings(VEHICLE, with_context(self.vehicles, VEHICLE, START, END, SETTINGS)),
+            of_devices(readings(METER, with_context(self.meters, METER, START, END, SETTINGS))),
+            of_devices(
+                readings(VEHICLE, with_context(self.vehicles, VEHICLE, START, END, SETTINGS))
+            ),
             links(of_hours),
             self.classes,
             START,

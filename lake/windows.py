@@ -1,0 +1,87 @@
+"""The heartbeats of windows of the history, with the context before them.
+
+They give every energy that `scan_context` and `scan_history` give, and read the look-back once.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+import polars as pl
+
+from lake.energy import IN_MEMORY
+from lake.reading import scan_context, scan_history
+from lake.settings import EnergySettings
+from lake.storage import Lake
+from lake.streams import REGISTER, VEHICLE, Stream
+
+
+class HistoryInOrder:
+    """Reads windows; the context of one that follows the last is had without reading."""
+
+    def __init__(self, lake: Lake, stream: Stream, settings: EnergySettings) -> None:
+        self._lake, self._stream, self._settings = lake, stream, settings
+        self._end: datetime | None = None
+
+    def read(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """The heartbeats of [start, end) and their context, with the columns of `scan_history`."""
+        rows = scan_history(self._lake, self._stream, start, end).collect(engine=IN_MEMORY)
+        if start != self._end:
+            self._context = _context(self._lake, self._stream, start, self._settings)
+        known = pl.concat([self._context, rows])
+        self._end, self._context = end, self._kept(known, end)
+        return known
+
+    def _kept(self, known: pl.DataFrame, end: datetime) -> pl.DataFrame:
+        """The context of a window that starts at `end`."""
+        timestamp, value = pl.col("timestamp"), pl.col(self._stream.energy)
+        is_near = timestamp >= end - timedelta(seconds=self._settings.largest_gap_seconds)
+        in_reach = timestamp >= end - timedelta(hours=self._settings.register_lookback_hours)
+        registers = (
+            known.lazy()
+            .filter(~is_near, in_reach, pl.col("reading_type") == REGISTER, value.is_not_null())
+            .filter(timestamp == timestamp.max().over(self._stream.device))
+        )
+        return pl.concat([registers.collect(engine=IN_MEMORY), known.filter(is_near)])
+
+
+@dataclass(frozen=True)
+class HistoryWindow:
+    """The window [start, end), some devices at a time."""
+
+    lake: Lake
+    stream: Stream
+    start: datetime
+    end: datetime
+    settings: EnergySettings
+
+    def scan(self) -> pl.LazyFrame:
+        """All heartbeats, and those of the largest gap before them."""
+        near = self.start - timedelta(seconds=self.settings.largest_gap_seconds)
+        return scan_history(self.lake, self.stream, near, self.end)
+
+    def of(self, devices: pl.Series) -> pl.LazyFrame:
+        """What the energies of these devices need: heartbeats and context, some of the columns.
+
+        A scan leaves out what lies outside of the range of the ids.
+        """
+        ids = devices.drop_nulls().unique()
+        device = pl.col(self.stream.device)
+        first, last = (pl.lit(bound, pl.String) for bound in (ids.min(), ids.max()))
+        rows = scan_history(self.lake, self.stream, self.start, self.end)
+        names = [*self.stream.key, self.stream.energy, "reading_type", "duplicates"]
+        if self.stream is VEHICLE:
+            names.append("battery_temp")
+        return (
+            pl.concat([self._context.lazy(), rows])
+            .filter(device.is_between(first, last), device.is_in(ids.to_list()))
+            .select(names)
+        )
+
+    @cached_property
+    def _context(self) -> pl.DataFrame:
+        return _context(self.lake, self.stream, self.start, self.settings)
+
+
+def _context(lake: Lake, stream: Stream, start: datetime, settings: EnergySettings) -> pl.DataFrame:
+    return scan_context(lake, stream, start, settings).collect(engine=IN_MEMORY)

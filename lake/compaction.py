@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-import polars as pl
-
 from lake.history import as_received, as_stored, history_table
-from lake.hours import HOUR, in_hours, in_window
+from lake.hours import HOUR
 from lake.merge import merge_heartbeats
-from lake.replace import replace_in
+from lake.raw_files import scan_raw_hour
+from lake.replace import replace_in, scan_window
 from lake.storage import Lake, retry_stale
 from lake.streams import Stream
 
@@ -53,13 +52,11 @@ def _compact(
     lake: Lake, stream: Stream, hour: datetime, *, from_raw_alone: bool = False
 ) -> Compaction:
     raw, history = lake.open(stream.raw_table), lake.open(stream.history_table)
-    received = lake.scan(raw).filter(in_hours(hour, hour + HOUR))
-    stored = lake.scan(history).filter(in_window(hour, hour + HOUR))
+    received = scan_raw_hour(lake, stream, raw, hour).collect()
+    stored = scan_window(lake, history, history_table(stream), hour, hour + HOUR)
     compacted = as_received(stored, stream).collect()
     known = compacted.clear() if from_raw_alone else compacted
-    merged, raw_rows = pl.collect_all(
-        [merge_heartbeats(stream, known.lazy(), [received]), received.select(pl.len())]
-    )
+    merged = merge_heartbeats(stream, known.lazy(), [received.lazy()]).collect()
     key = list(stream.key)
     if from_raw_alone and compacted.join(merged, on=key, how="anti").height:
         return _compact(lake, stream, hour)
@@ -80,7 +77,7 @@ def _compact(
         hour=hour,
         rows=merged.height,
         duplicates_removed=int(merged["duplicates"].sum()),
-        raw_rows=raw_rows.item(),
+        raw_rows=received.height,
         raw_version=raw_version,
         history_version=history_version,
         changed=changed,

@@ -38,20 +38,21 @@ def merge_raw_hours(lake: Lake, stream: Stream, before: datetime) -> list[Archiv
     ]
 
 
+def scan_raw_hour(lake: Lake, stream: Stream, table: DeltaTable, hour: datetime) -> pl.LazyFrame:
+    """What exactly the version of the handle holds of an hour, with the columns of the stream.
+
+    Reads the hour's files alone, while a scan of the table first looks at all that it has.
+    """
+    return _scan(lake, stream, _files_of(table, hour.date(), hour.hour))
+
+
 def _merge(lake: Lake, stream: Stream, day: date, hour: int) -> Archived:
     table = lake.open(stream.raw_table)
-    files = _live_files(table).filter(pl.col(_DATE) == day, pl.col(_HOUR) == hour)
+    files = _files_of(table, day, hour)
     size = int(files["size_bytes"].sum())
     if files.height < 2:
         return Archived(files.height, size, size)
-    rows = pl.scan_parquet(
-        [f"{lake.table_uri(stream.raw_table)}/{path}" for path in files["path"]],
-        storage_options=lake.storage_options or None,
-        hive_partitioning=False,
-        schema=pl.DataFrame(stream.arrow_schema.empty_table()).schema,
-        missing_columns="insert",  # of files from before a column was added
-    )
-    merged = rows.sort("received_at", *stream.key).collect()
+    merged = _scan(lake, stream, files).sort("received_at", *stream.key).collect()
     partition = {DATE_PARTITION.name: str(day), HOUR_PARTITION.name: str(hour)}
     added = write_data_file(lake, stream.raw_table, partition, [merged], [stream.device], SMALL)
     added.data_change = False
@@ -85,3 +86,20 @@ def _live_files(table: DeltaTable) -> pl.DataFrame:
     log = pl.DataFrame(table.get_add_actions(flatten=True))
     columns = {"path": pl.String, _DATE: pl.Date, _HOUR: pl.Int32, "size_bytes": pl.Int64}
     return pl.DataFrame(schema=columns) if log.is_empty() else log.select(columns.keys())
+
+
+def _files_of(table: DeltaTable, day: date, hour: int) -> pl.DataFrame:
+    return _live_files(table).filter(pl.col(_DATE) == day, pl.col(_HOUR) == hour)
+
+
+def _scan(lake: Lake, stream: Stream, files: pl.DataFrame) -> pl.LazyFrame:
+    nothing = pl.DataFrame(stream.arrow_schema.empty_table())
+    if files.is_empty():
+        return nothing.lazy()
+    return pl.scan_parquet(
+        [f"{lake.table_uri(stream.raw_table)}/{path}" for path in files["path"]],
+        storage_options=lake.storage_options or None,
+        hive_partitioning=False,
+        schema=nothing.schema,
+        missing_columns="insert",  # of files from before a column was added
+    )

@@ -190,6 +190,19 @@ def all_files(lake: Lake, table: DeltaTable, spec: TableSpec) -> list[LiveFile]:
     return [LiveFile(lake, spec, *row) for row in found.iter_rows()]
 
 
+def scan_window(
+    lake: Lake, table: DeltaTable, spec: TableSpec, start: datetime, end: datetime
+) -> pl.LazyFrame:
+    """What exactly the version of the handle holds of the time from `start` to `end`.
+
+    Reads the files of that time alone, while a scan of the table first looks at all that it has.
+    """
+    nothing = pl.DataFrame(spec.schema.empty_table()).select(spec.names).lazy()
+    files = live_files(lake, table, spec, start, end)
+    found = (file.scan().filter(in_window(start, end, spec.time_column)) for file in files)
+    return pl.concat([nothing, *(rows.select(spec.names) for rows in found)])
+
+
 def sorted_parts(rows: pl.LazyFrame, spec: TableSpec) -> Iterator[pl.DataFrame]:
     """The rows in the order of the key, as parts that fit into memory."""
     device = spec.key[0]

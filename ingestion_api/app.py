@@ -33,10 +33,12 @@ from ingestion_api.routes import (
     alert_streams,
     alerts,
     curve,
+    dashboard,
     efficiency,
     health,
     links,
     live,
+    live_fleet,
     losses,
     overview,
     page,
@@ -130,6 +132,8 @@ def create_app(
     )
     for router in (
         live.router,
+        live_fleet.router,
+        dashboard.router,
         performance.router,
         curve.router,
         overview.router,

@@ -1,16 +1,12 @@
-"""The fleet as it is: the newest heartbeat of each device by event time."""
+"""A device as it is: its newest heartbeat by event time."""
 
-import base64
-import binascii
-import re
 from datetime import datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from psycopg.rows import DictRow
 from pydantic import Field
 
-from ingestion_api.heartbeats import ID_PATTERN
 from ingestion_api.parameters import Answer, PathId, Shared
 from ingestion_api.problems import Problem, documented
 from ingestion_api.services import Services
@@ -50,13 +46,6 @@ class LiveVehicle(Answer):
     connection: Connection = Field(description="whether it still reports as expected")
 
 
-class LiveFleet(Answer):
-    """A page of devices, meters before vehicles, each in the order of their ids."""
-
-    devices: list[LiveMeter | LiveVehicle]
-    next_cursor: str | None = Field(description="`cursor` of the next page; null at the end")
-
-
 @router.get(
     "/meter/{meter_id:path}/live", responses=documented(404, 422, 503), name="Live state of a meter"
 )
@@ -75,47 +64,13 @@ async def live_vehicle(vehicle_id: PathId, services: Shared) -> LiveVehicle:
     return LiveVehicle(**await _live(services, "vehicle", vehicle_id))
 
 
-@router.get("/fleet/live", responses=documented(422, 503), name="Live state of the fleet")
-async def live_fleet(
-    services: Shared,
-    kind: Annotated[Kind | None, Query(description="only meters, or only vehicles")] = None,
-    connection: Annotated[Connection | None, Query(description="only these")] = None,
-    limit: Annotated[int, Query(ge=1, le=1000, description="devices on a page")] = 100,
-    cursor: Annotated[str | None, Query(description="nextCursor of the page before")] = None,
-) -> LiveFleet:
-    """The newest heartbeat of many devices, page by page."""
-    now = services.now()
-    after_kind, after_id = _decode(cursor) if cursor else ("", "")
-    async with services.pool.connection() as conn:
-        rows = await conn.execute(
-            query("live_fleet"),
-            {
-                "kind": kind,
-                "flag": connection,
-                "now": now,
-                "online_seconds": online_seconds(services),
-                "silent_seconds": services.settings.silent_after_seconds,
-                "after_kind": after_kind,
-                "after_id": after_id,
-                "limit": limit + 1,
-            },
-        )
-        found = await rows.fetchall()
-    page = found[:limit]
-    last = page[-1] if len(found) > limit else None
-    return LiveFleet(
-        devices=[_device(services, row, now) for row in page],
-        next_cursor=_encode(last["kind"], last["device_id"]) if last else None,
-    )
-
-
 async def _live(services: Services, kind: Kind, device: str) -> dict[str, Any]:
     async with services.pool.connection() as conn:
         rows = await conn.execute(query(f"live_{kind}"), {"device": device}, prepare=True)
         row = await rows.fetchone()
     if row is None:
         raise unknown_device(kind, device)
-    return _fields(services, row, services.now())
+    return live_fields(services, row, services.now())
 
 
 def unknown_device(kind: Kind, device: str) -> Problem:
@@ -127,13 +82,8 @@ def unknown_device(kind: Kind, device: str) -> Problem:
     )
 
 
-def _device(services: Services, row: DictRow, now: datetime) -> LiveMeter | LiveVehicle:
-    if row["kind"] == "meter":
-        return LiveMeter(**_fields(services, row, now))
-    return LiveVehicle(**_fields(services, row, now))
-
-
-def _fields(services: Services, row: DictRow, now: datetime) -> dict[str, Any]:
+def live_fields(services: Services, row: DictRow, now: datetime) -> dict[str, Any]:
+    """The fields of LiveMeter or LiveVehicle from a row of live state."""
     # A device's clock may be ahead by the tolerance; its heartbeat is not younger than new.
     age = max(0.0, (now - row["timestamp"]).total_seconds())
     flag = connection_flag(services, row["timestamp"], now)
@@ -152,17 +102,3 @@ def connection_flag(services: Services, heard: datetime, now: datetime) -> Conne
 def online_seconds(services: Services) -> float:
     """The age up to which a device is online."""
     return services.settings.online_intervals * services.energy.nominal_interval_seconds
-
-
-def _encode(kind: str, device: str) -> str:
-    return base64.urlsafe_b64encode(f"{kind} {device}".encode()).decode()
-
-
-def _decode(cursor: str) -> tuple[str, str]:
-    try:
-        kind, _, device = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
-    except (binascii.Error, UnicodeError):
-        kind, device = "", ""
-    if kind not in get_args(Kind) or not re.fullmatch(ID_PATTERN, device):
-        raise Problem(422, "cursor: is not one that this call gave; start again without it")
-    return kind, device

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from tests.integration.api_collector import (
@@ -209,6 +210,11 @@ def test_what_is_not_there_is_404_with_a_hint_where_to_look(api: Collector, path
         "/v1/analytics/fleet/live?limit=0",
         "/v1/analytics/fleet/live?limit=1001",
         "/v1/analytics/fleet/live?kind=boat",
+        "/v1/analytics/fleet/live?sort=luck",
+        "/v1/analytics/fleet/live?ids=%00",
+        "/v1/analytics/fleet/live?socBelow=nan",
+        "/v1/analytics/dashboard",
+        "/v1/analytics/dashboard?vehicleIds=%00",
         "/v1/analytics/fleet/live?cursor=%FF%00",
         "/v1/analytics/fleet/live?cursor=bWV0ZXIgAA==",
         "/v1/analytics/fleet/live?cursor=AG1ldGVyIE0=",
@@ -272,6 +278,141 @@ def test_the_live_fleet_comes_in_pages_that_hold_each_device_once(api: Collector
     found = api.http.get("/v1/analytics/fleet/live", params=silent).json()["devices"]
     assert set(cars) <= {one["vehicleId"] for one in found}
     assert all(one["connection"] == "silent" for one in found)
+
+
+def fleet_pages(api: Collector, **query: Any) -> list[dict[str, Any]]:
+    """The devices of all pages of the live fleet."""
+    seen: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = api.http.get("/v1/analytics/fleet/live", params={**query, **cursor})
+        assert page.status_code == 200, page.text
+        seen += page.json()["devices"]
+        if not page.json()["nextCursor"]:
+            return seen
+        cursor = {"cursor": page.json()["nextCursor"]}
+
+
+def test_the_live_fleet_is_filtered_and_sorted_page_by_page(api: Collector) -> None:
+    name = device("S")
+    socs = {f"{name}{n}": soc for n, soc in enumerate([50.0, 20.0, None, 20.0, 80.0])}
+    cars = [vehicle(car, -n, soc=soc, batteryTemp=soc) for n, (car, soc) in enumerate(socs.items())]
+    boxes = [meter(f"{name}{n}", -n, voltage=230.0 + n) for n in range(3)]
+    assert api.post("/v1/ingest/telemetry", cars + boxes).status_code == 201
+
+    def found(**query: Any) -> list[str]:
+        pages = fleet_pages(api, prefix=name, limit=2, **query)
+        return [one.get("vehicleId", one["meterId"])[len(name) :] for one in pages]
+
+    assert found(sort="soc", kind="vehicle") == ["1", "3", "0", "4", "2"]
+    assert found(sort="soc", order="desc", kind="vehicle") == ["4", "0", "1", "3", "2"]
+    assert found(sort="temperature", socBelow=60) == ["1", "3", "0"]
+    assert found(temperatureAbove=20) == ["0", "4"]
+    assert found(sort="age", kind="vehicle") == ["0", "1", "2", "3", "4"]
+    assert found(sort="age", order="desc", kind="meter") == ["2", "1", "0"]
+    assert found(sort="voltage", order="desc", kind="meter") == ["2", "1", "0"]
+    assert found(order="desc") == ["4", "3", "2", "1", "0", "2", "1", "0"]
+    assert found(ids=[f"{name}1", f"{name}2"], kind="meter") == ["1", "2"]
+
+
+def test_a_page_goes_on_after_its_last_device_whatever_comes_and_goes(api: Collector) -> None:
+    name = device("P")
+    api.post("/v1/ingest/meter/batch", [meter(f"{name}{n}") for n in (1, 3, 5)])
+    path, query = "/v1/analytics/fleet/live", {"prefix": name, "limit": "2"}
+    page = api.http.get(path, params=query).json()
+    api.post("/v1/ingest/meter/batch", [meter(f"{name}{n}") for n in (0, 2, 4)])
+    rest = api.http.get(path, params={**query, "cursor": page["nextCursor"]}).json()
+    assert [one["meterId"][-1] for one in page["devices"]] == ["1", "3"]
+    assert [one["meterId"][-1] for one in rest["devices"]] == ["4", "5"]
+    other = api.http.get(path, params={"prefix": name, "cursor": page["nextCursor"], "sort": "age"})
+    assert other.status_code == 422
+
+
+def test_the_live_fleet_knows_who_is_linked_now(api: Collector) -> None:
+    name = device("L")
+    box, car, named, naming, other = (f"{name}{what}" for what in ("m", "v", "n", "w", "x"))
+    api.post("/v1/ingest/meter/batch", [meter(box), meter(named), meter(other)])
+    api.post(
+        "/v1/ingest/vehicle/batch",
+        [vehicle(car), vehicle(naming, meterId=named), vehicle(f"{other}v")],
+    )
+    link = {"meterId": box, "vehicleId": car, "validFrom": moment(-60)}
+    assert api.post("/v1/links", link).status_code == 201
+    linked = fleet_pages(api, prefix=name, linked=True)
+    assert {one.get("vehicleId", one["meterId"]) for one in linked} == {box, car, named, naming}
+    assert len(fleet_pages(api, prefix=name, linked=False)) == 2
+
+
+def test_a_dashboard_shows_live_state_today_and_open_alerts_of_vehicles(api: Collector) -> None:
+    car, quiet = device("D"), device("D")
+    api.post("/v1/ingest/vehicle/batch", [vehicle(car, soc=40.0), vehicle(quiet)])
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    for ago, ac, dc, status in ((0, 0.2, 0.1, "warning"), (24, 9.0, 9.0, "good")):
+        api.sql(
+            "INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, energy_ac_kwh,"
+            " energy_dc_kwh, status, data_points_meter, data_points_vehicle, coverage_ac,"
+            " coverage_dc, longest_gap_seconds, resets, duplicates, meter_ids)"
+            " VALUES (%s, %s, %s, %s, %s, 60, 60, 1, 1, 60, 0, 0, ARRAY['M'])",
+            hour - timedelta(hours=ago),
+            car,
+            ac,
+            dc,
+            status,
+        )
+    for rule, resolved in (("one", None), ("two", hour)):
+        api.sql(
+            "INSERT INTO alert (rule, kind, device_kind, device_id, severity, since, observed_at,"
+            " resolved_at, message)"
+            " VALUES (%s, 'silent', 'vehicle', %s, 'warning', %s, %s, %s, 'x')",
+            rule,
+            car,
+            hour,
+            hour,
+            resolved,
+        )
+    ids = [quiet, car, "nobody"]
+    told = api.http.get("/v1/analytics/dashboard", params={"vehicleIds": ids}).json()
+    assert told["unknown"] == ["nobody"]
+    shown = {one["live"]["vehicleId"]: one for one in told["vehicles"]}
+    assert shown.keys() == {car, quiet}
+    assert shown[car]["live"]["soc"] == 40
+    assert shown[car]["today"] == {
+        "hours": 1,
+        "lastHour": hour.isoformat().replace("+00:00", "Z"),
+        "lastStatus": "warning",
+        "energyConsumedAc": 0.2,
+        "energyDeliveredDc": 0.1,
+        "efficiencyRatio": 50,
+    }
+    assert [alert["rule"] for alert in shown[car]["alerts"]] == ["one"]
+    assert shown[quiet]["today"]["efficiencyRatio"] is None
+    assert shown[quiet]["alerts"] == []
+
+
+def test_a_closed_window_has_a_tag_until_late_data_or_a_link_changes_it(api: Collector) -> None:
+    box, car = device("M"), device("V")
+    charge(api, box, car, range(61, 66), meterId=box)
+    path, window = f"/v1/analytics/performance/{car}", {"end": moment(-3600)}
+    first = api.http.get(path, params=window)
+    tag = first.headers["etag"]
+
+    def asked() -> httpx.Response:
+        headers = {"if-none-match": f'"other", {tag}'}
+        return api.http.get(path, params=window, headers=headers)
+
+    wait_for(lambda: api.http.get("/v1/status").json()["outboxRows"] == 0)
+    tag = api.http.get(path, params=window).headers["etag"]
+    assert (asked().status_code, asked().content) == (304, b"")
+    assert asked().headers["etag"] == tag
+    api.post("/v1/ingest/meter", meter(box, -3700.5))
+    late = asked()
+    assert late.status_code == 200
+    assert late.json()["dataPoints"]["meter"] == first.json()["dataPoints"]["meter"] + 1
+    tag = late.headers["etag"]
+    link = {"meterId": device("M"), "vehicleId": car, "validFrom": moment(-7200)}
+    assert api.post("/v1/links", link).status_code == 201
+    assert asked().status_code == 200
+    assert "etag" not in api.http.get(path).headers
 
 
 def test_an_explicit_link_stands_above_the_rule_and_heartbeats_that_name_a_meter(

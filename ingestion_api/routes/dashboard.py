@@ -1,0 +1,105 @@
+"""What a screen shows of some vehicles, in one request."""
+
+from datetime import UTC, datetime, time
+from typing import Annotated, Any
+
+import polars as pl
+from fastapi import APIRouter, Query
+from psycopg.rows import DictRow
+from pydantic import Field
+
+from ingestion_api.alerts.answers import Alert
+from ingestion_api.parameters import Answer, Shared
+from ingestion_api.problems import documented
+from ingestion_api.routes.efficiency import Status
+from ingestion_api.routes.live import LiveVehicle, live_fields
+from ingestion_api.routes.live_fleet import MOST_IDS, DeviceId
+from lake import EnergySettings
+from lake.efficiency import efficiency_percent
+from warehouse_sql.queries import query
+
+router = APIRouter(prefix="/v1/analytics", tags=["overview"])
+
+
+class Today(Answer):
+    """The computed hours of the UTC day; GET /v1/analytics/performance is exact up to now."""
+
+    hours: int = Field(description="hours of the day that are computed for the vehicle")
+    last_hour: datetime | None = Field(description="start of the newest of them")
+    last_status: Status | None = Field(description="status of the newest of them")
+    energy_consumed_ac: float | None = Field(description="kWh of its meters in these hours")
+    energy_delivered_dc: float | None = Field(description="kWh to its battery in these hours")
+    efficiency_ratio: float | None = Field(
+        description="percent, DC by AC of these hours, never clamped; null where one is not known "
+        "or AC energy is too small for a ratio"
+    )
+
+
+class DashboardVehicle(Answer):
+    """A vehicle as it is, its day, and what is wrong with it."""
+
+    live: LiveVehicle
+    today: Today
+    alerts: list[Alert] = Field(description="open ones, newest first")
+
+
+class Dashboard(Answer):
+    """The vehicles in the order of their ids."""
+
+    at: datetime
+    vehicles: list[DashboardVehicle]
+    unknown: list[str] = Field(description="ids of which no heartbeat was ever received")
+
+
+@router.get("/dashboard", responses=documented(422, 503), name="Some vehicles at a glance")
+async def dashboard(
+    services: Shared,
+    vehicle_ids: Annotated[
+        list[DeviceId],
+        Query(
+            alias="vehicleIds",
+            min_length=1,
+            max_length=MOST_IDS,
+            description="ids of vehicles; repeat it for each",
+        ),
+    ],
+) -> Dashboard:
+    """Live state, today's efficiency and open alerts of many vehicles, of one moment."""
+    now = services.now()
+    midnight = datetime.combine(now.astimezone(UTC), time(), UTC)
+    asked = sorted(set(vehicle_ids))
+    async with services.pool.connection() as conn:
+        rows = await conn.execute(
+            query("dashboard"), {"vehicle_ids": asked, "start": midnight, "end": now}
+        )
+        found = await rows.fetchall()
+    percents = _percents(found, services.energy)
+    return Dashboard(
+        at=now,
+        vehicles=[
+            DashboardVehicle(
+                live=LiveVehicle(**live_fields(services, row, now)),
+                today=Today(
+                    hours=row["hours"],
+                    last_hour=row["last_hour"],
+                    last_status=row["last_status"],
+                    energy_consumed_ac=row["energy_ac_kwh"],
+                    energy_delivered_dc=row["energy_dc_kwh"],
+                    efficiency_ratio=percent,
+                ),
+                alerts=[Alert(**alert) for alert in row["alerts"]],
+            )
+            for row, percent in zip(found, percents, strict=True)
+        ],
+        unknown=sorted(set(asked) - {row["device_id"] for row in found}),
+    )
+
+
+def _percents(rows: list[DictRow], energy: EnergySettings) -> list[Any]:
+    names = ("energy_ac_kwh", "energy_dc_kwh")
+    sides = pl.DataFrame(
+        {name: [row[name] for row in rows] for name in names},
+        schema=dict.fromkeys(names, pl.Float64),
+    )
+    ratio = efficiency_percent(pl.col(names[0]), pl.col(names[1]), energy)
+    return sides.select(ratio).to_series().to_list()

@@ -22,6 +22,8 @@ from ingestion_api.ingest import IngestCalls
 from ingestion_api.ingest_docs import describe_ingest
 from ingestion_api.key_ring import KeyRing
 from ingestion_api.lake_writer import LakeWriter
+from ingestion_api.live_calls import LiveCalls
+from ingestion_api.live_states import LiveStates
 from ingestion_api.observing import ObserveRequests
 from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.performance_groups import Performances
@@ -104,6 +106,7 @@ def create_app(
                 settings.longest_window_days,
                 now,
             ),
+            LiveStates(pool),
             TableReader(lake),
             tariff,
         )
@@ -154,7 +157,7 @@ def create_app(
     add_problem_handlers(app, settings.retry_after_seconds)
     _describe_errors(app)
     # Around FastAPI rather than as its middleware: its own layers, too, would cost every heartbeat.
-    return ObserveRequests(RequireKey(IngestCalls(app, settings, bodies), keys))
+    return ObserveRequests(RequireKey(LiveCalls(IngestCalls(app, settings, bodies), app), keys))
 
 
 def _describe_errors(app: FastAPI) -> None:

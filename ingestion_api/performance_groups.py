@@ -1,13 +1,13 @@
-"""Requests for one window are answered together, as heartbeats are committed together.
+"""Requests for the performance of vehicles in one window are answered together.
 
 What one answer costs is mostly the same for twenty: a snapshot of Postgres, a look at the lake, a
-plan. While one group is computed, the next one gathers; alone, a request waits for nobody.
+plan.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
 from ingestion_api.database import ReadPool
@@ -15,6 +15,7 @@ from ingestion_api.lake_reading import reading_the_lake
 from ingestion_api.parameters import BadWindow
 from ingestion_api.performance import Performance, performances
 from ingestion_api.performance_facts import Facts, FoundFacts, UnknownVehicle, read_facts
+from ingestion_api.together import Together
 from lake import EnergySettings
 from lake.device_reading import DeviceReader, LakeView
 
@@ -23,15 +24,6 @@ _MOST_VEHICLES: Final = 32
 _T = TypeVar("_T")
 _Window: TypeAlias = tuple[datetime | None, datetime | None]
 _Answer: TypeAlias = Performance | UnknownVehicle | BadWindow
-_Answers: TypeAlias = Mapping[str, _Answer]
-
-
-@dataclass
-class _Group:
-    """Vehicles of one window, until its task has begun to answer all of them."""
-
-    vehicles: set[str] = field(default_factory=set)
-    task: "asyncio.Task[_Answers] | None" = None
 
 
 class Performances:
@@ -50,26 +42,25 @@ class Performances:
     ) -> None:
         self._pool, self._reader, self._energy = pool, reader, energy
         self._longest_days, self._now = longest_days, now
-        self._gathering: dict[_Window, _Group] = {}
-        self._newest: dict[_Window, asyncio.Task[_Answers]] = {}
+        self._windows: dict[_Window, Together[str, _Answer]] = {}
 
     async def of(
         self, vehicle_id: str, start: datetime | None, end: datetime | None
     ) -> Performance:
         """The performance in a window; without `end` it ends now, without `start` it is a day."""
-        key = start, end
-        group = self._gathering.get(key)
-        if group is None or len(group.vehicles) >= _MOST_VEHICLES:
-            group = self._gathering[key] = _Group()
-            group.task = asyncio.create_task(self._answer(key, group, self._newest.get(key)))
-            self._newest[key] = group.task
-        group.vehicles.add(vehicle_id)
-        assert group.task is not None, "a group is made with its task"
-        # Who goes away takes no answer from the others.
-        answer = (await asyncio.shield(group.task))[vehicle_id]
-        if isinstance(answer, Performance):
-            return answer
-        raise answer
+        window = start, end
+        together = self._windows.get(window)
+        if together is None:
+            answer = partial(self._answer, window)
+            together = self._windows[window] = Together(answer, _MOST_VEHICLES)
+        try:
+            found = await together.ask(vehicle_id)
+        finally:
+            if together.is_idle and self._windows.get(window) is together:
+                del self._windows[window]
+        if isinstance(found, Performance):
+            return found
+        raise found
 
     async def unless_known(
         self,
@@ -104,22 +95,12 @@ class Performances:
 
         return await asyncio.to_thread(computed)
 
-    async def _answer(
-        self, key: _Window, group: _Group, before: "asyncio.Task[_Answers] | None"
-    ) -> _Answers:
-        if before is not None:
-            await asyncio.wait([before])
-        if self._gathering.get(key) is group:
-            del self._gathering[key]
-        try:
-            found = await self._facts(group.vehicles, *key)
-            answers: dict[str, _Answer] = dict(found.refused)
-            for facts in found.facts:
-                answers |= await asyncio.to_thread(self._compute, facts)
-            return answers
-        finally:
-            if self._newest.get(key) is group.task:
-                del self._newest[key]
+    async def _answer(self, window: _Window, vehicles: set[str]) -> Mapping[str, _Answer]:
+        found = await self._facts(vehicles, *window)
+        answers: dict[str, _Answer] = dict(found.refused)
+        for facts in found.facts:
+            answers |= await asyncio.to_thread(self._compute, facts)
+        return answers
 
     async def _facts(
         self, vehicles: set[str], start: datetime | None, end: datetime | None

@@ -12,6 +12,7 @@ from ingestion_api.database import ReadPool
 from ingestion_api.group_commit import GroupCommit
 from ingestion_api.key_ring import KeyRing
 from ingestion_api.lake_writer import LakeWriter
+from ingestion_api.live_states import LiveStates
 from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.rejections import RejectionLog
 from ingestion_api.settings import CollectorSettings
@@ -39,6 +40,7 @@ class Services:
     keys: KeyRing
     alerts: Alerts
     performances: "Performances"
+    live_states: LiveStates
     tables: TableReader
     tariff: Tariff | None
 

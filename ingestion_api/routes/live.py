@@ -10,7 +10,6 @@ from pydantic import Field
 from ingestion_api.parameters import Answer, PathId, Shared
 from ingestion_api.problems import Problem, documented
 from ingestion_api.services import Services
-from warehouse_sql.queries import query
 
 Kind = Literal["meter", "vehicle"]
 Connection = Literal["online", "late", "silent"]
@@ -65,9 +64,7 @@ async def live_vehicle(vehicle_id: PathId, services: Shared) -> LiveVehicle:
 
 
 async def _live(services: Services, kind: Kind, device: str) -> dict[str, Any]:
-    async with services.pool.connection() as conn:
-        rows = await conn.execute(query(f"live_{kind}"), {"device": device}, prepare=True)
-        row = await rows.fetchone()
+    row = await services.live_states.of(kind, device)
     if row is None:
         raise unknown_device(kind, device)
     return live_fields(services, row, services.now())

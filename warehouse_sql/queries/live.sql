@@ -1,12 +1,12 @@
 -- name: live_meter
 SELECT 'meter' AS kind, meter_id AS device_id, "timestamp", kwh_consumed_ac, voltage,
        reading_type, received_at
-FROM meter_live_state WHERE meter_id = %(device)s
+FROM meter_live_state WHERE meter_id = ANY(%(devices)s)
 
 -- name: live_vehicle
 SELECT 'vehicle' AS kind, vehicle_id AS device_id, "timestamp", soc, kwh_delivered_dc,
        battery_temp, meter_id, reading_type, received_at
-FROM vehicle_live_state WHERE vehicle_id = %(device)s
+FROM vehicle_live_state WHERE vehicle_id = ANY(%(devices)s)
 
 -- name: live_fleet
 -- One page of devices after the given one, in the order of a value (those without it last), then of

@@ -5,6 +5,7 @@ that were heard on the day.
 """
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -59,13 +60,18 @@ def tables(folder: Path) -> Figures:
     """
     day = _Day(Lake(str(folder)))
     hours = [day.compute_hour(hour) for hour in day.hours]
+    seconds = [sum(of_kind) for of_kind in zip(*(took for _, took in hours), strict=True)]
+    # A run over hours writes those of a day in one commit of each table, as the pipelines do.
+    for kind, tables_of_kind in enumerate(zip(*(found for found, _ in hours), strict=True)):
+        began = time.perf_counter()
+        day.write_hours(tables_of_kind)
+        seconds[kind] += time.perf_counter() - began
     whole = day.compute_whole()
-    efficiency, other = (sum(seconds) for seconds in zip(*hours, whole, strict=True))
     fleet = day.rows_of(FLEET_EFFICIENCY_HOURLY.name)
     return {
-        "seconds": efficiency,
-        "other_seconds": other,
-        "seconds_of_hours": sum(seconds for seconds, _ in hours),
+        "seconds": seconds[0] + whole[0],
+        "other_seconds": seconds[1] + whole[1],
+        "seconds_of_hours": seconds[0],
         "energy_ac": fleet["energy_ac_kwh"].sum(),
         "energy_dc": fleet["energy_dc_kwh"].sum(),
     }
@@ -126,8 +132,8 @@ class _Day:
             meters, vehicles, set(named["meter_id"]), set(named["vehicle_id"])
         ).lazy()
 
-    def compute_hour(self, hour: datetime) -> tuple[float, float]:
-        """Compute and write the tables of an hour; seconds of the efficiency, of the others."""
+    def compute_hour(self, hour: datetime) -> tuple[tuple[Tables, Tables], tuple[float, float]]:
+        """The efficiency tables and the others of an hour, and the seconds that each took."""
         began = time.perf_counter()
         meters, vehicles = (
             self._histories[stream.name].read(hour, hour + HOUR) for stream in (METER, VEHICLE)
@@ -136,13 +142,18 @@ class _Day:
         inputs = HourInputs(
             hour, meters.lazy(), vehicles.lazy(), links.lazy(), _CLASSES, self._expected
         )
-        self._write(efficiency_of_hour(inputs, self._settings), hour, hour + HOUR)
+        efficiency = efficiency_of_hour(inputs, self._settings)
         between = time.perf_counter()
-        self._write(health_of_hour(inputs, self._settings), hour, hour + HOUR)
-        return between - began, time.perf_counter() - between
+        others = health_of_hour(inputs, self._settings)
+        return (efficiency, others), (between - began, time.perf_counter() - between)
+
+    def write_hours(self, hours: Sequence[Tables]) -> None:
+        """Write what was computed of all hours."""
+        rows = {name: pl.concat([of_hour[name] for of_hour in hours]) for name in hours[0]}
+        self._write(rows, DAY, self._end)
 
     def compute_whole(self) -> tuple[float, float]:
-        """The same of the day as a whole, from the tables of its hours and its heartbeats."""
+        """Compute and write the tables of the day; seconds of the efficiency, of the others."""
         began = time.perf_counter()
         meters, vehicles = (
             HistoryWindow(self._lake, stream, DAY, self._end, self._settings)

@@ -13,6 +13,7 @@ from benchmarks.full_fleet import FullFleet
 from lake import HOUR, STREAMS, Lake, Stream, append_once, delivered, replace_hours
 from lake.data_files import FAST, SMALL, write_data_file
 from lake.history import as_stored, history_table
+from lake.maintenance import checkpoint
 from lake.merge import merge_heartbeats
 from lake.streams import DATE_PARTITION, HOUR_PARTITION
 
@@ -67,6 +68,8 @@ def fill_year(lake: Lake, before: datetime) -> None:
             stream.history_table,
             (_history_file(lake, stream, row, at, level) for at, level in files),
         )
+        for table in (stream.raw_table, stream.history_table):
+            checkpoint(lake, table, commits=0)
 
 
 def one_heartbeat(stream: Stream) -> pl.DataFrame:

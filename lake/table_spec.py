@@ -22,7 +22,7 @@ class TableSpec:
     description: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
-    rows_a_group: int = 10_000
+    rows_a_group: int = 2_500
 
     @property
     def time_column(self) -> str:

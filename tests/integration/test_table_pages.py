@@ -111,7 +111,7 @@ def test_one_device_of_a_full_day_is_found_without_the_groups_of_the_others(lake
     archive_day(lake, spec, MIDNIGHT.date())
     (file,) = lake.open(spec.name).file_uris()
     groups = pq.ParquetFile(file)
-    assert [groups.metadata.row_group(n).num_rows for n in range(3)] == [10_000] * 3
+    assert [groups.metadata.row_group(n).num_rows for n in range(12)] == [2_500] * 12
     assert pl.read_parquet(file, columns=["vehicle_id"])["vehicle_id"].is_sorted()
 
 

@@ -62,17 +62,23 @@ def losses(
     grouped: TableVersion,
     period: Period,
     by: By,
+    limit: int,
     tariff: Tariff | None,
     energy: EnergySettings,
 ) -> Losses:
-    """Hours and days in order, devices by greater loss; blocks. Raises LakeError.
+    """The first `limit` hours or days in order, or devices by greater loss; blocks.
+
+    Raises LakeError.
 
     `grouped` is the table of hours that has the groups; the totals are those of the fleet.
     """
     name, is_device = GROUPS[by].name, by in ("vehicle", "charger")
-    rows, _ = _summed(grouped, period, [name], tariff, energy)
+    priced = _priced(grouped, period, [name], tariff)
     order = ["loss_kwh", name] if is_device else [name]
-    total, money = _summed(fleet, period, [], tariff, energy)
+    rows = added_up(priced, [name], energy).sort(order, descending=[is_device, False][: len(order)])
+    rows, _ = _with_costs(rows.head(limit), priced, [name], tariff)
+    of_fleet = _priced(fleet, period, [], tariff)
+    total, money = _with_costs(added_up(of_fleet, [], energy), of_fleet, [], tariff)
     (row,) = total.to_dicts()
     hours = fleet.scan(period.start, period.end).select(pl.len()).collect().item()
     of_all = money.get(())
@@ -82,7 +88,7 @@ def losses(
         hours,
         of_all.rated if of_all else None,
     )
-    return Losses(rows.sort(order, descending=[is_device, False][: len(order)]), row, point)
+    return Losses(rows, row, point)
 
 
 @reading_the_lake()
@@ -98,29 +104,31 @@ def worst(
 
     The columns are the device and LOSS_COLUMNS. Raises LakeError.
     """
-    return worst_devices(_summed(hours, period, [device], tariff, energy)[0], device, count)
+    priced = _priced(hours, period, [device], tariff)
+    rows = worst_devices(added_up(priced, [device], energy), device, count)
+    return _with_costs(rows, priced, [device], tariff)[0]
 
 
-def _summed(
-    table: TableVersion,
-    period: Period,
-    by: Sequence[str],
-    tariff: Tariff | None,
-    energy: EnergySettings,
-) -> tuple[pl.DataFrame, dict[tuple[Any, ...], Costs | None]]:
-    """Energies and costs of each group, and the exact costs; without a tariff there are none."""
+def _priced(
+    table: TableVersion, period: Period, by: Sequence[str], tariff: Tariff | None
+) -> pl.DataFrame:
     prices = prices_of_hours(tariff, hours_between(period.start, period.end)) if tariff else {}
-    flows = hourly_flows(table.spec, table.scan(period.start, period.end))
-    priced = by_price(flows, prices, by)
-    money = costs(priced, by) if tariff else {}
-    rows = added_up(priced, by, energy)
+    return by_price(hourly_flows(table.spec, table.scan(period.start, period.end)), prices, by)
+
+
+def _with_costs(
+    rows: pl.DataFrame, priced: pl.DataFrame, by: Sequence[str], tariff: Tariff | None
+) -> tuple[pl.DataFrame, dict[tuple[Any, ...], Costs | None]]:
+    """The rows with what each cost, and the exact costs; without a tariff there are none."""
+    shown = priced.join(rows.select(by), on=by, how="semi") if by else priced
+    money = costs(shown, by) if tariff else {}
     groups = list(rows.select(by).iter_rows()) if by else [()]
     found = [money.get(group) for group in groups]
-    shown = rows.with_columns(
+    with_money = rows.with_columns(
         pl.Series("cost_of_energy", [_shown(c.energy) if c else None for c in found], pl.Float64),
         pl.Series("cost_of_losses", [_shown(c.losses) if c else None for c in found], pl.Float64),
     )
-    return shown.select(*by, *(column.name for column in LOSS_COLUMNS)), money
+    return with_money.select(*by, *(column.name for column in LOSS_COLUMNS)), money
 
 
 def _shown(money: Decimal) -> float:

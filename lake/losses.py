@@ -28,6 +28,10 @@ ENERGIES: Final = (
     "loss_kwh",
 )
 _DAY: Final = pl.col("hour_start").dt.date().alias("date")
+# Money is added as whole numbers of 10^-9 kWh times 10^-8 of the currency: a price has 6 decimals,
+# and the mean of four quarters two more.
+_PER_KWH: Final = 10**9
+_PER_MONEY: Final = 10**8
 _DIGITS: Final = 60  # more than any sum here has
 _EXACT: Final = Decimal(1).scaleb(-9)
 
@@ -79,16 +83,14 @@ def by_price(
     flows: pl.LazyFrame, prices: Mapping[datetime, Decimal], by: Sequence[str]
 ) -> pl.DataFrame:
     """ENERGIES of each group and `price`, null where a kWh has none; prices are exact text."""
+    if not prices:
+        priced = flows.with_columns(price=pl.lit(None, pl.String))
+        return _sums(priced, by)
     known = pl.LazyFrame(
         {"hour_start": list(prices), "price": [str(price) for price in prices.values()]},
         schema={"hour_start": pl.Datetime("us", "UTC"), "price": pl.String},
     )
-    return (
-        flows.join(known, on="hour_start", how="left")
-        .group_by(*by, "price")
-        .agg(exact_sum(pl.col(name)).fill_null(0.0) for name in ENERGIES)
-        .collect()
-    )
+    return _sums(flows.join(known, on="hour_start", how="left"), by)
 
 
 def added_up(priced: pl.DataFrame, by: Sequence[str], settings: EnergySettings) -> pl.DataFrame:
@@ -103,12 +105,23 @@ def added_up(priced: pl.DataFrame, by: Sequence[str], settings: EnergySettings) 
 
 def costs(priced: pl.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], Costs | None]:
     """The costs of each group of `by_price`; None where energy flowed that has no price."""
-    found: dict[tuple[Any, ...], Costs | None] = {}
-    with localcontext(prec=_DIGITS):
-        for row in priced.iter_rows(named=True):
-            group = tuple(row[name] for name in by)
-            found[group] = _plus(found.get(group, Costs()), row)
-    return found
+    found: dict[tuple[Any, ...], list[int] | None] = {}
+    scaled = {text: int(Decimal(text) * _PER_MONEY) for text in priced["price"].drop_nulls()}
+    energies = [(pl.col(name) * _PER_KWH).round().cast(pl.Int64) for name in ENERGIES]
+    for *group, text, energy, unlinked, rated, _, lost in priced.select(
+        *by, "price", *energies
+    ).iter_rows():
+        before = found.get(tuple(group), [0, 0, 0])
+        if text is None:
+            before = None if energy or unlinked else before
+        elif before is not None:
+            price, parts = scaled[text], (energy + unlinked, rated, lost)
+            before = [sum_ + part * price for sum_, part in zip(before, parts, strict=True)]
+        found[tuple(group)] = before
+    return {
+        group: None if sums is None else Costs(*(_money(one) for one in sums))
+        for group, sums in found.items()
+    }
 
 
 def worst_devices(added: pl.DataFrame, device: str, count: int) -> pl.DataFrame:
@@ -134,18 +147,14 @@ def one_point_a_year(
     return PointOfEfficiency(saved, Decimal(repr(saved)) * cost / _decimal(rated_ac_kwh))
 
 
-def _plus(before: Costs | None, row: Mapping[str, Any]) -> Costs | None:
-    energy, unlinked, rated, _, losses = (_decimal(row[name]) for name in ENERGIES)
-    if row["price"] is None:
-        return None if energy or unlinked else before
-    if before is None:
-        return None
-    price = Decimal(row["price"])
-    return Costs(
-        before.energy + (energy + unlinked) * price,
-        before.rated + rated * price,
-        before.losses + losses * price,
-    )
+def _sums(priced: pl.LazyFrame, by: Sequence[str]) -> pl.DataFrame:
+    sums = [exact_sum(pl.col(name)).fill_null(0.0) for name in ENERGIES]
+    return priced.group_by(*by, "price").agg(sums).collect()
+
+
+def _money(scaled: int) -> Decimal:
+    with localcontext(prec=_DIGITS):
+        return Decimal(scaled) / _PER_KWH / _PER_MONEY
 
 
 def _decimal(kwh: float) -> Decimal:

@@ -134,7 +134,7 @@ async def fleet_losses(
     if is_known(request, tag):
         return _unchanged(tag)
     found = await asyncio.to_thread(
-        losses, fleet, grouped, period, by, services.tariff, services.energy
+        losses, fleet, grouped, period, by, limit, services.tariff, services.energy
     )
     point = found.point
     members = {
@@ -146,7 +146,7 @@ async def fleet_losses(
         },
     }
     columns = [GROUPS[by], *LOSS_COLUMNS]
-    return await _answer(services, kind, tag, period, members, found.rows.head(limit), columns)
+    return await _answer(services, kind, tag, period, members, found.rows, columns)
 
 
 def _tag(services: Services, kind: str, period: Period, *parts: object) -> str:

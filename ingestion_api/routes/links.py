@@ -132,8 +132,8 @@ async def make_link(request: Request, services: Shared, response: Response) -> L
     return Link(id=identity, **link.model_dump())
 
 
-@router.patch(
-    "/{link_id}",
+@router.put(
+    "/{link_id}/end",
     responses=documented(400, 404, 408, 409, 413, 415, 422, 503),
     openapi_extra={
         "requestBody": {

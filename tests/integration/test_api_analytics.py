@@ -469,22 +469,22 @@ def test_a_link_ends_and_goes_on_but_not_into_the_next_one(api: Collector) -> No
     box = device("M")
     link = {"meterId": box, "vehicleId": device("V"), "validFrom": "2026-01-01T00:00:00Z"}
     made = api.post("/v1/links", link).json()
-    path = f"/v1/links/{made['id']}"
+    path = f"/v1/links/{made['id']}/end"
     until = {"validTo": "2026-02-01T00:00:00Z"}
-    ended = api.http.patch(path, json=until)
+    ended = api.http.put(path, json=until)
     assert (ended.status_code, ended.json()) == (200, {**made, **until})
     other = {"meterId": box, "vehicleId": device("V"), "validFrom": "2026-03-01T00:00:00Z"}
     after = api.post("/v1/links", other).json()
-    assert api.http.patch(path, json={"validTo": other["validFrom"]}).status_code == 200
-    collision = api.http.patch(path, json={"validTo": None})
+    assert api.http.put(path, json={"validTo": other["validFrom"]}).status_code == 200
+    collision = api.http.put(path, json={"validTo": None})
     assert collision.status_code == 409
     assert collision.json()["collidesWith"] == [after]
     assert f"link {after['id']}" in collision.json()["detail"]
     listed = api.http.get("/v1/links", params={"meterId": box}).json()["links"]
     assert listed == [{**made, "validTo": other["validFrom"]}, after]
     for wrong in ({"validTo": link["validFrom"]}, {"validTo": "soon"}, {}, {**until, "x": 1}):
-        assert api.http.patch(path, json=wrong).status_code == 422
-    unknown = api.http.patch("/v1/links/999999999", json=until)
+        assert api.http.put(path, json=wrong).status_code == 422
+    unknown = api.http.put("/v1/links/999999999/end", json=until)
     assert unknown.status_code == 404
     assert "GET /v1/links" in unknown.json()["detail"]
 

@@ -150,7 +150,7 @@ CALLS = [
     ("POST", "/v1/ingestion/telemetry", "ingest"),
     ("POST", "/v1/links", "admin"),
     ("POST", "/v1/links/import", "admin"),
-    ("PATCH", "/v1/links/1", "admin"),
+    ("PUT", "/v1/links/1/end", "admin"),
     ("POST", "//v1/ingest/meter", "admin"),
     ("DELETE", "/v1/links/1", "admin"),
     ("PUT", "/v1/ingest/meter", "admin"),

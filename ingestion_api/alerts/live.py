@@ -39,19 +39,26 @@ class LiveLook:
         end_alerts_without_rule(conn, self._rules)
 
     def look(self, conn: Connection) -> None:
-        """Open, update and resolve what live state gives cause for; one transaction."""
+        """Open, update and resolve what live state gives cause for."""
         rules, now = self._rules.live, datetime.now(UTC)
         # A heartbeat shows some time after its receipt; one that is missed is followed by more.
         heard = {"since": self._looked_at - _LONGEST_COMMIT}
         with conn.transaction():
+            # A heartbeat that comes in between would be compared with a peak that knows it not.
+            conn.execute(query("alert_snapshot"))
+            conn.execute(query("alert_plans"))
             conn.execute(query("alert_look"))
             if any(isinstance(rule, SocFalling) for rule in rules):
                 conn.execute(query("alert_soc_peaks"), heard | _peak_parameters(self._energy))
-            changes = Changes()
-            by_name = {rule.name: rule for rule in rules}
-            for row in conn.execute(query("alert_live"), heard | _parameters(rules, self._energy)):
-                _judge(by_name[row["rule"]], row, changes)
-            changes.write(conn)
+            parameters = heard | _parameters(rules, self._energy)
+            rows = conn.execute(query("alert_live"), parameters).fetchall()
+        changes = Changes()
+        by_name = {rule.name: rule for rule in rules}
+        for row in rows:
+            _judge(by_name[row["rule"]], row, changes)
+        if changes:
+            with conn.transaction():
+                changes.write(conn)
         self._looked_at = now
 
 

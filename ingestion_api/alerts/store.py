@@ -35,6 +35,9 @@ class Changes:
     worsened: list[int] = field(default_factory=list)
     resolved: list[tuple[Any, ...]] = field(default_factory=list)
 
+    def __bool__(self) -> bool:
+        return any((self.pending, self.no_longer_pending, self.opened, self.updated, self.resolved))
+
     def note(
         self, subject: Subject, before: Condition | None, after: Condition | None, message: str
     ) -> None:

@@ -6,6 +6,15 @@ UPDATE mart_publication SET publication = publication + 1
 -- Of all collectors one at a time does each of these works; see ingestion_api.alerts.leased.
 SELECT pg_try_advisory_lock(6736, hashtext(%(work)s)) AS is_taken
 
+-- name: alert_snapshot
+-- First in a transaction whose statements must see the same heartbeats.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
+
+-- name: alert_plans
+-- Hash joins take the same time whatever the planner believes; nested loops do not, and the tables
+-- of conditions grow by thousands of rows before it hears of them.
+SET LOCAL enable_nestloop = off
+
 -- name: alert_look
 -- Notes that somebody watches. After a pause nobody knows how long a device was silent.
 UPDATE alert_progress SET

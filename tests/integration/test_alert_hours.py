@@ -1,0 +1,225 @@
+"""Alerts of computed efficiency, and what the database itself promises of alerts."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from ingestion_api.alerts.hours import look_at_hours
+from ingestion_api.alerts.live import end_alerts_without_rule
+from ingestion_api.alerts.rule_file import read_rules
+from ingestion_api.alerts.rules import RuleFile
+from ingestion_api.alerts.store import Connection
+from lake import EnergySettings
+from tests.integration.api_collector import wait_for
+from warehouse_sql.queries import query
+
+ENERGY = EnergySettings(_env_file=None)
+NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+RULES = """
+rules:
+  - {name: bad, kind: efficiency_status, statuses: [critical], clear: 1, for: 2h, severity: info}
+  - {name: odd, kind: efficiency_status, statuses: [implausible], severity: warning}
+  - {name: drop, kind: efficiency_drop, threshold: 5, clear: 3, severity: info}
+"""
+
+
+@pytest.fixture
+def conn(database_url: str) -> Iterator[Connection]:
+    with connect(database_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> RuleFile:
+    file = tmp_path / "rules.yaml"
+    file.write_text(RULES)
+    return read_rules(str(file))
+
+
+def connect(database_url: str) -> Connection:
+    return psycopg.connect(
+        database_url, autocommit=True, row_factory=dict_row, options="-c TimeZone=UTC"
+    )
+
+
+def publish(conn: Connection, vehicle_id: str, hours: Mapping[int, float | None]) -> None:
+    """Efficiencies by hours before now, None: not rated; what was there is replaced."""
+    with conn.transaction():
+        for ago, efficiency in hours.items():
+            hour = NOW - timedelta(hours=ago)
+            conn.execute(
+                "DELETE FROM vehicle_efficiency_hourly WHERE vehicle_id = %s AND hour_start = %s",
+                (vehicle_id, hour),
+            )
+            conn.execute(
+                "INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, status,"
+                " energy_ac_kwh, energy_dc_kwh, efficiency_percent, data_points_meter,"
+                " data_points_vehicle, coverage_ac, coverage_dc, longest_gap_seconds, resets,"
+                " duplicates, meter_ids) VALUES (%s, %s, %s, 10, %s, %s, 60, 60, 1, 1, 60, 0, 0,"
+                " ARRAY['M'])",
+                (hour, vehicle_id, status(efficiency), (efficiency or 0) / 10, efficiency),
+            )
+        conn.execute(query("note_publication"))
+
+
+def status(efficiency: float | None) -> str:
+    for name, limit in (
+        ("implausible", 100),
+        ("excellent", 90),
+        ("good", 84.999),
+        ("warning", 79.999),
+    ):
+        if efficiency is not None and efficiency > limit:
+            return name
+    return "idle" if efficiency is None else "critical"
+
+
+def look(conn: Connection, rules: RuleFile) -> None:
+    """Look twice: a repeat changes nothing."""
+    look_at_hours(conn, rules, ENERGY)
+    before = events(conn)
+    conn.execute(query("note_publication"))
+    look_at_hours(conn, rules, ENERGY)
+    assert events(conn) == before
+
+
+def events(conn: Connection) -> list[tuple[str, str, str]]:
+    found = conn.execute(
+        "SELECT rule, device_id, type FROM alert_event JOIN alert ON alert.id = alert_id"
+        " WHERE type <> 'worsened' ORDER BY alert_event.id"
+    )
+    return [(row["rule"], row["device_id"], row["type"]) for row in found]
+
+
+def alert(conn: Connection) -> dict[str, Any]:
+    """The newest one."""
+    row = conn.execute("SELECT * FROM alert ORDER BY id DESC LIMIT 1").fetchone()
+    assert row is not None
+    return row
+
+
+def test_an_efficiency_alert_needs_its_hours_and_ends_a_point_above_its_limit(
+    conn: Connection, rules: RuleFile
+) -> None:
+    publish(conn, "VEH1", {6: 75.0})
+    look(conn, rules)
+    assert events(conn) == []
+    publish(conn, "VEH1", {5: None, 4: 70.0})  # what is not rated says nothing
+    look(conn, rules)
+    assert events(conn) == [("bad", "VEH1", "opened")]
+    opened = alert(conn)
+    assert (opened["value"], opened["worst_value"]) == (70.0, 70.0)
+    assert opened["since"] == NOW - timedelta(hours=6)
+    publish(conn, "VEH1", {3: 80.5})
+    look(conn, rules)
+    assert alert(conn)["value"] == 80.5
+    publish(conn, "VEH1", {2: 82.0})
+    look(conn, rules)
+    assert events(conn)[1:] == [("bad", "VEH1", "resolved")]
+    assert alert(conn)["worst_value"] == 70.0
+
+
+def test_late_data_is_judged_as_if_it_had_been_there(conn: Connection, rules: RuleFile) -> None:
+    publish(conn, "VEH1", {6: 75.0, 5: 75.0, 4: 75.0})
+    look(conn, rules)
+    publish(conn, "VEH1", {5: 92.0, 4: 92.0})
+    look(conn, rules)
+    publish(conn, "VEH2", {5: 92.0, 4: 75.0})
+    look(conn, rules)
+    publish(conn, "VEH2", {5: 75.0})
+    look(conn, rules)
+    assert events(conn) == [
+        ("bad", "VEH1", "opened"),
+        ("bad", "VEH1", "resolved"),
+        ("bad", "VEH2", "opened"),
+    ]
+
+
+def test_hours_of_long_ago_open_no_alert(conn: Connection, rules: RuleFile) -> None:
+    publish(conn, "VEH1", {ago: 70.0 for ago in range(60, 50, -1)})
+    look(conn, rules)
+    assert events(conn) == []
+
+
+def test_a_vehicle_is_compared_with_its_own_last_weeks(conn: Connection, rules: RuleFile) -> None:
+    publish(conn, "VEH1", {ago: 95.0 for ago in range(80, 60, -1)} | {2: 89.0})
+    publish(conn, "VEH2", {ago: 90.0 for ago in range(80, 60, -1)} | {2: 89.0})
+    publish(conn, "VEH3", {ago: 95.0 for ago in range(66, 60, -1)} | {2: 89.0})  # too few
+    look(conn, rules)
+    assert events(conn) == [("drop", "VEH1", "opened")]
+    assert alert(conn)["value"] == 6.0
+    assert "95.0 %" in alert(conn)["message"]
+
+
+def test_an_implausible_hour_is_an_alert_of_its_own(conn: Connection, rules: RuleFile) -> None:
+    publish(conn, "VEH|1'", {3: 130.0})
+    look(conn, rules)
+    publish(conn, "VEH|1'", {2: 93.0})
+    look(conn, rules)
+    assert events(conn) == [("odd", "VEH|1'", "opened"), ("odd", "VEH|1'", "resolved")]
+
+
+def test_alerts_end_with_their_rule(conn: Connection, rules: RuleFile) -> None:
+    publish(conn, "VEH1", {3: 130.0, 2: 70.0, 1: 70.0})
+    look(conn, rules)
+    end_alerts_without_rule(conn, rules)
+    assert [event for event in events(conn) if event[2] == "opened"] == events(conn)
+    end_alerts_without_rule(conn, RuleFile(rules=()))
+    assert conn.execute("SELECT FROM alert WHERE resolved_at IS NULL").fetchall() == []
+
+
+def test_events_become_visible_in_the_order_of_their_ids(
+    conn: Connection, database_url: str, rules: RuleFile
+) -> None:
+    publish(conn, "VEH1", {3: 130.0})
+    look(conn, rules)
+    add = {"ids": [alert(conn)["id"]], "types": ["silenced"], "by": None}
+    with connect(database_url) as early, connect(database_url) as late:
+        with early.transaction():
+            early.execute(query("lock_alert_events"))
+            early.execute(query("insert_alert_events"), add)
+
+            def insert_late() -> None:
+                with late.transaction():
+                    late.execute(query("lock_alert_events"))
+                    late.execute(query("insert_alert_events"), add)
+
+            thread = threading.Thread(target=insert_late)
+            thread.start()
+            wait_for(
+                lambda: conn.execute(
+                    "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                ).fetchall()
+            )
+            assert len(events(conn)) == 1  # neither shows, the later one least of all
+        thread.join(30)
+    ids = [row["id"] for row in conn.execute("SELECT id FROM alert_event ORDER BY at, id")]
+    assert ids == sorted(ids)
+    assert len(ids) == 3
+
+
+def test_old_alerts_are_forgotten_once_every_webhook_was_told(
+    conn: Connection, rules: RuleFile
+) -> None:
+    publish(conn, "VEH1", {3: 130.0})
+    look(conn, rules)
+    publish(conn, "VEH1", {2: 93.0})
+    conn.execute(query("meet_webhook"), {"webhook": "slow"})
+    look(conn, rules)
+    conn.execute("UPDATE alert SET resolved_at = now() - interval '2 days'")
+    newest = conn.execute("SELECT max(id) AS id FROM alert_event").fetchone()
+    forget = {"seconds": 86_400, "webhooks": ["slow"]}
+    conn.execute(query("forget_alerts"), forget)
+    assert len(events(conn)) == 2
+    conn.execute(query("webhook_told"), {"webhook": "slow", **(newest or {})})
+    conn.execute(query("forget_alerts"), forget)
+    assert events(conn) == []
+    bounds = conn.execute(query("alert_event_bounds")).fetchone()
+    assert bounds is not None
+    assert bounds["newest"] == bounds["forgotten_event"] == (newest or {})["id"]

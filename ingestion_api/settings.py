@@ -128,6 +128,9 @@ class CollectorSettings(BaseSettings):
     alert_rules_file: str = Field(
         default="", description="YAML file of the alert rules; empty: those shipped with it"
     )
+    alert_seconds: float = Field(
+        default=0.5, gt=0, description="alert rules look at live state about so often"
+    )
     alert_webhooks: list[Annotated[str, Field(pattern="^https?://[^/]")]] = Field(
         default_factory=list, description="URLs that alert events are posted to, as a JSON list"
     )

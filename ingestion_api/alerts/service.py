@@ -18,7 +18,6 @@ from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings
 from warehouse_sql.queries import query
 
-_LIVE_SECONDS: Final = 1.0
 _HOURS_SECONDS: Final = 5.0
 _WEBHOOK_SECONDS: Final = 0.5
 _FORGET_SECONDS: Final = 3600.0
@@ -54,7 +53,9 @@ class Alerts:
                 next_forgetting = time.monotonic() + _FORGET_SECONDS
 
         self._works = [
-            LeasedWork("alerts live", dsn, _LIVE_SECONDS, _timed("live", live.look), live.begin),
+            LeasedWork(
+                "alerts live", dsn, settings.alert_seconds, _timed("live", live.look), live.begin
+            ),
             LeasedWork(
                 "alerts hours", dsn, _HOURS_SECONDS, _timed("hours", look_at_hours_and_forget)
             ),

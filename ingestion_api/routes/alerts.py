@@ -1,14 +1,15 @@
 """Alerts: list, look, acknowledge, silence."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import psycopg
 from fastapi import APIRouter, Path, Query, Request
 from psycopg.rows import DictRow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ingestion_api.alerts.answers import Alert, AlertEvent, State, add_events, read_alert
 from ingestion_api.alerts.rules import DeviceKind, RuleFile, Severity
+from ingestion_api.cursors import read_cursor, write_cursor
 from ingestion_api.heartbeats import ID_PATTERN
 from ingestion_api.json_body import describe_record, read_record
 from ingestion_api.key_ring import Caller
@@ -17,6 +18,8 @@ from ingestion_api.problems import Problem, documented
 from warehouse_sql.queries import query
 
 router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
+
+_POSITION: Final = TypeAdapter(tuple[Annotated[int, Field(ge=1, le=2**63 - 1)]])
 
 AlertId = Annotated[
     int,
@@ -28,7 +31,7 @@ class Alerts(Answer):
     """A page of alerts, newest first."""
 
     alerts: list[Alert]
-    next_cursor: int | None = Field(description="`cursor` of the next page; null at the end")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null at the end")
 
 
 class AlertHistory(Alert):
@@ -45,7 +48,7 @@ class Until(BaseModel):
     until: Moment = Field(description="until then no webhook is told; ISO 8601 with a zone")
 
 
-@router.get("", responses=documented(422, 503), name="Alerts there are and were")
+@router.get("", responses=documented(410, 422, 503), name="Alerts there are and were")
 async def list_alerts(
     services: Shared,
     state: Annotated[State | None, Query(description="only open ones, or only resolved")] = None,
@@ -61,9 +64,7 @@ async def list_alerts(
     ] = None,
     acknowledged: Annotated[bool | None, Query(description="only these, or only others")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="alerts on a page")] = 100,
-    cursor: Annotated[
-        int | None, Query(ge=1, le=2**63 - 1, description="nextCursor of the page before")
-    ] = None,
+    cursor: Annotated[str | None, Query(description="nextCursor of the page before")] = None,
 ) -> Alerts:
     """Alerts, newest first, page by page."""
     filters = {
@@ -73,14 +74,18 @@ async def list_alerts(
         "device_kind": device_kind,
         "device_id": device_id,
         "acknowledged": acknowledged,
-        "before": cursor or 2**63 - 1,
-        "limit": limit + 1,
     }
+    now, question = services.now(), ["alerts", *filters.values()]
+    before = 2**63 - 1 if cursor is None else read_cursor(cursor, question, _POSITION, now)[0]
+    parameters = filters | {"before": before, "limit": limit + 1}
     async with services.pool.connection() as conn:
         # Planned for the filters that are given.
-        rows = await (await conn.execute(query("list_alerts"), filters, prepare=False)).fetchall()
+        rows = await (
+            await conn.execute(query("list_alerts"), parameters, prepare=False)
+        ).fetchall()
     page = [Alert(**row) for row in rows[:limit]]
-    return Alerts(alerts=page, next_cursor=page[-1].id if len(rows) > limit else None)
+    following = write_cursor(question, [page[-1].id], now) if len(rows) > limit else None
+    return Alerts(alerts=page, next_cursor=following)
 
 
 @router.get("/rules", responses=documented(503), name="The alert rules of this collector")

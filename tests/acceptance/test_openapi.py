@@ -59,7 +59,7 @@ def api(
 
 
 def fill(api: Collector) -> None:
-    """Devices, a link, a refused record, a computed hour, a report."""
+    """Devices, a link, a refused record, a computed hour, an alert, a report."""
     for number in range(3):
         meters = [meter(f"METER00{number}", -60 * ago) for ago in range(10)]
         vehicles = [vehicle(f"VEH00{number}", -60 * ago) for ago in range(10)]
@@ -71,6 +71,12 @@ def fill(api: Collector) -> None:
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
     row = {"vehicle_id": "VEH001", "meter_ids": ["METER001"]}
     put(Lake(str(api.lake_folder)), VEHICLE_EFFICIENCY_HOURLY, hour, row)
+    assert api.post("/v1/ingest/vehicle", vehicle("VEH009", batteryTemp=60)).status_code == 201
+    wait_for(lambda: api.sql("SELECT 1 FROM alert_event"))
+    api.sql(
+        "INSERT INTO alert_dead_letter (webhook, event_id, attempts, last_error)"
+        " SELECT 'example.com 0f0f0f0f', id, 10, 'HTTP 500' FROM alert_event"
+    )
     report = api.lake_folder / "reports" / "date=2026-03-01"
     report.mkdir(parents=True)
     (report / "efficiency.html").write_text("<p>a report</p>")

@@ -19,7 +19,7 @@ from tests.integration.api_collector import (
 )
 
 DASHBOARD = Path(__file__).parents[2] / "docs/grafana/wattlake.json"
-UNITS = ("_seconds", "_bytes", "_rows", "_info", "_up", "_active", "_fds")
+UNITS = ("_seconds", "_bytes", "_rows", "_info", "_up", "_active", "_open", "_fds")
 ONE, MANY = "/v1/ingest/meter", "/v1/ingest/vehicle/batch"
 
 

@@ -36,9 +36,6 @@ _ENCODINGS: Final = {
 # Zstd describes the bytes of each 128 KiB by one table. In pages of this many rows that is two of
 # the eight bytes of a number at a time; in smaller ones noise and repetition share a table.
 _ROWS_A_PAGE: Final = 65_536
-# Values of many devices share a dictionary: energies are half as large as in groups of 10,000. In
-# larger groups they would be smaller still, but one device would take longer to find.
-_ROWS_A_GROUP: Final = 2 * _ROWS_A_PAGE
 FAST, SMALL = 3, 9  # zstd levels: for what is written each hour, and for what is kept for years
 
 
@@ -50,7 +47,7 @@ def write_data_file(
     described: Sequence[str],
     level: int = FAST,
     synced: bool = True,
-    rows_a_group: int = _ROWS_A_GROUP,
+    rows_a_group: int = 2 * _ROWS_A_PAGE,
 ) -> AddAction:
     """Write one file of a partition; returns what a commit adds for it.
 

@@ -36,8 +36,8 @@ class Now(Answer):
     momentary ratio is a hint, the computed hours are exact.
     """
 
-    power_ac_kw: float = Field(description="drawn from the grid")
-    power_dc_kw: float = Field(description="delivered to batteries")
+    power_ac_kw: float | None = Field(description="drawn from the grid; null without a reading")
+    power_dc_kw: float | None = Field(description="delivered to batteries; null without a reading")
     efficiency_percent: float | None = Field(description="DC by AC; null where nothing flows")
     meters: int = Field(description="meters with such a reading")
     vehicles: int = Field(description="vehicles with such a reading")
@@ -195,17 +195,22 @@ def _connections(row: DictRow | None) -> Connections:
 
 
 def _now(meters: DictRow | None, vehicles: DictRow | None, energy: EnergySettings) -> Now:
-    ac, dc = (row or {"readings": 0, "flowing": 0, "energy_kwh": 0.0} for row in (meters, vehicles))
+    silent: DictRow = {"readings": 0, "flowing": 0, "energy_kwh": None}
+    ac, dc = meters or silent, vehicles or silent
     # kWh of an interval, as if it were a nominal one, are so many kW.
     per_hour = 3600 / energy.nominal_interval_seconds
     return Now(
-        power_ac_kw=round(ac["energy_kwh"] * per_hour, 3),
-        power_dc_kw=round(dc["energy_kwh"] * per_hour, 3),
+        power_ac_kw=_times(ac["energy_kwh"], per_hour),
+        power_dc_kw=_times(dc["energy_kwh"], per_hour),
         efficiency_percent=_percent(ac["energy_kwh"], dc["energy_kwh"], energy),
         meters=ac["readings"],
         vehicles=dc["readings"],
         vehicles_charging=dc["flowing"],
     )
+
+
+def _times(energy_kwh: float | None, per_hour: float) -> float | None:
+    return None if energy_kwh is None else round(energy_kwh * per_hour, 3)
 
 
 def _last_hours(row: DictRow, energy: EnergySettings) -> LastHours:

@@ -1,7 +1,7 @@
 -- name: overview_live
 -- For each kind that has devices: how many by their connection, what the newest readings of those
--- online say, and which of them was received last. Energies are added up as whole microwatt-hours,
--- which floats hold exactly in any order.
+-- online say (null without one), and which of them was received last. Energies are added up as whole
+-- microwatt-hours, which floats hold exactly in any order.
 SELECT *
 FROM (SELECT 'meter' AS kind, count(*) FILTER (WHERE "timestamp" >= %(online_since)s) AS online,
              count(*) FILTER (WHERE "timestamp" < %(online_since)s
@@ -11,8 +11,8 @@ FROM (SELECT 'meter' AS kind, count(*) FILTER (WHERE "timestamp" >= %(online_sin
                  AND reading_type = 'interval') AS readings,
              count(*) FILTER (WHERE kwh_consumed_ac > 0 AND "timestamp" >= %(online_since)s
                  AND reading_type = 'interval') AS flowing,
-             coalesce(sum(round(kwh_consumed_ac * 1e9)) FILTER (WHERE "timestamp" >= %(online_since)s
-                 AND reading_type = 'interval'), 0) / 1e9 AS energy_kwh
+             sum(round(kwh_consumed_ac * 1e9)) FILTER (WHERE "timestamp" >= %(online_since)s
+                 AND reading_type = 'interval') / 1e9 AS energy_kwh
       FROM meter_live_state) AS counted,
      (SELECT meter_id AS device_id, "timestamp", received_at FROM meter_live_state
       ORDER BY received_at DESC LIMIT 1) AS newest
@@ -26,8 +26,8 @@ FROM (SELECT 'vehicle' AS kind, count(*) FILTER (WHERE "timestamp" >= %(online_s
                  AND reading_type = 'interval') AS readings,
              count(*) FILTER (WHERE kwh_delivered_dc > 0 AND "timestamp" >= %(online_since)s
                  AND reading_type = 'interval') AS flowing,
-             coalesce(sum(round(kwh_delivered_dc * 1e9)) FILTER (WHERE "timestamp" >= %(online_since)s
-                 AND reading_type = 'interval'), 0) / 1e9 AS energy_kwh
+             sum(round(kwh_delivered_dc * 1e9)) FILTER (WHERE "timestamp" >= %(online_since)s
+                 AND reading_type = 'interval') / 1e9 AS energy_kwh
       FROM vehicle_live_state) AS counted,
      (SELECT vehicle_id AS device_id, "timestamp", received_at FROM vehicle_live_state
       ORDER BY received_at DESC LIMIT 1) AS newest

@@ -14,7 +14,7 @@ export function watchAlerts({ device } = {}) {
   if (device) query.set("deviceId", device);
   else query.set("state", "open");
   const look = repeat(
-    2,
+    1.5,
     async () => show(await ask(`/v1/alerts?${query}`), device, () => look()),
     { section: "alerts" },
   );
@@ -33,7 +33,7 @@ function show(answer, device, again) {
   const isMore = answer.alerts.length > SHOWN;
   put("alerts-count", open ? `${open}${isMore ? " and more" : ""}` : "");
   at("alerts-none").hidden = found.length > 0;
-  put("alerts-none", device ? "No alert of this vehicle is kept." : "No alert is open.");
+  put("alerts-none", device ? "No alert of this vehicle." : "No alert is open.");
   at("alerts-table").hidden = found.length === 0;
   at("alerts-more").hidden = !isMore;
   put("alerts-more", `The newest ${SHOWN}; GET /v1/alerts has all.`);
@@ -73,11 +73,8 @@ function row(alert, now, device, again) {
 function action(alert, again) {
   if (alert.acknowledgedAt) {
     const by = alert.acknowledgedBy ? ` by ${alert.acknowledgedBy}` : "";
-    return make(
-      "span",
-      { className: "quiet", title: `${minute(alert.acknowledgedAt)}${by}` },
-      `acknowledged${by}`,
-    );
+    const title = `${minute(alert.acknowledgedAt)}${by}`;
+    return make("span", { className: "quiet", title }, "acknowledged");
   }
   const button = make("button", { type: "button" }, "Acknowledge");
   button.setAttribute("aria-label", `Acknowledge ${alert.message}, ${alert.deviceId}`);

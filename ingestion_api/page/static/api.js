@@ -23,7 +23,7 @@ export async function ask(path, { method = "GET", body } = {}) {
     method,
     headers,
     body: body === undefined ? undefined : JSON.stringify(body),
-    cache: "no-store",
+    cache: "no-cache", // asks each time; what has an ETag is sent only if it is another
     signal: AbortSignal.timeout(15_000),
   });
   if (answer.ok) return answer.status === 204 ? null : answer.json();

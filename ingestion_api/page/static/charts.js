@@ -28,6 +28,7 @@ const OPTIONS = {
   actions: false,
   renderer: "svg",
   defaultStyle: false,
+  logLevel: 1, // errors; that a line has no value yet is nothing to warn of
   tooltip: (_, event, __, value) => showHint(event, value),
 };
 
@@ -157,7 +158,8 @@ export const bars = (description, height) => ({
   height,
   layer: [
     ...["ac", "dc"].map((field) => ({
-      mark: { type: "bar", color: `var(--${field})` },
+      // The line around each closes the seams between narrow ones.
+      mark: { type: "bar", color: `var(--${field})`, stroke: `var(--${field})`, strokeWidth: 0.5 },
       encoding: { ...STEP, y: valueAxis(field, { zero: true }), y2: { datum: 0 } },
     })),
     POINTED_AT,

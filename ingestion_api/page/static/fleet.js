@@ -3,8 +3,8 @@
 import { watchAlerts } from "./alerts.js";
 import { ask } from "./api.js";
 import { bars, Chart, line, withGaps } from "./charts.js";
-import { at, cell, make, put, putWords, rows, shares, status } from "./dom.js";
-import { clock, duration, minute, money, number, secondsBetween, sized, words } from "./format.js";
+import { at, cell, make, put, rows, shares } from "./dom.js";
+import { clock, counted, duration, minute, money, number, secondsBetween, sized, words } from "./format.js";
 import { repeat } from "./frame.js";
 
 const HOUR = 3_600_000;
@@ -25,20 +25,20 @@ function showNow(fleet) {
   put("now-ac", sized(now.powerAcKw));
   put("now-dc", sized(now.powerDcKw));
   put("now-charging", number(now.vehiclesCharging));
-  put(
-    "now-basis",
-    `by the newest interval readings of ${number(now.meters)} meters and ${number(now.vehicles)} vehicles`,
-  );
+  const of = `${counted(now.meters, "meter")} and ${counted(now.vehicles, "vehicle")}`;
+  put("now-basis", now.meters + now.vehicles ? `by the newest interval readings of ${of}` : "");
   put("ingest-rate", number(ingest.recordsPerSecond, 1));
-  put("ingest-lag", duration(ingest.lagSeconds), `${number(ingest.waiting)} heartbeats wait`);
+  put("ingest-lag", duration(ingest.lagSeconds), `${counted(ingest.waiting, "heartbeat")} to flush`);
   const { newest } = ingest;
+  at("nothing").hidden = newest !== null;
   put(
     "ingest-newest",
     newest ? `${duration(secondsBetween(newest.receivedAt, fleet.at))} ago` : "none yet",
     newest ? newest.id : "",
   );
   const count = vehicles.online + vehicles.late + vehicles.silent;
-  put("vehicles-count", `${number(count)}, and ${number(meters.online)} meters online`);
+  const metersOnline = counted(meters.online, "meter");
+  put("vehicles-count", `${number(count)}, and ${metersOnline} online`);
   shares("connection", [
     ["online", "online", vehicles.online],
     ["late", "late", vehicles.late],
@@ -52,6 +52,7 @@ function showDay(fleet) {
   put("day-ac", sized(day.energyAcKwh));
   put("day-dc", sized(day.energyDcKwh));
   put("day-loss", sized(day.lossKwh));
+  put("day-unlinked", sized(day.unlinkedEnergyAcKwh));
   const newest = fleet.newestHour;
   put(
     "day-basis",
@@ -108,8 +109,47 @@ async function showHours() {
   energies.show(spaced);
 }
 
+/** What energy and losses cost, and what is worth it to improve. */
+async function showMoney() {
+  const { currency, total, onePercentagePointPerYear: point } = await ask("/v1/analytics/losses");
+  const priced = (cost) => (currency ? money(cost, currency) : "no tariff is set");
+  at("day-ac-note").textContent = priced(total.costOfEnergy);
+  at("day-loss-note").textContent = priced(total.costOfLosses);
+  const energy = point ? `${sized(point.energyKwh)} kWh` : "–";
+  if (point && point.cost !== null) {
+    put("day-point", money(point.cost, currency), `a year, ${energy}`);
+  } else {
+    put("day-point", energy, point ? "a year" : "");
+  }
+}
+
+async function showChargers() {
+  const { currency, rows: worst } = await ask(
+    "/v1/analytics/efficiency/worst?of=chargers&count=10",
+  );
+  at("chargers-none").hidden = worst.length > 0;
+  put("chargers-none", "No charger has an hour with a believable ratio yet.");
+  at("chargers-table").hidden = worst.length === 0;
+  put("chargers-basis", worst.length ? "over the computed hours of the last 24" : "");
+  rows(
+    "chargers-rows",
+    worst.map((row) => ({
+      key: row,
+      make: () =>
+        make(
+          "tr",
+          {},
+          cell(row.meterId, "id"),
+          cell(number(row.efficiencyPercent, 1), "n"),
+          cell(sized(row.lossKwh), "n"),
+          cell(currency ? money(row.costOfLosses, currency) : "–", "n"),
+        ),
+    })),
+  );
+}
+
 repeat(
-  2,
+  1.5,
   async () => {
     const fleet = await ask("/v1/analytics/overview");
     showNow(fleet);
@@ -118,4 +158,6 @@ repeat(
   { isPulse: true },
 );
 repeat(30, showHours, { section: "hours" });
+repeat(30, showMoney, { section: "day" });
+repeat(30, showChargers, { section: "chargers" });
 watchAlerts({});

@@ -20,6 +20,9 @@ export function sized(value) {
   return number(value, size >= 1000 ? 0 : size >= 10 ? 1 : 2);
 }
 
+/** "1 meter", "2 meters" */
+export const counted = (count, name) => `${number(count)} ${name}${count === 1 ? "" : "s"}`;
+
 /** A length of time in its two largest units. */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return UNKNOWN;

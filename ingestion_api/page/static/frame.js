@@ -43,6 +43,10 @@ export function repeat(seconds, task, { isPulse = false, section } = {}) {
 }
 
 function heard() {
+  if (lastGood === null) {
+    performance.mark("figures");
+    at("link").dataset.state = "";
+  }
   lastGood = Date.now();
   trouble = null;
   at("content").setAttribute("aria-busy", "false");
@@ -77,7 +81,7 @@ function showLink() {
   const state = isStale ? "stale" : age === null ? "starting" : "live";
   if (at("link").dataset.state !== state) {
     at("link").dataset.state = state;
-    at("link-text").textContent = { live: "Live", stale: "Not live", starting: "Connecting" }[state];
+    put("link-text", { live: "Live", stale: "Not live", starting: "Connecting" }[state]);
   }
   at("content").classList.toggle("is-stale", isStale);
   at("trouble").hidden = !isStale;
@@ -94,6 +98,7 @@ function askForKey(reason) {
   if (!at("ask-key").hidden && !reason) return;
   at("ask-key").hidden = false;
   at("content").hidden = true;
+  at("link-text").textContent = "Needs a key";
   at("key-said").textContent = reason;
   at("key").focus();
 }

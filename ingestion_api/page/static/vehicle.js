@@ -144,7 +144,7 @@ async function watchWindow() {
   showCurve(points);
 }
 
-repeat(2, watchLive, { isPulse: true });
+repeat(1.5, watchLive, { isPulse: true });
 const windowNow = repeat(20, watchWindow, { section: "window" });
 at("windows").addEventListener("change", (event) => {
   hours = Number(event.target.value);

@@ -1,0 +1,376 @@
+"""The page on the screen, in a real browser in front of a real collector."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, ViewportSize, expect
+
+from lake import HOUR, Lake
+from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
+from lake.derived import FLEET_EFFICIENCY_HOURLY
+from lake.replace import replace_hours
+from tests.acceptance.browser import Watched, chromium, watched_page
+from tests.integration.api_collector import (
+    Collector,
+    collector_of_module,
+    device,
+    moment,
+    vehicle,
+    wait_for,
+)
+from tests.table_samples import table_rows
+from warehouse_sql.keys import create_key
+
+VEHICLES = 10_000
+SHOWN_SECONDS = 3  # the promise of a posted heartbeat
+CURVED = "VEH99042"
+DESK, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
+SCREENS = {
+    "desk-light": (DESK, "light"),
+    "desk-dark": (DESK, "dark"),
+    "phone-dark": (PHONE, "dark"),
+}
+LIVE_VEHICLES = """
+INSERT INTO vehicle_live_state
+SELECT 'VEH' || lpad(n::text, 5, '0'),
+       now() - make_interval(secs => CASE WHEN mod(n, 97) = 0 THEN 300 ELSE random() * 60 END),
+       CASE WHEN mod(n, 3) = 0 THEN 0.118 ELSE 0 END, random() * 100, 20 + random() * 15, NULL,
+       'interval', now() - interval '1 hour'
+FROM generate_series(1, %s) AS n"""
+LIVE_METERS = """
+INSERT INTO meter_live_state
+SELECT 'METER' || lpad(n::text, 5, '0'), now() - make_interval(secs => random() * 60),
+       CASE WHEN mod(n, 3) = 0 THEN 0.132 ELSE 0 END, 230, 'interval', now() - interval '1 hour'
+FROM generate_series(1, %s) AS n"""
+
+Open = Callable[..., Watched]
+api = collector_of_module(
+    FLUSH_SECONDS="1",
+    KEY_REFRESH_SECONDS="0.1",
+    TARIFF_FILE=str(Path(__file__).parents[2] / "docs" / "tariff.example.yaml"),
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def blank(api: Collector, browser: Browser) -> str:
+    """What the page says before any device was heard."""
+    base = str(api.http.base_url)
+    context = browser.new_context(viewport=DESK)
+    with watched_page(context, base) as watched:
+        watched.page.goto(base)
+        expect(watched.page.locator("#link-text")).to_have_text("Live")
+        expect(watched.page.locator("#alerts-none")).to_have_text("No alert is open.")
+        watched.assert_usable()
+        watched.keep("empty")
+        text = watched.page.locator("main").inner_text()
+    context.close()
+    return text
+
+
+@pytest.fixture(scope="module")
+def fleet(api: Collector, blank: str) -> Collector:
+    """10,000 vehicles and meters in the live tables, one with a day's curve, and computed hours."""
+    del blank  # it saw the collector before this
+    api.sql(LIVE_VEHICLES, VEHICLES)
+    api.sql(LIVE_METERS, VEHICLES)
+    now = datetime.now(UTC)
+    minutes = [now - timedelta(minutes=ago) for ago in range(1439, 0, -1) if not 500 < ago < 560]
+    side: dict[str, list[dict[str, Any]]] = {"meter": [], "vehicle": []}
+    for at in minutes:
+        sent = at.isoformat()
+        charges = at > now - timedelta(hours=12)
+        side["meter"].append(
+            {
+                "meterId": CURVED.replace("VEH", "METER"),
+                "timestamp": sent,
+                "kwhConsumedAc": 0.13 * charges,
+                "voltage": 231.0,
+            }
+        )
+        side["vehicle"].append(
+            {
+                "vehicleId": CURVED,
+                "timestamp": sent,
+                "kwhDeliveredDc": 0.115 * charges,
+                "soc": 30.0 + 50 * charges,
+                "batteryTemp": 22.0 + 8 * charges,
+            }
+        )
+    for kind, heartbeats in side.items():
+        assert api.post(f"/v1/ingest/{kind}/batch", heartbeats).status_code == 201
+    computed(api, now.replace(minute=0, second=0, microsecond=0))
+    api.sql("ANALYZE")
+    return api
+
+
+def computed(api: Collector, until: datetime) -> None:
+    """23 hours before `until` in which chargers lost energy, in the lake and in Postgres."""
+    lake, hours = Lake(str(api.lake_folder)), [until - n * HOUR for n in range(1, 24)]
+    energies = {"energy_ac_kwh": 9000.0, "energy_dc_kwh": 7900.0, "loss_kwh": 1056.0}
+    rated = {"rated_energy_ac_kwh": 8800.0, "rated_energy_dc_kwh": 7744.0}
+    fleet = {**energies, **rated, "efficiency_percent": 88.0, "unlinked_energy_ac_kwh": 120.0}
+    chargers = [
+        {
+            "meter_id": f"METER{n:05}",
+            "energy_ac_kwh": 10.0,
+            "energy_dc_kwh": 10.0 - n / 4,
+            "loss_kwh": n / 4,
+            "efficiency_percent": 100 - 2.5 * n,
+            "status": "good",
+        }
+        for n in range(3, 17)
+    ]
+    for table, rows in ((FLEET_EFFICIENCY_HOURLY, [fleet]), (CHARGER_EFFICIENCY_HOURLY, chargers)):
+        content = [{"hour_start": hour, **row} for hour in hours for row in rows]
+        replace_hours(lake, table, table_rows(table, *content), hours[-1], until)
+    for hour in hours:
+        api.sql(
+            "INSERT INTO fleet_efficiency_hourly VALUES"
+            " (%s, 9000, 7900, 8800, 7744, 1056, 88, 120, 10000, 3011, 4350, 1210, 214, 1050, 95,"
+            " 40, 30)",
+            hour,
+        )
+
+
+@pytest.fixture
+def show(fleet: Collector, browser: Browser) -> Iterator[Open]:
+    """Opens a page and waits for its figures; afterwards it must have done nothing wrong."""
+    with ExitStack() as stack:
+
+        def opened(path: str = "/", *expected: str, **context: Any) -> Watched:
+            base = str(fleet.http.base_url)
+            made = stack.enter_context(browser.new_context(**{"viewport": DESK, **context}))
+            watched = stack.enter_context(watched_page(made, base, *expected))
+            watched.page.goto(base + path)
+            return watched
+
+        yield opened
+
+
+def live(watched: Watched) -> Watched:
+    """The page once its figures are there."""
+    expect(watched.page.locator("#link-text")).to_have_text("Live")
+    return watched
+
+
+def test_before_the_first_heartbeat_the_page_says_so(blank: str) -> None:
+    assert "none yet" in blank
+    assert "no hour is computed yet" in blank
+    assert "NaN" not in blank
+    assert "undefined" not in blank
+
+
+def test_ten_thousand_vehicles_are_on_the_screen_at_once(
+    show: Open, record_property: Callable[[str, object], None]
+) -> None:
+    page = live(show()).page
+    expect(page.locator("#vehicles-count")).to_contain_text("10\u202f001")
+    expect(page.locator("#day-efficiency")).to_have_text("88.0")
+    expect(page.locator("#now-efficiency")).to_have_text(re.compile(r"^8\d\.\d$"))
+    expect(page.locator("#status-legend")).to_contain_text("insufficient data")
+    shown = page.evaluate("performance.getEntriesByName('figures')[0].startTime")
+    record_property("milliseconds", round(shown))
+    assert shown < 5_000  # a second, on a machine that does nothing else
+
+
+def test_the_day_says_what_was_lost_where_and_what_it_cost(show: Open) -> None:
+    page = live(show()).page
+    expect(page.locator("#day-ac")).to_have_text("207\u202f000")
+    expect(page.locator("#day-loss")).to_have_text("24\u202f288")
+    for cost in ("#day-ac-note", "#day-loss-note", "#day-point"):
+        expect(page.locator(cost)).to_have_text(re.compile(r"^\d[\d\u202f]*\u202fEUR$"))
+    worst = page.locator("#chargers-rows tr")
+    expect(worst).to_have_count(10)
+    expect(worst.first).to_contain_text("METER00016")
+    expect(worst.first).to_contain_text("60.0")
+    expect(page.locator("#hours-energy-drawing svg")).to_be_visible()
+    page.locator("#hours-efficiency summary").click()
+    expect(page.locator("#hours-efficiency-rows tr")).to_have_count(23)
+
+
+def test_a_posted_heartbeat_shows_within_three_seconds(show: Open, fleet: Collector) -> None:
+    page, car = live(show()).page, device("V")
+    assert fleet.post("/v1/ingest/vehicle", vehicle(car)).status_code == 201
+    expect(page.locator("#ingest-newest-note")).to_have_text(car, timeout=1000 * SHOWN_SECONDS)
+    page = live(show(f"/vehicles/{car}")).page
+    assert fleet.post("/v1/ingest/vehicle", vehicle(car, 1, soc=43.2)).status_code == 201
+    expect(page.locator("#live-soc")).to_have_text("43.2", timeout=1000 * SHOWN_SECONDS)
+
+
+def test_an_alert_appears_and_is_acknowledged(show: Open, fleet: Collector) -> None:
+    watched, car = live(show()), device("V")
+    page = watched.page
+    assert fleet.post("/v1/ingest/vehicle", vehicle(car, batteryTemp=61.0)).status_code == 201
+    row = page.locator("#alerts-rows tr", has_text=car)
+    expect(row).to_contain_text("critical")
+    watched.assert_usable()
+    watched.keep("alerts")
+    row.get_by_role("button", name="Acknowledge").click()
+    expect(row).to_contain_text("acknowledged")
+    expect(page.locator("#alerts-said")).to_contain_text("Acknowledged")
+    assert page.evaluate("document.activeElement.id") == "alerts-title"
+    (alert,) = fleet.http.get("/v1/alerts", params={"deviceId": car}).json()["alerts"]
+    assert alert["acknowledgedAt"] is not None
+    row.get_by_role("link", name=car).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(car)
+    expect(page.locator("#alerts-rows tr")).to_contain_text("acknowledged")
+
+
+def test_a_vehicles_curves_show_a_silence_as_a_gap_and_stand_in_tables(show: Open) -> None:
+    watched = live(show(f"/vehicles/{CURVED}"))
+    page = watched.page
+    line = page.locator("#soc-drawing svg .mark-line path").first
+    expect(line).to_be_attached()
+    assert line.get_attribute("d").count("M") == 2  # type: ignore[union-attr]
+    for name in ("energy", "efficiency", "soc", "temperature"):
+        expect(page.locator(f"#{name}-drawing svg")).to_be_visible()
+        page.locator(f"#{name} summary").click()
+        assert page.locator(f"#{name}-rows tr").count() > 100
+    expect(page.locator("#window-efficiency")).to_have_text("88.5")
+    expect(page.locator("#live-meter")).to_have_text("METER99042")
+    page.get_by_label("6 h").check()
+    expect(page.locator("#window-title")).to_have_text("Last 6 hours")
+    expect(page.locator("#window-ac")).to_have_text(re.compile(r"^4\d\.\d$"))
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_both_pages_are_readable_on_a_desk_a_phone_and_in_the_dark(show: Open, name: str) -> None:
+    size, scheme = SCREENS[name]
+    for path, kind, drawn in (("/", "fleet", None), (f"/vehicles/{CURVED}", "vehicle", "#soc")):
+        watched = live(show(path, viewport=size, color_scheme=scheme))
+        expect(watched.page.locator("#alerts-none, #alerts-table").first).to_be_attached()
+        if drawn:
+            expect(watched.page.locator(f"{drawn}-drawing svg")).to_be_visible()
+        watched.assert_usable()
+        watched.keep(f"{kind}-{name}")
+        paper = watched.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (int(re.findall(r"\d+", paper)[0]) < 100) == (scheme == "dark")
+
+
+@pytest.mark.parametrize("car", ['V "1"/<b>#?%41&|', "V/../x", "VEH-ODD~'"])
+def test_who_has_only_a_keyboard_finds_a_vehicle_whatever_its_id(
+    show: Open, fleet: Collector, car: str
+) -> None:
+    assert fleet.post("/v1/ingest/vehicle", vehicle(car)).status_code == 201
+    page = live(show()).page
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "search-text":
+            break
+    page.keyboard.type(car)
+    expect(page.locator("#search-found a").first).to_contain_text(car)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(car)
+    expect(page.locator("#live-age-note")).not_to_be_empty()
+
+
+def test_an_id_that_nobody_has_is_told_with_a_hint(show: Open) -> None:
+    page = show(f"/vehicles/{quote('NO-SUCH', safe='')}", "404").page
+    expect(page.get_by_role("alert").filter(has_text="NO-SUCH")).to_contain_text("lists those")
+    page.locator("#search-text").fill("NO-SUCH")
+    page.keyboard.press("Enter")
+    expect(page.locator("#search-said")).to_contain_text("no vehicle")
+
+
+def test_figures_that_are_old_are_never_shown_as_live(show: Open, fleet: Collector) -> None:
+    watched = show("/", "ERR_FAILED")
+    page = live(watched).page
+    page.clock.install()
+    page.route("**/v1/**", lambda route: route.abort())
+    page.clock.run_for(10_000)
+    expect(page.locator("#link-text")).to_have_text("Not live")
+    expect(page.locator("#trouble")).to_contain_text("does not answer")
+    page.unroute("**/v1/**")
+    page.clock.run_for(4_000)
+    live(watched)
+
+
+def test_where_there_are_keys_one_is_asked_for_and_a_reader_cannot_acknowledge(
+    show: Open, fleet: Collector
+) -> None:
+    car = device("V")
+    assert fleet.post("/v1/ingest/vehicle", vehicle(car, batteryTemp=62.0)).status_code == 201
+    wait_for(lambda: fleet.http.get("/v1/alerts", params={"deviceId": car}).json()["alerts"])
+    reader = create_key(fleet.database_url, "reader", ["read"])
+    wait_for(lambda: fleet.http.get("/v1/status").status_code == 401)
+    try:
+        watched = show("/", "401", "403")
+        page = watched.page
+        expect(page.get_by_role("textbox", name="API key")).to_be_focused()
+        watched.keep("key")
+        page.keyboard.type("wl_wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-said")).to_contain_text("unknown or revoked")
+        page.keyboard.type(reader)
+        page.keyboard.press("Enter")
+        live(watched)
+        row = page.locator("#alerts-rows tr", has_text=car)
+        row.get_by_role("button").click()
+        expect(page.locator("#alerts-said")).to_contain_text("takes a key with the scope admin")
+        page.goto(f"{fleet.http.base_url}/vehicles/{CURVED}".replace("//vehicles", "/vehicles"))
+        live(watched)  # the tab remembers
+    finally:
+        fleet.sql("DELETE FROM api_key")
+        wait_for(lambda: fleet.http.get("/v1/status").status_code == 200)
+
+
+def test_the_curve_of_a_window_is_that_of_its_performance(fleet: Collector) -> None:
+    window = {"start": moment(-86_000), "end": moment(-60)}
+    found = fleet.http.get(f"/v1/analytics/vehicle/{CURVED}/curve", params=window).json()
+    whole = fleet.http.get(f"/v1/analytics/performance/{CURVED}", params=window).json()
+    sums = {
+        side: sum(point[side] or 0 for point in found["points"])
+        for side in ("energyAcKwh", "energyDcKwh")
+    }
+    assert sums["energyAcKwh"] == pytest.approx(whole["energyConsumedAc"], abs=1e-9)
+    assert sums["energyDcKwh"] == pytest.approx(whole["energyDeliveredDc"], abs=1e-9)
+    assert found["stepSeconds"] == 300
+    silent = [point for point in found["points"] if point["soc"] is None]
+    assert 11 <= len(silent) <= 12
+    # A reading after the silence covers the five minutes before it.
+    assert sum(point["energyAcKwh"] is None for point in silent) >= len(silent) - 2
+    for path in (f"/v1/analytics/vehicle/{CURVED}/curve", "/v1/analytics/vehicle/NOBODY/curve"):
+        wrong = {"start": moment(0), "end": moment(-60)}
+        expected = 404 if "NOBODY" in path else 422
+        assert fleet.http.get(path, params=wrong).status_code == expected
+
+
+def test_the_frames_and_files_load_nothing_else_and_are_kept(fleet: Collector) -> None:
+    answer = fleet.http.get("/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for path in re.findall(r'(?:src|href|data-charts)="(/assets/[^"]+)"', answer.text):
+        asset = fleet.http.get(path)
+        assert asset.status_code == 200
+        assert "immutable" in asset.headers["cache-control"]
+        assert fleet.http.get(path, headers={"Accept-Encoding": "identity"}).text == asset.text
+    assert fleet.http.get("/assets/0123456789ab/page.css").status_code == 404
+    assert fleet.http.get("/assets/charts/charts-0123456789ab.js").status_code == 404
+
+
+def test_a_heartbeat_is_counted_in_the_rate_of_all_collectors(fleet: Collector) -> None:
+    before = time.monotonic()
+
+    def rate() -> float:
+        found: float = fleet.http.get("/v1/analytics/overview").json()["ingest"]["recordsPerSecond"]
+        return found
+
+    cars = [vehicle(device("V"), -ago) for ago in range(2000)]
+    assert fleet.post("/v1/ingest/vehicle/batch", cars).status_code == 201
+    wait_for(lambda: rate() > 2000 / 65)
+    assert time.monotonic() - before < 30

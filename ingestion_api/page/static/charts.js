@@ -34,7 +34,7 @@ const OPTIONS = {
 
 let library = null;
 
-/** The library, loaded once; rejects where it can't be. */
+/** The library, loaded once, and not before there is something to draw: figures come first. */
 function loaded() {
   library ??= import(document.body.dataset.charts).then(() => globalThis.vegaEmbed);
   return library;
@@ -55,7 +55,6 @@ export class Chart {
     this.#id = id;
     this.#spec = spec;
     this.#row = row;
-    loaded().catch(() => {}); // it is here by the time that there are points
   }
 
   /** Show these points; times are milliseconds, and what is not known is null. */

@@ -411,7 +411,7 @@ def test_who_reads_can_not_write_and_a_revoked_key_ends_its_stream(api: Collecto
             assert json.loads(live.recv(10))["type"] == "start"
             revoke_key(url, "read")
             with pytest.raises(ConnectionClosed):
-                live.recv(30)
+                list(live)  # what happened before may still come
     finally:
         api.sql("DELETE FROM api_key")
         wait_for(lambda: api.http.get("/v1/alerts").status_code == 200)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import ingest, lake
+from benchmarks import answers, ingest, lake
 from benchmarks.table import Report, table
 from local_stack.errors import LocalStackError
 from warehouse_sql.errors import WarehouseError
@@ -44,12 +44,23 @@ def main() -> int:
         default=24,
         help="of the fleet in the cases day and import (24; the import has at most 9)",
     )
+    of_answers = _suite(
+        suites,
+        "answers",
+        "performance, live state and dashboards over HTTP, after 30 days of a full fleet",
+        answers.__doc__,
+        answers.CASE_NAMES,
+        example="--seconds 5 --runs 1 --cases day live",
+    )
+    of_answers.add_argument("--seconds", type=_positive, default=10, help="of each case (10)")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # end in order
     load_before, *_ = os.getloadavg()  # of others, who make every number worse
     try:
         if given.suite == "ingest":
             report = ingest.measure(given.cases, given.seconds, given.runs, given.folder)
+        elif given.suite == "answers":
+            report = answers.measure(given.cases, given.seconds, given.runs, given.folder)
         else:
             report = lake.measure(given.cases, given.runs, given.hours, given.folder)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +89,20 @@ class House:
             if line.startswith(f"{name} "):
                 return float(line.split()[1])
         raise BenchmarkError(f"the collector has no metric {name}")
+
+    def get(self, path: str) -> Any:
+        """The answer to a GET of the collector."""
+        return self._get(path).json()
+
+    @property
+    def lake(self) -> Path:
+        """The collector's lake."""
+        return self._folder / "lake"
+
+    @property
+    def database_url(self) -> str:
+        """The collector's database."""
+        return self._postgres.url()
 
     def check_counts(self, acknowledged: int) -> None:
         """BenchmarkError unless exactly what was acknowledged is in the lake or on its way."""
@@ -179,8 +193,10 @@ class Beside:
 
 
 @contextmanager
-def house(below: Path) -> Iterator[House]:
+def house(below: Path, fill: Callable[[Path], None] | None = None) -> Iterator[House]:
     """A fresh house in a temporary folder below `below`; it is gone at the end.
+
+    `fill` makes its lake, before the collector starts.
 
     The folder must not lie in memory, as /tmp may: a commit that reaches no disk is too fast.
     """
@@ -192,6 +208,8 @@ def house(below: Path) -> Iterator[House]:
         ending.callback(postgres.stop)
         database_url = postgres.start()
         migrate(database_url)
+        if fill:
+            fill(folder / "lake")
         port = _free_port()
         with (folder / "collector.log").open("wb") as log:
             collector = subprocess.Popen(

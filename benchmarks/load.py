@@ -1,4 +1,4 @@
-"""The load generator: a process of its own that posts heartbeats and reports one JSON line.
+"""The load generator: a process of its own that posts heartbeats or asks; reports one JSON line.
 
 It shares the processors with what it measures. So it is one thread on epoll, its requests are
 built before it starts, only their event times are put in, and of an answer it reads what it must.
@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Final
 
 from benchmarks import fleet
@@ -42,6 +43,7 @@ class Load:
     acknowledged: int
     answers: dict[str, int]
     p50_ms: float
+    p95_ms: float
     p99_ms: float
     late_p99_ms: float
     cpu_seconds: float
@@ -135,6 +137,7 @@ class Generator:
             acknowledged=self._answers[_TAKEN.decode()] * self._records_each,
             answers=dict(self._answers),
             p50_ms=1000 * percentile(self._latencies, 0.50),
+            p95_ms=1000 * percentile(self._latencies, 0.95),
             p99_ms=1000 * percentile(self._latencies, 0.99),
             late_p99_ms=1000 * percentile(self._lateness, 0.99),
             cpu_seconds=time.process_time() - cpu,
@@ -201,6 +204,12 @@ class Generator:
             self._idle.append(connection)
 
 
+def questions(paths: Path) -> list[bytes]:
+    """A GET for each line of a file."""
+    lines = paths.read_text(encoding="ascii").split()
+    return [f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode() for path in lines]
+
+
 def percentile(values: list[float], share: float) -> float:
     """The value that `share` of the values do not exceed; 0 where there is none."""
     return sorted(values)[math.ceil(share * len(values)) - 1] if values else 0.0
@@ -223,17 +232,20 @@ def main() -> int:
     """Run one stretch; 1 with one line of what went wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--batch", type=int, required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--batch", type=int, help="heartbeats in a request")
+    what.add_argument("--ask", type=Path, help="a file of paths that are asked for, flat out")
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--first-event", type=float, help="without it: on schedule")
     parser.add_argument("--first-request", type=int, default=0)
     given = parser.parse_args()
     try:
-        generator = Generator(
-            given.port, fleet.requests(given.batch), given.batch, given.connections
-        )
-        if given.first_event is None:
+        requests = questions(given.ask) if given.ask else fleet.requests(given.batch)
+        generator = Generator(given.port, requests, given.batch or 0, given.connections)
+        if given.ask:
+            load = generator.flat_out(given.seconds, 0, given.first_request)
+        elif given.first_event is None:
             load = generator.on_schedule(given.seconds)
         else:
             load = generator.flat_out(given.seconds, given.first_event, given.first_request)

@@ -1,0 +1,337 @@
+"""How fast operators get answers, with 30 days of a full fleet behind them.
+
+The lake has the shape of the real one but not all of its rows; benchmarks/answers_fill.py says
+which are left out, and why no question here would notice. The collector is the one process of
+`wattlake up`, with the settings of production; the load generator shares the processors with it.
+
+Warm: each vehicle was asked for before. The first such question reads its hours from files that
+are in the file cache; what that takes is a row of its own. Cold: before each question the files of
+the lake are dropped from the file cache, and the vehicle was never asked for; the collector itself
+goes on running. Busy: meanwhile the fleet posts its 333 heartbeats a second, and a process compacts
+an hour of the fleet over and over, in a second lake on the same disk.
+"""
+
+import os
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.answers_fill import FleetLake, fill_database
+from benchmarks.full_fleet import VEHICLES, FullFleet
+from benchmarks.house import BenchmarkError, House, house
+from benchmarks.lake_fill import fill_raw_hour
+from benchmarks.lake_work import THE_HOUR
+from benchmarks.load import percentile
+from benchmarks.table import Goal, Report, Row
+from lake import HOUR, METER, VEHICLE, Lake, Stream, hour_of
+
+_WARM_VEHICLES: Final = 100
+_COLD_VEHICLES: Final = 30
+_DASHBOARD_VEHICLES: Final = 100
+_LIVE_DEVICES: Final = 1_000
+_HEAD_START_SECONDS: Final = 2.0  # of what is to go on meanwhile
+_FLUSH_SECONDS: Final = 120
+_BATCH: Final = 1_000
+_REQUESTS_OF_ALL: Final = 2 * VEHICLES // _BATCH
+_AGO_SECONDS: Final = 1_800  # more minutes than rounds of the fleet can come in
+
+_PERFORMANCE: Final = "/v1/analytics/performance/"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A case: what it measures, the goal, and whether less is better."""
+
+    name: str
+    title: str
+    unit: str
+    goal: Goal
+    ask: "Callable[[_Bench], float]"
+
+
+class _Bench:
+    """A house with its lake, and what it is asked."""
+
+    def __init__(self, stack: House, fleet: FleetLake, seconds: float, folder: Path) -> None:
+        self.stack, self.seconds = stack, seconds
+        self._fleet, self._folder = fleet, folder
+        self._chance = random.Random("answers")
+        vehicles = fleet.device_ids(VEHICLE)
+        self._chance.shuffle(vehicles)
+        self._warm, self._fresh = vehicles[:_WARM_VEHICLES], vehicles[_WARM_VEHICLES:]
+        self.first_ms: list[float] = []
+
+    def warm_up(self) -> None:
+        """Ask for each of the warm vehicles once; the first of all reads the raw hour."""
+        self._milliseconds(_PERFORMANCE + self._fresh.pop())
+        took = [self._milliseconds(_PERFORMANCE + vehicle) for vehicle in self._warm]
+        self.first_ms.append(percentile(took, 0.95))
+
+    def check(self) -> None:
+        """BenchmarkError unless answers are the plain sums of what was filled in."""
+        end = self._fleet.hour - HOUR
+        window = f"?start={_iso(end - 24 * HOUR)}&end={_iso(end)}"
+        for vehicle in self._warm[:20]:
+            told = self.stack.get(_PERFORMANCE + vehicle + window)
+            self._check_side(VEHICLE, vehicle, told["energyDeliveredDc"])
+            for link in told["links"]:
+                if link["source"] == "rule":  # which joins the two for all of the window
+                    self._check_side(METER, link["meterId"], told["energyConsumedAc"])
+
+    def _check_side(self, stream: Stream, device: str, told: float | None) -> None:
+        hourly = self._fleet.energy_of(stream, device)
+        if hourly is not None and (told is None or abs(24 * hourly - told) > 1e-6):
+            raise BenchmarkError(f"{device}: {told} kWh, the files have {24 * hourly}")
+
+    def asked(self, paths: Sequence[str], connections: int) -> dict[str, Any]:
+        """What the load generator says of these paths, asked in turn."""
+        file = self._folder / "paths"
+        file.write_text("\n".join(paths), encoding="ascii")
+        load: dict[str, Any] = self.stack.client(
+            "benchmarks.load",
+            *("--port", self.stack.port, "--ask", file),
+            *("--connections", connections, "--seconds", self.seconds),
+        )
+        if load["answers"].keys() != {"200"}:
+            raise BenchmarkError(f"answers other than 200: {load['answers']}")
+        return load
+
+    def performance(self, connections: int) -> dict[str, Any]:
+        """Of the warm vehicles."""
+        return self.asked([_PERFORMANCE + vehicle for vehicle in self._warm], connections)
+
+    def live(self) -> dict[str, Any]:
+        """Of devices of both kinds."""
+        vehicles = self._fresh[:_LIVE_DEVICES]
+        paths = [f"/v1/analytics/vehicle/{vehicle}/live" for vehicle in vehicles]
+        return self.asked(paths + [path.replace("vehicle/VEH", "meter/METER") for path in paths], 8)
+
+    def dashboard(self) -> dict[str, Any]:
+        """Of other vehicles each time."""
+        paths = [
+            "/v1/analytics/dashboard?"
+            + "&".join(
+                f"vehicleIds={vehicle}"
+                for vehicle in self._chance.sample(self._fresh, _DASHBOARD_VEHICLES)
+            )
+            for _ in range(20)
+        ]
+        return self.asked(paths, 1)
+
+    def cold(self) -> float:
+        """p95 of questions that find nothing in memory, in milliseconds."""
+        took = []
+        for _ in range(_COLD_VEHICLES):
+            _drop_from_file_cache(self.stack.lake)
+            took.append(self._milliseconds(_PERFORMANCE + self._fresh.pop()))
+        return percentile(took, 0.95)
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Let heartbeats come in and an hour be compacted meanwhile."""
+        done, failed = threading.Event(), list[BaseException]()
+        lake = Lake(str(self._folder / "compacted"))
+        if not (self._folder / "compacted").exists():
+            lake.create_tables()
+            fill_raw_hour(lake, FullFleet(), THE_HOUR)
+
+        def repeat(module: str, *arguments: object) -> None:
+            try:
+                while not done.is_set():
+                    self.stack.client(module, *arguments)
+            except BenchmarkError as error:
+                failed.append(error)
+
+        post = ("--port", self.stack.port, "--batch", 1, "--connections", 32, "--seconds", 5)
+        threads = [
+            threading.Thread(target=repeat, args=("benchmarks.load", *post)),
+            threading.Thread(target=repeat, args=("benchmarks.lake_work", "compact", lake.uri)),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            time.sleep(_HEAD_START_SECONDS)
+            yield
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
+        if failed:
+            raise failed[0]
+
+    def _milliseconds(self, path: str) -> float:
+        began = time.perf_counter()
+        self.stack.get(path)
+        return 1000 * (time.perf_counter() - began)
+
+
+def _requests_a_second(load: Mapping[str, Any]) -> float:
+    return float(sum(load["answers"].values()) / load["seconds"])
+
+
+_DAY: Final = Question(
+    "day",
+    "performance of 24 h, warm, 1 connection: p95",
+    "ms",
+    Goal(25, at_least=False),
+    lambda bench: float(bench.performance(1)["p95_ms"]),
+)
+_QUESTIONS: Final = (
+    _DAY,
+    Question(
+        "many",
+        "the same, 16 connections",
+        "requests/s",
+        Goal(300),
+        lambda bench: _requests_a_second(bench.performance(16)),
+    ),
+    Question(
+        "cold",
+        "the same, cold file cache: p95",
+        "ms",
+        Goal(60, at_least=False),
+        lambda bench: bench.cold(),
+    ),
+    Question(
+        "live",
+        "live state of a device, 8 connections: p99",
+        "ms",
+        Goal(5, at_least=False),
+        lambda bench: float(bench.live()["p99_ms"]),
+    ),
+    Question(
+        "live-rate",
+        "live state of a device, 8 connections",
+        "requests/s",
+        Goal(3_000),
+        lambda bench: _requests_a_second(bench.live()),
+    ),
+    Question(
+        "dashboard",
+        "dashboard of 100 vehicles, 1 connection: p95",
+        "ms",
+        Goal(50, at_least=False),
+        lambda bench: float(bench.dashboard()["p95_ms"]),
+    ),
+)
+_HISTORY: Final = "history"
+_BUSY: Final = "busy"
+CASE_NAMES: Final = (*(question.name for question in _QUESTIONS), _HISTORY, _BUSY)
+
+
+def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> Report:
+    """Ask the named cases, all runs in one house; what fails is in the report.
+
+    `history` compares with one day of history, `busy` asks all others again under load.
+    """
+    chosen = [question for question in _QUESTIONS if question.name in names]
+    values: dict[str, list[float]] = defaultdict(list)
+    errors: list[str] = []
+    first_ms: list[float] = []
+    try:
+        with _filled(below, seconds) as (bench, fleet):
+            one_day: list[float] = []
+            if _HISTORY in names:
+                one_day = [_DAY.ask(bench) for _ in range(runs)]
+            fleet.fill_older_days(bench.stack.lake)
+            bench.warm_up()
+            bench.check()
+            for number in range(1, runs + 1):
+                sys.stderr.write(f"run {number} of {runs}\n")
+                for question in chosen:
+                    values[question.name].append(question.ask(bench))
+                if _BUSY in names:
+                    with bench.busy():
+                        for question in chosen:
+                            values[f"{question.name} {_BUSY}"].append(question.ask(bench))
+            if one_day:
+                if _DAY not in chosen:
+                    values[_DAY.name] = [_DAY.ask(bench) for _ in range(runs)]
+                base = statistics.median(one_day)
+                values[_HISTORY] = [value / base for value in values[_DAY.name]]
+            first_ms = bench.first_ms
+    except BenchmarkError as error:
+        errors.append(str(error))
+    return Report(_rows(values, first_ms), [f"{seconds:g} s a case", *_NOTES], errors)
+
+
+_NOTES: Final = (
+    "whole: 26 hours of 10,000 meters and vehicles, and one as 60 flushes left it; older days: the "
+    "real number of files, each with 50 devices",
+)
+
+
+def _rows(values: Mapping[str, list[float]], first_ms: list[float]) -> list[Row]:
+    rows = []
+    for question in _QUESTIONS:
+        if found := values.get(question.name):
+            rows.append(Row(question.title, question.unit, found, question.goal))
+        if question is _DAY and first_ms:
+            rows.append(Row("  a vehicle that was not asked for before: p95", "ms", first_ms))
+        if question is _DAY and (found := values.get(_HISTORY)):
+            goal = Goal(1.2, at_least=False)
+            rows.append(Row("  to the same with one day of history", "x", found, goal))
+        if found := values.get(f"{question.name} {_BUSY}"):
+            quiet = values[question.name]
+            pairs = [(one, other) for one, other in zip(found, quiet, strict=True)]
+            more = [q / b if question.goal.at_least else b / q for b, q in pairs]
+            rows.append(Row("  while busy, to quiet", "x", more, Goal(2, at_least=False)))
+    return rows
+
+
+@contextmanager
+def _filled(below: Path, seconds: float) -> Iterator[tuple[_Bench, FleetLake]]:
+    """A house with one day of history, everybody live and nothing left in the outbox."""
+    sys.stderr.write("filling\n")
+    now = datetime.now(UTC)
+    fleet = FleetLake(hour_of(now) - HOUR)
+    with (
+        tempfile.TemporaryDirectory(prefix="wattlake-benchmark-", dir=below) as folder,
+        house(below, fleet.fill_one_day) as stack,
+    ):
+        fill_database(stack.database_url, fleet, now)
+        _make_all_live(stack)
+        deadline = time.monotonic() + _FLUSH_SECONDS
+        while stack.status()["outboxRows"]:
+            if time.monotonic() > deadline:
+                raise BenchmarkError("the outbox is not flushed")
+            time.sleep(0.5)
+        bench = _Bench(stack, fleet, seconds, Path(folder))
+        bench.warm_up()
+        bench.first_ms.clear()
+        yield bench, fleet
+
+
+def _make_all_live(stack: House) -> None:
+    """A heartbeat of each device."""
+    posted, first_event = 0, int(time.time()) - _AGO_SECONDS
+    while posted < _REQUESTS_OF_ALL:
+        posted = stack.client(
+            "benchmarks.load",
+            *("--port", stack.port, "--batch", _BATCH, "--connections", 2, "--seconds", 1),
+            *("--first-event", first_event, "--first-request", posted),
+        )["next_request"]
+
+
+def _drop_from_file_cache(lake: Path) -> None:
+    for file in lake.rglob("*.parquet"):
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)  # what is not on the disk stays in memory
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
+
+def _iso(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,167 @@
+"""The house that is asked: 30 days of a full fleet, thinned where no question of a day looks.
+
+10,000 meters and 10,000 vehicles with a heartbeat a minute. Whole, with every row of every device,
+and so with the row groups and pages of the real thing: the files of 26 compacted hours, and the
+hour after them as 60 flushes left it, which waits for its compaction. Thinned to the rows of 50
+devices: the hour files of the two days before and the file of each of the 27 days before those. Of
+them a window of a day needs only what their log entries say, and those are the real ones. All days
+have the heartbeats of one real hour, at other times; registers go on.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+import psycopg
+from deltalake.transaction import AddAction
+
+from benchmarks.full_fleet import VEHICLES, FullFleet
+from benchmarks.lake_fill import FILES_AN_HOUR
+from lake import HOUR, REGISTER, STREAMS, Lake, Stream, append_once, delivered
+from lake.data_files import FAST, SMALL, write_data_file
+from lake.history import as_stored, history_table
+from lake.merge import merge_heartbeats
+from lake.streams import DATE_PARTITION
+from warehouse_sql.queries import query
+
+_WHOLE_HOURS: Final = 26
+_HOUR_FILES_HOURS: Final = 72  # until a day is archived
+_DAYS: Final = 30
+_KEPT_OF_THINNED: Final = 50
+_DIGITS: Final = 5  # of the ids, as in benchmarks.fleet
+
+
+class FleetLake:
+    """Fills a lake up to an hour, which is the newest that has ended."""
+
+    def __init__(self, hour: datetime) -> None:
+        self.hour = hour
+        fleet = FullFleet()
+        self._received = {s.name: _renamed(fleet.hour(s, hour), s) for s in STREAMS.values()}
+        self._merged = {s.name: _merged(self._received[s.name], s) for s in STREAMS.values()}
+
+    def fill_one_day(self, folder: Path) -> None:
+        """The whole hours, and the one that waits."""
+        lake = Lake(str(folder))
+        lake.create_tables()
+        for stream in STREAMS.values():
+            received = self._received[stream.name]
+            for flush in received.iter_slices(-(-received.height // FILES_AN_HOUR)):
+                before = delivered(lake, stream, "benchmark").horizon
+                append_once(lake, stream, flush.to_arrow(), "benchmark", before + 1, before)
+            self._add(lake, stream, self._hours(lake, stream, 1, _WHOLE_HOURS, whole=True))
+
+    def fill_older_days(self, folder: Path) -> None:
+        """What the 30 days have beside that."""
+        lake = Lake(str(folder))
+        for stream in STREAMS.values():
+            hours = self._hours(lake, stream, _WHOLE_HOURS + 1, _HOUR_FILES_HOURS, whole=False)
+            self._add(lake, stream, [*hours, *self._older_days(lake, stream)])
+
+    def device_ids(self, stream: Stream) -> list[str]:
+        """Devices that were heard, in order."""
+        ids: list[str] = self._merged[stream.name][stream.device].unique().sort().to_list()
+        return ids
+
+    def energy_of(self, stream: Stream, device: str) -> float | None:
+        """The plain sum of a device's heartbeats in an hour; None if it sends a register."""
+        rows = self._merged[stream.name].filter(pl.col(stream.device) == device)
+        if (rows["reading_type"] == REGISTER).any():
+            return None
+        return float(rows[stream.energy].sum())
+
+    def _hours(
+        self, lake: Lake, stream: Stream, first: int, last: int, *, whole: bool
+    ) -> list[AddAction]:
+        return [
+            self._file(lake, stream, [hours_ago * HOUR], FAST, whole=whole)
+            for hours_ago in range(first, last + 1)
+        ]
+
+    def _older_days(self, lake: Lake, stream: Stream) -> list[AddAction]:
+        first = self.hour - _HOUR_FILES_HOURS * HOUR
+        midnight = first.replace(hour=0)
+        files = []
+        for days in range(1, _DAYS - _HOUR_FILES_HOURS // 24 + 1):
+            start = midnight - timedelta(days=days)
+            hours = [self.hour - start - n * HOUR for n in range(24)]
+            files.append(self._file(lake, stream, hours, SMALL, whole=False))
+        return files
+
+    def _file(
+        self, lake: Lake, stream: Stream, ago: list[timedelta], level: int, *, whole: bool
+    ) -> AddAction:
+        """A file with the hours so long before the newest one, all of one day."""
+        spec, rows = history_table(stream), self._merged[stream.name]
+        if not whole:
+            devices = rows[stream.device].unique().sort()
+            step = devices.len() // (_KEPT_OF_THINNED - 1)
+            ends = pl.concat([devices.gather_every(step), devices.tail(1)])
+            rows = rows.filter(pl.col(stream.device).is_in(ends.to_list()))
+        shifted = pl.concat([_earlier(rows, stream, by) for by in ago]).sort(stream.key)
+        partition = {DATE_PARTITION.name: f"{self.hour - ago[0]:%Y-%m-%d}"}
+        return write_data_file(lake, spec.name, partition, [shifted], spec.key, level, synced=False)
+
+    @staticmethod
+    def _add(lake: Lake, stream: Stream, files: Iterable[AddAction]) -> None:
+        table = lake.open(stream.history_table)
+        table.create_write_transaction(
+            [*files], "append", table.schema(), partition_by=[DATE_PARTITION.name]
+        )
+
+
+def fill_database(database_url: str, fleet: FleetLake, now: datetime) -> None:
+    """The registry of devices, the marts of the last day, and an alert at one of 20 vehicles."""
+    ids = {stream.name: fleet.device_ids(stream) for stream in STREAMS.values()}
+    with psycopg.connect(database_url) as conn:
+        for name, devices in ids.items():
+            times = [now - timedelta(days=_DAYS)] * len(devices)
+            told = {"stream": name, "devices": devices, "times": times}
+            conn.execute(query("register_devices"), told)
+        conn.execute(
+            b"INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, energy_ac_kwh,"
+            b" energy_dc_kwh, efficiency_percent, status, data_points_meter, data_points_vehicle,"
+            b" coverage_ac, coverage_dc, longest_gap_seconds, resets, duplicates, meter_ids)"
+            b" SELECT hour, vehicle_id, 2.0, 1.8, 90, 'good', 60, 60, 1, 1, 60, 0, 0, ARRAY['M']"
+            b" FROM unnest(%s::text[]) AS vehicle_id,"
+            b" generate_series(%s::timestamptz - interval '23 hours', %s, '1 hour') AS hour",
+            (ids["vehicle"], fleet.hour, fleet.hour),
+        )
+        conn.execute(
+            b"INSERT INTO alert (rule, kind, device_kind, device_id, severity, since, observed_at,"
+            b" message) SELECT 'silent', 'silent', 'vehicle', vehicle_id, 'warning', %s, %s, 'x'"
+            b" FROM unnest(%s::text[]) AS vehicle_id",
+            (now, now, ids["vehicle"][::20]),
+        )
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(b"ANALYZE")
+
+
+def _renamed(rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:
+    """With the ids that the load generator posts."""
+    device = pl.col("^meter_id$|^vehicle_id$")
+    number = device.str.extract("([0-9]+)$").str.zfill(_DIGITS)
+    prefix = device.str.extract("^([A-Z]+)")
+    assert rows.height >= VEHICLES, f"a whole fleet of {stream.name}s"
+    return rows.with_columns(prefix + number)
+
+
+def _merged(received: pl.DataFrame, stream: Stream) -> pl.DataFrame:
+    nothing = received.lazy().clear().with_columns(duplicates=pl.lit(0, pl.Int64))
+    rows = as_stored(merge_heartbeats(stream, nothing, [received.lazy()]).collect())
+    return rows.select(history_table(stream).names)
+
+
+def _earlier(rows: pl.DataFrame, stream: Stream, by: timedelta) -> pl.DataFrame:
+    """The rows so much earlier; a register was lower by what it rose in the hour."""
+    energy = pl.col(stream.energy)
+    risen = (energy.max() - energy.min()).over(stream.device) * (by / HOUR)
+    return rows.with_columns(
+        pl.col("timestamp") - by,
+        pl.when(pl.col("reading_type") == REGISTER)
+        .then((energy - risen).round(6))
+        .otherwise(energy)
+        .alias(stream.energy),
+    )

@@ -32,7 +32,7 @@ from benchmarks.house import BenchmarkError, House, house
 from benchmarks.lake_fill import fill_raw_hour
 from benchmarks.lake_work import THE_HOUR
 from benchmarks.load import percentile
-from benchmarks.table import Goal, Report, Row
+from benchmarks.table import Goal, Report, Row, number
 from lake import HOUR, METER, VEHICLE, Lake, Stream, hour_of
 
 _WARM_VEHICLES: Final = 100
@@ -70,6 +70,7 @@ class _Bench:
         self._chance.shuffle(vehicles)
         self._warm, self._fresh = vehicles[:_WARM_VEHICLES], vehicles[_WARM_VEHICLES:]
         self.first_ms: list[float] = []
+        self.cpu_ms: tuple[float, ...] = ()  # of the collector and Postgres for a request, lately
 
     def warm_up(self) -> None:
         """Ask for each of the warm vehicles once; the first of all reads the raw hour."""
@@ -97,6 +98,7 @@ class _Bench:
         """What the load generator says of these paths, asked in turn."""
         file = self._folder / "paths"
         file.write_text("\n".join(paths), encoding="ascii")
+        before = self.stack.cpu()
         load: dict[str, Any] = self.stack.client(
             "benchmarks.load",
             *("--port", self.stack.port, "--ask", file),
@@ -104,6 +106,8 @@ class _Bench:
         )
         if load["answers"].keys() != {"200"}:
             raise BenchmarkError(f"answers other than 200: {load['answers']}")
+        used, requests = self.stack.cpu() - before, sum(load["answers"].values())
+        self.cpu_ms = tuple(1000 * spent / requests for spent in (used.collector, used.postgres))
         return load
 
     def performance(self, connections: int) -> dict[str, Any]:
@@ -224,6 +228,7 @@ _QUESTIONS: Final = (
         lambda bench: float(bench.dashboard()["p95_ms"]),
     ),
 )
+_CPU: Final = "CPU ms: collector Postgres"  # for a request, of the last run
 _HISTORY: Final = "history"
 _BUSY: Final = "busy"
 CASE_NAMES: Final = (*(question.name for question in _QUESTIONS), _HISTORY, _BUSY)
@@ -236,6 +241,7 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
     """
     chosen = [question for question in _QUESTIONS if question.name in names]
     values: dict[str, list[float]] = defaultdict(list)
+    cpu_ms: dict[str, tuple[float, ...]] = {}
     errors: list[str] = []
     first_ms: list[float] = []
     try:
@@ -249,7 +255,9 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
             for number in range(1, runs + 1):
                 sys.stderr.write(f"run {number} of {runs}\n")
                 for question in chosen:
+                    bench.cpu_ms = ()
                     values[question.name].append(question.ask(bench))
+                    cpu_ms[question.name] = bench.cpu_ms
                 if _BUSY in names:
                     with bench.busy():
                         for question in chosen:
@@ -262,7 +270,7 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
             first_ms = bench.first_ms
     except BenchmarkError as error:
         errors.append(str(error))
-    return Report(_rows(values, first_ms), [f"{seconds:g} s a case", *_NOTES], errors)
+    return Report(_rows(values, cpu_ms, first_ms), [f"{seconds:g} s a case", *_NOTES], errors)
 
 
 _NOTES: Final = (
@@ -271,11 +279,16 @@ _NOTES: Final = (
 )
 
 
-def _rows(values: Mapping[str, list[float]], first_ms: list[float]) -> list[Row]:
+def _rows(
+    values: Mapping[str, list[float]],
+    cpu_ms: Mapping[str, tuple[float, ...]],
+    first_ms: list[float],
+) -> list[Row]:
     rows = []
     for question in _QUESTIONS:
         if found := values.get(question.name):
-            rows.append(Row(question.title, question.unit, found, question.goal))
+            cells = {_CPU: " ".join(map(number, cpu_ms.get(question.name, ())))}
+            rows.append(Row(question.title, question.unit, found, question.goal, cells))
         if question is _DAY and first_ms:
             rows.append(Row("  a vehicle that was not asked for before: p95", "ms", first_ms))
         if question is _DAY and (found := values.get(_HISTORY)):

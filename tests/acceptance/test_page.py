@@ -32,11 +32,7 @@ VEHICLES = 10_000
 SHOWN_SECONDS = 3  # the promise of a posted heartbeat
 CURVED = "VEH99042"
 DESK, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
-SCREENS = {
-    "desk-light": (DESK, "light"),
-    "desk-dark": (DESK, "dark"),
-    "phone-dark": (PHONE, "dark"),
-}
+SCREENS = {"desk-light": (DESK, "light"), "phone-dark": (PHONE, "dark")}
 LIVE_VEHICLES = """
 INSERT INTO vehicle_live_state
 SELECT 'VEH' || lpad(n::text, 5, '0'),
@@ -211,7 +207,7 @@ def test_a_posted_heartbeat_shows_within_three_seconds(show: Open, fleet: Collec
 
 
 def test_an_alert_appears_and_is_acknowledged(show: Open, fleet: Collector) -> None:
-    watched, car = live(show()), device("V")
+    watched, car = live(show(color_scheme="dark")), device("V")
     page = watched.page
     assert fleet.post("/v1/ingest/vehicle", vehicle(car, batteryTemp=61.0)).status_code == 201
     row = page.locator("#alerts-rows tr", has_text=car)

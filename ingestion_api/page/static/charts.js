@@ -1,5 +1,6 @@
 // Charts by Vega-Lite. Colours are those of the style sheet, so that they follow its dark mode; the
 // library's expressions are interpreted and its own styles left out, as the page's policy wants it.
+// To a screen reader a chart is one thing with a name: its values are in the table below it.
 
 import { at, cell, make } from "./dom.js";
 import { minute, UNKNOWN } from "./format.js";
@@ -12,6 +13,7 @@ const CONFIG = {
   padding: { left: 2, right: 6, top: 6, bottom: 2 },
   view: { stroke: null },
   axis: {
+    aria: false,
     labelColor: INK,
     titleColor: INK,
     titleFontWeight: "normal",
@@ -147,7 +149,7 @@ const valueAxis = (field, scale) => ({
 const STEP = { x: timeAxis("from"), x2: { field: "until" } };
 // The whole height of a point's step shows its values to a pointer.
 const POINTED_AT = {
-  mark: { type: "rect", opacity: 0 },
+  mark: { type: "rect", opacity: 0, aria: false },
   encoding: { ...STEP, tooltip: { field: "hint" } },
 };
 
@@ -158,7 +160,13 @@ export const bars = (description, height) => ({
   layer: [
     ...["ac", "dc"].map((field) => ({
       // The line around each closes the seams between narrow ones.
-      mark: { type: "bar", color: `var(--${field})`, stroke: `var(--${field})`, strokeWidth: 0.5 },
+      mark: {
+        type: "bar",
+        color: `var(--${field})`,
+        stroke: `var(--${field})`,
+        strokeWidth: 0.5,
+        aria: false,
+      },
       encoding: { ...STEP, y: valueAxis(field, { zero: true }), y2: { datum: 0 } },
     })),
     POINTED_AT,
@@ -176,9 +184,9 @@ export const line = (description, height, field, color, { about, size = 9 }) => 
     description,
     height,
     layer: [
-      { mark: { type: "line", color }, encoding },
+      { mark: { type: "line", color, aria: false }, encoding },
       {
-        mark: { type: "point", size, color, filled: true, opacity: 1 },
+        mark: { type: "point", size, color, filled: true, opacity: 1, aria: false },
         encoding: { ...encoding, y: { ...y, scale: { ...scale, domain: { unionWith: about } } } },
       },
       POINTED_AT,

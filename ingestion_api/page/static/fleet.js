@@ -131,6 +131,7 @@ async function showChargers() {
   put("chargers-none", "No charger has an hour with a believable ratio yet.");
   at("chargers-table").hidden = worst.length === 0;
   put("chargers-basis", worst.length ? "over the computed hours of the last 24" : "");
+  put("chargers-cost", currency ? `Cost, ${currency}` : "Cost");
   rows(
     "chargers-rows",
     worst.map((row) => ({
@@ -142,7 +143,7 @@ async function showChargers() {
           cell(row.meterId, "id"),
           cell(number(row.efficiencyPercent, 1), "n"),
           cell(sized(row.lossKwh), "n"),
-          cell(currency ? money(row.costOfLosses, currency) : "–", "n"),
+          cell(number(row.costOfLosses, 2), "n"),
         ),
     })),
   );

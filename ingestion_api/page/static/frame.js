@@ -58,14 +58,14 @@ function failed(error, isPulse, section) {
     askForKey(storedKey() ? error.message : "");
     return;
   }
-  if (!(error instanceof Problem) && !(error instanceof TypeError) && error.name !== "TimeoutError") {
-    throw error; // a fault of this page
-  }
+  const isTold = error instanceof Problem || error instanceof TypeError || error.name === "TimeoutError";
+  if (!isTold) reportError(error); // a fault of this page
+  const reason = isTold ? said(error) : "this page has a fault; reload it";
   if (isPulse) {
-    trouble = said(error);
+    trouble = reason;
     showLink();
   }
-  if (section) tell(section, said(error));
+  if (section) tell(section, reason);
 }
 
 function tell(section, reason) {
@@ -77,7 +77,7 @@ function tell(section, reason) {
 
 function showLink() {
   const age = lastGood === null ? null : (Date.now() - lastGood) / 1000;
-  const isStale = trouble !== null && (age === null || age > STALE_SECONDS);
+  const isStale = age === null ? trouble !== null : age > STALE_SECONDS;
   const state = isStale ? "stale" : age === null ? "starting" : "live";
   if (at("link").dataset.state !== state) {
     at("link").dataset.state = state;
@@ -87,7 +87,7 @@ function showLink() {
   at("trouble").hidden = !isStale;
   if (isStale) {
     const since = age === null ? "" : `These figures are ${duration(age)} old: `;
-    const text = `${since}${trouble}. It is asked again by itself.`;
+    const text = `${since}${trouble ?? "the collector has not answered yet"}. It is asked again by itself.`;
     if (at("trouble").textContent !== text) at("trouble").textContent = text;
   }
   const updated = lastGood === null ? "" : new Date(lastGood).toISOString().slice(11, 19);
@@ -207,4 +207,6 @@ at("search").addEventListener("focusout", (event) => {
   if (!at("search").contains(event.relatedTarget)) close();
 });
 
-setInterval(() => lastGood !== null && showLink(), 1000);
+setInterval(() => {
+  if (lastGood !== null && at("ask-key").hidden) showLink();
+}, 1000);

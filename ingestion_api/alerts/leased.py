@@ -15,7 +15,7 @@ from warehouse_sql.queries import query
 log = structlog.get_logger(__name__)
 
 _LEASE_POLL_SECONDS: Final = 0.5
-_SHARE: Final = 0.3  # of the time may go into the work, however long it takes
+_SHARE: Final = 0.5  # of the time may go into the work, however long it takes
 
 
 class LeasedWork:

@@ -21,9 +21,9 @@ class FullFleet:
     The same hour has the same rows in every run: silences, resets, late and repeated heartbeats as
     the simulator has them by default. A device's clock shows whole seconds; it is heard 20 to 300
     milliseconds later, evenly spread, to the microsecond: 18 bits of each heartbeat that nothing
-    can pack. Values are as fine as what measured devices send, or finer: energies to 0.001 Wh
-    (steps of 17 mWh and coarser were measured), states of charge and temperatures to a tenth (to
-    1 % or 0.1 %, to half or whole degrees), voltages to 0.1 V (to 1 V by cars, 0.01 V by a meter).
+    can pack. Values are about as fine as what measured devices send. Energies are finer, 0.001 Wh
+    where the finest measured step is 17 mWh. States of charge are given to 0.1 % (measured: 1 % and
+    0.1 %), temperatures to 0.1 degrees (whole ones), voltages to 0.1 V (a meter 0.01 V, cars 1 V).
     """
 
     def __init__(self, vehicles: int = VEHICLES, seed: int = SEED) -> None:

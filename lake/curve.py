@@ -22,6 +22,7 @@ _MOST_STEPS: Final = 300
 _PER_UNIT = 1e9
 _DECIMALS = 9
 _MICROSECOND = timedelta(microseconds=1)
+_TEN_MINUTES = 600_000_000  # microseconds
 
 
 def curve_step(start: datetime, end: datetime) -> timedelta:
@@ -45,7 +46,8 @@ def vehicle_curve(
     multiples of their length since 1970, so that a later window has the same ones.
 
     Columns: `begins`; energy_ac_kwh and energy_dc_kwh, null where no reading covers a part of the
-    step; efficiency_percent, null unless both sides cover the step as far as a ratio needs; soc and
+    step; efficiency_percent, null unless both sides cover the step as far as a ratio needs, and
+    where energy began or ceased to flow in it (but for ten minutes of a longer step); soc and
     battery_temp, means of the readings in the step, null where there is none.
 
     A reading's energy is spread evenly over the time that it covers, in whole microwatt-hours that
@@ -63,19 +65,21 @@ def vehicle_curve(
         exact_mean(pl.col("soc")).round(_DECIMALS),
         exact_mean(pl.col("battery_temp")).round(_DECIMALS),
     )
-    share = settings.matched_share_limit * pl.col("_length")
-    is_known = (pl.col("_known_ac") >= share) & (pl.col("_known_dc") >= share)
+    limit = settings.matched_share_limit
+    known, flowing = limit * pl.col("_length"), limit * pl.min_horizontal("_length", _TEN_MINUTES)
+    is_rated = pl.all_horizontal(
+        (pl.col(f"_known_{side}") >= known)
+        & ((pl.col(f"_flows_{side}") == 0) | (pl.col(f"_flows_{side}") >= flowing))
+        & pl.col(f"_in_place_{side}")
+        for side in ("ac", "dc")
+    )
     ratio = efficiency_percent(pl.col("energy_ac_kwh"), pl.col("energy_dc_kwh"), settings)
     return (
         _steps(start, end, width)
         .join(_side(fed, width, "ac"), on="_step", how="left")
         .join(_side(vehicle, width, "dc"), on="_step", how="left")
         .join(state, on="_step", how="left")
-        .with_columns(
-            efficiency_percent=pl.when(
-                is_known & pl.col("_in_place_ac") & pl.col("_in_place_dc")
-            ).then(ratio)
-        )
+        .with_columns(efficiency_percent=pl.when(is_rated).then(ratio))
         .select(
             "begins", "energy_ac_kwh", "energy_dc_kwh", "efficiency_percent", "soc", "battery_temp"
         )
@@ -104,8 +108,9 @@ def _steps(start: datetime, end: datetime, width: int) -> pl.LazyFrame:
 def _side(readings: pl.LazyFrame, width: int, side: str) -> pl.LazyFrame:
     """The energy of a side in each step that one of its readings covers a part of.
 
-    `_known` are the microseconds that they cover, those of several meters added up. `_in_place` is
-    false where the energy of a longer time than a reading covers came in one: after a gap.
+    `_known` are the microseconds that they cover, those of several meters added up, `_flows` those
+    with energy. `_in_place` is false where the energy of a longer time than a reading covers came
+    in one: after a gap.
     """
     at, since = pl.col("_at"), pl.col("_since")
     begins, ends = (
@@ -142,6 +147,7 @@ def _side(readings: pl.LazyFrame, width: int, side: str) -> pl.LazyFrame:
         .agg(
             exact_sum(pl.col("_energy")).alias(f"energy_{side}_kwh"),
             pl.col("_covers").sum().alias(f"_known_{side}"),
+            pl.col("_covers").filter(pl.col("_energy") != 0).sum().alias(f"_flows_{side}"),
             pl.col("_is_in_place").all().alias(f"_in_place_{side}"),
         )
     )

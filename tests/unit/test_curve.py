@@ -104,6 +104,23 @@ def test_what_came_at_once_after_a_gap_makes_no_ratio() -> None:
     assert found["efficiency_percent"].item() is None
 
 
+def test_a_step_in_which_charging_ends_has_no_ratio_and_a_longer_one_has() -> None:
+    meters, vehicles = minutes(0.2, 0.18)
+    for rows, name, idle in ((meters, "kwh_consumed_ac", 0.001), (vehicles, "kwh_delivered_dc", 0)):
+        rows[:] = [
+            {**row, name: idle} if row["timestamp"] > seconds(60 * 32 + 30) else row for row in rows
+        ]
+    found = curve(meters, vehicles)["efficiency_percent"].to_list()
+    assert found[1:6] == [pytest.approx(90)] * 5
+    assert found[6:] == [None] * 6
+    (hour,) = curve(meters, vehicles, step=timedelta(hours=1))["efficiency_percent"]
+    assert hour == pytest.approx(90, abs=1)
+
+
+def test_a_charger_that_gives_nothing_has_an_efficiency_of_zero() -> None:
+    assert curve(*minutes(0.2, 0.0))["efficiency_percent"].to_list()[1:-1] == [0.0] * 10
+
+
 def test_one_side_alone_makes_no_ratio() -> None:
     meters, vehicles = minutes(0.2, 0.18)
     assert curve(meters, [])["efficiency_percent"].null_count() == 12

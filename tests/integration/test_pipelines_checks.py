@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake import HOUR, METER, VEHICLE, Lake, Stream, compact_hour, hour_of, replace_hours
+from lake import HOUR, METER, VEHICLE, Lake, Stream, compact_hour, hour_of
 from lake.history import history_table
+from lake.replace import replace_in
 from pipelines import history
 from pipelines.checks import lost_heartbeats, miscounted_hours, uncovered_vehicles, unsorted_rows
 from pipelines.ledger import WaitingHour
@@ -42,7 +43,8 @@ def test_an_unsorted_file_is_named_with_its_rows_and_stops_nothing(
             rows = lake.scan(lake.open(stream.history_table)).drop("date").collect()
             first, rest = rows.filter(meter_id="METER001"), rows.filter(meter_id="METER002")
             scrambled = pl.concat([rest, first])
-            replace_hours(lake, history_table(stream), scrambled, hour, hour + HOUR)
+            table, spec = lake.open(stream.history_table), history_table(stream)
+            replace_in(lake, table, spec, scrambled, hour, hour + HOUR)
         return done
 
     monkeypatch.setattr(history, "compact_hour", scrambling)

@@ -44,16 +44,20 @@ def in_hours(start: datetime, end: datetime) -> pl.Expr:
 
 def in_window(start: datetime, end: datetime, time_column: str = "timestamp") -> pl.Expr:
     """Condition for start <= time < end on any other table, with its partition for pruning."""
-    days = days_between(start, end)
-    on_days = pl.col("date").is_between(days[0], days[-1])
+    on_days = pl.col("date").is_between(*first_and_last_day(start, end))
     if time_column == "date":
         return on_days
     return on_days & (pl.col(time_column) >= start) & (pl.col(time_column) < end)
 
 
+def first_and_last_day(start: datetime, end: datetime) -> tuple[date, date]:
+    """The first and last of `days_between`, however many lie between them."""
+    return hour_of(start).date(), (end - timedelta(microseconds=1)).astimezone(UTC).date()
+
+
 def days_between(start: datetime, end: datetime) -> list[date]:
     """Every UTC day that shares a moment with the half-open window."""
-    first, last = hour_of(start).date(), (end - timedelta(microseconds=1)).astimezone(UTC).date()
+    first, last = first_and_last_day(start, end)
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 

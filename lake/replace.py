@@ -19,7 +19,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from lake.data_files import FAST, write_data_file
 from lake.durability import sync_folders, sync_log
 from lake.errors import StaleRead
-from lake.hours import days_between, days_within, in_window
+from lake.hours import days_within, first_and_last_day, in_window
 from lake.storage import Lake, retry_stale
 from lake.streams import DATE_PARTITION
 from lake.table_spec import TableSpec
@@ -174,8 +174,8 @@ def live_files(
 
 def files_reaching(files: Iterable[LiveFile], start: datetime, end: datetime) -> list[LiveFile]:
     """Those that may hold rows of the time from `start` to `end`."""
-    days = days_between(start, end)
-    return [f for f in files if days[0] <= f.day <= days[-1] and f.may_reach(start, end)]
+    first, last = first_and_last_day(start, end)
+    return [f for f in files if first <= f.day <= last and f.may_reach(start, end)]
 
 
 def all_files(lake: Lake, table: DeltaTable, spec: TableSpec) -> list[LiveFile]:

@@ -67,8 +67,11 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
 
     @contextmanager
     def arrow(self) -> Iterator[dbapi.Connection]:
-        """An ADBC connection, for results as Arrow tables."""
-        with dbapi.connect(self.dsn) as connection:
+        """An ADBC connection, for results as Arrow tables; each statement is a transaction.
+
+        To open one takes longer than a statement: it asks for all types of the database.
+        """
+        with dbapi.connect(self.dsn, autocommit=True) as connection:
             yield connection
 
     def _connect(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import polars as pl
 import psycopg
+from adbc_driver_postgresql import dbapi
 
 from lake import HOUR, EnergySettings, Lake, hour_of
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
@@ -113,8 +114,9 @@ def efficiency_marts(
             connection.execute(query("note_publication"))  # alert rules look at what is new
     with warehouse.autocommit() as connection:
         mark_published(connection, states)
-    for mart in MARTS:
-        differing, counts = _compare(tables, warehouse, mart, [*hours, *later], first)
+    with warehouse.arrow() as connection:
+        compared = [_compare(tables, connection, mart, [*hours, *later], first) for mart in MARTS]
+    for mart, (differing, counts) in zip(MARTS, compared, strict=True):
         for hour in hours:
             context.add_asset_metadata(
                 {"dagster/partition_row_count": counts.get(hour, 0)},
@@ -151,7 +153,7 @@ def _replace(
 
 def _compare(
     lake: Lake,
-    warehouse: WarehouseResource,
+    connection: dbapi.Connection,
     mart: Mart,
     hours: Sequence[datetime],
     first: datetime,
@@ -161,7 +163,7 @@ def _compare(
     for stretch in contiguous(hours, _HOURS_A_TRANSACTION):
         start, end = stretch[0], stretch[-1] + HOUR
         expected = _lake_rows(lake, mart, max(start, first), end)
-        found = mart_rows(warehouse, mart, start, end, expected)
+        found = mart_rows(connection, mart, start, end, expected)
         differing.append(differing_rows(expected, found, mart.table.key))
         counts.update(
             {
@@ -173,14 +175,14 @@ def _compare(
 
 
 def mart_rows(
-    warehouse: WarehouseResource,
+    connection: dbapi.Connection,
     mart: Mart,
     start: datetime,
     end: datetime,
     like: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """The rows of a mart whose hour starts in the window, sorted, with the types of `like`."""
-    with warehouse.arrow() as connection, connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute(query(f"{mart.queries}_between").decode(), (start, end))
         rows = pl.DataFrame(cursor.fetch_arrow_table())
     return rows if like is None else rows.cast(like.schema)

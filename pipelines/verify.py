@@ -148,13 +148,16 @@ def _verify(start: datetime, end: datetime, *, mend: bool) -> Report:
     lake = Lake.from_settings(LakeSettings())
     # The environment or .env provides the field.
     warehouse = WarehouseResource(database_url=DatabaseSettings().dsn)
-    verification = Verification(lake, warehouse, EnergySettings())
     report = Report()
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     screen = Console(stderr=True)
-    with Progress(
-        *columns, console=screen, transient=True, disable=not screen.is_terminal
-    ) as progress:
+    with (
+        warehouse.arrow() as marts,
+        Progress(
+            *columns, console=screen, transient=True, disable=not screen.is_terminal
+        ) as progress,
+    ):
+        verification = Verification(lake, warehouse, marts, EnergySettings())
         hours = verification.hours(start, end)
         task = progress.add_task("", total=len(hours))
         for hour in verification.run(hours):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from typing import Final
 
+from adbc_driver_postgresql import dbapi
 from psycopg.rows import class_row
 
 from lake import (
@@ -63,8 +64,15 @@ class VerifiedHour:
 class Verification:
     """Compares the hours of a range, oldest first, in the memory of one hour."""
 
-    def __init__(self, lake: Lake, warehouse: WarehouseResource, settings: EnergySettings) -> None:
-        self._lake, self._warehouse, self._settings = lake, warehouse, settings
+    def __init__(
+        self,
+        lake: Lake,
+        warehouse: WarehouseResource,
+        marts: dbapi.Connection,
+        settings: EnergySettings,
+    ) -> None:
+        self._lake, self._warehouse, self._marts = lake, warehouse, marts
+        self._settings = settings
 
     def hours(self, start: datetime, end: datetime) -> list[datetime]:
         """The hours from start to end (exclusive) that the lake, ledger or marts know."""
@@ -165,7 +173,7 @@ class Verification:
             in_lake = found.get(mart.table.name)
             if in_lake is None:
                 in_lake = rows_of_hour(self._lake, mart.table, hour)
-            in_mart = mart_rows(self._warehouse, mart, hour, hour + HOUR, in_lake)
+            in_mart = mart_rows(self._marts, mart, hour, hour + HOUR, in_lake)
             if hour < first_mart_hour(datetime.now(UTC)):
                 continue  # asked after the rows were read: the retention may just have met them
             name = "/".join(mart.asset_key.path)
@@ -247,7 +255,7 @@ class Verification:
         for last, following in pairwise(edges):
             if following - last > HOUR:
                 for mart in _MARTS:
-                    rows = mart_rows(self._warehouse, mart, last + HOUR, following)
+                    rows = mart_rows(self._marts, mart, last + HOUR, following)
                     strays |= set(rows["hour_start"].unique())
         return strays
 

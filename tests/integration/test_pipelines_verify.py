@@ -51,6 +51,7 @@ class Verified:
     """The report of a verification of everything."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
+        capsys.readouterr()  # what was printed before
         self.code = main([*arguments, "--json"])
         self.report: dict[str, Any] = json.loads(capsys.readouterr().out)
 

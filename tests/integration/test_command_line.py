@@ -4,15 +4,21 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from multiprocessing.reduction import DupFd
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from local_stack.command_line import main
 from tests.integration.api_collector import (
     Collector,
     collector_of_module,
     device,
 )
+from tests.integration.forking import forking
 
 DONE, FAILED, WRONG_USAGE, SOME_REFUSED = 0, 1, 2, 3
 COMMANDS = (
@@ -29,17 +35,39 @@ def url_of(collector: Collector) -> str:
 
 
 def wattlake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in `folder`, with nothing of the caller's settings."""
+    """Run a command in `folder`, with nothing of the caller's settings.
+
+    In a process of its own, which spends no second on imports.
+    """
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "local_stack", *arguments],
-        cwd=folder,
-        env={**kept, "XDG_STATE_HOME": str(folder / "state"), **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment = {**kept, "XDG_STATE_HOME": str(folder / "state"), **environment}
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+        outputs = (DupFd(stdout.fileno()), DupFd(stderr.fileno()))
+        process = forking.Process(target=_run, args=(folder, arguments, environment, outputs))
+        process.start()
+        process.join(120)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        assert process.exitcode is not None
+        for output in (stdout, stderr):
+            output.seek(0)
+        return subprocess.CompletedProcess(
+            ["wattlake", *arguments], process.exitcode, stdout.read(), stderr.read()
+        )
+
+
+def _run(
+    folder: Path, arguments: Sequence[str], environment: Mapping[str, str], outputs: Sequence[Any]
+) -> None:
+    """What `python -m local_stack` does once it has imported everything."""
+    for output, descriptor in zip(outputs, (1, 2), strict=True):
+        os.dup2(output.detach(), descriptor)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["wattlake", *arguments]
+    main()
 
 
 def failed_with(done: subprocess.CompletedProcess[str], code: int) -> str:

@@ -6,12 +6,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from lake import HOUR, Lake, replace_hours
+from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.table_spec import TableSpec
 from local_stack.command_line import main
 from tests.integration.api_collector import (
     Collector,
@@ -132,33 +137,50 @@ def test_efficiency_says_that_no_hour_was_computed(tmp_path: Path, collector: Co
     assert "no hour was computed in the 30 days before 2001-01-01" in failed_with(done, FAILED)
 
 
+def computed(collector: Collector, spec: TableSpec, rows: Sequence[Mapping[str, object]]) -> None:
+    """Let the lake hold these rows of an hour; what they do not name is 0, or empty."""
+    hour = datetime(2026, 2, 1, 10, tzinfo=UTC)
+    schema = pl.DataFrame(spec.schema.empty_table()).schema
+    empty = {
+        name: 0 if kind.is_numeric() else [] if kind == pl.List else ""
+        for name, kind in schema.items()
+    }
+    known = {"date": hour.date(), "hour_start": hour}
+    frame = pl.DataFrame([{**empty, **known, **row} for row in rows], schema=schema, strict=False)
+    replace_hours(
+        Lake(str(collector.lake_folder)), spec, frame.select(spec.names), hour, hour + HOUR
+    )
+
+
 def test_efficiency_prints_the_fleet_and_its_worst_vehicles(
     tmp_path: Path, collector: Collector
 ) -> None:
-    collector.sql(
-        """
-        INSERT INTO vehicle_efficiency_hourly
-            (hour_start, vehicle_id, energy_ac_kwh, energy_dc_kwh, loss_kwh, efficiency_percent,
-             status, data_points_meter, data_points_vehicle, coverage_ac, coverage_dc,
-             longest_gap_seconds, resets, duplicates, meter_ids)
-        SELECT '2026-02-01T10:00:00Z', name, 10, dc, 10 - dc, 10 * dc, status, 60, 60, 1, 1, 60, 0,
-               0, ARRAY['M-' || name]
-        FROM (VALUES ('GOOD1', 9.2, 'excellent'), ('BAD1', 6.1, 'critical'),
-                     ('IDLE1', 0, 'idle')) AS v (name, dc, status)
-        """
-    )
-    collector.sql(
-        """
-        INSERT INTO fleet_efficiency_hourly
-        SELECT * FROM jsonb_populate_record(
-            NULL::fleet_efficiency_hourly,
-            (SELECT jsonb_object_agg(column_name, 0) FROM information_schema.columns
-             WHERE table_name = 'fleet_efficiency_hourly' AND column_name <> 'hour_start')
-            || '{"hour_start": "2026-02-01T10:00:00Z", "rated_energy_ac_kwh": 20,
-                 "rated_energy_dc_kwh": 15.3, "loss_kwh": 4.7, "efficiency_percent": 76.5,
-                 "vehicles_excellent": 1, "vehicles_critical": 1, "vehicles_idle": 1}')
-        """
-    )
+    vehicles = [
+        {
+            "vehicle_id": name,
+            "status": status,
+            "energy_ac_kwh": 10,
+            "energy_dc_kwh": dc,
+            "loss_kwh": 10 - dc,
+            "efficiency_percent": 10 * dc,
+        }
+        for name, dc, status in (
+            ("GOOD1", 9.2, "excellent"),
+            ("BAD1", 6.1, "critical"),
+            ("IDLE1", 0.0, "idle"),
+        )
+    ]
+    fleet = {
+        "rated_energy_ac_kwh": 20,
+        "rated_energy_dc_kwh": 15.3,
+        "loss_kwh": 4.7,
+        "efficiency_percent": 76.5,
+        "vehicles_excellent": 1,
+        "vehicles_critical": 1,
+        "vehicles_idle": 1,
+    }
+    computed(collector, VEHICLE_EFFICIENCY_HOURLY, vehicles)
+    computed(collector, FLEET_EFFICIENCY_HOURLY, [fleet])
     done = wattlake(tmp_path, "efficiency", "--before", "2026-02-02", "--url", url_of(collector))
     assert done.returncode == DONE, done.stderr
     assert "01 Feb 10:00" in done.stdout

@@ -70,9 +70,12 @@ class Lake:
         return pl.scan_delta(handle, storage_options=self.storage_options or None)
 
     def create_tables(self) -> None:
-        """Create every table that is missing; safe to call from several processes at once."""
+        """Create every table that is missing; safe to call from several processes at once.
+
+        Raises UnusableFolder or OldTable.
+        """
+        _require_plain(self.uri)
         if self.local_folder:
-            _require_plain(self.local_folder)
             self.local_folder.mkdir(parents=True, exist_ok=True)
         for stream in STREAMS.values():
             raw = (*stream.columns, DATE_PARTITION, HOUR_PARTITION)
@@ -145,13 +148,16 @@ def _require_layout(handle: DeltaTable, table: str) -> None:
     )
 
 
-def _require_plain(folder: Path) -> None:
-    """The libraries disagree about how such a name is written in a URL, and then miss its files."""
-    name = str(folder)
-    if not name.isascii() or set(name) & set(" %#?"):
+# Of a URL, of a pattern of names, of a partition: the libraries disagree about what each means.
+_SPECIAL: Final = frozenset(' %#?*[]{}=\\"<>`')
+
+
+def _require_plain(uri: str) -> None:
+    """Raise UnusableFolder for a name below which the libraries would miss files."""
+    if not uri.isascii() or not uri.isprintable() or set(uri) & _SPECIAL:
         raise UnusableFolder(
-            f"the lake can't lie in {name!r}: choose a folder without spaces, %, #, ? and letters "
-            "beyond ASCII"
+            f"the lake can't lie in {uri!r}: choose a folder without spaces, any of "
+            f"{' '.join(sorted(_SPECIAL - {' '}))} and letters beyond ASCII"
         )
 
 

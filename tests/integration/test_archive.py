@@ -154,7 +154,7 @@ def test_a_raw_table_in_another_layout_is_refused_and_nobody_is_told_to_move_it(
     assert "move" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["my lake", "100%25", "zähler", "a#b"])
+@pytest.mark.parametrize("name", ["my lake", "100%25", "zähler", "a#b", "a[1]", "env=test"])
 def test_a_folder_whose_files_would_not_be_found_again_is_refused(lake: Lake, name: str) -> None:
     with pytest.raises(UnusableFolder, match="choose a folder without"):
         Lake(f"{lake.uri}/{name}").create_tables()

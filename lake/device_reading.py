@@ -44,7 +44,7 @@ class DeviceReader:
         The caller has read the outbox and the dirty hours before: what has left the outbox since
         is in this raw table, and what has left the raw table since is in this history.
         """
-        raw = {s.name: self._tables.files(s.raw_table, None) for s in STREAMS.values()}
+        raw = {s.name: self._tables.files(s.raw_table, "timestamp") for s in STREAMS.values()}
         history = {
             s.name: self._tables.files(s.history_table, history_table(s).time_column)
             for s in STREAMS.values()

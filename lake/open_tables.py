@@ -61,11 +61,11 @@ class OpenTables:
         self._locks: dict[str, Lock] = {}
         self._lock = Lock()
 
-    def files(self, table: str, time_column: str | None) -> LiveFiles:
+    def files(self, table: str, time_column: str) -> LiveFiles:
         """The files of the newest version at this moment; raises TableMissing and DeltaError.
 
-        `time_column` is the one whose least and greatest values the log has of each file; None
-        for a table that is partitioned by the hour.
+        A file may hold the times between the least and the greatest `time_column` that the log has
+        of it, those of its hour in a table by hours, else those of its date.
         """
         with self._lock:
             lock = self._locks.setdefault(table, Lock())
@@ -97,16 +97,16 @@ def _is_worn(opened: _Opened) -> bool:
     )
 
 
-def _files(handle: DeltaTable, time_column: str | None) -> LiveFiles:
+def _files(handle: DeltaTable, time_column: str) -> LiveFiles:
     version, found = handle.version(), pl.DataFrame(handle.get_add_actions(flatten=True))
     if found.is_empty():
         return LiveFiles(version, pl.DataFrame(schema=_LOG), frozenset())
     first = pl.col(_DATE).cast(_TIME)
-    if time_column is None:
+    last = first + timedelta(days=1) - _TICK
+    if _HOUR in found.columns:
         first += pl.duration(hours=_HOUR)
         last = first + timedelta(hours=1) - _TICK
-    else:
-        last = first + timedelta(days=1) - _TICK
+    elif f"min.{time_column}" in found.columns:
         first = pl.coalesce(pl.col(f"min.{time_column}").cast(_TIME), first)
         last = pl.coalesce(pl.col(f"max.{time_column}").cast(_TIME), last)
     log = found.select("path", first=first, last=last).sort("first")

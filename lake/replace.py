@@ -169,17 +169,6 @@ def live_files(
     lake: Lake, table: DeltaTable, spec: TableSpec, start: datetime, end: datetime
 ) -> list[LiveFile]:
     """The files of a table that may hold rows of the time from `start` to `end`."""
-    return files_reaching(all_files(lake, table, spec), start, end)
-
-
-def files_reaching(files: Iterable[LiveFile], start: datetime, end: datetime) -> list[LiveFile]:
-    """Those that may hold rows of the time from `start` to `end`."""
-    first, last = first_and_last_day(start, end)
-    return [f for f in files if first <= f.day <= last and f.may_reach(start, end)]
-
-
-def all_files(lake: Lake, table: DeltaTable, spec: TableSpec) -> list[LiveFile]:
-    """Every file of the version that `table` holds."""
     log = pl.DataFrame(table.get_add_actions(flatten=True))
     if log.is_empty():
         return []
@@ -187,7 +176,10 @@ def all_files(lake: Lake, table: DeltaTable, spec: TableSpec) -> list[LiveFile]:
     if spec.time_column != _DATE:
         bounds = [pl.col(f"{bound}.{spec.time_column}") for bound in ("min", "max")]
     found = log.select("path", f"partition.{_DATE}", "size_bytes", "num_records", *bounds)
-    return [LiveFile(lake, spec, *row) for row in found.iter_rows()]
+    days = first_and_last_day(start, end)
+    within = found.filter(pl.col(f"partition.{_DATE}").is_between(*days))
+    files = (LiveFile(lake, spec, *row) for row in within.iter_rows())
+    return [file for file in files if file.may_reach(start, end)]
 
 
 def scan_window(

@@ -60,7 +60,8 @@ async def answer_table(
         period = table_window(services, spec, start, end)
     else:
         begins, ends, time, device = read_cursor(cursor, asked, _POSITION, now)
-        period, after = Period(start=begins, end=ends), Place(time, device)
+        # Checked again: a cursor is not signed, and its window may be anybody's.
+        period, after = table_window(services, spec, begins, ends), Place(time, device)
     (table,) = await newest_tables(services, spec)
     same = fingerprint(spec.name, table.number, period, values, after, limit, kind)
     # An answer that leads to a next page is good for as long as surely its cursor is.

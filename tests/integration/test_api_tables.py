@@ -138,6 +138,8 @@ def test_a_cursor_that_is_old_is_410_and_one_of_another_question_422(api: Collec
     assert api.http.get(path, params={"cursor": new}).json()["rows"] == []
     for change in ({"by": "day"}, WINDOW, {"cursor": new[:-2]}):
         assert api.http.get(path, params={"cursor": new, **change}).status_code == 422
+    endless = write_cursor(question, [DAY - 9000 * HOUR, DAY, DAY, ""], datetime.now(UTC))
+    assert api.http.get(path, params={"cursor": endless}).status_code == 422
 
 
 def test_a_table_as_csv_is_rfc_4180_with_utc_times(api: Collector) -> None:

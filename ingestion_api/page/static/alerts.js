@@ -8,11 +8,13 @@ import { repeat } from "./frame.js";
 const SHOWN = 50;
 const RANK = { critical: 0, warning: 1, info: 2 };
 
-/** Keep the table of alerts up to date; of one device also those that are resolved. */
+/** Keep the table of alerts up to date; of one vehicle also those that are resolved. */
 export function watchAlerts({ device } = {}) {
   const query = new URLSearchParams({ limit: String(SHOWN + 1) });
-  if (device) query.set("deviceId", device);
-  else query.set("state", "open");
+  if (device) {
+    query.set("deviceKind", "vehicle"); // a meter may have the same id
+    query.set("deviceId", device);
+  } else query.set("state", "open");
   const look = repeat(
     1.5,
     async () => show(await ask(`/v1/alerts?${query}`), device, () => look()),

@@ -2,6 +2,7 @@
 
 import psycopg
 import psycopg_pool
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from warehouse_sql.migrate import migrations
@@ -37,6 +38,17 @@ def read_pool(dsn: str, connections: int) -> ReadPool:
 async def _in_utc(conn: psycopg.AsyncConnection[DictRow]) -> None:
     # Times come in the session's zone, and another name of UTC is another type in the lake.
     await conn.execute(query("session_in_utc"))
+
+
+def noticing_loss(dsn: str) -> str:
+    """The DSN of connections that find out within some 20 seconds that the server has vanished."""
+    return make_conninfo(
+        dsn,
+        keepalives_idle=5,
+        keepalives_interval=5,
+        keepalives_count=3,
+        tcp_user_timeout=20_000,  # milliseconds
+    )
 
 
 def check_database(dsn: str) -> None:

@@ -11,6 +11,7 @@ import psycopg
 import structlog
 from deltalake.exceptions import DeltaError
 
+from ingestion_api.database import noticing_loss
 from ingestion_api.flush import OutboxFlush
 from ingestion_api.lake_binding import create_tables
 from ingestion_api.metrics import (
@@ -99,7 +100,9 @@ class LakeWriter:
     def _run(self) -> None:
         while True:
             try:
-                with psycopg.connect(self._dsn, autocommit=True, connect_timeout=10) as conn:
+                with psycopg.connect(
+                    noticing_loss(self._dsn), autocommit=True, connect_timeout=10
+                ) as conn:
                     if self._take_lock(conn):
                         self._write(conn)
             except (psycopg.Error, adbc_driver_manager.Error) as error:
@@ -113,6 +116,7 @@ class LakeWriter:
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def _take_lock(self, conn: psycopg.Connection) -> bool:
+        conn.execute(query("notice_lost_client"))
         started = time.monotonic()
         while not self._stopping.is_set():
             row = conn.execute(query("try_writer_lock")).fetchone()

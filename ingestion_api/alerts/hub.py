@@ -11,7 +11,7 @@ import structlog
 from psycopg.rows import DictRow, dict_row
 from pydantic_core import to_json
 
-from ingestion_api.database import ReadPool
+from ingestion_api.database import ReadPool, noticing_loss
 from ingestion_api.metrics import ALERTS_OPEN
 from warehouse_sql.queries import query
 
@@ -43,7 +43,7 @@ class AlertHub:
     """
 
     def __init__(self, dsn: str, pool: ReadPool) -> None:
-        self._dsn, self._pool = dsn, pool
+        self._dsn, self._pool = noticing_loss(dsn), pool
         self._held: deque[Event] = deque(maxlen=_HELD)
         self._begin = 0  # every event after it, up to newest, is held
         self.newest = 0

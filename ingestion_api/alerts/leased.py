@@ -10,6 +10,7 @@ import structlog
 from psycopg.rows import dict_row
 
 from ingestion_api.alerts.store import Connection
+from ingestion_api.database import noticing_loss
 from warehouse_sql.queries import query
 
 log = structlog.get_logger(__name__)
@@ -34,7 +35,7 @@ class LeasedWork:
         begin: Callable[[Connection], None] = lambda conn: None,
     ) -> None:
         """`begin` is called once with every new lease; both leave no transaction open."""
-        self._name, self._dsn, self._seconds = name, dsn, seconds
+        self._name, self._dsn, self._seconds = name, noticing_loss(dsn), seconds
         self._work, self._begin = work, begin
         self._stopping = threading.Event()
         self._error: str | None = None
@@ -81,6 +82,7 @@ class LeasedWork:
             self._stopping.wait(_LEASE_POLL_SECONDS)
 
     def _take_lease(self, conn: Connection) -> bool:
+        conn.execute(query("notice_lost_client"))
         while not self._stopping.is_set():
             found = conn.execute(query("try_alert_lease"), {"work": self._name}).fetchone()
             self._error = None

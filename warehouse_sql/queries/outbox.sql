@@ -13,6 +13,13 @@ SET synchronous_commit = on
 -- name: session_in_utc
 SET timezone = 'UTC'
 
+-- name: notice_lost_client
+-- For a session that holds a lock: the server ends it some 20 seconds after the client's machine has
+-- vanished, which otherwise takes two hours, and the lock with it.
+SELECT set_config('tcp_keepalives_idle', '5', false),
+       set_config('tcp_keepalives_interval', '5', false),
+       set_config('tcp_keepalives_count', '3', false)
+
 -- name: outbox_delivery
 SELECT identity, epoch::text, announced_horizon, lake_table
 FROM outbox_delivery WHERE stream = %(stream)s

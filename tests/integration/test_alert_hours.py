@@ -11,6 +11,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from ingestion_api.alerts.hours import look_at_hours
+from ingestion_api.alerts.leased import LeasedWork
 from ingestion_api.alerts.live import end_alerts_without_rule
 from ingestion_api.alerts.rule_file import read_rules
 from ingestion_api.alerts.rules import RuleFile
@@ -223,3 +224,32 @@ def test_old_alerts_are_forgotten_once_every_webhook_was_told(
     bounds = conn.execute(query("alert_event_bounds")).fetchone()
     assert bounds is not None
     assert bounds["newest"] == bounds["forgotten_event"] == (newest or {})["id"]
+
+
+def test_the_position_of_a_stream_stays_good_though_newer_events_than_it_are_forgotten(
+    conn: Connection, rules: RuleFile
+) -> None:
+    publish(conn, "VEH1", {3: 130.0})
+    look(conn, rules)
+    publish(conn, "VEH2", {3: 130.0})
+    look(conn, rules)
+    conn.execute("UPDATE alert SET resolved_at = '2020-01-01Z' WHERE device_id = 'VEH2'")
+    conn.execute(query("forget_alerts"), {"seconds": 86_400, "webhooks": []})
+    assert len(events(conn)) == 1
+    bounds = conn.execute(query("alert_event_bounds")).fetchone()
+    assert bounds is not None
+    assert bounds["newest"] >= bounds["forgotten_event"]
+
+
+def test_who_has_vanished_loses_the_lease_within_seconds(database_url: str) -> None:
+    settings: list[str] = []
+
+    def look_at(connection: Connection) -> None:
+        found = connection.execute("SELECT name, setting FROM pg_settings WHERE name ~ 'keepalive'")
+        settings.extend(f"{row['name']}={row['setting']}" for row in found)
+
+    work = LeasedWork("a work", database_url, 5, look_at)
+    work.start()
+    wait_for(lambda: settings)
+    work.stop(10)
+    assert {"tcp_keepalives_idle=5", "tcp_keepalives_interval=5"} <= set(settings)

@@ -308,7 +308,8 @@ LISTEN wattlake_alerts
 SELECT id, type, at, by, alert FROM alert_event WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
 
 -- name: alert_event_bounds
-SELECT (SELECT coalesce(max(id), forgotten_event) FROM alert_event) AS newest, forgotten_event
+-- An alert that goes on keeps its events while newer ones are forgotten with theirs.
+SELECT greatest((SELECT max(id) FROM alert_event), forgotten_event) AS newest, forgotten_event
 FROM alert_progress
 
 -- name: count_open_alerts
@@ -375,7 +376,7 @@ WHERE (rule, device_kind, device_id) = (%(rule)s, %(device_kind)s, %(device_id)s
 -- name: meet_webhook
 -- One that is new is told what happens from now on.
 INSERT INTO alert_webhook (webhook, told)
-SELECT %(webhook)s, (SELECT coalesce(max(alert_event.id), forgotten_event) FROM alert_event)
+SELECT %(webhook)s, greatest((SELECT max(id) FROM alert_event), forgotten_event)
 FROM alert_progress
 ON CONFLICT (webhook) DO NOTHING
 

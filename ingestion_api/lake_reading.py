@@ -1,12 +1,30 @@
 """The lake as a reader of the API finds it: there, or not readable right now."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
 
 import polars as pl
 from deltalake.exceptions import DeltaError
 
 from lake import LakeError
+
+# Threads of their own: a store that does not answer keeps them all for minutes, and no heartbeat
+# that is to be unpacked on a thread may wait behind that.
+_THREADS: Final = ThreadPoolExecutor(6, "lake-reading")
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+async def in_lake_thread(read: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """What a function returns that reads the lake and blocks meanwhile."""
+    return await asyncio.get_running_loop().run_in_executor(
+        _THREADS, partial(read, *args, **kwargs)
+    )
 
 
 class LakeUnreadable(LakeError):

@@ -4,14 +4,13 @@ What one answer costs is mostly the same for twenty: a snapshot of Postgres, a l
 plan.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
 from ingestion_api.database import ReadPool
-from ingestion_api.lake_reading import reading_the_lake
+from ingestion_api.lake_reading import in_lake_thread, reading_the_lake
 from ingestion_api.parameters import BadWindow
 from ingestion_api.performance import Performance, performances
 from ingestion_api.performance_facts import Facts, FoundFacts, UnknownVehicle, read_facts
@@ -74,7 +73,7 @@ class Performances:
         for refused in found.refused.values():
             raise refused
         (facts,) = found.facts
-        return await asyncio.to_thread(self._unless_known, facts, is_known)
+        return await in_lake_thread(self._unless_known, facts, is_known)
 
     async def alone(
         self,
@@ -93,13 +92,13 @@ class Performances:
         def computed() -> _T:
             return compute(self._reader.look(), facts)
 
-        return await asyncio.to_thread(computed)
+        return await in_lake_thread(computed)
 
     async def _answer(self, window: _Window, vehicles: set[str]) -> Mapping[str, _Answer]:
         found = await self._facts(vehicles, *window)
         answers: dict[str, _Answer] = dict(found.refused)
         for facts in found.facts:
-            answers |= await asyncio.to_thread(self._compute, facts)
+            answers |= await in_lake_thread(self._compute, facts)
         return answers
 
     async def _facts(

@@ -1,6 +1,5 @@
 """Pages of the lake's computed tables as answers."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -11,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingestion_api.cursors import LIFETIME, read_cursor, write_cursor
-from ingestion_api.lake_reading import reading_the_lake
+from ingestion_api.lake_reading import in_lake_thread, reading_the_lake
 from ingestion_api.parameters import BadWindow, Moment, Period, window
 from ingestion_api.problems import Problem, documented
 from ingestion_api.services import Services
@@ -86,7 +85,7 @@ async def answer_table(
         answer = {"period": period, "rows": camel_rows(rows), "nextCursor": following}
         return to_json(answer), following
 
-    body, following = await asyncio.to_thread(read)
+    body, following = await in_lake_thread(read)
     headers["ETag"] = f"W/{last if following is None else leading}"
     if following is not None:
         url = request.url.include_query_params(cursor=following)
@@ -129,7 +128,7 @@ async def newest_tables(services: Services, *specs: TableSpec) -> list[TableVers
     def read() -> list[TableVersion]:
         return [services.tables.newest(spec) for spec in specs]
 
-    return await asyncio.to_thread(read)
+    return await in_lake_thread(read)
 
 
 def table_window(

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from ingestion_api.lake_reading import in_lake_thread
 from ingestion_api.losses import GROUPS, LOSS_COLUMNS, By, losses, worst
 from ingestion_api.parameters import End, Period, Shared, Start
 from ingestion_api.problems import documented
@@ -98,7 +99,7 @@ async def lowest_efficiency(
     if is_known(request, tag):
         return _unchanged(tag)
     device = GROUPS[by]
-    rows = await asyncio.to_thread(
+    rows = await in_lake_thread(
         worst, table, period, device.name, count, services.tariff, services.energy
     )
     return await _answer(services, kind, tag, period, {}, rows, [device, *LOSS_COLUMNS])
@@ -133,7 +134,7 @@ async def fleet_losses(
     tag = _tag(services, kind, period, fleet.number, grouped.number, by, limit)
     if is_known(request, tag):
         return _unchanged(tag)
-    found = await asyncio.to_thread(
+    found = await in_lake_thread(
         losses, fleet, grouped, period, by, limit, services.tariff, services.energy
     )
     point = found.point

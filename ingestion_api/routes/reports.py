@@ -1,6 +1,5 @@
 """The daily reports that lie beside the lake's tables."""
 
-import asyncio
 import re
 from datetime import date
 from typing import Annotated, Final, Literal
@@ -10,7 +9,7 @@ from fastapi import APIRouter, Path
 from pydantic import Field
 from starlette.responses import Response
 
-from ingestion_api.lake_reading import reading_the_lake
+from ingestion_api.lake_reading import in_lake_thread, reading_the_lake
 from ingestion_api.parameters import Answer, Shared
 from ingestion_api.problems import Problem, documented
 from lake import Lake
@@ -38,7 +37,7 @@ class Reports(Answer):
 @router.get("", responses=documented(503), name="Reports there are")
 async def list_reports(services: Shared) -> Reports:
     """Every daily report, newest first."""
-    found = await asyncio.to_thread(_find, services.lake)
+    found = await in_lake_thread(_find, services.lake)
     return Reports(reports=[_report(day, found[day]) for day in sorted(found, reverse=True)])
 
 
@@ -68,7 +67,7 @@ async def read_report(
     except ValueError:
         raise Problem(422, f"date: there is no day {day}") from None
     path = f"reports/date={asked.isoformat()}/efficiency.{form}"
-    content = await asyncio.to_thread(_read, services.lake, path)
+    content = await in_lake_thread(_read, services.lake, path)
     if content is None:
         raise Problem(404, f"there is no report of {asked}; GET /v1/reports lists those there are")
     return Response(content, media_type=_MEDIA_TYPES[form])

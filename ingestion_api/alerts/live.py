@@ -12,7 +12,7 @@ from ingestion_api.alerts.judging import (
     observe_live,
     thresholds,
 )
-from ingestion_api.alerts.machine import Condition, step
+from ingestion_api.alerts.machine import Condition, Level, step
 from ingestion_api.alerts.rules import LiveRule, RuleFile, Silent, SocFalling, device_kinds
 from ingestion_api.alerts.store import Changes, Connection, Subject
 from lake import EnergySettings
@@ -87,6 +87,8 @@ def _judge(rule: LiveRule, row: DictRow, changes: Changes) -> None:
         )
     reading = LiveReading(row["observed_at"], row["value"], row["detail"])
     seen = observe_live(rule, reading)
+    if row["is_retired"]:
+        seen = replace(seen, level=Level.CLEARED)
     after = step(before, seen, rule.hold)
     subject = Subject(rule, row["device_kind"], row["device_id"], row["alert_id"])
     if after is None and before is not None and before.is_open:

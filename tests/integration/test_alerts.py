@@ -168,6 +168,17 @@ def test_a_device_is_silent_until_it_is_heard_or_retired(api: Collector) -> None
     assert history(seen(api, of_old, state="resolved")) == ["opened", "resolved"]
 
 
+def test_what_a_device_said_before_it_was_retired_is_no_alert_any_more(api: Collector) -> None:
+    car = device("V")
+    send(api, vehicle(car, -30, batteryTemp=50))
+    before = one(api, car, "hot")
+    api.sql("INSERT INTO device (stream, device_id, retired_at) VALUES ('vehicle', %s, now())", car)
+    assert history(seen(api, before, state="resolved")) == ["opened", "resolved"]
+    send(api, vehicle(car, 1, batteryTemp=51))
+    wait_for(lambda: alerts(api, car, rule="hot", state="open"))  # it is in use after all
+    assert len(alerts(api, car, rule="hot")) == 2
+
+
 def test_what_was_not_watched_is_no_silence_and_ends_none(api: Collector) -> None:
     car, later = device("V"), device("V")
     api.sql("UPDATE alert_progress SET watching_since = now() - interval '1 hour'")

@@ -73,8 +73,9 @@ WHERE heard.vehicle_id = peak.vehicle_id
 
 -- name: alert_live
 -- What live state says that is news to a rule: a value beyond its threshold, or another value than
--- that of its open alert or pending condition. A silence is news again when it ends. The filters of
--- the scans let only few devices through: all of them are scanned every second.
+-- that of its open alert or pending condition. A silence is news again when it ends. A retired
+-- device is not silent, and what it said before is nothing to hear of any more. The filters of the
+-- scans let only few devices through: all of them are scanned every second.
 WITH rule AS MATERIALIZED (
     SELECT * FROM unnest(%(rules)s::text[], %(kinds)s::text[], %(device_kinds)s::text[],
                          %(thresholds)s::float8[], %(clears)s::float8[])
@@ -93,6 +94,8 @@ WITH rule AS MATERIALIZED (
     SELECT rule.kind, rule.device_kind, device_id
     FROM rule JOIN alert_pending AS pending
         ON pending.rule = rule.rule AND pending.device_kind = rule.device_kind
+), retired AS MATERIALIZED (
+    SELECT stream, device_id, retired_at FROM device WHERE retired_at <= now()
 ), own_nominal AS (
     SELECT device_id, voltage
     FROM device
@@ -136,17 +139,13 @@ WITH rule AS MATERIALIZED (
            OR vehicle_id IN (SELECT device_id FROM tracked WHERE kind = 'soc_falling'))
     UNION ALL
     -- Only the time in which somebody watched makes a device silent; any heartbeat ends it.
-    SELECT 'silent', silent.device_kind, silent.device_id, "timestamp",
-           CASE WHEN retired_at <= now() THEN 0
-                ELSE extract(epoch FROM now() - greatest("timestamp", watching_since))::float8 END,
-           CASE WHEN retired_at <= now() THEN 0
-                ELSE extract(epoch FROM now() - "timestamp")::float8 END
+    SELECT 'silent', device_kind, device_id, "timestamp",
+           extract(epoch FROM now() - greatest("timestamp", watching_since))::float8,
+           extract(epoch FROM now() - "timestamp")::float8
     FROM silent CROSS JOIN alert_progress
-    LEFT JOIN device ON device.stream = silent.device_kind AND device.device_id = silent.device_id
 )
 SELECT rule.rule, reading.device_kind, reading.device_id, reading.observed_at, reading.value,
-       reading.detail,
-       alert.id AS alert_id,
+       reading.detail, retired.device_id IS NOT NULL AS is_retired, alert.id AS alert_id,
        coalesce(alert.since, pending.since) AS since,
        coalesce(alert.observed_at, pending.observed_at) AS observed_before,
        coalesce(alert.value, pending.value) AS value_before,
@@ -156,7 +155,11 @@ LEFT JOIN alert ON alert.rule = rule.rule AND alert.device_kind = reading.device
     AND alert.device_id = reading.device_id AND alert.resolved_at IS NULL
 LEFT JOIN alert_pending AS pending ON pending.rule = rule.rule
     AND pending.device_kind = reading.device_kind AND pending.device_id = reading.device_id
+LEFT JOIN retired ON retired.stream = reading.device_kind
+    AND retired.device_id = reading.device_id
+    AND (reading.kind = 'silent' OR reading.observed_at <= retired_at)
 WHERE CASE
+          WHEN retired.device_id IS NOT NULL THEN alert.id IS NOT NULL OR pending.rule IS NOT NULL
           WHEN alert.id IS NOT NULL AND rule.kind = 'silent' THEN reading.detail <= rule.clear
           WHEN alert.id IS NOT NULL THEN
               (reading.observed_at, reading.value)

@@ -16,7 +16,7 @@ from lake import METER, VEHICLE, EnergySettings, Stream
 from lake.device_reading import UNCHANGED, LakeView
 from lake.efficiency import vehicle_efficiency
 from lake.energy import IN_MEMORY, measured_energy
-from lake.links import named_links, resolve_links
+from lake.links import links_by_rule, named_links, resolve_links
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,21 @@ def measured(view: LakeView, facts: Facts, energy: EnergySettings) -> Measured:
     """Read the lake for all vehicles asked for; blocks, so not for the event loop."""
     start, end = facts.period.start, facts.period.end
 
-    def readings(stream: Stream, devices: list[str]) -> pl.LazyFrame:
+    def readings(stream: Stream, devices: list[str]) -> pl.DataFrame:
         dirty, outbox = facts.dirty_hours[stream.name], facts.outbox[stream.name]
-        return view.readings(stream, devices, start, end, energy, dirty, outbox).lazy()
+        return view.readings(stream, devices, start, end, energy, dirty, outbox)
 
     is_asked = pl.col("vehicle_id").is_in(facts.asked)
-    vehicles = readings(VEHICLE, facts.vehicles)
-    links = _collected(
-        resolve_links(
+    found = readings(VEHICLE, facts.vehicles)
+    vehicles = found.lazy()
+    if facts.links.is_empty() and found["meter_id"].null_count() == found.height:
+        resolved = links_by_rule(facts.pairs.lazy(), start, end)
+    else:
+        resolved = resolve_links(
             facts.links.lazy(), named_links(vehicles, energy), facts.pairs.lazy(), start, end
         )
-        .filter(is_asked)
-        .sort("vehicle_id", "valid_from", "meter_id")
-    )
-    meters = readings(METER, sorted(set(links["meter_id"])))
+    links = _collected(resolved.filter(is_asked).sort("vehicle_id", "valid_from", "meter_id"))
+    meters = readings(METER, sorted(set(links["meter_id"]))).lazy()
     return Measured(
         measured_energy(meters, METER, start, end, energy, facts.charger_classes.lazy()),
         measured_energy(vehicles.filter(is_asked), VEHICLE, start, end, energy),

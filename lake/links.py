@@ -51,11 +51,7 @@ def resolve_links(
         ]
     )
     claims = links_within(claims, start, end).cache()
-    rule = (
-        by_rule.join(claims, on="meter_id", how="anti")
-        .join(claims, on="vehicle_id", how="anti")
-        .with_columns(valid_from=literal(start), valid_to=literal(end))
-    )
+    rule = by_rule.join(claims, on="meter_id", how="anti").join(claims, on="vehicle_id", how="anti")
     of_one_vehicle = _best_at_each_time(claims, "vehicle_id")
     of_one_meter = _best_at_each_time(of_one_vehicle, "meter_id").filter(
         pl.col("vehicle_id") == pl.col("vehicle_id").min().over("_segment")
@@ -64,10 +60,18 @@ def resolve_links(
         pl.concat(
             [
                 joined_links(of_one_meter),
-                _claims(rule, "valid_from", "valid_to", RULE, rank=3).select(LINK_COLUMNS),
+                links_by_rule(rule, start, end),
             ]
         )
     ).sort("meter_id", "valid_from")
+
+
+def links_by_rule(pairs: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
+    """What `resolve_links` returns where nothing but the rule links any of the devices."""
+    start, end = utc_window(start, end)
+    rule = pairs.with_columns(valid_from=literal(start), valid_to=literal(end))
+    claims = _claims(rule, "valid_from", "valid_to", RULE, rank=3)
+    return claims.select(LINK_COLUMNS).sort("meter_id", "valid_from")
 
 
 def links_within(links: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:

@@ -169,7 +169,8 @@ def _with_predecessors(
         .with_columns(number=pl.col(stream.device).rle_id())
         .cache()
     )
-    before = _last_before(readings.filter(timestamp < literal(start)), stream, is_value)
+    near = start - timedelta(seconds=settings.largest_gap_seconds)
+    before = _last_before(readings.filter(timestamp < literal(start)), stream, is_value, near)
     is_first = (device != device.shift(1)).fill_null(True)
     before_of = own.select(stream.device, "number").filter(is_first).join(before, on=stream.device)
     is_of_device = pl.col("_register_device").forward_fill().shift(1) == device
@@ -177,8 +178,10 @@ def _with_predecessors(
         pl.when(is_of_device).then(pl.col(name).forward_fill().shift(1)).otherwise(f"{name}_before")
         for name in ("_register", "_register_at")
     )
-    # The limit makes the energy independent of how much context the caller has read.
+    # The limits make all this independent of how much context the caller has read.
     in_reach = timestamp - last_at <= timedelta(hours=settings.register_lookback_hours)
+    register_before = pl.when((pl.col("reading_type") == REGISTER) & in_reach).then(last_at)
+    first_previous = pl.max_horizontal("_before", register_before)
     return (
         own.join(before_of.drop(stream.device), on="number", how="left", maintain_order="left")
         .with_columns(
@@ -187,7 +190,7 @@ def _with_predecessors(
             _register_device=pl.when(is_value).then(device),
         )
         .with_columns(
-            _previous=pl.when(is_first).then("_before").otherwise(timestamp.shift(1)),
+            _previous=pl.when(is_first).then(first_previous).otherwise(timestamp.shift(1)),
             _last_register=pl.when(in_reach).then(last),
             _last_register_at=pl.when(in_reach).then(last_at),
             _register_follows=pl.col("_register_device").backward_fill() == device,
@@ -195,8 +198,13 @@ def _with_predecessors(
     )
 
 
-def _last_before(context: pl.LazyFrame, stream: Stream, is_value: pl.Expr) -> pl.LazyFrame:
-    """Of each device the time of its last reading, and its last register value and its time."""
+def _last_before(
+    context: pl.LazyFrame, stream: Stream, is_value: pl.Expr, near: datetime
+) -> pl.LazyFrame:
+    """Of each device its last register value and its time, and the time of its last reading.
+
+    The last reading counts from `near` on.
+    """
     timestamp = pl.col("timestamp")
     registers = (
         context.filter(is_value)
@@ -205,7 +213,7 @@ def _last_before(context: pl.LazyFrame, stream: Stream, is_value: pl.Expr) -> pl
     )
     return (
         context.group_by(stream.device)
-        .agg(_before=timestamp.max())
+        .agg(_before=timestamp.filter(timestamp >= literal(near)).max())
         .join(registers, on=stream.device, how="left")
     )
 

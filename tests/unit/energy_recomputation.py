@@ -101,6 +101,8 @@ def recompute_readings(
             last = registers[-1] if registers else None
             if last and now - last["timestamp"] > lookback:
                 last = None
+            if before and before < start - largest_gap:
+                before = last["timestamp"] if is_register and last else None
             energy, is_reset = value, False
             if is_register and value is not None:
                 energy = None

@@ -1,0 +1,107 @@
+"""What a long-lived reader keeps never differs from what the lake says."""
+
+from datetime import datetime, timedelta
+from tempfile import TemporaryDirectory
+
+import polars as pl
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from lake import (
+    HOUR,
+    METER,
+    REGISTER,
+    EnergySettings,
+    Lake,
+    append_once,
+    compact_hour,
+    delivered,
+    hour_of,
+    scan_context,
+    scan_heartbeats,
+)
+from lake.archive import archive_day
+from lake.device_reading import DeviceReader
+from lake.energy import measured_energy
+from lake.history import history_table
+from tests.samples import HOUR_10, meter_rows
+
+ENERGY = EnergySettings(register_lookback_hours=6)
+END = HOUR_10 + HOUR
+DEVICES = ["A", "B", "C"]
+HEARTBEAT = st.builds(
+    lambda device, minutes, kwh, kind: {
+        "meter_id": device,
+        "timestamp": END - timedelta(minutes=minutes),
+        "kwh_consumed_ac": kwh,
+        "reading_type": kind,
+    },
+    st.sampled_from(DEVICES),
+    st.integers(1, 600),
+    st.sampled_from([None, 0.5, 1.25, 100.0]),
+    st.sampled_from(["interval", REGISTER]),
+)
+STEPS = st.lists(
+    st.one_of(
+        st.lists(HEARTBEAT, min_size=1, max_size=20),
+        st.integers(0, 10),  # compact so many hours before the last one
+        st.none(),  # archive the day
+    ),
+    min_size=3,
+    max_size=8,
+)
+WINDOWS = st.lists(
+    st.tuples(st.integers(1, 300), st.sets(st.sampled_from(DEVICES), min_size=1)),
+    min_size=2,
+    max_size=2,
+)
+
+
+# Each example writes a lake: what fails is told as it is, without a search for something smaller.
+@settings(max_examples=5, derandomize=True, phases=[Phase.generate])
+@given(STEPS, WINDOWS)
+def test_a_reader_that_keeps_what_it_read_agrees_with_one_that_keeps_nothing(
+    steps: list[list[dict[str, object]] | int | None], windows: list[tuple[int, set[str]]]
+) -> None:
+    with TemporaryDirectory() as folder:
+        lake = Lake(folder)
+        lake.create_tables()
+        reader = DeviceReader(lake, 50_000)
+        dirty: set[datetime] = set()
+        for step in steps:
+            if isinstance(step, list):
+                before = delivered(lake, METER, "test").horizon
+                append_once(lake, METER, meter_rows(*step), "test", before + 1, before)
+                dirty |= {hour_of(moment) for moment in _times(step)}
+            elif step is None:
+                archive_day(lake, history_table(METER), HOUR_10.date())
+            else:
+                compact_hour(lake, METER, HOUR_10 - step * HOUR)
+                dirty.discard(HOUR_10 - step * HOUR)
+            for minutes, devices in windows:
+                window = END - timedelta(minutes=minutes), END
+                kept = _kept(reader, devices, dirty, *window)
+                assert_frame_equal(kept, _fresh(lake, devices, dirty, *window))
+
+
+def _times(rows: list[dict[str, object]]) -> list[datetime]:
+    return [row["timestamp"] for row in rows if isinstance(row["timestamp"], datetime)]
+
+
+def _kept(
+    reader: DeviceReader, devices: set[str], dirty: set[datetime], start: datetime, end: datetime
+) -> pl.DataFrame:
+    nothing = METER.arrow_schema.empty_table()
+    found = reader.look().readings(METER, sorted(devices), start, end, ENERGY, dirty, nothing)
+    return measured_energy(found.lazy(), METER, start, end, ENERGY).collect()
+
+
+def _fresh(
+    lake: Lake, devices: set[str], dirty: set[datetime], start: datetime, end: datetime
+) -> pl.DataFrame:
+    rows = [
+        scan_context(lake, METER, start, ENERGY, sorted(devices), dirty),
+        scan_heartbeats(lake, METER, start, end, sorted(devices), dirty),
+    ]
+    return measured_energy(pl.concat(rows), METER, start, end, ENERGY).collect()

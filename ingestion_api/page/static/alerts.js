@@ -10,21 +10,40 @@ const RANK = { critical: 0, warning: 1, info: 2 };
 
 /** Keep the table of alerts up to date; of one vehicle also those that are resolved. */
 export function watchAlerts({ device } = {}) {
-  const query = new URLSearchParams({ limit: String(SHOWN + 1) });
-  if (device) {
-    query.set("deviceKind", "vehicle"); // a meter may have the same id
-    query.set("deviceId", device);
-  } else query.set("state", "open");
   const look = repeat(
     1.5,
-    async () => show(await ask(`/v1/alerts?${query}`), device, () => look()),
+    async () => {
+      // A meter may have the vehicle's id.
+      const alerts = device
+        ? await newest({ deviceKind: "vehicle", deviceId: device })
+        : await gravest({ state: "open" });
+      show(alerts, device, () => look());
+    },
     { section: "alerts" },
   );
 }
 
-function show(answer, device, again) {
+/** The newest alerts, one more than are shown if there are more. */
+async function newest(filters) {
+  const query = new URLSearchParams({ ...filters, limit: String(SHOWN + 1) });
+  return (await ask(`/v1/alerts?${query}`)).alerts;
+}
+
+/** All of them, or those of the gravest severities: new warnings must not hide what is critical. */
+async function gravest(filters) {
+  const all = await newest(filters);
+  if (all.length <= SHOWN) return all;
+  const found = [];
+  for (const severity of Object.keys(RANK)) {
+    found.push(...(await newest({ ...filters, severity })));
+    if (found.length > SHOWN) break;
+  }
+  return found;
+}
+
+function show(alerts, device, again) {
   const now = new Date();
-  const found = answer.alerts.slice(0, SHOWN).sort(
+  const found = alerts.slice(0, SHOWN).sort(
     (one, other) =>
       (one.state === "resolved") - (other.state === "resolved") ||
       Boolean(one.acknowledgedAt) - Boolean(other.acknowledgedAt) ||
@@ -32,13 +51,13 @@ function show(answer, device, again) {
       other.openedAt.localeCompare(one.openedAt),
   );
   const open = found.filter((alert) => alert.state === "open").length;
-  const isMore = answer.alerts.length > SHOWN;
+  const isMore = alerts.length > SHOWN;
   put("alerts-count", open ? `${open}${isMore ? " and more" : ""}` : "");
   at("alerts-none").hidden = found.length > 0;
   put("alerts-none", device ? "No alert of this vehicle." : "No alert is open.");
   at("alerts-table").hidden = found.length === 0;
   at("alerts-more").hidden = !isMore;
-  put("alerts-more", `The newest ${SHOWN}; GET /v1/alerts has all.`);
+  put("alerts-more", `${device ? "The newest" : "The gravest"} ${SHOWN}; GET /v1/alerts has all.`);
   rows(
     "alerts-rows",
     found.map((alert) => ({

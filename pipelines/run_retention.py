@@ -32,6 +32,7 @@ class PrunedRuns:
     kinds={"dagster"},
     owners=OWNERS,
     tags={"layer": MAINTENANCE},
+    pool="runs",
     retry_policy=RETRIES,
     description=(
         "Deletes runs that are older than `RUN_RETENTION_DAYS`, with their events and logs.\n\n"

@@ -61,6 +61,7 @@ def _greet(screen: Screen, stack: Stack, seconds: float) -> None:
         )
     )
     for name, what in (
+        ("fleet page", f"{stack.collector_url}/"),
         ("API docs", f"{stack.collector_url}/docs"),
         ("asset graph", stack.dagster_url),
         ("reports", f"{stack.collector_url}/v1/reports"),

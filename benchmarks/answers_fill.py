@@ -19,7 +19,7 @@ from deltalake.transaction import AddAction
 
 from benchmarks.full_fleet import VEHICLES, FullFleet
 from benchmarks.lake_fill import FILES_AN_HOUR
-from lake import HOUR, REGISTER, STREAMS, Lake, Stream, append_once, delivered
+from lake import HOUR, REGISTER, STREAMS, VEHICLE, Lake, Stream, append_once, delivered
 from lake.data_files import FAST, SMALL, write_data_file
 from lake.history import as_stored, history_table
 from lake.merge import merge_heartbeats
@@ -64,6 +64,11 @@ class FleetLake:
         """Devices that were heard, in order."""
         ids: list[str] = self._merged[stream.name][stream.device].unique().sort().to_list()
         return ids
+
+    def named_pairs(self) -> pl.DataFrame:
+        """vehicle_id and meter_id of each pair that a heartbeat names."""
+        named = self._merged[VEHICLE.name].select("vehicle_id", "meter_id")
+        return named.filter(pl.col("meter_id").is_not_null()).unique().sort("vehicle_id")
 
     def energy_of(self, stream: Stream, device: str) -> float | None:
         """The plain sum of a device's heartbeats in an hour; None if it sends a register."""
@@ -113,13 +118,24 @@ class FleetLake:
 
 
 def fill_database(database_url: str, fleet: FleetLake, now: datetime) -> None:
-    """The registry of devices, the marts of the last day, and an alert at one of 20 vehicles."""
+    """What the database knows: devices, named links, marts of a day, alerts at one of 20 vehicles."""
     ids = {stream.name: fleet.device_ids(stream) for stream in STREAMS.values()}
     with psycopg.connect(database_url) as conn:
         for name, devices in ids.items():
             times = [now - timedelta(days=_DAYS)] * len(devices)
             told = {"stream": name, "devices": devices, "times": times}
             conn.execute(query("register_devices"), told)
+        pairs = fleet.named_pairs()
+        conn.execute(
+            b"INSERT INTO named_link (vehicle_id, meter_id, first_named_at)"
+            b" SELECT vehicle_id, meter_id, %s"
+            b" FROM unnest(%s::text[], %s::text[]) AS pair (vehicle_id, meter_id)",
+            (
+                now - timedelta(days=_DAYS),
+                pairs["vehicle_id"].to_list(),
+                pairs["meter_id"].to_list(),
+            ),
+        )
         conn.execute(
             b"INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, energy_ac_kwh,"
             b" energy_dc_kwh, efficiency_percent, status, data_points_meter, data_points_vehicle,"

@@ -6,12 +6,19 @@ from functools import lru_cache
 import polars as pl
 
 HOUR = timedelta(hours=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @lru_cache(maxsize=256)
 def literal(moment: datetime) -> pl.Expr:
     """A moment in an expression. To make one takes longer than many a step of a small plan."""
     return pl.lit(moment.astimezone(UTC))
+
+
+def microseconds(moment: datetime) -> int:
+    """Whole microseconds since 1970, as a column of times holds them."""
+    return (moment - EPOCH) // _MICROSECOND
 
 
 def hour_of(moment: datetime) -> datetime:

@@ -4,6 +4,7 @@ A link is a row of LINK_COLUMNS: `meter_id` feeds `vehicle_id` in the half-open 
 [valid_from, valid_to). What `resolve_links` returns has at most one vehicle for a meter at a time.
 """
 
+import re
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Final
@@ -21,6 +22,10 @@ STRONGEST_FIRST: Final = (LINK, HEARTBEAT, RULE)
 
 LINK_COLUMNS: Final = ("meter_id", "vehicle_id", "valid_from", "valid_to", "source")
 
+# The columns of a pair.
+PAIR: Final = {"meter_id": pl.String(), "vehicle_id": pl.String()}
+
+_TRAILING_NUMBER: Final = re.compile(r"[0-9]+\Z")
 _TIME: Final = pl.Datetime("us", "UTC")
 _TICK: Final = timedelta(microseconds=1)
 
@@ -171,28 +176,31 @@ def pair_by_trailing_number(
     A number that two meters or two vehicles share pairs nobody. Devices that were ever linked
     otherwise (`linked_meters`, `linked_vehicles`) still make a number ambiguous, and never pair.
     """
-    meters = _numbered("meter_id", meter_ids)
-    vehicles = _numbered("vehicle_id", vehicle_ids)
-    return (
-        meters.join(vehicles, on="_number")
-        .filter(
-            ~pl.col("meter_id").is_in(list(linked_meters)),
-            ~pl.col("vehicle_id").is_in(list(linked_vehicles)),
-        )
-        .select("meter_id", "vehicle_id")
-        .sort("meter_id")
+    meters, vehicles = _by_number(meter_ids), _by_number(vehicle_ids)
+    never = {None, *linked_meters}, {None, *linked_vehicles}
+    pairs = sorted(
+        (meter, vehicle)
+        for number in meters.keys() & vehicles.keys()
+        if (meter := meters[number]) not in never[0]
+        and (vehicle := vehicles[number]) not in never[1]
     )
+    return pl.DataFrame(pairs, schema=PAIR, orient="row")
 
 
-def _numbered(name: str, ids: Iterable[str]) -> pl.DataFrame:
-    """Ids that alone end in their number; the number without leading zeros, of any length."""
-    number = pl.col(name).str.extract("([0-9]+)$").str.strip_chars_start("0")
-    return (
-        pl.DataFrame({name: sorted(set(ids))}, schema={name: pl.String})
-        .with_columns(_number=number)
-        .filter(pl.col("_number").is_not_null())
-        .filter(pl.len().over("_number") == 1)
-    )
+def trailing_number(device: str) -> str | None:
+    """The digits at the end of an id, without leading zeros; None where there are none."""
+    found = _TRAILING_NUMBER.search(device)
+    return found and found[0].lstrip("0")
+
+
+def _by_number(ids: Iterable[str]) -> dict[str, str | None]:
+    """The id that ends in each number, without leading zeros; None where several do."""
+    found: dict[str, str | None] = {}
+    for device in set(ids):
+        number = trailing_number(device)
+        if number is not None:
+            found[number] = None if number in found else device
+    return found
 
 
 def _claims(

@@ -1,16 +1,20 @@
 """Tables that a process reads all the time: kept open, with the files of their newest version."""
 
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 from deltalake import DeltaTable
 
-from lake.hours import literal
+from lake.hours import microseconds
 from lake.storage import Lake
 from lake.streams import DATE_PARTITION, HOUR_PARTITION
 
@@ -36,12 +40,26 @@ class LiveFiles:
 
     def between(self, start: datetime, end: datetime) -> list[str]:
         """Paths of the files that may hold rows with start <= time < end, in order of time."""
-        found = self.log.filter(pl.col("first") < literal(end), pl.col("last") >= literal(start))
-        return found["path"].to_list()
+        first, last, paths = self._arrays
+        found = (first < microseconds(end)) & (last >= microseconds(start))
+        return list(paths[found])
 
     def of_hours(self, hours: Sequence[datetime]) -> list[str]:
         """Paths of the files that begin with one of these hours; for a table by hours."""
-        return self.log.filter(pl.col("first").is_in(hours))["path"].to_list()
+        return [path for hour in hours for path in self._by_first.get(microseconds(hour), ())]
+
+    @cached_property
+    def _by_first(self) -> Mapping[int, list[str]]:
+        found: dict[int, list[str]] = defaultdict(list)
+        for first, path in zip(self.log["first"].to_physical(), self.log["path"], strict=True):
+            found[first].append(path)
+        return found
+
+    @cached_property
+    def _arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """The columns of the log: asked for so often that a plan for each would take too long."""
+        first, last = (self.log[name].to_physical().to_numpy() for name in ("first", "last"))
+        return first, last, np.array(self.log["path"].to_list(), object)
 
 
 @dataclass

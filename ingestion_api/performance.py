@@ -5,13 +5,14 @@ in the outbox), only then the lake: a heartbeat leaves the outbox after the lake
 order none is missed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
 from ingestion_api.parameters import Period
 from ingestion_api.performance_facts import Facts
+from ingestion_api.performance_pairs import Found, of_pairs
 from lake import METER, VEHICLE, EnergySettings, Stream
 from lake.device_reading import UNCHANGED, LakeView
 from lake.efficiency import vehicle_efficiency
@@ -47,17 +48,17 @@ def measured(view: LakeView, facts: Facts, energy: EnergySettings) -> Measured:
 
     is_asked = pl.col("vehicle_id").is_in(facts.asked)
     found = readings(VEHICLE, facts.vehicles)
-    vehicles = found.lazy()
-    if facts.links.is_empty() and found["meter_id"].null_count() == found.height:
-        resolved = links_by_rule(facts.pairs.lazy(), start, end)
+    vehicles, by_rule = found.lazy(), facts.pair_table.lazy()
+    if not facts.links and found["meter_id"].null_count() == found.height:
+        resolved = links_by_rule(by_rule, start, end)
     else:
         resolved = resolve_links(
-            facts.links.lazy(), named_links(vehicles, energy), facts.pairs.lazy(), start, end
+            facts.link_table.lazy(), named_links(vehicles, energy), by_rule, start, end
         )
     links = _collected(resolved.filter(is_asked).sort("vehicle_id", "valid_from", "meter_id"))
     meters = readings(METER, sorted(set(links["meter_id"]))).lazy()
     return Measured(
-        measured_energy(meters, METER, start, end, energy, facts.charger_classes.lazy()),
+        measured_energy(meters, METER, start, end, energy, facts.class_table.lazy()),
         measured_energy(vehicles.filter(is_asked), VEHICLE, start, end, energy),
         links,
     )
@@ -66,28 +67,41 @@ def measured(view: LakeView, facts: Facts, energy: EnergySettings) -> Measured:
 def performances(view: LakeView, facts: Facts, energy: EnergySettings) -> dict[str, Performance]:
     """Read the lake and compute for all vehicles asked for; blocks, so not for the event loop.
 
-    What comes out for a vehicle is the same beside any others.
+    What comes out for a vehicle is the same beside any others. Nearly all are fed by one meter the
+    whole time, and go the short way.
     """
-    found = measured(view, facts, energy)
-    rows = _collected(
-        vehicle_efficiency(
-            found.meters,
-            found.vehicles,
-            found.links.lazy(),
-            facts.charger_classes.lazy(),
-            facts.period.start,
-            facts.period.end,
-            energy,
-        )
-    )
-    by_vehicle = {row["vehicle_id"]: row for row in rows.iter_rows(named=True)}
-    links_of: dict[str, list[dict[str, Any]]] = {vehicle: [] for vehicle in facts.asked}
-    for link in found.links.iter_rows(named=True):
-        links_of[link["vehicle_id"]].append(link)
+    found = of_pairs(view, facts, energy)
+    told = _told(facts, found)
+    others = [vehicle for vehicle in facts.asked if vehicle not in found.links]
+    if others:
+        facts = replace(facts, asked=others)
+        told |= _told(facts, _of_any(view, facts, energy))
+    return told
+
+
+def _told(facts: Facts, found: Found) -> dict[str, Performance]:
+    rows = {row["vehicle_id"]: row for row in found.rows.iter_rows(named=True)}
     return {
-        vehicle: Performance(facts.period, by_vehicle.get(vehicle), links_of[vehicle])
-        for vehicle in facts.asked
+        vehicle: Performance(facts.period, rows.get(vehicle), links)
+        for vehicle, links in found.links.items()
     }
+
+
+def _of_any(view: LakeView, facts: Facts, energy: EnergySettings) -> Found:
+    """What is found of vehicles with any links."""
+    both, window = measured(view, facts, energy), (facts.period.start, facts.period.end)
+    rows = vehicle_efficiency(
+        both.meters,
+        both.vehicles,
+        both.links.lazy(),
+        facts.class_table.lazy(),
+        *window,
+        energy,
+    )
+    links: dict[str, list[dict[str, Any]]] = {vehicle: [] for vehicle in facts.asked}
+    for link in both.links.iter_rows(named=True):
+        links[link["vehicle_id"]].append(link)
+    return Found(_collected(rows), links)
 
 
 def _collected(plan: pl.LazyFrame) -> pl.DataFrame:

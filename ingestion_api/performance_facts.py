@@ -1,13 +1,12 @@
 """What Postgres knows of some vehicles in a window, at one moment."""
 
 import asyncio
-import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import polars as pl
 import psycopg
@@ -20,20 +19,14 @@ from ingestion_api.parameters import BadWindow, Period, window
 from lake import METER, STREAMS, VEHICLE, EnergySettings, Stream, hour_of
 from lake.device_reading import LakeView
 from lake.energy import CHARGER_CLASSES
-from lake.links import pair_by_trailing_number
+from lake.links import PAIR, pair_by_trailing_number, trailing_number
 from warehouse_sql.queries import query
 
 Connection = psycopg.AsyncConnection[DictRow]
 
-_NUMBER: Final = re.compile(r"[0-9]+$")
-_UTC_TIME: Final = pl.Datetime("us", "UTC")
-_LINK: Final[dict[str, type[pl.String] | pl.Datetime]] = {
-    "meter_id": pl.String,
-    "vehicle_id": pl.String,
-    "valid_from": _UTC_TIME,
-    "valid_to": _UTC_TIME,
-}
-_PAIR: Final = ("meter_id", "vehicle_id")
+_TIME: Final = pl.Datetime("us", "UTC")
+_Question: TypeAlias = tuple[str, Mapping[str, Any]]
+_LINKS: Final = {**PAIR, "valid_from": _TIME, "valid_to": _TIME}
 
 
 class UnknownVehicle(Exception):
@@ -51,11 +44,32 @@ class Facts:
     period: Period
     vehicles: list[str]
     meters: list[str]
-    links: pl.DataFrame
-    pairs: pl.DataFrame
-    charger_classes: pl.DataFrame
+    links: list[DictRow]
+    """Explicit ones, with meter_id, vehicle_id, valid_from and valid_to (None: open)."""
+    pairs: Mapping[str, str]
+    """The meter of a vehicle by the rule."""
+    linked_to: Mapping[str, set[str]]
+    """The vehicles that a meter was ever linked to, or that named it."""
+    charger_classes: Mapping[str, str]
     dirty_hours: Mapping[str, set[datetime]]
     outbox: Mapping[str, pa.Table]
+
+    @property
+    def link_table(self) -> pl.DataFrame:
+        """The links as `resolve_links` takes them."""
+        return pl.DataFrame(self.links, schema=_LINKS)
+
+    @property
+    def pair_table(self) -> pl.DataFrame:
+        """The pairs as `resolve_links` takes them."""
+        pairs = [(meter, vehicle) for vehicle, meter in self.pairs.items()]
+        return pl.DataFrame(pairs, schema=PAIR, orient="row")
+
+    @property
+    def class_table(self) -> pl.DataFrame:
+        """The classes as `measured_energy` takes them."""
+        classes = [*self.charger_classes.items()]
+        return pl.DataFrame(classes, schema=CHARGER_CLASSES, orient="row")
 
     def fingerprint(self, view: LakeView, energy: EnergySettings) -> str:
         """Another text whenever the answer may be another: all that it rests on, as a hash."""
@@ -64,7 +78,8 @@ class Facts:
             self.asked,
             self.period,
             energy.model_dump_json(),
-            *(frame.rows() for frame in (self.links, self.pairs, self.charger_classes)),
+            *(sorted(map(repr, facts)) for facts in (self.links, self.pairs.items())),
+            sorted(self.charger_classes.items()),
         ]
         for stream in STREAMS.values():
             dirty, waiting = self.dirty_hours[stream.name], self.outbox[stream.name]
@@ -99,29 +114,40 @@ async def read_facts(
     async with conn.transaction():
         await conn.execute(query("one_snapshot"))
         # In a window up to now, every device is known, whatever its clock says.
-        pairs = await _pairs(conn, asked, end, end or now, energy)
-        fed_by = defaultdict(set)
-        for row in [
-            *await _rows(conn, "meters_of_vehicles", vehicle_ids=asked),
-            *pairs.iter_rows(named=True),
-        ]:
-            fed_by[row["vehicle_id"]].add(row["meter_id"])
+        by_rule, named = await _answers(
+            conn,
+            _same_numbers(asked, end, end or now, energy),
+            ("meters_of_vehicles", {"vehicle_ids": asked}),
+        )
+        pairs = _pairs(by_rule, asked)
+        fed_by = {vehicle: {meter} for vehicle, meter in pairs.items()}
+        for row in named:
+            fed_by.setdefault(row["vehicle_id"], set()).add(row["meter_id"])
         every_meter = sorted(set[str]().union(*fed_by.values()))
-        newest = {
-            (row["kind"], row["device_id"]): row["timestamp"]
-            for row in await _rows(conn, "newest_times", vehicle_ids=asked, meter_ids=every_meter)
-        }
+        newest, others, classes = await _answers(
+            conn,
+            ("newest_times", {"vehicle_ids": asked, "meter_ids": every_meter}),
+            ("vehicles_of_meters", {"meter_ids": every_meter}),
+            ("charger_classes_of_meters", {"meter_ids": every_meter}),
+        )
+        linked_to: dict[str, set[str]] = defaultdict(set)
+        for row in others:
+            linked_to[row["meter_id"]].add(row["vehicle_id"])
+        of_meters = _OfMeters(
+            fed_by, linked_to, {row["meter_id"]: row["charger_class"] for row in classes}
+        )
+        heard = {(row["kind"], row["device_id"]): row["timestamp"] for row in newest}
         refused: dict[str, UnknownVehicle | BadWindow] = {}
         by_end: dict[datetime, list[str]] = defaultdict(list)
         periods: dict[datetime, Period] = {}
         for vehicle in asked:
-            if (VEHICLE.name, vehicle) not in newest:
+            if (VEHICLE.name, vehicle) not in heard:
                 refused[vehicle] = UnknownVehicle(vehicle)
                 continue
-            keys = [(VEHICLE.name, vehicle), *((METER.name, meter) for meter in fed_by[vehicle])]
-            heard = max(newest[key] for key in keys if key in newest)
+            meters = ((METER.name, meter) for meter in fed_by.get(vehicle, ()))
+            last = max(heard[key] for key in ((VEHICLE.name, vehicle), *meters) if key in heard)
             try:
-                period = window(start, end, _after(heard, now), longest_days)
+                period = window(start, end, _after(last, now), longest_days)
             except BadWindow as error:
                 refused[vehicle] = error
                 continue
@@ -129,37 +155,44 @@ async def read_facts(
             periods[period.end] = period
         facts = []
         for until, vehicles in by_end.items():
+            of_these = {vehicle: pairs[vehicle] for vehicle in vehicles if vehicle in pairs}
             if until != (end or now):  # a clock is ahead: a later end can only unpair
-                pairs = await _pairs(conn, vehicles, end, until, energy)
-            meters = sorted(set[str]().union(*(fed_by[vehicle] for vehicle in vehicles)))
-            of_these = pairs.filter(pl.col("vehicle_id").is_in(vehicles))
-            facts.append(await _facts(conn, vehicles, meters, of_these, periods[until], energy))
+                (by_rule,) = await _answers(conn, _same_numbers(vehicles, end, until, energy))
+                of_these = _pairs(by_rule, vehicles)
+            facts.append(await _facts(conn, vehicles, of_meters, of_these, periods[until], energy))
     return FoundFacts(facts, refused)
+
+
+@dataclass(frozen=True)
+class _OfMeters:
+    """What is known of meters, whatever the window."""
+
+    fed_by: Mapping[str, set[str]]
+    linked_to: Mapping[str, set[str]]
+    charger_classes: Mapping[str, str]
 
 
 async def _facts(
     conn: Connection,
     asked: list[str],
-    meters: list[str],
-    pairs: pl.DataFrame,
+    known: _OfMeters,
+    pairs: Mapping[str, str],
     period: Period,
     energy: EnergySettings,
 ) -> Facts:
-    others = await _rows(conn, "vehicles_of_meters", meter_ids=meters)
-    vehicles = sorted({*asked, *(row["vehicle_id"] for row in others)})
+    meters = sorted(set[str]().union(*(known.fed_by.get(vehicle, set()) for vehicle in asked)))
+    linked_to = {meter: known.linked_to.get(meter, set()) for meter in meters}
+    vehicles = sorted(set(asked).union(*linked_to.values()))
     between = {"start": _context_start(period, energy), "end": period.end}
     in_window = {"start": period.start, "end": period.end}
-    statements: list[tuple[str, dict[str, Any]]] = [
+    links, dirty, packs, *waiting = await _answers(
+        conn,
         ("links_of_devices", {"vehicle_ids": vehicles, "meter_ids": meters, **in_window}),
-        ("charger_classes_of_meters", {"meter_ids": meters}),
         ("dirty_hours_between", between),
         ("packs_wait", {}),
         ("meter_outbox_of_device", {"devices": meters, **between}),
         ("vehicle_outbox_of_device", {"devices": vehicles, **between}),
-    ]
-    async with conn.pipeline():  # one way to the server and back
-        cursors = [await conn.execute(query(name), values) for name, values in statements]
-        links, classes, dirty, packs, *waiting = [await cursor.fetchall() for cursor in cursors]
+    )
     dirty_hours: dict[str, set[datetime]] = {METER.name: set(), VEHICLE.name: set()}
     for row in dirty:
         dirty_hours[row["stream"]].add(row["hour"])
@@ -171,16 +204,11 @@ async def _facts(
         for stream, devices in ((METER, meters), (VEHICLE, vehicles)):
             packed = await _packed(conn, stream, devices, between)
             outbox[stream.name] = pa.concat_tables([outbox[stream.name], *packed])
+    classes = {
+        meter: known.charger_classes[meter] for meter in meters if meter in known.charger_classes
+    }
     return Facts(
-        asked,
-        period,
-        vehicles,
-        meters,
-        pl.DataFrame(links, schema=_LINK),
-        pairs,
-        pl.DataFrame(classes, schema=CHARGER_CLASSES),
-        dirty_hours,
-        outbox,
+        asked, period, vehicles, meters, links, pairs, linked_to, classes, dirty_hours, outbox
     )
 
 
@@ -215,39 +243,44 @@ def _after(newest: datetime, now: datetime) -> datetime:
     return newest.replace(microsecond=0) + timedelta(seconds=1)
 
 
-async def _pairs(
-    conn: Connection,
+def _same_numbers(
     vehicle_ids: Sequence[str],
     heard_before: datetime | None,
     end: datetime,
     energy: EnergySettings,
-) -> pl.DataFrame:
-    """The meters of these vehicles by the rule of the trailing number.
+) -> _Question:
+    """Asks for what the rule of the trailing number needs to find the meters of these vehicles.
 
     The rule knows the devices that were heard before a time (None: all of them), and leaves alone
     what something else has linked before `end`, the end of the window.
     """
-    numbers = {
-        number[0].lstrip("0") for vehicle in vehicle_ids if (number := _NUMBER.search(vehicle))
-    }
-    if not numbers or not energy.link_by_trailing_number:
-        return pl.DataFrame(schema=dict.fromkeys(_PAIR, pl.String))
-    devices = await _rows(
-        conn,
+    numbers = {trailing_number(vehicle) for vehicle in vehicle_ids}
+    asked = [number for number in numbers if number is not None]
+    return (
         "same_trailing_number",
-        numbers=sorted(numbers),
-        heard_before=heard_before,
-        end=end,
+        {
+            "numbers": asked if energy.link_by_trailing_number else [],
+            "heard_before": heard_before,
+            "end": end,
+        },
     )
+
+
+def _pairs(devices: Sequence[DictRow], vehicle_ids: Sequence[str]) -> dict[str, str]:
+    """The meters of these vehicles by the rule."""
     meters = {row["device_id"]: row["linked"] for row in devices if row["kind"] == METER.name}
     vehicles = {row["device_id"]: row["linked"] for row in devices if row["kind"] == VEHICLE.name}
-    return pair_by_trailing_number(
+    pairs = pair_by_trailing_number(
         meters,
         vehicles,
         [device for device, linked in meters.items() if linked],
         [device for device, linked in vehicles.items() if linked],
-    ).filter(pl.col("vehicle_id").is_in(list(vehicle_ids)))
+    )
+    return {vehicle: meter for meter, vehicle in pairs.iter_rows() if vehicle in set(vehicle_ids)}
 
 
-async def _rows(conn: Connection, name: str, **parameters: Any) -> list[DictRow]:
-    return await (await conn.execute(query(name), parameters)).fetchall()
+async def _answers(conn: Connection, *questions: _Question) -> list[list[DictRow]]:
+    """The rows of named queries: one way to the server and back."""
+    async with conn.pipeline():
+        cursors = [await conn.execute(query(name), values) for name, values in questions]
+        return [await cursor.fetchall() for cursor in cursors]

@@ -6,11 +6,8 @@ with `link`, which tells them apart, and the `number` of the meter.
 
 import polars as pl
 
-from lake.energy import exact_sum
+from lake.energy import DECIMALS, PER_UNIT, exact_sum
 from lake.time_axis import TimeAxis
-
-_PER_UNIT = 1e9
-_DECIMALS = 9
 
 
 def numbered_meters(meters: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
@@ -45,7 +42,7 @@ def of_feeding_meters(
         .select("_time", _begins=axis.at("_from"), _ends=axis.at("_to"))
         .sort("_begins")
     )
-    whole = (pl.col("energy_kwh") * _PER_UNIT).round()
+    whole = (pl.col("energy_kwh") * PER_UNIT).round()
     part = (whole * pl.col("_until")).round() - (whole * pl.col("_since")).round()
     covered_from = pl.max_horizontal("covered_from", "valid_from")
     return (
@@ -59,7 +56,7 @@ def of_feeding_meters(
             maintain_order="left",
         )
         .with_columns(
-            energy_kwh=(part / _PER_UNIT).round(_DECIMALS),
+            energy_kwh=(part / PER_UNIT).round(DECIMALS),
             interval_start=pl.max_horizontal("interval_start", "valid_from"),
             covered_from=pl.when(pl.col("covered_from").is_not_null()).then(covered_from),
         )
@@ -101,7 +98,7 @@ def _shares(fed: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
 def _given(fed: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
     """What each meter gave to each vehicle that it was linked to, in microwatt-hours."""
     of_links = fed.group_by("link").agg(exact_sum(pl.col("energy_kwh")))
-    in_microwatt_hours = (pl.col("energy_kwh") * _PER_UNIT).round().cast(pl.Int64)
+    in_microwatt_hours = (pl.col("energy_kwh") * PER_UNIT).round().cast(pl.Int64)
     return (
         links.join(of_links, on="link", how="left")
         .group_by("number", "vehicle_id")

@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from lake.efficiency import efficiency_percent
-from lake.energy import exact_mean, exact_sum, utc_window
+from lake.energy import DECIMALS, PER_UNIT, exact_mean, exact_sum, utc_window
 from lake.links import links_within
 from lake.settings import EnergySettings
 from lake.sides import credited, numbered_vehicles
@@ -19,8 +19,6 @@ from lake.time_axis import TimeAxis
 STEPS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 60, 180, 1440))
 _MOST_STEPS: Final = 300
 
-_PER_UNIT = 1e9
-_DECIMALS = 9
 _MICROSECOND = timedelta(microseconds=1)
 _TEN_MINUTES = 600_000_000  # microseconds
 
@@ -62,8 +60,8 @@ def vehicle_curve(
     width = step // _MICROSECOND
     place = pl.col("timestamp").dt.epoch("us") // width
     state = vehicle.group_by(_step=place).agg(
-        exact_mean(pl.col("soc")).round(_DECIMALS),
-        exact_mean(pl.col("battery_temp")).round(_DECIMALS),
+        exact_mean(pl.col("soc")).round(DECIMALS),
+        exact_mean(pl.col("battery_temp")).round(DECIMALS),
     )
     limit = settings.matched_share_limit
     known, flowing = limit * pl.col("_length"), limit * pl.min_horizontal("_length", _TEN_MINUTES)
@@ -118,7 +116,7 @@ def _side(readings: pl.LazyFrame, width: int, side: str) -> pl.LazyFrame:
         pl.min_horizontal((pl.col("_step") + 1) * width, at),
     )
     length = at - since
-    whole = (pl.col("energy_kwh") * _PER_UNIT).round()
+    whole = (pl.col("energy_kwh") * PER_UNIT).round()
     part = (
         pl.when(length > 0)
         .then(
@@ -139,7 +137,7 @@ def _side(readings: pl.LazyFrame, width: int, side: str) -> pl.LazyFrame:
         .explode("_step")
         .select(
             "_step",
-            _energy=part / _PER_UNIT,
+            _energy=part / PER_UNIT,
             _covers=pl.max_horizontal(ends - begins, 0),
             _is_in_place=(pl.col("covered_from") <= pl.col("interval_start")).fill_null(True),
         )

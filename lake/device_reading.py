@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from lake.device_rows import DeviceRows
+from lake.device_rows import DeviceRows, nothing
 from lake.energy import IN_MEMORY
-from lake.history import as_received, history_table
-from lake.hours import hour_of, hours_between, literal
-from lake.merge import merge_heartbeats
+from lake.history import history_table
+from lake.hours import hour_of, hours_between, literal, microseconds
+from lake.merge import merge_heartbeats, merge_of_few
+from lake.one_device import Readings, Times, joined, twice
 from lake.open_tables import LiveFiles, OpenTables
 from lake.raw_hours import RawHours
 from lake.settings import EnergySettings
@@ -100,6 +102,29 @@ class LakeView:
             known = pl.concat([known, parts[-1][stream.device]])
         return pl.concat(parts) if len(parts) > 1 else found
 
+    def readings_of_one(
+        self,
+        stream: Stream,
+        device: str,
+        start: datetime,
+        end: datetime,
+        settings: EnergySettings,
+        dirty_hours: Collection[datetime],
+        outbox: pa.Table,
+    ) -> Readings:
+        """What `readings` finds of one device, many times as fast, and maybe more context."""
+        reach = (
+            timedelta(seconds=settings.largest_gap_seconds),
+            timedelta(hours=1),
+            timedelta(hours=settings.register_lookback_hours),
+        )
+        for before in reach:
+            since = start - before
+            found = self._of_one(stream, device, since, end, dirty_hours, outbox)
+            if not _lacks_register(found, start):
+                break
+        return found
+
     def paths(
         self, stream: Stream, start: datetime, end: datetime, dirty_hours: Collection[datetime]
     ) -> list[str]:
@@ -107,6 +132,31 @@ class LakeView:
         dirty = sorted(dirty_hours)
         history = self.history[stream.name].between(start, end)
         return [*history, *(self.raw[stream.name].of_hours(dirty) if dirty else [])]
+
+    def _of_one(
+        self,
+        stream: Stream,
+        device: str,
+        start: datetime,
+        end: datetime,
+        dirty_hours: Collection[datetime],
+        outbox: pa.Table,
+    ) -> Readings:
+        kept = self._device_rows.of(stream, self.history[stream.name], [device], start, end)
+        received = [pl.DataFrame(outbox).filter(pl.col(stream.device) == device)] if outbox else []
+        hours = set(dirty_hours).union(hour_of(at) for rows in received for at in rows["timestamp"])
+        if dirty := sorted(hours.intersection(hours_between(start, end))):
+            received += self._raw_hours.of(stream, self.raw[stream.name], dirty, device)
+        stored = kept[0].all if kept else nothing(stream)
+        raw = pl.concat(received) if received else nothing(stream)
+        parts = [kept[0].readings] if kept else []
+        parts = [part.within(start, end) for part in (*parts, Readings.of(raw, stream))]
+        times = twice(parts)
+        if not times.size:
+            return joined(parts)
+        merged = merge_of_few(stream, _at(times, stored), _at(times, raw))
+        once = [part.without(times) for part in parts]
+        return joined([*once, Readings.of(merged, stream)])
 
     def _heartbeats(
         self,
@@ -120,10 +170,9 @@ class LakeView:
         timestamp, device = pl.col("timestamp"), pl.col(stream.device)
         in_window = (timestamp >= literal(start)) & (timestamp < literal(end))
         of_devices = device == devices[0] if len(devices) == 1 else device.is_in(list(devices))
-        stored = self._device_rows.read(stream, self.history[stream.name], devices, start, end)
-        history = as_received(stored.lazy().filter(in_window), stream).collect(
-            engine=IN_MEMORY, optimizations=UNCHANGED
-        )
+        kept = self._device_rows.of(stream, self.history[stream.name], devices, start, end)
+        stored = pl.concat([rows.all for rows in kept]) if kept else nothing(stream)
+        history = stored.filter(in_window)
         waiting = outbox.filter(in_window, of_devices)
         dirty = set(dirty_hours) | {hour_of(moment) for moment in waiting["timestamp"]}
         dirty &= set(hours_between(start, end))
@@ -142,3 +191,14 @@ class LakeView:
             stream, history.lazy().filter(is_dirty), [received.lazy()]
         ).collect(engine=IN_MEMORY, optimizations=UNCHANGED)
         return pl.concat([history.filter(~is_dirty), merged])
+
+
+def _lacks_register(found: Readings, start: datetime) -> bool:
+    """Whether a reading in the window needs a register value from further back."""
+    first = int(np.searchsorted(found.at, microseconds(start)))
+    is_value = found.is_register[:first] & ~np.isnan(found.value[:first])
+    return bool(found.is_register[first:].any()) and not is_value.any()
+
+
+def _at(times: Times, rows: pl.DataFrame) -> pl.DataFrame:
+    return rows[np.flatnonzero(np.isin(rows["timestamp"].to_physical().to_numpy(), times))]

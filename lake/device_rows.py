@@ -4,12 +4,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 
 import polars as pl
 
-from lake.history import history_table
+from lake.energy import IN_MEMORY
+from lake.history import as_received, history_table
 from lake.kept import Kept
+from lake.one_device import Readings
 from lake.open_tables import LiveFiles
 from lake.storage import Lake
 from lake.streams import DATE_PARTITION, Stream
@@ -20,15 +22,22 @@ _BYTES_A_FILE = 500  # of a frame, however few rows it has
 
 
 @dataclass(frozen=True)
-class _Rows:
+class KeptRows:
     """What each of some files holds of a device."""
 
+    stream: Stream
     files: Mapping[str, pl.DataFrame]
 
     @cached_property
     def all(self) -> pl.DataFrame:
-        """The rows of all of these files as one frame."""
-        return pl.concat(self.files.values(), rechunk=True)
+        """The rows of all of these files, with the columns of the stream and `duplicates`."""
+        rows = pl.concat(self.files.values(), rechunk=True)
+        return as_received(rows.lazy(), self.stream).collect(engine=IN_MEMORY)
+
+    @cached_property
+    def readings(self) -> Readings:
+        """The same as arrays, which share its memory."""
+        return Readings.of(self.all, self.stream)
 
     @cached_property
     def bytes(self) -> int:
@@ -42,17 +51,17 @@ class DeviceRows:
 
     def __init__(self, lake: Lake, most_bytes: int) -> None:
         self._lake = lake
-        self._kept: Kept[tuple[str, str], _Rows] = Kept(most_bytes)
+        self._kept: Kept[tuple[str, str], KeptRows] = Kept(most_bytes)
 
-    def read(
+    def of(
         self,
         stream: Stream,
         live: LiveFiles,
         devices: Sequence[str],
         start: datetime,
         end: datetime,
-    ) -> pl.DataFrame:
-        """Rows of the history table, without its partition, of these devices.
+    ) -> list[KeptRows]:
+        """The rows of each of these devices that has any.
 
         All those of the window, and maybe others.
         """
@@ -65,7 +74,7 @@ class DeviceRows:
             files = kept.files if kept else {}
             absent = tuple(path for path in wanted if path not in files)
             if kept and not absent and files.keys() <= live.paths:
-                ready.append(kept.all)
+                ready.append(kept)
                 continue
             surplus = len(files) > len(wanted) + _FILES_BESIDE
             needed = set(wanted) if surplus else live.paths
@@ -77,10 +86,10 @@ class DeviceRows:
                     found[device][path] = rows.filter(pl.col(stream.device) == device)
         for device, by_file in found.items():
             if by_file:
-                kept = _Rows(by_file)
+                kept = KeptRows(stream, by_file)
                 self._kept.put((stream.name, device), kept)
-                ready.append(kept.all)
-        return pl.concat(ready) if ready else _nothing(stream)
+                ready.append(kept)
+        return ready
 
     def _from_files(
         self, stream: Stream, paths: Sequence[str], devices: Sequence[str]
@@ -94,7 +103,7 @@ class DeviceRows:
                 f"{folder}/{path}",
                 storage_options=self._lake.storage_options or None,
                 hive_partitioning=False,
-                schema=_nothing(stream).schema,
+                schema=_stored_nothing(stream).schema,
                 missing_columns="insert",  # of files from before a column was added
             ).filter(is_wanted)
             for path in paths
@@ -102,5 +111,11 @@ class DeviceRows:
         return dict(zip(paths, pl.collect_all(scans), strict=True))
 
 
-def _nothing(stream: Stream) -> pl.DataFrame:
+@cache
+def nothing(stream: Stream) -> pl.DataFrame:
+    """No rows, with the columns of the stream and `duplicates`."""
+    return as_received(_stored_nothing(stream).lazy(), stream).collect()
+
+
+def _stored_nothing(stream: Stream) -> pl.DataFrame:
     return pl.DataFrame(history_table(stream).schema.empty_table()).drop(DATE_PARTITION.name)

@@ -21,10 +21,10 @@ CHARGER_CLASSES: Final = {"meter_id": pl.String(), "charger_class": pl.String()}
 IN_MEMORY: Final = "in-memory"
 
 _LARGEST: Final = 2**62  # of what 64 bits hold
-_PER_UNIT = 1e9
-_DECIMALS = 9
+PER_UNIT: Final = 1e9
+DECIMALS: Final = 9
 # A drop is a roll-over if it means at most this part of the register's size.
-_ROLL_OVER_SHARE = 1 / 16
+ROLL_OVER_SHARE: Final = 1 / 16
 
 
 def measured_energy(
@@ -121,13 +121,13 @@ def exact_sum(values: pl.Expr) -> pl.Expr:
     would differ between two runs. Whole numbers do not have that problem.
     """
     # Polars divides by multiplying with the reciprocal; rounding gives the nearest decimal.
-    total = (_whole(values).sum() / _PER_UNIT).round(_DECIMALS)
+    total = (_whole(values).sum() / PER_UNIT).round(DECIMALS)
     return pl.when(values.count() > 0).then(total)
 
 
 def as_stored(energy: pl.Expr) -> pl.Expr:
     """The nearest whole microwatt-hours, in kWh."""
-    return ((energy * _PER_UNIT).round() / _PER_UNIT).round(_DECIMALS)
+    return ((energy * PER_UNIT).round() / PER_UNIT).round(DECIMALS)
 
 
 def exact_mean(values: pl.Expr) -> pl.Expr:
@@ -251,13 +251,13 @@ def _register_step(
     A register of a known size goes on from zero; noise may also step back over that point.
     """
     last, noise = pl.col("_last_register"), settings.register_noise_kwh
-    step = (value - last).round(_DECIMALS)
+    step = (value - last).round(DECIMALS)
     is_drop = step < -noise
     if size is None:
         return step, is_drop
-    forward, back = (step + size).round(_DECIMALS), (step - size).round(_DECIMALS)
+    forward, back = (step + size).round(DECIMALS), (step - size).round(DECIMALS)
     in_range = value.is_between(0, size) & last.is_between(0, size) & (size > 2 * noise)
-    rolls_over = (in_range & is_drop & (forward <= size * _ROLL_OVER_SHARE)).fill_null(False)
+    rolls_over = (in_range & is_drop & (forward <= size * ROLL_OVER_SHARE)).fill_null(False)
     rolls_back = (in_range & (back >= -noise)).fill_null(False)
     rolled = pl.when(rolls_over).then(forward).when(rolls_back).then(back).otherwise(step)
     return rolled, is_drop & ~rolls_over
@@ -296,4 +296,4 @@ def _is_bridged(value: pl.Expr) -> pl.Expr:
 
 
 def _whole(values: pl.Expr) -> pl.Expr:
-    return (values * _PER_UNIT).round().cast(pl.Int64)
+    return (values * PER_UNIT).round().cast(pl.Int64)

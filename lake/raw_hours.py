@@ -97,6 +97,22 @@ class RawHours:
         # Two devices may have one hash.
         return pl.concat(parts).filter(is_wanted)
 
+    def of(
+        self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], device: str
+    ) -> list[pl.DataFrame]:
+        """What `read` finds of one device, in parts; most devices have one for each flush."""
+        old, new = hours[:-_HOURS_KEPT], hours[-_HOURS_KEPT:]
+        if old:
+            return [self.read(stream, live, hours, [device])]
+        hashes = pl.Series([device]).hash().to_numpy()
+        found = []
+        for hour in new:
+            for run in self._hour(stream, live, hour).runs:
+                for rows in run.find(hashes):
+                    is_device = rows[stream.device] == device
+                    found.append(rows if is_device.all() else rows.filter(is_device))
+        return found
+
     def _hour(self, stream: Stream, live: LiveFiles, hour: datetime) -> _Hour:
         files = live.of_hours([hour])
         kept = self._kept.get((stream.name, hour))

@@ -101,6 +101,12 @@ class EnergySettings(BaseSettings):
             _first(of_class.excellent_above_percent, self.excellent_above_percent),
         )
 
+    def register_size(self, charger_class: str | None) -> float | None:
+        """Where the register of a charger of this class rolls over, kWh; None: nowhere."""
+        of_class = self.charger_classes.get(charger_class or "", ChargerClass())
+        size = of_class.register_size_kwh
+        return self.register_size_kwh if size is None else size
+
 
 def _first(own: float | None, of_all: float) -> float:
     return of_all if own is None else own

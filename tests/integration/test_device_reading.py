@@ -1,9 +1,11 @@
 """What a long-lived reader keeps never differs from what the lake says."""
 
+import math
 from datetime import datetime, timedelta
 from tempfile import TemporaryDirectory
 
 import polars as pl
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -25,6 +27,7 @@ from lake.archive import archive_day
 from lake.device_reading import DeviceReader
 from lake.energy import measured_energy
 from lake.history import history_table
+from lake.one_device_energy import Measured, measured
 from tests.samples import HOUR_10, meter_rows
 
 ENERGY = EnergySettings(register_lookback_hours=6)
@@ -81,8 +84,19 @@ def test_a_reader_that_keeps_what_it_read_agrees_with_one_that_keeps_nothing(
                 dirty.discard(HOUR_10 - step * HOUR)
             for minutes, devices in windows:
                 window = END - timedelta(minutes=minutes), END
-                kept = _kept(reader, devices, dirty, *window)
-                assert_frame_equal(kept, _fresh(lake, devices, dirty, *window))
+                kept, fresh = (
+                    _kept(reader, devices, dirty, *window),
+                    _fresh(lake, devices, dirty, *window),
+                )
+                assert_frame_equal(kept, fresh)
+                for device in devices:
+                    alone = fresh.filter(pl.col("meter_id") == device)
+                    found = _alone(reader, device, dirty, *window)
+                    assert found.energy_kwh.tolist() == pytest.approx(
+                        alone["energy_kwh"].fill_null(math.nan).to_list(), abs=0, nan_ok=True
+                    )
+                    assert (found.readings.at == alone["timestamp"].to_physical().to_numpy()).all()
+                    assert found.readings.duplicates.tolist() == alone["duplicates"].to_list()
 
 
 def _times(rows: list[dict[str, object]]) -> list[datetime]:
@@ -95,6 +109,15 @@ def _kept(
     nothing = METER.arrow_schema.empty_table()
     found = reader.look().readings(METER, sorted(devices), start, end, ENERGY, dirty, nothing)
     return measured_energy(found.lazy(), METER, start, end, ENERGY).collect()
+
+
+def _alone(
+    reader: DeviceReader, device: str, dirty: set[datetime], start: datetime, end: datetime
+) -> Measured:
+    nothing = METER.arrow_schema.empty_table()
+    view = reader.look()
+    found = view.readings_of_one(METER, device, start, end, ENERGY, dirty, nothing)
+    return measured(found, start, end, ENERGY, None)
 
 
 def _fresh(

@@ -54,8 +54,8 @@ SELECT vehicle_id, meter_id FROM charging_link WHERE vehicle_id = ANY(%(vehicle_
 UNION SELECT vehicle_id, meter_id FROM named_link WHERE vehicle_id = ANY(%(vehicle_ids)s)
 
 -- name: vehicles_of_meters
-SELECT vehicle_id FROM charging_link WHERE meter_id = ANY(%(meter_ids)s)
-UNION SELECT vehicle_id FROM named_link WHERE meter_id = ANY(%(meter_ids)s)
+SELECT meter_id, vehicle_id FROM charging_link WHERE meter_id = ANY(%(meter_ids)s)
+UNION SELECT meter_id, vehicle_id FROM named_link WHERE meter_id = ANY(%(meter_ids)s)
 
 -- name: links_of_devices
 SELECT meter_id, vehicle_id, lower(valid) AS valid_from, upper(valid) AS valid_to

@@ -1,0 +1,93 @@
+"""One vehicle and its meter: the short way gives what the way of a whole fleet gives."""
+
+import itertools
+from datetime import datetime
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lake import METER, VEHICLE, EnergySettings, Stream
+from lake.efficiency import VEHICLE_FACTS, vehicle_facts
+from lake.energy import measured_energy
+from lake.one_device import Readings
+from lake.pair import Fed, facts_of_pair
+from tests.unit.energy_recomputation import (
+    HOUR_10,
+    HOUR_11,
+    Row,
+    charger_classes,
+    links,
+    readings,
+    seconds,
+)
+from tests.unit.energy_samples import meter_rows, patiently, vehicle_rows, with_context
+
+WINDOW = HOUR_10, HOUR_11
+RANGES = st.one_of(
+    st.just([WINDOW]),
+    st.lists(st.integers(0, 60), min_size=2, max_size=6, unique=True).map(
+        lambda minutes: [
+            (seconds(60 * since), seconds(60 * until))
+            for since, until in [*itertools.pairwise(sorted(minutes))][::2]
+        ]
+    ),
+)
+
+
+@patiently
+@given(
+    meter_rows(),
+    vehicle_rows(),
+    st.sampled_from([1, 3, 7e6, 1e12]),
+    st.sampled_from([None, 4.0, 16.0, 0.2]),
+    st.sampled_from(["link", None]),
+    RANGES,
+)
+def test_a_pair_has_the_facts_of_the_fleet_to_the_last_bit(
+    meters: list[Row],
+    vehicles: list[Row],
+    divisor: float,
+    register_size: float | None,
+    source: str | None,
+    ranges: list[tuple[datetime, datetime]],
+) -> None:
+    settings = EnergySettings(_env_file=None, register_size_kwh=register_size)
+    ac, dc = (
+        _context(_of_device(rows, stream, device), stream, divisor, settings)
+        for rows, stream, device in ((meters, METER, "M1"), (vehicles, VEHICLE, "V1"))
+    )
+    fed = [("M1", "V1", *since_until, source) for since_until in ranges if source]
+    expected = vehicle_facts(
+        measured_energy(ac.lazy(), METER, *WINDOW, settings),
+        measured_energy(dc.lazy(), VEHICLE, *WINDOW, settings),
+        links(fed),
+        charger_classes({}),
+        *WINDOW,
+    ).collect()
+    found = facts_of_pair(
+        Fed(Readings.of(ac, METER), ranges, register_size) if fed else None,
+        Readings.of(dc, VEHICLE),
+        *WINDOW,
+        settings,
+    )
+    for row in expected.iter_rows(named=True):  # none of a silent vehicle without a link
+        assert repr({name: row[name] for name in found}) == repr(found)
+    assert {*found} == {*VEHICLE_FACTS} - {
+        "vehicle_id",
+        "link_source",
+        "meter_ids",
+        "charger_class",
+    }
+
+
+def _of_device(rows: list[Row], stream: Stream, device: str) -> list[Row]:
+    return [row for row in rows if row[stream.device] == device]
+
+
+def _context(
+    rows: list[Row], stream: Stream, divisor: float, settings: EnergySettings
+) -> pl.DataFrame:
+    """What the lake reads for the window; energies of more decimals than a microwatt-hour has."""
+    found = readings(stream, with_context(rows, stream, *WINDOW, settings))
+    return found.with_columns(pl.col(stream.energy) / divisor).collect()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import answers, ingest, lake
+from benchmarks import alerts, answers, ingest, lake
 from benchmarks.table import Report, table
 from local_stack.errors import LocalStackError
 from warehouse_sql.errors import WarehouseError
@@ -53,6 +53,15 @@ def main() -> int:
         example="--seconds 5 --runs 1 --cases day live",
     )
     of_answers.add_argument("--seconds", type=_positive, default=10, help="of each case (10)")
+    of_alerts = _suite(
+        suites,
+        "alerts",
+        "what alert rules cost, and how soon an alert follows on its heartbeat",
+        alerts.__doc__,
+        alerts.CASE_NAMES,
+        example="--seconds 20 --runs 1",
+    )
+    of_alerts.add_argument("--seconds", type=_positive, default=60, help="of each run (60)")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # end in order
     load_before, *_ = os.getloadavg()  # of others, who make every number worse
@@ -61,6 +70,8 @@ def main() -> int:
             report = ingest.measure(given.cases, given.seconds, given.runs, given.folder)
         elif given.suite == "answers":
             report = answers.measure(given.cases, given.seconds, given.runs, given.folder)
+        elif given.suite == "alerts":
+            report = alerts.measure(given.cases, given.seconds, given.runs, given.folder)
         else:
             report = lake.measure(given.cases, given.runs, given.hours, given.folder)
     except KeyboardInterrupt:

@@ -1,184 +1,139 @@
-"""`python -m benchmarks.alerts`: what alert rules cost, and how soon an alert follows a heartbeat.
+"""What the alert rules cost, and how soon an alert follows on its heartbeat.
 
-A database of its own with 10,000 meters and 10,000 vehicles, the shipped rules, and one collector
-that takes the fleet's 333 heartbeats a second while hot batteries are reported now and then.
+A house with 10,000 meters and 10,000 vehicles, each vehicle linked to its meter, and the rules that
+are shipped. The fleet posts its 333 heartbeats a second all the time; the looks are those of the
+collector itself. Now and then a hot battery is reported, and what counts is the time from the
+answer to it until GET /v1/alerts has its alert.
 """
 
-import argparse
 import itertools
-import os
-import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from statistics import quantiles
-from typing import Final
+from typing import Any, Final
 
-import httpx
 import psycopg
-from psycopg.rows import dict_row
 
-from ingestion_api.alerts.live import LiveLook
-from ingestion_api.alerts.rule_file import read_rules
-from lake import EnergySettings
-from local_stack.embedded_postgres import EmbeddedPostgres
-from warehouse_sql.migrate import migrate
+from benchmarks import fleet
+from benchmarks.house import BenchmarkError, House, house
+from benchmarks.live_fleet import make_all_live
+from benchmarks.load import percentile
+from benchmarks.processes import cpu_seconds
+from benchmarks.table import Goal, Report, Row
 
-_DEVICES: Final = 10_000
-_A_SECOND: Final = 333
-_LOOKS: Final = 30
-_PORT: Final = 3990
-_FLEET: Final = (
-    "INSERT INTO meter_live_state SELECT 'METER' || n, now(), 0.1, 225 + 10 * random(), 'interval',"
-    " now() - make_interval(secs => n %% 60) FROM generate_series(1, %s) AS n",
-    "INSERT INTO vehicle_live_state SELECT 'VEH' || n, now(), 0.1, 50 + 10 * random(),"
-    " 20 + 10 * random(), CASE WHEN n %% 2 = 0 THEN 'METER' || n END, 'interval',"
-    " now() - make_interval(secs => n %% 60) FROM generate_series(1, %s) AS n",
-    "INSERT INTO charging_link (meter_id, vehicle_id, valid) SELECT 'METER' || n, 'VEH' || n,"
-    " tstzrange('2026-01-01', NULL) FROM generate_series(1, %s) AS n",
-    "INSERT INTO device (stream, device_id, first_heard_at) SELECT stream, prefix || n, now()"
-    " FROM generate_series(1, %s) AS n, (VALUES ('meter', 'METER'), ('vehicle', 'VEH'))"
-    " AS kind (stream, prefix)",
-)
+CASE_NAMES: Final = ("look", "soon")
+_LOOK, _SOON = CASE_NAMES
+
+_HEAD_START_SECONDS: Final = 2.0  # of the load
+_PATIENCE_SECONDS: Final = 30.0  # for an alert
+_POLL_SECONDS: Final = 0.01
+_LOOKS: Final = 'wattlake_alert_look_seconds_{}{{rules="live"}}'
+_WATCHER: Final = Path(__file__).with_name("alerts.sql")
+_CPU: Final = "a look at 20,000 devices: CPU of Postgres"
+_WALL: Final = "  by the clock"
+_PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "worst": 1.0}
+_GOALS: Final = {"worst": Goal(2, at_least=False)}
 
 
-def main() -> None:
-    """Print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20)
-    seconds: float = parser.parse_args().seconds
-    with _database() as url:
-        took, cpu = _looks(url)
-        _print("a look at 20,000 devices", took, f", CPU of Postgres {cpu * 1000:.1f} ms")
-        with _collector(url) as http:
-            _print("from acknowledgement to alert", _latencies(http, seconds), "")
-
-
-def _print(what: str, seconds: list[float], more: str) -> None:
-    cuts = quantiles(seconds, n=100, method="inclusive")
-    sys.stdout.write(
-        f"{what}: p50 {cuts[49] * 1000:.0f} ms, p95 {cuts[94] * 1000:.0f} ms, "
-        f"max {max(seconds) * 1000:.0f} ms of {len(seconds)}{more}\n"
-    )
-
-
-@contextmanager
-def _database() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="wattlake-alerts-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # the server's own account must reach it
-        server = EmbeddedPostgres(folder / "postgres")
-        (folder / "postgres").mkdir(exist_ok=True)
-        (folder / "postgres").chmod(0o711)
-        try:
-            url = server.start()
-            migrate(url)
-            with psycopg.connect(url, autocommit=True) as conn:
-                for statement in _FLEET:
-                    conn.execute(statement.encode(), (_DEVICES,))
-                conn.execute("VACUUM ANALYZE")
-            yield url
-        finally:
-            server.stop()
-
-
-def _looks(url: str) -> tuple[list[float], float]:
-    """Seconds of each of some looks at a quiet fleet, and of one the CPU time of the server."""
-    look = LiveLook(read_rules(), EnergySettings())
-    options = "-c TimeZone=UTC -c max_parallel_workers_per_gather=0"
-    took = []
-    with psycopg.connect(url, autocommit=True, row_factory=dict_row, options=options) as conn:
-        for _ in range(3):
-            look.look(conn)
-        before = _cpu_seconds(conn.info.backend_pid)
-        for _ in range(_LOOKS):
-            started = time.perf_counter()
-            look.look(conn)
-            took.append(time.perf_counter() - started)
-        return took, (_cpu_seconds(conn.info.backend_pid) - before) / _LOOKS
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@contextmanager
-def _collector(url: str) -> Iterator[httpx.Client]:
-    with (
-        tempfile.TemporaryDirectory(prefix="wattlake-lake-") as lake,
-        subprocess.Popen(
-            [sys.executable, "-m", "ingestion_api"],
-            env={**os.environ, "DATABASE_URL": url, "LAKE_URI": lake, "PORT": str(_PORT)},
-            stderr=subprocess.DEVNULL,
-        ) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{_PORT}", timeout=30) as http,
-    ):
-        try:
-            _wait_until_ready(http)
-            yield http
-        finally:
-            process.terminate()
-
-
-def _wait_until_ready(http: httpx.Client) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            if http.get("/readyz").status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.1)
-
-
-def _latencies(http: httpx.Client, seconds: float) -> list[float]:
-    """Seconds from the answer to a hot battery's heartbeat until the alert can be read."""
-    ending, numbers = threading.Event(), itertools.count()
-    found: list[float] = []
-    background = threading.Thread(target=_post_fleet, args=(http, ending))
-    background.start()
+def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> Report:
+    """Measure the named cases, all runs in one house; what fails is in the report."""
+    values: dict[str, list[float]] = defaultdict(list)
+    answers = 0
+    errors: list[str] = []
     try:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            car = f"HOT{next(numbers)}"
-            body = {"vehicleId": car, "timestamp": _now(), "kwhDeliveredDc": 0.1, "batteryTemp": 60}
-            http.post("/v1/ingest/vehicle", json=body).raise_for_status()
-            acknowledged = time.perf_counter()
-            while not http.get("/v1/alerts", params={"deviceId": car}).json()["alerts"]:
-                time.sleep(0.01)
-            found.append(time.perf_counter() - acknowledged)
-        return found
-    finally:
-        ending.set()
-        background.join()
+        with house(below) as stack:
+            sys.stderr.write("filling\n")
+            acknowledged = make_all_live(stack)
+            _link_all(stack)
+            cars = (f"HOT{n}" for n in itertools.count())
+            for run in range(1, runs + 1):
+                sys.stderr.write(f"run {run} of {runs}\n")
+                with ThreadPoolExecutor(1) as beside:
+                    load = beside.submit(_post_fleet, stack, seconds + _HEAD_START_SECONDS)
+                    time.sleep(_HEAD_START_SECONDS)
+                    before = _Looks(stack)
+                    took = list(_until_alerts(stack, load, cars)) if _SOON in names else []
+                    load.exception()  # waits for the end
+                    looks = _Looks(stack)
+                    acknowledged += load.result()["acknowledged"] + len(took)
+                if _LOOK in names:
+                    for name, value in looks.each_since(before).items():
+                        values[name].append(value)
+                answers += len(took)
+                for name, share in _PERCENTILES.items() if took else ():
+                    values[name].append(percentile(took, share))
+            stack.check_counts(acknowledged)
+    except BenchmarkError as error:
+        errors.append(str(error))
+    return Report(_rows(values), [f"{seconds:g} s a run, {answers} alerts in all"], errors)
 
 
-def _post_fleet(http: httpx.Client, ending: threading.Event) -> None:
-    """The heartbeats of one second in one request, as gateways send them, every second."""
-    numbers = itertools.cycle(range(1, _DEVICES + 1))
-    while not ending.wait(1):
-        some = list(itertools.islice(numbers, _A_SECOND // 2))
-        meters = [
-            {"meterId": f"METER{n}", "timestamp": _now(), "kwhConsumedAc": 0.1, "voltage": 231.0}
-            for n in some
-        ]
-        vehicles = [
-            {"vehicleId": f"VEH{n}", "timestamp": _now(), "kwhDeliveredDc": 0.09, "soc": 61.0}
-            for n in some
-        ]
-        http.post("/v1/ingest/telemetry", json=[*meters, *vehicles]).raise_for_status()
+class _Looks:
+    """The looks at live state up to now: how many, and what they took."""
+
+    def __init__(self, stack: House) -> None:
+        self._count, self._wall = (stack.metric(_LOOKS.format(of)) for of in ("count", "sum"))
+        with psycopg.connect(stack.database_url) as conn:
+            row = conn.execute(_WATCHER.read_bytes()).fetchone()
+        if row is None:
+            raise BenchmarkError("no collector looks at live state")
+        self._cpu = cpu_seconds(row[0])
+
+    def each_since(self, before: "_Looks") -> Mapping[str, float]:
+        """Milliseconds of a look, on average."""
+        looks = self._count - before._count
+        if not looks:
+            raise BenchmarkError("no look at live state ended in the time; measure for longer")
+        spent = {_CPU: self._cpu - before._cpu, _WALL: self._wall - before._wall}
+        return {name: 1000 * seconds / looks for name, seconds in spent.items()}
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
+def _rows(values: Mapping[str, list[float]]) -> list[Row]:
+    rows = [Row(name, "ms", values[name]) for name in (_CPU, _WALL) if name in values]
+    rows += [
+        Row(f"heartbeat acknowledged to alert readable: {name}", "s", found, _GOALS.get(name))
+        for name in _PERCENTILES
+        if (found := values.get(name))
+    ]
+    return rows
 
 
-if __name__ == "__main__":
-    main()
+def _link_all(stack: House) -> None:
+    began = _iso(datetime.now(UTC) - timedelta(days=1))
+    links = [
+        {"meterId": f"METER{n:05d}", "vehicleId": f"VEH{n:05d}", "validFrom": began}
+        for n in range(1, fleet.DEVICES + 1)
+    ]
+    stack.post("/v1/links/import", links)
+
+
+def _post_fleet(stack: House, seconds: float) -> dict[str, Any]:
+    load: dict[str, Any] = stack.client(
+        "benchmarks.load",
+        *("--port", stack.port, "--batch", 1, "--connections", 32, "--seconds", seconds),
+    )
+    if load["answers"].keys() != {"201"}:
+        raise BenchmarkError(f"answers other than 201: {load['answers']}")
+    return load
+
+
+def _until_alerts(stack: House, load: Future[Any], cars: Iterator[str]) -> Iterator[float]:
+    """Seconds from the answer to a hot battery's heartbeat until its alert, while the load goes."""
+    while not load.done():
+        car, now = next(cars), _iso(datetime.now(UTC))
+        heartbeat = {"vehicleId": car, "timestamp": now, "kwhDeliveredDc": 0.1, "batteryTemp": 60}
+        stack.post("/v1/ingest/vehicle", heartbeat)
+        acknowledged = time.perf_counter()
+        while not stack.get(f"/v1/alerts?deviceId={car}")["alerts"]:
+            if time.perf_counter() > acknowledged + _PATIENCE_SECONDS:
+                raise BenchmarkError(f"no alert at {car} within {_PATIENCE_SECONDS:g} s")
+            time.sleep(_POLL_SECONDS)
+        yield time.perf_counter() - acknowledged
+
+
+def _iso(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

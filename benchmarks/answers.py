@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.answers_fill import FleetLake, fill_database
-from benchmarks.full_fleet import VEHICLES, FullFleet
+from benchmarks.full_fleet import FullFleet
 from benchmarks.house import BenchmarkError, House, house
 from benchmarks.lake_fill import fill_raw_hour
 from benchmarks.lake_work import THE_HOUR
+from benchmarks.live_fleet import make_all_live
 from benchmarks.load import percentile
 from benchmarks.table import Goal, Report, Row, number
 from lake import HOUR, METER, VEHICLE, Lake, Stream, hour_of
@@ -41,9 +42,6 @@ _DASHBOARD_VEHICLES: Final = 100
 _LIVE_DEVICES: Final = 1_000
 _HEAD_START_SECONDS: Final = 2.0  # of what is to go on meanwhile
 _FLUSH_SECONDS: Final = 120
-_BATCH: Final = 1_000
-_REQUESTS_OF_ALL: Final = 2 * VEHICLES // _BATCH
-_AGO_SECONDS: Final = 1_800  # more minutes than rounds of the fleet can come in
 
 _PERFORMANCE: Final = "/v1/analytics/performance/"
 
@@ -313,7 +311,7 @@ def _filled(below: Path, seconds: float) -> Iterator[tuple[_Bench, FleetLake]]:
         house(below, fleet.fill_one_day) as stack,
     ):
         fill_database(stack.database_url, fleet, now)
-        _make_all_live(stack)
+        make_all_live(stack)
         deadline = time.monotonic() + _FLUSH_SECONDS
         while stack.status()["outboxRows"]:
             if time.monotonic() > deadline:
@@ -323,17 +321,6 @@ def _filled(below: Path, seconds: float) -> Iterator[tuple[_Bench, FleetLake]]:
         bench.warm_up()
         bench.first_ms.clear()
         yield bench, fleet
-
-
-def _make_all_live(stack: House) -> None:
-    """A heartbeat of each device."""
-    posted, first_event = 0, int(time.time()) - _AGO_SECONDS
-    while posted < _REQUESTS_OF_ALL:
-        posted = stack.client(
-            "benchmarks.load",
-            *("--port", stack.port, "--batch", _BATCH, "--connections", 2, "--seconds", 1),
-            *("--first-event", first_event, "--first-request", posted),
-        )["next_request"]
 
 
 def _drop_from_file_cache(lake: Path) -> None:

@@ -80,19 +80,25 @@ class House:
 
     def status(self) -> dict[str, Any]:
         """GET /v1/status."""
-        answer: dict[str, Any] = self._get("/v1/status").json()
+        answer: dict[str, Any] = self._ask("GET", "/v1/status").json()
         return answer
 
     def metric(self, name: str) -> float:
-        """The value of a metric without labels."""
-        for line in self._get("/metrics").text.splitlines():
+        """The value of a metric; its labels, if any, belong to the name."""
+        for line in self._ask("GET", "/metrics").text.splitlines():
             if line.startswith(f"{name} "):
                 return float(line.split()[1])
         raise BenchmarkError(f"the collector has no metric {name}")
 
     def get(self, path: str) -> Any:
         """The answer to a GET of the collector."""
-        return self._get(path).json()
+        return self._ask("GET", path).json()
+
+    def post(self, path: str, body: Any) -> None:
+        """POST a body as JSON to the collector, which has to take all of it."""
+        answer = self._ask("POST", path, body)
+        if answer.status_code != 201:
+            raise BenchmarkError(f"{path} is answered {answer.status_code}: {answer.text[:200]}")
 
     @property
     def lake(self) -> Path:
@@ -142,9 +148,9 @@ class House:
             raise BenchmarkError(said)
         return json.loads(done.stdout)
 
-    def _get(self, path: str) -> httpx.Response:
+    def _ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
         try:
-            return self._http.get(path).raise_for_status()
+            return self._http.request(method, path, json=body).raise_for_status()
         except httpx.HTTPError as error:
             raise BenchmarkError(f"the collector does not answer {path}: {error}") from error
 

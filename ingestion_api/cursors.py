@@ -6,7 +6,6 @@ shift nor repeat the others.
 
 import base64
 import binascii
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -14,6 +13,7 @@ from typing import Final, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
+from ingestion_api.etags import fingerprint
 from ingestion_api.problems import Problem
 
 LIFETIME: Final = timedelta(hours=1)
@@ -28,7 +28,7 @@ def write_cursor(question: Sequence[object], position: Sequence[object], now: da
 
     `question` is all that the pages of one answer share: the call, its filters, its order.
     """
-    content = [int(now.timestamp()), _fingerprint(question), position]
+    content = [int(now.timestamp()), fingerprint(*question), position]
     return base64.urlsafe_b64encode(to_json(content)).decode()
 
 
@@ -41,7 +41,7 @@ def read_cursor(
     """
     try:
         text = base64.b64decode(cursor.encode("ascii"), b"-_", validate=True)
-        made, fingerprint, where = _CONTENT.validate_json(text, strict=True)
+        made, asked, where = _CONTENT.validate_json(text, strict=True)
         found = position.validate_json(to_json(where))
     except (binascii.Error, UnicodeError, ValidationError, ValueError):
         raise _refused("is not one that this call gave; start again without it") from None
@@ -53,16 +53,12 @@ def read_cursor(
             f"cursor: has expired, it is good for {LIFETIME / timedelta(minutes=1):.0f} minutes; "
             "start again without it",
         )
-    if fingerprint != _fingerprint(question):
+    if asked != fingerprint(*question):
         raise _refused("is of other parameters; repeat those of the first page with it")
     return found
 
 
 _CONTENT: Final = TypeAdapter(tuple[int, str, list[object]])
-
-
-def _fingerprint(question: Sequence[object]) -> str:
-    return hashlib.sha256(to_json(list(question))).hexdigest()[:12]
 
 
 def _refused(why: str) -> Problem:

@@ -1,32 +1,41 @@
 """ETag and If-None-Match (RFC 9110) for answers that seldom change."""
 
+import hashlib
 from typing import Annotated, Any, Final
 
 from fastapi import Header
+from pydantic_core import to_json
 from starlette.responses import Response
 
 IfNoneMatch = Annotated[
-    str | None, Header(description="ETags of answers that the caller has; 304 if one still holds")
+    list[str] | None,
+    Header(description="ETags of answers that the caller has; 304 if one still holds"),
 ]
 
 NOT_MODIFIED: Final[dict[int | str, dict[str, Any]]] = {
-    304: {"description": "the answer is still the one of this ETag", "model": None}
+    304: {"description": "the answer is still the one of an ETag in If-None-Match", "model": None}
 }
 
-_REVALIDATE: Final = "no-cache"  # kept, but asked for again before each use
+_HEADERS: Final = {
+    "Cache-Control": "no-cache",  # kept, but asked for again before each use
+    "Vary": "Accept",  # where there are several formats, each has a tag of its own
+}
 
 
-def is_known(tag: str, if_none_match: str | None) -> bool:
+def fingerprint(*parts: object) -> str:
+    """A short text that is the same where all parts are, in every process; JSON must hold them."""
+    return hashlib.sha256(to_json(parts)).hexdigest()[:32]
+
+
+def is_known(tag: str, if_none_match: list[str] | None) -> bool:
     """Whether the caller has the answer of this tag; weak comparison, as for any GET."""
-    if if_none_match is None:
-        return False
-    known = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]
+    known = [one.strip().removeprefix("W/") for one in ",".join(if_none_match or ()).split(",")]
     return "*" in known or f'"{tag}"' in known
 
 
 def tagged(tag: str) -> dict[str, str]:
-    """The headers of an answer with this tag."""
-    return {"ETag": f'"{tag}"', "Cache-Control": _REVALIDATE}
+    """The headers of an answer with this tag. Weak: a proxy may pack the answer."""
+    return {"ETag": f'W/"{tag}"', **_HEADERS}
 
 
 def not_modified(tag: str) -> Response:

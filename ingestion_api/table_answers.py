@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingestion_api.cursors import LIFETIME, read_cursor, write_cursor
+from ingestion_api.etags import NOT_MODIFIED, fingerprint, is_known, not_modified, tagged
 from ingestion_api.lake_reading import in_lake_thread, reading_the_lake
 from ingestion_api.parameters import BadWindow, Moment, Period, window
 from ingestion_api.problems import Problem, documented
@@ -18,8 +19,6 @@ from ingestion_api.table_formats import (
     JSON,
     camel_rows,
     chosen_format,
-    fingerprint,
-    is_known,
     rendered,
     row_schema,
     table_content,
@@ -42,6 +41,7 @@ async def answer_table(
     filters: Mapping[str, str | None],
     limit: int,
     cursor: str | None,
+    if_none_match: list[str] | None,
 ) -> Response:
     """A page of a table, or 304 where the caller has it; raises Problem.
 
@@ -64,11 +64,10 @@ async def answer_table(
     (table,) = await newest_tables(services, spec)
     same = fingerprint(spec.name, table.number, period, values, after, limit, kind)
     # An answer that leads to a next page is good for as long as surely its cursor is.
-    last, leading = f'"{same}"', f'"{same}-{int(now.timestamp() / LIFETIME.total_seconds() * 2)}"'
-    headers = {"Vary": "Accept", "Cache-Control": "no-cache"}
+    last, leading = same, f"{same}-{int(now.timestamp() / LIFETIME.total_seconds() * 2)}"
     for tag in (last, leading):
-        if is_known(request, tag):
-            return Response(status_code=304, headers=headers | {"ETag": f"W/{tag}"})
+        if is_known(tag, if_none_match):
+            return not_modified(tag)
     question = Question(period.start, period.end, values, after)
 
     def read() -> tuple[bytes, str | None]:
@@ -86,7 +85,7 @@ async def answer_table(
         return to_json(answer), following
 
     body, following = await in_lake_thread(read)
-    headers["ETag"] = f"W/{last if following is None else leading}"
+    headers = tagged(last if following is None else leading)
     if following is not None:
         url = request.url.include_query_params(cursor=following)
         headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
@@ -116,7 +115,7 @@ def table_responses(specs: Sequence[TableSpec]) -> dict[int | str, dict[str, Any
             "headers": etag | following,
             "content": table_content(page),
         },
-        304: {"description": "unchanged since the answer that If-None-Match names"},
+        **NOT_MODIFIED,
         **documented(406, 410, 422, 503),
     }
 

@@ -1,6 +1,5 @@
 """A table as an answer: JSON, CSV or an Arrow stream, as the caller's Accept says."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -63,17 +62,6 @@ def row_schema(columns: Sequence[Column]) -> dict[str, Any]:
         "properties": {to_camel(c.name): _value_schema(c) for c in columns},
         "required": [to_camel(column.name) for column in columns],
     }
-
-
-def fingerprint(*parts: object) -> str:
-    """Text for an ETag: the same where all parts are."""
-    return hashlib.sha256(to_json(parts)).hexdigest()[:32]
-
-
-def is_known(request: Request, *tags: str) -> bool:
-    """Whether the caller has one of these answers already, as its If-None-Match says."""
-    named = ",".join(request.headers.getlist("if-none-match"))
-    return bool({tag.strip().removeprefix("W/") for tag in named.split(",")} & set(tags))
 
 
 def _csv(rows: pl.DataFrame) -> bytes:

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
+from ingestion_api.etags import IfNoneMatch
 from ingestion_api.parameters import End, OptionalMeterId, OptionalVehicleId, Shared, Start
 from ingestion_api.problems import Problem, documented
 from ingestion_api.table_answers import answer_table, table_responses
@@ -64,6 +65,7 @@ async def efficiency(
     status: OfStatus = None,
     limit: Limit = 1000,
     cursor: Cursor = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Hours or days that begin in the window, newest first, then by device.
 
@@ -73,7 +75,9 @@ async def efficiency(
     """
     filters = {"vehicle_id": vehicle_id, "meter_id": meter_id, "status": status}
     table = _EFFICIENCY[of, by]
-    return await answer_table(request, services, table, start, end, filters, limit, cursor)
+    return await answer_table(
+        request, services, table, start, end, filters, limit, cursor, if_none_match
+    )
 
 
 @router.get(
@@ -95,6 +99,7 @@ async def table_rows(
     status: OfStatus = None,
     limit: Limit = 1000,
     cursor: Cursor = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The same of every table that is computed, by its name: also the health of grid and batteries,
     and how complete the heartbeats are.
@@ -102,4 +107,6 @@ async def table_rows(
     if name not in _TABLES:
         raise Problem(404, f"there is no table {name}; there are {', '.join(_TABLES)}; see /docs")
     filters = {"vehicle_id": vehicle_id, "meter_id": meter_id, "status": status}
-    return await answer_table(request, services, _TABLES[name], start, end, filters, limit, cursor)
+    return await answer_table(
+        request, services, _TABLES[name], start, end, filters, limit, cursor, if_none_match
+    )

@@ -10,6 +10,14 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from ingestion_api.etags import (
+    NOT_MODIFIED,
+    IfNoneMatch,
+    fingerprint,
+    is_known,
+    not_modified,
+    tagged,
+)
 from ingestion_api.lake_reading import in_lake_thread
 from ingestion_api.losses import GROUPS, LOSS_COLUMNS, By, losses, worst
 from ingestion_api.parameters import End, Period, Shared, Start
@@ -20,8 +28,6 @@ from ingestion_api.table_formats import (
     JSON,
     camel_rows,
     chosen_format,
-    fingerprint,
-    is_known,
     rendered,
     row_schema,
     table_content,
@@ -66,7 +72,7 @@ def _responses(by: Sequence[By], members: Mapping[str, Any]) -> dict[int | str, 
     page = {"type": "object", "properties": properties, "required": list(properties)}
     return {
         200: {"description": "the rows", "content": table_content(page)},
-        304: {"description": "unchanged since the answer that If-None-Match names"},
+        **NOT_MODIFIED,
         **documented(406, 422, 503),
     }
 
@@ -86,6 +92,7 @@ async def lowest_efficiency(
     count: Annotated[int, Query(ge=1, le=1000, description="so many")] = 20,
     start: Start = None,
     end: End = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The worst of the window, by default of the last 24 hours, with what their losses cost.
 
@@ -96,8 +103,8 @@ async def lowest_efficiency(
     period = table_window(services, _TABLES[by], start, end)
     (table,) = await newest_tables(services, _TABLES[by])
     tag = _tag(services, kind, period, table.number, of, count)
-    if is_known(request, tag):
-        return _unchanged(tag)
+    if is_known(tag, if_none_match):
+        return not_modified(tag)
     device = GROUPS[by]
     rows = await in_lake_thread(
         worst, table, period, device.name, count, services.tariff, services.energy
@@ -121,6 +128,7 @@ async def fleet_losses(
     limit: Annotated[int, Query(ge=1, le=10_000, description="most rows in the answer")] = 1000,
     start: Start = None,
     end: End = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Energy in, energy lost and its cost, over the hours that begin in the window.
 
@@ -132,8 +140,8 @@ async def fleet_losses(
     period = table_window(services, FLEET_EFFICIENCY_HOURLY, start, end)
     fleet, grouped = await newest_tables(services, FLEET_EFFICIENCY_HOURLY, _TABLES[by])
     tag = _tag(services, kind, period, fleet.number, grouped.number, by, limit)
-    if is_known(request, tag):
-        return _unchanged(tag)
+    if is_known(tag, if_none_match):
+        return not_modified(tag)
     found = await in_lake_thread(
         losses, fleet, grouped, period, by, limit, services.tariff, services.energy
     )
@@ -151,15 +159,7 @@ async def fleet_losses(
 
 
 def _tag(services: Services, kind: str, period: Period, *parts: object) -> str:
-    return f'"{fingerprint(kind, period, services.tariff, *parts)}"'
-
-
-def _unchanged(tag: str) -> Response:
-    return Response(status_code=304, headers=_headers(tag))
-
-
-def _headers(tag: str) -> dict[str, str]:
-    return {"Vary": "Accept", "Cache-Control": "no-cache", "ETag": f"W/{tag}"}
+    return fingerprint(kind, period, services.tariff, services.energy, *parts)
 
 
 async def _answer(
@@ -179,4 +179,4 @@ async def _answer(
         head = {"period": period, "currency": tariff.currency if tariff else None}
         return to_json({**head, **members, "rows": camel_rows(rows)})
 
-    return Response(await asyncio.to_thread(body), headers=_headers(tag), media_type=kind)
+    return Response(await asyncio.to_thread(body), headers=tagged(tag), media_type=kind)

@@ -1,0 +1,23 @@
+"""ETags: what a caller has is not sent again."""
+
+import pytest
+
+from ingestion_api.etags import fingerprint, is_known, tagged
+
+
+@pytest.mark.parametrize(
+    "named", [None, [], [""], ["one"], ['"two"'], ['"one-more"'], ['"two", W/"three"']]
+)
+def test_another_tag_or_none_is_not_known(named: list[str] | None) -> None:
+    assert not is_known("one", named)
+
+
+@pytest.mark.parametrize("named", [["*"], ['"two"', '"one"'], ['"two",  {}']])
+def test_a_tag_is_known_in_any_of_the_headers_as_it_was_sent(named: list[str]) -> None:
+    assert is_known("one", [text.format(tagged("one")["ETag"]) for text in named])
+
+
+def test_a_fingerprint_tells_parts_apart() -> None:
+    told = [("a", "b"), ("ab",), ("a", ["b"]), ("b", "a"), ()]
+    assert len({fingerprint(*parts) for parts in told}) == len(told)
+    assert fingerprint("a", 1) == fingerprint("a", 1)

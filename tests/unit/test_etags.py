@@ -12,9 +12,18 @@ def test_another_tag_or_none_is_not_known(named: list[str] | None) -> None:
     assert not is_known("one", named)
 
 
-@pytest.mark.parametrize("named", [["*"], ['"two"', '"one"'], ['"two",  {}']])
+@pytest.mark.parametrize("named", [["*"], ['"two"', "{}"], ['"two",  {}']])
 def test_a_tag_is_known_in_any_of_the_headers_as_it_was_sent(named: list[str]) -> None:
     assert is_known("one", [text.format(tagged("one")["ETag"]) for text in named])
+
+
+def test_after_an_upgrade_no_answer_of_the_code_before_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = [tagged("one")["ETag"]]
+    assert is_known("one", before)
+    monkeypatch.setattr("ingestion_api.etags._CODE", "another")
+    assert not is_known("one", before)
 
 
 def test_a_fingerprint_tells_parts_apart() -> None:

@@ -9,15 +9,13 @@ from starlette.requests import Request
 from ingestion_api.problems import Problem
 from ingestion_api.services import Services
 
-_JSON: Final = "application/json"
+JSON: Final = "application/json"
 _Record = TypeVar("_Record", bound=BaseModel)
 
 
 async def read_record(request: Request, services: Services, kind: type[_Record]) -> _Record:
     """The record of the body; what is wrong with it is answered 400, 408, 413, 415 or 422."""
-    named = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if named not in {"", _JSON}:
-        raise Problem(415, f"Content-Type must be {_JSON}")
+    media_type(request, JSON)
     body = await services.bodies.read(request.scope, request.receive)
     try:
         return kind.model_validate_json(body)
@@ -28,7 +26,15 @@ async def read_record(request: Request, services: Services, kind: type[_Record])
         ) from None
 
 
+def media_type(request: Request, *known: str) -> str:
+    """The content type of the body, the first of `known` where none is named; Problem 415."""
+    named = request.headers.get("content-type", "").partition(";")[0].strip().lower() or known[0]
+    if named not in known:
+        raise Problem(415, f"Content-Type must be {' or '.join(known)}")
+    return named
+
+
 def describe_record(kind: type[BaseModel], example: dict[str, object]) -> dict[str, object]:
     """What OpenAPI is to say of such a body."""
     content = {"schema": kind.model_json_schema(), "example": example}
-    return {"requestBody": {"required": True, "content": {_JSON: content}}}
+    return {"requestBody": {"required": True, "content": {JSON: content}}}

@@ -2,28 +2,27 @@
 
 import asyncio
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 import psycopg
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.exceptions import RequestValidationError
 from psycopg.rows import DictRow
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from ingestion_api.cursors import read_cursor, write_cursor
 from ingestion_api.ingest_docs import IngestAnswer
+from ingestion_api.json_body import JSON, describe_record, media_type, read_record
 from ingestion_api.link_import import CSV_COLUMNS, LinkToMake, read_links
 from ingestion_api.parameters import Answer, Moment, OptionalMeterId, OptionalVehicleId, Shared
 from ingestion_api.problems import Problem, documented, problem_response
 from ingestion_api.validation import BatchTooLarge, NotReadable, Refusal, WrongShape
 from warehouse_sql.queries import query
 
-_JSON: Final = "application/json"
 _CSV: Final = "text/csv"
-_EXAMPLE: Final = {
+_EXAMPLE: Final[dict[str, object]] = {
     "meterId": "METER001",
     "vehicleId": "VEH001",
     "validFrom": "2026-03-01T00:00:00Z",
@@ -33,8 +32,6 @@ _END: Final = "2026-04-01T00:00:00Z"
 _MOST: Final = 2**63 - 1
 _POSITION: Final = TypeAdapter(tuple[Annotated[int, Field(ge=1, le=_MOST)]])
 _CSV_EXAMPLE: Final = ",".join(CSV_COLUMNS) + "\nMETER001,VEH001,2026-03-01T00:00:00Z,\n"
-
-_Body = TypeVar("_Body", bound=BaseModel)
 
 router = APIRouter(prefix="/v1/links", tags=["links"])
 
@@ -105,12 +102,7 @@ async def list_links(
         200: {"model": Link, "description": "the very link was there before"},
         **documented(400, 408, 409, 413, 415, 422, 503),
     },
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {_JSON: {"schema": LinkToMake.model_json_schema(), "example": _EXAMPLE}},
-        }
-    },
+    openapi_extra=describe_record(LinkToMake, _EXAMPLE),
     name="Make a link",
 )
 async def make_link(request: Request, services: Shared, response: Response) -> Link:
@@ -118,8 +110,7 @@ async def make_link(request: Request, services: Shared, response: Response) -> L
 
     Published hours from `validFrom` on are computed again.
     """
-    _require_type(request, _JSON)
-    link = _parsed(LinkToMake, await services.bodies.read(request.scope, request.receive))
+    link = await read_record(request, services, LinkToMake)
     async with services.pool.connection() as conn, conn.transaction():
         made = await _insert(conn, link)
         if not isinstance(made, list) and not made[1]:
@@ -135,14 +126,7 @@ async def make_link(request: Request, services: Shared, response: Response) -> L
 @router.put(
     "/{link_id}/end",
     responses=documented(400, 404, 408, 409, 413, 415, 422, 503),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                _JSON: {"schema": LinkEnd.model_json_schema(), "example": {"validTo": _END}}
-            },
-        }
-    },
+    openapi_extra=describe_record(LinkEnd, {"validTo": _END}),
     name="End a link",
 )
 async def end_link(
@@ -154,8 +138,7 @@ async def end_link(
 
     Published hours from the earlier of both ends on are computed again.
     """
-    _require_type(request, _JSON)
-    valid_to = _parsed(LinkEnd, await services.bodies.read(request.scope, request.receive)).valid_to
+    valid_to = (await read_record(request, services, LinkEnd)).valid_to
     async with services.pool.connection() as conn, conn.transaction():
         row = await (await conn.execute(query("lock_link"), {"id": link_id})).fetchone()
         if row is None:
@@ -189,7 +172,7 @@ async def end_link(
         "requestBody": {
             "required": True,
             "content": {
-                _JSON: {
+                JSON: {
                     "schema": {
                         "type": "array",
                         "items": LinkToMake.model_json_schema(),
@@ -209,7 +192,7 @@ async def import_links(request: Request, services: Shared) -> Response:
     An import can be repeated: a link that is there already counts as accepted. Published hours
     from the earliest link that is made are computed again.
     """
-    is_csv = _require_type(request, _JSON, _CSV) == _CSV
+    is_csv = media_type(request, JSON, _CSV) == _CSV
     body = await services.bodies.read(request.scope, request.receive)
     try:
         most = services.settings.max_batch_records
@@ -243,25 +226,7 @@ async def import_links(request: Request, services: Shared) -> Response:
     }
     if not accepted:
         return problem_response(422, "every link was refused; errors says why", **counts)
-    return Response(to_json(counts), 207 if refusals else 201, media_type=_JSON)
-
-
-def _require_type(request: Request, *known: str) -> str:
-    """The content type of the body, the first of `known` where none is named; Problem 415."""
-    named = request.headers.get("content-type", "").partition(";")[0].strip().lower() or known[0]
-    if named not in known:
-        raise Problem(415, f"Content-Type must be {' or '.join(known)}")
-    return named
-
-
-def _parsed(kind: type[_Body], body: bytes) -> _Body:
-    try:
-        return kind.model_validate_json(body)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise RequestValidationError(
-            [{**one, "loc": ("body", *one["loc"])} for one in found]
-        ) from None
+    return Response(to_json(counts), 207 if refusals else 201, media_type=JSON)
 
 
 async def _insert(

@@ -55,11 +55,14 @@ def _told(path: Path, root: yaml.Node | None, content: object, error: Validation
     return told
 
 
-def _name(content: object, index: object) -> str:
-    try:
-        return repr(content["rules"][index]["name"])  # type: ignore[index]  # any shape may come
-    except (KeyError, TypeError, IndexError):
-        return f"number {int(str(index)) + 1}"
+def _name(content: object, index: str | int) -> str:
+    """A rule as a person finds it in the file, whatever else is wrong with it."""
+    if not isinstance(index, int):
+        return repr(index)
+    rules = content.get("rules") if isinstance(content, dict) else None
+    rule = rules[index] if isinstance(rules, list) else None
+    named = rule.get("name") if isinstance(rule, dict) else None
+    return f"number {index + 1}" if named is None else repr(named)
 
 
 def _line(root: yaml.Node | None, location: Sequence[str | int]) -> int:

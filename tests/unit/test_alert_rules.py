@@ -71,6 +71,15 @@ def test_the_shipped_rules_keep_to_their_own_schema_and_cover_every_kind() -> No
             "FILE, line 3: there is a rule 'a' above already",
         ),
         (
+            "rules:\n- {kind: silent, threshold: 5m, severity: info}\n",
+            "FILE, line 2, rule number 1: name: Field required",
+        ),
+        (
+            "rules:\n- silent\n",
+            "FILE, line 2, rule number 1: Input should be a valid dictionary or object to extract "
+            "fields from",
+        ),
+        (
             "rules: [\n",
             "FILE: is not YAML: line 2: expected the node content, but found '<stream end>'",
         ),

@@ -34,7 +34,7 @@ class Alert(Answer):
     since: datetime = Field(description="event time from which on the condition held")
     observed_at: datetime = Field(description="event time of the last observation")
     opened_at: datetime
-    updated_at: datetime = Field(description="when value or message last changed")
+    updated_at: datetime = Field(description="when value, severity or message last changed")
     resolved_at: datetime | None
     acknowledged_at: datetime | None
     acknowledged_by: str | None = Field(description="name of the API key")
@@ -48,7 +48,9 @@ class AlertEvent(Answer):
     """Something that happened to an alert."""
 
     id: int = Field(description="position in the stream of events")
-    type: Literal["opened", "worsened", "resolved", "acknowledged", "silenced", "unsilenced"]
+    type: Literal[
+        "opened", "worsened", "updated", "resolved", "acknowledged", "silenced", "unsilenced"
+    ]
     at: datetime
     by: str | None = Field(description="name of the API key; null: the rule did it")
     alert: Alert = Field(description="the alert right after it")

@@ -34,9 +34,9 @@ class LiveLook:
         self._looked_at = _NEVER
 
     def begin(self, conn: Connection) -> None:
-        """Forget what another process may have seen since, and end alerts that have no rule."""
+        """Forget what another process may have seen since, and take the rules as they are now."""
         self._looked_at = _NEVER
-        end_alerts_without_rule(conn, self._rules)
+        follow_rules(conn, self._rules)
 
     def look(self, conn: Connection) -> None:
         """Open, update and resolve what live state gives cause for."""
@@ -62,16 +62,22 @@ class LiveLook:
         self._looked_at = now
 
 
-def end_alerts_without_rule(conn: Connection, rules: RuleFile) -> None:
-    """Resolve what no rule speaks of any more."""
-    known = [(rule.name, kind) for rule in rules.rules for kind in device_kinds(rule)]
-    values = {"rules": [name for name, _ in known], "device_kinds": [kind for _, kind in known]}
+def follow_rules(conn: Connection, rules: RuleFile) -> None:
+    """Resolve what no rule speaks of any more; the other open alerts get the severity of theirs."""
+    known = [(rule, kind) for rule in rules.rules for kind in device_kinds(rule)]
+    values = {
+        "rules": [rule.name for rule, _ in known],
+        "device_kinds": [kind for _, kind in known],
+        "severities": [rule.severity for rule, _ in known],
+    }
     with conn.transaction():
         conn.execute(query("drop_pending_without_rule"), values)
         changes = Changes()
         for row in conn.execute(query("alerts_without_rule"), values):
             at = row["observed_at"]
             changes.resolve(row["id"], Condition(True, at, at, row["value"], row["worst_value"]))
+        for row in conn.execute(query("follow_severities"), values):
+            changes.told.append((row["id"], "updated"))
         changes.write(conn)
 
 

@@ -10,7 +10,7 @@ from ingestion_api.alerts.hub import AlertHub
 from ingestion_api.alerts.leased import LeasedWork
 from ingestion_api.alerts.live import LiveLook
 from ingestion_api.alerts.rules import RuleFile
-from ingestion_api.alerts.store import Connection
+from ingestion_api.alerts.store import Connection, end_silences
 from ingestion_api.alerts.webhooks import Webhook, webhook_name
 from ingestion_api.database import ReadPool
 from ingestion_api.metrics import ALERT_LOOK_SECONDS
@@ -48,6 +48,7 @@ class Alerts:
         def look_at_hours_and_forget(conn: Connection) -> None:
             nonlocal next_forgetting
             look_at_hours(conn, rules, energy)
+            end_silences(conn)
             if time.monotonic() >= next_forgetting:
                 conn.execute(query("forget_alerts"), forget)
                 next_forgetting = time.monotonic() + _FORGET_SECONDS

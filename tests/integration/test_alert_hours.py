@@ -12,10 +12,10 @@ from psycopg.rows import dict_row
 
 from ingestion_api.alerts.hours import look_at_hours
 from ingestion_api.alerts.leased import LeasedWork
-from ingestion_api.alerts.live import end_alerts_without_rule
+from ingestion_api.alerts.live import follow_rules
 from ingestion_api.alerts.rule_file import read_rules
 from ingestion_api.alerts.rules import RuleFile
-from ingestion_api.alerts.store import Connection
+from ingestion_api.alerts.store import Connection, end_silences
 from lake import EnergySettings
 from tests.integration.api_collector import wait_for
 from warehouse_sql.queries import query
@@ -169,10 +169,52 @@ def test_an_implausible_hour_is_an_alert_of_its_own(conn: Connection, rules: Rul
 def test_alerts_end_with_their_rule(conn: Connection, rules: RuleFile) -> None:
     publish(conn, "VEH1", {3: 130.0, 2: 70.0, 1: 70.0})
     look(conn, rules)
-    end_alerts_without_rule(conn, rules)
+    follow_rules(conn, rules)
     assert [event for event in events(conn) if event[2] == "opened"] == events(conn)
-    end_alerts_without_rule(conn, RuleFile(rules=()))
+    follow_rules(conn, RuleFile(rules=()))
     assert conn.execute("SELECT FROM alert WHERE resolved_at IS NULL").fetchall() == []
+
+
+def test_an_open_alert_follows_the_severity_of_its_rule_and_tells_it_once(
+    conn: Connection, rules: RuleFile
+) -> None:
+    publish(conn, "VEH1", {2: 70.0, 1: 70.0})
+    publish(conn, "VEH2", {1: 130.0})
+    look(conn, rules)
+    before = events(conn)
+    graver = [rule.model_copy(update={"severity": "critical"}) for rule in rules.hourly[:1]]
+    changed = RuleFile(rules=(*graver, *rules.hourly[1:]))
+    for _ in range(2):
+        follow_rules(conn, changed)
+    assert events(conn) == [*before, ("bad", "VEH1", "updated")]
+    told = conn.execute("SELECT alert ->> 'severity' AS severity FROM alert_event ORDER BY id")
+    assert [row["severity"] for row in told][-1] == "critical"
+    assert conn.execute("SELECT severity FROM alert WHERE rule = 'odd'").fetchall() == [
+        {"severity": "warning"}
+    ]
+
+
+def test_when_the_time_of_a_silence_is_over_an_open_alert_is_told_to_webhooks_once(
+    conn: Connection, rules: RuleFile
+) -> None:
+    webhook = {"webhook": "one"}
+    conn.execute(query("meet_webhook"), webhook)
+    silence = {"device_kind": "vehicle", "until": NOW + timedelta(hours=2), "by": None}
+    for vehicle_id in ("VEH1", "VEH2", "VEH3"):
+        conn.execute(query("keep_silence"), silence | {"rule": "odd", "device_id": vehicle_id})
+        publish(conn, vehicle_id, {3: 130.0})
+    look(conn, rules)
+    publish(conn, "VEH2", {2: 93.0})  # over before its silence is
+    look(conn, rules)
+    conn.execute("UPDATE alert SET silenced_until = now() WHERE device_id <> 'VEH3'")
+    before = events(conn)
+    for _ in range(2):
+        end_silences(conn)
+    assert events(conn) == [*before, ("odd", "VEH1", "unsilenced")]
+    event = conn.execute(query("next_to_tell"), webhook).fetchone()
+    assert event is not None
+    assert (event["type"], event["alert"]["deviceId"]) == ("unsilenced", "VEH1")
+    assert event["alert"]["silencedUntil"] is None
 
 
 def test_events_become_visible_in_the_order_of_their_ids(

@@ -218,6 +218,15 @@ FROM alert
 WHERE resolved_at IS NULL
   AND (rule, device_kind) NOT IN (SELECT * FROM unnest(%(rules)s::text[], %(device_kinds)s::text[]))
 
+-- name: follow_severities
+-- Open alerts whose rule has another severity than it had when they opened.
+UPDATE alert SET severity = new.severity, updated_at = now()
+FROM unnest(%(rules)s::text[], %(device_kinds)s::text[], %(severities)s::text[])
+    AS new (rule, device_kind, severity)
+WHERE alert.rule = new.rule AND alert.device_kind = new.device_kind AND resolved_at IS NULL
+  AND alert.severity <> new.severity
+RETURNING alert.id
+
 -- name: drop_pending_without_rule
 DELETE FROM alert_pending
 WHERE (rule, device_kind) NOT IN (SELECT * FROM unnest(%(rules)s::text[], %(device_kinds)s::text[]))
@@ -356,6 +365,11 @@ RETURNING id
 
 -- name: unsilence_alert
 UPDATE alert SET silenced_until = NULL WHERE id = %(id)s AND silenced_until > now() RETURNING id
+
+-- name: end_silences
+UPDATE alert SET silenced_until = NULL
+WHERE resolved_at IS NULL AND silenced_until <= now()
+RETURNING id
 
 -- name: list_silences
 SELECT rule, device_kind, device_id, until, by

@@ -158,6 +158,15 @@ def efficiency(
     commands.efficiency(url, hours, worst, end)
 
 
+@app.command(epilog="Example: **wattlake alerts --limit 20**")
+def alerts(
+    limit: Annotated[int, typer.Option(help="most alerts to show", min=1)] = 100,
+    url: Url = _LOCAL,
+) -> None:
+    """Print the open alerts, the gravest first and of these the newest."""
+    commands.alerts(url, limit)
+
+
 @app.command(
     epilog="Example: **DATABASE_URL=postgresql://user:password@host/database wattlake migrate**"
 )

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from local_stack.alert_table import alert_table, open_alerts
 from local_stack.collector import Collector, describe
 from local_stack.efficiency_tables import (
     fleet_hours,
@@ -134,6 +135,19 @@ def efficiency(url: str, hours: int, worst: int, before: datetime) -> None:
         newest = computed[-1].hour_start
         if vehicles := worst_vehicles(collector, newest, worst):
             console.print(worst_table(vehicles, newest))
+
+
+def alerts(url: str, limit: int) -> None:
+    """Print the open alerts."""
+    console = plain_or_terminal()
+    with _collector(url) as collector:
+        found = open_alerts(collector, limit + 1)
+    if not found:
+        console.print("no alert is open")
+        return
+    console.print(alert_table(found[:limit]))
+    if len(found) > limit:
+        _say(console, f"there are more than these {limit:,}: --limit N shows more")
 
 
 def migrate() -> None:

@@ -28,7 +28,7 @@ from tests.integration.forking import forking
 DONE, FAILED, WRONG_USAGE, SOME_REFUSED = 0, 1, 2, 3
 COMMANDS = (
     *("up", "replay", "import", "links import", "status", "efficiency", "migrate", "simulate"),
-    *("query", "verify"),
+    *("query", "verify", "alerts"),
 )
 
 
@@ -108,7 +108,9 @@ def test_the_help_of_simulate_tells_how_odd_the_fleet_is(tmp_path: Path) -> None
     assert "1.0% of the heartbeats are sent twice" in text
 
 
-@pytest.mark.parametrize("command", ["status", "efficiency", "links import a.csv", "replay a.csv"])
+@pytest.mark.parametrize(
+    "command", ["status", "efficiency", "alerts", "links import a.csv", "replay a.csv"]
+)
 def test_no_collector_at_the_url_is_one_clear_line(tmp_path: Path, command: str) -> None:
     (tmp_path / "a.csv").write_text("meter_id,timestamp,voltage\nM1,2026-03-01T12:00:00Z,230\n")
     with socket.socket() as unused:
@@ -130,6 +132,36 @@ def test_status_tells_what_was_acknowledged(tmp_path: Path, collector: Collector
     assert done.returncode == DONE, done.stderr
     assert "heartbeats acknowledged" in done.stdout
     assert "ready for heartbeats" in done.stdout
+
+
+def test_alerts_show_the_gravest_that_are_open_and_who_cares(
+    tmp_path: Path, collector: Collector
+) -> None:
+    where = {"WATTLAKE_URL": url_of(collector)}
+    assert wattlake(tmp_path, "alerts", **where).stdout == "no alert is open\n"
+    for hour, device_id, severity, is_over in (
+        (0, "[b]old", "critical", False),
+        (1, "over", "critical", True),
+        (2, "mild", "info", False),
+        (3, "new", "critical", False),
+    ):
+        since = datetime(2026, 3, 1, hour, tzinfo=UTC)
+        collector.sql(
+            "INSERT INTO alert (rule, kind, device_kind, device_id, severity, since, observed_at,"
+            " resolved_at, message)"
+            " VALUES ('hot', 'voltage', 'meter', %s, %s, %s, %s, %s, 'is [1]')",
+            *(device_id, severity, since, since, since if is_over else None),
+        )
+    collector.sql("UPDATE alert SET acknowledged_at = now(), acknowledged_by = 'ann' WHERE id = 1")
+    lines = wattlake(tmp_path, "alerts", **where).stdout.splitlines()
+    assert [" ".join(line.split()) for line in lines if "meter" in line] == [
+        "4 critical 2026-03-01 03:00 meter new hot is [1]",
+        "1 critical 2026-03-01 00:00 meter [b]old hot is [1] acknowledged by ann",
+        "3 info 2026-03-01 02:00 meter mild hot is [1]",
+    ]
+    fewer = wattlake(tmp_path, "alerts", "--limit", "2", **where).stdout
+    assert "mild" not in fewer
+    assert "there are more than these 2" in fewer
 
 
 def test_efficiency_says_that_no_hour_was_computed(tmp_path: Path, collector: Collector) -> None:

@@ -14,7 +14,7 @@ Needed = Literal["ingest", "read", "admin"]
 _HEALTH: Final = frozenset({"/healthz", "/readyz"})
 _DOCS: Final = frozenset({"/", "/docs", "/docs/oauth2-redirect", "/openapi.json"})
 # The pages' frames and files; what they show, they ask for with a key.
-_OPEN_BELOW: Final = ("/static-offline-docs/", "/vehicles/", "/assets/")
+_OPEN_BELOW: Final = ("/static-offline-docs/", "/vehicles/", "/meters/", "/assets/")
 _INGEST: Final = ("/v1/ingest/", "/v1/ingestion/")
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # What a proxy adds: its client is somebody else, even where the proxy runs on this machine.

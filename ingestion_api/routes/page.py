@@ -1,4 +1,4 @@
-"""The fleet's page and a vehicle's page, for people in front of a screen.
+"""The fleet's page, and those of a vehicle and of a meter, for people in front of a screen.
 
 The pages are frames without data: their modules ask the API, with the key that somebody has typed
 in where the collector wants one. So the frames and their files are open to everybody.
@@ -40,6 +40,12 @@ def fleet_page() -> Response:
 def vehicle_page(vehicle_id: PathId) -> Response:
     """A vehicle. Whether it is known tells the API, to those who may ask."""
     return _page("vehicle.html.j2", vehicle_id=vehicle_id)
+
+
+@router.get("/meters/{meter_id:path}")
+def meter_page(meter_id: PathId) -> Response:
+    """A meter, likewise."""
+    return _page("meter.html.j2", meter_id=meter_id)
 
 
 @router.get("/assets/charts/{name}")

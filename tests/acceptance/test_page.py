@@ -126,6 +126,7 @@ def computed(api: Collector, until: datetime) -> None:
             "loss_kwh": n / 4,
             "efficiency_percent": 100 - 2.5 * n,
             "status": "good",
+            "vehicle_ids": [f"VEH{n:05}"],
         }
         for n in range(3, 17)
     ]
@@ -273,12 +274,29 @@ def test_who_has_only_a_keyboard_finds_a_vehicle_whatever_its_id(
     expect(page.locator("#live-age-note")).not_to_be_empty()
 
 
+def test_from_a_charger_one_gets_to_the_vehicle_it_fed(show: Open) -> None:
+    watched = live(show())
+    page = watched.page
+    page.locator("#chargers-rows tr").first.get_by_role("link", name="METER00016").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("METER00016")
+    expect(page.locator("#live-voltage")).to_have_text("230.0")
+    expect(page.locator("#hours-rows tr")).to_have_count(23)
+    live(watched).assert_usable()
+    watched.keep("meter")
+    page.locator("#hours-rows").get_by_role("link", name="VEH00016").first.click()
+    expect(page.locator("#live-meter")).to_have_text("METER00016")
+    page.locator("#search-text").fill("METER00017")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("METER00017")
+    expect(page.locator("#hours-none")).to_contain_text("No hour")
+
+
 def test_an_id_that_nobody_has_is_told_with_a_hint(show: Open) -> None:
     page = show(f"/vehicles/{quote('NO-SUCH', safe='')}", "404").page
     expect(page.get_by_role("alert").filter(has_text="NO-SUCH")).to_contain_text("lists those")
     page.locator("#search-text").fill("NO-SUCH")
     page.keyboard.press("Enter")
-    expect(page.locator("#search-said")).to_contain_text("no vehicle")
+    expect(page.locator("#search-said")).to_contain_text("no device")
 
 
 def test_figures_that_are_old_are_never_shown_as_live(show: Open, fleet: Collector) -> None:
@@ -316,8 +334,9 @@ def test_where_there_are_keys_one_is_asked_for_and_a_reader_cannot_acknowledge(
         row = page.locator("#alerts-rows tr", has_text=car)
         row.get_by_role("button").click()
         expect(page.locator("#alerts-said")).to_contain_text("takes a key with the scope admin")
-        page.goto(f"{fleet.http.base_url}/vehicles/{CURVED}".replace("//vehicles", "/vehicles"))
-        live(watched)  # the tab remembers
+        for path in (f"vehicles/{CURVED}", "meters/METER00016"):
+            page.goto(str(fleet.http.base_url.join(path)))
+            live(watched)  # the tab remembers
     finally:
         fleet.sql("DELETE FROM api_key")
         wait_for(lambda: fleet.http.get("/v1/status").status_code == 200)

@@ -1,21 +1,21 @@
 // Open alerts, of the fleet or of a device, with a button that acknowledges.
 
 import { ask, Problem, said } from "./api.js";
-import { at, cell, make, put, rows } from "./dom.js";
-import { duration, minute, secondsBetween, vehiclePath } from "./format.js";
+import { at, cell, deviceLink, make, put, rows } from "./dom.js";
+import { duration, minute, secondsBetween } from "./format.js";
 import { repeat } from "./frame.js";
 
 const SHOWN = 50;
 const RANK = { critical: 0, warning: 1, info: 2 };
 
-/** Keep the table of alerts up to date; of one vehicle also those that are resolved. */
-export function watchAlerts({ device } = {}) {
+/** Keep the table of alerts up to date; of one device also those that are resolved. */
+export function watchAlerts({ kind, device } = {}) {
   const look = repeat(
     1.5,
     async () => {
-      // A meter may have the vehicle's id.
+      // A meter may have a vehicle's id.
       const alerts = device
-        ? await newest({ deviceKind: "vehicle", deviceId: device })
+        ? await newest({ deviceKind: kind, deviceId: device })
         : await gravest({ state: "open" });
       show(alerts, device, () => look());
     },
@@ -54,7 +54,7 @@ function show(alerts, device, again) {
   const isMore = alerts.length > SHOWN;
   put("alerts-count", open ? `${open}${isMore ? " and more" : ""}` : "");
   at("alerts-none").hidden = found.length > 0;
-  put("alerts-none", device ? "No alert of this vehicle." : "No alert is open.");
+  put("alerts-none", device ? "No alert of this device." : "No alert is open.");
   at("alerts-table").hidden = found.length === 0;
   at("alerts-more").hidden = !isMore;
   put("alerts-more", `${device ? "The newest" : "The gravest"} ${SHOWN}; GET /v1/alerts has all.`);
@@ -73,10 +73,7 @@ function show(alerts, device, again) {
 
 function row(alert, now, device, again) {
   const isOpen = alert.state === "open";
-  const where =
-    !device && alert.deviceKind === "vehicle"
-      ? make("a", { href: vehiclePath(alert.deviceId) }, alert.deviceId)
-      : alert.deviceId;
+  const where = device ? alert.deviceId : deviceLink(alert.deviceKind, alert.deviceId);
   const age = isOpen
     ? make("span", { id: `alert-age-${alert.id}`, title: `since ${minute(alert.openedAt)}` })
     : `resolved ${minute(alert.resolvedAt)}`;

@@ -1,6 +1,6 @@
 // The few things that every part of the page does with elements. Texts are only ever texts.
 
-import { number } from "./format.js";
+import { devicePath, number } from "./format.js";
 
 export const at = (id) => document.getElementById(id);
 
@@ -39,6 +39,9 @@ export function rows(id, found) {
   body.dataset.key = key;
   body.replaceChildren(...found.map((row) => row.make()));
 }
+
+/** A link to the page of a device. */
+export const deviceLink = (kind, id) => make("a", { href: devicePath(kind, id) }, id);
 
 export const cell = (text, name = "") => make("td", { className: name }, text);
 

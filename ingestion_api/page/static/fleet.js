@@ -3,7 +3,7 @@
 import { watchAlerts } from "./alerts.js";
 import { ask } from "./api.js";
 import { bars, Chart, line, withGaps } from "./charts.js";
-import { at, cell, make, put, rows, shares } from "./dom.js";
+import { at, cell, deviceLink, make, put, rows, shares } from "./dom.js";
 import { clock, counted, duration, minute, money, number, secondsBetween, sized, words } from "./format.js";
 import { repeat } from "./frame.js";
 
@@ -140,7 +140,7 @@ async function showChargers() {
         make(
           "tr",
           {},
-          cell(row.meterId, "id"),
+          cell(deviceLink("meter", row.meterId), "id"),
           cell(number(row.efficiencyPercent, 1), "n"),
           cell(sized(row.lossKwh), "n"),
           cell(number(row.costOfLosses, 2), "n"),

@@ -50,4 +50,5 @@ export function money(value, currency) {
   return `${number(value, Math.abs(value) < 1000 ? 2 : 0)}${currency ? `${THIN}${currency}` : ""}`;
 }
 
-export const vehiclePath = (id) => `/vehicles/${encodeURIComponent(id)}`;
+/** The page of a device; `kind` is meter or vehicle. */
+export const devicePath = (kind, id) => `/${kind}s/${encodeURIComponent(id)}`;

@@ -2,9 +2,10 @@
 
 import { ask, forgetKey, Problem, said, storedKey, storeKey } from "./api.js";
 import { at, make, put, status } from "./dom.js";
-import { duration, secondsBetween, vehiclePath } from "./format.js";
+import { devicePath, duration, secondsBetween } from "./format.js";
 
 const STALE_SECONDS = 6;
+const SHOWN_OF_A_KIND = 8;
 const again = new Set();
 let lastGood = null;
 let trouble = null;
@@ -139,33 +140,38 @@ async function search() {
     close();
     return [];
   }
-  let answer;
+  const contains = encodeURIComponent(wanted);
+  const about = ["vehicle", "meter"].map((kind) =>
+    ask(`/v1/analytics/devices?kind=${kind}&limit=${SHOWN_OF_A_KIND}&idContains=${contains}`),
+  );
+  let answers;
   try {
-    answer = await ask(
-      `/v1/analytics/devices?kind=vehicle&limit=12&idContains=${encodeURIComponent(wanted)}`,
-    );
+    answers = await Promise.all(about);
   } catch (error) {
     show([make("li", {}, make("p", {}, said(error)))], said(error));
     return [];
   }
   if (mine !== asked) return [];
   const now = new Date();
-  const items = answer.devices.map((device) =>
+  const devices = answers.flatMap((answer) => answer.devices);
+  devices.sort((one, other) => (other.id === wanted) - (one.id === wanted));
+  const items = devices.map((device) =>
     make(
       "li",
       {},
       make(
         "a",
-        { href: vehiclePath(device.id) },
+        { href: devicePath(device.kind, device.id) },
         make("span", {}, device.id),
-        status(device.connection, `${duration(secondsBetween(device.timestamp, now))} ago`),
+        status(device.connection, `${device.kind}, ${duration(secondsBetween(device.timestamp, now))} ago`),
       ),
     ),
   );
-  const count = answer.truncated ? "more than 12 vehicles" : `${items.length} found`;
-  if (!items.length) items.push(make("li", {}, make("p", {}, `No vehicle's id holds “${wanted}”.`)));
-  show(items, answer.devices.length ? count : `no vehicle's id holds ${wanted}`);
-  return answer.devices;
+  const isMore = answers.some((answer) => answer.truncated);
+  if (!items.length) items.push(make("li", {}, make("p", {}, `No device's id holds “${wanted}”.`)));
+  const count = `${isMore ? "more than " : ""}${devices.length} found`;
+  show(items, devices.length ? count : `no device's id holds ${wanted}`);
+  return devices;
 }
 
 function show(items, announced) {
@@ -187,7 +193,7 @@ at("search").addEventListener("submit", async (event) => {
   event.preventDefault();
   clearTimeout(waiting);
   const [first] = await search();
-  if (first) location.assign(vehiclePath(first.id));
+  if (first) location.assign(devicePath(first.kind, first.id));
 });
 at("search").addEventListener("keydown", (event) => {
   if (event.key === "Escape") {

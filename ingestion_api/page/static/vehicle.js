@@ -1,9 +1,10 @@
 // A vehicle's page.
 
 import { watchAlerts } from "./alerts.js";
-import { ask, Problem, said } from "./api.js";
+import { ask } from "./api.js";
 import { bars, Chart, line, timeOf } from "./charts.js";
-import { at, make, put, putWords } from "./dom.js";
+import { known, watchLive } from "./device.js";
+import { at, put, putWords } from "./dom.js";
 import { duration, minute, number, sized, words } from "./format.js";
 import { repeat } from "./frame.js";
 
@@ -18,13 +19,7 @@ function showLive(live) {
   put("live-soc", number(live.soc, 1));
   put("live-temp", number(live.batteryTemp, 1));
   put("live-energy", number(live.kwhDeliveredDc, 3), live.readingType);
-  put("live-age", `${duration(live.ageSeconds)} ago`, minute(live.timestamp));
   showMeter(live.meterId ? { meterId: live.meterId, source: "heartbeat" } : linked);
-  const badge = at("connection");
-  if (badge.dataset.name === live.connection) return;
-  badge.dataset.name = live.connection;
-  badge.hidden = false;
-  badge.replaceChildren(make("i", { className: `key ${live.connection}` }), live.connection);
 }
 
 function showWindow(found) {
@@ -111,26 +106,6 @@ function showCurve(found) {
   );
 }
 
-async function known(task) {
-  try {
-    return await task;
-  } catch (error) {
-    if (!(error instanceof Problem) || ![404, 422].includes(error.status)) throw error;
-    at("unknown").textContent = said(error);
-    at("unknown").hidden = false;
-    at("known").hidden = true;
-    return null;
-  }
-}
-
-async function watchLive() {
-  const live = await known(ask(`/v1/analytics/vehicle/${path}/live`));
-  if (!live) return;
-  at("unknown").hidden = true;
-  at("known").hidden = false;
-  showLive(live);
-}
-
 async function watchWindow() {
   const wanted = hours;
   const start = new Date(Date.now() - wanted * 3_600_000).toISOString();
@@ -144,7 +119,7 @@ async function watchWindow() {
   showCurve(points);
 }
 
-repeat(1.5, watchLive, { isPulse: true });
+watchLive("vehicle", id, showLive);
 const windowNow = repeat(20, watchWindow, { section: "window" });
 at("windows").addEventListener("change", (event) => {
   hours = Number(event.target.value);
@@ -152,4 +127,4 @@ at("windows").addEventListener("change", (event) => {
   put("window-title", `Last ${label}`);
   windowNow();
 });
-watchAlerts({ device: id });
+watchAlerts({ kind: "vehicle", device: id });

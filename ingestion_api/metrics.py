@@ -170,6 +170,11 @@ ALERT_WEBHOOK_POSTS: Final = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+ALERT_DEAD_LETTERS: Final = Gauge(
+    "wattlake_alert_dead_letters",
+    "alert events that a webhook did not take, as GET /v1/alerts/dead-letters lists them",
+    registry=REGISTRY,
+)
 
 Info("wattlake_build", "the version that runs", registry=REGISTRY).info(
     {"version": version("wattlake"), "python": platform.python_version()}

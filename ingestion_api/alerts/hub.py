@@ -12,7 +12,7 @@ from psycopg.rows import DictRow, dict_row
 from pydantic_core import to_json
 
 from ingestion_api.database import ReadPool, noticing_loss
-from ingestion_api.metrics import ALERTS_OPEN
+from ingestion_api.metrics import ALERT_DEAD_LETTERS, ALERTS_OPEN
 from warehouse_sql.queries import query
 
 log = structlog.get_logger(__name__)
@@ -143,6 +143,9 @@ class AlertHub:
         by_severity = {row["severity"]: row["alerts"] for row in counts}
         for severity in ("info", "warning", "critical"):
             ALERTS_OPEN.labels(severity).set(by_severity.get(severity, 0))
+        letters = await (await conn.execute(query("count_dead_letters"))).fetchone()
+        assert letters is not None, "a count has its row"
+        ALERT_DEAD_LETTERS.set(letters["letters"])
 
 
 def event_json(row: DictRow) -> dict[str, Any]:

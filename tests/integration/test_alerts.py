@@ -342,6 +342,7 @@ def test_what_a_webhook_does_not_take_is_a_dead_letter_and_can_be_sent_again(
     lost, after = hot(api), hot(api)
     wait_for(lambda: told(hook, after) == ["opened"])
     (letter,) = dead_letters(api)
+    wait_for(lambda: "\nwattlake_alert_dead_letters 1.0" in api.http.get("/metrics").text)
     assert (letter["attempts"], letter["lastError"]) == (2, "HTTP 503")
     assert letter["event"]["alert"]["id"] == lost["id"]
     assert "secret" not in letter["webhook"]  # the URL may be one

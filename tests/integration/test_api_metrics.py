@@ -19,7 +19,7 @@ from tests.integration.api_collector import (
 )
 
 DASHBOARD = Path(__file__).parents[2] / "docs/grafana/wattlake.json"
-UNITS = ("_seconds", "_bytes", "_rows", "_info", "_up", "_active", "_open", "_fds")
+UNITS = ("_seconds", "_bytes", "_rows", "_info", "_up", "_active", "_open", "_letters", "_fds")
 ONE, MANY = "/v1/ingest/meter", "/v1/ingest/vehicle/batch"
 
 
@@ -167,6 +167,13 @@ def test_a_client_cannot_make_new_series(api: Collector) -> None:
     assert 'method="GET",route="none",status="404"' in text
     for invention in ("made", "PROPFIND", "kind 1", "meterId"):
         assert invention not in text
+
+
+def test_the_dashboard_shows_every_figure_of_the_collector(api: Collector) -> None:
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    shown = " ".join(target["expr"] for panel in panels for target in panel.get("targets", []))
+    told = {family.name for family in families(api) if family.name.startswith("wattlake_")}
+    assert {name for name in told if name not in shown} == set()
 
 
 def test_the_dashboard_shows_only_what_the_collector_tells(api: Collector) -> None:

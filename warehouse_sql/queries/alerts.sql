@@ -440,5 +440,8 @@ FROM alert_dead_letter AS letter JOIN alert_event AS event ON event.id = event_i
 WHERE letter.id > %(after)s
 ORDER BY letter.id LIMIT %(limit)s
 
+-- name: count_dead_letters
+SELECT count(*) AS letters FROM alert_dead_letter
+
 -- name: want_dead_letter
 UPDATE alert_dead_letter SET is_wanted = true WHERE id = %(id)s RETURNING id

@@ -19,7 +19,9 @@ RANGES: Final = {
     "battery_temp": BATTERY_CELSIUS,
 }
 ID_LENGTH: Final = 64
-ID_PATTERN: Final = r"^[!-~](?:[ -~]{0,62}[!-~])?$"
+# Clients take these out of the path of a URL (RFC 3986, 5.2.4), even if they are escaped.
+NO_IDS: Final = (".", "..")
+ID_PATTERN: Final = r"^(?:[-!-,/-~](?:[ -~]{0,62}[!-~])?|\.(?:[-!-,/-~]|[ -~]{1,62}[!-~]))$"
 TIME_PATTERN: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]"
     r"(?::[0-5][0-9](?:\.[0-9]{1,9})?)?(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)$"
@@ -29,7 +31,7 @@ DeviceId = Annotated[
     str,
     Field(
         pattern=ID_PATTERN,
-        description="1-64 printable ASCII characters, without a space at either end",
+        description="1-64 printable ASCII characters, without a space at either end; not . or ..",
     ),
 ]
 EventTime = Annotated[

@@ -19,6 +19,7 @@ from ingestion_api.heartbeats import (
     CHARGE_PERCENT,
     ENERGY_KWH,
     ID_PATTERN,
+    NO_IDS,
     TIME_PATTERN,
     VOLTS,
 )
@@ -173,5 +174,7 @@ def are_ids(texts: Sequence[str]) -> bool:
     """Whether each of the texts, which have 1-64 characters, is an id."""
     together = "".join(texts)
     if not (together.isascii() and together.isprintable()):
+        return False
+    if "." in together and any(text in texts for text in NO_IDS):
         return False
     return " " not in together or all(map(_ID.match, texts))

@@ -25,7 +25,10 @@ from lake import METER, STREAMS, VEHICLE, Stream
 
 TELEMETRY: Final = "telemetry"  # the kind of a body whose records tell their stream
 _METER_ONLY: Final = ("kwhConsumedAc", "voltage")
-_ID_REASON: Final = "must be 1-64 printable ASCII characters without a space at either end"
+_ID_REASON: Final = (
+    "must be 1-64 printable ASCII characters without a space at either end, and not . or .., which "
+    "can't stand in the path of a URL"
+)
 _TIME_REASON: Final = "must be ISO 8601 with a zone, such as 2026-03-01T12:00:00Z"
 _OUT_OF_RANGE: Final = ("greater_than_equal", "less_than_equal", "finite_number")
 _CONTRACTS: Final[dict[str, TypeAdapter[Any]]] = {

@@ -80,7 +80,9 @@ def meters(rows: int = 2, **changed: Any) -> bytes:
 
 # -- the same records in every format --------------------------------------------------------------
 
-_ids = st.sampled_from(["M1", "V1", "", "x" * 64, "x" * 65, "x" * 300, " M", "a b", "ä", "\0"])
+_ids = st.sampled_from(
+    ["M1", "V1", "", "..", "x" * 64, "x" * 65, "x" * 300, " M", "a b", "ä", "\0"]
+)
 _times = st.just(NOW) | st.datetimes(timezones=st.just(UTC))
 _numbers = st.sampled_from([0.0, 50.0, -0.1, 100.5, 1e6, 2e9]) | st.floats()
 _types: dict[str, tuple[st.SearchStrategy[Any], pa.DataType]] = {
@@ -202,9 +204,9 @@ def test_several_batches_are_one_request_and_keep_their_order() -> None:
     assert [row["meter_id"] for row in rows] == [f"M{row}" for row in range(9)]
 
 
-@pytest.mark.parametrize("length", [0, 65, 255, 256, 300, 100_000])
-def test_an_id_of_a_wrong_length_is_refused(length: int) -> None:
-    intake = read_arrow(meters(meterId=pa.array(["x" * length, "M"])))
+@pytest.mark.parametrize("device", [".", "..", *("x" * n for n in (0, 65, 255, 256, 300, 100_000))])
+def test_an_id_that_is_a_step_of_a_path_or_of_a_wrong_length_is_refused(device: str) -> None:
+    intake = read_arrow(meters(meterId=pa.array([device, "M"])))
     assert [(one.index, one.field, one.code) for one in intake.refusals] == [
         (0, "meterId", "bad_id")
     ]
@@ -214,7 +216,7 @@ def test_an_id_of_a_wrong_length_is_refused(length: int) -> None:
                 "vehicleId": ["V"],
                 "timestamp": pa.array([NOW], TIME),
                 "soc": [1],
-                "meterId": ["x" * length],
+                "meterId": [device],
             }
         )
     )

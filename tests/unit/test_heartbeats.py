@@ -99,6 +99,16 @@ def test_times_with_a_zone_are_taken_to_the_microsecond(text: str, expected: dat
     assert rows(batch(meter(timestamp=text)), "meter")[0]["timestamp"] == expected
 
 
+@pytest.mark.parametrize("device", [".a", "a.", "...", "-.-", ". .", "~", "!", "." * 64])
+def test_an_id_may_have_dots_as_long_as_it_is_no_step_of_a_path(device: str) -> None:
+    assert rows(batch(meter(meterId=device)), "meter")[0]["meter_id"] == device
+    body = json.dumps([meter(meterId=device), meter(meterId="..")]).encode()
+    looked_at_closely = read_batch(body, "meter", LIMITS)
+    assert rows(looked_at_closely, "meter")[0]["meter_id"] == device
+    (refusal,) = looked_at_closely.refusals
+    assert (refusal.code, "path of a URL" in refusal.reason) == ("bad_id", True)
+
+
 BAD_METERS: list[tuple[dict[str, Any], str | None]] = [
     ({"timestamp": "2026-03-01T12:00:00"}, "timestamp"),
     ({"timestamp": "2026-03-01"}, "timestamp"),
@@ -118,6 +128,8 @@ BAD_METERS: list[tuple[dict[str, Any], str | None]] = [
     ({"meterId": "METER\n"}, "meterId"),
     ({"meterId": "ME\x00TER"}, "meterId"),
     ({"meterId": "ME\ud800TER"}, "meterId"),
+    ({"meterId": "."}, "meterId"),
+    ({"meterId": ".."}, "meterId"),
     ({"meterId": 17}, "meterId"),
     ({"meterId": None}, "meterId"),
     ({"kwhConsumedAc": -0.001}, "kwhConsumedAc"),
@@ -142,6 +154,8 @@ BAD_VEHICLES: list[tuple[dict[str, Any], str | None]] = [
     ({"kwhDeliveredDc": -1}, "kwhDeliveredDc"),
     ({"kwhDeliveredDc": 1001}, "kwhDeliveredDc"),
     ({"meterId": ""}, "meterId"),
+    ({"meterId": ".."}, "meterId"),
+    ({"vehicleId": "."}, "vehicleId"),
     ({"vehicleId": "\x7f"}, "vehicleId"),
     ({"soc": None}, None),
 ]

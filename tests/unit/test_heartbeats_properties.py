@@ -20,7 +20,9 @@ _anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-_ids = st.sampled_from(["M1", "V1", "", "x" * 65, "ä", "\x00", "\ud800"]) | st.text(max_size=70)
+_ids = st.sampled_from(["M1", "V1", "", ".", "x" * 65, "ä", "\x00", "\ud800"]) | st.text(
+    max_size=70
+)
 _times = st.sampled_from(
     [
         "2026-03-01T12:00:00Z",

@@ -19,8 +19,8 @@ from lake.device_rows import DeviceRows, nothing
 from lake.energy import IN_MEMORY
 from lake.history import history_table
 from lake.hours import hour_of, hours_between, literal, microseconds
-from lake.merge import merge_heartbeats, merge_of_few
-from lake.one_device import Readings, Times, joined, twice
+from lake.merge import merge_heartbeats
+from lake.one_device import Readings, in_order, merged
 from lake.open_tables import LiveFiles, OpenTables
 from lake.raw_hours import RawHours
 from lake.settings import EnergySettings
@@ -143,20 +143,23 @@ class LakeView:
         outbox: pa.Table,
     ) -> Readings:
         kept = self._device_rows.of(stream, self.history[stream.name], [device], start, end)
-        received = [pl.DataFrame(outbox).filter(pl.col(stream.device) == device)] if outbox else []
-        hours = set(dirty_hours).union(hour_of(at) for rows in received for at in rows["timestamp"])
-        if dirty := sorted(hours.intersection(hours_between(start, end))):
+        parts = [rows.readings for rows in kept] or [Readings.of(nothing(stream), stream)]
+        history = parts[0].within(start, end)
+        received, hours = [], set(dirty_hours)
+        if outbox:
+            waiting = pl.DataFrame(outbox).filter(pl.col(stream.device) == device)
+            received.append(Readings.of(waiting, stream))
+            hours |= {hour_of(moment) for moment in waiting["timestamp"]}
+        dirty = sorted(hours.intersection(hours_between(start, end)))
+        if dirty:
             received += self._raw_hours.of(stream, self.raw[stream.name], dirty, device)
-        stored = kept[0].all if kept else nothing(stream)
-        raw = pl.concat(received) if received else nothing(stream)
-        parts = [kept[0].readings] if kept else []
-        parts = [part.within(start, end) for part in (*parts, Readings.of(raw, stream))]
-        times = twice(parts)
-        if not times.size:
-            return joined(parts)
-        merged = merge_of_few(stream, _at(times, stored), _at(times, raw))
-        once = [part.without(times) for part in parts]
-        return joined([*once, Readings.of(merged, stream)])
+        if not received:
+            return history
+        found = merged(history, in_order(received).within(start, end))
+        if found is None:
+            rows = self._heartbeats(stream, [device], start, end, dirty, pl.DataFrame(outbox))
+            return Readings.of(rows.sort("timestamp"), stream)
+        return found
 
     def _heartbeats(
         self,
@@ -198,7 +201,3 @@ def _lacks_register(found: Readings, start: datetime) -> bool:
     first = int(np.searchsorted(found.at, microseconds(start)))
     is_value = found.is_register[:first] & ~np.isnan(found.value[:first])
     return bool(found.is_register[first:].any()) and not is_value.any()
-
-
-def _at(times: Times, rows: pl.DataFrame) -> pl.DataFrame:
-    return rows[np.flatnonzero(np.isin(rows["timestamp"].to_physical().to_numpy(), times))]

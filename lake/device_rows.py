@@ -30,8 +30,8 @@ class KeptRows:
 
     @cached_property
     def all(self) -> pl.DataFrame:
-        """The rows of all of these files, with the columns of the stream and `duplicates`."""
-        rows = pl.concat(self.files.values(), rechunk=True)
+        """The rows of all of these files by their time: the stream's columns and `duplicates`."""
+        rows = pl.concat(self.files.values()).sort("timestamp")
         return as_received(rows.lazy(), self.stream).collect(engine=IN_MEMORY)
 
     @cached_property

@@ -1,9 +1,8 @@
 """De-duplication: of all received copies of a heartbeat the latest counts."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
@@ -34,32 +33,6 @@ def merge_heartbeats(
         ]
     )
     return rows.map_batches(partial(_merge, stream)).select(*columns, "duplicates")
-
-
-def merge_of_few(stream: Stream, compacted: pl.DataFrame, received: pl.DataFrame) -> pl.DataFrame:
-    """What `merge_heartbeats` makes of a handful of rows, without the time that a plan takes.
-
-    In any order; and a row that is in `received` twice, as one on its way is, is one copy.
-    """
-    columns = [*stream.key, *_order(stream)]
-    copies: dict[tuple[Any, ...], set[tuple[Any, ...]]] = defaultdict(set)
-    for row in received.select(columns).rows():
-        copies[row[:2]].add(row[2:])
-    counted = dict.fromkeys(copies, 0)
-    candidates = {identity: [*rows] for identity, rows in copies.items()}
-    for row in compacted.select(*columns, "duplicates").rows():
-        counted[row[:2]] = row[-1]
-        candidates.setdefault(row[:2], []).append(row[2:-1])
-    merged = [
-        (
-            *identity,
-            *max(rows, key=_nulls_first),
-            max(counted[identity], len(copies.get(identity, ())) - 1),
-        )
-        for identity, rows in candidates.items()
-    ]
-    schema = compacted.select(*columns, "duplicates").schema
-    return pl.DataFrame(merged, schema=schema, orient="row")
 
 
 def _merge(stream: Stream, rows: pl.DataFrame) -> pl.DataFrame:
@@ -95,7 +68,7 @@ def _latest_last(stream: Stream, rows: pl.DataFrame) -> pl.Series:
     Copies are sorted by every column, so that the choice does not depend on the order in which
     they are found, even where two collectors have received copies in the same microsecond.
     """
-    order = _order(stream)
+    order = ["received_at", *(c.name for c in stream.measurements), "reading_type"]
     differs = pl.any_horizontal([pl.col(name).ne_missing(pl.col(name).shift(1)) for name in order])
     place = pl.col(_PLACE)
     contested = rows.select(place.filter((place == place.shift(1)) & differs).unique()).to_series()
@@ -111,12 +84,3 @@ def _sums(values: pl.Series, is_last: pl.Series) -> pl.Series:
     """The sum of each identity's values."""
     until = values.cum_sum().filter(is_last)
     return until - until.shift(1, fill_value=0)
-
-
-def _order(stream: Stream) -> list[str]:
-    """By what copies of a heartbeat are sorted; the last one counts."""
-    return ["received_at", *(c.name for c in stream.measurements), "reading_type"]
-
-
-def _nulls_first(row: tuple[Any, ...]) -> list[tuple[bool, Any]]:
-    return [(value is not None, value) for value in row]

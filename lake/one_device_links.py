@@ -27,9 +27,9 @@ def named_meter(
     """
     largest_gap = timedelta(seconds=settings.largest_gap_seconds)
     near, gap = vehicle.within(start - largest_gap, end), largest_gap // _MICROSECOND
-    names = None if near.names is None else near.names.drop_nulls()
-    if near.names is None or names is None or names.is_empty():
+    if near.names is None:
         return None
+    names = near.names.drop_nulls()
     if names.n_unique() > 1:
         raise SeveralMeters
     is_naming = near.names.is_not_null().to_numpy()

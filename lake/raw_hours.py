@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from lake.kept import Kept
+from lake.one_device import Readings
 from lake.open_tables import LiveFiles
 from lake.storage import Lake
 from lake.streams import Stream
@@ -22,31 +23,35 @@ from lake.streams import Stream
 # Hours that are dirty day by day are the newest; older ones are read from their files.
 _HOURS_KEPT: Final = 3
 _RUNS: Final = 8
-_BYTES_A_KEY: Final = 8
+_BYTES_A_ROW: Final = 50  # of the arrays of a run
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Rows of some files, sorted by the hash of their device."""
+    """Rows of some files, sorted by their device."""
 
-    hashes: npt.NDArray[np.uint64]
     rows: pl.DataFrame
+    readings: Readings
+    devices: npt.NDArray[np.bytes_]
+    bounds: npt.NDArray[np.int64]
+    """Where the rows of each device begin, and at last where they end."""
 
     @classmethod
     def of(cls, rows: pl.DataFrame, stream: Stream) -> "_Run":
-        hashes = rows[stream.device].hash().to_numpy()
-        order = np.argsort(hashes, kind="stable")
-        return cls(hashes[order], rows[order])
+        """Of rows in any order."""
+        rows = rows.sort(stream.device, maintain_order=True)
+        lengths = rows[stream.device].rle()
+        devices = np.array([device.encode() for device in lengths.struct.field("value")], np.bytes_)
+        ends = lengths.struct.field("len").to_numpy().cumsum()
+        return cls(rows, Readings.of(rows, stream), devices, np.append(0, ends))
 
-    def find(self, hashes: npt.NDArray[np.uint64]) -> list[pl.DataFrame]:
-        """The rows of devices with these hashes."""
-        first = np.searchsorted(self.hashes, hashes, "left").tolist()
-        after = np.searchsorted(self.hashes, hashes, "right").tolist()
-        return [
-            self.rows.slice(begin, end - begin)
-            for begin, end in zip(first, after, strict=True)
-            if end > begin
-        ]
+    def find(self, device: str) -> slice:
+        """Where the rows of a device are; empty if there are none."""
+        name = device.encode()
+        place = int(np.searchsorted(self.devices, name))
+        if place == self.devices.size or self.devices[place] != name:
+            return slice(0, 0)
+        return slice(int(self.bounds[place]), int(self.bounds[place + 1]))
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class _Hour:
     def bytes(self) -> int:
         """Memory of the rows."""
         return sum(
-            int(run.rows.estimated_size()) + _BYTES_A_KEY * run.rows.height for run in self.runs
+            int(run.rows.estimated_size()) + _BYTES_A_ROW * run.rows.height + run.devices.nbytes
+            for run in self.runs
         )
 
     def with_more(self, files: Sequence[str], rows: pl.DataFrame, stream: Stream) -> "_Hour":
@@ -84,34 +90,33 @@ class RawHours:
         self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], devices: Sequence[str]
     ) -> pl.DataFrame:
         """All raw rows of these hours (in order) and devices, with the columns of the stream."""
-        old, new = hours[:-_HOURS_KEPT], hours[-_HOURS_KEPT:]
-        wanted = pl.Series(stream.device, list(dict.fromkeys(devices)), pl.String)
-        hashes = wanted.hash().to_numpy()
-        is_wanted = pl.col(stream.device).is_in(wanted.to_list())
-        parts = [self._empty(stream)]
-        if old:
-            parts.append(self._scan(stream, live.of_hours(old)).filter(is_wanted).collect())
-        for hour in new:
-            for run in self._hour(stream, live, hour).runs:
-                parts += run.find(hashes)
-        # Two devices may have one hash.
-        return pl.concat(parts).filter(is_wanted)
+        parts = [self._old(stream, live, hours, devices)]
+        for run in self._runs(stream, live, hours):
+            parts += [run.rows[run.find(device)] for device in dict.fromkeys(devices)]
+        return pl.concat(parts)
 
     def of(
         self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], device: str
-    ) -> list[pl.DataFrame]:
-        """What `read` finds of one device, in parts; most devices have one for each flush."""
-        old, new = hours[:-_HOURS_KEPT], hours[-_HOURS_KEPT:]
-        if old:
-            return [self.read(stream, live, hours, [device])]
-        hashes = pl.Series([device]).hash().to_numpy()
-        found = []
-        for hour in new:
-            for run in self._hour(stream, live, hour).runs:
-                for rows in run.find(hashes):
-                    is_device = rows[stream.device] == device
-                    found.append(rows if is_device.all() else rows.filter(is_device))
+    ) -> list[Readings]:
+        """What `read` finds of one device, in parts and in any order."""
+        runs = self._runs(stream, live, hours)
+        found = [run.readings.chosen(run.find(device)) for run in runs]
+        if len(hours) > _HOURS_KEPT:
+            found.append(Readings.of(self._old(stream, live, hours, [device]), stream))
         return found
+
+    def _old(
+        self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], devices: Sequence[str]
+    ) -> pl.DataFrame:
+        """The rows of hours that are not kept."""
+        paths = live.of_hours(hours[:-_HOURS_KEPT])
+        is_wanted = pl.col(stream.device).is_in(list(devices))
+        return self._scan(stream, paths).filter(is_wanted).collect()
+
+    def _runs(self, stream: Stream, live: LiveFiles, hours: Sequence[datetime]) -> list[_Run]:
+        """The rows of the newest of these hours."""
+        kept = (self._hour(stream, live, hour) for hour in hours[-_HOURS_KEPT:])
+        return [run for hour in kept for run in hour.runs]
 
     def _hour(self, stream: Stream, live: LiveFiles, hour: datetime) -> _Hour:
         files = live.of_hours([hour])

@@ -90,4 +90,4 @@ def _context(
 ) -> pl.DataFrame:
     """What the lake reads for the window; energies of more decimals than a microwatt-hour has."""
     found = readings(stream, with_context(rows, stream, *WINDOW, settings))
-    return found.with_columns(pl.col(stream.energy) / divisor).collect()
+    return found.with_columns(pl.col(stream.energy) / divisor).sort("timestamp").collect()

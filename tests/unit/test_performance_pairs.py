@@ -72,7 +72,7 @@ def test_what_is_found_on_the_short_way_are_the_links_that_count(
     pairs = {v: m for v, m in pairs.items() if v not in linked and m not in linked}
     facts = _facts(explicit, pairs, claims)
     heartbeats = readings(VEHICLE, rows)
-    own = heartbeats.filter(pl.col("vehicle_id") == "V1").collect()
+    own = heartbeats.filter(pl.col("vehicle_id") == "V1").sort("timestamp").collect()
     try:
         found = sole_link(facts, "V1", Readings.of(own, VEHICLE), SETTINGS)
     except SeveralMeters:

@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ingestion_api.joined_writes import JoinedWrites
 from ingestion_api.settings import CollectorSettings
 
 ENDLESS: Final = "wattlake.endless"  # in the scope of a request: its answer ends with the server
@@ -55,7 +56,8 @@ class _BoundedConnection(HttpToolsProtocol):
         self._unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._joined = JoinedWrites(transport, self.loop)
+        super().connection_made(self._joined)
         if len(self.connections) > self._most:
             transport.write(self._too_many)
             transport.close()
@@ -82,6 +84,14 @@ class _BoundedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._wants_head = False
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        self._joined.flush()
+        super().on_response_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self.transport = self._joined.under
+        super().handle_websocket_upgrade()
 
     def shutdown(self) -> None:
         if self.cycle is not None and self.cycle.scope.get(ENDLESS):

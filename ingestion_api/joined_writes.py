@@ -1,0 +1,61 @@
+"""The head and the body of an answer go out together, as one packet and one call of the system."""
+
+import asyncio
+from typing import Any, Final
+
+_ENOUGH_BYTES: Final = 65_536
+
+
+class JoinedWrites(asyncio.Transport):
+    """A transport that holds what is written until `flush`, or the next turn of the event loop.
+
+    uvicorn writes the head of an answer before the body; each of them would wake up the client.
+    """
+
+    def __init__(self, under: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        """`under` takes what is written here."""
+        super().__init__()
+        self.under, self._loop = under, loop
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+
+    def write(self, data: Any) -> None:
+        """Hold some bytes, or pass them on where much is held."""
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > _ENOUGH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on what is held."""
+        if self._held:
+            held, self._held, self._held_bytes = self._held, [], 0
+            if not self.under.is_closing():
+                self.under.writelines(held)
+
+    def close(self) -> None:
+        """Close once everything is written."""
+        self.flush()
+        self.under.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.under.abort()
+
+    def is_closing(self) -> bool:
+        """Whether it was closed."""
+        return self.under.is_closing()
+
+    def pause_reading(self) -> None:
+        """Read no more for now."""
+        self.under.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        self.under.resume_reading()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What is known of the connection."""
+        return self.under.get_extra_info(name, default)

@@ -84,6 +84,7 @@ def create_app(
         await keys.start(pool)
         await outbox.start(pool)
         await rejected.start()
+        live_states = LiveStates(dsn)
         alerting = Alerts(dsn, pool, rules, settings, energy)
         await alerting.start()
         writer.start()
@@ -106,7 +107,7 @@ def create_app(
                 settings.longest_window_days,
                 now,
             ),
-            LiveStates(pool),
+            live_states,
             TableReader(lake),
             tariff,
         )
@@ -122,6 +123,7 @@ def create_app(
         await rejected.stop()
         await outbox.stop()
         await keys.stop()
+        await live_states.stop()
         await pool.close()
         log.info("collector stopped")
 

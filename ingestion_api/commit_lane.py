@@ -1,10 +1,7 @@
 """A database connection that commits one group after the other, and comes back when it is lost."""
 
 import asyncio
-import contextlib
-import os
 import random
-import socket
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -14,6 +11,7 @@ import structlog
 
 from ingestion_api.columns import Heartbeats
 from ingestion_api.commit_queue import Group, NotCommitted
+from ingestion_api.database import cut, cut_after
 from ingestion_api.metrics import COMMIT_FAILURES, COMMIT_ROWS, COMMIT_SECONDS
 from ingestion_api.receipt_clock import ReceiptClock
 from ingestion_api.settings import CollectorSettings
@@ -58,15 +56,12 @@ class CommitLane:
             connect_timeout=_CONNECT_SECONDS,
             application_name="wattlake collector",
         )
-        # A server that takes connections may still hang.
-        watchdog = asyncio.get_running_loop().call_later(_CONNECT_SECONDS, _shut, conn)
         try:
-            await conn.execute(query("committer_session"))
+            with cut_after(_CONNECT_SECONDS, conn):
+                await conn.execute(query("committer_session"))
         except psycopg.Error:
             await conn.close()
             raise
-        finally:
-            watchdog.cancel()
         # Pairs that were known to another database, as before a restore, are no pairs of this one.
         self._pairs_known.clear()
         self._conn, self._trip = conn, OneTrip(conn)
@@ -135,13 +130,6 @@ class CommitLane:
         self._pairs_known |= pairs
 
     def _cut(self) -> None:
-        """Cut the connection at its socket: a server that hangs would keep `close` waiting."""
         self._is_cut = True
         if self._conn is not None:
-            _shut(self._conn)
-
-
-def _shut(conn: psycopg.AsyncConnection) -> None:
-    if not conn.closed:
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(conn.fileno())) as wire:
-            wire.shutdown(socket.SHUT_RDWR)
+            cut(self._conn)

@@ -1,5 +1,12 @@
 """The collector's view of the database: ready or not, and connections for reading."""
 
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
 import psycopg
 import psycopg_pool
 from psycopg.conninfo import make_conninfo
@@ -38,6 +45,23 @@ def read_pool(dsn: str, connections: int) -> ReadPool:
 async def _in_utc(conn: psycopg.AsyncConnection[DictRow]) -> None:
     # Times come in the session's zone, and another name of UTC is another type in the lake.
     await conn.execute(query("session_in_utc"))
+
+
+@contextlib.contextmanager
+def cut_after(seconds: float, conn: psycopg.AsyncConnection[Any]) -> Iterator[None]:
+    """Cut a connection if the block takes too long: a server that takes connections may hang."""
+    watchdog = asyncio.get_running_loop().call_later(seconds, cut, conn)
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+
+
+def cut(conn: psycopg.AsyncConnection[Any]) -> None:
+    """Cut a connection at its socket: a server that hangs would keep `close` waiting."""
+    if not conn.closed:
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(conn.fileno())) as wire:
+            wire.shutdown(socket.SHUT_RDWR)
 
 
 def noticing_loss(dsn: str) -> str:

@@ -8,7 +8,6 @@ import re
 from typing import Final
 
 import psycopg
-import psycopg_pool
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -51,7 +50,7 @@ class LiveCalls:
         services: Services = self._state_of.state.services
         try:
             row = await services.live_states.of(kind, device)
-        except (psycopg.Error, psycopg_pool.PoolTimeout):
+        except psycopg.Error:
             return None  # the route meets it as well, and says so
         if row is None:
             return None

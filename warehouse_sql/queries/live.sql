@@ -1,12 +1,17 @@
 -- name: live_meter
 SELECT 'meter' AS kind, meter_id AS device_id, "timestamp", kwh_consumed_ac, voltage,
        reading_type, received_at
-FROM meter_live_state WHERE meter_id = ANY(%(devices)s)
+FROM meter_live_state WHERE meter_id = ANY($1)
 
 -- name: live_vehicle
 SELECT 'vehicle' AS kind, vehicle_id AS device_id, "timestamp", soc, kwh_delivered_dc,
        battery_temp, meter_id, reading_type, received_at
-FROM vehicle_live_state WHERE vehicle_id = ANY(%(devices)s)
+FROM vehicle_live_state WHERE vehicle_id = ANY($1)
+
+-- name: live_session
+-- The plans are generic: planning takes longer than to look up a few devices.
+SET plan_cache_mode = force_generic_plan;
+SET timezone = 'UTC'
 
 -- name: live_fleet
 -- One page of devices after the given one, in the order of a value (those without it last), then of

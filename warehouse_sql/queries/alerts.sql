@@ -81,11 +81,15 @@ WITH rule AS MATERIALIZED (
                          %(thresholds)s::float8[], %(clears)s::float8[])
         AS rule (rule, kind, device_kind, threshold, clear)
 ), least AS MATERIALIZED (
-    SELECT min(threshold) FILTER (WHERE kind = 'battery_temperature') AS temperature,
-           min(threshold) FILTER (WHERE kind = 'voltage') AS voltage,
-           min(threshold) FILTER (WHERE kind = 'soc_falling') AS soc,
-           now() - make_interval(secs => min(threshold) FILTER (WHERE kind = 'silent')) AS silent
-    FROM rule
+    SELECT temperature, voltage, soc,
+           -- No device is, before somebody has watched for so long.
+           CASE WHEN watching_since < silent THEN silent END AS silent
+    FROM (SELECT min(threshold) FILTER (WHERE kind = 'battery_temperature') AS temperature,
+                 min(threshold) FILTER (WHERE kind = 'voltage') AS voltage,
+                 min(threshold) FILTER (WHERE kind = 'soc_falling') AS soc,
+                 now() - make_interval(secs => min(threshold) FILTER (WHERE kind = 'silent'))
+                     AS silent
+          FROM rule) AS rule CROSS JOIN alert_progress
 ), tracked AS MATERIALIZED (
     SELECT rule.kind, rule.device_kind, device_id
     FROM rule JOIN alert ON alert.rule = rule.rule AND alert.device_kind = rule.device_kind

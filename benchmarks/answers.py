@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.answers_fill import FleetLake, fill_database
+from benchmarks.answers_fill import FleetLake, fill_database, hear_all
 from benchmarks.full_fleet import FullFleet
 from benchmarks.house import BenchmarkError, House, house
 from benchmarks.lake_fill import fill_raw_hour
@@ -252,6 +252,7 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
             bench.check()
             for number in range(1, runs + 1):
                 sys.stderr.write(f"run {number} of {runs}\n")
+                hear_all(bench.stack.database_url)
                 for question in chosen:
                     bench.cpu_ms = ()
                     values[question.name].append(question.ask(bench))

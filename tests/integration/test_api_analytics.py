@@ -1,11 +1,13 @@
 """Reading: live state, performance of a vehicle, published efficiency, links, reports."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 
 from tests.integration.api_collector import (
@@ -248,6 +250,23 @@ def test_live_state_has_its_age_and_says_who_is_silent(api: Collector) -> None:
         live = api.http.get(f"/v1/analytics/meter/{box}/live").json()
         assert live["connection"] == connection
         assert live["ageSeconds"] == pytest.approx(max(0, -seconds), abs=5)
+
+
+def test_live_states_are_read_on_after_their_connection_was_lost(api: Collector) -> None:
+    cars = [device("car") for _ in range(3)]
+    for car in cars:
+        api.post("/v1/ingest/vehicle", {"vehicleId": car, "timestamp": moment(-5), "soc": 50})
+        assert api.http.get(f"/v1/analytics/vehicle/{car}/live").status_code == 200
+        with psycopg.connect(api.database_url, autocommit=True) as conn:
+            cut = conn.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name LIKE '%live state'"
+            )
+            assert cut.rowcount == 1
+    with ThreadPoolExecutor(len(cars)) as together:
+        paths = [f"/v1/analytics/vehicle/{car}/live" for car in cars]
+        answers = [*together.map(api.http.get, paths)]
+    assert [answer.json()["vehicleId"] for answer in answers] == cars
 
 
 def test_of_two_heartbeats_of_one_time_the_last_received_is_live_as_in_the_history(

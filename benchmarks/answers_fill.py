@@ -118,7 +118,7 @@ class FleetLake:
 
 
 def fill_database(database_url: str, fleet: FleetLake, now: datetime) -> None:
-    """What is known beside the lake: devices, named links, marts of a day, alerts at 1 of 20."""
+    """What the database knows: devices, links, marts of a day, an alert at one vehicle in 20."""
     ids = {stream.name: fleet.device_ids(stream) for stream in STREAMS.values()}
     with psycopg.connect(database_url) as conn:
         for name, devices in ids.items():

@@ -82,7 +82,7 @@ WITH rule AS MATERIALIZED (
         AS rule (rule, kind, device_kind, threshold, clear)
 ), least AS MATERIALIZED (
     SELECT temperature, voltage, soc,
-           -- No device is, before somebody has watched for so long.
+           -- Before somebody has watched for so long, no device is silent.
            CASE WHEN watching_since < silent THEN silent END AS silent
     FROM (SELECT min(threshold) FILTER (WHERE kind = 'battery_temperature') AS temperature,
                  min(threshold) FILTER (WHERE kind = 'voltage') AS voltage,

@@ -18,7 +18,7 @@ from warehouse_sql.one_trip import OneTrip, Statement
 from warehouse_sql.queries import query
 
 
-def run(database_url: str, use: Callable[[OneTrip], Awaitable[None]]) -> None:
+def run(database_url: str, use: Callable[[OneTrip], Awaitable[object]]) -> None:
     """Use a connection as the committer does."""
 
     async def main() -> None:

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from lake.ahead import one_ahead
 from lake.history import as_received, as_stored, history_table
 from lake.hours import HOUR
-from lake.merge import merge_heartbeats
+from lake.merge import merge_in_parts
 from lake.raw_files import scan_raw_hour
-from lake.replace import replace_in, scan_window
+from lake.replace import replace_by_parts, scan_window
 from lake.storage import Lake, retry_stale
 from lake.streams import Stream
 
@@ -51,32 +52,29 @@ def compact_anew(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
 def _compact(
     lake: Lake, stream: Stream, hour: datetime, *, from_raw_alone: bool = False
 ) -> Compaction:
+    spec = history_table(stream)
     raw, history = lake.open(stream.raw_table), lake.open(stream.history_table)
     received = scan_raw_hour(lake, stream, raw, hour).collect()
-    stored = scan_window(lake, history, history_table(stream), hour, hour + HOUR)
+    stored = scan_window(lake, history, spec, hour, hour + HOUR)
     compacted = as_received(stored, stream).collect()
     known = compacted.clear() if from_raw_alone else compacted
-    merged = merge_heartbeats(stream, known.lazy(), [received.lazy()]).collect()
+    merged = merge_in_parts(stream, known, received)
     key = list(stream.key)
-    if from_raw_alone and compacted.join(merged, on=key, how="anti").height:
+    if from_raw_alone and compacted.join(merged.whole(), on=key, how="anti").height:
         return _compact(lake, stream, hour)
     changed = not merged.equals(compacted)
     raw_version, history_version = raw.version(), history.version()
     if changed:
-        history_version = replace_in(
-            lake,
-            history,
-            history_table(stream),
-            as_stored(merged),
-            hour,
-            hour + HOUR,
-            metadata={"raw_version": str(raw_version)},
-        )
+        # One thread can encode, and meanwhile another puts the next rows together.
+        parts = (as_stored(part).select(spec.names) for part in merged.parts(spec.rows_a_group))
+        day = hour.date(), one_ahead(parts)
+        read = {"raw_version": str(raw_version)}
+        history_version = replace_by_parts(lake, history, spec, [day], hour, hour + HOUR, read)
     return Compaction(
         stream=stream.name,
         hour=hour,
         rows=merged.height,
-        duplicates_removed=int(merged["duplicates"].sum()),
+        duplicates_removed=int(merged.duplicates.sum()),
         raw_rows=received.height,
         raw_version=raw_version,
         history_version=history_version,

@@ -92,6 +92,20 @@ def replace_in(
 
     Raises StaleRead, with nothing replaced, if the table has changed since the handle was opened.
     """
+    days = _days(rows.select(spec.names), spec)
+    return replace_by_parts(lake, table, spec, days, start, end, metadata)
+
+
+def replace_by_parts(
+    lake: Lake,
+    table: DeltaTable,
+    spec: TableSpec,
+    days: Iterable[tuple[date, Iterable[pl.DataFrame]]],
+    start: datetime,
+    end: datetime,
+    metadata: Mapping[str, str] | None = None,
+) -> int:
+    """`replace_in` with the sorted rows of each day in parts, which have the columns in order."""
     files = live_files(lake, table, spec, start, end)
     replaced, kept = [], []
     for file in files:
@@ -102,8 +116,9 @@ def replace_in(
         if beyond.select(pl.len()).collect().item() < file.rows:
             replaced.append(file)
             kept.append(beyond.select(spec.names))
-    rows = rows.select(spec.names)
-    days = _sorted_days(pl.concat([rows.lazy(), *kept]), spec) if kept else _days(rows, spec)
+    if kept:
+        new = (part.lazy() for _, parts in days for part in parts)
+        days = _sorted_days(pl.concat([*new, *kept]), spec)
     return commit_files(lake, table, spec, days, replaced, metadata=metadata)
 
 

@@ -1,6 +1,7 @@
 """The history of an hour on real Delta tables."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -11,7 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from lake import HOUR, METER, Lake, StaleRead, append_once, compact_hour, delivered, scan_history
+from lake import (
+    HOUR,
+    METER,
+    Lake,
+    StaleRead,
+    append_once,
+    compact_hour,
+    compaction,
+    delivered,
+    scan_history,
+)
 from lake.history import as_stored, history_table
 from lake.replace import replace_in
 from tests.samples import HOUR_10, meter_rows
@@ -83,6 +94,23 @@ def test_an_hour_is_one_sorted_file(lake: Lake) -> None:
     rows = pl.read_parquet(file).select(METER.key)
     assert rows.equals(rows.sort(METER.key))
     assert pq.ParquetFile(file).schema_arrow.field("meter_id").type != pa.string_view()
+
+
+def test_an_hour_of_many_groups_of_rows_is_one_file_too_and_loses_nothing(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its groups are put together in one thread and encoded in another."""
+    small = replace(history_table(METER), rows_a_group=1_000)
+    monkeypatch.setattr(compaction, "history_table", lambda _: small)
+    append(lake, many(range(60), devices=41))
+    done = compact_hour(lake, METER, HOUR_10)
+    (file,) = lake.open(METER.history_table).file_uris()
+    groups = pq.ParquetFile(file).metadata
+    assert [groups.row_group(n).num_rows for n in range(3)] == [1_000, 1_000, 460]
+    rows = pl.read_parquet(file).select(METER.key)
+    assert rows.equals(rows.sort(METER.key))
+    assert rows.n_unique() == rows.height == done.rows == 2_460
+    assert not compact_hour(lake, METER, HOUR_10).changed
 
 
 def test_heartbeats_that_arrive_during_a_compaction_are_never_overwritten(lake: Lake) -> None:

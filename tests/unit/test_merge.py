@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lake import METER
 from lake.history import DUPLICATES
-from lake.merge import merge_heartbeats
+from lake.merge import merge_heartbeats, merge_in_parts
 from pipelines.checks import lost_heartbeats
 from tests.samples import HOUR_10, heartbeats
 
@@ -44,6 +44,22 @@ def test_interleaved_compactions_equal_a_plain_recomputation(
 def test_a_repeated_compaction_changes_nothing(sent: list[dict[str, Any]]) -> None:
     once = merged(empty_history(), sent)
     assert merged(once, sent).equals(once)
+
+
+@given(
+    st.lists(one_heartbeat, max_size=40), st.lists(one_heartbeat, max_size=10), st.integers(1, 9)
+)
+def test_taken_in_parts_of_any_size_it_is_the_same(
+    sent: list[dict[str, Any]], late: list[dict[str, Any]], rows: int
+) -> None:
+    history, raw = merged(empty_history(), sent), pl.DataFrame(heartbeats(METER, sent + late))
+    in_parts, whole = merge_in_parts(METER, history, raw), merged(history, sent + late)
+    parts = list(in_parts.parts(rows))
+    assert all(part.height == rows for part in parts[:-1])
+    assert pl.concat([history.clear(), *parts]).equals(whole)
+    assert in_parts.duplicates.sum() == whole["duplicates"].sum()
+    assert in_parts.equals(whole)
+    assert in_parts.equals(history) == whole.equals(history)
 
 
 @given(st.lists(one_heartbeat, max_size=40))

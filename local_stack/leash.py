@@ -43,6 +43,11 @@ def leashed(
     ]
 
 
+def end_with_parent(at_death: signal.Signals) -> None:
+    """Have the calling process sent a signal when its parent ends."""
+    _prctl(_PR_SET_PDEATHSIG, at_death)
+
+
 def adopt_orphans() -> None:
     """Let processes that children leave behind become our children, not those of process 1.
 
@@ -72,7 +77,7 @@ def _become(parent: int, at_death: int, identity: str, command: list[str]) -> No
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
-    _prctl(_PR_SET_PDEATHSIG, at_death)
+    end_with_parent(signal.Signals(at_death))
     if os.getppid() != parent:  # it died before the leash was on
         sys.exit(1)
     for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):

@@ -39,7 +39,12 @@ def look(file: Path, step: str) -> None:
         os.kill(os.getpid(), int(signal_number))
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """Be such a collector until a signal ends it; its exit code."""
     at_step = partial(look, Path(os.environ[FAULT_FILE]))
     with patch.object(app, "LakeWriter", partial(LakeWriter, at_step=at_step)):
-        raise SystemExit(main())
+        return main()
+
+
+if __name__ == "__main__":
+    raise SystemExit(run())

@@ -16,7 +16,8 @@ from typing import Any, Final
 import httpx
 
 from local_stack.leash import leashed
-from tests.faults.collector import FAULT_FILE, arm
+from tests.faults.collector import FAULT_FILE, arm, run
+from tests.integration.forking import Forked
 
 _ROOT: Final = Path(__file__).parents[2]
 _SETTINGS: Final = {
@@ -58,24 +59,21 @@ class CollectorProcess:
             FAULT_FILE: str(self._fault_file),
         }
         self._http = httpx.Client(base_url=self.address, timeout=10)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | subprocess.Popen[bytes] | None = None
         self._copier: threading.Thread | None = None
 
     def start(self) -> None:
         """Start it, whatever ended it before; does not wait until it is ready."""
         self._fault_file.unlink(missing_ok=True)
         self.meant_to_end = self.was_ready = False
-        command = [*self._wrapper, sys.executable, "-m", "tests.faults.collector"]
-        process = self._process = subprocess.Popen(
-            leashed(command, at_death=signal.SIGKILL),
-            cwd=self.log.parent,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
         # Through a pipe, because a limit on the size of files would hit the log, too.
-        self._copier = threading.Thread(target=self._keep_log, args=(process,))
+        reading, writing = os.pipe()
+        self._copier = threading.Thread(target=self._keep_log, args=(reading,))
         self._copier.start()
+        try:
+            self._process = self._started(writing)
+        finally:
+            os.close(writing)
 
     @property
     def exit_code(self) -> int | None:
@@ -149,9 +147,21 @@ class CollectorProcess:
         self.meant_to_end = True
         self._process.send_signal(number)
 
-    def _keep_log(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None, "it was asked for"
-        with process.stdout as lines, self.log.open("ab", buffering=0) as log:
+    def _started(self, output: int) -> Forked | subprocess.Popen[bytes]:
+        folder = self.log.parent
+        if not self._wrapper:
+            return Forked(run, folder, self._environment, output, output)
+        command = [*self._wrapper, sys.executable, "-m", "tests.faults.collector"]
+        return subprocess.Popen(
+            leashed(command, at_death=signal.SIGKILL),
+            cwd=folder,
+            env=self._environment,
+            stdout=output,
+            stderr=output,
+        )
+
+    def _keep_log(self, output: int) -> None:
+        with open(output, "rb") as lines, self.log.open("ab", buffering=0) as log:
             log.writelines(lines)
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,9 @@ import httpx
 import psycopg
 import pytest
 
+from ingestion_api.__main__ import main
+from tests.integration.forking import Forked
+
 START_SECONDS = 120
 
 
@@ -25,7 +27,7 @@ START_SECONDS = 120
 class Collector:
     """A running collector; `http` has its address as base URL."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked | subprocess.Popen[bytes]
     http: httpx.Client
     port: int
     log: Path
@@ -54,21 +56,17 @@ def running_collector(
 ) -> Iterator[Collector]:
     """Start a collector on a free port with its lake below `folder`; stop it at the end.
 
-    One `beside` another is ready though it does not write the lake.
+    One `beside` another is ready though it does not write the lake. It runs what
+    `python -m ingestion_api` does once it has imported everything.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), folder / "collector.log"
     with (
         log.open("wb") as output,
-        subprocess.Popen(
-            [sys.executable, "-m", "ingestion_api"],
-            cwd=folder,
-            env=environment(database_url, folder, PORT=str(port), **settings),
-            stderr=output,
-            stdout=output,
-        ) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
     ):
+        variables = environment(database_url, folder, PORT=str(port), **settings)
+        process = Forked(main, folder, variables, output.fileno(), output.fileno())
         collector = Collector(process, http, port, log, database_url, folder / "lake")
         try:
             wait_for(lambda: _is_ready(collector, beside), START_SECONDS)

@@ -5,12 +5,89 @@ use, so the server itself may use none of them.
 """
 
 import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any
+
+from local_stack.leash import end_with_parent
 
 forking = multiprocessing.get_context("forkserver")
 forking.set_forkserver_preload(
     [
         "local_stack.command_line",
+        "tests.faults.collector",
         "tests.integration.outbox_rows",
         "tests.integration.test_bulk_import",
     ]
 )
+
+
+class Forked:
+    """A program that runs as if it had just been started, with as much of `Popen` as tests need.
+
+    `program` returns or exits with its exit code. Only what `environment` names is in its
+    environment; limits of files are the caller's. It ends when the caller ends.
+    """
+
+    def __init__(
+        self,
+        program: Callable[[], int | None],
+        folder: Path,
+        environment: Mapping[str, str],
+        stdout: int,
+        stderr: int,
+    ) -> None:
+        """`folder` is where it works; `stdout` and `stderr` are descriptors of the caller's."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        outputs = (DupFd(stdout), DupFd(stderr))
+        self._process = forking.Process(
+            target=_become, args=(program, folder, dict(environment), files, outputs)
+        )
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once it has ended; subprocess.TimeoutExpired if it has not in time."""
+        self._process.join(timeout)
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired([str(self.pid)], timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Signal it, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+def _become(
+    program: Callable[[], int | None],
+    folder: Path,
+    environment: Mapping[str, str],
+    files: tuple[int, int],
+    outputs: tuple[Any, Any],
+) -> None:
+    end_with_parent(signal.SIGKILL)
+    for output, descriptor in zip(outputs, (1, 2), strict=True):
+        received = output.detach()
+        os.dup2(received, descriptor)
+        os.close(received)
+    resource.setrlimit(resource.RLIMIT_NOFILE, files)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    raise SystemExit(program())

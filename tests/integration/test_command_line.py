@@ -7,9 +7,8 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from multiprocessing.reduction import DupFd
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -23,7 +22,7 @@ from tests.integration.api_collector import (
     collector_of_module,
     device,
 )
-from tests.integration.forking import forking
+from tests.integration.forking import Forked
 
 DONE, FAILED, WRONG_USAGE, SOME_REFUSED = 0, 1, 2, 3
 COMMANDS = (
@@ -47,30 +46,21 @@ def wattlake(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     environment = {**kept, "XDG_STATE_HOME": str(folder / "state"), **environment}
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-        outputs = (DupFd(stdout.fileno()), DupFd(stderr.fileno()))
-        process = forking.Process(target=_run, args=(folder, arguments, environment, outputs))
-        process.start()
-        process.join(120)
-        if process.exitcode is None:
+        outputs = stdout.fileno(), stderr.fileno()
+        process = Forked(partial(_run, arguments), folder, environment, *outputs)
+        try:
+            code = process.wait(120)
+        finally:
             process.kill()
-            process.join()
-        assert process.exitcode is not None
         for output in (stdout, stderr):
             output.seek(0)
         return subprocess.CompletedProcess(
-            ["wattlake", *arguments], process.exitcode, stdout.read(), stderr.read()
+            ["wattlake", *arguments], code, stdout.read(), stderr.read()
         )
 
 
-def _run(
-    folder: Path, arguments: Sequence[str], environment: Mapping[str, str], outputs: Sequence[Any]
-) -> None:
+def _run(arguments: Sequence[str]) -> None:
     """What `python -m local_stack` does once it has imported everything."""
-    for output, descriptor in zip(outputs, (1, 2), strict=True):
-        os.dup2(output.detach(), descriptor)
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
     sys.argv = ["wattlake", *arguments]
     main()
 

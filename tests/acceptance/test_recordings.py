@@ -30,6 +30,7 @@ from tests.integration.api_collector import (
     wait_for,
 )
 from tests.integration.pipeline_house import House
+from tests.integration.test_command_line import wattlake as run_wattlake
 
 REPOSITORY = Path(__file__).parents[2]
 RECORDINGS = REPOSITORY.parent / "shared" / "data"
@@ -76,7 +77,9 @@ def replayed(
         copied_database(postgres, migrated_template) as url,
         running_collector(url, folder, FLUSH_SECONDS="1") as collector,
     ):
-        wattlake(collector, "links", "import", str(write_links(folder / "links.csv")))
+        links = write_links(folder / "links.csv")
+        command = [WATTLAKE, "links", "import", links, "--url", str(collector.http.base_url)]
+        subprocess.run([*map(str, command)], check=True)  # as it is installed
         wattlake(collector, "replay", str(RECORDINGS / "charging_meter_heartbeats.parquet"))
         wattlake(
             collector,
@@ -243,13 +246,8 @@ def write_links(file: Path) -> Path:
 
 def wattlake(collector: Collector, *arguments: str, exit_code: int = 0) -> None:
     """Run the command line against the collector."""
-    done = subprocess.run(
-        [WATTLAKE, *arguments, "--url", f"http://127.0.0.1:{collector.port}"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "XDG_STATE_HOME": str(collector.lake_folder.parent / "state")},
-    )
+    url = f"http://127.0.0.1:{collector.port}"
+    done = run_wattlake(collector.lake_folder.parent, *arguments, "--url", url)
     assert done.returncode == exit_code, done.stdout + done.stderr
 
 

@@ -15,6 +15,7 @@ import httpx
 import psycopg
 import pytest
 
+from ingestion_api.__main__ import main
 from lake import METER, Lake
 from local_stack.embedded_postgres import EmbeddedPostgres
 from tests.integration.api_collector import (
@@ -26,22 +27,23 @@ from tests.integration.api_collector import (
     running_collector,
     wait_for,
 )
+from tests.integration.forking import Forked
 from tests.integration.relay import Relay
+from tests.integration.test_command_line import wattlake
 from warehouse_sql.migrate import migrate
 
 
 def start(database_url: str, folder: Path, **settings: str) -> tuple[int, str]:
     """Exit code and output of a collector that can't start."""
-    done = subprocess.run(
-        [sys.executable, "-m", "ingestion_api"],
-        cwd=folder,
-        env=environment(database_url, folder, **settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stderr
+    with tempfile.TemporaryFile("w+") as output:
+        variables = environment(database_url, folder, **settings)
+        process = Forked(main, folder, variables, output.fileno(), output.fileno())
+        try:
+            code = process.wait(60)
+        finally:
+            process.kill()
+        output.seek(0)
+        return code, output.read()
 
 
 def test_a_taken_port_is_one_clear_line(database_url: str, tmp_path: Path) -> None:
@@ -49,9 +51,17 @@ def test_a_taken_port_is_one_clear_line(database_url: str, tmp_path: Path) -> No
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, text = start(database_url, tmp_path, PORT=str(port))
-    assert code == 4
-    assert text == f"collector: port {port} on 127.0.0.1 is taken; set PORT to another\n"
+        done = subprocess.run(
+            [sys.executable, "-m", "ingestion_api"],
+            cwd=tmp_path,
+            env=environment(database_url, tmp_path, PORT=str(port)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == f"collector: port {port} on 127.0.0.1 is taken; set PORT to another\n"
 
 
 def test_a_database_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> None:
@@ -259,13 +269,7 @@ def test_a_packed_row_that_is_damaged_is_warned_of_and_the_collector_goes_on(
     with running_collector(database_url, tmp_path, FLUSH_SECONDS="0.2") as collector:
         why = "the last flush to the lake failed: a row of heartbeat_pack can't be read"
         wait_for(lambda: why in " ".join(collector.http.get("/readyz").json()["warnings"]))
-        told = subprocess.run(
-            [sys.executable, "-m", "local_stack", "status", "--url", str(collector.http.base_url)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
+        told = wattlake(tmp_path, "status", "--url", str(collector.http.base_url))
         assert f"warning: {why}" in told.stdout
         assert collector.http.get("/healthz").status_code == 200
         assert collector.post("/v1/ingest/meter", meter("M")).status_code == 201

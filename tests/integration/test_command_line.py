@@ -47,7 +47,7 @@ def wattlake(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
     environment = {**kept, "XDG_STATE_HOME": str(folder / "state"), **environment}
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         outputs = stdout.fileno(), stderr.fileno()
-        process = Forked(partial(_run, arguments), folder, environment, *outputs)
+        process = Forked(partial(run_command, arguments), folder, environment, *outputs)
         try:
             code = process.wait(120)
         finally:
@@ -59,7 +59,7 @@ def wattlake(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
         )
 
 
-def _run(arguments: Sequence[str]) -> None:
+def run_command(arguments: Sequence[str]) -> None:
     """What `python -m local_stack` does once it has imported everything."""
     sys.argv = ["wattlake", *arguments]
     main()

@@ -1,45 +1,46 @@
 """The simulator speaks to a collector like devices: patient, complete, and again the same."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from local_stack.fleet_model import FleetModel
 from local_stack.simulated_heartbeats import arrivals
 from tests.integration.api_collector import running_collector
+from tests.integration.forking import Forked
 from tests.integration.moody_collector import MoodyCollector, moody_collector
+from tests.integration.test_command_line import run_command
 
 FLEET, SEED = 4, 7
 
 
 @contextmanager
-def simulator(folder: Path, url: str) -> Iterator[subprocess.Popen[str]]:
-    """A simulated fleet, as `wattlake up` starts it; ended at the end of the block."""
+def simulator(folder: Path, url: str) -> Iterator[Forked]:
+    """A simulated fleet, as `wattlake up` starts it; ended at the end of the block.
+
+    What it says on standard error is in the file `errors`.
+    """
     arguments = ["--fleet", str(FLEET), "--seed", str(SEED), "--state", str(folder / "state.json")]
-    with subprocess.Popen(
-        [sys.executable, "-m", "local_stack", "simulate", *arguments, "--url", url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    command = partial(run_command, ["simulate", *arguments, "--url", url])
+    with (folder / "says").open("wb") as says, (folder / "errors").open("wb") as errors:
+        process = Forked(command, folder, os.environ, says.fileno(), errors.fileno())
         try:
             yield process
         finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
             process.wait(10)
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], object], process: Forked) -> None:
     deadline = time.monotonic() + 60
     while not condition():
-        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert process.poll() is None, process.poll()
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.05)
 
@@ -114,8 +115,8 @@ def test_a_refusal_ends_the_simulator_with_one_clear_line(tmp_path: Path) -> Non
         moody_collector(*[400] * 100) as collector,
         simulator(tmp_path, collector.url) as process,
     ):
-        _, error = process.communicate(timeout=60)
-        assert process.returncode == 1
+        assert process.wait(60) == 1
+        error = (tmp_path / "errors").read_text()
         assert "answers 400 (mood 400)" in error
         assert error.count("\n") == 1
 

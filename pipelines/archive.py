@@ -13,6 +13,7 @@ from lake.raw_files import merge_raw_hours
 from lake.table_spec import TableSpec
 from lake.tables import DERIVED_TABLES
 from pipelines.describe import MAINTENANCE, OWNERS, RETRIES
+from pipelines.partitions import newest_partition
 from pipelines.resources import LakeResource
 from pipelines.settings import PipelineSettings
 
@@ -25,7 +26,7 @@ def archive_asset(spec: TableSpec) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=[MAINTENANCE, f"{spec.name}_archive"],
-        deps=[spec.name],
+        deps=[newest_partition(spec.name)],
         group_name=MAINTENANCE,
         kinds={"deltalake"},
         owners=OWNERS,
@@ -56,7 +57,7 @@ def merge_asset(stream: Stream) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=[MAINTENANCE, f"{stream.raw_table}_merge"],
-        deps=[stream.raw_table],
+        deps=[newest_partition(stream.raw_table)],
         group_name=MAINTENANCE,
         kinds={"deltalake"},
         owners=OWNERS,

@@ -13,6 +13,7 @@ from pipelines.archive import archive_assets
 from pipelines.describe import MAINTENANCE, OWNERS, RETRIES
 from pipelines.ledger import newest_raw_version
 from pipelines.mart_retention import marts_retention
+from pipelines.partitions import newest_partition
 from pipelines.raw_retention import Retention, drop_old_hours
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.run_retention import runs_retention
@@ -26,7 +27,7 @@ def upkeep_asset(table: str) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=[MAINTENANCE, table],
-        deps=[table],
+        deps=[newest_partition(table)],
         group_name=MAINTENANCE,
         kinds={"deltalake"},
         owners=OWNERS,
@@ -69,7 +70,7 @@ def retention_asset(stream: Stream) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=[MAINTENANCE, f"{stream.raw_table}_retention"],
-        deps=[stream.raw_table, stream.history_table],
+        deps=[newest_partition(stream.raw_table), newest_partition(stream.history_table)],
         group_name=MAINTENANCE,
         kinds={"deltalake", "postgres"},
         owners=OWNERS,

@@ -8,6 +8,7 @@ import dagster as dg
 import psycopg
 
 from pipelines.describe import MAINTENANCE, OWNERS, RETRIES
+from pipelines.partitions import newest_partition
 from pipelines.resources import WarehouseResource
 from pipelines.serving import MARTS, Mart, efficiency_marts, first_mart_hour
 from pipelines.settings import PipelineSettings
@@ -19,7 +20,7 @@ _ROWS_A_STATEMENT: Final = 50_000
 
 @dg.asset(
     key=[MAINTENANCE, "marts_retention"],
-    deps=list(efficiency_marts.keys),
+    deps=[newest_partition(key) for key in efficiency_marts.keys],
     group_name=MAINTENANCE,
     kinds={"postgres"},
     owners=OWNERS,

@@ -9,8 +9,9 @@ import dagster as dg
 from lake.hours import HOUR, hours_between
 from pipelines.settings import PipelineSettings
 
-# Time windows are computed, not stored: an early start costs a run nothing. Only the partition
-# pages of the webserver list every key, which is why the start is a setting.
+# Time windows are computed, not stored: an early start costs a run nothing (but see
+# `newest_partition`). Only the partition pages of the webserver list every key, which is why the
+# start is a setting.
 START = PipelineSettings().partitions_start
 
 HOURLY = dg.HourlyPartitionsDefinition(start_date=f"{START:%Y-%m-%d}-00:00", timezone="UTC")
@@ -22,6 +23,15 @@ DAY = timedelta(days=1)
 Part = TypeVar("Part", date, datetime)
 
 FIRST_HOUR = datetime.combine(START, time(), UTC)
+
+
+def newest_partition(asset: str | dg.AssetKey) -> dg.AssetDep:
+    """The dependency of an asset without partitions on one that has them.
+
+    On all partitions, which is Dagster's default, each step would list every key since the start:
+    a second of processor time for an asset of ten years.
+    """
+    return dg.AssetDep(asset, partition_mapping=dg.LastPartitionMapping())
 
 
 def hour_key(hour: datetime) -> str:

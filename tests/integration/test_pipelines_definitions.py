@@ -98,6 +98,19 @@ def test_upkeep_of_a_table_waits_for_its_writer() -> None:
         assert upkeep.pools == graph.get(AssetKey(stream.history_table)).pools
 
 
+def test_no_step_of_the_nightly_job_lists_the_partitions_since_the_start() -> None:
+    graph = definitions.resolve_asset_graph()
+    found = {
+        mapping
+        for node in graph.asset_nodes
+        if node.partitions_def is None
+        for key in node.parent_keys
+        if graph.get(key).partitions_def is not None
+        for mapping in [node.partition_mappings.get(key)]
+    }
+    assert found == {dg.LastPartitionMapping()}
+
+
 def test_every_column_of_every_table_is_described(specs: dict[str, dg.AssetSpec]) -> None:
     for name in ASSETS - {"daily_efficiency_report"}:
         schema = specs[name].metadata["dagster/column_schema"]

@@ -131,7 +131,7 @@ def test_the_first_table_comes_and_ctrl_c_leaves_nothing_behind(data: Path) -> N
     assert processes_of(data) == []
 
 
-def test_the_next_start_goes_on_with_the_data_and_no_second_stack_runs_in_its_folder(
+def test_a_stack_goes_on_with_its_data_however_it_ended_and_no_second_one_runs_in_its_folder(
     data: Path,
 ) -> None:
     with up(data) as stack:
@@ -143,8 +143,13 @@ def test_the_next_start_goes_on_with_the_data_and_no_second_stack_runs_in_its_fo
         assert f"Wattlake already runs in {data}" in second.text
         assert second.text.count("\n") == 1
         a_collector_that_dies_is_started_again_and_nothing_is_lost(stack)
-        assert stack.stop() == 0
+        before = stack.acknowledged()
+        a_second_signal_kills(stack)
     assert processes_of(data) == []
+    with up(data) as stack:
+        stack.wait_for(lambda: "asset graph" in stack.text, FIRST_TABLE_SECONDS)
+        assert stack.acknowledged() >= before  # the data survives
+        a_killed_supervisor_takes_everything_along(stack, data)
 
 
 def a_collector_that_dies_is_started_again_and_nothing_is_lost(stack: Up) -> None:
@@ -155,19 +160,11 @@ def a_collector_that_dies_is_started_again_and_nothing_is_lost(stack: Up) -> Non
     assert stack.acknowledged() >= before
 
 
-def test_a_second_signal_kills_and_the_data_survives(data: Path) -> None:
-    with up(data) as stack:
-        stack.wait_for(lambda: "asset graph" in stack.text, FIRST_TABLE_SECONDS)
-        before = stack.acknowledged()
-        stack.process.send_signal(signal.SIGINT)
-        stack.wait_for(lambda: "stopping" in stack.text, RECOVERY_SECONDS)
-        stack.process.send_signal(signal.SIGINT)
-        assert stack.process.wait(STOP_SECONDS) == 0
-    assert processes_of(data) == []
-    with up(data) as stack:
-        stack.wait_for(lambda: "asset graph" in stack.text, FIRST_TABLE_SECONDS)
-        assert stack.acknowledged() >= before
-        a_killed_supervisor_takes_everything_along(stack, data)
+def a_second_signal_kills(stack: Up) -> None:
+    stack.process.send_signal(signal.SIGINT)
+    stack.wait_for(lambda: "stopping" in stack.text, RECOVERY_SECONDS)
+    stack.process.send_signal(signal.SIGINT)
+    assert stack.process.wait(STOP_SECONDS) == 0
 
 
 def a_killed_supervisor_takes_everything_along(stack: Up, data: Path) -> None:

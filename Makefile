@@ -15,7 +15,8 @@ run: $(VENV)/installed  ## the whole stack here; FLEET=2000 DATA=/folder PORT=31
 	@$(BIN)/wattlake up --fleet $(FLEET) $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/installed-dev  ## every test, on real Postgres, Delta, HTTP and Dagster
-	@# in the order of the files: those that take longest come first, and not last
+	@# in the order of the files: those that take longest come first, and not last; how many at a
+	@# time is said in tests/conftest.py
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 bench: SUITE ?= ingest lake answers alerts

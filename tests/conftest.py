@@ -1,5 +1,6 @@
 """Real parts for every test: one PostgreSQL server a session, a database and a lake a test."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,11 @@ from warehouse_sql.migrate import migrate
 # A slow machine fails no test: what takes how long is for `make bench`.
 settings.register_profile("wattlake", deadline=None)
 settings.load_profile("wattlake")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: a quarter of the time, a test waits for something."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from ingestion_api.live_calls import LiveCalls
 from ingestion_api.live_states import LiveStates
 from ingestion_api.observing import ObserveRequests
 from ingestion_api.outbox_watch import OutboxWatch
+from ingestion_api.own_connection import OwnConnection
 from ingestion_api.performance_groups import Performances
 from ingestion_api.problems import ProblemDetails, add_problem_handlers
 from ingestion_api.rejections import RejectionLog
@@ -85,6 +86,7 @@ def create_app(
         await outbox.start(pool)
         await rejected.start()
         live_states = LiveStates(dsn)
+        performance_facts = OwnConnection(dsn, "performance")
         alerting = Alerts(dsn, pool, rules, settings, energy)
         await alerting.start()
         writer.start()
@@ -101,7 +103,7 @@ def create_app(
             keys,
             alerting,
             Performances(
-                pool,
+                performance_facts,
                 DeviceReader(lake, settings.answer_cache_bytes),
                 energy,
                 settings.longest_window_days,
@@ -123,6 +125,7 @@ def create_app(
         await rejected.stop()
         await outbox.stop()
         await keys.stop()
+        await performance_facts.stop()
         await live_states.stop()
         await pool.close()
         log.info("collector stopped")

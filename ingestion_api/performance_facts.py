@@ -5,27 +5,26 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import polars as pl
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
-from psycopg.rows import DictRow
 
+from ingestion_api.etags import fingerprint
+from ingestion_api.own_connection import Row, Trips
 from ingestion_api.packs import unpacked
 from ingestion_api.parameters import BadWindow, Period, window
 from lake import METER, STREAMS, VEHICLE, EnergySettings, Stream, hour_of
 from lake.device_reading import LakeView
 from lake.energy import CHARGER_CLASSES
 from lake.links import PAIR, pair_by_trailing_number, trailing_number
+from warehouse_sql.arrays import text_array, timestamp
+from warehouse_sql.one_trip import Statement
 from warehouse_sql.queries import query
 
-Connection = psycopg.AsyncConnection[DictRow]
-
 _TIME: Final = pl.Datetime("us", "UTC")
-_Question: TypeAlias = tuple[str, Mapping[str, Any]]
 _LINKS: Final = {**PAIR, "valid_from": _TIME, "valid_to": _TIME}
 
 
@@ -44,7 +43,7 @@ class Facts:
     period: Period
     vehicles: list[str]
     meters: list[str]
-    links: list[DictRow]
+    links: list[Row]
     """Explicit ones, with meter_id, vehicle_id, valid_from and valid_to (None: open)."""
     pairs: Mapping[str, str]
     """The meter of a vehicle by the rule."""
@@ -85,7 +84,7 @@ class Facts:
             dirty, waiting = self.dirty_hours[stream.name], self.outbox[stream.name]
             dirty = dirty | {hour_of(row["timestamp"]) for row in waiting.to_pylist()}
             told += [view.paths(stream, since, self.period.end, dirty), waiting.to_pylist()]
-        return sha256(repr(told).encode()).hexdigest()[:32]
+        return fingerprint(repr(told))
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class FoundFacts:
 
 
 async def read_facts(
-    conn: Connection,
+    trips: Trips,
     vehicle_ids: Collection[str],
     start: datetime | None,
     end: datetime | None,
@@ -111,55 +110,54 @@ async def read_facts(
     clock is ahead: what was acknowledged is always inside. Vehicles of one window are one Facts.
     """
     asked = sorted(set(vehicle_ids))
-    async with conn.transaction():
-        await conn.execute(query("one_snapshot"))
-        # In a window up to now, every device is known, whatever its clock says.
-        by_rule, named = await _answers(
-            conn,
-            _same_numbers(asked, end, end or now, energy),
-            ("meters_of_vehicles", {"vehicle_ids": asked}),
-        )
-        pairs = _pairs(by_rule, asked)
-        fed_by = {vehicle: {meter} for vehicle, meter in pairs.items()}
-        for row in named:
-            fed_by.setdefault(row["vehicle_id"], set()).add(row["meter_id"])
-        every_meter = sorted(set[str]().union(*fed_by.values()))
-        newest, others, classes = await _answers(
-            conn,
-            ("newest_times", {"vehicle_ids": asked, "meter_ids": every_meter}),
-            ("vehicles_of_meters", {"meter_ids": every_meter}),
-            ("charger_classes_of_meters", {"meter_ids": every_meter}),
-        )
-        linked_to: dict[str, set[str]] = defaultdict(set)
-        for row in others:
-            linked_to[row["meter_id"]].add(row["vehicle_id"])
-        of_meters = _OfMeters(
-            fed_by, linked_to, {row["meter_id"]: row["charger_class"] for row in classes}
-        )
-        heard = {(row["kind"], row["device_id"]): row["timestamp"] for row in newest}
-        refused: dict[str, UnknownVehicle | BadWindow] = {}
-        by_end: dict[datetime, list[str]] = defaultdict(list)
-        periods: dict[datetime, Period] = {}
-        for vehicle in asked:
-            if (VEHICLE.name, vehicle) not in heard:
-                refused[vehicle] = UnknownVehicle(vehicle)
-                continue
-            meters = ((METER.name, meter) for meter in fed_by.get(vehicle, ()))
-            last = max(heard[key] for key in ((VEHICLE.name, vehicle), *meters) if key in heard)
-            try:
-                period = window(start, end, _after(last, now), longest_days)
-            except BadWindow as error:
-                refused[vehicle] = error
-                continue
-            by_end[period.end].append(vehicle)
-            periods[period.end] = period
-        facts = []
-        for until, vehicles in by_end.items():
-            of_these = {vehicle: pairs[vehicle] for vehicle in vehicles if vehicle in pairs}
-            if until != (end or now):  # a clock is ahead: a later end can only unpair
-                (by_rule,) = await _answers(conn, _same_numbers(vehicles, end, until, energy))
-                of_these = _pairs(by_rule, vehicles)
-            facts.append(await _facts(conn, vehicles, of_meters, of_these, periods[until], energy))
+    # In a window up to now, every device is known, whatever its clock says.
+    _, by_rule, named = await trips.rows(
+        ("begin_snapshot", []),
+        _same_numbers(asked, end, end or now, energy),
+        ("meters_of_vehicles", [text_array(asked)]),
+    )
+    pairs = _pairs(by_rule, asked)
+    fed_by = {vehicle: {meter} for vehicle, meter in pairs.items()}
+    for row in named:
+        fed_by.setdefault(row["vehicle_id"], set()).add(row["meter_id"])
+    every_meter = sorted(set[str]().union(*fed_by.values()))
+    meters = text_array(every_meter)
+    newest, others, classes = await trips.rows(
+        ("newest_times", [text_array(asked), meters]),
+        ("vehicles_of_meters", [meters]),
+        ("charger_classes_of_meters", [meters]),
+    )
+    linked_to: dict[str, set[str]] = defaultdict(set)
+    for row in others:
+        linked_to[row["meter_id"]].add(row["vehicle_id"])
+    of_meters = _OfMeters(
+        fed_by, linked_to, {row["meter_id"]: row["charger_class"] for row in classes}
+    )
+    heard = {(row["kind"], row["device_id"]): row["timestamp"] for row in newest}
+    refused: dict[str, UnknownVehicle | BadWindow] = {}
+    by_end: dict[datetime, list[str]] = defaultdict(list)
+    periods: dict[datetime, Period] = {}
+    for vehicle in asked:
+        if (VEHICLE.name, vehicle) not in heard:
+            refused[vehicle] = UnknownVehicle(vehicle)
+            continue
+        fed = ((METER.name, meter) for meter in fed_by.get(vehicle, ()))
+        last = max(heard[key] for key in ((VEHICLE.name, vehicle), *fed) if key in heard)
+        try:
+            period = window(start, end, _after(last, now), longest_days)
+        except BadWindow as error:
+            refused[vehicle] = error
+            continue
+        by_end[period.end].append(vehicle)
+        periods[period.end] = period
+    facts = []
+    for until, vehicles in by_end.items():
+        of_these = {vehicle: pairs[vehicle] for vehicle in vehicles if vehicle in pairs}
+        if until != (end or now):  # a clock is ahead: a later end can only unpair
+            (by_rule,) = await trips.rows(_same_numbers(vehicles, end, until, energy))
+            of_these = _pairs(by_rule, vehicles)
+        facts.append(await _facts(trips, vehicles, of_meters, of_these, periods[until], energy))
+    await trips.rows(("end_snapshot", []))
     return FoundFacts(facts, refused)
 
 
@@ -173,7 +171,7 @@ class _OfMeters:
 
 
 async def _facts(
-    conn: Connection,
+    trips: Trips,
     asked: list[str],
     known: _OfMeters,
     pairs: Mapping[str, str],
@@ -183,15 +181,15 @@ async def _facts(
     meters = sorted(set[str]().union(*(known.fed_by.get(vehicle, set()) for vehicle in asked)))
     linked_to = {meter: known.linked_to.get(meter, set()) for meter in meters}
     vehicles = sorted(set(asked).union(*linked_to.values()))
-    between = {"start": _context_start(period, energy), "end": period.end}
-    in_window = {"start": period.start, "end": period.end}
-    links, dirty, packs, *waiting = await _answers(
-        conn,
-        ("links_of_devices", {"vehicle_ids": vehicles, "meter_ids": meters, **in_window}),
+    since = _context_start(period, energy)
+    between = timestamp(since), timestamp(period.end)
+    of_vehicles, of_meters = text_array(vehicles), text_array(meters)
+    links, dirty, packs, *waiting = await trips.rows(
+        ("links_of_devices", [of_vehicles, of_meters, timestamp(period.start), between[1]]),
         ("dirty_hours_between", between),
-        ("packs_wait", {}),
-        ("meter_outbox_of_device", {"devices": meters, **between}),
-        ("vehicle_outbox_of_device", {"devices": vehicles, **between}),
+        ("packs_wait", []),
+        ("meter_outbox_of_device", [of_meters, *between]),
+        ("vehicle_outbox_of_device", [of_vehicles, *between]),
     )
     dirty_hours: dict[str, set[datetime]] = {METER.name: set(), VEHICLE.name: set()}
     for row in dirty:
@@ -202,7 +200,7 @@ async def _facts(
     }
     if packs[0]["wait"]:
         for stream, devices in ((METER, meters), (VEHICLE, vehicles)):
-            packed = await _packed(conn, stream, devices, between)
+            packed = await _packed(trips.conn, stream, devices, since, period.end)
             outbox[stream.name] = pa.concat_tables([outbox[stream.name], *packed])
     classes = {
         meter: known.charger_classes[meter] for meter in meters if meter in known.charger_classes
@@ -213,16 +211,21 @@ async def _facts(
 
 
 async def _packed(
-    conn: Connection, stream: Stream, devices: Sequence[str], between: Mapping[str, datetime]
+    conn: psycopg.AsyncConnection,
+    stream: Stream,
+    devices: Sequence[str],
+    since: datetime,
+    until: datetime,
 ) -> list[pa.Table]:
     """The heartbeats of these devices in packs."""
     parts = []
     # A few at a time: while the lake is away, all may be more than fits in memory.
     async with conn.cursor("packs", binary=True) as packs:
         packs.itersize = 8
-        await packs.execute(query("packs_between"), {"stream": stream.name, **between})
-        async for row in packs:
-            parts.append(await asyncio.to_thread(_of_devices, row["heartbeats"], stream, devices))
+        told = {"stream": stream.name, "start": since, "end": until}
+        await packs.execute(query("packs_between"), told)
+        async for (heartbeats,) in packs:
+            parts.append(await asyncio.to_thread(_of_devices, heartbeats, stream, devices))
     return parts
 
 
@@ -248,7 +251,7 @@ def _same_numbers(
     heard_before: datetime | None,
     end: datetime,
     energy: EnergySettings,
-) -> _Question:
+) -> Statement:
     """Asks for what the rule of the trailing number needs to find the meters of these vehicles.
 
     The rule knows the devices that were heard before a time (None: all of them), and leaves alone
@@ -258,15 +261,15 @@ def _same_numbers(
     asked = [number for number in numbers if number is not None]
     return (
         "same_trailing_number",
-        {
-            "numbers": asked if energy.link_by_trailing_number else [],
-            "heard_before": heard_before,
-            "end": end,
-        },
+        [
+            text_array(asked if energy.link_by_trailing_number else []),
+            None if heard_before is None else timestamp(heard_before),
+            timestamp(end),
+        ],
     )
 
 
-def _pairs(devices: Sequence[DictRow], vehicle_ids: Sequence[str]) -> dict[str, str]:
+def _pairs(devices: Sequence[Row], vehicle_ids: Sequence[str]) -> dict[str, str]:
     """The meters of these vehicles by the rule."""
     meters = {row["device_id"]: row["linked"] for row in devices if row["kind"] == METER.name}
     vehicles = {row["device_id"]: row["linked"] for row in devices if row["kind"] == VEHICLE.name}
@@ -277,10 +280,3 @@ def _pairs(devices: Sequence[DictRow], vehicle_ids: Sequence[str]) -> dict[str, 
         [device for device, linked in vehicles.items() if linked],
     )
     return {vehicle: meter for meter, vehicle in pairs.iter_rows() if vehicle in set(vehicle_ids)}
-
-
-async def _answers(conn: Connection, *questions: _Question) -> list[list[DictRow]]:
-    """The rows of named queries: one way to the server and back."""
-    async with conn.pipeline():
-        cursors = [await conn.execute(query(name), values) for name, values in questions]
-        return [await cursor.fetchall() for cursor in cursors]

@@ -9,8 +9,8 @@ from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
-from ingestion_api.database import ReadPool
 from ingestion_api.lake_reading import in_lake_thread, reading_the_lake
+from ingestion_api.own_connection import OwnConnection
 from ingestion_api.parameters import BadWindow
 from ingestion_api.performance import Performance, performances
 from ingestion_api.performance_facts import Facts, FoundFacts, UnknownVehicle, read_facts
@@ -33,13 +33,13 @@ class Performances:
 
     def __init__(
         self,
-        pool: ReadPool,
+        connection: OwnConnection,
         reader: DeviceReader,
         energy: EnergySettings,
         longest_days: int,
         now: Callable[[], datetime],
     ) -> None:
-        self._pool, self._reader, self._energy = pool, reader, energy
+        self._connection, self._reader, self._energy = connection, reader, energy
         self._longest_days, self._now = longest_days, now
         self._windows: dict[_Window, Together[str, _Answer]] = {}
 
@@ -104,10 +104,10 @@ class Performances:
     async def _facts(
         self, vehicles: set[str], start: datetime | None, end: datetime | None
     ) -> FoundFacts:
-        async with self._pool.connection() as conn:
-            return await read_facts(
-                conn, vehicles, start, end, self._now(), self._longest_days, self._energy
-            )
+        now, longest, energy = self._now(), self._longest_days, self._energy
+        return await self._connection.use(
+            lambda trips: read_facts(trips, vehicles, start, end, now, longest, energy)
+        )
 
     @reading_the_lake()
     def _compute(self, facts: Facts) -> dict[str, Performance]:

@@ -1,4 +1,4 @@
-"""Columns as PostgreSQL array parameters in the binary wire format.
+"""Values as PostgreSQL parameters in the binary wire format, mostly columns as arrays.
 
 The layout is that of `array_recv` in PostgreSQL: number of dimensions, a flag for nulls, the
 element type's oid, then length and lower bound of the dimension, then each element as an int32
@@ -8,12 +8,15 @@ which costs far more.
 
 import struct
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 _EPOCH_2000_US: Final = 946_684_800_000_000  # PostgreSQL counts microseconds from 2000-01-01
+_EPOCH_2000: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _TEXT, _INT8, _FLOAT8, _TIMESTAMPTZ = 25, 20, 701, 1184
 _NULL: Final = struct.pack("!i", -1)
 _DOUBLE: Final = struct.Struct("!id").pack
@@ -57,6 +60,11 @@ def int8_array(values: npt.NDArray[np.int64]) -> bytes:
 def timestamp_array(micros: npt.NDArray[np.int64]) -> bytes:
     """A timestamptz[] of microseconds since 1970-01-01T00:00:00Z."""
     return _int64_array(micros - _EPOCH_2000_US, _TIMESTAMPTZ)
+
+
+def timestamp(moment: datetime) -> bytes:
+    """A single timestamptz."""
+    return struct.pack("!q", (moment - _EPOCH_2000) // _MICROSECOND)
 
 
 def _int64_array(values: npt.NDArray[np.int64], element_oid: int) -> bytes:

@@ -13,8 +13,8 @@ from psycopg import errors, generators, pq
 
 from warehouse_sql.queries import query
 
-# The name of a query whose parameters are written $1, $2 ..., and each of them in binary.
-Statement = tuple[str, Sequence[bytes]]
+# The name of a query whose parameters are written $1, $2 ..., each of them in binary; None: null.
+Statement = tuple[str, Sequence[bytes | None]]
 
 
 class OneTrip:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
-from ingestion_api.live_states import LiveRow
+from ingestion_api.own_connection import Row
 from ingestion_api.parameters import Answer, PathId, Shared
 from ingestion_api.problems import Problem, documented
 from ingestion_api.services import Services
@@ -79,7 +79,7 @@ def unknown_device(kind: Kind, device: str) -> Problem:
     )
 
 
-def live_fields(services: Services, row: LiveRow, now: datetime) -> dict[str, Any]:
+def live_fields(services: Services, row: Row, now: datetime) -> dict[str, Any]:
     """The fields of LiveMeter or LiveVehicle from a row of live state."""
     # A device's clock may be ahead by the tolerance; its heartbeat is not younger than new.
     age = max(0.0, (now - row["timestamp"]).total_seconds())

@@ -205,8 +205,9 @@ def test_a_charger_class_opens_every_hour_since_the_meter_was_first_heard(
     assert reopened(db) == []
     with psycopg.connect(database_url) as connection:
         assert charger_classes(connection).collect().rows() == [("M1", "household"), ("M9", "fast")]
-    few = db.execute(query("charger_classes_of_meters"), {"meter_ids": ["M2", "M1"]})
-    assert few.fetchall() == [{"meter_id": "M1", "charger_class": "household"}]
+    with psycopg.connect(database_url, cursor_factory=psycopg.RawCursor) as connection:
+        few = connection.execute(query("charger_classes_of_meters"), [["M2", "M1"]])
+        assert few.fetchall() == [("M1", "household")]
 
     assert tell_devices(database_url, [ToldDevice("meter", "M1", charger_class=None)]).hours == 4
     assert reopened(db) == [2, 3, 4, 5]

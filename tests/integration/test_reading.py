@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import psycopg
 import pyarrow as pa
-from psycopg.rows import tuple_row
 
 from ingestion_api.flush import OutboxFlush
 from lake import (
@@ -32,10 +31,10 @@ def put(conn: psycopg.Connection, rows: pa.Table) -> None:
 
 def read_all(dsn: str, lake: Lake) -> list[float]:
     """What an endpoint does: one Postgres snapshot first, the lake after it."""
-    with psycopg.connect(dsn, row_factory=tuple_row) as conn:
+    with psycopg.connect(dsn, cursor_factory=psycopg.RawCursor) as conn:
         conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        window = {"start": HOUR_10, "end": END}
-        outbox = conn.execute(query("meter_outbox_of_device"), {**window, "devices": ["METER001"]})
+        window = [HOUR_10, END]
+        outbox = conn.execute(query("meter_outbox_of_device"), [["METER001"], *window])
         waiting = pa.Table.from_pylist(
             [dict(zip(METER.arrow_schema.names, row, strict=True)) for row in outbox.fetchall()],
             schema=METER.arrow_schema,

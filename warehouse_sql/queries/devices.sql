@@ -40,7 +40,7 @@ ORDER BY device_id
 
 -- name: charger_classes_of_meters
 SELECT device_id AS meter_id, charger_class FROM device
-WHERE stream = 'meter' AND device_id = ANY(%(meter_ids)s) AND charger_class IS NOT NULL
+WHERE stream = 'meter' AND device_id = ANY($1) AND charger_class IS NOT NULL
 ORDER BY device_id
 
 -- name: list_devices

@@ -1,5 +1,5 @@
 -- name: dirty_hours_between
-SELECT stream, hour FROM dirty_hour WHERE hour >= %(start)s AND hour < %(end)s
+SELECT stream, hour FROM dirty_hour WHERE hour >= $1 AND hour < $2
 
 -- name: mark_compacted
 UPDATE partition_ledger SET

@@ -8,8 +8,9 @@ SELECT 'vehicle' AS kind, vehicle_id AS device_id, "timestamp", soc, kwh_deliver
        battery_temp, meter_id, reading_type, received_at
 FROM vehicle_live_state WHERE vehicle_id = ANY($1)
 
--- name: live_session
--- The plans are generic: planning takes longer than to look up a few devices.
+-- name: generic_session
+-- Plans are generic: planning takes longer than to look up a few devices. Times come in the session's
+-- zone.
 SET plan_cache_mode = force_generic_plan;
 SET timezone = 'UTC'
 
@@ -93,9 +94,9 @@ ORDER BY live.vehicle_id
 -- name: newest_times
 -- Event time of the newest heartbeat of each of these devices.
 SELECT 'vehicle' AS kind, vehicle_id AS device_id, "timestamp" FROM vehicle_live_state
-WHERE vehicle_id = ANY(%(vehicle_ids)s)
+WHERE vehicle_id = ANY($1)
 UNION ALL
-SELECT 'meter', meter_id, "timestamp" FROM meter_live_state WHERE meter_id = ANY(%(meter_ids)s)
+SELECT 'meter', meter_id, "timestamp" FROM meter_live_state WHERE meter_id = ANY($2)
 
 -- name: applied_migrations
 SELECT name FROM schema_migration

@@ -163,13 +163,13 @@ ON CONFLICT (stream, hour) DO UPDATE SET
 -- name: meter_outbox_of_device
 SELECT meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at
 FROM meter_heartbeat_outbox
-WHERE meter_id = ANY(%(devices)s) AND "timestamp" >= %(start)s AND "timestamp" < %(end)s
+WHERE meter_id = ANY($1) AND "timestamp" >= $2 AND "timestamp" < $3
 
 -- name: vehicle_outbox_of_device
 SELECT vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
        received_at
 FROM vehicle_heartbeat_outbox
-WHERE vehicle_id = ANY(%(devices)s) AND "timestamp" >= %(start)s AND "timestamp" < %(end)s
+WHERE vehicle_id = ANY($1) AND "timestamp" >= $2 AND "timestamp" < $3
 
 -- name: packs_wait
 SELECT EXISTS (SELECT FROM heartbeat_pack) AS wait

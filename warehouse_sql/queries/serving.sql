@@ -1,6 +1,9 @@
--- name: one_snapshot
--- The first statement of a transaction whose statements must all see the same moment.
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
+-- name: begin_snapshot
+-- All statements up to end_snapshot see the same moment.
+BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY
+
+-- name: end_snapshot
+COMMIT
 
 -- name: same_trailing_number
 -- Devices whose ids end in one of these numbers (without leading zeros) and that were heard before a
@@ -11,15 +14,15 @@ WITH registered AS (
     SELECT stream AS kind, device_id COLLATE "default" AS device_id, first_heard_at
     FROM device
     WHERE first_heard_at IS NOT NULL
-      AND ltrim(substring(device_id FROM '[0-9]+$'), '0') = ANY(%(numbers)s)
+      AND ltrim(substring(device_id FROM '[0-9]+$'), '0') = ANY($1)
 ), live AS (
     SELECT 'meter' AS kind, meter_id AS device_id FROM meter_live_state
-    WHERE ltrim(substring(meter_id FROM '[0-9]+$'), '0') = ANY(%(numbers)s)
+    WHERE ltrim(substring(meter_id FROM '[0-9]+$'), '0') = ANY($1)
     UNION ALL
     SELECT 'vehicle', vehicle_id FROM vehicle_live_state
-    WHERE ltrim(substring(vehicle_id FROM '[0-9]+$'), '0') = ANY(%(numbers)s)
+    WHERE ltrim(substring(vehicle_id FROM '[0-9]+$'), '0') = ANY($1)
 ), moment AS (
-    SELECT coalesce(%(heard_before)s::timestamptz, 'infinity') AS heard_before
+    SELECT coalesce($2::timestamptz, 'infinity') AS heard_before
 ), heard AS (
     SELECT kind, device_id FROM registered, moment WHERE first_heard_at < heard_before
     UNION ALL
@@ -39,29 +42,29 @@ WITH registered AS (
 )
 SELECT kind, device_id,
        EXISTS (SELECT FROM charging_link AS l
-               WHERE kind = 'meter' AND l.meter_id = device_id AND lower(valid) < %(end)s)
+               WHERE kind = 'meter' AND l.meter_id = device_id AND lower(valid) < $3)
        OR EXISTS (SELECT FROM charging_link AS l
-                  WHERE kind = 'vehicle' AND l.vehicle_id = device_id AND lower(valid) < %(end)s)
+                  WHERE kind = 'vehicle' AND l.vehicle_id = device_id AND lower(valid) < $3)
        OR EXISTS (SELECT FROM named_link AS l
-                  WHERE kind = 'meter' AND l.meter_id = device_id AND first_named_at < %(end)s)
+                  WHERE kind = 'meter' AND l.meter_id = device_id AND first_named_at < $3)
        OR EXISTS (SELECT FROM named_link AS l
                   WHERE kind = 'vehicle' AND l.vehicle_id = device_id
-                    AND first_named_at < %(end)s) AS linked
+                    AND first_named_at < $3) AS linked
 FROM heard
 
 -- name: meters_of_vehicles
-SELECT vehicle_id, meter_id FROM charging_link WHERE vehicle_id = ANY(%(vehicle_ids)s)
-UNION SELECT vehicle_id, meter_id FROM named_link WHERE vehicle_id = ANY(%(vehicle_ids)s)
+SELECT vehicle_id, meter_id FROM charging_link WHERE vehicle_id = ANY($1)
+UNION SELECT vehicle_id, meter_id FROM named_link WHERE vehicle_id = ANY($1)
 
 -- name: vehicles_of_meters
-SELECT meter_id, vehicle_id FROM charging_link WHERE meter_id = ANY(%(meter_ids)s)
-UNION SELECT meter_id, vehicle_id FROM named_link WHERE meter_id = ANY(%(meter_ids)s)
+SELECT meter_id, vehicle_id FROM charging_link WHERE meter_id = ANY($1)
+UNION SELECT meter_id, vehicle_id FROM named_link WHERE meter_id = ANY($1)
 
 -- name: links_of_devices
 SELECT meter_id, vehicle_id, lower(valid) AS valid_from, upper(valid) AS valid_to
 FROM charging_link
-WHERE valid && tstzrange(%(start)s, %(end)s)
-  AND (vehicle_id = ANY(%(vehicle_ids)s) OR meter_id = ANY(%(meter_ids)s))
+WHERE valid && tstzrange($3, $4)
+  AND (vehicle_id = ANY($1) OR meter_id = ANY($2))
 
 -- name: list_links
 SELECT id, meter_id, vehicle_id, lower(valid) AS valid_from, upper(valid) AS valid_to

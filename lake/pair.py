@@ -137,4 +137,5 @@ def _mean(values: Numbers) -> float | None:
 
 def _rounded(value: float, decimals: int) -> float:
     """As Polars rounds: Python itself goes by the digits of the number."""
-    return float(np.round(value, decimals))
+    one = 10.0**decimals
+    return round(value * one) / one

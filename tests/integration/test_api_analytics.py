@@ -252,19 +252,26 @@ def test_live_state_has_its_age_and_says_who_is_silent(api: Collector) -> None:
         assert live["ageSeconds"] == pytest.approx(max(0, -seconds), abs=5)
 
 
-def test_live_states_are_read_on_after_their_connection_was_lost(api: Collector) -> None:
+@pytest.mark.parametrize(
+    ("path", "connection"),
+    [("vehicle/{}/live", "%live state"), ("performance/{}", "%performance")],
+)
+def test_answers_go_on_after_their_connection_was_lost(
+    api: Collector, path: str, connection: str
+) -> None:
     cars = [device("car") for _ in range(3)]
     for car in cars:
         api.post("/v1/ingest/vehicle", {"vehicleId": car, "timestamp": moment(-5), "soc": 50})
-        assert api.http.get(f"/v1/analytics/vehicle/{car}/live").status_code == 200
+        assert api.http.get(f"/v1/analytics/{path.format(car)}").status_code == 200
         with psycopg.connect(api.database_url, autocommit=True) as conn:
             cut = conn.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND application_name LIKE '%live state'"
+                " WHERE datname = current_database() AND application_name LIKE %s",
+                [connection],
             )
             assert cut.rowcount == 1
     with ThreadPoolExecutor(len(cars)) as together:
-        paths = [f"/v1/analytics/vehicle/{car}/live" for car in cars]
+        paths = [f"/v1/analytics/{path.format(car)}" for car in cars]
         answers = [*together.map(api.http.get, paths)]
     assert [answer.json()["vehicleId"] for answer in answers] == cars
 

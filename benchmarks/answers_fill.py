@@ -107,7 +107,17 @@ class FleetLake:
             rows = rows.filter(pl.col(stream.device).is_in(ends.to_list()))
         shifted = pl.concat([_earlier(rows, stream, by) for by in ago]).sort(stream.key)
         partition = {DATE_PARTITION.name: f"{self.hour - ago[0]:%Y-%m-%d}"}
-        return write_data_file(lake, spec.name, partition, [shifted], spec.key, level, synced=False)
+        rows_a_group = spec.rows_a_group if level == FAST else spec.archived_rows_a_group
+        return write_data_file(
+            lake,
+            spec.name,
+            partition,
+            [shifted],
+            spec.key,
+            level,
+            synced=False,
+            rows_a_group=rows_a_group,
+        )
 
     @staticmethod
     def _add(lake: Lake, stream: Stream, files: Iterable[AddAction]) -> None:

@@ -88,7 +88,11 @@ def _history_file(
     rows = as_stored(_at(row, at)).with_columns(duplicates=pl.lit(0, pl.Int64))
     spec = history_table(stream)
     partition = {DATE_PARTITION.name: f"{at:%Y-%m-%d}"}
-    return write_data_file(lake, spec.name, partition, [rows.select(spec.names)], spec.key, level)
+    rows_a_group = spec.rows_a_group if level == FAST else spec.archived_rows_a_group
+    content = [rows.select(spec.names)]
+    return write_data_file(
+        lake, spec.name, partition, content, spec.key, level, rows_a_group=rows_a_group
+    )
 
 
 def _at(row: pl.DataFrame, at: datetime) -> pl.DataFrame:

@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
-from lake.data_files import SMALL
 from lake.replace import commit_files, live_files, sorted_parts
 from lake.storage import Lake, retry_stale
 from lake.streams import DATE_PARTITION
@@ -54,5 +53,5 @@ def _archive(lake: Lake, spec: TableSpec, day: date) -> Archived:
         return Archived(len(files), size, size)
     rows = pl.concat([file.scan().select(spec.names) for file in files])
     days = [(day, sorted_parts(rows, spec))]
-    commit_files(lake, table, spec, days, files, level=SMALL)
+    commit_files(lake, table, spec, days, files, archived=True)
     return Archived(len(files), size, sum(f.size for f in live_files(lake, table, spec, *window)))

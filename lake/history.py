@@ -30,10 +30,12 @@ def history_table(stream: Stream) -> TableSpec:
         f"{stream.name} heartbeats, one row for each device and timestamp, sorted by both",
         stream.key,
         (*sent, RECEIPT_DELAY, DUPLICATES),
-        # Values of many devices share a dictionary: energies are half as large as in groups of
-        # 10,000. In larger groups they would be smaller still, but one device would take longer
-        # to find. Two pages, see `data_files`.
-        rows_a_group=131_072,
+        # Values of many devices share a dictionary: in an archive energies are half as large as in
+        # groups of 10,000. In larger groups they would be smaller still, but one device would take
+        # longer to find. Two pages, see `data_files`. The hours of the last days, which are asked
+        # for all the time, are a sixth larger and found in half the time.
+        rows_a_group=32_768,
+        archived_rows_a_group=131_072,
     )
 
 

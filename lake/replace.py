@@ -16,7 +16,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
-from lake.data_files import FAST, write_data_file
+from lake.data_files import FAST, SMALL, write_data_file
 from lake.durability import sync_folders, sync_log
 from lake.errors import StaleRead
 from lake.hours import days_within, first_and_last_day, in_window
@@ -130,9 +130,11 @@ def commit_files(
     replaced: Sequence[LiveFile],
     *,
     metadata: Mapping[str, str] | None = None,
-    level: int = FAST,
+    archived: bool = False,
 ) -> int:
     """Put the sorted parts of each day in the place of some files; returns the version after it.
+
+    As an archive they are written for years.
 
     Raises StaleRead, with nothing changed, if anybody has committed since `table` was opened.
     """
@@ -152,8 +154,8 @@ def commit_files(
                 {_DATE: str(day)},
                 content,
                 described,
-                level,
-                rows_a_group=spec.rows_a_group,
+                SMALL if archived else FAST,
+                rows_a_group=spec.archived_rows_a_group if archived else spec.rows_a_group,
             )
         )
     actions += added

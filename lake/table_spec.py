@@ -23,6 +23,7 @@ class TableSpec:
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     rows_a_group: int = 2_500
+    archived_rows_a_group: int = 2_500
 
     @property
     def time_column(self) -> str:

@@ -13,7 +13,8 @@ from ingestion_api.lake_reading import in_lake_thread, reading_the_lake
 from ingestion_api.own_connection import OwnConnection
 from ingestion_api.parameters import BadWindow
 from ingestion_api.performance import Performance, performances
-from ingestion_api.performance_facts import Facts, FoundFacts, UnknownVehicle, read_facts
+from ingestion_api.performance_facts import Facts, FoundFacts, UnknownVehicle
+from ingestion_api.performance_snapshot import read_facts
 from ingestion_api.together import Together
 from lake import EnergySettings
 from lake.device_reading import DeviceReader, LakeView

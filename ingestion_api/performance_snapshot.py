@@ -15,7 +15,7 @@ from ingestion_api.packs import unpacked
 from ingestion_api.parameters import BadWindow, Period, window
 from ingestion_api.performance_facts import Facts, FoundFacts, UnknownVehicle, context_start
 from lake import METER, VEHICLE, EnergySettings, Stream
-from lake.links import pair_by_trailing_number, trailing_number
+from lake.links import same_trailing_number, trailing_number
 from warehouse_sql.arrays import text_array, timestamp
 from warehouse_sql.one_trip import Statement
 from warehouse_sql.queries import query
@@ -195,10 +195,10 @@ def _pairs(devices: Sequence[Row], vehicle_ids: Sequence[str]) -> dict[str, str]
     """The meters of these vehicles by the rule."""
     meters = {row["device_id"]: row["linked"] for row in devices if row["kind"] == METER.name}
     vehicles = {row["device_id"]: row["linked"] for row in devices if row["kind"] == VEHICLE.name}
-    pairs = pair_by_trailing_number(
+    pairs = same_trailing_number(
         meters,
         vehicles,
         [device for device, linked in meters.items() if linked],
         [device for device, linked in vehicles.items() if linked],
     )
-    return {vehicle: meter for meter, vehicle in pairs.iter_rows() if vehicle in set(vehicle_ids)}
+    return {vehicle: meter for meter, vehicle in pairs if vehicle in set(vehicle_ids)}

@@ -54,8 +54,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def services_of(request: Request) -> Services:
-    """The services of the app that answers this request."""
+async def services_of(request: Request) -> Services:
+    """The services of the app that answers this request.
+
+    A plain function would be called in a thread, for each request.
+    """
     services = request.app.state.services
     assert isinstance(services, Services)
     return services

@@ -171,20 +171,32 @@ def pair_by_trailing_number(
     linked_meters: Collection[str],
     linked_vehicles: Collection[str],
 ) -> pl.DataFrame:
-    """Pairs of meter_id and vehicle_id that end in the same number: METER001 and VEH1.
+    """The pairs of `same_trailing_number` as a table with the columns PAIR, sorted."""
+    pairs = same_trailing_number(meter_ids, vehicle_ids, linked_meters, linked_vehicles)
+    return pl.DataFrame(sorted(pairs), schema=PAIR, orient="row")
+
+
+def same_trailing_number(
+    meter_ids: Iterable[str],
+    vehicle_ids: Iterable[str],
+    linked_meters: Collection[str],
+    linked_vehicles: Collection[str],
+) -> list[tuple[str, str]]:
+    """Pairs of meter and vehicle that end in the same number: METER001 and VEH1.
 
     A number that two meters or two vehicles share pairs nobody. Devices that were ever linked
     otherwise (`linked_meters`, `linked_vehicles`) still make a number ambiguous, and never pair.
     """
     meters, vehicles = _by_number(meter_ids), _by_number(vehicle_ids)
-    never = {None, *linked_meters}, {None, *linked_vehicles}
-    pairs = sorted(
+    others = set(linked_meters), set(linked_vehicles)
+    return [
         (meter, vehicle)
-        for number in meters.keys() & vehicles.keys()
-        if (meter := meters[number]) not in never[0]
-        and (vehicle := vehicles[number]) not in never[1]
-    )
-    return pl.DataFrame(pairs, schema=PAIR, orient="row")
+        for number, meter in meters.items()
+        if meter is not None
+        and meter not in others[0]
+        and (vehicle := vehicles.get(number)) is not None
+        and vehicle not in others[1]
+    ]
 
 
 def trailing_number(device: str) -> str | None:

@@ -87,6 +87,14 @@ def create_app(
         await rejected.start()
         live_states = LiveStates(dsn)
         performance_facts = OwnConnection(dsn, "performance")
+        performances = Performances(
+            performance_facts,
+            DeviceReader(lake, settings.answer_cache_bytes),
+            energy,
+            settings.longest_window_days,
+            now,
+        )
+        performances.start()
         alerting = Alerts(dsn, pool, rules, settings, energy)
         await alerting.start()
         writer.start()
@@ -102,13 +110,7 @@ def create_app(
             rejected,
             keys,
             alerting,
-            Performances(
-                performance_facts,
-                DeviceReader(lake, settings.answer_cache_bytes),
-                energy,
-                settings.longest_window_days,
-                now,
-            ),
+            performances,
             live_states,
             TableReader(lake),
             tariff,
@@ -125,6 +127,7 @@ def create_app(
         await rejected.stop()
         await outbox.stop()
         await keys.stop()
+        await performances.stop()
         await performance_facts.stop()
         await live_states.stop()
         await pool.close()

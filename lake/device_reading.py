@@ -125,6 +125,10 @@ class LakeView:
                 break
         return found
 
+    def load(self, stream: Stream, dirty_hours: Collection[datetime]) -> None:
+        """Read the newest of these hours, whose first reading takes a second or two, ahead."""
+        self._raw_hours.load(stream, self.raw[stream.name], sorted(dirty_hours))
+
     def paths(
         self, stream: Stream, start: datetime, end: datetime, dirty_hours: Collection[datetime]
     ) -> list[str]:

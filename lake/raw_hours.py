@@ -95,6 +95,10 @@ class RawHours:
             parts += [run.rows[run.find(device)] for device in dict.fromkeys(devices)]
         return pl.concat(parts)
 
+    def load(self, stream: Stream, live: LiveFiles, hours: Sequence[datetime]) -> None:
+        """Read what is kept of these hours, before anybody asks."""
+        self._runs(stream, live, sorted(hours))
+
     def of(
         self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], device: str
     ) -> list[Readings]:

@@ -99,6 +99,16 @@ def test_a_reader_that_keeps_what_it_read_agrees_with_one_that_keeps_nothing(
                     assert found.readings.duplicates.tolist() == alone["duplicates"].to_list()
 
 
+def test_hours_that_were_read_ahead_are_not_read_again(lake: Lake) -> None:
+    append_once(lake, METER, meter_rows({"meter_id": "A", "timestamp": HOUR_10}), "test", 1, 0)
+    reader = DeviceReader(lake, 1_000_000)
+    reader.look().load(METER, {HOUR_10})
+    assert lake.local_folder
+    for file in lake.local_folder.rglob("*.parquet"):
+        file.unlink()
+    assert _alone(reader, "A", {HOUR_10}, HOUR_10, END).readings.at.size == 1
+
+
 def _times(rows: list[dict[str, object]]) -> list[datetime]:
     return [row["timestamp"] for row in rows if isinstance(row["timestamp"], datetime)]
 

@@ -22,7 +22,6 @@ from ingestion_api.ingest import IngestCalls
 from ingestion_api.ingest_docs import describe_ingest
 from ingestion_api.key_ring import KeyRing
 from ingestion_api.lake_writer import LakeWriter
-from ingestion_api.live_calls import LiveCalls
 from ingestion_api.live_states import LiveStates
 from ingestion_api.observing import ObserveRequests
 from ingestion_api.outbox_watch import OutboxWatch
@@ -50,6 +49,7 @@ from ingestion_api.routes import (
     reports,
     status,
 )
+from ingestion_api.screen_calls import ScreenCalls
 from ingestion_api.services import Services, now
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
@@ -165,7 +165,7 @@ def create_app(
     add_problem_handlers(app, settings.retry_after_seconds)
     _describe_errors(app)
     # Around FastAPI rather than as its middleware: its own layers, too, would cost every heartbeat.
-    return ObserveRequests(RequireKey(LiveCalls(IngestCalls(app, settings, bodies), app), keys))
+    return ObserveRequests(RequireKey(ScreenCalls(IngestCalls(app, settings, bodies), app), keys))
 
 
 def _describe_errors(app: FastAPI) -> None:

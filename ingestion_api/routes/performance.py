@@ -85,7 +85,9 @@ async def vehicle_performance(
     """
     try:
         if end is None:
-            return _answer(vehicle_id, await services.performances.of(vehicle_id, start, end))
+            return performance_answer(
+                vehicle_id, await services.performances.of(vehicle_id, start, end)
+            )
         tag, found = await services.performances.unless_known(
             vehicle_id, start, end, lambda tag: is_known(tag, if_none_match)
         )
@@ -96,7 +98,7 @@ async def vehicle_performance(
     if found is None:
         return not_modified(tag)
     response.headers.update(tagged(tag))
-    return _answer(vehicle_id, found)
+    return performance_answer(vehicle_id, found)
 
 
 _NOTHING: dict[str, Any] = {
@@ -117,7 +119,8 @@ _NOTHING: dict[str, Any] = {
 }
 
 
-def _answer(vehicle_id: str, found: Performance) -> VehiclePerformance:
+def performance_answer(vehicle_id: str, found: Performance) -> VehiclePerformance:
+    """What is told of the performance of a vehicle."""
     row = found.row or _NOTHING
     return VehiclePerformance(
         vehicle_id=vehicle_id,

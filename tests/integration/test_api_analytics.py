@@ -61,6 +61,15 @@ def test_performance_has_the_contracts_fields_and_shows_what_was_just_posted(
     assert performance(api, car)["energyConsumedAc"] == 2.2
 
 
+def test_the_last_day_is_told_alike_whether_its_end_is_named_or_not(api: Collector) -> None:
+    box, car = device("box"), device("car")
+    api.post("/v1/ingest/meter", meter(box))
+    api.post("/v1/ingest/vehicle", vehicle(car, meterId=box))
+    told = performance(api, car)
+    assert told["links"]
+    assert performance(api, car, end=told["period"]["end"]) == told
+
+
 def test_performance_is_the_same_before_during_and_after_the_flush_to_the_lake(
     api: Collector,
 ) -> None:

@@ -1,7 +1,7 @@
-"""The live state of one device, as plain ASGI: screens ask for it thousands of times a second.
+"""What screens ask for all the time, as plain ASGI: live state and the last day of one device.
 
-It is answered before FastAPI's routing and dependencies, which take several times as long as the
-answer. routes/live.py describes it for OpenAPI, and answers whatever is not a plain success.
+They are answered before FastAPI's routing and dependencies, which take several times as long as
+the live state. The routes describe them for OpenAPI, and answer whatever is not a plain success.
 """
 
 import re
@@ -12,17 +12,22 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingestion_api.heartbeats import ID_PATTERN
+from ingestion_api.parameters import BadWindow
+from ingestion_api.performance_facts import UnknownVehicle
 from ingestion_api.routes.live import LiveMeter, LiveVehicle, live_fields
+from ingestion_api.routes.performance import performance_answer
 from ingestion_api.services import Services
+from lake import LakeError
 
 _PREFIX: Final = "/v1/analytics/"
 _SUFFIX: Final = "/live"
+_PERFORMANCE: Final = f"{_PREFIX}performance/"
 _MODELS: Final = {"meter": LiveMeter, "vehicle": LiveVehicle}
 _ID: Final = re.compile(ID_PATTERN)
 _JSON: Final = (b"content-type", b"application/json")
 
 
-class LiveCalls:
+class ScreenCalls:
     """Answers them; everything else is passed on."""
 
     def __init__(self, app: ASGIApp, state_of: FastAPI) -> None:
@@ -30,11 +35,14 @@ class LiveCalls:
         self._app, self._state_of = app, state_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the live state of a device that is known, or pass on what is something else."""
+        """Answer for a device that is known, or pass on what is something else."""
         path: str = scope.get("path", "")
         body = None
-        if path.startswith(_PREFIX) and path.endswith(_SUFFIX) and scope.get("method") == "GET":
-            body = await self._live(scope, path[len(_PREFIX) : -len(_SUFFIX)])
+        if path.startswith(_PREFIX) and scope.get("method") == "GET":
+            if path.endswith(_SUFFIX):
+                body = await self._live(scope, path[len(_PREFIX) : -len(_SUFFIX)])
+            elif path.startswith(_PERFORMANCE) and not scope["query_string"]:
+                body = await self._performance(scope, path[len(_PERFORMANCE) :])
         if body is None:
             await self._app(scope, receive, send)
             return
@@ -57,3 +65,15 @@ class LiveCalls:
         scope["ingest_path"] = f"{_PREFIX}{kind}/{{{kind}_id}}{_SUFFIX}"
         live: LiveMeter | LiveVehicle = model(**live_fields(services, row, services.now()))
         return live.model_dump_json(by_alias=True).encode()
+
+    async def _performance(self, scope: Scope, vehicle: str) -> bytes | None:
+        if not _ID.fullmatch(vehicle):
+            return None
+        services: Services = self._state_of.state.services
+        try:
+            found = await services.performances.of(vehicle, None, None)
+        except (psycopg.Error, LakeError, UnknownVehicle, BadWindow):
+            return None
+        scope["ingest_path"] = f"{_PERFORMANCE}{{vehicle_id}}"
+        answer = performance_answer(vehicle, found)
+        return answer.model_dump_json(by_alias=True).encode()

@@ -71,10 +71,8 @@ class OwnConnection:
                 connect_timeout=_PATIENCE_SECONDS,
                 application_name=f"wattlake collector, {self._name}",
             )
-            with cut_after(_PATIENCE_SECONDS, conn):
-                await conn.execute(query("generic_session"))
             self._trips = Trips(conn)
-            return await self._done(work, self._trips)
+            return await self._done(work, self._trips, is_new=True)
 
     async def stop(self) -> None:
         """End the connection."""
@@ -82,9 +80,14 @@ class OwnConnection:
             await self._trips.conn.close()
         self._trips = None
 
-    async def _done(self, work: Callable[[Trips], Awaitable[_T]], trips: Trips) -> _T:
+    async def _done(
+        self, work: Callable[[Trips], Awaitable[_T]], trips: Trips, *, is_new: bool = False
+    ) -> _T:
         is_done = False
         try:
+            if is_new:
+                with cut_after(_PATIENCE_SECONDS, trips.conn):
+                    await trips.conn.execute(query("generic_session"))
             result = await work(trips)
             is_done = True
             return result

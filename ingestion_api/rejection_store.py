@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -56,15 +57,19 @@ class RejectionStore:
         """
         settings, written = self._settings, self._written_since + len(rows)
         prune_all = self.is_prune_due or written * _PRUNE_SHARE >= settings.rejections_total
-        async with await psycopg.AsyncConnection.connect(
-            self._dsn,
-            connect_timeout=_STATEMENT_SECONDS,
-            application_name="wattlake collector, rejections",
-            # A rejection is worth no sync of the disk, and a writer may not block others for long.
-            options="-c synchronous_commit=off"
-            f" -c statement_timeout={_STATEMENT_SECONDS}s"
-            f" -c idle_in_transaction_session_timeout={_STATEMENT_SECONDS}s",
-        ) as conn:
+        async with AsyncExitStack() as ending:
+            conn = await psycopg.AsyncConnection.connect(
+                self._dsn,
+                connect_timeout=_STATEMENT_SECONDS,
+                application_name="wattlake collector, rejections",
+                # A rejection is worth no sync of the disk, and a writer may not block others long.
+                options="-c synchronous_commit=off"
+                f" -c statement_timeout={_STATEMENT_SECONDS}s"
+                f" -c idle_in_transaction_session_timeout={_STATEMENT_SECONDS}s",
+            )
+            # Whoever is stopped while it commits leaves its own block without closing.
+            ending.push_async_callback(conn.close)
+            await ending.enter_async_context(conn)
             await conn.execute(query("lock_rejections"))
             if rows:
                 columns = [list(column) for column in zip(*rows, strict=True)]

@@ -67,8 +67,7 @@ def measured(view: LakeView, facts: Facts, energy: EnergySettings) -> Measured:
 def performances(view: LakeView, facts: Facts, energy: EnergySettings) -> dict[str, Performance]:
     """Read the lake and compute for all vehicles asked for; blocks, so not for the event loop.
 
-    What comes out for a vehicle is the same beside any others. Nearly all are fed by one meter the
-    whole time, and go the short way.
+    What comes out for a vehicle is the same beside any others.
     """
     found = of_pairs(view, facts, energy)
     told = _told(facts, found)

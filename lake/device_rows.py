@@ -36,7 +36,7 @@ class KeptRows:
 
     @cached_property
     def readings(self) -> Readings:
-        """The same as arrays, which share its memory."""
+        """The same as arrays, most of which share its memory."""
         return Readings.of(self.all, self.stream)
 
     @cached_property

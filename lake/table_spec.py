@@ -15,7 +15,7 @@ class TableSpec:
     `key` is the identity of a row. One of its columns is the time that a row is about: `timestamp`,
     `hour_start`, or `date` where it is a UTC day. In a day's file the rows of a device stand
     together: a reader of one device skips the other groups of rows, so a group is best a small part
-    of a day.
+    of a day. A day that is archived may have groups of another size.
     """
 
     name: str

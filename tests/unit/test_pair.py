@@ -71,7 +71,8 @@ def test_a_pair_has_the_facts_of_the_fleet_to_the_last_bit(
         *WINDOW,
         settings,
     )
-    for row in expected.iter_rows(named=True):  # none of a silent vehicle without a link
+    assert expected.height == 1 or not fed  # no row of a silent vehicle without a link
+    for row in expected.iter_rows(named=True):
         assert repr({name: row[name] for name in found}) == repr(found)
     assert {*found} == {*VEHICLE_FACTS} - {
         "vehicle_id",

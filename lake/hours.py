@@ -8,12 +8,13 @@ import polars as pl
 HOUR = timedelta(hours=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_TIME = pl.Datetime("us", "UTC")
 
 
 @lru_cache(maxsize=256)
 def literal(moment: datetime) -> pl.Expr:
-    """A moment in an expression. To make one takes longer than many a step of a small plan."""
-    return pl.lit(moment.astimezone(UTC))
+    """A moment in an expression. Of a datetime it would take longer than a small plan."""
+    return pl.lit(microseconds(moment), _TIME)
 
 
 def microseconds(moment: datetime) -> int:

@@ -6,7 +6,7 @@ Times are whole microseconds since 1970, energies kWh; a number that is not know
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Self, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ import polars as pl
 
 from lake.hours import microseconds
 from lake.streams import REGISTER, VEHICLE, Stream
+
+_NO_NAME: Final = pl.Series("meter_id", [None], pl.String)
 
 Times: TypeAlias = npt.NDArray[np.int64]
 Numbers: TypeAlias = npt.NDArray[np.float64]
@@ -124,7 +126,7 @@ def _equal(one: Readings, other: Readings) -> bool:
 def _names(readings: Readings) -> pl.Series:
     if readings.names is not None:
         return readings.names
-    return pl.repeat(None, readings.at.size, dtype=pl.String, eager=True)
+    return _NO_NAME.new_from_index(0, readings.at.size)
 
 
 def _if_any(names: pl.Series) -> pl.Series | None:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpx
 import psycopg
 
-from benchmarks.processes import PeakShare, cpu_seconds, peak_resident_bytes
+from benchmarks.processes import PeakShare, cpu_seconds, nameless_files, peak_resident_bytes
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, LakeSettings
 from local_stack.embedded_postgres import EmbeddedPostgres
@@ -104,6 +104,11 @@ class House:
     def lake(self) -> Path:
         """The collector's lake."""
         return self._folder / "lake"
+
+    @property
+    def nameless_files(self) -> list[Path]:
+        """The collector's files on a disk that have no name any more."""
+        return nameless_files(self._collector.pid)
 
     @property
     def database_url(self) -> str:

@@ -28,6 +28,7 @@ from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.own_connection import OwnConnection
 from ingestion_api.performance_groups import Performances
 from ingestion_api.problems import ProblemDetails, add_problem_handlers
+from ingestion_api.reading_ahead import ReadingAhead
 from ingestion_api.rejections import RejectionLog
 from ingestion_api.routes import (
     alert_letters,
@@ -54,6 +55,7 @@ from ingestion_api.services import Services, now
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
 from lake.device_reading import DeviceReader
+from lake.hour_index import HourIndex
 from lake.table_reader import TableReader
 from lake.tariff import Tariff
 
@@ -87,14 +89,13 @@ def create_app(
         await rejected.start()
         live_states = LiveStates(dsn)
         performance_facts = OwnConnection(dsn, "performance")
+        index = HourIndex(lake, settings.index_folder, settings.index_hours)
+        reader = DeviceReader(lake, settings.answer_cache_bytes, index)
         performances = Performances(
-            performance_facts,
-            DeviceReader(lake, settings.answer_cache_bytes),
-            energy,
-            settings.longest_window_days,
-            now,
+            performance_facts, reader, energy, settings.longest_window_days, now
         )
-        performances.start()
+        reading_ahead = ReadingAhead(performance_facts, reader, settings.index_seconds, now)
+        reading_ahead.start()
         alerting = Alerts(dsn, pool, rules, settings, energy)
         await alerting.start()
         writer.start()
@@ -127,7 +128,7 @@ def create_app(
         await rejected.stop()
         await outbox.stop()
         await keys.stop()
-        await performances.stop()
+        await reading_ahead.stop()
         await performance_facts.stop()
         await live_states.stop()
         await pool.close()

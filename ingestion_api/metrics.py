@@ -140,6 +140,11 @@ DELTA_COMMIT_SECONDS: Final = Histogram(
     buckets=_SLOW,
     registry=REGISTRY,
 )
+INDEXED_HOURS: Final = Gauge(
+    "wattlake_indexed_hours",
+    "hours of a stream that are indexed by device, for answers about single devices",
+    registry=REGISTRY,
+)
 REJECTS: Final = Counter(
     "wattlake_rejects",
     "reasons for which records were refused, by stream and code; a record may have several",

@@ -4,27 +4,20 @@ What one answer costs is mostly the same for twenty: a snapshot of Postgres, a l
 plan.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
-import psycopg
-import structlog
-
 from ingestion_api.lake_reading import in_lake_thread, reading_the_lake
-from ingestion_api.own_connection import OwnConnection, Row
+from ingestion_api.own_connection import OwnConnection
 from ingestion_api.parameters import BadWindow
 from ingestion_api.performance import Performance, performances
 from ingestion_api.performance_facts import Facts, FoundFacts, UnknownVehicle
 from ingestion_api.performance_snapshot import read_facts
 from ingestion_api.together import Together
-from lake import STREAMS, EnergySettings, LakeError
+from lake import EnergySettings
 from lake.device_reading import DeviceReader, LakeView
-from warehouse_sql.arrays import timestamp
-
-log = structlog.get_logger(__name__)
 
 _MOST_VEHICLES: Final = 32
 
@@ -50,15 +43,6 @@ class Performances:
         self._connection, self._reader, self._energy = connection, reader, energy
         self._longest_days, self._now = longest_days, now
         self._windows: dict[_Window, Together[str, _Answer]] = {}
-
-    def start(self) -> None:
-        """Begin to read ahead what all questions need; answers do not wait for it."""
-        self._reading_ahead = asyncio.create_task(self._read_ahead())
-
-    async def stop(self) -> None:
-        """Stop that."""
-        self._reading_ahead.cancel()
-        await asyncio.wait([self._reading_ahead])
 
     async def of(
         self, vehicle_id: str, start: datetime | None, end: datetime | None
@@ -125,24 +109,6 @@ class Performances:
         return await self._connection.use(
             lambda trips: read_facts(trips, vehicles, start, end, now, longest, energy)
         )
-
-    async def _read_ahead(self) -> None:
-        now = self._now()
-        window = [timestamp(now - timedelta(hours=3)), timestamp(now)]
-        try:
-            (rows,) = await self._connection.use(
-                lambda trips: trips.rows(("dirty_hours_between", window))
-            )
-            if rows:
-                await in_lake_thread(self._load, rows)
-        except (psycopg.Error, LakeError) as error:
-            log.warning("hours not read ahead, the first question will", reason=str(error))
-
-    @reading_the_lake()
-    def _load(self, dirty_hours: list[Row]) -> None:
-        view = self._reader.look()
-        for name, stream in STREAMS.items():
-            view.load(stream, {row["hour"] for row in dirty_hours if row["stream"] == name})
 
     @reading_the_lake()
     def _compute(self, facts: Facts) -> dict[str, Performance]:

@@ -1,5 +1,6 @@
 """Settings of the collector."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -101,6 +102,18 @@ class CollectorSettings(BaseSettings):
         default=256 * 1024**2,
         ge=0,
         description="memory for heartbeats of the lake that requests have asked for",
+    )
+    index_hours: int = Field(
+        default=26,
+        ge=0,
+        description="so many of the newest hours are indexed by device on the local disk, some 35 "
+        "bytes a heartbeat; 26 answer for the last day, 0: none",
+    )
+    index_folder: Path = Field(
+        default=Path("/var/tmp"), description="folder on the local disk that holds the index"
+    )
+    index_seconds: float = Field(
+        default=20, gt=0, description="how often hours that were compacted meanwhile are looked for"
     )
     tariff_file: str = Field(
         default="",

@@ -2,8 +2,8 @@
 
 `scan_heartbeats` opens the tables and reads their files for each call; a collector that answers
 hundreds of requests a second keeps what can't change: files never do. The tables stay open, the
-rows that each file holds of a device are kept, and so are the newest raw files of hours that wait
-for their compaction.
+rows that each file holds of a device are kept, the newest hours are indexed by device, and the
+newest raw files of hours that wait for their compaction are in memory.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,9 +15,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from lake.device_history import DeviceHistory
 from lake.device_rows import DeviceRows, nothing
 from lake.energy import IN_MEMORY
 from lake.history import history_table
+from lake.hour_index import HourIndex
 from lake.hours import hour_of, hours_between, literal, microseconds
 from lake.merge import merge_heartbeats
 from lake.one_device import Readings, in_order, merged
@@ -34,11 +36,11 @@ UNCHANGED: Final = pl.QueryOptFlags.none()
 class DeviceReader:
     """Reads a lake for one process; safe between threads. Keeps about `cache_bytes` of rows."""
 
-    def __init__(self, lake: Lake, cache_bytes: int) -> None:
-        self._tables = OpenTables(lake)
-        half = cache_bytes // 2
-        self._history = DeviceRows(lake, half)
-        self._raw = RawHours(lake, half)
+    def __init__(self, lake: Lake, cache_bytes: int, index: HourIndex) -> None:
+        self._tables, self._index = OpenTables(lake), index
+        self._raw = RawHours(lake, cache_bytes // 2)
+        self._rows = DeviceRows(lake, cache_bytes // 4)
+        self._history = DeviceHistory(self._rows, index, cache_bytes // 4)
 
     def look(self) -> "LakeView":
         """The lake as it is now. Raises LakeError and DeltaError.
@@ -51,7 +53,20 @@ class DeviceReader:
             s.name: self._tables.files(s.history_table, history_table(s).time_column)
             for s in STREAMS.values()
         }
-        return LakeView(raw, history, self._raw, self._history)
+        return LakeView(raw, history, self._raw, self._rows, self._history)
+
+    def index_one(self, now: datetime) -> bool:
+        """Index an hour of the last ones that is not; False if all are. One call at a time.
+
+        Raises what `look` and `HourIndex.take_one` do.
+        """
+        live = self.look().history
+        return any(self._index.take_one(s, live[s.name], now) for s in STREAMS.values())
+
+    @property
+    def indexed_hours(self) -> int:
+        """How many hours of a stream are indexed."""
+        return self._index.size
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,7 @@ class LakeView:
     history: Mapping[str, LiveFiles]
     _raw_hours: RawHours
     _device_rows: DeviceRows
+    _device_history: DeviceHistory
 
     def readings(
         self,
@@ -146,9 +162,7 @@ class LakeView:
         dirty_hours: Collection[datetime],
         outbox: pa.Table,
     ) -> Readings:
-        kept = self._device_rows.of(stream, self.history[stream.name], [device], start, end)
-        parts = [rows.readings for rows in kept] or [Readings.of(nothing(stream), stream)]
-        history = parts[0].within(start, end)
+        history = self._device_history.of(stream, self.history[stream.name], device, start, end)
         received, hours = [], set(dirty_hours)
         if outbox:
             waiting = pl.DataFrame(outbox).filter(pl.col(stream.device) == device)
@@ -177,7 +191,8 @@ class LakeView:
         timestamp, device = pl.col("timestamp"), pl.col(stream.device)
         in_window = (timestamp >= literal(start)) & (timestamp < literal(end))
         of_devices = device == devices[0] if len(devices) == 1 else device.is_in(list(devices))
-        kept = self._device_rows.of(stream, self.history[stream.name], devices, start, end)
+        live = self.history[stream.name]
+        kept = self._device_rows.of(stream, live, devices, live.between(start, end))
         stored = pl.concat([rows.all for rows in kept]) if kept else nothing(stream)
         history = stored.filter(in_window)
         waiting = outbox.filter(in_window, of_devices)

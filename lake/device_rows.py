@@ -1,9 +1,8 @@
 """The rows that files of the history hold of single devices, kept for the next question."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache, cached_property
 
 import polars as pl
@@ -11,7 +10,6 @@ import polars as pl
 from lake.energy import IN_MEMORY
 from lake.history import as_received, history_table
 from lake.kept import Kept
-from lake.one_device import Readings
 from lake.open_tables import LiveFiles
 from lake.storage import Lake
 from lake.streams import DATE_PARTITION, Stream
@@ -30,14 +28,13 @@ class KeptRows:
 
     @cached_property
     def all(self) -> pl.DataFrame:
-        """The rows of all of these files by their time: the stream's columns and `duplicates`."""
-        rows = pl.concat(self.files.values()).sort("timestamp")
-        return as_received(rows.lazy(), self.stream).collect(engine=IN_MEMORY)
+        """The rows of all of these files: the stream's columns and `duplicates`."""
+        return self.of_files(self.files)
 
-    @cached_property
-    def readings(self) -> Readings:
-        """The same as arrays, most of which share its memory."""
-        return Readings.of(self.all, self.stream)
+    def of_files(self, paths: Iterable[str]) -> pl.DataFrame:
+        """The rows of some of these files."""
+        rows = pl.concat([self.files[path] for path in paths])
+        return as_received(rows.lazy(), self.stream).collect(engine=IN_MEMORY)
 
     @cached_property
     def bytes(self) -> int:
@@ -58,14 +55,12 @@ class DeviceRows:
         stream: Stream,
         live: LiveFiles,
         devices: Sequence[str],
-        start: datetime,
-        end: datetime,
+        wanted: Sequence[str],
     ) -> list[KeptRows]:
-        """The rows of each of these devices that has any.
+        """The rows that each of these devices has in the wanted files, and maybe in others.
 
-        All those of the window, and maybe others.
+        Nothing of a device if no file is wanted.
         """
-        wanted = live.between(start, end)
         missing: dict[tuple[str, ...], list[str]] = defaultdict(list)
         found: dict[str, dict[str, pl.DataFrame]] = {}
         ready = []
@@ -95,26 +90,32 @@ class DeviceRows:
         self, stream: Stream, paths: Sequence[str], devices: Sequence[str]
     ) -> dict[str, pl.DataFrame]:
         """What each of these files holds of these devices."""
-        device, folder = pl.col(stream.device), self._lake.table_uri(stream.history_table)
+        device = pl.col(stream.device)
         # Equality prunes row groups, membership does not in every version.
         is_wanted = device == devices[0] if len(devices) == 1 else device.is_in(list(devices))
-        scans = [
-            pl.scan_parquet(
-                f"{folder}/{path}",
-                storage_options=self._lake.storage_options or None,
-                hive_partitioning=False,
-                schema=_stored_nothing(stream).schema,
-                missing_columns="insert",  # of files from before a column was added
-            ).filter(is_wanted)
-            for path in paths
-        ]
+        scans = [_scan_stored(self._lake, stream, path).filter(is_wanted) for path in paths]
         return dict(zip(paths, pl.collect_all(scans), strict=True))
+
+
+def scan_rows(lake: Lake, stream: Stream, path: str) -> pl.LazyFrame:
+    """All rows of a file of the history, with the stream's columns and `duplicates`."""
+    return as_received(_scan_stored(lake, stream, path), stream)
 
 
 @cache
 def nothing(stream: Stream) -> pl.DataFrame:
     """No rows, with the columns of the stream and `duplicates`."""
     return as_received(_stored_nothing(stream).lazy(), stream).collect()
+
+
+def _scan_stored(lake: Lake, stream: Stream, path: str) -> pl.LazyFrame:
+    return pl.scan_parquet(
+        f"{lake.table_uri(stream.history_table)}/{path}",
+        storage_options=lake.storage_options or None,
+        hive_partitioning=False,
+        schema=_stored_nothing(stream).schema,
+        missing_columns="insert",  # of files from before a column was added
+    )
 
 
 def _stored_nothing(stream: Stream) -> pl.DataFrame:

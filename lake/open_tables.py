@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 from deltalake import DeltaTable
 
-from lake.hours import microseconds
+from lake.hours import HOUR, microseconds
 from lake.storage import Lake
 from lake.streams import DATE_PARTITION, HOUR_PARTITION
 
@@ -42,6 +42,12 @@ class LiveFiles:
         """Paths of the files that may hold rows with start <= time < end, in order of time."""
         first, last, paths = self._arrays
         found = (first < microseconds(end)) & (last >= microseconds(start))
+        return list(paths[found])
+
+    def hours_since(self, start: datetime) -> list[str]:
+        """Paths of the files with rows of an hour at most, from `start` on; in order of time."""
+        first, last, paths = self._arrays
+        found = (first >= microseconds(start)) & (last - first <= HOUR // _TICK)
         return list(paths[found])
 
     def of_hours(self, hours: Sequence[datetime]) -> list[str]:

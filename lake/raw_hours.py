@@ -10,10 +10,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from lake.device_places import DevicePlaces
 from lake.kept import Kept
 from lake.one_device import Readings
 from lake.open_tables import LiveFiles
@@ -32,26 +31,13 @@ class _Run:
 
     rows: pl.DataFrame
     readings: Readings
-    devices: npt.NDArray[np.bytes_]
-    bounds: npt.NDArray[np.int64]
-    """Where the rows of each device begin, and at last where they end."""
+    places: DevicePlaces
 
     @classmethod
     def of(cls, rows: pl.DataFrame, stream: Stream) -> "_Run":
         """Of rows in any order."""
         rows = rows.sort(stream.device, maintain_order=True)
-        lengths = rows[stream.device].rle()
-        devices = np.array([device.encode() for device in lengths.struct.field("value")], np.bytes_)
-        ends = lengths.struct.field("len").to_numpy().cumsum()
-        return cls(rows, Readings.of(rows, stream), devices, np.append(0, ends))
-
-    def find(self, device: str) -> slice:
-        """Where the rows of a device are; empty if there are none."""
-        name = device.encode()
-        place = int(np.searchsorted(self.devices, name))
-        if place == self.devices.size or self.devices[place] != name:
-            return slice(0, 0)
-        return slice(int(self.bounds[place]), int(self.bounds[place + 1]))
+        return cls(rows, Readings.of(rows, stream), DevicePlaces.of(rows[stream.device]))
 
 
 @dataclass(frozen=True)
@@ -65,7 +51,7 @@ class _Hour:
     def bytes(self) -> int:
         """Memory of the rows."""
         return sum(
-            int(run.rows.estimated_size()) + _BYTES_A_ROW * run.rows.height + run.devices.nbytes
+            int(run.rows.estimated_size()) + _BYTES_A_ROW * run.rows.height + run.places.bytes
             for run in self.runs
         )
 
@@ -92,7 +78,7 @@ class RawHours:
         """All raw rows of these hours (in order) and devices, with the columns of the stream."""
         parts = [self._old(stream, live, hours, devices)]
         for run in self._runs(stream, live, hours):
-            parts += [run.rows[run.find(device)] for device in dict.fromkeys(devices)]
+            parts += [run.rows[run.places.find(device)] for device in dict.fromkeys(devices)]
         return pl.concat(parts)
 
     def load(self, stream: Stream, live: LiveFiles, hours: Sequence[datetime]) -> None:
@@ -104,7 +90,7 @@ class RawHours:
     ) -> list[Readings]:
         """What `read` finds of one device, in parts and in any order."""
         runs = self._runs(stream, live, hours)
-        found = [run.readings.chosen(run.find(device)) for run in runs]
+        found = [run.readings.chosen(run.places.find(device)) for run in runs]
         if len(hours) > _HOURS_KEPT:
             found.append(Readings.of(self._old(stream, live, hours, [device]), stream))
         return found

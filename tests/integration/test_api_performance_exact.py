@@ -1,12 +1,14 @@
 """The performance of a vehicle is the plain sum of its heartbeats, whatever happens meanwhile."""
 
 import random
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,12 +16,28 @@ import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lake import HOUR, STREAMS, Lake, compact_hour, hour_of, hours_between
-from tests.integration.api_collector import Collector, collector_of_module, device
+from lake import (
+    HOUR,
+    METER,
+    STREAMS,
+    Lake,
+    append_once,
+    compact_hour,
+    hour_of,
+    hours_between,
+)
+from tests.integration.api_collector import (
+    Collector,
+    collector_of_module,
+    device,
+    running_collector,
+    wait_for,
+)
+from tests.samples import meter_rows
 from warehouse_sql.queries import query
 
-# Flushes all the time; and so little memory that what is kept is dropped all the time as well.
-api = collector_of_module(FLUSH_SECONDS="0.05", ANSWER_CACHE_BYTES="100000")
+# Flushes and indexes all the time; and so little memory that what is kept is dropped as well.
+api = collector_of_module(FLUSH_SECONDS="0.05", ANSWER_CACHE_BYTES="100000", INDEX_SECONDS="0.05")
 
 MINUTES = 150
 BATCHES_AN_ANSWER = 3  # that may come between two answers, and while one is computed
@@ -147,3 +165,27 @@ def test_performance_is_the_plain_sum_while_heartbeats_come_are_flushed_and_comp
         ingesting.result()
         assert answered(api.http, fleet) == fleet.sums[-1]
     assert answered(api.http, fleet) == fleet.sums[-1]
+    assert indexed_hours(api) > 0
+
+
+def test_an_index_without_room_is_a_warning_and_goes_on_by_itself(
+    database_url: str, tmp_path: Path
+) -> None:
+    lake, hour = Lake(str(tmp_path / "lake")), hour_of(datetime.now(UTC)) - HOUR
+    lake.create_tables()
+    append_once(lake, METER, meter_rows({"timestamp": hour}), "collector", 1, 0)
+    compact_hour(lake, METER, hour)
+    room = {"INDEX_FOLDER": str(tmp_path / "room"), "INDEX_SECONDS": "0.05"}
+    with running_collector(database_url, tmp_path, True, **room) as beside:
+        warning = "an hour is not indexed, answers take longer"
+        wait_for(lambda: warning in beside.log.read_text())
+        assert indexed_hours(beside) == 0
+        (tmp_path / "room").mkdir()
+        wait_for(lambda: indexed_hours(beside) == 1)
+        assert beside.log.read_text().count(warning) == 1
+
+
+def indexed_hours(api: Collector) -> int:
+    told = api.http.get("/metrics").text
+    (hours,) = re.findall(r"^wattlake_indexed_hours (\S+)$", told, re.MULTILINE)
+    return int(float(hours))

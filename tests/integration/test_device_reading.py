@@ -1,9 +1,13 @@
 """What a long-lived reader keeps never differs from what the lake says."""
 
 import math
+from dataclasses import fields
 from datetime import datetime, timedelta
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
 from hypothesis import Phase, given, settings
@@ -14,6 +18,7 @@ from lake import (
     HOUR,
     METER,
     REGISTER,
+    VEHICLE,
     EnergySettings,
     Lake,
     append_once,
@@ -27,11 +32,14 @@ from lake.archive import archive_day
 from lake.device_reading import DeviceReader
 from lake.energy import measured_energy
 from lake.history import history_table
+from lake.hour_index import HourIndex
+from lake.one_device import Readings
 from lake.one_device_energy import Measured, measured
-from tests.samples import HOUR_10, meter_rows
+from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 ENERGY = EnergySettings(register_lookback_hours=6)
 END = HOUR_10 + HOUR
+MINUTE = timedelta(minutes=1)
 DEVICES = ["A", "B", "C"]
 HEARTBEAT = st.builds(
     lambda device, minutes, kwh, kind: {
@@ -49,7 +57,7 @@ STEPS = st.lists(
     st.one_of(
         st.lists(HEARTBEAT, min_size=1, max_size=20),
         st.integers(0, 10),  # compact so many hours before the last one
-        st.none(),  # archive the day
+        st.sampled_from(["archive the day", "index an hour"]),
     ),
     min_size=3,
     max_size=8,
@@ -65,21 +73,23 @@ WINDOWS = st.lists(
 @settings(max_examples=5, derandomize=True, phases=[Phase.generate])
 @given(STEPS, WINDOWS)
 def test_a_reader_that_keeps_what_it_read_agrees_with_one_that_keeps_nothing(
-    steps: list[list[dict[str, object]] | int | None], windows: list[tuple[int, set[str]]]
+    steps: list[list[dict[str, object]] | int | str], windows: list[tuple[int, set[str]]]
 ) -> None:
     with TemporaryDirectory() as folder:
         lake = Lake(folder)
         lake.create_tables()
-        reader = DeviceReader(lake, 50_000)
+        reader = DeviceReader(lake, 50_000, HourIndex(lake, Path(folder), 8))
         dirty: set[datetime] = set()
         for step in steps:
             if isinstance(step, list):
                 before = delivered(lake, METER, "test").horizon
                 append_once(lake, METER, meter_rows(*step), "test", before + 1, before)
                 dirty |= {hour_of(moment) for moment in _times(step)}
-            elif step is None:
+            elif step == "archive the day":
                 archive_day(lake, history_table(METER), HOUR_10.date())
-            else:
+            elif step == "index an hour":
+                reader.index_one(END)
+            elif isinstance(step, int):
                 compact_hour(lake, METER, HOUR_10 - step * HOUR)
                 dirty.discard(HOUR_10 - step * HOUR)
             for minutes, devices in windows:
@@ -99,14 +109,80 @@ def test_a_reader_that_keeps_what_it_read_agrees_with_one_that_keeps_nothing(
                     assert found.readings.duplicates.tolist() == alone["duplicates"].to_list()
 
 
-def test_hours_that_were_read_ahead_are_not_read_again(lake: Lake) -> None:
+def test_hours_that_were_read_ahead_are_not_read_again(lake: Lake, tmp_path: Path) -> None:
     append_once(lake, METER, meter_rows({"meter_id": "A", "timestamp": HOUR_10}), "test", 1, 0)
-    reader = DeviceReader(lake, 1_000_000)
+    reader = DeviceReader(lake, 1_000_000, HourIndex(lake, tmp_path, 26))
     reader.look().load(METER, {HOUR_10})
     assert lake.local_folder
     for file in lake.local_folder.rglob("*.parquet"):
         file.unlink()
     assert _alone(reader, "A", {HOUR_10}, HOUR_10, END).readings.at.size == 1
+
+
+def test_an_indexed_hour_is_what_its_file_says_without_a_look_at_it(
+    lake: Lake, tmp_path: Path
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"timestamp": HOUR_10, "meter_id": None, "battery_temp": None, "kwh_delivered_dc": 0.1},
+        {"timestamp": HOUR_10 + MINUTE, "meter_id": "M|ä", "battery_temp": 31.5},
+        {"timestamp": HOUR_10 + MINUTE, "meter_id": "M|ä", "battery_temp": 31.5},
+        {"timestamp": HOUR_10 + 2 * MINUTE, "kwh_delivered_dc": None, "reading_type": REGISTER},
+        {"timestamp": HOUR_10 + HOUR, "meter_id": "other", "kwh_delivered_dc": 1 / 3},
+    ]
+    of_another = {"vehicle_id": "B", "timestamp": HOUR_10, "meter_id": "third"}
+    every = vehicle_rows(of_another, *({"vehicle_id": "A", **row} for row in rows))
+    append_once(lake, VEHICLE, every, "test", 1, 0)
+    for hour in (HOUR_10, HOUR_10 + HOUR):
+        compact_hour(lake, VEHICLE, hour)
+    readers = [
+        DeviceReader(lake, 0, HourIndex(lake, tmp_path, hours_indexed)) for hours_indexed in (26, 0)
+    ]
+    for reader in readers:
+        while reader.index_one(END + HOUR):
+            pass
+    plain = _of_vehicle(readers[1], "A")
+    assert lake.local_folder
+    for file in lake.local_folder.rglob("*.parquet"):
+        file.unlink()
+    indexed = _of_vehicle(readers[0], "A")
+    for field in fields(Readings):
+        one, other = getattr(indexed, field.name), getattr(plain, field.name)
+        assert one.to_list() == other.to_list() if field.name == "names" else _same(one, other)
+    assert indexed.at.size == 4
+    assert indexed.duplicates.tolist() == [0, 1, 0, 0]
+    assert indexed.names is not None
+    assert indexed.names.to_list() == [None, "M|ä", None, "other"]
+    assert _of_vehicle(readers[0], "unheard-of").at.size == 0
+
+
+def test_an_hour_that_is_compacted_anew_is_indexed_anew_and_an_old_one_forgotten(
+    lake: Lake, tmp_path: Path
+) -> None:
+    folder = tmp_path / "index"
+    folder.mkdir()
+    reader = DeviceReader(lake, 0, HourIndex(lake, folder, 2))
+    for count in (1, 2):
+        row = {"meter_id": "A", "timestamp": HOUR_10 + count * MINUTE}
+        append_once(lake, METER, meter_rows(row), "test", count, count - 1)
+        compact_hour(lake, METER, HOUR_10)
+        assert reader.index_one(END)
+        assert not reader.index_one(END)
+        assert reader.indexed_hours == 1
+        assert _alone(reader, "A", set(), HOUR_10, END).readings.at.size == count
+    assert not reader.index_one(END + 3 * HOUR)
+    assert reader.indexed_hours == 0
+    assert _alone(reader, "A", set(), HOUR_10, END).readings.at.size == 2
+    assert not list(folder.iterdir())
+
+
+def _of_vehicle(reader: DeviceReader, vehicle: str) -> Readings:
+    nothing, window = VEHICLE.arrow_schema.empty_table(), (HOUR_10, END + HOUR)
+    return reader.look().readings_of_one(VEHICLE, vehicle, *window, ENERGY, set(), nothing)
+
+
+def _same(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
+    """In type, values and their absence."""
+    return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _times(rows: list[dict[str, object]]) -> list[datetime]:

@@ -1,0 +1,85 @@
+"""Reads of the lake what the next questions will need, before they are asked."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import psycopg
+import structlog
+
+from ingestion_api.lake_reading import in_lake_thread, reading_the_lake
+from ingestion_api.metrics import INDEXED_HOURS
+from ingestion_api.own_connection import OwnConnection, Row
+from lake import STREAMS, LakeError
+from lake.device_reading import DeviceReader
+from warehouse_sql.arrays import timestamp
+
+log = structlog.get_logger(__name__)
+
+
+class ReadingAhead:
+    """First the newest hours that wait for their compaction, then those to be indexed.
+
+    Without it all answers are the same, and those that come first take longer.
+    """
+
+    def __init__(
+        self,
+        connection: OwnConnection,
+        reader: DeviceReader,
+        index_seconds: float,
+        now: Callable[[], datetime],
+    ) -> None:
+        """Hours that are compacted later are looked for every `index_seconds`."""
+        self._connection, self._reader, self._now = connection, reader, now
+        self._pause = index_seconds
+        self._failure = ""
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        await self._load_waiting_hours()
+        while True:
+            began = time.monotonic()
+            is_complete = not await self._index_one()
+            # The other half of a processor is for those who ask and report meanwhile.
+            await asyncio.sleep(self._pause if is_complete else time.monotonic() - began)
+
+    async def _load_waiting_hours(self) -> None:
+        now = self._now()
+        window = [timestamp(now - timedelta(hours=3)), timestamp(now)]
+        try:
+            (rows,) = await self._connection.use(
+                lambda trips: trips.rows(("dirty_hours_between", window))
+            )
+            if rows:
+                await in_lake_thread(self._load, rows)
+        except (psycopg.Error, LakeError) as error:
+            log.warning("hours not read ahead, the first question will", reason=str(error))
+
+    @reading_the_lake()
+    def _load(self, dirty_hours: list[Row]) -> None:
+        view = self._reader.look()
+        for name, stream in STREAMS.items():
+            view.load(stream, {row["hour"] for row in dirty_hours if row["stream"] == name})
+
+    async def _index_one(self) -> bool:
+        """Whether there may be more."""
+        try:
+            is_one = await in_lake_thread(reading_the_lake()(self._reader.index_one), self._now())
+        except LakeError as error:
+            if str(error) != self._failure:
+                log.warning("an hour is not indexed, answers take longer", reason=str(error))
+            self._failure = str(error)
+            return False
+        self._failure = ""
+        INDEXED_HOURS.set(self._reader.indexed_hours)
+        return is_one

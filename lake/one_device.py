@@ -86,6 +86,9 @@ def merged(history: Readings, received: Readings) -> Readings | None:
     fresh = _latest(received)
     if fresh is None:
         return None
+    is_after = history.at[-1:] < fresh.at[:1]  # as it mostly is; empty where one has none
+    if is_after.all():
+        return in_order([history, fresh])
     _, old, new = np.intersect1d(history.at, fresh.at, assume_unique=True, return_indices=True)
     if not old.size:
         return in_order([history, fresh])

@@ -108,22 +108,29 @@ def measured(
         timedelta(seconds=seconds) // _MICROSECOND
         for seconds in (settings.nominal_interval_seconds, settings.largest_gap_seconds)
     )
+    since, reach = own.at - nominal, own.at - largest_gap
+    since[1:] = own.at[:-1]
+    if first and every.at[first - 1] >= window_start - largest_gap:
+        since[:1] = every.at[first - 1]
+    if not own.is_register.any():
+        covered_from = np.maximum(np.maximum(since, reach), window_start)
+        return Measured(
+            own,
+            own.value,
+            own.is_register,
+            np.maximum(since, window_start),
+            np.where(np.isnan(own.value), NEVER, covered_from),
+        )
     last, last_at, follows = _registers(every, first, after, settings)
-    previous = np.full(own.at.shape, NEVER)
-    previous[1:] = own.at[:-1]
-    if own.at.size and first:
-        if every.at[first - 1] >= window_start - largest_gap:
-            previous[0] = every.at[first - 1]
-        if own.is_register[0]:
-            previous[0] = max(previous[0], last_at[0])
+    if own.is_register[0] and last_at[0] != NEVER:
+        since[0] = last_at[0]
     step, restarted = _register_step(own.value, last, register_size_kwh, settings)
     is_reset = own.is_register & restarted
     of_register = np.where(is_reset, own.value, step)  # NaN without a last value
     energy = np.where(own.is_register, of_register, own.value)
-    since = np.where(previous != NEVER, previous, own.at - nominal)
     # Nothing flowed, however long it was silent.
     stood_still = own.is_register & ~is_reset & (energy <= 0)
-    covered_from = np.where(stood_still, last_at, np.maximum(since, own.at - largest_gap))
+    covered_from = np.where(stood_still, last_at, np.maximum(since, reach))
     # A reading without a value between two register values: the later one brings its energy.
     is_bridged = np.isnan(own.value) & ~np.isnan(last) & follows
     is_known = ~np.isnan(energy) | is_bridged

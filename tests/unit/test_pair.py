@@ -4,10 +4,10 @@ import itertools
 from datetime import datetime
 
 import polars as pl
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lake import METER, VEHICLE, EnergySettings, Stream
+from lake import METER, REGISTER, VEHICLE, EnergySettings, Stream
 from lake.efficiency import VEHICLE_FACTS, vehicle_facts
 from lake.energy import measured_energy
 from lake.one_device import Readings
@@ -35,7 +35,17 @@ RANGES = st.one_of(
 )
 
 
-@patiently
+def _register(minutes: int, state: float) -> Row:
+    of_device = {"meter_id": "M1", "timestamp": seconds(60 * minutes), "duplicates": 0}
+    return {**of_device, "reading_type": REGISTER, METER.energy: state}
+
+
+# The last value of a register is from long before the window.
+FAR = [_register(-20, 1.0), _register(7, 1.5)]
+
+
+@settings(patiently, max_examples=40)
+@example(FAR, [], 1, None, "link", [WINDOW])
 @given(
     meter_rows(),
     vehicle_rows(),
@@ -52,15 +62,15 @@ def test_a_pair_has_the_facts_of_the_fleet_to_the_last_bit(
     source: str | None,
     ranges: list[tuple[datetime, datetime]],
 ) -> None:
-    settings = EnergySettings(_env_file=None, register_size_kwh=register_size)
+    limits = EnergySettings(_env_file=None, register_size_kwh=register_size)
     ac, dc = (
-        _context(_of_device(rows, stream, device), stream, divisor, settings)
+        _context(_of_device(rows, stream, device), stream, divisor, limits)
         for rows, stream, device in ((meters, METER, "M1"), (vehicles, VEHICLE, "V1"))
     )
     fed = [("M1", "V1", *since_until, source) for since_until in ranges if source]
     expected = vehicle_facts(
-        measured_energy(ac.lazy(), METER, *WINDOW, settings),
-        measured_energy(dc.lazy(), VEHICLE, *WINDOW, settings),
+        measured_energy(ac.lazy(), METER, *WINDOW, limits),
+        measured_energy(dc.lazy(), VEHICLE, *WINDOW, limits),
         links(fed),
         charger_classes({}),
         *WINDOW,
@@ -69,7 +79,7 @@ def test_a_pair_has_the_facts_of_the_fleet_to_the_last_bit(
         Fed(Readings.of(ac, METER), ranges, register_size) if fed else None,
         Readings.of(dc, VEHICLE),
         *WINDOW,
-        settings,
+        limits,
     )
     assert expected.height == 1 or not fed  # no row of a silent vehicle without a link
     for row in expected.iter_rows(named=True):

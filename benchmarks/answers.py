@@ -50,13 +50,14 @@ _PERFORMANCE: Final = "/v1/analytics/performance/"
 
 @dataclass(frozen=True)
 class Question:
-    """A case: what it measures, the goal, and whether less is better."""
+    """A case: what it measures, the goal, and what without a goal is measured beside it."""
 
     name: str
     title: str
     unit: str
     goal: Goal
     ask: "Callable[[_Bench], float]"
+    beside: "tuple[str, Callable[[_Bench], float]] | None" = None
 
 
 class _Bench:
@@ -122,6 +123,10 @@ class _Bench:
         vehicles = self._fresh[:_LIVE_DEVICES]
         paths = [f"/v1/analytics/vehicle/{vehicle}/live" for vehicle in vehicles]
         return self.asked(paths + [path.replace("vehicle/VEH", "meter/METER") for path in paths], 8)
+
+    def nothing(self) -> dict[str, Any]:
+        """Of an answer that takes no work: what the machine and the generator make of it."""
+        return self.asked(["/livez"], 8)
 
     def dashboard(self) -> dict[str, Any]:
         """Of other vehicles each time."""
@@ -192,6 +197,7 @@ _DAY: Final = Question(
     "ms",
     Goal(25, at_least=False),
     lambda bench: float(bench.performance(1)["p95_ms"]),
+    ("a vehicle that was not asked for before: p95", lambda bench: bench.first()),
 )
 _QUESTIONS: Final = (
     _DAY,
@@ -215,6 +221,7 @@ _QUESTIONS: Final = (
         "ms",
         Goal(5, at_least=False),
         lambda bench: float(bench.live()["p99_ms"]),
+        ("/livez instead, which does nothing: p99", lambda bench: bench.nothing()["p99_ms"]),
     ),
     Question(
         "live-rate",
@@ -246,7 +253,6 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
     values: dict[str, list[float]] = defaultdict(list)
     cpu_ms: dict[str, tuple[float, ...]] = {}
     errors: list[str] = []
-    first_ms: list[float] = []
     try:
         with _filled(below, seconds) as (bench, fleet):
             one_day: list[float] = []
@@ -262,8 +268,9 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
                     bench.cpu_ms = ()
                     values[question.name].append(question.ask(bench))
                     cpu_ms[question.name] = bench.cpu_ms
-                if _DAY in chosen:
-                    first_ms.append(bench.first())
+                    if question.beside:
+                        title, ask = question.beside
+                        values[title].append(ask(bench))
                 if _BUSY in names:
                     with bench.busy():
                         for question in chosen:
@@ -275,7 +282,7 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
                 values[_HISTORY] = [value / base for value in values[_DAY.name]]
     except BenchmarkError as error:
         errors.append(str(error))
-    return Report(_rows(values, cpu_ms, first_ms), [f"{seconds:g} s a case", *_NOTES], errors)
+    return Report(_rows(values, cpu_ms), [f"{seconds:g} s a case", *_NOTES], errors)
 
 
 _NOTES: Final = (
@@ -287,15 +294,14 @@ _NOTES: Final = (
 def _rows(
     values: Mapping[str, list[float]],
     cpu_ms: Mapping[str, tuple[float, ...]],
-    first_ms: list[float],
 ) -> list[Row]:
     rows = []
     for question in _QUESTIONS:
         if found := values.get(question.name):
             cells = {_CPU: " ".join(map(number, cpu_ms.get(question.name, ())))}
             rows.append(Row(question.title, question.unit, found, question.goal, cells))
-        if question is _DAY and first_ms:
-            rows.append(Row("  a vehicle that was not asked for before: p95", "ms", first_ms))
+        if question.beside and (found := values.get(question.beside[0])):
+            rows.append(Row(f"  {question.beside[0]}", question.unit, found))
         if question is _DAY and (found := values.get(_HISTORY)):
             goal = Goal(1.2, at_least=False)
             rows.append(Row("  to the same with one day of history", "x", found, goal))

@@ -56,7 +56,7 @@ class HourIndex:
         False if none was missing. Blocks for a fraction of a second; one call at a time. Raises
         PolarsError and OSError.
         """
-        wanted = live.hours_since(hour_of(now - self._reach))
+        wanted = live.hours_since(hour_of(now - self._reach)) if self._reach else []
         kept = {path: hour for path, hour in self.of(stream).items() if path in wanted}
         missing = next((path for path in reversed(wanted) if path not in kept), None)
         if missing is not None:

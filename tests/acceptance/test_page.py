@@ -291,6 +291,22 @@ def test_from_a_charger_one_gets_to_the_vehicle_it_fed(show: Open) -> None:
     expect(page.locator("#hours-none")).to_contain_text("No hour")
 
 
+def test_the_search_goes_nowhere_until_it_is_clear_where(show: Open) -> None:
+    page = live(show()).page
+    text, said = page.locator("#search-text"), page.locator("#search-said")
+    text.fill("VEH0001")
+    page.keyboard.press("Enter")
+    expect(said).to_contain_text("choose one")
+    expect(page.locator("#search-found a").first).to_have_text(re.compile("^VEH00010"))
+    text.fill("Müller")
+    page.keyboard.press("Enter")
+    expect(said).to_contain_text("1 to 64 printable ASCII characters")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Fleet")
+    text.fill("veh00017")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("VEH00017")
+
+
 def test_an_id_that_nobody_has_is_told_with_a_hint(show: Open) -> None:
     page = show(f"/vehicles/{quote('NO-SUCH', safe='')}", "404").page
     expect(page.get_by_role("alert").filter(has_text="NO-SUCH")).to_contain_text("lists those")

@@ -6,6 +6,7 @@ import { devicePath, duration, secondsBetween } from "./format.js";
 
 const STALE_SECONDS = 6;
 const SHOWN_OF_A_KIND = 8;
+const IN_AN_ID = /^[ -~]+$/;
 const again = new Set();
 let lastGood = null;
 let trouble = null;
@@ -133,12 +134,26 @@ const found = at("search-found");
 let asked = 0;
 let waiting = null;
 
+/** Have devices looked up whose id holds this, by who then goes on in the search. */
+export function searchFor(wanted) {
+  text.value = wanted;
+  text.select();
+  text.focus();
+  search();
+}
+
+/** Show what is found; null if that is not known, else the one device that was meant, if it is clear. */
 async function search() {
   const mine = ++asked;
   const wanted = text.value.trim();
   if (!wanted) {
     close();
-    return [];
+    return null;
+  }
+  if (!IN_AN_ID.test(wanted)) {
+    const told = "No id holds that: an id is 1 to 64 printable ASCII characters.";
+    show([make("li", {}, make("p", {}, told))], told);
+    return null;
   }
   const contains = encodeURIComponent(wanted);
   const about = ["vehicle", "meter"].map((kind) =>
@@ -148,10 +163,10 @@ async function search() {
   try {
     answers = await Promise.all(about);
   } catch (error) {
-    show([make("li", {}, make("p", {}, said(error)))], said(error));
-    return [];
+    if (mine === asked) show([make("li", {}, make("p", {}, said(error)))], said(error));
+    return null;
   }
-  if (mine !== asked) return [];
+  if (mine !== asked) return null;
   const now = new Date();
   const devices = answers.flatMap((answer) => answer.devices);
   devices.sort((one, other) => (other.id === wanted) - (one.id === wanted));
@@ -168,10 +183,22 @@ async function search() {
     ),
   );
   const isMore = answers.some((answer) => answer.truncated);
-  if (!items.length) items.push(make("li", {}, make("p", {}, `No device's id holds “${wanted}”.`)));
-  const count = `${isMore ? "more than " : ""}${devices.length} found`;
-  show(items, devices.length ? count : `no device's id holds ${wanted}`);
-  return devices;
+  const count = `${isMore ? "More than " : ""}${devices.length} found`;
+  const told = !devices.length
+    ? `No device’s id holds “${wanted}”.`
+    : isMore
+      ? `${count}; type more of the id, or choose one.`
+      : `${count}${devices.length > 1 ? "; choose one." : "."}`;
+  if (isMore || !devices.length) items.push(make("li", {}, make("p", { className: "quiet" }, told)));
+  show(items, told);
+  return meant(wanted, isMore ? [] : devices, devices);
+}
+
+/** The device with exactly this id, or the only one that was found. */
+function meant(wanted, all, devices) {
+  const exact = devices.filter((device) => device.id === wanted);
+  if (exact.length) return exact.length === 1 ? exact[0] : null;
+  return all.length === 1 ? all[0] : null;
 }
 
 function show(items, announced) {
@@ -192,8 +219,8 @@ text.addEventListener("input", () => {
 at("search").addEventListener("submit", async (event) => {
   event.preventDefault();
   clearTimeout(waiting);
-  const [first] = await search();
-  if (first) location.assign(devicePath(first.kind, first.id));
+  const device = await search();
+  if (device) location.assign(devicePath(device.kind, device.id));
 });
 at("search").addEventListener("keydown", (event) => {
   if (event.key === "Escape") {

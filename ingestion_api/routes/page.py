@@ -13,7 +13,6 @@ from starlette.responses import Response
 
 from ingestion_api.page.chart_library import ChartLibrary, cache_folder
 from ingestion_api.page.files import PageFiles
-from ingestion_api.parameters import PathId
 from ingestion_api.problems import Problem
 
 _PAGE_HEADERS: Final = {
@@ -37,13 +36,13 @@ def fleet_page() -> Response:
 
 
 @router.get("/vehicles/{vehicle_id:path}")
-def vehicle_page(vehicle_id: PathId) -> Response:
-    """A vehicle. Whether it is known tells the API, to those who may ask."""
+def vehicle_page(vehicle_id: str) -> Response:
+    """A vehicle. Whether the id is one, and is known, tells the API, to those who may ask."""
     return _page("vehicle.html.j2", vehicle_id=vehicle_id)
 
 
 @router.get("/meters/{meter_id:path}")
-def meter_page(meter_id: PathId) -> Response:
+def meter_page(meter_id: str) -> Response:
     """A meter, likewise."""
     return _page("meter.html.j2", meter_id=meter_id)
 

@@ -240,6 +240,30 @@ def test_a_vehicles_curves_show_a_silence_as_a_gap_and_stand_in_tables(show: Ope
     page.get_by_label("6 h").check()
     expect(page.locator("#window-title")).to_have_text("Last 6 hours")
     expect(page.locator("#window-ac")).to_have_text(re.compile(r"^4\d\.\d$"))
+    page.get_by_label("31 d").check()
+    expect(page.locator("#window-title")).to_have_text("Last 31 days")
+    expect(page.locator("#step-note")).to_contain_text("Steps of 3 h")
+    expect(page.locator("#window-ac")).to_have_text(re.compile(r"^[89]\d\.\d$"))
+
+
+def test_a_window_that_fails_shows_no_figures_of_another(show: Open) -> None:
+    page = live(show(f"/vehicles/{CURVED}", "422")).page
+    figure = page.locator("#window-ac")
+    expect(figure).to_have_text(re.compile(r"\d"))
+    refused = {"status": 422, "json": {"detail": "a window may have 7 days at most"}}
+    page.route("**/performance/*?*", lambda route: route.fulfill(**refused))
+    page.get_by_label("31 d").check()
+    expect(page.locator("#window-title")).to_have_text("Last 31 days")
+    expect(figure).to_have_text("\N{EN DASH}")
+    expect(page.locator("#soc-drawing svg")).to_have_count(0)
+    trouble = page.locator("#window-trouble")
+    expect(trouble).to_contain_text("7 days at most")
+    heard = page.locator("#link-time").inner_text()
+    expect(page.locator("#link-time")).not_to_have_text(heard)
+    expect(trouble).to_be_visible()  # though the live state came in meanwhile
+    page.get_by_label("24 h").check()
+    expect(figure).to_have_text(re.compile(r"\d"))
+    expect(trouble).to_be_hidden()
 
 
 @pytest.mark.parametrize("name", SCREENS)
@@ -308,11 +332,14 @@ def test_the_search_goes_nowhere_until_it_is_clear_where(show: Open) -> None:
 
 
 def test_an_id_that_nobody_has_is_told_with_a_hint(show: Open) -> None:
-    page = show(f"/vehicles/{quote('NO-SUCH', safe='')}", "404").page
-    expect(page.get_by_role("alert").filter(has_text="NO-SUCH")).to_contain_text("lists those")
-    page.locator("#search-text").fill("NO-SUCH")
-    page.keyboard.press("Enter")
-    expect(page.locator("#search-said")).to_contain_text("no device")
+    page = show("/vehicles/NO-SUCH", "404", "422").page
+    told = page.get_by_role("alert").filter(has_text="NO-SUCH")
+    expect(told).to_contain_text("No heartbeat of vehicle NO-SUCH")
+    told.get_by_role("button", name="Search").click()
+    expect(page.locator("#search-text")).to_be_focused()
+    expect(page.locator("#search-said")).to_contain_text("id holds “NO-SUCH”")
+    page.goto(page.url.replace("NO-SUCH", quote("Müller")))
+    expect(page.get_by_role("alert").filter(has_text="No vehicle can have this id")).to_be_visible()
 
 
 def test_figures_that_are_old_are_never_shown_as_live(show: Open, fleet: Collector) -> None:

@@ -51,6 +51,7 @@ export class Chart {
   #isDrawing = false;
   #key = null;
   #points = [];
+  #none = "";
 
   /** `spec` is Vega-Lite over the data set "points"; `row` makes the texts of a point's row. */
   constructor(id, spec, row) {
@@ -59,11 +60,12 @@ export class Chart {
     this.#row = row;
   }
 
-  /** Show these points; times are milliseconds, and what is not known is null. */
-  show(points) {
-    const key = JSON.stringify(points);
+  /** Show these points, or why there are none; times are milliseconds, what is not known is null. */
+  show(points, none = "Nothing is known yet.") {
+    const key = JSON.stringify([points, none]);
     if (key === this.#key) return;
     this.#key = key;
+    this.#none = none;
     const texts = points.map(this.#row);
     const known = texts.filter((row) => row.slice(1).some((text) => text !== UNKNOWN));
     this.#points = known.length ? points : [];
@@ -81,7 +83,7 @@ export class Chart {
     if (!this.#points.length) {
       this.#view?.finalize();
       this.#view = null;
-      drawing.replaceChildren(make("p", { className: "quiet" }, "Nothing is known yet."));
+      drawing.replaceChildren(make("p", { className: "quiet" }, this.#none));
       return;
     }
     if (this.#view) {

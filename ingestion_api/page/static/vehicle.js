@@ -5,14 +5,15 @@ import { ask } from "./api.js";
 import { bars, Chart, line, timeOf } from "./charts.js";
 import { known, watchLive } from "./device.js";
 import { at, put, putWords } from "./dom.js";
-import { duration, minute, number, sized, words } from "./format.js";
+import { duration, minute, number, sized, UNKNOWN, words } from "./format.js";
 import { repeat } from "./frame.js";
 
 const id = document.body.dataset.vehicle;
 const path = encodeURIComponent(id);
 const RATED = ["excellent", "good", "warning", "critical", "implausible"];
 
-let hours = 24;
+let hours = 24; // what is asked for
+let shown = 24; // what the figures are of
 let linked = null;
 
 function showLive(live) {
@@ -108,23 +109,56 @@ function showCurve(found) {
 
 async function watchWindow() {
   const wanted = hours;
-  const start = new Date(Date.now() - wanted * 3_600_000).toISOString();
-  const window = wanted === 24 ? "" : `?start=${encodeURIComponent(start)}`;
-  const [found, points] = await Promise.all([
-    known(ask(`/v1/analytics/performance/${path}${window}`)),
-    known(ask(`/v1/analytics/vehicle/${path}/curve${window}`)),
-  ]);
-  if (wanted !== hours || !found || !points) return;
-  showWindow(found);
-  showCurve(points);
+  try {
+    // By the collector's clock, and the same for both calls.
+    const day = await known(ask(`/v1/analytics/performance/${path}`));
+    if (!day) return;
+    const window = new URLSearchParams(wanted === 24 ? day.period : until(day.period.end, wanted));
+    const [found, points] = await Promise.all([
+      wanted === 24 ? day : ask(`/v1/analytics/performance/${path}?${window}`),
+      ask(`/v1/analytics/vehicle/${path}/curve?${window}`),
+    ]);
+    if (wanted !== hours) return;
+    showTitle(wanted);
+    showWindow(found);
+    showCurve(points);
+  } catch (error) {
+    if (wanted !== hours) return;
+    if (wanted !== shown) {
+      showTitle(wanted);
+      showNothing();
+    }
+    throw error;
+  }
+}
+
+/** So many hours up to a time, both ends in whole milliseconds; the end is rounded up. */
+function until(time, hours) {
+  const end = Date.parse(time) + 1;
+  const [start, exactly] = [end - hours * 3_600_000, end].map((at) => new Date(at).toISOString());
+  return { start, end: exactly };
+}
+
+/** The figures' window; they and its name change together. */
+function showTitle(hours) {
+  shown = hours;
+  put("window-title", `Last ${hours <= 24 ? `${hours} hours` : `${hours / 24} days`}`);
+  at("window").setAttribute("aria-busy", "false");
+}
+
+function showNothing() {
+  at("window-efficiency").className = "value";
+  put("window-efficiency", UNKNOWN, "");
+  for (const name of ["ac", "dc", "loss", "coverage", "gap"]) put(`window-${name}`, UNKNOWN);
+  put("step-note", "");
+  for (const chart of charts) chart.show([], "Nothing was answered for this window.");
 }
 
 watchLive("vehicle", id, showLive);
 const windowNow = repeat(20, watchWindow, { section: "window" });
 at("windows").addEventListener("change", (event) => {
   hours = Number(event.target.value);
-  const label = hours <= 24 ? `${hours} hours` : `${hours / 24} days`;
-  put("window-title", `Last ${label}`);
+  at("window").setAttribute("aria-busy", String(hours !== shown));
   windowNow();
 });
 watchAlerts({ kind: "vehicle", device: id });

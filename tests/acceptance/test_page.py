@@ -215,6 +215,10 @@ def test_an_alert_appears_and_is_acknowledged(show: Open, fleet: Collector) -> N
     expect(row).to_contain_text("critical")
     watched.assert_usable()
     watched.keep("alerts")
+    row.get_by_role("button", name="Silence 1 h").click()
+    expect(row).to_contain_text("Silenced until")
+    row.get_by_role("button", name="Unsilence").click()
+    expect(row).not_to_contain_text("Silenced until")
     row.get_by_role("button", name="Acknowledge").click()
     expect(row).to_contain_text("acknowledged")
     expect(page.locator("#alerts-said")).to_contain_text("Acknowledged")
@@ -224,6 +228,36 @@ def test_an_alert_appears_and_is_acknowledged(show: Open, fleet: Collector) -> N
     row.get_by_role("link", name=car).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(car)
     expect(page.locator("#alerts-rows tr")).to_contain_text("acknowledged")
+
+
+def test_many_alerts_leave_room_for_the_rest_and_all_can_be_reached(
+    show: Open, fleet: Collector
+) -> None:
+    fleet.sql(
+        "INSERT INTO alert (rule, kind, device_kind, device_id, severity, since, observed_at,"
+        " message) SELECT 'many', 'efficiency_status', 'vehicle', 'MANY' || n,"
+        " CASE WHEN n = 1 THEN 'critical' ELSE 'info' END, now(), now(), 'one of many'"
+        " FROM generate_series(1, 170) AS n"
+    )
+    try:
+        page = live(show()).page
+        shown, more = page.locator("#alerts-rows tr"), page.locator("#alerts-more")
+        expect(shown).to_have_count(8)
+        expect(page.locator("#alerts-count")).to_have_text("more than 50")
+        expect(shown.filter(has_text="MANY1").first).to_contain_text("critical")
+        below = page.locator("#hours-title").bounding_box()
+        assert below is not None
+        assert below["y"] < DESK["height"] + 200
+        for count in (50, 150):
+            more.click()
+            expect(shown).to_have_count(count)
+        more.click()
+        expect(more).to_be_hidden()
+        expect(page.get_by_role("link", name="MANY2", exact=True)).to_be_visible()
+        page.locator("#alerts-fewer").click()
+        expect(shown).to_have_count(8)
+    finally:
+        fleet.sql("DELETE FROM alert WHERE rule = 'many'")
 
 
 def test_a_vehicles_curves_show_a_silence_as_a_gap_and_stand_in_tables(show: Open) -> None:
@@ -375,8 +409,8 @@ def test_where_there_are_keys_one_is_asked_for_and_a_reader_cannot_acknowledge(
         page.keyboard.press("Enter")
         live(watched)
         row = page.locator("#alerts-rows tr", has_text=car)
-        row.get_by_role("button").click()
-        expect(page.locator("#alerts-said")).to_contain_text("takes a key with the scope admin")
+        row.get_by_role("button", name="Acknowledge").click()
+        expect(row.get_by_role("alert")).to_contain_text("takes a key with the scope admin")
         for path in (f"vehicles/{CURVED}", "meters/METER00016"):
             page.goto(str(fleet.http.base_url.join(path)))
             live(watched)  # the tab remembers

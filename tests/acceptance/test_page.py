@@ -1,5 +1,6 @@
 """The page on the screen, in a real browser in front of a real collector."""
 
+import itertools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, ViewportSize, expect
+from playwright.sync_api import Browser, Locator, ViewportSize, expect
 
 from lake import HOUR, Lake
 from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
@@ -300,18 +301,51 @@ def test_a_window_that_fails_shows_no_figures_of_another(show: Open) -> None:
     expect(trouble).to_be_hidden()
 
 
+def test_on_a_phone_the_times_of_a_few_hours_can_be_read(show: Open, fleet: Collector) -> None:
+    page = show("/assets/none", "404", viewport=PHONE).page
+    answer = fleet.http.get("/v1/analytics/efficiency/fleet").json()
+    few = {**answer, "rows": answer["rows"][:3]}
+    page.route("**/v1/analytics/efficiency/fleet?*", lambda route: route.fulfill(json=few))
+    page.goto(str(fleet.http.base_url))
+    for name in ("hours-efficiency", "hours-energy"):
+        expect(page.locator(f"#{name}-drawing svg")).to_be_visible()
+        _assert_times_can_be_read(page.locator(f"#{name}-drawing"))
+
+
 @pytest.mark.parametrize("name", SCREENS)
 def test_both_pages_are_readable_on_a_desk_a_phone_and_in_the_dark(show: Open, name: str) -> None:
     size, scheme = SCREENS[name]
-    for path, kind, drawn in (("/", "fleet", None), (f"/vehicles/{CURVED}", "vehicle", "#soc")):
+    for path, kind, drawn in (
+        ("/", "fleet", "#hours-energy"),
+        (f"/vehicles/{CURVED}", "vehicle", "#soc"),
+        ("/meters/METER00016", "charger", None),
+    ):
         watched = live(show(path, viewport=size, color_scheme=scheme))
         expect(watched.page.locator("#alerts-none, #alerts-table").first).to_be_attached()
         if drawn:
             expect(watched.page.locator(f"{drawn}-drawing svg")).to_be_visible()
+            _assert_times_can_be_read(watched.page.locator(f"{drawn}-drawing"))
+        else:
+            table = watched.page.locator("#hours-table")
+            expect(table).to_be_visible()
+            assert table.evaluate("it => it.scrollWidth <= it.clientWidth")
         watched.assert_usable()
         watched.keep(f"{kind}-{name}")
         paper = watched.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (int(re.findall(r"\d+", paper)[0]) < 100) == (scheme == "dark")
+
+
+def _assert_times_can_be_read(drawing: Locator) -> None:
+    axis = drawing.locator(".role-axis-label").first
+    times: list[tuple[str, float, float]] = axis.evaluate(
+        "axis => [...axis.querySelectorAll('text')]"
+        ".filter(text => getComputedStyle(text).opacity > 0)"
+        ".map(text => [text.textContent, text.getBoundingClientRect()])"
+        ".map(([text, box]) => [text, box.left, box.right])"
+    )
+    assert len(times) > 2
+    assert all(re.search(r":00$|^\w{3}( \d+)?$", text) for text, _, _ in times)
+    assert all(left - right > 5 for (_, _, right), (_, left, _) in itertools.pairwise(times))
 
 
 @pytest.mark.parametrize("car", ['V "1"/<b>#?%41&|', "V/../x", "VEH-ODD~'"])

@@ -5,6 +5,7 @@
 import { at, cell, make } from "./dom.js";
 import { minute, UNKNOWN } from "./format.js";
 
+const HOUR = 3_600_000;
 const INK = "var(--quiet)";
 const RULE = "var(--rule)";
 const CONFIG = {
@@ -128,7 +129,11 @@ const timeAxis = (field) => ({
     title: null,
     format: { minutes: "%H:%M", hours: "%H:%M", date: "%b %-d", week: "%b %-d", month: "%b" },
     labelOverlap: true,
-    tickCount: 8,
+    labelSeparation: 10,
+    // As many as have room; none between full hours.
+    tickCount: {
+      expr: `max(1, min(width / 75, (domain('x')[1] - domain('x')[0]) / ${HOUR}))`,
+    },
     labelFlush: true,
   },
 });
@@ -155,8 +160,8 @@ const POINTED_AT = {
   encoding: { ...STEP, tooltip: { field: "hint" } },
 };
 
-/** AC behind DC, as bars. */
-export const bars = (description, height) => ({
+/** AC behind DC, as bars so many pixels apart. */
+export const bars = (description, height, { apart = 0 } = {}) => ({
   description,
   height,
   layer: [
@@ -166,7 +171,9 @@ export const bars = (description, height) => ({
         type: "bar",
         color: `var(--${field})`,
         stroke: `var(--${field})`,
-        strokeWidth: 0.5,
+        strokeWidth: apart ? 0 : 0.5,
+        xOffset: apart / 2,
+        x2Offset: -apart / 2,
         aria: false,
       },
       encoding: { ...STEP, y: valueAxis(field, { zero: true }), y2: { datum: 0 } },

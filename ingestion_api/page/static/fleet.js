@@ -81,7 +81,9 @@ const efficiencies = new Chart(
 );
 const energies = new Chart(
   "hours-energy",
-  bars("AC energy in and DC energy to batteries in each computed hour, kWh", 130),
+  bars("AC energy to vehicles and DC energy to batteries in each computed hour, kWh", 130, {
+    apart: 4,
+  }),
   (point) => [hourOf(point), number(point.ac, 1), number(point.dc, 1)],
 );
 
@@ -90,8 +92,8 @@ async function showHours() {
   const points = answer.rows.map((row) => ({
     at: Date.parse(row.hourStart) + HOUR / 2,
     hour: row.hourStart,
-    from: Date.parse(row.hourStart) + HOUR / 12,
-    until: Date.parse(row.hourStart) + HOUR - HOUR / 12,
+    from: Date.parse(row.hourStart),
+    until: Date.parse(row.hourStart) + HOUR,
     ac: row.energyAcKwh,
     dc: row.energyDcKwh,
     loss: row.lossKwh,

@@ -114,8 +114,8 @@ def fleet(api: Collector, blank: str) -> Collector:
 
 
 def computed(api: Collector, until: datetime) -> None:
-    """23 hours before `until` in which chargers lost energy, in the lake and in Postgres."""
-    lake, hours = Lake(str(api.lake_folder)), [until - n * HOUR for n in range(1, 24)]
+    """24 hours before `until` in which chargers lost energy, in the lake and in Postgres."""
+    lake, hours = Lake(str(api.lake_folder)), [until - n * HOUR for n in range(1, 25)]
     energies = {"energy_ac_kwh": 9000.0, "energy_dc_kwh": 7900.0, "loss_kwh": 1056.0}
     rated = {"rated_energy_ac_kwh": 8800.0, "rated_energy_dc_kwh": 7744.0}
     fleet = {**energies, **rated, "efficiency_percent": 88.0, "unlinked_energy_ac_kwh": 120.0}
@@ -184,19 +184,27 @@ def test_ten_thousand_vehicles_are_on_the_screen_at_once(
     assert shown < 5_000  # a second, on a machine that does nothing else
 
 
-def test_the_day_says_what_was_lost_where_and_what_it_cost(show: Open) -> None:
+def test_the_day_says_what_was_lost_where_and_what_it_cost(show: Open, fleet: Collector) -> None:
     page = live(show()).page
-    expect(page.locator("#day-ac")).to_have_text("207\u202f000")
-    expect(page.locator("#day-loss")).to_have_text("24\u202f288")
+    expect(page.locator("#day-ac")).to_have_text("218\u202f880")
+    expect(page.locator("#day-unlinked")).to_have_text("2\u202f880")
+    expect(page.locator("#day-loss")).to_have_text("25\u202f344")
     for cost in ("#day-ac-note", "#day-loss-note", "#day-point"):
         expect(page.locator(cost)).to_have_text(re.compile(r"^\d[\d\u202f]*\u202fEUR$"))
+    day = fleet.http.get("/v1/analytics/overview").json()["last24Hours"]
+    end = datetime.fromisoformat(day["lastHour"]) + HOUR
+    window = {"start": day["firstHour"], "end": end.isoformat()}
+    total = fleet.http.get("/v1/analytics/losses", params=window).json()["total"]
+    assert total["energyAcKwh"] + total["unlinkedEnergyAcKwh"] == 218_880
+    cost = f"{total['costOfEnergy']:_.0f}\u202fEUR".replace("_", "\u202f")
+    expect(page.locator("#day-ac-note")).to_have_text(cost)
     worst = page.locator("#chargers-rows tr")
     expect(worst).to_have_count(10)
     expect(worst.first).to_contain_text("METER00016")
     expect(worst.first).to_contain_text("60.0")
     expect(page.locator("#hours-energy-drawing svg")).to_be_visible()
     page.locator("#hours-efficiency summary").click()
-    expect(page.locator("#hours-efficiency-rows tr")).to_have_count(23)
+    expect(page.locator("#hours-efficiency-rows tr")).to_have_count(24)
 
 
 def test_a_posted_heartbeat_shows_within_three_seconds(show: Open, fleet: Collector) -> None:

@@ -19,6 +19,10 @@ const STATUSES = [
   "implausible",
 ];
 
+let hours = null; // the window of the computed hours, as a query, that all figures of a day are of
+let dayRuns = null;
+let newestHour = null;
+
 function showNow(fleet) {
   const { now, ingest, vehicles, meters } = fleet;
   put("now-efficiency", number(now.efficiencyPercent, 1));
@@ -49,11 +53,13 @@ function showNow(fleet) {
 function showDay(fleet) {
   const day = fleet.last24Hours;
   put("day-efficiency", number(day.efficiencyPercent, 1));
-  put("day-ac", sized(day.energyAcKwh));
+  // What the meters counted and what is paid for, also what went into no vehicle.
+  put("day-ac", sized(day.energyAcKwh === null ? null : day.energyAcKwh + day.unlinkedEnergyAcKwh));
   put("day-dc", sized(day.energyDcKwh));
   put("day-loss", sized(day.lossKwh));
   put("day-unlinked", sized(day.unlinkedEnergyAcKwh));
   const newest = fleet.newestHour;
+  followHours(day);
   put(
     "day-basis",
     day.hours
@@ -65,6 +71,23 @@ function showDay(fleet) {
     "status",
     STATUSES.map((name) => [name, words(name), newest?.vehiclesByStatus[name] ?? 0]),
   );
+}
+
+/** Ask for what hangs on the computed hours, anew when these are others. */
+function followHours({ firstHour, lastHour }) {
+  const end = lastHour && new Date(Date.parse(lastHour) + HOUR).toISOString();
+  const window = lastHour ? String(new URLSearchParams({ start: firstHour, end })) : "";
+  if (window === hours) return;
+  hours = window;
+  if (dayRuns) {
+    for (const run of dayRuns) run();
+    return;
+  }
+  dayRuns = [
+    repeat(30, showHours, { section: "hours" }),
+    repeat(30, showMoney, { section: "day" }),
+    repeat(30, showChargers, { section: "chargers" }),
+  ];
 }
 
 const hourOf = (point) => (point.hour ? minute(point.hour) : "");
@@ -88,7 +111,7 @@ const energies = new Chart(
 );
 
 async function showHours() {
-  const answer = await ask("/v1/analytics/efficiency/fleet");
+  const answer = await ask(`/v1/analytics/efficiency/fleet?${hours}`);
   const points = answer.rows.map((row) => ({
     at: Date.parse(row.hourStart) + HOUR / 2,
     hour: row.hourStart,
@@ -111,12 +134,14 @@ async function showHours() {
   energies.show(spaced);
 }
 
-/** What energy and losses cost, and what is worth it to improve. */
+/** What the day's energy and losses cost, and what is worth it to improve. */
 async function showMoney() {
-  const { currency, total, onePercentagePointPerYear: point } = await ask("/v1/analytics/losses");
-  const priced = (cost) => (currency ? money(cost, currency) : "no tariff is set");
-  at("day-ac-note").textContent = priced(total.costOfEnergy);
-  at("day-loss-note").textContent = priced(total.costOfLosses);
+  const { currency, total, onePercentagePointPerYear: point } = await ask(
+    `/v1/analytics/losses?${hours}`,
+  );
+  const price = (cost) => (currency ? money(cost, currency) : "no tariff is set");
+  put("day-ac-note", price(total.costOfEnergy));
+  put("day-loss-note", price(total.costOfLosses));
   const energy = point ? `${sized(point.energyKwh)} kWh` : "–";
   if (point && point.cost !== null) {
     put("day-point", money(point.cost, currency), `a year, ${energy}`);
@@ -127,7 +152,7 @@ async function showMoney() {
 
 async function showChargers() {
   const { currency, rows: worst } = await ask(
-    "/v1/analytics/efficiency/worst?of=chargers&count=10",
+    `/v1/analytics/efficiency/worst?of=chargers&count=10&${hours}`,
   );
   at("chargers-none").hidden = worst.length > 0;
   put("chargers-none", "No charger has an hour with a believable ratio yet.");
@@ -160,7 +185,4 @@ repeat(
   },
   { isPulse: true },
 );
-repeat(30, showHours, { section: "hours" });
-repeat(30, showMoney, { section: "day" });
-repeat(30, showChargers, { section: "chargers" });
 watchAlerts({});

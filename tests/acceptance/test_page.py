@@ -175,13 +175,24 @@ def test_ten_thousand_vehicles_are_on_the_screen_at_once(
     show: Open, record_property: Callable[[str, object], None]
 ) -> None:
     page = live(show()).page
-    expect(page.locator("#vehicles-count")).to_contain_text("10\u202f001")
+    for count in ("#vehicles-count", "#meters-count"):
+        expect(page.locator(count)).to_have_text("10\u202f001")
     expect(page.locator("#day-efficiency")).to_have_text("88.0")
     expect(page.locator("#now-efficiency")).to_have_text(re.compile(r"^8\d\.\d$"))
     expect(page.locator("#status-legend")).to_contain_text("insufficient data")
     shown = page.evaluate("performance.getEntriesByName('figures')[0].startTime")
     record_property("milliseconds", round(shown))
     assert shown < 5_000  # a second, on a machine that does nothing else
+
+
+def test_from_a_count_one_gets_to_the_devices_that_it_counts(show: Open) -> None:
+    page = live(show()).page
+    page.locator("#vehicles-legend button:not(.none)").last.click()
+    first = page.locator("#vehicles-list a").first
+    expect(first).to_have_attribute("href", re.compile("^/vehicles/VEH"))
+    expect(page.locator("#vehicles-list p").first).to_contain_text("vehicles by last heartbeat")
+    page.locator("#vehicles-legend button[aria-expanded=true]").click()
+    expect(page.locator("#vehicles-list")).to_be_hidden()
 
 
 def test_the_day_says_what_was_lost_where_and_what_it_cost(show: Open, fleet: Collector) -> None:

@@ -1,6 +1,6 @@
 // The few things that every part of the page does with elements. Texts are only ever texts.
 
-import { devicePath, number } from "./format.js";
+import { devicePath } from "./format.js";
 
 export const at = (id) => document.getElementById(id);
 
@@ -48,32 +48,4 @@ export const cell = (text, name = "") => make("td", { className: name }, text);
 /** A status with its colour, which never stands alone. */
 export function status(name, text) {
   return make("span", { className: "status" }, make("i", { className: `key ${name}` }), text);
-}
-
-/** A bar of shares and its legend: `parts` are [class, label, count, link]. */
-export function shares(prefix, parts) {
-  const key = JSON.stringify(parts);
-  const bar = at(`${prefix}-bar`);
-  if (bar.dataset.key === key) return;
-  bar.dataset.key = key;
-  bar.replaceChildren(
-    ...parts
-      .filter(([, , count]) => count)
-      .map(([name, , count]) => {
-        const part = make("span", { className: name });
-        part.style.flexGrow = count;
-        return part;
-      }),
-  );
-  at(`${prefix}-legend`).replaceChildren(
-    ...parts.map(([name, label, count]) =>
-      make(
-        "li",
-        { className: count ? "" : "none" },
-        make("i", { className: `key ${name}` }),
-        label,
-        make("b", {}, number(count)),
-      ),
-    ),
-  );
 }

@@ -3,9 +3,10 @@
 import { watchAlerts } from "./alerts.js";
 import { ask } from "./api.js";
 import { bars, Chart, line, withGaps } from "./charts.js";
-import { at, cell, deviceLink, make, put, rows, shares } from "./dom.js";
+import { at, cell, deviceLink, make, put, rows } from "./dom.js";
 import { clock, counted, duration, minute, money, number, secondsBetween, sized, words } from "./format.js";
 import { repeat } from "./frame.js";
+import { Shares } from "./shares.js";
 
 const HOUR = 3_600_000;
 const STATUSES = [
@@ -40,15 +41,34 @@ function showNow(fleet) {
     newest ? `${duration(secondsBetween(newest.receivedAt, fleet.at))} ago` : "none yet",
     newest ? newest.id : "",
   );
-  const count = vehicles.online + vehicles.late + vehicles.silent;
-  const metersOnline = counted(meters.online, "meter");
-  put("vehicles-count", `${number(count)}, and ${metersOnline} online`);
-  shares("connection", [
-    ["online", "online", vehicles.online],
-    ["late", "late", vehicles.late],
-    ["silent", "silent", vehicles.silent],
-  ]);
+  showConnections("vehicles", vehicles);
+  showConnections("meters", meters);
 }
+
+const heardFrom = (kind) => (connection, limit) =>
+  `/v1/analytics/fleet/live?${new URLSearchParams({ kind, connection, sort: "age", order: "desc", limit })}`;
+const lastHeard = (device) => minute(device.timestamp);
+const connections = {
+  vehicles: new Shares("vehicles", "vehicles by last heartbeat", heardFrom("vehicle"), lastHeard),
+  meters: new Shares("meters", "meters by last heartbeat", heardFrom("meter"), lastHeard),
+};
+
+function showConnections(name, found) {
+  const flags = ["online", "late", "silent"];
+  put(`${name}-count`, number(flags.reduce((sum, flag) => sum + found[flag], 0)));
+  connections[name].show(flags.map((flag) => [flag, flag, found[flag]]));
+}
+
+const statuses = new Shares(
+  "status",
+  "vehicles of that hour",
+  (status, limit) => {
+    const hour = Date.parse(newestHour);
+    const [start, end] = [hour, hour + HOUR].map((at) => new Date(at).toISOString());
+    return `/v1/analytics/efficiency/vehicles?${new URLSearchParams({ status, start, end, limit })}`;
+  },
+  (row) => (row.efficiencyPercent === null ? "" : `${number(row.efficiencyPercent, 1)} %`),
+);
 
 function showDay(fleet) {
   const day = fleet.last24Hours;
@@ -66,11 +86,9 @@ function showDay(fleet) {
       ? `${day.hours} of 24 hours are computed, up to ${clock(Date.parse(day.lastHour) + HOUR)}`
       : "no hour is computed yet; the first one is some minutes after its end",
   );
-  put("status-hour", newest ? `in the hour from ${minute(newest.hourStart)}` : "no hour is computed yet");
-  shares(
-    "status",
-    STATUSES.map((name) => [name, words(name), newest?.vehiclesByStatus[name] ?? 0]),
-  );
+  newestHour = newest?.hourStart ?? null;
+  put("status-hour", newest ? `in the hour from ${minute(newestHour)}` : "no hour is computed yet");
+  statuses.show(STATUSES.map((name) => [name, words(name), newest?.vehiclesByStatus[name] ?? 0]));
 }
 
 /** Ask for what hangs on the computed hours, anew when these are others. */

@@ -291,6 +291,7 @@ def test_a_vehicles_curves_show_a_silence_as_a_gap_and_stand_in_tables(show: Ope
         assert page.locator(f"#{name}-rows tr").count() > 100
     expect(page.locator("#window-efficiency")).to_have_text("88.5")
     expect(page.locator("#live-meter")).to_have_text("METER99042")
+    expect(page.locator("#live-meter a")).to_have_attribute("href", "/meters/METER99042")
     page.get_by_label("6 h").check()
     expect(page.locator("#window-title")).to_have_text("Last 6 hours")
     expect(page.locator("#window-ac")).to_have_text(re.compile(r"^4\d\.\d$"))

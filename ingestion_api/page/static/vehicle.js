@@ -4,7 +4,7 @@ import { watchAlerts } from "./alerts.js";
 import { ask } from "./api.js";
 import { bars, Chart, line, timeOf } from "./charts.js";
 import { known, watchLive } from "./device.js";
-import { at, put, putWords } from "./dom.js";
+import { at, deviceLink, put, putWords } from "./dom.js";
 import { duration, minute, number, sized, UNKNOWN, words } from "./format.js";
 import { repeat } from "./frame.js";
 
@@ -43,7 +43,11 @@ function showWindow(found) {
 
 function showMeter(link) {
   const sources = { rule: "by its number", link: "by a link", heartbeat: "named by the vehicle" };
-  put("live-meter", link?.meterId ?? "–", sources[link?.source] ?? "");
+  const meter = link?.meterId ?? UNKNOWN;
+  if (link && at("live-meter").textContent !== meter) {
+    at("live-meter").replaceChildren(deviceLink("meter", meter));
+  }
+  put("live-meter", meter, sources[link?.source] ?? "");
 }
 
 const percent = (share) => number(share === null ? null : 100 * share, 0);

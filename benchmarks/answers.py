@@ -126,7 +126,7 @@ class _Bench:
 
     def nothing(self) -> dict[str, Any]:
         """Of an answer that takes no work: what the machine and the generator make of it."""
-        return self.asked(["/livez"], 8)
+        return self.asked(["/healthz"], 8)
 
     def dashboard(self) -> dict[str, Any]:
         """Of other vehicles each time."""
@@ -221,7 +221,7 @@ _QUESTIONS: Final = (
         "ms",
         Goal(5, at_least=False),
         lambda bench: float(bench.live()["p99_ms"]),
-        ("/livez instead, which does nothing: p99", lambda bench: bench.nothing()["p99_ms"]),
+        ("/healthz instead, which does nothing: p99", lambda bench: bench.nothing()["p99_ms"]),
     ),
     Question(
         "live-rate",

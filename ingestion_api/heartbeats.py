@@ -22,10 +22,15 @@ ID_LENGTH: Final = 64
 # Clients take these out of the path of a URL (RFC 3986, 5.2.4), even if they are escaped.
 NO_IDS: Final = (".", "..")
 ID_PATTERN: Final = r"^(?:[-!-,/-~](?:[ -~]{0,62}[!-~])?|\.(?:[-!-,/-~]|[ -~]{1,62}[!-~]))$"
+ID_REASON: Final = (
+    "must be 1-64 printable ASCII characters without a space at either end, and not . or .., which "
+    "can't stand in the path of a URL"
+)
 TIME_PATTERN: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]"
     r"(?::[0-5][0-9](?:\.[0-9]{1,9})?)?(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)$"
 )
+TIME_REASON: Final = "must be ISO 8601 with a zone, such as 2026-03-01T12:00:00Z"
 
 DeviceId = Annotated[
     str,

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ingestion_api.commit_queue import NotCommitted
+from ingestion_api.fault_texts import reason_of
 from lake import LakeError
 
 log = structlog.get_logger(__name__)
@@ -202,5 +203,5 @@ def _parameter_error(error: Mapping[str, Any]) -> dict[str, str]:
     location: Sequence[str | int] = error.get("loc", ())
     return {
         "field": ".".join(str(part) for part in location[1:]) or "body",
-        "reason": str(error.get("msg", "is not valid")),
+        "reason": reason_of(error),
     }

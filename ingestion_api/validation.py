@@ -14,7 +14,12 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from ingestion_api.columns import Heartbeats, Limits, breaking, broken_rules, camel_case
-from ingestion_api.heartbeats import MeterHeartbeat, VehicleHeartbeat
+from ingestion_api.heartbeats import (
+    ID_REASON,
+    TIME_REASON,
+    MeterHeartbeat,
+    VehicleHeartbeat,
+)
 from ingestion_api.records import (
     KINDS,
     by_stream,
@@ -25,11 +30,6 @@ from lake import METER, STREAMS, VEHICLE, Stream
 
 TELEMETRY: Final = "telemetry"  # the kind of a body whose records tell their stream
 _METER_ONLY: Final = ("kwhConsumedAc", "voltage")
-_ID_REASON: Final = (
-    "must be 1-64 printable ASCII characters without a space at either end, and not . or .., which "
-    "can't stand in the path of a URL"
-)
-_TIME_REASON: Final = "must be ISO 8601 with a zone, such as 2026-03-01T12:00:00Z"
 _OUT_OF_RANGE: Final = ("greater_than_equal", "less_than_equal", "finite_number")
 _CONTRACTS: Final[dict[str, TypeAdapter[Any]]] = {
     METER.name: TypeAdapter(list[MeterHeartbeat]),
@@ -269,9 +269,9 @@ def _refusal(detail: ErrorDetails, indices: Sequence[int]) -> Refusal:
     if detail["type"] == "missing":
         reason, code = "is required", "missing_field"
     elif name == "timestamp":
-        reason, code = _TIME_REASON, "bad_time"
+        reason, code = TIME_REASON, "bad_time"
     elif name in ("meterId", "vehicleId"):
-        reason, code = _ID_REASON, "bad_id"
+        reason, code = ID_REASON, "bad_id"
     elif detail["type"] in _OUT_OF_RANGE:
         code = "out_of_range"
     elif detail["type"] == "literal_error":

@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from ingestion_api.alerts.answers import add_events
 from ingestion_api.alerts.rules import DeviceKind
+from ingestion_api.fault_texts import RULE_NAME
 from ingestion_api.heartbeats import ID_PATTERN
 from ingestion_api.json_body import describe_record, read_record
 from ingestion_api.parameters import Answer, Moment, Shared
@@ -26,7 +27,7 @@ class Silenced(BaseModel):
 
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
 
-    rule: Annotated[str, Field(pattern="^[a-z0-9_-]{1,60}$")]
+    rule: Annotated[str, Field(pattern=RULE_NAME)]
     device_kind: DeviceKind
     device_id: Annotated[str, Field(pattern=ID_PATTERN)]
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from ingestion_api.alerts.answers import Alert, AlertEvent, State, add_events, read_alert
 from ingestion_api.alerts.rules import DeviceKind, RuleFile, Severity
 from ingestion_api.cursors import read_cursor, write_cursor
+from ingestion_api.fault_texts import RULE_NAME
 from ingestion_api.heartbeats import ID_PATTERN
 from ingestion_api.json_body import describe_record, read_record
 from ingestion_api.key_ring import Caller
@@ -53,9 +54,7 @@ async def list_alerts(
     services: Shared,
     state: Annotated[State | None, Query(description="only open ones, or only resolved")] = None,
     severity: Annotated[Severity | None, Query(description="only these")] = None,
-    rule: Annotated[
-        str | None, Query(pattern="^[a-z0-9_-]{1,60}$", description="only of this rule")
-    ] = None,
+    rule: Annotated[str | None, Query(pattern=RULE_NAME, description="only of this rule")] = None,
     device_kind: Annotated[
         DeviceKind | None, Query(alias="deviceKind", description="only of meters, or of vehicles")
     ] = None,

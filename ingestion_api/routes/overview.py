@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from psycopg.rows import DictRow
 from pydantic import Field
 
+from ingestion_api.fault_texts import PRINTABLE
 from ingestion_api.parameters import Answer, Shared
 from ingestion_api.problems import documented
 from ingestion_api.routes.efficiency import Status
@@ -161,7 +162,7 @@ async def devices_by_id(
             alias="idContains",
             min_length=1,
             max_length=64,
-            pattern="^[ -~]+$",
+            pattern=PRINTABLE,
             description="a part of the id, in any case",
         ),
     ],

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field, TypeAdapter
 
 from ingestion_api.cursors import read_cursor, write_cursor
+from ingestion_api.fault_texts import FAULT_CODE
 from ingestion_api.parameters import Answer, Moment, Shared
 from ingestion_api.problems import documented
 from ingestion_api.rejection_text import DEVICE_CHARACTERS, shown
@@ -50,7 +51,7 @@ async def list_rejections(
         Literal["meter", "vehicle"] | None, Query(description="only of meters, or of vehicles")
     ] = None,
     code: Annotated[
-        str | None, Query(pattern="^[a-z_]{1,40}$", description="only this kind of fault")
+        str | None, Query(pattern=FAULT_CODE, description="only this kind of fault")
     ] = None,
     since: Annotated[
         Moment | None, Query(description="only refused since then; ISO 8601 with a zone")

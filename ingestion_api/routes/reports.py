@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path
 from pydantic import Field
 from starlette.responses import Response
 
+from ingestion_api.fault_texts import DAY
 from ingestion_api.lake_reading import in_lake_thread, reading_the_lake
 from ingestion_api.parameters import Answer, Shared
 from ingestion_api.problems import Problem, documented
@@ -57,7 +58,7 @@ async def read_report(
     services: Shared,
     day: Annotated[
         str,
-        Path(pattern=r"^\d{4}-\d{2}-\d{2}$", description="UTC day", examples=["2026-03-01"]),
+        Path(pattern=DAY, description="UTC day", examples=["2026-03-01"]),
     ],
     form: Annotated[Literal["html", "csv"], Path(description="html or csv")],
 ) -> Response:

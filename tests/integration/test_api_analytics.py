@@ -210,6 +210,13 @@ def test_what_is_not_there_is_404_with_a_hint_where_to_look(api: Collector, path
     assert "/v1/" in problem["detail"] or "/docs" in problem["detail"]
 
 
+@pytest.mark.parametrize("path", ["performance/🚗", "efficiency/chargers?meterId=🔌"])
+def test_a_wrong_id_is_told_what_ids_are(api: Collector, path: str) -> None:
+    answer = api.http.get(f"/v1/analytics/{path}")
+    assert answer.status_code == 422
+    assert "must be 1-64 printable ASCII characters without a space" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     "path",
     [

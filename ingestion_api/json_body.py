@@ -6,6 +6,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from ingestion_api.fault_texts import fields_of, reason_of
 from ingestion_api.problems import Problem
 from ingestion_api.services import Services
 
@@ -20,9 +21,12 @@ async def read_record(request: Request, services: Services, kind: type[_Record])
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
+        known = fields_of(kind)
         raise RequestValidationError(
-            [{**one, "loc": ("body", *one["loc"])} for one in found]
+            [
+                {**one, "loc": ("body", *one["loc"]), "msg": reason_of(one, known)}
+                for one in error.errors(include_url=False, include_input=False)
+            ]
         ) from None
 
 

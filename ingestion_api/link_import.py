@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
-from pydantic_core import from_json
+from pydantic_core import ErrorDetails, from_json
 
+from ingestion_api.fault_texts import fields_of, no_such, reason_of
 from ingestion_api.heartbeats import DeviceId
 from ingestion_api.parameters import Moment
 from ingestion_api.validation import BatchTooLarge, NotReadable, Refusal, WrongShape
@@ -20,7 +21,7 @@ CSV_COLUMNS: Final = ("meter_id", "vehicle_id", "valid_from", "valid_to")
 class LinkToMake(BaseModel):
     """A meter feeds a vehicle from `validFrom` on, until `validTo` or for good."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
     meter_id: DeviceId
     vehicle_id: DeviceId
@@ -55,10 +56,21 @@ def read_links(
             links.append((index, LinkToMake.model_validate(row)))
         except ValidationError as error:
             refusals += [
-                Refusal(index, str(one["loc"][0]) if one["loc"] else None, one["msg"], "bad_link")
+                Refusal(
+                    index,
+                    str(one["loc"][0]) if one["loc"] else None,
+                    _reason(one, is_csv=is_csv),
+                    "bad_link",
+                )
                 for one in error.errors(include_url=False, include_input=False)
             ]
     return links, refusals
+
+
+def _reason(error: ErrorDetails, *, is_csv: bool) -> str:
+    if is_csv and error["type"] == "extra_forbidden":  # names are checked before, so it has none
+        return f"stands in no column; the columns are {', '.join(CSV_COLUMNS)}"
+    return reason_of(error, fields_of(LinkToMake))
 
 
 def _json_rows(body: bytes) -> list[Any]:
@@ -72,7 +84,7 @@ def _json_rows(body: bytes) -> list[Any]:
 
 
 def _csv_rows(body: bytes) -> Iterator[dict[str, str | None]]:
-    """Rows by column name; an empty cell is null."""
+    """Rows by column name; an empty cell is null. A cell below no name has its number as name."""
     try:
         reader = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
         header = [name.strip() for name in next(reader, [])]
@@ -80,11 +92,20 @@ def _csv_rows(body: bytes) -> Iterator[dict[str, str | None]]:
             raise WrongShape(
                 f"the CSV has no column {missing[0]}; its first line is {','.join(CSV_COLUMNS)}"
             )
-        places = {name: header.index(name) for name in CSV_COLUMNS if name in header}
+        for name in filter(None, header):
+            if name not in CSV_COLUMNS:
+                raise WrongShape(f"{name}: {no_such('column', name, CSV_COLUMNS)}")
+            if header.count(name) > 1:
+                raise WrongShape(f"the CSV has the column {name} twice")
         for row in reader:
-            cells = {name: row[at] for name, at in places.items() if at < len(row)}
+            cells = {
+                (header[at] if at < len(header) else "") or f"cell {at + 1}": cell.strip()
+                for at, cell in enumerate(row)
+            }
             if row:
-                yield {name: cells.get(name, "").strip() or None for name in CSV_COLUMNS}
+                yield dict.fromkeys(CSV_COLUMNS) | {
+                    name: cell for name, cell in cells.items() if cell
+                }
     except UnicodeDecodeError:
         raise NotReadable("the CSV is not UTF-8") from None
     except csv.Error as error:

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,8 @@ from warehouse_sql.devices import Keep, ToldDevice
 
 CLEAR: Final = "none"
 _STREAMS: Final = ("meter", "vehicle")
+_COLUMNS: Final = ("stream", "device_id", "charger_class", "retired_at")
+_NO_COLUMN: Final = ""  # what stands below no name
 _LONGEST_ID: Final = 100
 
 
@@ -42,6 +45,8 @@ def read_devices(
 
 
 def _told(row: Mapping[str, str], classes: Collection[str]) -> ToldDevice:
+    if lost := row[_NO_COLUMN]:
+        raise BadRow(f"{lost!r} stands in no column; the first line is {','.join(_COLUMNS)}")
     stream, device = row["stream"], row["device_id"]
     if stream not in _STREAMS:
         raise BadRow(f"stream: a device is a meter or a vehicle, not {stream!r}")
@@ -50,8 +55,8 @@ def _told(row: Mapping[str, str], classes: Collection[str]) -> ToldDevice:
     return ToldDevice(
         stream,
         device,
-        charger_class=_charger_class(row.get("charger_class", ""), stream, classes),
-        retired_at=_moment(row.get("retired_at", "")),
+        charger_class=_charger_class(row["charger_class"], stream, classes),
+        retired_at=_moment(row["retired_at"]),
     )
 
 
@@ -86,7 +91,10 @@ def _moment(text: str) -> datetime | Keep | None:
 
 
 def _rows(file: Path) -> Iterator[dict[str, str]]:
-    """Rows by column name; a column or cell that is missing is empty."""
+    """Rows by column name; a column or cell that is missing is empty.
+
+    A column that nobody knows refuses the file: its name may be a misspelt one.
+    """
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             rows = csv.reader(opened, strict=True)
@@ -97,13 +105,21 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
             for name in ("stream", "device_id"):
                 if header.count(name) != 1:
                     raise RecordingError(
-                        f"{file} needs one column {name}; its first line is "
-                        "stream,device_id,charger_class,retired_at"
+                        f"{file} needs one column {name}; its first line is {','.join(_COLUMNS)}"
+                    )
+            for name in filter(None, header):
+                if name not in _COLUMNS or header.count(name) > 1:
+                    what = "twice a column" if name in _COLUMNS else "a column"
+                    raise RecordingError(
+                        f"{file} has {what} {name!r}; the columns are {', '.join(_COLUMNS)}"
                     )
             for row in rows:
                 if row:
-                    cells = (cell.strip() for cell in row)
-                    yield dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+                    names = chain(header, repeat(_NO_COLUMN))
+                    cells = {
+                        name: cell.strip() for name, cell in zip(names, row, strict=False) if cell
+                    }
+                    yield dict.fromkeys((*_COLUMNS, _NO_COLUMN), "") | cells
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RecordingError(f"{file} can't be read: {reason}") from error

@@ -20,11 +20,11 @@ def write(folder: Path, text: str) -> Path:
 
 def test_an_empty_cell_keeps_a_value_and_a_word_clears_it(tmp_path: Path) -> None:
     text = (
-        "\ufeffretired_at, kind ,note,device_id,charger_class\n"
-        "2026-03-01T15:30:00+02:00,meter,x, M 1 ,fast\n"
+        "\ufeffretired_at, kind ,device_id,charger_class,\n"
+        "2026-03-01T15:30:00+02:00,meter, M 1 ,fast\n"
         "\n"
-        "none,vehicle,x,V1\n"
-        ",meter,x,M2,none,too many\n"
+        "none,vehicle,V1\n"
+        ",meter,M2,none,,\n"
     )
     told, refused = read_devices(write(tmp_path, text), CLASSES)
     assert refused == []
@@ -48,6 +48,7 @@ def test_an_empty_cell_keeps_a_value_and_a_word_clears_it(tmp_path: Path) -> Non
         ("meter,M1,,yesterday", "'yesterday' is no time with its zone"),
         ("meter,M1,,0001-01-01T00:00:00+14:00", "is no time with its zone"),
         ("meter,METER001,fast,", "meter METER001 stands in a row before this"),
+        ("meter,M1,fast,,x", "'x' stands in no column; the first line is stream,device_id"),
     ],
 )
 def test_a_row_that_cannot_be_taken_says_why(tmp_path: Path, row: str, reason: str) -> None:
@@ -74,6 +75,8 @@ def test_a_class_is_refused_with_what_to_do_where_none_is_described(tmp_path: Pa
         ("stream,device_id\n", "has no devices, only a header"),
         ("stream,meter_id\nmeter,M1\n", "needs one column device_id"),
         ("stream,kind,device_id\nmeter,meter,M1\n", "needs one column stream"),
+        ("stream,device_id,class\nmeter,M1,fast\n", "has a column 'class'; the columns are str"),
+        ("stream,device_id,retired_at,retired_at\nmeter,M1,,\n", "has twice a column 'retired"),
         ('stream,device_id\nmeter,"M1\n', "can't be read: "),
     ],
 )

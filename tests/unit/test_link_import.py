@@ -1,11 +1,12 @@
 """Reading links from a body."""
 
 import pytest
+from pydantic_core import to_json
 
 from ingestion_api.link_import import read_links
 from ingestion_api.validation import BatchTooLarge, WrongShape
 
-HEADER = b"valid_from,meter_id,note,vehicle_id\n"
+HEADER = b"valid_from,meter_id,,vehicle_id\n"
 ROW = b"2026-01-01T00:00:00Z,M,,V\n"
 
 
@@ -26,6 +27,42 @@ def test_a_row_without_all_its_cells_is_refused_on_its_own() -> None:
         (0, "meter_id"),
         (0, "vehicle_id"),
     }
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (
+            b"meter_id,vehicle_id,valid_from,validto\n",
+            "validto: .*did you mean valid_to. There are",
+        ),
+        (
+            b"meter_id,vehicle_id,valid_from,note\n",
+            "note: there is no such column; there are meter",
+        ),
+        (b"meter_id,vehicle_id,valid_from,valid_from\n", "has the column valid_from twice"),
+    ],
+)
+def test_a_column_that_nobody_knows_refuses_the_whole_file(header: bytes, said: str) -> None:
+    with pytest.raises(WrongShape, match=said):
+        read_links(header + b"M,V,2026-01-01T00:00:00Z,\n", is_csv=True, most=10)
+
+
+def test_what_a_link_can_not_say_refuses_it_alone() -> None:
+    row = {"meterId": "M", "vehicleId": "V", "validFrom": "2026-01-01T00:00:00Z"}
+    body = to_json([row, {**row, "validto": None}])
+    links, [refusal] = read_links(body, is_csv=False, most=10)
+    assert [at for at, _ in links] == [0]
+    assert (refusal.index, refusal.field, refusal.reason) == (
+        1,
+        "validto",
+        "there is no such field, did you mean validTo? There are meterId, vehicleId, validFrom, "
+        "validTo",
+    )
+    links, [refusal] = read_links(HEADER + ROW + ROW.strip() + b",x\n", is_csv=True, most=10)
+    assert [at for at, _ in links] == [0]
+    assert (refusal.index, refusal.field) == (1, "cell 5")
+    assert refusal.reason.startswith("stands in no column; the columns are meter_id")
 
 
 @pytest.mark.parametrize("rows", [b",\n" * 8_000_000, ROW * 3])

@@ -1,4 +1,4 @@
-"""Which meter feeds which vehicle: list, make, end, import."""
+"""Which meter feeds which vehicle: list, make, end, import, remove."""
 
 import asyncio
 from datetime import datetime
@@ -142,7 +142,7 @@ async def end_link(
     async with services.pool.connection() as conn, conn.transaction():
         row = await (await conn.execute(query("lock_link"), {"id": link_id})).fetchone()
         if row is None:
-            raise Problem(404, f"there is no link {link_id}; GET /v1/links lists those there are")
+            raise _no_link(link_id)
         if valid_to is not None and valid_to <= row["valid_from"]:
             raise Problem(422, f"validTo must be after validFrom, {row['valid_from'].isoformat()}")
         ended = {**row, "valid_to": valid_to}
@@ -229,6 +229,24 @@ async def import_links(request: Request, services: Shared) -> Response:
     return Response(to_json(counts), 207 if refusals else 201, media_type=JSON)
 
 
+@router.delete("/{link_id:int}", responses=documented(404, 422, 503), name="Remove a link")
+async def remove_link(
+    link_id: Annotated[int, Path(ge=1, le=_MOST, description="id of the link", examples=[2])],
+    services: Shared,
+) -> Link:
+    """Take back a link that never held, as if it had not been made; the answer is what it was.
+
+    A link that held and is over is ended, not removed. Published hours from `validFrom` on are
+    computed again.
+    """
+    async with services.pool.connection() as conn, conn.transaction():
+        row = await (await conn.execute(query("remove_link"), {"id": link_id})).fetchone()
+        if row is None:
+            raise _no_link(link_id)
+        await conn.execute(query("reopen_hours"), {"since": row["valid_from"]})
+    return Link(**row)
+
+
 async def _insert(
     conn: psycopg.AsyncConnection[DictRow], link: LinkToMake
 ) -> tuple[int, bool] | list[DictRow]:
@@ -242,6 +260,10 @@ async def _insert(
         others = await (await conn.execute(query("overlapping_links"), values)).fetchall()
     same = [other for other in others if all(other[name] == values[name] for name in values)]
     return (same[0]["id"], True) if same else others
+
+
+def _no_link(link_id: int) -> Problem:
+    return Problem(404, f"there is no link {link_id}; GET /v1/links lists those there are")
 
 
 def _collides(others: list[DictRow]) -> Problem:

@@ -452,8 +452,15 @@ def test_a_closed_window_has_a_tag_until_late_data_or_a_link_changes_it(api: Col
     assert late.json()["dataPoints"]["meter"] == first.json()["dataPoints"]["meter"] + 1
     tag = late.headers["etag"]
     link = {"meterId": device("M"), "vehicleId": car, "validFrom": moment(-7200)}
-    assert api.post("/v1/links", link).status_code == 201
+    made = api.post("/v1/links", link)
+    assert made.status_code == 201
     assert asked().status_code == 200
+    revisions = api.sql("SELECT sum(revision) FROM partition_ledger")
+    removed = api.http.delete(f"/v1/links/{made.json()['id']}")
+    assert (removed.status_code, removed.json()) == (200, made.json())
+    assert asked().status_code == 304  # as if it had not been made
+    assert api.sql("SELECT sum(revision) FROM partition_ledger") > revisions
+    assert api.http.delete(f"/v1/links/{made.json()['id']}").status_code == 404
     assert "etag" not in api.http.get(path).headers
 
 
@@ -556,6 +563,7 @@ def test_the_links_of_a_device_come_in_pages(api: Collector) -> None:
         ({"validTo": "2025-01-01T00:00:00Z"}, "body"),
         ({"meterId": "\x00"}, "meterId"),
         ({"vehicleId": None}, "vehicleId"),
+        ({"validto": "2026-02-01T00:00:00Z"}, "validto"),
     ],
 )
 def test_a_wrong_link_is_422(api: Collector, change: dict[str, Any], field: str) -> None:

@@ -83,6 +83,10 @@ FROM charging_link WHERE id = %(id)s FOR UPDATE
 -- name: end_link
 UPDATE charging_link SET valid = tstzrange(lower(valid), %(valid_to)s) WHERE id = %(id)s
 
+-- name: remove_link
+DELETE FROM charging_link WHERE id = %(id)s
+RETURNING id, meter_id, vehicle_id, lower(valid) AS valid_from, upper(valid) AS valid_to
+
 -- name: insert_link_if_free
 -- Returns no row where the meter feeds a vehicle in a part of that time.
 INSERT INTO charging_link (meter_id, vehicle_id, valid)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
@@ -27,7 +27,8 @@ from ingestion_api.observing import ObserveRequests
 from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.own_connection import OwnConnection
 from ingestion_api.performance_groups import Performances
-from ingestion_api.problems import ProblemDetails, add_problem_handlers
+from ingestion_api.problems import ProblemDetails, add_problem_handlers, documented
+from ingestion_api.query_names import known_query
 from ingestion_api.reading_ahead import ReadingAhead
 from ingestion_api.rejections import RejectionLog
 from ingestion_api.routes import (
@@ -159,10 +160,10 @@ def create_app(
         reports.router,
         rejections.router,
         status.router,
-        health.router,
-        page.router,
     ):
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(known_query)], responses=documented(422))
+    for lenient in (health.router, page.router):
+        app.include_router(lenient)
     add_problem_handlers(app, settings.retry_after_seconds)
     _describe_errors(app)
     # Around FastAPI rather than as its middleware: its own layers, too, would cost every heartbeat.

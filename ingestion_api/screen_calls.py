@@ -38,10 +38,10 @@ class ScreenCalls:
         """Answer for a device that is known, or pass on what is something else."""
         path: str = scope.get("path", "")
         body = None
-        if path.startswith(_PREFIX) and scope.get("method") == "GET":
+        if path.startswith(_PREFIX) and scope.get("method") == "GET" and not scope["query_string"]:
             if path.endswith(_SUFFIX):
                 body = await self._live(scope, path[len(_PREFIX) : -len(_SUFFIX)])
-            elif path.startswith(_PERFORMANCE) and not scope["query_string"]:
+            elif path.startswith(_PERFORMANCE):
                 body = await self._performance(scope, path[len(_PERFORMANCE) :])
         if body is None:
             await self._app(scope, receive, send)

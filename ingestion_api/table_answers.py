@@ -38,18 +38,18 @@ async def answer_table(
     spec: TableSpec,
     start: datetime | None,
     end: datetime | None,
-    filters: Mapping[str, str | None],
+    filters: Mapping[str, Sequence[str] | None],
     limit: int,
     cursor: str | None,
     if_none_match: list[str] | None,
 ) -> Response:
     """A page of a table, or 304 where the caller has it; raises Problem.
 
-    `filters` are wanted values by the name of the column; None: any. One that the table has not is
-    refused, as its rows would be others than those that were asked for.
+    `filters` are the values of which a row is to have one, by the name of the column; None: any. A
+    column that the table has not is refused, as the rows would be others than were asked for.
     """
     kind, now = chosen_format(request), services.now()
-    values = {name: value for name, value in filters.items() if value is not None}
+    values = {name: sorted(set(found)) for name, found in filters.items() if found}
     for name in values:
         if name not in spec.names:
             raise Problem(422, f"{spec.name} has no column {name} to filter by")

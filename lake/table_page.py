@@ -1,6 +1,6 @@
 """A page of a computed table: newest first, then by device."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -24,11 +24,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Question:
-    """The rows of [start, end) that have these values, beyond a place in the order of pages."""
+    """The rows of [start, end) beyond a place in the order of pages.
+
+    `values` are those that a row may have, by the name of the column.
+    """
 
     start: datetime
     end: datetime
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     after: Place | None = None
 
 
@@ -75,7 +78,10 @@ def place_of(spec: TableSpec, row: Mapping[str, object]) -> Place:
 
 
 def _conditions(spec: TableSpec, question: Question) -> list[pl.Expr]:
-    conditions = [pl.col(name) == value for name, value in question.values.items()]
+    conditions = [
+        pl.any_horizontal(pl.col(name) == value for value in values)
+        for name, values in question.values.items()
+    ]
     if (after := question.after) is not None:
         time = pl.col(spec.time_column)
         at = pl.lit(after.time if spec.time_column != DATE_PARTITION.name else after.time.date())

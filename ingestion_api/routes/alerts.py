@@ -53,8 +53,13 @@ class Until(BaseModel):
 async def list_alerts(
     services: Shared,
     state: Annotated[State | None, Query(description="only open ones, or only resolved")] = None,
-    severity: Annotated[Severity | None, Query(description="only these")] = None,
-    rule: Annotated[str | None, Query(pattern=RULE_NAME, description="only of this rule")] = None,
+    severity: Annotated[
+        list[Severity] | None, Query(description="only these; repeat it for several")
+    ] = None,
+    rule: Annotated[
+        list[Annotated[str, Field(pattern=RULE_NAME)]] | None,
+        Query(max_length=100, description="only of this rule; repeat it for several"),
+    ] = None,
     device_kind: Annotated[
         DeviceKind | None, Query(alias="deviceKind", description="only of meters, or of vehicles")
     ] = None,
@@ -68,8 +73,8 @@ async def list_alerts(
     """Alerts, newest first, page by page."""
     filters = {
         "state": state,
-        "severity": severity,
-        "rule": rule,
+        "severities": sorted(set(severity)) if severity else None,
+        "rules": sorted(set(rule)) if rule else None,
         "device_kind": device_kind,
         "device_id": device_id,
         "acknowledged": acknowledged,

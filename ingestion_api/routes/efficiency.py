@@ -1,5 +1,6 @@
 """The computed tables: efficiency of vehicles, chargers and the fleet, and what else there is."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request
@@ -31,7 +32,8 @@ Status = Literal[
 Limit = Annotated[int, Query(ge=1, le=10_000, description="most rows in the answer")]
 Cursor = Annotated[str | None, Query(description="nextCursor of the page before")]
 OfStatus = Annotated[
-    Status | None, Query(description="only rows of this status; not for the fleet")
+    list[Status] | None,
+    Query(description="only rows of this status; repeat it for several; not for the fleet"),
 ]
 
 _TABLES: Final = {spec.name: spec for spec in DERIVED_TABLES}
@@ -73,7 +75,7 @@ async def efficiency(
     Arrow stream, by `Accept`; the header `Link` names the next page, and `If-None-Match` with the
     `ETag` of an answer is 304 as long as nothing was computed anew.
     """
-    filters = {"vehicle_id": vehicle_id, "meter_id": meter_id, "status": status}
+    filters = _filters(vehicle_id, meter_id, status)
     table = _EFFICIENCY[of, by]
     return await answer_table(
         request, services, table, start, end, filters, limit, cursor, if_none_match
@@ -106,7 +108,17 @@ async def table_rows(
     """
     if name not in _TABLES:
         raise Problem(404, f"there is no table {name}; there are {', '.join(_TABLES)}; see /docs")
-    filters = {"vehicle_id": vehicle_id, "meter_id": meter_id, "status": status}
+    filters = _filters(vehicle_id, meter_id, status)
     return await answer_table(
         request, services, _TABLES[name], start, end, filters, limit, cursor, if_none_match
     )
+
+
+def _filters(
+    vehicle_id: str | None, meter_id: str | None, status: list[Status] | None
+) -> dict[str, Sequence[str] | None]:
+    return {
+        "vehicle_id": vehicle_id and [vehicle_id],
+        "meter_id": meter_id and [meter_id],
+        "status": status,
+    }

@@ -47,7 +47,9 @@ class LiveFleet(Answer):
 async def live_fleet(
     services: Shared,
     kind: Annotated[Kind | None, Query(description="only meters, or only vehicles")] = None,
-    connection: Annotated[Connection | None, Query(description="only these")] = None,
+    connection: Annotated[
+        list[Connection] | None, Query(description="only these; repeat it for several")
+    ] = None,
     ids: Annotated[
         list[DeviceId] | None,
         Query(max_length=MOST_IDS, description="only these devices; repeat it for each"),
@@ -104,7 +106,7 @@ async def live_fleet(
     now = services.now()
     filters: dict[str, Any] = {
         "kind": kind,
-        "flag": connection,
+        "flags": sorted(set(connection)) if connection else None,
         "ids": sorted(set(ids)) if ids else None,
         "prefix": prefix,
         "linked": linked,

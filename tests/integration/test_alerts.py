@@ -242,6 +242,8 @@ def test_an_alert_is_acknowledged_once_and_told_who_did_it(api: Collector, hook:
     assert api.post(f"{path}/acknowledge", None).json() == first
     assert history(api.http.get(path).json()) == ["opened", "acknowledged"]
     assert alerts(api, alert["deviceId"], acknowledged=True)
+    assert alerts(api, alert["deviceId"], severity=["critical", "warning"], rule=["grid", "hot"])
+    assert not alerts(api, alert["deviceId"], severity=["critical", "info"])
     assert not alerts(api, alert["deviceId"], acknowledged=False)
     wait_for(lambda: told(hook, alert) == ["opened", "acknowledged"])
 

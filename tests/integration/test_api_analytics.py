@@ -210,6 +210,25 @@ def test_what_is_not_there_is_404_with_a_hint_where_to_look(api: Collector, path
     assert "/v1/" in problem["detail"] or "/docs" in problem["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("efficiency/vehicles?vehicle=V", "vehicle: there is no such parameter, did you mean vehi"),
+        ("performance/V?from=2026-01-01T00:00:00Z", "parameter; there are start, end"),
+        ("vehicle/V/live?x=1&y=2", "y: there is no such parameter, and there are none here"),
+        ("losses?by=day&by=hour", "by: takes one value, and 2 were sent"),
+        ("dashboard?vehicleId=V", "did you mean vehicleIds? There are vehicleIds"),
+    ],
+)
+def test_a_parameter_that_a_call_does_not_take_is_refused(
+    api: Collector, path: str, said: str
+) -> None:
+    answer = api.http.get(f"/v1/analytics/{path}")
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+    assert api.http.get("/metrics?x=1").status_code == 200
+
+
 @pytest.mark.parametrize("path", ["performance/🚗", "efficiency/chargers?meterId=🔌"])
 def test_a_wrong_id_is_told_what_ids_are(api: Collector, path: str) -> None:
     answer = api.http.get(f"/v1/analytics/{path}")
@@ -355,6 +374,8 @@ def test_the_live_fleet_is_filtered_and_sorted_page_by_page(api: Collector) -> N
     assert found(sort="voltage", order="desc", kind="meter") == ["2", "1", "0"]
     assert found(order="desc") == ["4", "3", "2", "1", "0", "2", "1", "0"]
     assert found(ids=[f"{name}1", f"{name}2"], kind="meter") == ["1", "2"]
+    assert found(connection="silent") == []
+    assert len(found(connection=["silent", "online"])) == 8
 
 
 def test_a_page_goes_on_after_its_last_device_whatever_comes_and_goes(api: Collector) -> None:

@@ -82,7 +82,7 @@ def charged(filled: Lake) -> None:
         put(filled, FLEET_EFFICIENCY_HOURLY, hour, fleet)
 
 
-def rows(api: Collector, path: str, **query: str | int) -> list[dict[str, Any]]:
+def rows(api: Collector, path: str, **query: str | int | list[str]) -> list[dict[str, Any]]:
     answer = api.http.get(path, params={**WINDOW, **query})
     assert answer.status_code == 200, answer.text
     found: list[dict[str, Any]] = answer.json()["rows"]
@@ -95,6 +95,7 @@ def test_every_table_has_the_same_filters(api: Collector) -> None:
     assert cars[0]["meterIds"] == ["M,1", "M2"]
     assert cars[0]["energyDcKwh"] is None
     assert rows(api, f"{EFFICIENCY}/vehicles", status="critical", vehicleId="B") == []
+    assert len(rows(api, f"{EFFICIENCY}/vehicles", status=["critical", "idle"])) == 6
     assert [row["meterId"] for row in rows(api, f"{EFFICIENCY}/chargers", meterId="M2")] == [
         "M2"
     ] * 3
@@ -223,10 +224,12 @@ def test_an_answer_that_the_caller_has_is_304_until_an_hour_is_computed_anew(
         {"status": "good"},
         {"vehicleId": "B"},
         {"limit": "0"},
+        {"by": ["hour", "day"]},
+        {"statuz": "good"},
     ],
 )
 def test_a_question_that_the_table_cannot_answer_is_422(
-    api: Collector, query: dict[str, str]
+    api: Collector, query: dict[str, str | list[str]]
 ) -> None:
     answer = api.http.get(f"{EFFICIENCY}/fleet", params=query)
     assert answer.status_code == 422

@@ -338,8 +338,8 @@ SELECT id, rule, kind, device_kind, device_id, severity, state, since, observed_
        worst_value, message
 FROM alert
 WHERE (%(state)s::text IS NULL OR (%(state)s = 'open') = (resolved_at IS NULL))
-  AND (%(severity)s::text IS NULL OR severity = %(severity)s)
-  AND (%(rule)s::text IS NULL OR rule = %(rule)s)
+  AND (%(severities)s::text[] IS NULL OR severity = ANY(%(severities)s))
+  AND (%(rules)s::text[] IS NULL OR rule = ANY(%(rules)s))
   AND (%(device_kind)s::text IS NULL OR device_kind = %(device_kind)s)
   AND (%(device_id)s::text IS NULL OR device_id = %(device_id)s)
   AND (%(acknowledged)s::boolean IS NULL OR %(acknowledged)s = (acknowledged_at IS NOT NULL))

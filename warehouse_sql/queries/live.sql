@@ -38,13 +38,13 @@ FROM (SELECT *, CASE %(sort)s WHEN 'age' THEN -extract(epoch FROM "timestamp")::
         AND (%(prefix)s::text IS NULL OR starts_with(device_id, %(prefix)s))
         AND (%(soc_below)s::float8 IS NULL OR soc < %(soc_below)s)
         AND (%(temperature_above)s::float8 IS NULL OR battery_temp > %(temperature_above)s)
-        AND (%(flag)s::text IS NULL
-             OR %(flag)s = CASE
+        AND (%(flags)s::text[] IS NULL
+             OR CASE
                     WHEN "timestamp" >= %(now)s - make_interval(secs => %(online_seconds)s)
                     THEN 'online'
                     WHEN "timestamp" >= %(now)s - make_interval(secs => %(silent_seconds)s)
                     THEN 'late'
-                    ELSE 'silent' END)
+                    ELSE 'silent' END = ANY(%(flags)s))
         AND (%(linked)s::boolean IS NULL
              OR %(linked)s = CASE kind
                     WHEN 'meter'

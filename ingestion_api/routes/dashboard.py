@@ -15,7 +15,7 @@ from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import LiveVehicle, live_fields
 from ingestion_api.routes.live_fleet import MOST_IDS, DeviceId
 from lake import EnergySettings
-from lake.efficiency import efficiency_percent
+from lake.efficiency import RATED, efficiency_percent
 from warehouse_sql.queries import query
 
 router = APIRouter(prefix="/v1/analytics", tags=["overview"])
@@ -29,9 +29,13 @@ class Today(Answer):
     last_status: Status | None = Field(description="status of the newest of them")
     energy_consumed_ac: float | None = Field(description="kWh of its meters in these hours")
     energy_delivered_dc: float | None = Field(description="kWh to its battery in these hours")
+    rated_hours: int = Field(
+        description="hours of them with a believable ratio, excellent to critical"
+    )
+    rated_energy_consumed_ac: float | None = Field(description="kWh of the rated hours alone")
+    rated_energy_delivered_dc: float | None = Field(description="likewise")
     efficiency_ratio: float | None = Field(
-        description="percent, DC by AC of these hours, never clamped; null where one is not known "
-        "or AC energy is too small for a ratio"
+        description="percent, DC by AC of the rated hours, never clamped; null without one"
     )
 
 
@@ -70,7 +74,8 @@ async def dashboard(
     asked = sorted(set(vehicle_ids))
     async with services.pool.connection() as conn:
         rows = await conn.execute(
-            query("dashboard"), {"vehicle_ids": asked, "start": midnight, "end": now}
+            query("dashboard"),
+            {"vehicle_ids": asked, "start": midnight, "end": now, "rated": list(RATED)},
         )
         found = await rows.fetchall()
     percents = _percents(found, services.energy)
@@ -85,6 +90,9 @@ async def dashboard(
                     last_status=row["last_status"],
                     energy_consumed_ac=row["energy_ac_kwh"],
                     energy_delivered_dc=row["energy_dc_kwh"],
+                    rated_hours=row["rated_hours"],
+                    rated_energy_consumed_ac=row["rated_energy_ac_kwh"],
+                    rated_energy_delivered_dc=row["rated_energy_dc_kwh"],
                     efficiency_ratio=percent,
                 ),
                 alerts=[Alert(**alert) for alert in row["alerts"]],
@@ -96,7 +104,7 @@ async def dashboard(
 
 
 def _percents(rows: list[DictRow], energy: EnergySettings) -> list[Any]:
-    names = ("energy_ac_kwh", "energy_dc_kwh")
+    names = ("rated_energy_ac_kwh", "rated_energy_dc_kwh")
     sides = pl.DataFrame(
         {name: [row[name] for row in rows] for name in names},
         schema=dict.fromkeys(names, pl.Float64),

@@ -410,14 +410,18 @@ def test_a_dashboard_shows_live_state_today_and_open_alerts_of_vehicles(api: Col
     car, quiet = device("D"), device("D")
     api.post("/v1/ingest/vehicle/batch", [vehicle(car, soc=40.0), vehicle(quiet)])
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    for ago, ac, dc, status in ((0, 0.2, 0.1, "warning"), (24, 9.0, 9.0, "good")):
+    for name, ago, ac, dc, status in (
+        (car, 0, 0.2, 0.1, "warning"),
+        (car, 24, 9.0, 9.0, "good"),
+        (quiet, 0, 0.3, 4.4, "insufficient_data"),
+    ):
         api.sql(
             "INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, energy_ac_kwh,"
             " energy_dc_kwh, status, data_points_meter, data_points_vehicle, coverage_ac,"
             " coverage_dc, longest_gap_seconds, resets, duplicates, meter_ids)"
             " VALUES (%s, %s, %s, %s, %s, 60, 60, 1, 1, 60, 0, 0, ARRAY['M'])",
             hour - timedelta(hours=ago),
-            car,
+            name,
             ac,
             dc,
             status,
@@ -445,10 +449,15 @@ def test_a_dashboard_shows_live_state_today_and_open_alerts_of_vehicles(api: Col
         "lastStatus": "warning",
         "energyConsumedAc": 0.2,
         "energyDeliveredDc": 0.1,
+        "ratedHours": 1,
+        "ratedEnergyConsumedAc": 0.2,
+        "ratedEnergyDeliveredDc": 0.1,
         "efficiencyRatio": 50,
     }
     assert [alert["rule"] for alert in shown[car]["alerts"]] == ["one"]
-    assert shown[quiet]["today"]["efficiencyRatio"] is None
+    today = shown[quiet]["today"]
+    assert (today["energyDeliveredDc"], today["hours"], today["ratedHours"]) == (4.4, 1, 0)
+    assert today["efficiencyRatio"] is None  # what is not matched has no ratio
     assert shown[quiet]["alerts"] == []
 
 

@@ -71,8 +71,9 @@ ORDER BY place IS NULL, place,
 LIMIT %(limit)s
 
 -- name: dashboard
--- Vehicles with their live state, the computed hours of a window, and their open alerts. Energies
--- are added up as whole microwatt-hours, which floats hold exactly in any order.
+-- Vehicles with their live state, the computed hours of a window, those of them that have one of the
+-- `rated` statuses, and their open alerts. Energies are added up as whole microwatt-hours, which
+-- floats hold exactly in any order.
 SELECT 'vehicle' AS kind, live.vehicle_id AS device_id, live."timestamp", live.soc,
        live.kwh_delivered_dc, live.battery_temp, live.meter_id, live.reading_type,
        live.received_at, computed.*,
@@ -84,6 +85,11 @@ LEFT JOIN LATERAL
     (SELECT count(*) AS hours, max(hour_start) AS last_hour,
             sum(round(energy_ac_kwh * 1e9)) / 1e9 AS energy_ac_kwh,
             sum(round(energy_dc_kwh * 1e9)) / 1e9 AS energy_dc_kwh,
+            count(*) FILTER (WHERE status = ANY(%(rated)s)) AS rated_hours,
+            sum(round(energy_ac_kwh * 1e9)) FILTER (WHERE status = ANY(%(rated)s)) / 1e9
+                AS rated_energy_ac_kwh,
+            sum(round(energy_dc_kwh * 1e9)) FILTER (WHERE status = ANY(%(rated)s)) / 1e9
+                AS rated_energy_dc_kwh,
             (array_agg(status ORDER BY hour_start DESC))[1] AS last_status
      FROM vehicle_efficiency_hourly
      WHERE vehicle_id = live.vehicle_id COLLATE "default"

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from ingestion_api.heartbeats import ID_PATTERN, ID_REASON
+from ingestion_api.heartbeats import ID_PATTERN, ID_REASON, TIME_REASON
 
 RULE_NAME: Final = "^[a-z0-9_-]{1,60}$"
 FAULT_CODE: Final = "^[a-z_]{1,40}$"
@@ -32,6 +32,8 @@ def reason_of(error: Mapping[str, Any], known: Sequence[str] = ()) -> str:
             return _MEANINGS[error["ctx"]["pattern"]]
         case "missing":
             return "is required"
+        case "datetime_type" | "datetime_parsing" | "datetime_from_date_parsing" | "timezone_aware":
+            return TIME_REASON
     said = str(error.get("msg", "is not valid")).removeprefix("Value error, ")
     return said.replace("Input should", "must", 1)
 

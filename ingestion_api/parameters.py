@@ -1,17 +1,31 @@
 """Parameters that several calls take: ids, moments, windows; and the form of their answers."""
 
+import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Query
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from ingestion_api.heartbeats import ID_PATTERN
+from ingestion_api.heartbeats import ID_PATTERN, TIME_REASON
 from ingestion_api.services import Services, services_of
 
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+
+
+_NUMBER: Final = re.compile(r"[-+]?[0-9.]+")
+_LOST_PLUS: Final = re.compile(r".+[T ].+ [0-9]{2}(?::?[0-9]{2})?")
+
+
+def _is_no_number(sent: Any) -> Any:
+    # Pydantic would take it for seconds or milliseconds, whichever lies nearer to today.
+    if isinstance(sent, int | float) or (isinstance(sent, str) and _NUMBER.fullmatch(sent)):
+        raise ValueError(TIME_REASON)
+    if isinstance(sent, str) and _LOST_PLUS.fullmatch(sent):
+        raise ValueError("the + of an offset is a space in a URL: write %2B02:00, or a time in Z")
+    return sent
 
 
 def _in_range(moment: datetime) -> datetime:
@@ -21,7 +35,7 @@ def _in_range(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_no_number), AfterValidator(_in_range)]
 
 PathId = Annotated[str, Path(pattern=ID_PATTERN, description="id of the device")]
 OptionalVehicleId = Annotated[

@@ -217,10 +217,13 @@ def test_what_is_not_there_is_404_with_a_hint_where_to_look(api: Collector, path
         ("performance/V?from=2026-01-01T00:00:00Z", "parameter; there are start, end"),
         ("vehicle/V/live?x=1&y=2", "y: there is no such parameter, and there are none here"),
         ("losses?by=day&by=hour", "by: takes one value, and 2 were sent"),
+        ("losses?start=2026-03-01T12:00:00+02:00", "write %2B02:00, or a time in Z"),
+        ("losses?start=2026-03-01+12:00:00", "start: must be ISO 8601 with a zone, such as"),
+        ("losses?end=1700000000", "end: must be ISO 8601 with a zone, such as"),
         ("dashboard?vehicleId=V", "did you mean vehicleIds? There are vehicleIds"),
     ],
 )
-def test_a_parameter_that_a_call_does_not_take_is_refused(
+def test_a_parameter_that_a_call_does_not_take_is_refused_with_what_it_takes(
     api: Collector, path: str, said: str
 ) -> None:
     answer = api.http.get(f"/v1/analytics/{path}")
@@ -590,6 +593,7 @@ def test_the_links_of_a_device_come_in_pages(api: Collector) -> None:
     [
         ({"validFrom": "2026-01-01T00:00:00"}, "validFrom"),
         ({"validFrom": "1990-01-01T00:00:00Z"}, "validFrom"),
+        ({"validFrom": 1767225600}, "validFrom"),
         ({"validTo": "2025-01-01T00:00:00Z"}, "body"),
         ({"meterId": "\x00"}, "meterId"),
         ({"vehicleId": None}, "vehicleId"),

@@ -27,9 +27,16 @@ from lake import HOUR
 from lake.table_page import Place, Question, period_of, place_of, read_page
 from lake.table_reader import TableVersion
 from lake.table_spec import TableSpec
+from lake.tables import DERIVED_TABLES
 
 _POSITION: Final = TypeAdapter(tuple[Moment, Moment, Moment, str])
 _DAY: Final = timedelta(days=1)
+# The columns that a filter may be about, by its name in the query.
+_COLUMNS: Final = {
+    "vehicleId": ("vehicle_id", "vehicle_ids"),
+    "meterId": ("meter_id", "meter_ids"),
+    "status": ("status",),
+}
 
 
 async def answer_table(
@@ -45,14 +52,11 @@ async def answer_table(
 ) -> Response:
     """A page of a table, or 304 where the caller has it; raises Problem.
 
-    `filters` are the values of which a row is to have one, by the name of the column; None: any. A
-    column that the table has not is refused, as the rows would be others than were asked for.
+    `filters` are the values of which a row is to have one, by the parameter's name; None: any. One
+    that the table has no column for is refused, as the rows would be others than were asked for.
     """
     kind, now = chosen_format(request), services.now()
-    values = {name: sorted(set(found)) for name, found in filters.items() if found}
-    for name in values:
-        if name not in spec.names:
-            raise Problem(422, f"{spec.name} has no column {name} to filter by")
+    values = {_column(spec, name): sorted(set(found)) for name, found in filters.items() if found}
     asked = [spec.name, start, end, sorted(values.items())]
     after = None
     if cursor is None:
@@ -90,6 +94,25 @@ async def answer_table(
         url = request.url.include_query_params(cursor=following)
         headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
     return Response(body, headers=headers, media_type=kind)
+
+
+def _column(spec: TableSpec, parameter: str) -> str:
+    """The column that a filter is about; Problem 422 with where to ask instead."""
+    for name in _COLUMNS[parameter]:
+        if name in spec.names:
+            return name
+    others = [
+        f"/v1/analytics/tables/{other.name}"
+        for other in DERIVED_TABLES
+        if period_of(other) == period_of(spec) and _COLUMNS[parameter][0] in other.names
+    ]
+    known = [name for name, columns in _COLUMNS.items() if {*columns} & {*spec.names}]
+    takes = f"only {' and '.join(known)}" if known else "no filter but the window"
+    raise Problem(
+        422,
+        f"{parameter}: rows of {spec.name} have none, it takes {takes}; "
+        f"with {parameter} ask GET {' or '.join(others)}",
+    )
 
 
 def table_responses(specs: Sequence[TableSpec]) -> dict[int | str, dict[str, Any]]:

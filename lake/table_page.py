@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import polars as pl
+import pyarrow as pa
 
 from lake.hours import HOUR
 from lake.streams import DATE_PARTITION
@@ -26,7 +27,8 @@ class Place:
 class Question:
     """The rows of [start, end) beyond a place in the order of pages.
 
-    `values` are those that a row may have, by the name of the column.
+    `values` are those of which a row must have one, by the name of the column; where that holds
+    lists, in its list.
     """
 
     start: datetime
@@ -79,7 +81,7 @@ def place_of(spec: TableSpec, row: Mapping[str, object]) -> Place:
 
 def _conditions(spec: TableSpec, question: Question) -> list[pl.Expr]:
     conditions = [
-        pl.any_horizontal(pl.col(name) == value for value in values)
+        pl.any_horizontal(_holds(spec, name, value) for value in values)
         for name, values in question.values.items()
     ]
     if (after := question.after) is not None:
@@ -90,3 +92,10 @@ def _conditions(spec: TableSpec, question: Question) -> list[pl.Expr]:
             beyond |= (time == at) & (pl.col(device) > after.device)
         conditions.append(beyond)
     return conditions or [pl.lit(True)]
+
+
+def _holds(spec: TableSpec, name: str, value: str) -> pl.Expr:
+    kind = spec.schema.field(name).type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pl.col(name).list.contains(value)
+    return pl.col(name) == value

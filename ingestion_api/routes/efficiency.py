@@ -118,7 +118,7 @@ def _filters(
     vehicle_id: str | None, meter_id: str | None, status: list[Status] | None
 ) -> dict[str, Sequence[str] | None]:
     return {
-        "vehicle_id": vehicle_id and [vehicle_id],
-        "meter_id": meter_id and [meter_id],
+        "vehicleId": vehicle_id and [vehicle_id],
+        "meterId": meter_id and [meter_id],
         "status": status,
     }

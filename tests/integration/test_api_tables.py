@@ -50,7 +50,8 @@ def filled(api: Collector) -> Lake:
             },
             {"vehicle_id": "B", "status": "idle", "link_source": ""},
         )
-        put(lake, CHARGER_EFFICIENCY_HOURLY, hour, {"meter_id": "M1"}, {"meter_id": "M2"})
+        fed = {"meter_id": "M1", "vehicle_ids": ["B", "C"][: n + 1]}
+        put(lake, CHARGER_EFFICIENCY_HOURLY, hour, fed, {"meter_id": "M2"})
         put(lake, FLEET_EFFICIENCY_HOURLY, hour, {"energy_ac_kwh": 8.0})
     put(lake, CHARGER_EFFICIENCY_DAILY, DAY, {"meter_id": "M1"})
     put(lake, FLEET_EFFICIENCY_DAILY, DAY, {"energy_ac_kwh": 24.0})
@@ -99,6 +100,14 @@ def test_every_table_has_the_same_filters(api: Collector) -> None:
     assert [row["meterId"] for row in rows(api, f"{EFFICIENCY}/chargers", meterId="M2")] == [
         "M2"
     ] * 3
+    at_meter = rows(api, f"{EFFICIENCY}/vehicles", meterId="M,1", limit=2)
+    assert [car["vehicleId"] for car in at_meter] == ['A "1", blue'] * 2
+    fed = rows(api, f"{EFFICIENCY}/chargers", vehicleId="C")
+    assert [(row["hourStart"], row["meterId"]) for row in fed] == [
+        ("2026-03-01T02:00:00Z", "M1"),
+        ("2026-03-01T01:00:00Z", "M1"),
+    ]
+    assert rows(api, f"{EFFICIENCY}/chargers", vehicleId="A") == []
     days = rows(api, f"{EFFICIENCY}/chargers", by="day")
     assert [(row["date"], row["meterId"]) for row in days] == [("2026-03-01", "M1")]
     assert len(rows(api, f"{EFFICIENCY}/fleet", start="2026-03-01T01:00:00Z")) == 2
@@ -109,6 +118,13 @@ def test_every_table_has_the_same_filters(api: Collector) -> None:
 def test_every_computed_table_is_served_by_its_name(api: Collector) -> None:
     for spec in DERIVED_TABLES:
         assert isinstance(rows(api, f"/v1/analytics/tables/{spec.name}"), list)
+    for of, query, said in (
+        ("fleet", {"by": "day", "vehicleId": "B"}, "GET /v1/analytics/tables/vehicle_efficiency_d"),
+        ("fleet", {"status": "good"}, "it takes no filter but the window"),
+    ):
+        refused = api.http.get(f"{EFFICIENCY}/{of}", params=query)
+        assert refused.status_code == 422
+        assert said in refused.json()["detail"]
     unknown = api.http.get("/v1/analytics/tables/raw_meter_heartbeats")
     assert unknown.status_code == 404
     assert "grid_health_hourly" in unknown.json()["detail"]

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from ingestion_api.alerts.answers import add_events
-from ingestion_api.alerts.rules import DeviceKind
-from ingestion_api.fault_texts import RULE_NAME
+from ingestion_api.alerts.rules import DeviceKind, RuleFile, device_kinds
+from ingestion_api.fault_texts import RULE_NAME, no_such
 from ingestion_api.heartbeats import ID_PATTERN
 from ingestion_api.json_body import describe_record, read_record
 from ingestion_api.parameters import Answer, Moment, Shared
@@ -75,10 +75,14 @@ async def list_silences(services: Shared) -> Silences:
     name="Silence a rule at a device",
 )
 async def keep_silence(request: Request, services: Shared) -> Silence:
-    """Tell no webhook of alerts of this rule and device until a time, open or to come."""
+    """Tell no webhook of alerts of this rule and device until a time, open or to come.
+
+    The rule must be one of GET /v1/alerts/rules, and be about devices of this kind.
+    """
     wanted = await read_record(request, services, SilenceToKeep)
     if wanted.until <= services.now():
         raise Problem(422, "until: must lie in the future")
+    _check_rule(wanted, services.alerts.rules)
     by = caller_of(request).name
     values = wanted.model_dump() | {"by": by}
     async with services.pool.connection() as conn, conn.transaction():
@@ -108,3 +112,15 @@ async def end_silence(request: Request, services: Shared) -> Ended:
             rows = await (await conn.execute(query("unsilence_alert"), found)).fetchall()
             await add_events(conn, [one["id"] for one in rows], "unsilenced", by)
     return Ended(ended=was is not None)
+
+
+def _check_rule(wanted: Silenced, rules: RuleFile) -> None:
+    """Problem 422 for a rule that could open no alert of the device."""
+    kinds = {rule.name: device_kinds(rule) for rule in rules.rules}
+    fitting = [name for name, kinds_of in kinds.items() if wanted.device_kind in kinds_of]
+    if wanted.rule in fitting:
+        return
+    if wanted.rule in kinds:
+        reason = f"{wanted.rule} is not about a {wanted.device_kind}; of these there are "
+        raise Problem(422, f"rule: {reason}{', '.join(fitting) or 'none'}")
+    raise Problem(422, f"rule: {no_such('rule', wanted.rule, fitting)}")

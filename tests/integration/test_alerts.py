@@ -275,11 +275,14 @@ def test_a_silence_keeps_an_alert_from_webhooks_and_from_nothing_else(
 
 
 def test_what_can_not_be_done_is_told(api: Collector) -> None:
-    past = {"until": "2020-01-01T00:00:00Z"}
+    past, silences = {"until": "2020-01-01T00:00:00Z"}, "/v1/alerts/silences"
+    later = {"until": "2199-01-01T00:00:00Z", "deviceKind": "vehicle", "deviceId": "V"}
     for method, path, body, status, said in (
         ("GET", "/v1/alerts/999999", None, 404, "GET /v1/alerts lists"),
         ("POST", "/v1/alerts/999999/acknowledge", None, 404, "GET /v1/alerts lists"),
         ("POST", "/v1/alerts/1/silence", past, 422, "in the future"),
+        ("POST", silences, later | {"rule": "hott"}, 422, "did you mean hot? There are hot, hot-"),
+        ("POST", silences, later | {"rule": "grid"}, 422, "grid is not about a vehicle; of these"),
         ("POST", "/v1/alerts/dead-letters/999999/resend", None, 404, "dead-letters lists"),
         ("GET", "/v1/alerts?cursor=2", None, 422, "start again"),
         ("GET", "/v1/alerts?state=closed", None, 422, "state"),

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from ingestion_api.heartbeats import ID_PATTERN, ID_REASON, TIME_REASON
 
 RULE_NAME: Final = "^[a-z0-9_-]{1,60}$"
+NEW_RULE_NAME: Final = "^[a-z0-9][a-z0-9_-]{0,59}$"
 FAULT_CODE: Final = "^[a-z_]{1,40}$"
 PRINTABLE: Final = "^[ -~]+$"
 DAY: Final = r"^\d{4}-\d{2}-\d{2}$"
@@ -16,6 +17,7 @@ DAY: Final = r"^\d{4}-\d{2}-\d{2}$"
 _MEANINGS: Final = {
     ID_PATTERN: ID_REASON,
     RULE_NAME: "must be 1-60 characters of a-z, 0-9, _ and -",
+    NEW_RULE_NAME: "must be 1-60 characters of a-z, 0-9, _ and -, a letter or digit first",
     FAULT_CODE: "must be 1-40 characters of a-z and _",
     PRINTABLE: "must be printable ASCII characters",
     DAY: "must be a day, such as 2026-03-01",

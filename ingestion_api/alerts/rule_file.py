@@ -1,13 +1,15 @@
-"""Reads a file of alert rules; what is wrong in it is told with its line."""
+"""Reads a file of alert rules; all that is wrong in it is told with its lines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from ingestion_api.alerts.rules import RuleFile
+from ingestion_api.alerts.rules import RULE_KINDS, RuleFile
+from ingestion_api.fault_texts import fields_of, reason_of
 
 DEFAULT_RULES: Final = Path(__file__).with_name("default_rules.yaml")
 
@@ -32,27 +34,50 @@ def read_rules(name: str = "") -> RuleFile:
     try:
         rules = RuleFile.model_validate(content)
     except ValidationError as error:
-        raise BadRules("\n".join(_told(path, root, content, error))) from None
+        raise _bad(path, _told(root, content, error)) from None
+    if twice := list(_named_twice(root, rules)):
+        raise _bad(path, twice)
+    return rules
+
+
+def _bad(path: Path, told: Sequence[str]) -> BadRules:
+    # In one line: of a process that does not start the last line is what is shown.
+    return BadRules(f"{path}, {'; '.join(told)}")
+
+
+def _named_twice(root: yaml.Node | None, rules: RuleFile) -> Iterator[str]:
     seen = set[str]()
     for index, rule in enumerate(rules.rules):
         if rule.name in seen:
             line = _line(root, ("rules", index, "name"))
-            raise BadRules(f"{path}, line {line}: there is a rule {rule.name!r} above already")
+            yield f"line {line}: there is a rule {rule.name!r} above already"
         seen.add(rule.name)
-    return rules
 
 
-def _told(path: Path, root: yaml.Node | None, content: object, error: ValidationError) -> list[str]:
+def _told(root: yaml.Node | None, content: object, error: ValidationError) -> list[str]:
     told = []
     for one in error.errors(include_url=False, include_input=False):
         location = one["loc"]
-        where = f"{path}, line {_line(root, location)}"
+        where = f"line {_line(root, location)}"
         if location[:1] == ("rules",) and len(location) > 1:
             where += f", rule {_name(content, location[1])}"
-        # Behind the index pydantic names the kind, which the file says elsewhere.
-        field = ".".join(str(part) for part in location[3:])
-        told.append(f"{where}: {f'{field}: ' if field else ''}{one['msg']}")
+            # Behind the index pydantic names the kind, which the file says elsewhere.
+            location = location[3:]
+        field = ".".join(map(str, location))
+        told.append(f"{where}: {f'{field}: ' if field else ''}{_reason(one)}")
     return told
+
+
+def _reason(error: ErrorDetails) -> str:
+    match error["type"], error["loc"]:
+        case "model_type", ():
+            return "the file must have a list `rules`"
+        case "tuple_type", _:
+            return "must be a list, [] for none"
+        case "extra_forbidden", ("rules", _, str(kind), _):
+            return reason_of(error, fields_of(RULE_KINDS[kind]))
+        case _:
+            return reason_of(error, fields_of(RuleFile))
 
 
 def _name(content: object, index: str | int) -> str:

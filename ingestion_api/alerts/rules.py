@@ -1,10 +1,13 @@
 """What a rule says: the model of the file of alert rules."""
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from ingestion_api.fault_texts import NEW_RULE_NAME
 
 Severity = Literal["info", "warning", "critical"]
 DeviceKind = Literal["meter", "vehicle"]
@@ -42,7 +45,7 @@ class _Rule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = Field(
-        pattern="^[a-z0-9][a-z0-9_-]{0,59}$",
+        pattern=NEW_RULE_NAME,
         description="names the rule and its alerts: a-z, 0-9, - and _",
     )
     severity: Severity
@@ -131,6 +134,9 @@ class Silent(_Rule):
 LiveRule = BatteryTemperature | Voltage | SocFalling | Silent
 HourRule = EfficiencyStatus | EfficiencyDrop
 Rule = LiveRule | HourRule
+RULE_KINDS: Final[Mapping[str, type[BaseModel]]] = {
+    get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(Rule)
+}
 
 
 class RuleFile(BaseModel):

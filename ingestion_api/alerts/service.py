@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from ingestion_api.alerts.hours import look_at_hours
 from ingestion_api.alerts.hub import AlertHub
 from ingestion_api.alerts.leased import LeasedWork
@@ -17,6 +19,8 @@ from ingestion_api.metrics import ALERT_LOOK_SECONDS
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings
 from warehouse_sql.queries import query
+
+log = structlog.get_logger(__name__)
 
 _HOURS_SECONDS: Final = 5.0
 _WEBHOOK_SECONDS: Final = 0.5
@@ -71,6 +75,8 @@ class Alerts:
 
     async def start(self) -> None:
         """Start everything; psycopg.Error if the database does not answer."""
+        if not self.rules.rules:
+            log.warning("there are no alert rules: no alert opens, and those that are open resolve")
         await self.hub.start()
         for work in self._works:
             work.start()

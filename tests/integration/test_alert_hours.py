@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 from ingestion_api.alerts.hours import look_at_hours
 from ingestion_api.alerts.leased import LeasedWork
-from ingestion_api.alerts.live import follow_rules
+from ingestion_api.alerts.live import LiveLook, follow_rules
 from ingestion_api.alerts.rule_file import read_rules
 from ingestion_api.alerts.rules import RuleFile
 from ingestion_api.alerts.store import Connection, end_silences
@@ -171,7 +171,11 @@ def test_alerts_end_with_their_rule(conn: Connection, rules: RuleFile) -> None:
     look(conn, rules)
     follow_rules(conn, rules)
     assert [event for event in events(conn) if event[2] == "opened"] == events(conn)
-    follow_rules(conn, RuleFile(rules=()))
+    none = RuleFile(rules=())
+    live = LiveLook(none, EnergySettings())
+    live.begin(conn)
+    live.look(conn)
+    look(conn, none)
     assert conn.execute("SELECT FROM alert WHERE resolved_at IS NULL").fetchall() == []
 
 

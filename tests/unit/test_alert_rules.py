@@ -46,18 +46,18 @@ def test_the_shipped_rules_keep_to_their_own_schema_and_cover_every_kind() -> No
     [
         (
             "rules:\n- name: hot\n  kind: voltage\n  threshold: high\n  severity: critical\n",
-            "FILE, line 4, rule 'hot': threshold: Input should be a valid number, unable to parse "
+            "FILE, line 4, rule 'hot': threshold: must be a valid number, unable to parse "
             "string as a number",
         ),
         (
             "rules:\n- {name: a, kind: silent, threshold: 5m, severity: info}\n"
             "- name: hot\n  kind: voltage\n  threshold: 5\n  for: 5 parsecs\n  severity: info\n",
-            "FILE, line 6, rule 'hot': for: Value error, is no duration: write seconds, or a "
+            "FILE, line 6, rule 'hot': for: is no duration: write seconds, or a "
             "number with s, m, h, d as in 90s, 2h",
         ),
         (
             "rules:\n- name: hot\n  kind: voltage\n  threshold: 5\n  clear: 6\n  severity: info\n",
-            "FILE, line 2, rule 'hot': Value error, clear must not be above threshold",
+            "FILE, line 2, rule 'hot': clear must not be above threshold",
         ),
         (
             "rules:\n- name: hot\n  kind: heat\n  severity: info\n",
@@ -72,21 +72,36 @@ def test_the_shipped_rules_keep_to_their_own_schema_and_cover_every_kind() -> No
         ),
         (
             "rules:\n- {kind: silent, threshold: 5m, severity: info}\n",
-            "FILE, line 2, rule number 1: name: Field required",
+            "FILE, line 2, rule number 1: name: is required",
         ),
         (
             "rules:\n- silent\n",
-            "FILE, line 2, rule number 1: Input should be a valid dictionary or object to extract "
+            "FILE, line 2, rule number 1: must be a valid dictionary or object to extract "
             "fields from",
         ),
         (
             "rules: [\n",
             "FILE: is not YAML: line 2: expected the node content, but found '<stream end>'",
         ),
-        ("", "FILE, line 1: Input should be a valid dictionary or instance of RuleFile"),
+        ("", "FILE, line 1: the file must have a list `rules`"),
+        ("rules:\n", "FILE, line 1: rules: must be a list, [] for none"),
+        (
+            "rulez: []\n",
+            "FILE, line 1: rules: is required; line 1: rulez: there is no such field, did you mean "
+            "rules? There are rules",
+        ),
         (
             "rules:\n- {name: a, kind: silent, threshold: 5m, for: 5m, severity: info}\n",
-            "FILE, line 2, rule 'a': for: Extra inputs are not permitted",
+            "FILE, line 2, rule 'a': for: there is no such field; there are name, severity, kind, "
+            "threshold, device_kind",
+        ),
+        (
+            "rules:\n- {name: Hot, kind: voltage, threshold: 5, severity: bad}\n"
+            "- {name: b, kind: voltage, treshold: 5, threshold: 5, severity: info}\n",
+            "FILE, line 2, rule 'Hot': name: must be 1-60 characters of a-z, 0-9, _ and -, a "
+            "letter or digit first; line 2, rule 'Hot': severity: must be 'info', "
+            "'warning' or 'critical'; line 3, rule 'b': treshold: there is no such field, did you "
+            "mean threshold? There are name, severity, for, threshold, clear, kind",
         ),
     ],
 )

@@ -167,9 +167,5 @@ def _unauthorized(detail: str) -> Problem:
 
 
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        # The server makes it a 403; uvicorn would log an error for each response with a body.
-        await send({"type": "websocket.close", "code": 1008})
-        return
     answer = problem_response(problem.status, problem.detail, problem.headers, **problem.members)
     await answer(scope, receive, send)

@@ -9,6 +9,7 @@ from typing import Final
 
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.utils import ClientDisconnected
 
 from ingestion_api.metrics import REQUEST_SECONDS, REQUESTS
 from ingestion_api.problems import unexpected_error
@@ -16,6 +17,7 @@ from ingestion_api.problems import unexpected_error
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 _SENT_ID: Final = re.compile(rb"[!-~]{1,100}")
+_STARTS: Final = frozenset({"http.response.start", "websocket.http.response.start"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -23,7 +25,8 @@ class ObserveRequests:
     """Counts and times the answers, and gives each request an id; plain ASGI.
 
     A client's own `X-Request-ID` is kept; the answer returns the id either way. An exception that
-    nobody expected is answered 500, and left to the server, which logs it.
+    nobody expected is answered 500, and left to the server, which logs it. A WebSocket may be
+    answered like any other request before it is accepted.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -42,15 +45,18 @@ class ObserveRequests:
         # For the lines that are logged; the server has a task for each request, so it ends by
         # itself, and not before the server has logged an exception.
         REQUEST_ID.set(request_id)
-        started, answering = time.perf_counter(), False
+        started, answering, denied = time.perf_counter(), False, False
 
         async def observe(message: Message) -> None:
-            nonlocal answering
-            if message["type"] == "http.response.start":
-                answering = True
+            nonlocal answering, denied
+            if message["type"] in _STARTS:
                 headers = message.get("headers", ())
                 message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
-                self._count(scope, message["status"], time.perf_counter() - started)
+                if scope["type"] == "http":
+                    answering = True
+                    self._count(scope, message["status"], time.perf_counter() - started)
+                else:
+                    denied = True
             await send(message)
 
         try:
@@ -61,6 +67,8 @@ class ObserveRequests:
                 if not answering:
                     await unexpected_error()(scope, receive, observe)
             raise
+        if denied:  # or else the server would log that the handshake was not completed
+            raise ClientDisconnected
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         # The series are kept: to find one by its labels takes longer than to count.

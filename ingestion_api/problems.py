@@ -7,7 +7,7 @@ from typing import Any, Final
 import psycopg
 import structlog
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
@@ -103,7 +103,7 @@ def add_problem_handlers(app: FastAPI, retry_after_seconds: int) -> None:
         return problem_response(error.status_code, detail, headers)
 
     async def invalid_request(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
+        assert isinstance(error, RequestValidationError | WebSocketRequestValidationError)
         errors = [_parameter_error(one) for one in error.errors()]
         if any(one["type"] == "json_invalid" for one in error.errors()):
             return problem_response(400, "the body is not JSON")
@@ -130,6 +130,7 @@ def add_problem_handlers(app: FastAPI, retry_after_seconds: int) -> None:
         (Problem, problem),
         (HTTPException, http_error),
         (RequestValidationError, invalid_request),
+        (WebSocketRequestValidationError, invalid_request),
         (NotCommitted, not_committed),
         *((kind, database_away) for kind in _DATABASE_AWAY),
         (LakeError, lake_away),

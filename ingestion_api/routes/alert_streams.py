@@ -55,6 +55,16 @@ async def stream(websocket: WebSocket, after: Position = None) -> None:
     await _until_either_ends(send(), _ended(websocket.receive, "websocket.disconnect"))
 
 
+@router.get("/stream", include_in_schema=False)
+async def no_stream(after: Position = None) -> Response:
+    """Who asks for the WebSocket without one is told so."""
+    raise Problem(
+        426,
+        "this is a WebSocket; GET /v1/alerts/events has the same events without one",
+        headers={"Upgrade": "websocket", "Connection": "Upgrade"},
+    )
+
+
 @router.get("/events", include_in_schema=False)
 async def events(
     request: Request,

@@ -287,6 +287,7 @@ def test_what_can_not_be_done_is_told(api: Collector) -> None:
         ("GET", "/v1/alerts?cursor=2", None, 422, "start again"),
         ("GET", "/v1/alerts?state=closed", None, 422, "state"),
         ("GET", "/v1/alerts/events?after=999999", None, 410, "begin without"),
+        ("GET", "/v1/alerts/stream?after=1", None, 426, "this is a WebSocket; GET /v1/alerts/eve"),
     ):
         answer = api.http.request(method, path, json=body)
         assert (answer.status_code, answer.headers["content-type"]) == (
@@ -383,6 +384,18 @@ def test_a_stream_goes_on_from_any_event_and_misses_none(api: Collector) -> None
     assert closed.value.rcvd.code == 4410
 
 
+@pytest.mark.parametrize(("query", "said"), [("?after=x", b"after: "), ("?aftr=1", b"mean after?")])
+def test_a_stream_that_can_not_be_told_from_where_says_why(
+    api: Collector, query: str, said: bytes
+) -> None:
+    with pytest.raises(InvalidStatus) as error, web_socket(api, query):
+        pass
+    assert error.value.response.status_code == 422
+    assert error.value.response.headers["x-request-id"]
+    assert said in error.value.response.body
+    assert b"handshake" not in api.log.read_bytes()
+
+
 def test_server_sent_events_resume_by_their_header(api: Collector) -> None:
     alert = hot(api)
     (number,) = api.sql("SELECT id FROM alert_event WHERE alert_id = %s", alert["id"])[0]
@@ -422,9 +435,10 @@ def test_who_reads_can_not_write_and_a_revoked_key_ends_its_stream(api: Collecto
         for refused in ({}, headers["ingest"]):
             with pytest.raises(InvalidStatus) as error, web_socket(api, headers=refused):
                 pass
-            assert error.value.response.status_code == 403
             answer = api.http.get("/v1/alerts/events", headers=refused)
             assert answer.status_code == (403 if refused else 401)
+            assert error.value.response.status_code == answer.status_code
+            assert error.value.response.body == answer.content
         with web_socket(api, headers=headers["read"]) as live:
             assert json.loads(live.recv(10))["type"] == "start"
             revoke_key(url, "read")

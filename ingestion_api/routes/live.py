@@ -1,7 +1,8 @@
 """A device as it is: its newest heartbeat by event time."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -13,6 +14,8 @@ from ingestion_api.services import Services
 
 Kind = Literal["meter", "vehicle"]
 Connection = Literal["online", "late", "silent"]
+
+_OTHER: Final[dict[Kind, Kind]] = {"meter": "vehicle", "vehicle": "meter"}
 
 router = APIRouter(prefix="/v1/analytics", tags=["live state"])
 
@@ -74,7 +77,8 @@ def unknown_device(kind: Kind, device: str) -> Problem:
     """404 with a hint."""
     return Problem(
         404,
-        f"no heartbeat of {kind} {device} was ever received; "
+        f"no heartbeat of {kind} {device} was ever received; GET /v1/analytics/devices?idContains="
+        f"{quote(device, safe='')} finds it in other letter case or as a {_OTHER[kind]}, and "
         f"GET /v1/analytics/fleet/live?kind={kind} lists those that are known",
     )
 

@@ -208,6 +208,7 @@ def test_what_is_not_there_is_404_with_a_hint_where_to_look(api: Collector, path
     problem = answer.json()
     assert problem["title"] == "Not Found"
     assert "/v1/" in problem["detail"] or "/docs" in problem["detail"]
+    assert ("nobody" in path) == ("devices?idContains=nobody finds" in problem["detail"])
 
 
 @pytest.mark.parametrize(

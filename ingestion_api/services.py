@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
-from ingestion_api.alerts.service import Alerts
 from ingestion_api.bodies import Bodies
 from ingestion_api.database import ReadPool
 from ingestion_api.group_commit import GroupCommit
@@ -20,7 +19,8 @@ from lake import EnergySettings, Lake
 from lake.table_reader import TableReader
 from lake.tariff import Tariff
 
-if TYPE_CHECKING:  # which itself takes parameters, and those take the services
+if TYPE_CHECKING:  # which themselves take parameters, and those take the services
+    from ingestion_api.alerts.service import Alerts
     from ingestion_api.performance_groups import Performances
 
 
@@ -38,7 +38,7 @@ class Services:
     outbox: OutboxWatch
     rejections: RejectionLog
     keys: KeyRing
-    alerts: Alerts
+    alerts: "Alerts"
     performances: "Performances"
     live_states: LiveStates
     tables: TableReader

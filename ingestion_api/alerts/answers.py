@@ -56,6 +56,12 @@ class AlertEvent(Answer):
     alert: Alert = Field(description="the alert right after it")
 
 
+def event_json(row: DictRow) -> str:
+    """An event as streams and webhooks tell it, written as in the answers of the calls."""
+    event = AlertEvent(**{name: row[name] for name in AlertEvent.model_fields})
+    return event.model_dump_json(by_alias=True)
+
+
 async def read_alert(conn: psycopg.AsyncConnection[DictRow], number: int) -> Alert:
     """The alert, or Problem 404."""
     row = await (await conn.execute(query("one_alert"), {"id": number})).fetchone()

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 import structlog
 from psycopg.rows import DictRow, dict_row
-from pydantic_core import to_json
 
+from ingestion_api.alerts.answers import event_json
 from ingestion_api.database import ReadPool, noticing_loss
 from ingestion_api.metrics import ALERT_DEAD_LETTERS, ALERTS_OPEN
 from warehouse_sql.queries import query
@@ -148,17 +148,9 @@ class AlertHub:
         ALERT_DEAD_LETTERS.set(letters["letters"])
 
 
-def event_json(row: DictRow) -> dict[str, Any]:
-    """An event as streams and webhooks tell it."""
-    return {name: row[name] for name in ("id", "type", "at", "by", "alert")}
-
-
 async def _read(conn: psycopg.AsyncConnection[DictRow], after: int) -> list[Event]:
     found = await conn.execute(query("alert_events_after"), {"after": after, "limit": _PAGE})
-    return [
-        Event(row["id"], row["type"], to_json(event_json(row)).decode())
-        for row in await found.fetchall()
-    ]
+    return [Event(row["id"], row["type"], event_json(row)) for row in await found.fetchall()]
 
 
 async def _bounds(conn: psycopg.AsyncConnection[DictRow]) -> DictRow:

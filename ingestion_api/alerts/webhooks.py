@@ -9,9 +9,8 @@ from typing import Final
 import httpx
 import structlog
 from psycopg.rows import DictRow
-from pydantic_core import to_json
 
-from ingestion_api.alerts.hub import event_json
+from ingestion_api.alerts.answers import event_json
 from ingestion_api.alerts.store import Connection
 from ingestion_api.metrics import ALERT_WEBHOOK_POSTS
 from warehouse_sql.queries import query
@@ -77,7 +76,7 @@ class Webhook:
 
     def _post(self, client: httpx.Client, event: DictRow) -> str | None:
         """Why it was not taken, if it was not. The URL, a secret, stays unsaid."""
-        body = to_json(event_json(event))
+        body = event_json(event).encode()
         headers = {"content-type": "application/json", "Idempotency-Key": str(event["id"])}
         if self._secret:
             headers["Wattlake-Signature"] = signature(self._secret, int(time.time()), body)

@@ -18,15 +18,20 @@ ARROW: Final = "application/vnd.apache.arrow.stream"
 FORMATS: Final = (JSON, CSV, ARROW)
 
 
-def chosen_format(request: Request) -> str:
-    """The media type that the caller likes most, JSON where all are alike; Problem 406."""
+async def json_alone(request: Request) -> None:
+    """A dependency of lists that are JSON alone: Problem 406 for who wants none."""
+    chosen_format(request, (JSON,))
+
+
+def chosen_format(request: Request, formats: Sequence[str] = FORMATS) -> str:
+    """The media type that the caller likes most, the first where all are alike; Problem 406."""
     accepted = ",".join(request.headers.getlist("accept")).lower()
     if not accepted.strip(", "):
-        return JSON
+        return formats[0]
     ranges = [_media_range(text) for text in accepted.split(",") if text.strip()]
-    best = max(FORMATS, key=lambda kind: _liking(kind, ranges))
+    best = max(formats, key=lambda kind: _liking(kind, ranges))
     if _liking(best, ranges) <= 0:
-        raise Problem(406, f"Accept: this call answers with {', '.join(FORMATS)}")
+        raise Problem(406, f"Accept: this call answers with {', '.join(formats)}")
     return best
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 
 import psycopg
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from psycopg.rows import DictRow
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -16,6 +16,7 @@ from ingestion_api.json_body import describe_record, read_record
 from ingestion_api.key_ring import Caller
 from ingestion_api.parameters import Answer, Moment, Shared
 from ingestion_api.problems import Problem, documented
+from ingestion_api.table_formats import json_alone
 from warehouse_sql.queries import query
 
 router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
@@ -49,7 +50,12 @@ class Until(BaseModel):
     until: Moment = Field(description="until then no webhook is told; ISO 8601 with a zone")
 
 
-@router.get("", responses=documented(410, 422, 503), name="Alerts there are and were")
+@router.get(
+    "",
+    responses=documented(406, 410, 422, 503),
+    dependencies=[Depends(json_alone)],
+    name="Alerts there are and were",
+)
 async def list_alerts(
     services: Shared,
     state: Annotated[State | None, Query(description="only open ones, or only resolved")] = None,

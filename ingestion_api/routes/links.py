@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 import psycopg
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from psycopg.rows import DictRow
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
@@ -18,6 +18,7 @@ from ingestion_api.json_body import JSON, describe_record, media_type, read_reco
 from ingestion_api.link_import import CSV_COLUMNS, LinkToMake, read_links
 from ingestion_api.parameters import Answer, Moment, OptionalMeterId, OptionalVehicleId, Shared
 from ingestion_api.problems import Problem, documented, problem_response
+from ingestion_api.table_formats import json_alone
 from ingestion_api.validation import BatchTooLarge, NotReadable, Refusal, WrongShape
 from warehouse_sql.queries import query
 
@@ -69,7 +70,12 @@ class ImportAnswer(IngestAnswer):
     existing: int = Field(description="accepted links that were there before, unchanged")
 
 
-@router.get("", responses=documented(410, 422, 503), name="Links there are")
+@router.get(
+    "",
+    responses=documented(406, 410, 422, 503),
+    dependencies=[Depends(json_alone)],
+    name="Links there are",
+)
 async def list_links(
     services: Shared,
     vehicle_id: OptionalVehicleId = None,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import Field, TypeAdapter
 
 from ingestion_api.cursors import read_cursor, write_cursor
@@ -17,6 +17,7 @@ from ingestion_api.routes.live import (
     live_fields,
     online_seconds,
 )
+from ingestion_api.table_formats import json_alone
 from warehouse_sql.queries import query
 
 Sort = Literal["id", "age", "soc", "temperature", "voltage"]
@@ -43,7 +44,12 @@ class LiveFleet(Answer):
     next_cursor: str | None = Field(description="`cursor` of the next page; null at the end")
 
 
-@router.get("/fleet/live", responses=documented(410, 422, 503), name="Live state of the fleet")
+@router.get(
+    "/fleet/live",
+    responses=documented(406, 410, 422, 503),
+    dependencies=[Depends(json_alone)],
+    name="Live state of the fleet",
+)
 async def live_fleet(
     services: Shared,
     kind: Annotated[Kind | None, Query(description="only meters, or only vehicles")] = None,

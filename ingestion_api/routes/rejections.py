@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import Field, TypeAdapter
 
 from ingestion_api.cursors import read_cursor, write_cursor
@@ -12,6 +12,7 @@ from ingestion_api.fault_texts import FAULT_CODE
 from ingestion_api.parameters import Answer, Moment, Shared
 from ingestion_api.problems import documented
 from ingestion_api.rejection_text import DEVICE_CHARACTERS, shown
+from ingestion_api.table_formats import json_alone
 from warehouse_sql.queries import query
 
 _POSITION: Final = TypeAdapter(tuple[Moment, UUID])
@@ -41,7 +42,12 @@ class Rejections(Answer):
     next_cursor: str | None = Field(description="`cursor` of the next page; null at the end")
 
 
-@router.get("", responses=documented(410, 422, 503), name="Refused records")
+@router.get(
+    "",
+    responses=documented(406, 410, 422, 503),
+    dependencies=[Depends(json_alone)],
+    name="Refused records",
+)
 async def list_rejections(
     services: Shared,
     device: Annotated[

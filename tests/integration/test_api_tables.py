@@ -208,6 +208,11 @@ def test_what_accept_does_not_name_is_not_sent(api: Collector, accept: str, stat
     assert answer.status_code == status
     if status == 406:
         assert "text/csv" in answer.json()["detail"]
+    for path in ("/v1/analytics/fleet/live", "/v1/links", "/v1/alerts", "/v1/rejections"):
+        assert api.http.get(path, headers={"accept": accept}).status_code == status
+        only_json = api.http.get(path, headers={"accept": "text/csv"})
+        assert only_json.status_code == 406
+        assert "application/json" in only_json.json()["detail"]
 
 
 def test_an_answer_that_the_caller_has_is_304_until_an_hour_is_computed_anew(

@@ -19,7 +19,18 @@ from tests.integration.api_collector import (
 )
 
 DASHBOARD = Path(__file__).parents[2] / "docs/grafana/wattlake.json"
-UNITS = ("_seconds", "_bytes", "_rows", "_info", "_up", "_active", "_open", "_letters", "_fds")
+UNITS = (
+    "_seconds",
+    "_hours",
+    "_bytes",
+    "_rows",
+    "_info",
+    "_up",
+    "_active",
+    "_open",
+    "_letters",
+    "_fds",
+)
 ONE, MANY = "/v1/ingest/meter", "/v1/ingest/vehicle/batch"
 
 

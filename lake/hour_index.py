@@ -114,9 +114,10 @@ class IndexedHour:
 def indexed_readings(hours: Sequence[IndexedHour], stream: Stream, device: str) -> Readings:
     """The readings of a device in some hours of a stream, in the order of these. Raises OSError."""
     places = [hour.place_of(device) for hour in hours]
-    for hour, place in zip(hours, places, strict=True):
-        # What is not in memory is read from the disk for all hours at once.
-        os.posix_fadvise(hour.file, *place, os.POSIX_FADV_WILLNEED)
+    for hour, (start, length) in zip(hours, places, strict=True):
+        if length:  # 0 would mean all of the file
+            # What is not in memory is read from the disk for all hours at once.
+            os.posix_fadvise(hour.file, start, length, os.POSIX_FADV_WILLNEED)
     parts = [hour.read(*place) for hour, place in zip(hours, places, strict=True)]
     rows = np.frombuffer(b"".join(parts), _row(stream))
     is_vehicle = stream is VEHICLE

@@ -1,0 +1,176 @@
+"""Live state of one device, of the fleet, and of a dashboard's vehicles."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.integration.api_collector import (
+    Collector,
+    collector_of_module,
+    device,
+    meter,
+    moment,
+    vehicle,
+)
+
+api = collector_of_module(FLUSH_SECONDS="1")
+
+
+def test_live_state_has_its_age_and_says_who_is_silent(api: Collector) -> None:
+    for seconds, connection in ((-5, "online"), (-300, "late"), (-3600, "silent"), (200, "online")):
+        box = device("M")
+        api.post("/v1/ingest/meter", meter(box, seconds))
+        live = api.http.get(f"/v1/analytics/meter/{box}/live").json()
+        assert live["connection"] == connection
+        assert live["ageSeconds"] == pytest.approx(max(0, -seconds), abs=5)
+
+
+def test_of_two_heartbeats_of_one_time_the_last_received_is_live_as_in_the_history(
+    api: Collector,
+) -> None:
+    car, at = device("car"), moment(-5)
+    for soc in (50, 60):
+        posted = api.post("/v1/ingest/vehicle", {"vehicleId": car, "timestamp": at, "soc": soc})
+        assert posted.status_code == 201
+    assert api.http.get(f"/v1/analytics/vehicle/{car}/live").json()["soc"] == 60
+
+
+def test_the_live_fleet_comes_in_pages_that_hold_each_device_once(api: Collector) -> None:
+    boxes, cars = [device("M") for _ in range(5)], [device("V") for _ in range(4)]
+    api.post("/v1/ingest/meter/batch", [meter(box) for box in boxes])
+    api.post("/v1/ingest/vehicle/batch", [vehicle(car, -5000) for car in cars])
+    seen: list[str] = []
+    query: dict[str, str] | None = {"limit": "3"}
+    while query is not None:
+        page = api.http.get("/v1/analytics/fleet/live", params=query).json()
+        assert len(page["devices"]) <= 3
+        seen += [one.get("vehicleId") or one["meterId"] for one in page["devices"]]
+        cursor = page["nextCursor"]
+        query = {"limit": "3", "cursor": cursor} if cursor else None
+    assert len(seen) == len(set(seen))
+    assert {*boxes, *cars} <= set(seen)
+    silent: dict[str, str | int] = {"kind": "vehicle", "connection": "silent", "limit": 1000}
+    found = api.http.get("/v1/analytics/fleet/live", params=silent).json()["devices"]
+    assert set(cars) <= {one["vehicleId"] for one in found}
+    assert all(one["connection"] == "silent" for one in found)
+
+
+def fleet_pages(api: Collector, **query: Any) -> list[dict[str, Any]]:
+    """The devices of all pages of the live fleet."""
+    seen: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = api.http.get("/v1/analytics/fleet/live", params={**query, **cursor})
+        assert page.status_code == 200, page.text
+        seen += page.json()["devices"]
+        if not page.json()["nextCursor"]:
+            return seen
+        cursor = {"cursor": page.json()["nextCursor"]}
+
+
+def test_the_live_fleet_is_filtered_and_sorted_page_by_page(api: Collector) -> None:
+    name = device("S")
+    socs = {f"{name}{n}": soc for n, soc in enumerate([50.0, 20.0, None, 20.0, 80.0])}
+    cars = [vehicle(car, -n, soc=soc, batteryTemp=soc) for n, (car, soc) in enumerate(socs.items())]
+    boxes = [meter(f"{name}{n}", -n, voltage=230.0 + n) for n in range(3)]
+    assert api.post("/v1/ingest/telemetry", cars + boxes).status_code == 201
+
+    def found(**query: Any) -> list[str]:
+        pages = fleet_pages(api, prefix=name, limit=2, **query)
+        return [one.get("vehicleId", one["meterId"])[len(name) :] for one in pages]
+
+    assert found(sort="soc", kind="vehicle") == ["1", "3", "0", "4", "2"]
+    assert found(sort="soc", order="desc", kind="vehicle") == ["4", "0", "1", "3", "2"]
+    assert found(sort="temperature", socBelow=60) == ["1", "3", "0"]
+    assert found(temperatureAbove=20) == ["0", "4"]
+    assert found(sort="age", kind="vehicle") == ["0", "1", "2", "3", "4"]
+    assert found(sort="age", order="desc", kind="meter") == ["2", "1", "0"]
+    assert found(sort="voltage", order="desc", kind="meter") == ["2", "1", "0"]
+    assert found(order="desc") == ["4", "3", "2", "1", "0", "2", "1", "0"]
+    assert found(ids=[f"{name}1", f"{name}2"], kind="meter") == ["1", "2"]
+    assert found(connection="silent") == []
+    assert len(found(connection=["silent", "online"])) == 8
+
+
+def test_a_page_goes_on_after_its_last_device_whatever_comes_and_goes(api: Collector) -> None:
+    name = device("P")
+    api.post("/v1/ingest/meter/batch", [meter(f"{name}{n}") for n in (1, 3, 5)])
+    path, query = "/v1/analytics/fleet/live", {"prefix": name, "limit": "2"}
+    page = api.http.get(path, params=query).json()
+    api.post("/v1/ingest/meter/batch", [meter(f"{name}{n}") for n in (0, 2, 4)])
+    rest = api.http.get(path, params={**query, "cursor": page["nextCursor"]}).json()
+    assert [one["meterId"][-1] for one in page["devices"]] == ["1", "3"]
+    assert [one["meterId"][-1] for one in rest["devices"]] == ["4", "5"]
+    other = api.http.get(path, params={"prefix": name, "cursor": page["nextCursor"], "sort": "age"})
+    assert other.status_code == 422
+
+
+def test_the_live_fleet_knows_who_is_linked_now(api: Collector) -> None:
+    name = device("L")
+    box, car, named, naming, other = (f"{name}{what}" for what in ("m", "v", "n", "w", "x"))
+    api.post("/v1/ingest/meter/batch", [meter(box), meter(named), meter(other)])
+    api.post(
+        "/v1/ingest/vehicle/batch",
+        [vehicle(car), vehicle(naming, meterId=named), vehicle(f"{other}v")],
+    )
+    link = {"meterId": box, "vehicleId": car, "validFrom": moment(-60)}
+    assert api.post("/v1/links", link).status_code == 201
+    linked = fleet_pages(api, prefix=name, linked=True)
+    assert {one.get("vehicleId", one["meterId"]) for one in linked} == {box, car, named, naming}
+    assert len(fleet_pages(api, prefix=name, linked=False)) == 2
+
+
+def test_a_dashboard_shows_live_state_today_and_open_alerts_of_vehicles(api: Collector) -> None:
+    car, quiet = device("D"), device("D")
+    api.post("/v1/ingest/vehicle/batch", [vehicle(car, soc=40.0), vehicle(quiet)])
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    for name, ago, ac, dc, status in (
+        (car, 0, 0.2, 0.1, "warning"),
+        (car, 24, 9.0, 9.0, "good"),
+        (quiet, 0, 0.3, 4.4, "insufficient_data"),
+    ):
+        api.sql(
+            "INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, energy_ac_kwh,"
+            " energy_dc_kwh, status, data_points_meter, data_points_vehicle, coverage_ac,"
+            " coverage_dc, longest_gap_seconds, resets, duplicates, meter_ids)"
+            " VALUES (%s, %s, %s, %s, %s, 60, 60, 1, 1, 60, 0, 0, ARRAY['M'])",
+            hour - timedelta(hours=ago),
+            name,
+            ac,
+            dc,
+            status,
+        )
+    for rule, resolved in (("one", None), ("two", hour)):
+        api.sql(
+            "INSERT INTO alert (rule, kind, device_kind, device_id, severity, since, observed_at,"
+            " resolved_at, message)"
+            " VALUES (%s, 'silent', 'vehicle', %s, 'warning', %s, %s, %s, 'x')",
+            rule,
+            car,
+            hour,
+            hour,
+            resolved,
+        )
+    ids = [quiet, car, "nobody"]
+    told = api.http.get("/v1/analytics/dashboard", params={"vehicleIds": ids}).json()
+    assert told["unknown"] == ["nobody"]
+    shown = {one["live"]["vehicleId"]: one for one in told["vehicles"]}
+    assert shown.keys() == {car, quiet}
+    assert shown[car]["live"]["soc"] == 40
+    assert shown[car]["today"] == {
+        "hours": 1,
+        "lastHour": hour.isoformat().replace("+00:00", "Z"),
+        "lastStatus": "warning",
+        "energyConsumedAc": 0.2,
+        "energyDeliveredDc": 0.1,
+        "ratedHours": 1,
+        "ratedEnergyConsumedAc": 0.2,
+        "ratedEnergyDeliveredDc": 0.1,
+        "efficiencyRatio": 50,
+    }
+    assert [alert["rule"] for alert in shown[car]["alerts"]] == ["one"]
+    today = shown[quiet]["today"]
+    assert (today["energyDeliveredDc"], today["hours"], today["ratedHours"]) == (4.4, 1, 0)
+    assert today["efficiencyRatio"] is None  # what is not matched has no ratio
+    assert shown[quiet]["alerts"] == []

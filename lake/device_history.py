@@ -40,7 +40,7 @@ class DeviceHistory:
         """All readings of a window, in order."""
         wanted = live.between(start, end)
         known = self._kept.get((stream.name, device))
-        # A file that was replaced has the same heartbeats as another one.
+        # What is known of a file that is no longer there may be gone from the lake.
         if not (known and known.files.issuperset(wanted) and known.files <= live.paths):
             known = self._read(stream, live, device, wanted)
             self._kept.put((stream.name, device), known)

@@ -25,6 +25,7 @@ from lake import (
     compact_hour,
     delivered,
     hour_of,
+    replace_hours,
     scan_context,
     scan_heartbeats,
 )
@@ -173,6 +174,19 @@ def test_an_hour_that_is_compacted_anew_is_indexed_anew_and_an_old_one_forgotten
     assert reader.indexed_hours == 0
     assert _alone(reader, "A", set(), HOUR_10, END).readings.at.size == 2
     assert not list(folder.iterdir())
+
+
+def test_what_has_gone_from_the_lake_is_not_told_any_more(lake: Lake, tmp_path: Path) -> None:
+    rows = [{"meter_id": "A", "timestamp": END - HOUR * hours} for hours in (1, 2)]
+    append_once(lake, METER, meter_rows(*rows), "test", 1, 0)
+    reader = DeviceReader(lake, 1_000_000, HourIndex(lake, tmp_path, 26))
+    for hours in (1, 2):
+        compact_hour(lake, METER, END - HOUR * hours)
+    window = END - 2 * HOUR, END
+    assert _alone(reader, "A", set(), *window).readings.at.size == 2
+    nothing = pl.DataFrame(history_table(METER).schema.empty_table())
+    replace_hours(lake, history_table(METER), nothing, END - 2 * HOUR, END - HOUR)
+    assert _alone(reader, "A", set(), *window).readings.at.size == 1
 
 
 def _of_vehicle(reader: DeviceReader, vehicle: str) -> Readings:

@@ -34,7 +34,7 @@ class ReadingAhead:
         """Hours that are compacted later are looked for every `index_seconds`."""
         self._connection, self._reader, self._now = connection, reader, now
         self._pause = index_seconds
-        self._failure = ""
+        self._is_failing = False
 
     def start(self) -> None:
         """Begin."""
@@ -76,10 +76,10 @@ class ReadingAhead:
         try:
             is_one = await in_lake_thread(reading_the_lake()(self._reader.index_one), self._now())
         except LakeError as error:
-            if str(error) != self._failure:
-                log.warning("an hour is not indexed, answers take longer", reason=str(error))
-            self._failure = str(error)
+            if not self._is_failing:
+                log.warning("hours are not indexed, answers take longer", reason=str(error))
+            self._is_failing = True
             return False
-        self._failure = ""
+        self._is_failing = False
         INDEXED_HOURS.set(self._reader.indexed_hours)
         return is_one

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,11 +17,9 @@ from hypothesis import strategies as st
 
 from lake import (
     HOUR,
-    METER,
     STREAMS,
     VEHICLE,
     Lake,
-    append_once,
     compact_hour,
     hour_of,
     hours_between,
@@ -31,10 +28,8 @@ from tests.integration.api_collector import (
     Collector,
     collector_of_module,
     device,
-    running_collector,
     wait_for,
 )
-from tests.samples import meter_rows
 from warehouse_sql.queries import query
 
 # Flushes and indexes all the time; and so little memory that what is kept is dropped as well.
@@ -167,23 +162,6 @@ def test_performance_is_the_plain_sum_while_heartbeats_come_are_flushed_and_comp
         assert answered(api.http, fleet) == fleet.sums[-1]
     wait_for(lambda: is_indexed(api, hour_of(fleet.end - timedelta(minutes=MINUTES + 60))))
     assert answered(api.http, fleet) == fleet.sums[-1]
-
-
-def test_an_index_without_room_is_a_warning_and_goes_on_by_itself(
-    database_url: str, tmp_path: Path
-) -> None:
-    lake, hour = Lake(str(tmp_path / "lake")), hour_of(datetime.now(UTC)) - HOUR
-    lake.create_tables()
-    append_once(lake, METER, meter_rows({"timestamp": hour}), "collector", 1, 0)
-    compact_hour(lake, METER, hour)
-    room = {"INDEX_FOLDER": str(tmp_path / "room"), "INDEX_SECONDS": "0.05"}
-    with running_collector(database_url, tmp_path, True, **room) as beside:
-        warning = "an hour is not indexed, answers take longer"
-        wait_for(lambda: warning in beside.log.read_text())
-        assert indexed_hours(beside) == 0
-        (tmp_path / "room").mkdir()
-        wait_for(lambda: indexed_hours(beside) == 1)
-        assert beside.log.read_text().count(warning) == 1
 
 
 def is_indexed(api: Collector, hour: datetime) -> bool:

@@ -59,6 +59,14 @@ class CountedHours:
     dropped: list[datetime]
 
 
+@dataclass(frozen=True)
+class Sessions:
+    """Application names of the sessions of runs, and since when the database has kept any."""
+
+    names: frozenset[str]
+    since: datetime
+
+
 def waiting_hours(
     connection: psycopg.Connection, start: datetime, end: datetime
 ) -> list[WaitingHour]:
@@ -117,9 +125,10 @@ def has_heartbeats(connection: psycopg.Connection, hour: datetime) -> bool:
     return rows.fetchone() is not None
 
 
-def sessions_of_runs(connection: psycopg.Connection) -> set[str]:
-    """Application names of the sessions that live runs hold."""
-    return {name for (name,) in connection.execute(query("sessions_of_runs"))}
+def sessions_of_runs(connection: psycopg.Connection) -> Sessions:
+    """The sessions that live runs hold."""
+    ((names, since),) = connection.execute(query("sessions_of_runs")).fetchall()
+    return Sessions(frozenset(names), since)
 
 
 def mark_compacted(connection: psycopg.Connection, done: Compaction) -> None:

@@ -10,6 +10,7 @@ from adbc_driver_postgresql import dbapi
 
 from lake.settings import LakeSettings
 from lake.storage import Lake
+from pipelines.run_session import session, session_of_run
 from warehouse_sql.settings import DatabaseSettings
 
 
@@ -50,7 +51,7 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
             yield self
             return
         name = session_of_run(context.run.run_id)
-        with self._connect(autocommit=True, application_name=name):
+        with session(lambda: self._connect(autocommit=True, application_name=name)):
             yield self
 
     @contextmanager
@@ -85,8 +86,3 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
             # Times arrive in the zone of the session.
             options="-c TimeZone=UTC",
         )
-
-
-def session_of_run(run_id: str) -> str:
-    """The application name that the session of a run goes by."""
-    return f"wattlake-run-{run_id}"

@@ -1,18 +1,20 @@
 """The runs: which is at work, which was left behind by a dead process, what failed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Generic, TypeVar
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
+from dagster._core.storage.event_log import SqlEventLogStorage
 
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.hourly import hourly_tables
 from pipelines.jobs import daily, days_of_tags, hourly, hours_of_tags
-from pipelines.resources import session_of_run
+from pipelines.ledger import Sessions
+from pipelines.run_session import session_of_run
 from pipelines.serving import efficiency_marts
 
 HOURLY_ASSETS = frozenset(
@@ -31,11 +33,15 @@ _AT_WORK = {DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING}
 _UNFINISHED = {DagsterRunStatus.QUEUED, *_NOT_LAUNCHED, *_AT_WORK}
 
 _REMEMBERED = 100
-_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=30), timedelta(hours=1)
+# Shorter than the sensor's interval, so that its next look but one is not the first that tries again.
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=20), timedelta(hours=1)
 # Before its session a run takes a moment to connect, after it a moment to note its success.
 _TIME_WITHOUT_SESSION = timedelta(seconds=30)
 _TIME_TO_START = timedelta(minutes=5)
+# A start that a restart of the database fell into has failed, or gets there soon.
+_TIME_TO_START_ANEW = timedelta(minutes=1)
 
+_GONE = "the process of this run is gone"
 _WAREHOUSE = "warehouse"
 # The job that Dagster runs for a selection of assets, without one for all of them.
 _ASSET_JOB = "__ASSET_JOB"
@@ -141,27 +147,62 @@ class DayRuns(_RunsOfJob[date]):
 
 
 def fail_abandoned_runs(
-    instance: dg.DagsterInstance, sessions: Collection[str], now: datetime
+    instance: dg.DagsterInstance, sessions: Sessions, now: datetime
 ) -> list[str]:
-    """Fail runs that Dagster takes for alive, but whose process is gone: killed, or a power cut.
+    """End runs that Dagster takes for alive, but whose process is gone: killed, or a power cut.
 
-    `sessions` are the names of the database sessions that live runs hold, read at `now` or later.
-    Returns the run ids. Left alone, such runs would keep their place in the queue and their pools
-    for ever. Runs of every job are looked at, those that were started from an asset's page
-    included; a run that does not use the warehouse holds no session and is left alone.
+    `sessions` were read at `now` or later. Returns the run ids; `free_slots` gives back what such
+    runs held. Left alone, they would keep their place in the queue for ever. Runs of every job are
+    looked at, those that were started from an asset's page included; a run that does not use the
+    warehouse holds no session and is left to Dagster's own monitoring, which knows times only.
     """
-    failed = []
+    ended = []
     for record in instance.get_run_records(RunsFilter(statuses=[*_NOT_LAUNCHED, *_AT_WORK])):
-        run = record.dagster_run
+        run, last = record.dagster_run, _last_sign(instance, record)
+        patience = _patience(run.status, last < sessions.since)
         if (
-            session_of_run(run.run_id) not in sessions
-            and now - _last_sign(instance, record) > _patience(run.status)
+            session_of_run(run.run_id) not in sessions.names
+            and now - max(last, sessions.since) > patience
             and _uses_warehouse(instance, run)
         ):
-            instance.report_run_failed(run, "the process of this run is gone")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            failed.append(run.run_id)
-    return failed
+            if run.status == DagsterRunStatus.CANCELING:
+                instance.report_run_canceled(run, _GONE)
+            else:
+                instance.report_run_failed(run, _GONE)
+            ended.append(run.run_id)
+    return ended
+
+
+def free_slots(instance: dg.DagsterInstance, sessions: Sessions) -> list[str]:
+    """Free the pool slots of runs that have ended, whichever way, or were deleted; their run ids.
+
+    Such a slot is left taken where the database or the process dies at the end of a step, and
+    whoever waits for it would wait for ever. A run that was ended by force keeps its slots until
+    its process is gone. Read `sessions` before.
+    """
+    storage = instance.event_log_storage
+    pools = storage.get_concurrency_infos(sorted(storage.get_concurrency_keys())).values()
+    holders = {slot.run_id for pool in pools for slot in pool.claimed_slots}
+    holders |= {step.run_id for pool in pools for step in pool.pending_steps}
+    if not holders:
+        return []
+    alive = RunsFilter(run_ids=sorted(holders), statuses=list(_UNFINISHED))
+    unfinished = {record.dagster_run.run_id for record in instance.get_run_records(alive)}
+    ended = sorted(
+        run_id for run_id in holders - unfinished if session_of_run(run_id) not in sessions.names
+    )
+    for run_id in ended:
+        storage.free_concurrency_slots_for_run(run_id)
+    if isinstance(storage, SqlEventLogStorage):
+        # A slot whose last holder died before it passed it on belongs to nobody, and calls nobody.
+        storage.assign_pending_steps(
+            [
+                pool.concurrency_key
+                for pool in pools
+                if pool.pending_step_count and pool.assigned_step_count < pool.slot_count
+            ]
+        )
+    return ended
 
 
 def _works_on_hours(run: dg.DagsterRun) -> bool:
@@ -170,15 +211,17 @@ def _works_on_hours(run: dg.DagsterRun) -> bool:
     return not HOURLY_ASSETS.isdisjoint(run.asset_selection)
 
 
-def _patience(status: DagsterRunStatus) -> timedelta:
-    return _TIME_TO_START if status in _NOT_LAUNCHED else _TIME_WITHOUT_SESSION
+def _patience(status: DagsterRunStatus, database_restarted: bool) -> timedelta:
+    if status not in _NOT_LAUNCHED:
+        return _TIME_WITHOUT_SESSION
+    return _TIME_TO_START_ANEW if database_restarted else _TIME_TO_START
 
 
 def _last_sign(instance: dg.DagsterInstance, record: dg.RunRecord) -> datetime:
     """When the run last changed its status or said anything.
 
     A run speaks right before it opens its session and right before it closes it, so a living one
-    is never without a session for long after its newest event.
+    is never without a session for long after its newest event, or after the database came back.
     """
     events = instance.get_records_for_run(record.dagster_run.run_id, limit=1, ascending=False)
     spoken = [datetime.fromtimestamp(event.timestamp, UTC) for event in events.records]

@@ -13,7 +13,7 @@ from pipelines.ledger import sessions_of_runs, waiting_hours
 from pipelines.partitions import DAY, FIRST_HOUR, contiguous, hour_of_key, stretches
 from pipelines.raw import observation
 from pipelines.resources import WarehouseResource
-from pipelines.runs import DayRuns, HourlyRuns, fail_abandoned_runs
+from pipelines.runs import DayRuns, HourlyRuns, fail_abandoned_runs, free_slots
 from pipelines.settings import PipelineSettings
 
 _SETTINGS = PipelineSettings()
@@ -53,8 +53,11 @@ def late_hours(
     now = datetime.now(UTC)
     closed = now - timedelta(seconds=_SETTINGS.hour_grace_seconds) - HOUR
     with warehouse.autocommit() as connection:
-        for run_id in fail_abandoned_runs(context.instance, sessions_of_runs(connection), now):
+        sessions = sessions_of_runs(connection)
+        for run_id in fail_abandoned_runs(context.instance, sessions, now):
             context.log.warning(f"the process of run {run_id} is gone; it is failed")
+        for run_id in free_slots(context.instance, sessions):
+            context.log.warning(f"run {run_id} has ended; the pool slots that it held are free")
         runs = HourlyRuns(context.instance)
         if runs.unfinished:
             return dg.SkipReason(f"run {runs.unfinished} is under way")

@@ -1,5 +1,7 @@
 """Schedules and sensors: every hour is computed once for each change, without anybody asking."""
 
+import time
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,15 +14,17 @@ from dagster._core.remote_origin import (
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.utils import make_new_run_id
 
 from lake import HOUR, METER, VEHICLE
 from lake.tables import HOURLY_TABLES
 from pipelines import sensors
 from pipelines.definitions import definitions
 from pipelines.jobs import RANGE_END, RANGE_START, range_tags
+from pipelines.ledger import Sessions, sessions_of_runs
 from pipelines.partitions import hour_key
 from pipelines.resources import WarehouseResource
-from pipelines.runs import HOURLY_ASSETS, HourlyRuns, fail_abandoned_runs
+from pipelines.runs import HOURLY_ASSETS, HourlyRuns, fail_abandoned_runs, free_slots
 from pipelines.schedules import every_day, every_hour
 from pipelines.sensors import changed_days, late_hours
 from tests.integration.pipeline_house import RESOURCES, House
@@ -71,6 +75,14 @@ def begin_day(house: House, day: str, status: DagsterRunStatus) -> dg.DagsterRun
     )
 
 
+def sessions(*runs: dg.DagsterRun, since: datetime = datetime(2000, 1, 1, tzinfo=UTC)) -> Sessions:
+    """What the database knows while the processes of these runs live; it began at `since`."""
+    return Sessions(frozenset(f"wattlake-run-{run.run_id}" for run in runs), since)
+
+
+NO_SESSIONS = sessions()
+
+
 def status_of(house: House, run: dg.DagsterRun) -> DagsterRunStatus:
     found = house.instance.get_run_by_id(run.run_id)
     assert found is not None
@@ -79,6 +91,15 @@ def status_of(house: House, run: dg.DagsterRun) -> DagsterRunStatus:
 
 def in_(**time: float) -> datetime:
     return datetime.now(UTC) + timedelta(**time)
+
+
+def wait_until(condition: Callable[[], Collection[str]]) -> Collection[str]:
+    """What the condition says once that is anything."""
+    deadline = time.monotonic() + 60
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
 
 
 def hour_tags(hour: datetime) -> dict[str, str]:
@@ -159,8 +180,7 @@ def test_a_run_whose_process_was_killed_is_failed_and_its_hour_asked_for_again(
 ) -> None:
     house.deliver(METER, meter_rows({}))
     run = begin_run(house, DagsterRunStatus.STARTED)
-    session = f"wattlake-run-{run.run_id}"
-    assert fail_abandoned_runs(house.instance, {session}, in_(minutes=1)) == []
+    assert fail_abandoned_runs(house.instance, sessions(run), in_(minutes=1)) == []
 
     monkeypatch.setattr("pipelines.runs._TIME_WITHOUT_SESSION", timedelta(seconds=-1))
     monkeypatch.setattr("pipelines.runs._FIRST_PAUSE", timedelta(seconds=0))
@@ -176,9 +196,9 @@ def test_a_killed_run_that_was_started_from_the_page_of_an_asset_is_failed(
     house: House, asset: str
 ) -> None:
     run = begin_run_of_assets(house, DagsterRunStatus.STARTED, asset)
-    assert fail_abandoned_runs(house.instance, set(), in_(seconds=20)) == []
+    assert fail_abandoned_runs(house.instance, NO_SESSIONS, in_(seconds=20)) == []
 
-    assert fail_abandoned_runs(house.instance, set(), in_(minutes=1)) == [run.run_id]
+    assert fail_abandoned_runs(house.instance, NO_SESSIONS, in_(minutes=1)) == [run.run_id]
     assert status_of(house, run) == DagsterRunStatus.FAILURE
 
 
@@ -188,12 +208,89 @@ def test_a_run_that_never_got_a_process_is_failed_after_minutes_and_a_queued_one
     lost = begin_run_of_assets(house, DagsterRunStatus.NOT_STARTED, "meter_telemetry_history")
     starting = begin_run(house, DagsterRunStatus.STARTING)
     queued = begin_run(house, DagsterRunStatus.QUEUED)
-    assert fail_abandoned_runs(house.instance, set(), in_(minutes=4)) == []
+    assert fail_abandoned_runs(house.instance, NO_SESSIONS, in_(minutes=4)) == []
 
-    failed = fail_abandoned_runs(house.instance, set(), in_(minutes=6))
+    failed = fail_abandoned_runs(house.instance, NO_SESSIONS, in_(minutes=6))
 
     assert set(failed) == {lost.run_id, starting.run_id}
     assert status_of(house, queued) == DagsterRunStatus.QUEUED
+
+
+def test_a_start_that_a_restart_of_the_database_fell_into_is_given_up_sooner(house: House) -> None:
+    run = begin_run(house, DagsterRunStatus.STARTING)
+    restarted = sessions(since=in_(minutes=1))
+
+    assert fail_abandoned_runs(house.instance, restarted, in_(minutes=1, seconds=55)) == []
+    assert fail_abandoned_runs(house.instance, restarted, in_(minutes=2, seconds=5)) == [run.run_id]
+
+
+def test_a_run_has_time_to_renew_its_session_after_the_database_came_back(house: House) -> None:
+    run = begin_run(house, DagsterRunStatus.STARTED)
+    restarted = sessions(since=in_(minutes=10))
+
+    assert fail_abandoned_runs(house.instance, restarted, in_(minutes=10, seconds=20)) == []
+    assert fail_abandoned_runs(house.instance, restarted, in_(minutes=11)) == [run.run_id]
+
+
+def test_a_run_that_was_being_canceled_as_its_process_died_is_canceled(house: House) -> None:
+    run = begin_run(house, DagsterRunStatus.CANCELING)
+
+    assert fail_abandoned_runs(house.instance, NO_SESSIONS, in_(minutes=1)) == [run.run_id]
+    assert status_of(house, run) == DagsterRunStatus.CANCELED
+
+
+POOL = METER.history_table
+
+
+def claim(house: House, run_id: str) -> bool:
+    """Whether the run has the one slot of the pool now; else it waits for it."""
+    storage = house.instance.event_log_storage
+    storage.set_concurrency_slots(POOL, 1)
+    return storage.claim_concurrency_slot(POOL, run_id, POOL).is_claimed
+
+
+@pytest.mark.parametrize(
+    "ended", [DagsterRunStatus.FAILURE, DagsterRunStatus.SUCCESS, DagsterRunStatus.CANCELED, None]
+)
+def test_the_slot_of_a_run_that_has_ended_or_was_deleted_goes_to_who_waits_for_it(
+    house: House, ended: DagsterRunStatus | None
+) -> None:
+    holder = begin_run(house, ended).run_id if ended else make_new_run_id()
+    waiting = begin_run(house, DagsterRunStatus.STARTED).run_id
+    assert claim(house, holder)
+    assert not claim(house, waiting)
+
+    house.tick(late_hours)
+
+    assert claim(house, waiting)
+
+
+def test_a_slot_that_was_freed_and_given_to_nobody_goes_to_who_waits_for_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder, waiting = (begin_run(house, DagsterRunStatus.STARTED).run_id for _ in range(2))
+    assert claim(house, holder)
+    assert not claim(house, waiting)
+    storage = house.instance.event_log_storage
+    with monkeypatch.context() as patch:  # the holder dies in the middle
+        patch.setattr(type(storage), "assign_pending_steps", lambda *_: None)
+        storage.free_concurrency_slots_for_run(holder)
+    assert not claim(house, waiting)
+
+    house.tick(late_hours)
+
+    assert claim(house, waiting)
+
+
+def test_a_run_keeps_its_slot_as_long_as_it_or_its_process_lives(house: House) -> None:
+    ended_by_force = begin_run(house, DagsterRunStatus.CANCELED)
+    assert claim(house, ended_by_force.run_id)
+    assert free_slots(house.instance, sessions(ended_by_force)) == []
+    assert free_slots(house.instance, NO_SESSIONS) == [ended_by_force.run_id]
+
+    at_work = begin_run(house, DagsterRunStatus.STARTED)
+    assert claim(house, at_work.run_id)
+    assert free_slots(house.instance, NO_SESSIONS) == []
 
 
 def test_a_run_that_uses_no_warehouse_and_so_holds_no_session_is_left_alone(house: House) -> None:
@@ -206,7 +303,7 @@ def test_a_run_that_uses_no_warehouse_and_so_holds_no_session_is_left_alone(hous
 
     run = house.instance.create_run_for_job(looking, status=DagsterRunStatus.STARTED)
 
-    assert fail_abandoned_runs(house.instance, set(), in_(days=1)) == []
+    assert fail_abandoned_runs(house.instance, NO_SESSIONS, in_(days=1)) == []
     assert status_of(house, run) == DagsterRunStatus.STARTED
 
 
@@ -219,8 +316,8 @@ def test_a_run_that_has_just_closed_its_session_to_finish_is_not_failed(house: H
         timestamp=(later - timedelta(seconds=1)).timestamp(),
     )
 
-    assert fail_abandoned_runs(house.instance, set(), later) == []
-    assert fail_abandoned_runs(house.instance, set(), later + HOUR) == [run.run_id]
+    assert fail_abandoned_runs(house.instance, NO_SESSIONS, later) == []
+    assert fail_abandoned_runs(house.instance, NO_SESSIONS, later + HOUR) == [run.run_id]
 
 
 def test_the_sensor_and_a_person_do_not_work_on_the_hours_at_once(house: House) -> None:
@@ -264,6 +361,35 @@ def test_a_run_holds_a_session_while_it_lives(house: House) -> None:
     result = looking.execute_in_process(instance=house.instance)
 
     assert {"application_name": f"wattlake-run-{result.run_id}"} in seen
+
+
+def test_a_run_that_outlives_the_end_of_its_session_takes_a_new_one_and_leaves_none(
+    house: House,
+) -> None:
+    @dg.op
+    def look(warehouse: WarehouseResource) -> None:
+        with warehouse.autocommit() as connection:
+
+            def held() -> Collection[str]:
+                return sessions_of_runs(connection).names
+
+            (name,) = wait_until(held)
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'wattlake-run-%'"
+            )
+            assert list(wait_until(held)) == [name]
+
+    @dg.job(resource_defs={"warehouse": RESOURCES["warehouse"]})
+    def looking() -> None:
+        look()
+
+    looking.execute_in_process(instance=house.instance)
+
+    assert not house.rows(
+        b"SELECT FROM pg_stat_activity WHERE application_name LIKE 'wattlake-run-%%'"
+        b" AND datname = current_database()"
+    )
 
 
 def test_a_failed_hour_is_tried_again_after_a_pause_and_holds_up_no_other(
@@ -345,7 +471,7 @@ def test_a_day_that_failed_or_was_killed_is_asked_for_until_it_succeeds(
     begin_day(charged, DAY[0], DagsterRunStatus.FAILURE)
     killed = begin_day(charged, DAY[0], DagsterRunStatus.STARTED)
     assert renewed(charged, cursor)[0] == []
-    assert fail_abandoned_runs(charged.instance, set(), in_(minutes=1)) == [killed.run_id]
+    assert fail_abandoned_runs(charged.instance, NO_SESSIONS, in_(minutes=1)) == [killed.run_id]
 
     days, cursor = renewed(charged, cursor)
     assert days == []  # the pause after a failure

@@ -45,5 +45,11 @@ UPDATE partition_ledger SET published_version = %(version)s, published_revision 
 WHERE stream = %(stream)s AND hour = %(hour)s
 
 -- name: sessions_of_runs
-SELECT application_name FROM pg_stat_activity
-WHERE datname = current_database() AND application_name LIKE 'wattlake-run-%%'
+-- The names of the sessions that runs hold, and the newest start of the server: the first, or the
+-- one after a crash of one of its processes, which ends all sessions and starts the checkpointer anew
+-- (null for an account that may not see that).
+SELECT coalesce(array_agg(application_name) FILTER (
+           WHERE datname = current_database() AND application_name LIKE 'wattlake-run-%%'), '{}'),
+       greatest(pg_postmaster_start_time(),
+                max(backend_start) FILTER (WHERE backend_type = 'checkpointer'))
+FROM pg_stat_activity

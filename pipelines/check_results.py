@@ -1,6 +1,6 @@
 """Check results that name the devices and hours, so that a person knows where to look."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import dagster as dg
@@ -34,6 +34,14 @@ def check_result(
         metadata=metadata,
         description=f"{offenders.height or 'no'} {what}, {window}",
     )
+
+
+def selected(
+    context: dg.AssetExecutionContext, results: Iterable[dg.AssetCheckResult]
+) -> list[dg.AssetCheckResult]:
+    """Those results that the run was asked for; each names its asset."""
+    asked = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
+    return [result for result in results if (result.asset_key, result.check_name) in asked]
 
 
 def _markdown(rows: pl.DataFrame) -> str:

@@ -134,11 +134,12 @@ TABLES = (VEHICLE_DAYS, CHARGER_DAYS, FLEET_DAYS, BATTERY_DAYS)
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=VEHICLE_EFFICIENCY_DAILY.name,
     retry_policy=RETRIES,
+    can_subset=True,
 )
 def daily_tables(
     context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Compute the days of the run, each table of a month in one commit."""
+    """Compute the days of the run, all tables of a day together, each of a month in one commit."""
     tables, settings, now = lake.lake(), EnergySettings(), datetime.now(UTC)
     versions = {}
     with warehouse.autocommit() as connection:
@@ -151,9 +152,10 @@ def daily_tables(
             for day, of_day in zip(days, computed, strict=True):
                 _report_day(context, day, of_day)
     for daily in TABLES:
-        yield dg.MaterializeResult(
-            asset_key=daily.key, metadata={"delta_version": versions[daily.table.name]}
-        )
+        if daily.key in context.selected_asset_keys:
+            yield dg.MaterializeResult(
+                asset_key=daily.key, metadata={"delta_version": versions[daily.table.name]}
+            )
 
 
 def _report_day(
@@ -175,12 +177,13 @@ def _report_day(
         },
     }
     for daily in TABLES:
-        name = daily.table.name
-        context.add_asset_metadata(
-            {"dagster/partition_row_count": rows[name].height, **figures.get(name, {})},
-            asset_key=daily.key,
-            partition_key=f"{day:%Y-%m-%d}",
-        )
+        name, key = daily.table.name, f"{day:%Y-%m-%d}"
+        metadata = {"dagster/partition_row_count": rows[name].height, **figures.get(name, {})}
+        if daily.key in context.selected_asset_keys:
+            context.add_asset_metadata(metadata, asset_key=daily.key, partition_key=key)
+        else:
+            # Computed all the same, so its page should say so.
+            context.log_event(dg.AssetMaterialization(daily.key, partition=key, metadata=metadata))
 
 
 def _midnight(day: date) -> datetime:

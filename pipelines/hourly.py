@@ -17,7 +17,7 @@ from lake.grid_health import GRID_HEALTH_HOURLY
 from lake.hour_tables import Tables, efficiency_of_hour, health_of_hour
 from lake.table_spec import TableSpec
 from lake.tables import HOURLY_TABLES
-from pipelines.check_results import check_result
+from pipelines.check_results import check_result, selected
 from pipelines.checks import COVERED, gaining_vehicles, implausible_vehicles, uncovered_vehicles
 from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
 from pipelines.following import following_hours
@@ -157,11 +157,16 @@ _CHECKS = [
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=VEHICLE_EFFICIENCY_HOURLY.name,
     retry_policy=RETRIES,
+    # Any of them can be asked for, and a backfill may name them beside one history or both.
+    can_subset=True,
 )
 def hourly_tables(
     context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
-) -> Iterator[dg.MaterializeResult[None]]:
-    """Compute the hours of the run, and the hours whose energy is counted from within them."""
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Compute the hours of the run, and the hours whose energy is counted from within them.
+
+    All tables of an hour are computed together, also where only some of them were asked for.
+    """
     tables, hours, settings = lake.lake(), hours_of_run(context), EnergySettings()
     found: dict[str, list[pl.DataFrame]] = defaultdict(list)
     versions = {}
@@ -196,11 +201,12 @@ def hourly_tables(
         for name, offenders in found.items()
     ]
     for spec in SPECS:
-        yield dg.MaterializeResult(
-            asset_key=spec.key,
-            metadata={"delta_version": versions[spec.key.to_user_string()]},
-            check_results=checks if spec is VEHICLES else [],
-        )
+        if spec.key in context.selected_asset_keys:
+            yield dg.MaterializeResult(
+                asset_key=spec.key,
+                metadata={"delta_version": versions[spec.key.to_user_string()]},
+            )
+    yield from selected(context, checks)
 
 
 def _tables(
@@ -245,8 +251,8 @@ def _report_hour(
     for key, of_hour in figures.items():
         rows = tables[key.to_user_string()].height
         metadata = {"dagster/partition_row_count": rows, **of_hour}
-        if follows:
-            # Not a partition of this run, and recomputed all the same: its page should say so.
+        if follows or key not in context.selected_asset_keys:
+            # Not asked for by this run, and recomputed all the same: its page should say so.
             context.log_event(
                 dg.AssetMaterialization(key, partition=hour_key(hour), metadata=metadata)
             )

@@ -33,12 +33,13 @@ _AT_WORK = {DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING}
 _UNFINISHED = {DagsterRunStatus.QUEUED, *_NOT_LAUNCHED, *_AT_WORK}
 
 _REMEMBERED = 100
-# Shorter than the sensor's interval, so that its next look but one is not the first that tries again.
+# Shorter than the sensor's interval: the next look tries again, and not the one after it.
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=20), timedelta(hours=1)
 # Before its session a run takes a moment to connect, after it a moment to note its success.
 _TIME_WITHOUT_SESSION = timedelta(seconds=30)
 _TIME_TO_START = timedelta(minutes=5)
-# A start that a restart of the database fell into has failed, or gets there soon.
+# After the database came back: a run renews its session, and a start has failed or gets there.
+_TIME_TO_RENEW = timedelta(seconds=15)
 _TIME_TO_START_ANEW = timedelta(minutes=1)
 
 _GONE = "the process of this run is gone"
@@ -158,11 +159,10 @@ def fail_abandoned_runs(
     """
     ended = []
     for record in instance.get_run_records(RunsFilter(statuses=[*_NOT_LAUNCHED, *_AT_WORK])):
-        run, last = record.dagster_run, _last_sign(instance, record)
-        patience = _patience(run.status, last < sessions.since)
+        run = record.dagster_run
         if (
             session_of_run(run.run_id) not in sessions.names
-            and now - max(last, sessions.since) > patience
+            and now > _given_up_at(run.status, _last_sign(instance, record), sessions.since)
             and _uses_warehouse(instance, run)
         ):
             if run.status == DagsterRunStatus.CANCELING:
@@ -211,17 +211,18 @@ def _works_on_hours(run: dg.DagsterRun) -> bool:
     return not HOURLY_ASSETS.isdisjoint(run.asset_selection)
 
 
-def _patience(status: DagsterRunStatus, database_restarted: bool) -> timedelta:
+def _given_up_at(status: DagsterRunStatus, last_sign: datetime, since: datetime) -> datetime:
+    """When a run without a session is; the database has kept sessions `since` then."""
     if status not in _NOT_LAUNCHED:
-        return _TIME_WITHOUT_SESSION
-    return _TIME_TO_START_ANEW if database_restarted else _TIME_TO_START
+        return max(last_sign + _TIME_WITHOUT_SESSION, since + _TIME_TO_RENEW)
+    return since + _TIME_TO_START_ANEW if last_sign < since else last_sign + _TIME_TO_START
 
 
 def _last_sign(instance: dg.DagsterInstance, record: dg.RunRecord) -> datetime:
     """When the run last changed its status or said anything.
 
     A run speaks right before it opens its session and right before it closes it, so a living one
-    is never without a session for long after its newest event, or after the database came back.
+    is never without a session for long after its newest event.
     """
     events = instance.get_records_for_run(record.dagster_run.run_id, limit=1, ascending=False)
     spoken = [datetime.fromtimestamp(event.timestamp, UTC) for event in events.records]

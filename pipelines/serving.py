@@ -13,7 +13,7 @@ from lake import HOUR, EnergySettings, Lake, hour_of
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.hours import in_window
 from lake.table_spec import TableSpec
-from pipelines.check_results import check_result
+from pipelines.check_results import check_result, selected
 from pipelines.checks import differing_rows
 from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, mart_metadata
 from pipelines.following import following_hours
@@ -92,11 +92,12 @@ MARTS = (
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="efficiency_marts",
     retry_policy=RETRIES,
+    can_subset=True,
 )
 def efficiency_marts(
     context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
-) -> Iterator[dg.MaterializeResult[None]]:
-    """Publish the hours of the run, and the hours that follow from them.
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Publish the hours of the run, and the hours that follow from them, in both tables.
 
     Hours that are older than the retention count as published without their rows: the lake alone
     has them.
@@ -117,15 +118,17 @@ def efficiency_marts(
     with warehouse.arrow() as connection:
         compared = [_compare(tables, connection, mart, [*hours, *later], first) for mart in MARTS]
     for mart, (differing, counts) in zip(MARTS, compared, strict=True):
-        for hour in hours:
-            context.add_asset_metadata(
-                {"dagster/partition_row_count": counts.get(hour, 0)},
-                asset_key=mart.asset_key,
-                partition_key=hour_key(hour),
-            )
-        yield dg.MaterializeResult(
-            asset_key=mart.asset_key,
-            check_results=[
+        if mart.asset_key in context.selected_asset_keys:
+            for hour in hours:
+                context.add_asset_metadata(
+                    {"dagster/partition_row_count": counts.get(hour, 0)},
+                    asset_key=mart.asset_key,
+                    partition_key=hour_key(hour),
+                )
+            yield dg.MaterializeResult(asset_key=mart.asset_key)
+        yield from selected(
+            context,
+            [
                 check_result(
                     EQUAL,
                     differing,

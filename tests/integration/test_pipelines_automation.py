@@ -228,8 +228,10 @@ def test_a_run_has_time_to_renew_its_session_after_the_database_came_back(house:
     run = begin_run(house, DagsterRunStatus.STARTED)
     restarted = sessions(since=in_(minutes=10))
 
-    assert fail_abandoned_runs(house.instance, restarted, in_(minutes=10, seconds=20)) == []
-    assert fail_abandoned_runs(house.instance, restarted, in_(minutes=11)) == [run.run_id]
+    assert fail_abandoned_runs(house.instance, restarted, in_(minutes=10, seconds=10)) == []
+    assert fail_abandoned_runs(house.instance, restarted, in_(minutes=10, seconds=20)) == [
+        run.run_id
+    ]
 
 
 def test_a_run_that_was_being_canceled_as_its_process_died_is_canceled(house: House) -> None:

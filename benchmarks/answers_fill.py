@@ -132,8 +132,8 @@ def fill_database(database_url: str, fleet: FleetLake, now: datetime) -> None:
     ids = {stream.name: fleet.device_ids(stream) for stream in STREAMS.values()}
     with psycopg.connect(database_url) as conn:
         for name, devices in ids.items():
-            times = [now - timedelta(days=_DAYS)] * len(devices)
-            told = {"stream": name, "devices": devices, "times": times}
+            times = [now - timedelta(days=_DAYS)] * len(devices) + [now] * len(devices)
+            told = {"stream": name, "devices": [*devices, *devices], "times": times}
             conn.execute(query("register_devices"), told)
         pairs = fleet.named_pairs()
         conn.execute(

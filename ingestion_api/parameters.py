@@ -13,7 +13,8 @@ from ingestion_api.services import Services, services_of
 
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
-
+# A window of which nothing is given.
+LAST_HOURS: Final = timedelta(hours=24)
 
 _NUMBER: Final = re.compile(r"[-+]?[0-9.]+")
 _LOST_PLUS: Final = re.compile(r".+[T ].+ [0-9]{2}(?::?[0-9]{2})?")
@@ -75,7 +76,7 @@ def window(
 ) -> Period:
     """The window asked for, the last 24 hours where nothing is given; BadWindow if it is none."""
     end = end or default_end
-    start = start or end - timedelta(hours=24)
+    start = start or end - LAST_HOURS
     if start >= end:
         raise BadWindow(f"start ({start.isoformat()}) must be before end ({end.isoformat()})")
     if end - start > timedelta(days=longest_days):

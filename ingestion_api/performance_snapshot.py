@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ingestion_api.own_connection import Row, Trips
 from ingestion_api.packs import unpacked
-from ingestion_api.parameters import BadWindow, Period, window
+from ingestion_api.parameters import LAST_HOURS, BadWindow, Period, window
 from ingestion_api.performance_facts import Facts, FoundFacts, UnknownVehicle, context_start
 from lake import METER, VEHICLE, EnergySettings, Stream
 from lake.links import same_trailing_number, trailing_number
@@ -36,10 +36,11 @@ async def read_facts(
     clock is ahead: what was acknowledged is always inside. Vehicles of one window are one Facts.
     """
     asked = sorted(set(vehicle_ids))
-    # In a window up to now, every device is known, whatever its clock says.
+    until = end or now
+    # In a window up to now, a device counts as heard however far ahead its clock is.
     _, by_rule, named = await trips.rows(
         ("begin_snapshot", []),
-        _same_numbers(asked, end, end or now, energy),
+        _same_numbers(asked, start or until - LAST_HOURS, end, until, energy),
         ("meters_of_vehicles", [text_array(asked)]),
     )
     pairs = _pairs(by_rule, asked)
@@ -79,8 +80,9 @@ async def read_facts(
     facts = []
     for until, vehicles in by_end.items():
         of_these = {vehicle: pairs[vehicle] for vehicle in vehicles if vehicle in pairs}
-        if until != (end or now):  # a clock is ahead: a later end can only unpair
-            (by_rule,) = await trips.rows(_same_numbers(vehicles, end, until, energy))
+        if until != (end or now):  # a clock is ahead: a later window can only unpair
+            since = periods[until].start
+            (by_rule,) = await trips.rows(_same_numbers(vehicles, since, end, until, energy))
             of_these = _pairs(by_rule, vehicles)
         facts.append(await _facts(trips, vehicles, of_meters, of_these, periods[until], energy))
     await trips.rows(("end_snapshot", []))
@@ -170,14 +172,16 @@ def _after(newest: datetime, now: datetime) -> datetime:
 
 def _same_numbers(
     vehicle_ids: Sequence[str],
+    start: datetime,
     heard_before: datetime | None,
     end: datetime,
     energy: EnergySettings,
 ) -> Statement:
     """Asks for what the rule of the trailing number needs to find the meters of these vehicles.
 
-    The rule knows the devices that were heard before a time (None: all of them), and leaves alone
-    what something else has linked before `end`, the end of the window.
+    The rule knows the devices that were heard in the window from `start` or in the days before it,
+    and before a time (None: whenever), and leaves alone what something else has linked before
+    `end`, the end of the window.
     """
     numbers = {trailing_number(vehicle) for vehicle in vehicle_ids}
     asked = [number for number in numbers if number is not None]
@@ -187,6 +191,7 @@ def _same_numbers(
             text_array(asked if energy.link_by_trailing_number else []),
             None if heard_before is None else timestamp(heard_before),
             timestamp(end),
+            timestamp(start),
         ],
     )
 

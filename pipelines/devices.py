@@ -14,10 +14,10 @@ from warehouse_sql.queries import query
 def register_devices(
     connection: psycopg.Connection, lake: Lake, stream: Stream, hours: Sequence[datetime]
 ) -> None:
-    """Note when the devices in the history of these hours were first heard.
+    """Note when the devices in the history of these hours were heard.
 
-    Only earlier than known before, so that neither the order of the hours nor a repetition makes a
-    difference. Hours that did not know a device then and should have are opened again. Ask before
+    What is noted only grows, so that neither the order of the hours nor a repetition makes a
+    difference. Hours that did not expect a device then and should have are opened again. Ask before
     the hours are marked as compacted: who finds them compacted finds their devices registered.
     """
     first_heard = pl.col("timestamp").min()
@@ -28,7 +28,8 @@ def register_devices(
         .collect()
         for hour in hours
     ]
-    heard = pl.concat(by_hour).group_by(stream.device).agg(first_heard)
+    of_day = pl.col("timestamp").dt.date().alias("day")
+    heard = pl.concat(by_hour).group_by(stream.device, of_day).agg(first_heard)
     if heard.is_empty():
         return
     connection.execute(

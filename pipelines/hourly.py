@@ -106,9 +106,9 @@ COMPLETENESS = _spec(
     [meter_telemetry_history.key, vehicle_telemetry_history.key],
     completeness_sources(HEARTBEAT_COMPLETENESS_HOURLY),
     "Received heartbeats, each counted once, against one for each nominal interval of every device "
-    "that was heard before the hour's end and is not retired.",
+    "that was heard in the hour or in the seven UTC days before, and is not retired.",
     "Over 100 % where devices send more often than the nominal interval. A device that left the "
-    "fleet is expected until `wattlake devices import` retires it.",
+    "fleet is expected for a week, unless `wattlake devices import` retires it earlier.",
     group="health",
 )
 FLEET = _spec(

@@ -133,10 +133,10 @@ def _explicit(connection: psycopg.Connection, start: datetime, end: datetime) ->
 
 
 def _pairs(connection: psycopg.Connection, end: datetime) -> pl.DataFrame:
-    """Pairs by the rule of the trailing number among all devices that were heard before `end`.
+    """Pairs by the rule of the trailing number among the devices of the hour before `end`.
 
-    Not only those of the hour: a meter that is silent for an hour must change no other link. Left
-    alone are those that something else has linked before `end`.
+    Also those that were heard in the days before only: a meter that is silent for an hour must
+    change no other link. Left alone are those that something else has linked before `end`.
     """
     devices = connection.execute(query("known_devices"), {"end": end}).fetchall()
     known: dict[str, list[str]] = {METER.name: [], VEHICLE.name: []}

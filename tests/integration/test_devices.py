@@ -25,6 +25,7 @@ WAITING = (
     b" WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
 HOURS = [HOUR_10 + n * HOUR for n in range(6)]
+DAY = timedelta(days=1)
 
 
 Connection = psycopg.Connection[DictRow]
@@ -51,7 +52,7 @@ def register(db: Connection, stream: str, heard: dict[str, datetime]) -> None:
     )
 
 
-def computed(db: Connection) -> None:
+def computed(db: Connection, hours: list[datetime] = HOURS) -> None:
     """A ledger in which these hours are compacted, computed and published."""
     db.execute(
         b"INSERT INTO partition_ledger (stream, hour, raw_rows, raw_version, last_arrival,"
@@ -60,19 +61,24 @@ def computed(db: Connection) -> None:
         b" SELECT stream, hour, 1, 1, now(), 1, 1, 0, 1, 0"
         b" FROM unnest(ARRAY['meter', 'vehicle']) AS s (stream),"
         b" unnest(%(hours)s::timestamptz[]) AS h (hour)",
-        {"hours": HOURS},
+        {"hours": hours},
     )
 
 
-def reopened(db: Connection) -> list[int]:
-    """The hours of the ledger that wait, as their distance from the first; both streams alike."""
+def reopened_hours(db: Connection) -> list[datetime]:
+    """The hours of the ledger that have come to wait since the last look; both streams alike."""
     rows = db.execute(b"SELECT stream, hour FROM unpublished_hour ORDER BY stream, hour")
-    found: dict[str, list[int]] = {stream: [] for stream in ("meter", "vehicle")}
+    found: dict[str, list[datetime]] = {stream: [] for stream in ("meter", "vehicle")}
     for row in rows:
-        found[row["stream"]].append((row["hour"] - HOUR_10) // HOUR)
+        found[row["stream"]].append(row["hour"])
     assert found["meter"] == found["vehicle"]
     db.execute(b"UPDATE partition_ledger SET published_revision = revision")
     return found["meter"]
+
+
+def reopened(db: Connection) -> list[int]:
+    """The same as their distance from the first of HOURS."""
+    return [(hour - HOUR_10) // HOUR for hour in reopened_hours(db)]
 
 
 def first_heard(db: Connection) -> dict[str, datetime | None]:
@@ -95,6 +101,64 @@ def test_a_new_device_opens_the_hours_from_its_first_heartbeat_on_and_only_once(
         register(db, "meter", {ODD_ID: minutes(280)})
     assert reopened(db) == []
     assert first_heard(db) == {ODD_ID: minutes(135)}
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_heartbeat_of_a_clock_that_stands_in_the_past_opens_no_hour_of_today(
+    db: Connection, known: bool
+) -> None:
+    computed(db)
+    if known:
+        register(db, "meter", {"M1": minutes(200)})
+        assert reopened(db) == [3, 4, 5]
+    register(db, "meter", {"M1": datetime(2020, 1, 1, tzinfo=UTC)})
+    assert reopened(db) == []
+    register(db, "meter", {"M1": minutes(150)})
+    assert reopened(db) == ([2] if known else [2, 3, 4, 5])
+
+
+def test_a_device_is_expected_up_to_the_seventh_day_after_one_on_which_it_was_heard(
+    db: Connection,
+) -> None:
+    midnight = HOUR_10.replace(hour=0)
+    last = midnight + 8 * DAY - HOUR
+    hours = [HOUR_10 - HOUR, HOUR_10, HOUR_10 + HOUR, last, last + HOUR, last + 2 * HOUR]
+    computed(db, hours)
+    register(db, "meter", {"M1": minutes(5), "M2": minutes(70)})
+    db.execute(b"UPDATE partition_ledger SET published_revision = revision WHERE hour < %s", [last])
+    assert reopened_hours(db) == [last]
+
+    def expected(hour: datetime) -> list[str]:
+        rows = db.execute(query("expected_devices"), {"stream": "meter", "end": hour + HOUR})
+        return [row["device_id"] for row in rows]
+
+    everyone = ["M1", "M2"]
+    assert [expected(hour) for hour in hours] == [[], ["M1"], everyone, everyone, [], []]
+    # Heard on one more day, another device still: a day more, and nothing else.
+    register(db, "meter", {"M2": minutes(5) + DAY})
+    assert reopened_hours(db) == hours[4:]
+    assert [expected(hour) for hour in hours[3:]] == [everyone, ["M2"], ["M2"]]
+
+
+def test_a_heartbeat_that_names_a_meter_opens_the_hours_in_which_the_rule_may_pair_either(
+    db: Connection, database_url: str
+) -> None:
+    computed(db)
+    register(db, "meter", {"M1": minutes(70), "M7": minutes(10)})
+    register(db, "vehicle", {"V1": minutes(130), "V3": minutes(10)})
+    reopened(db)
+
+    def name(vehicle: str, meter: str, at: datetime) -> list[int]:
+        with psycopg.connect(database_url, cursor_factory=psycopg.RawCursor) as connection:
+            connection.execute(query("insert_named_links"), [[vehicle], [meter], [at]])
+        return reopened(db)
+
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    assert name("V3", "M7", long_ago) == []  # neither has a partner of its own number
+    assert name("V1", "M7", minutes(190)) == [4, 5]
+    assert name("V1", "M7", minutes(30)) == [2]
+    assert name("V3", "M1", long_ago) == [2, 3, 4, 5]  # both of the pair are known from hour 2 on
+    assert name("V3", "M1", minutes(20)) == []
 
 
 def test_an_older_heartbeat_opens_the_hours_up_to_the_time_known_before(db: Connection) -> None:
@@ -270,3 +334,37 @@ def test_devices_of_an_older_installation_have_always_been_there(empty_database:
         db.execute(texts["0013_device"].encode())
         always = datetime(2020, 3, 1, 5, tzinfo=UTC)
         assert first_heard(db) == {"M1": always, "M2": always, "V1": always}
+
+
+def test_devices_of_an_older_installation_are_expected_as_they_were_when_hours_were_computed(
+    empty_database: str,
+) -> None:
+    texts = migrations()
+    gone = HOUR_10 - 30 * DAY
+    with connected(empty_database) as db:
+        for name, text in texts.items():
+            if name < "0022":
+                db.execute(text.encode())
+        computed(db)
+        db.execute(
+            b"INSERT INTO device (stream, device_id, first_heard_at) VALUES ('meter', 'M1', %s),"
+            b" ('meter', 'M2', %s), ('meter', 'told only', NULL)",
+            [gone, minutes(90)],
+        )
+        db.execute(
+            b"INSERT INTO meter_live_state (meter_id, timestamp, reading_type, received_at)"
+            b" VALUES ('M1', %s, 'interval', now()), ('M2', %s, 'interval', now())",
+            [gone + DAY, HOURS[-1]],
+        )
+        for name, text in texts.items():
+            if name > "0022":
+                db.execute(text.encode())
+        assert reopened(db) == []
+
+        def expected(hour: datetime) -> list[str]:
+            told = {"stream": "meter", "end": hour + HOUR}
+            return [row["device_id"] for row in db.execute(query("expected_devices"), told)]
+
+        hours = [gone - HOUR, gone, HOURS[0], HOURS[1], HOURS[5], HOURS[5] + HOUR]
+        both = ["M1", "M2"]
+        assert [expected(hour) for hour in hours] == [[], ["M1"], ["M1"], both, both, ["M2"]]

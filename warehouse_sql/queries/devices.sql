@@ -1,25 +1,30 @@
 -- name: register_devices
--- Keeps the first time of each device. The hours from that time on to the one that was known before
--- did not know the device: what they say of pairs and of silent devices changes. Rows are locked in
--- one order by all: devices by id, then the ledger as the lake writer does.
+-- Keeps the first time of each device, and when it is expected: from an hour in which it was heard to
+-- the end of the seventh UTC day after. The hours in which it was not expected before are computed
+-- again: what they say of pairs and of silent devices changes. Rows are locked in one order by all:
+-- devices by id, then the ledger as the lake writer does.
 WITH heard AS (
-    SELECT device_id COLLATE "C" AS device_id, heard_at
+    SELECT device_id COLLATE "C" AS device_id, min(heard_at) AS heard_at,
+           range_agg(tstzrange(date_trunc('hour', heard_at, 'UTC'),
+                               date_trunc('day', heard_at, 'UTC') + interval '192 hours'))
+               AS expected
     FROM unnest(%(devices)s::text[], %(times)s::timestamptz[]) AS heard (device_id, heard_at)
-), earlier AS (
-    SELECT heard.device_id, heard_at, known.first_heard_at AS known_at
+    GROUP BY 1
+), news AS (
+    SELECT heard.*, heard.expected - coalesce(known.expected, '{}') AS added
     FROM heard LEFT JOIN device AS known
         ON known.stream = %(stream)s AND known.device_id = heard.device_id
     WHERE known.first_heard_at IS NULL OR heard_at < known.first_heard_at
+       OR NOT known.expected @> heard.expected
 ), kept AS (
-    INSERT INTO device AS known (stream, device_id, first_heard_at)
-    SELECT %(stream)s, device_id, heard_at FROM earlier ORDER BY device_id
+    INSERT INTO device AS known (stream, device_id, first_heard_at, expected)
+    SELECT %(stream)s, device_id, heard_at, expected FROM news ORDER BY device_id
     ON CONFLICT (stream, device_id) DO UPDATE SET
-        first_heard_at = least(known.first_heard_at, excluded.first_heard_at)
+        first_heard_at = least(known.first_heard_at, excluded.first_heard_at),
+        expected = known.expected + excluded.expected
     RETURNING device_id
 ), changed AS (
-    SELECT range_agg(tstzrange(date_trunc('hour', heard_at, 'UTC'),
-                               date_trunc('hour', known_at, 'UTC'))) AS hours
-    FROM kept JOIN earlier USING (device_id)
+    SELECT range_agg(added) AS hours FROM kept JOIN news USING (device_id)
 )
 UPDATE partition_ledger SET revision = revision + 1
 WHERE (stream, hour) IN (SELECT stream, hour FROM partition_ledger
@@ -29,7 +34,7 @@ WHERE (stream, hour) IN (SELECT stream, hour FROM partition_ledger
 -- name: expected_devices
 -- Devices of a stream that should be heard in the hour that ends at `end`.
 SELECT device_id FROM device
-WHERE stream = %(stream)s AND first_heard_at < %(end)s
+WHERE stream = %(stream)s AND expected @> (%(end)s::timestamptz - interval '1 hour')
   AND (retired_at IS NULL OR retired_at > %(end)s::timestamptz - interval '1 hour')
 ORDER BY device_id
 

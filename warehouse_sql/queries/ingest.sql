@@ -71,9 +71,10 @@ VALUES ($1::text, $2::bytea, (SELECT sum(rows) FROM unnest($4::bigint[]) AS of_h
         $3::timestamptz[], $4::bigint[], ($5::timestamptz[])[1])
 
 -- name: insert_named_links
--- Keeps the first time of each pair. What the pairing rule says of later hours changes with it: for
--- good after a pair's first name, up to the time known before for one that was named earlier. The
--- hour of the heartbeat itself waits for its flush; mostly there is none after it.
+-- Keeps the first time of each pair. Where the pairing rule may have linked either of the two, what it
+-- says of later hours changes: for good after a pair's first name, up to the time known before for
+-- one that was named earlier. The hour of the heartbeat itself waits for its flush; mostly there is
+-- none after it.
 WITH named AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[])
         AS heartbeat (vehicle_id, meter_id, named_at)
@@ -87,11 +88,24 @@ WITH named AS (
     ON CONFLICT (vehicle_id, meter_id) DO UPDATE SET
         first_named_at = least(known.first_named_at, excluded.first_named_at)
 ), changed AS (
-    SELECT date_trunc('hour', min(named_at), 'UTC') AS after,
-           date_trunc('hour', max(coalesce(known_at, 'infinity')), 'UTC') AS before
-    FROM earlier
+    SELECT range_agg(by_rule.hours * tstzmultirange(tstzrange(
+               date_trunc('hour', named_at, 'UTC') + interval '1 hour',
+               CASE WHEN known_at IS NOT NULL
+                    THEN greatest(date_trunc('hour', known_at, 'UTC'),
+                                  date_trunc('hour', named_at, 'UTC') + interval '1 hour')
+               END))) AS hours
+    FROM earlier CROSS JOIN LATERAL
+         -- OFFSET keeps this a look at the few devices of a number, and none where nothing is new.
+         (SELECT one.expected * other.expected AS hours
+          FROM device AS one JOIN device AS other
+              ON other.stream <> one.stream
+             AND ltrim(substring(other.device_id FROM '[0-9]+$'), '0')
+                 = ltrim(substring(one.device_id FROM '[0-9]+$'), '0')
+          WHERE (one.stream, one.device_id) IN (('vehicle', earlier.vehicle_id COLLATE "C"),
+                                                ('meter', earlier.meter_id COLLATE "C"))
+          OFFSET 0) AS by_rule
 )
 UPDATE partition_ledger SET revision = revision + 1
-WHERE (stream, hour) IN (SELECT stream, hour FROM partition_ledger, changed
-                         WHERE hour > changed.after AND hour < changed.before
-                         ORDER BY stream, hour FOR UPDATE OF partition_ledger)
+WHERE (stream, hour) IN (SELECT stream, hour FROM partition_ledger
+                         WHERE hour <@ (SELECT hours FROM changed)
+                         ORDER BY stream, hour FOR UPDATE)

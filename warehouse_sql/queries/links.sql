@@ -12,19 +12,20 @@ WHERE meter_id = %(meter_id)s AND valid && tstzrange(%(valid_from)s, %(valid_to)
 ORDER BY lower(valid)
 
 -- name: known_devices
--- Every device that was heard before the end of a window, and whether anything but the pairing rule
--- has linked it before then. What is heard or linked afterwards does not change the past.
+-- Every device that was heard in the hour that ends at `end` or shortly before it, and whether anything
+-- but the pairing rule has linked it before then. What is heard or linked afterwards does not change
+-- the past.
 SELECT 'meter' AS kind, device_id,
        EXISTS (SELECT FROM charging_link AS l
                WHERE l.meter_id = device_id COLLATE "default" AND lower(valid) < %(end)s)
        OR EXISTS (SELECT FROM named_link AS l
                   WHERE l.meter_id = device_id COLLATE "default"
                     AND first_named_at < %(end)s) AS is_linked
-FROM device WHERE stream = 'meter' AND first_heard_at < %(end)s
+FROM device WHERE stream = 'meter' AND expected @> (%(end)s::timestamptz - interval '1 hour')
 UNION ALL
 SELECT 'vehicle', device_id,
        EXISTS (SELECT FROM charging_link AS l
                WHERE l.vehicle_id = device_id COLLATE "default" AND lower(valid) < %(end)s)
        OR EXISTS (SELECT FROM named_link AS l
                   WHERE l.vehicle_id = device_id COLLATE "default" AND first_named_at < %(end)s)
-FROM device WHERE stream = 'vehicle' AND first_heard_at < %(end)s
+FROM device WHERE stream = 'vehicle' AND expected @> (%(end)s::timestamptz - interval '1 hour')

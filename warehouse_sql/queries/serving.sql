@@ -6,39 +6,47 @@ BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY
 COMMIT
 
 -- name: same_trailing_number
--- Devices whose ids end in one of these numbers (without leading zeros) and that were heard before a
--- time (null: ever), and whether anything but the pairing rule has linked them before the end of a
--- window. A device that the registry does not know has its first heartbeat in the outbox or in an
--- hour that waits for its compaction: it counts as heard where one of these lies before the time.
-WITH registered AS (
-    SELECT stream AS kind, device_id COLLATE "default" AS device_id, first_heard_at
-    FROM device
+-- Devices whose ids end in one of these numbers (without leading zeros) and that the pairing rule
+-- knows in a window: heard in it or in the seven days before its first, and before a time (null:
+-- ever); and whether anything but the rule has linked them before the end of the window. Heartbeats
+-- in the outbox or in an hour that waits for its compaction have not reached the registry. A live
+-- state within these days tells of them; of a device that the registry does not know at all also
+-- that any such heartbeats lie before the time.
+WITH asked AS (
+    SELECT $4::timestamptz AS starts,
+           date_trunc('day', $4::timestamptz, 'UTC') - interval '168 hours' AS heard_since,
+           coalesce($2::timestamptz, 'infinity') AS heard_before
+), registered AS (
+    SELECT stream AS kind, device_id COLLATE "default" AS device_id,
+           first_heard_at < heard_before
+           AND expected && tstzrange(starts, greatest(starts, heard_before)) AS is_known
+    FROM device, asked
     WHERE first_heard_at IS NOT NULL
       AND ltrim(substring(device_id FROM '[0-9]+$'), '0') = ANY($1)
 ), live AS (
-    SELECT 'meter' AS kind, meter_id AS device_id FROM meter_live_state
+    SELECT 'meter' AS kind, meter_id AS device_id, "timestamp" FROM meter_live_state
     WHERE ltrim(substring(meter_id FROM '[0-9]+$'), '0') = ANY($1)
     UNION ALL
-    SELECT 'vehicle', vehicle_id FROM vehicle_live_state
+    SELECT 'vehicle', vehicle_id, "timestamp" FROM vehicle_live_state
     WHERE ltrim(substring(vehicle_id FROM '[0-9]+$'), '0') = ANY($1)
-), moment AS (
-    SELECT coalesce($2::timestamptz, 'infinity') AS heard_before
 ), heard AS (
-    SELECT kind, device_id FROM registered, moment WHERE first_heard_at < heard_before
-    UNION ALL
-    SELECT kind, device_id FROM live, moment
-    WHERE NOT EXISTS (SELECT FROM registered
-                      WHERE registered.kind = live.kind
-                        AND registered.device_id = live.device_id)
-      AND (EXISTS (SELECT FROM dirty_hour WHERE stream = live.kind AND hour < heard_before)
-           OR EXISTS (SELECT FROM heartbeat_pack
-                      WHERE stream = live.kind AND hours[1] < heard_before)
-           OR EXISTS (SELECT FROM meter_heartbeat_outbox
-                      WHERE live.kind = 'meter' AND meter_id = live.device_id
-                        AND "timestamp" < heard_before)
-           OR EXISTS (SELECT FROM vehicle_heartbeat_outbox
-                      WHERE live.kind = 'vehicle' AND vehicle_id = live.device_id
-                        AND "timestamp" < heard_before))
+    SELECT kind, device_id FROM registered WHERE is_known
+    UNION
+    SELECT live.kind, live.device_id
+    FROM live CROSS JOIN asked LEFT JOIN registered USING (kind, device_id)
+    WHERE "timestamp" >= heard_since
+      AND ("timestamp" < heard_before
+           OR registered.kind IS NULL
+              AND (EXISTS (SELECT FROM dirty_hour
+                           WHERE stream = live.kind AND hour < heard_before)
+                   OR EXISTS (SELECT FROM heartbeat_pack
+                              WHERE stream = live.kind AND hours[1] < heard_before)
+                   OR EXISTS (SELECT FROM meter_heartbeat_outbox
+                              WHERE live.kind = 'meter' AND meter_id = live.device_id
+                                AND "timestamp" < heard_before)
+                   OR EXISTS (SELECT FROM vehicle_heartbeat_outbox
+                              WHERE live.kind = 'vehicle' AND vehicle_id = live.device_id
+                                AND "timestamp" < heard_before)))
 )
 SELECT kind, device_id,
        EXISTS (SELECT FROM charging_link AS l

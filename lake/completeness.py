@@ -21,7 +21,10 @@ HEARTBEAT_COMPLETENESS_HOURLY: Final = TableSpec(
     (
         HOUR_START,
         text("stream", "meter or vehicle"),
-        count("devices_expected", "devices heard in the hour or in the seven UTC days before, and not retired"),
+        count(
+            "devices_expected",
+            "devices heard in the hour or in the seven UTC days before, and not retired",
+        ),
         number(
             "heartbeats_expected",
             "one of each expected device in each nominal interval, heartbeats",

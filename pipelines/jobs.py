@@ -12,6 +12,9 @@ from pipelines.watch import WATCHED
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+# `dagster.yaml` lets one run at a time have this tag, so that the other place is for what is new.
+OLD_RANGE = {"wattlake/range": "old"}
+_NEWEST_FIRST = {"dagster/priority": "1"}
 
 _WATCHED = AssetSelection.checks(*WATCHED)
 
@@ -43,18 +46,18 @@ def range_tags(first: str, last: str) -> dict[str, str]:
     return {RANGE_START: first, RANGE_END: last}
 
 
-def hours_request(hours: Sequence[datetime], after_run: str) -> dg.RunRequest:
-    """One run of the hourly job for contiguous hours.
+def hours_request(hours: Sequence[datetime], after_run: str, *, old: bool = False) -> dg.RunRequest:
+    """One run of the hourly job for contiguous hours, `old` ones behind all that are new.
 
     `after_run` is the newest run before it: a tick that is repeated asks for the same run, and
     the same hours can be asked for again once any run has gone by.
     """
-    return _request(hourly.name, hour_key(hours[0]), hour_key(hours[-1]), after_run)
+    return _request(hourly.name, hour_key(hours[0]), hour_key(hours[-1]), after_run, old)
 
 
-def days_request(days: Sequence[date], after_run: str) -> dg.RunRequest:
-    """One run of the daily job for contiguous days; `after_run` as for `hours_request`."""
-    return _request(daily.name, f"{days[0]:%Y-%m-%d}", f"{days[-1]:%Y-%m-%d}", after_run)
+def days_request(days: Sequence[date], after_run: str, *, old: bool = False) -> dg.RunRequest:
+    """One run of the daily job for contiguous days; the rest as for `hours_request`."""
+    return _request(daily.name, f"{days[0]:%Y-%m-%d}", f"{days[-1]:%Y-%m-%d}", after_run, old)
 
 
 def hours_of_tags(tags: Mapping[str, str]) -> set[datetime]:
@@ -80,7 +83,9 @@ def part_keys(tags: Mapping[str, str]) -> tuple[str | None, str | None]:
     return tags.get(RANGE_START, one), tags.get(RANGE_END, one)
 
 
-def _request(job: str, first: str, last: str, after_run: str) -> dg.RunRequest:
+def _request(job: str, first: str, last: str, after_run: str, old: bool) -> dg.RunRequest:
     return dg.RunRequest(
-        run_key=f"{first}..{last} after {after_run}", job_name=job, tags=range_tags(first, last)
+        run_key=f"{first}..{last} after {after_run}",
+        job_name=job,
+        tags=range_tags(first, last) | (OLD_RANGE if old else _NEWEST_FIRST),
     )

@@ -1,15 +1,19 @@
 """Raw heartbeats: the tables that the collector appends to, and their hours that wait."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
 from lake import METER, STREAMS, VEHICLE, Stream
 from pipelines.describe import OWNERS, raw_metadata
 from pipelines.ledger import WaitingHour, raw_totals, waiting_hours
-from pipelines.partitions import FIRST_HOUR, HOURLY, hour_key
+from pipelines.partitions import FIRST_HOUR, HOURLY, contiguous, hour_key
 from pipelines.resources import LakeResource, WarehouseResource
+
+_HOURS_A_RANGE = 24 * 366
 
 
 def raw_spec(stream: Stream) -> dg.AssetSpec:
@@ -43,15 +47,16 @@ RAW_SPECS = {stream.name: raw_spec(stream) for stream in STREAMS.values()}
 def _observe(
     context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
 ) -> Iterator[dg.ObserveResult]:
-    """Report the size of the raw tables, and each hour that waits for its computation."""
+    """Report the size of the raw tables, and the hours that wait for their computation."""
     streams = [s for s in STREAMS.values() if RAW_SPECS[s.name].key in context.selected_asset_keys]
     with warehouse.autocommit() as connection:
         waiting = waiting_hours(connection, FIRST_HOUR, datetime.now(UTC))
         totals = {stream.name: raw_totals(connection, stream) for stream in streams}
     for stream in streams:
-        for hour in waiting:
-            if hour.stream == stream.name:
-                context.log_event(observation(hour))
+        of_stream = [entry for entry in waiting if entry.stream == stream.name]
+        for hours in contiguous((entry.hour for entry in of_stream), _HOURS_A_RANGE):
+            for observation in observations(of_stream, hours):
+                context.log_event(observation)
         total = totals[stream.name]
         version = lake.lake().open(stream.raw_table).version()
         yield dg.ObserveResult(
@@ -75,17 +80,46 @@ raw_heartbeats: dg.AssetsDefinition = dg.multi_observable_source_asset(
 )(_observe)
 
 
-def observation(waiting: WaitingHour) -> dg.AssetObservation:
-    """An hour of a raw table with heartbeats that nothing downstream has taken in."""
+def observations(
+    waiting: Iterable[WaitingHour], hours: Sequence[datetime]
+) -> list[dg.AssetObservation]:
+    """Hours of the raw tables with heartbeats that nothing downstream has taken in.
+
+    One for each stream of a contiguous range, however long: each is a transaction of Dagster's.
+    That of a single hour stands at its partition.
+    """
+    found: dict[str, list[WaitingHour]] = defaultdict(list)
+    for entry in waiting:
+        if hours[0] <= entry.hour <= hours[-1]:
+            found[entry.stream].append(entry)
+    return [_observation(RAW_SPECS[stream].key, of_range) for stream, of_range in found.items()]
+
+
+def _observation(key: dg.AssetKey, waiting: Sequence[WaitingHour]) -> dg.AssetObservation:
+    first, last = waiting[0].hour, waiting[-1].hour
+    rows = sum(entry.raw_rows for entry in waiting)
+    version = max(entry.raw_version for entry in waiting)
+    arrival = max(entry.last_arrival for entry in waiting)
+    told: dict[str, Any] = {
+        "delta_version": version,
+        "last_arrival": dg.MetadataValue.timestamp(arrival),
+    }
+    if first == last:
+        return dg.AssetObservation(
+            key,
+            partition=hour_key(first),
+            metadata={"dagster/partition_row_count": rows, **told},
+            tags={"dagster/data_version": str(version)},
+        )
     return dg.AssetObservation(
-        RAW_SPECS[waiting.stream].key,
-        partition=hour_key(waiting.hour),
+        key,
         metadata={
-            "dagster/partition_row_count": waiting.raw_rows,
-            "delta_version": waiting.raw_version,
-            "last_arrival": dg.MetadataValue.timestamp(waiting.last_arrival),
+            "hours_waiting": len(waiting),
+            "rows_waiting": rows,
+            **_moment("first_hour", first),
+            **_moment("last_hour", last),
+            **told,
         },
-        tags={"dagster/data_version": str(waiting.raw_version)},
     )
 
 

@@ -12,7 +12,7 @@ from dagster._core.storage.event_log import SqlEventLogStorage
 
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.hourly import hourly_tables
-from pipelines.jobs import daily, days_of_tags, hourly, hours_of_tags
+from pipelines.jobs import OLD_RANGE, daily, days_of_tags, hourly, hours_of_tags
 from pipelines.ledger import Sessions
 from pipelines.run_session import session_of_run
 from pipelines.serving import efficiency_marts
@@ -109,6 +109,17 @@ class HourlyRuns(_RunsOfJob[datetime]):
     def unfinished(self) -> str | None:
         """Id of a run that is queued or under way, of this job or of any of its assets."""
         return next((run.run_id for run in self._unfinished if _works_on_hours(run)), None)
+
+    @property
+    def under_way(self) -> set[datetime] | None:
+        """The hours of all such runs; None where one does not tell its hours."""
+        of_runs = [self.parts(run.tags) for run in self._unfinished if _works_on_hours(run)]
+        return set[datetime]().union(*of_runs) if all(of_runs) else None
+
+    @property
+    def old_ranges(self) -> int:
+        """How many runs of old ranges are queued or under way."""
+        return sum(run.tags.items() >= OLD_RANGE.items() for run in self._unfinished)
 
     def parts(self, tags: Mapping[str, str]) -> set[datetime]:
         """The hours of a run."""

@@ -33,7 +33,7 @@ def every_hour(
     if not waiting:
         return dg.SkipReason(f"{hour:%Y-%m-%d %H:00} UTC is computed already")
     runs = HourlyRuns(context.instance)
-    if runs.unfinished:
+    if runs.under_way is None or hour in runs.under_way:
         return dg.SkipReason(f"run {runs.unfinished} is under way; late_hours looks after it")
     return hours_request([hour], runs.newest)
 

@@ -1,6 +1,7 @@
 """What is computed because something has changed: late heartbeats, recomputed hours."""
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -11,7 +12,7 @@ from pipelines.hourly import FLEET
 from pipelines.jobs import daily, days_request, hourly, hours_request
 from pipelines.ledger import sessions_of_runs, waiting_hours
 from pipelines.partitions import DAY, FIRST_HOUR, contiguous, hour_of_key, stretches
-from pipelines.raw import observation
+from pipelines.raw import observations
 from pipelines.resources import WarehouseResource
 from pipelines.runs import DayRuns, HourlyRuns, fail_abandoned_runs, free_slots
 from pipelines.settings import PipelineSettings
@@ -19,6 +20,11 @@ from pipelines.settings import PipelineSettings
 _SETTINGS = PipelineSettings()
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _REQUESTS_A_TICK = 10
+# So many keep one place busy until the next tick; the newest hours never wait behind them.
+_OLD_RANGES = 3
+_NEWEST = timedelta(hours=2)
+# Until a run of old hours leaves a table, the newest hour can't write it: seconds with so many.
+_ROWS_A_RUN = 5_000_000
 _EVENTS_A_LOOK = 5_000
 _DAYS_A_RUN = 31
 # Where late heartbeats keep the hourly runs busy, a day does not wait for a pause of theirs.
@@ -49,7 +55,10 @@ class BehindDays(BaseModel, frozen=True):
 def late_hours(
     context: dg.SensorEvaluationContext, warehouse: WarehouseResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask for the waiting hours of the ledger, contiguous ones as one run."""
+    """Ask for the waiting hours of the ledger, contiguous ones as one run, the newest first.
+
+    Of the older ones a few ranges at a time, in runs that leave the newest hour its place.
+    """
     now = datetime.now(UTC)
     closed = now - timedelta(seconds=_SETTINGS.hour_grace_seconds) - HOUR
     with warehouse.autocommit() as connection:
@@ -59,7 +68,8 @@ def late_hours(
         for run_id in free_slots(context.instance, sessions):
             context.log.warning(f"run {run_id} has ended; the pool slots that it held are free")
         runs = HourlyRuns(context.instance)
-        if runs.unfinished:
+        under_way = runs.under_way
+        if under_way is None:
             return dg.SkipReason(f"run {runs.unfinished} is under way")
         # The end is exclusive, an hour is closed from its grace on.
         waiting = waiting_hours(connection, _BEGINNING, closed + timedelta(microseconds=1))
@@ -69,25 +79,31 @@ def late_hours(
             f"{len(early)} hours from {early[0]:%Y-%m-%d} on lie before PARTITIONS_START "
             f"{FIRST_HOUR:%Y-%m-%d} and are not computed; set it to an earlier day"
         )
-    hours = {entry.hour for entry in waiting} - set(early)
+    rows: dict[datetime, int] = defaultdict(int)
+    for entry in waiting:
+        rows[entry.hour] += entry.raw_rows
+    hours = rows.keys() - set(early)
     failures = runs.failures()
-    due: dict[int, list[datetime]] = defaultdict(list)
-    for hour in hours:
+    due: dict[tuple[bool, int], list[datetime]] = defaultdict(list)
+    for hour in hours - under_way:
         failed = failures.get(hour)
         if failed is None or failed.retry_at <= now:
             # Hours that failed do not share a run with others, or one bad hour would hold up all.
-            due[failed.count if failed else 0].append(hour)
-    ranges = [
-        found
-        for count in sorted(due)
-        for found in contiguous(due[count], 1 if count > 1 else _SETTINGS.hours_per_run)
-    ][:_REQUESTS_A_TICK]
-    if not ranges:
-        return dg.SkipReason(_why_idle(len(hours), len(early)))
-    asked = {hour for found in ranges for hour in found}
+            due[hour <= closed - _NEWEST, failed.count if failed else 0].append(hour)
+    ranges: dict[bool, list[Sequence[datetime]]] = defaultdict(list)
+    for (is_old, count), of_kind in sorted(due.items()):
+        longest = 1 if count > 1 else _SETTINGS.hours_per_run
+        ranges[is_old] += reversed(_bounded(contiguous(of_kind, longest), rows))
+    old = ranges[True][: max(_OLD_RANGES - runs.old_ranges, 0)]
+    asked = [*ranges[False], *old]
+    if not asked:
+        return dg.SkipReason(_why_idle(len(hours), len(hours & under_way), len(early)))
     return dg.SensorResult(
-        run_requests=[hours_request(found, runs.newest) for found in ranges],
-        asset_events=[observation(entry) for entry in waiting if entry.hour in asked],
+        run_requests=[
+            *(hours_request(found, runs.newest) for found in ranges[False]),
+            *(hours_request(found, runs.newest, old=True) for found in old),
+        ],
+        asset_events=[event for found in asked for event in observations(waiting, found)],
     )
 
 
@@ -101,25 +117,54 @@ def late_hours(
 def changed_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Ask for each changed day until a run that started after the change succeeds."""
     now = datetime.now(UTC)
-    hourly_run = HourlyRuns(context.instance).unfinished
+    hourly_runs = HourlyRuns(context.instance)
     runs = DayRuns(context.instance)
     behind = _behind(context, runs)
     failures, under_way = runs.failures(), runs.unfinished
-    first_try: list[date] = []
-    again: list[date] = []
+    recent = now.date() - DAY
+    due: dict[tuple[bool, bool], list[date]] = defaultdict(list)
     for day, change in behind.days.items():
-        failed = failures.get(day)
-        wait = hourly_run is not None and now - change.first < _LONGEST_WAIT
+        failed, is_old = failures.get(day), day < recent
+        wait = _may_change(day, is_old, hourly_runs) and now - change.first < _LONGEST_WAIT
         if wait or day in under_way or (failed is not None and failed.retry_at > now):
             continue
-        (again if failed else first_try).append(day)
-    # Days that failed do not share a run with others, or one bad day would hold up all.
-    ranges = [*stretches(first_try, DAY, _DAYS_A_RUN), *stretches(again, DAY, 1)][:_REQUESTS_A_TICK]
+        # Days that failed do not share a run with others, or one bad day would hold up all.
+        due[is_old, failed is not None].append(day)
+    requests = [
+        days_request(days, runs.newest, old=is_old)
+        for (is_old, again), of_kind in sorted(due.items())
+        for days in reversed(stretches(of_kind, DAY, 1 if again else _DAYS_A_RUN))
+    ][:_REQUESTS_A_TICK]
     return dg.SensorResult(
-        run_requests=[days_request(days, runs.newest) for days in ranges],
-        skip_reason=None if ranges else _why_no_day(len(behind.days), hourly_run),
+        run_requests=requests,
+        skip_reason=None if requests else _why_no_day(len(behind.days), hourly_runs.unfinished),
         cursor=behind.model_dump_json(),
     )
+
+
+def _bounded(
+    ranges: Iterable[Sequence[datetime]], rows: Mapping[datetime, int]
+) -> list[Sequence[datetime]]:
+    """The ranges in order, cut where one would have more rows than a run may."""
+    cut: list[list[datetime]] = []
+    for found in ranges:
+        cut.append([])
+        total = 0
+        for hour in found:
+            total += rows[hour]
+            if cut[-1] and total > _ROWS_A_RUN:
+                cut.append([])
+                total = rows[hour]
+            cut[-1].append(hour)
+    return list(cut)
+
+
+def _may_change(day: date, is_old: bool, runs: HourlyRuns) -> bool:
+    """Whether a run is under way that may change the day's hours; any run, for an old day."""
+    under_way = runs.under_way
+    if is_old or under_way is None:
+        return runs.unfinished is not None
+    return any(hour.date() == day for hour in under_way)
 
 
 def _behind(context: dg.SensorEvaluationContext, runs: DayRuns) -> BehindDays:
@@ -156,8 +201,10 @@ def _why_no_day(behind: int, hourly_run: str | None) -> str:
     return f"{waiting}; run {hourly_run} is under way" if hourly_run else waiting
 
 
-def _why_idle(waiting: int, early: int) -> str:
+def _why_idle(waiting: int, under_way: int, early: int) -> str:
     reason = f"{waiting} hours wait for their next attempt" if waiting else "no closed hour waits"
+    if under_way:
+        reason = f"{under_way} of {waiting} hours that wait are under way"
     return (
         f"{reason}; {early} lie before PARTITIONS_START {FIRST_HOUR:%Y-%m-%d}" if early else reason
     )

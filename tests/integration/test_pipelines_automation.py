@@ -16,11 +16,11 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.utils import make_new_run_id
 
-from lake import HOUR, METER, VEHICLE
+from lake import HOUR, METER, VEHICLE, hour_of
 from lake.tables import HOURLY_TABLES
 from pipelines import sensors
 from pipelines.definitions import definitions
-from pipelines.jobs import RANGE_END, RANGE_START, range_tags
+from pipelines.jobs import OLD_RANGE, RANGE_END, RANGE_START, range_tags
 from pipelines.ledger import Sessions, sessions_of_runs
 from pipelines.partitions import hour_key
 from pipelines.resources import WarehouseResource
@@ -106,14 +106,87 @@ def hour_tags(hour: datetime) -> dict[str, str]:
     return {RANGE_START: hour_key(hour), RANGE_END: hour_key(hour)}
 
 
-def test_contiguous_waiting_hours_are_one_run(house: House) -> None:
+def test_contiguous_waiting_hours_are_one_run_and_the_newest_come_first(house: House) -> None:
     for later in (0, 1, 2, 7):
         house.deliver(METER, meter_rows({"timestamp": HOUR_10 + later * HOUR}))
 
     assert asked(house) == [
-        (hour_key(HOUR_10), hour_key(HOUR_10 + 2 * HOUR)),
         (hour_key(HOUR_10 + 7 * HOUR), hour_key(HOUR_10 + 7 * HOUR)),
+        (hour_key(HOUR_10), hour_key(HOUR_10 + 2 * HOUR)),
     ]
+
+
+def test_the_newest_hours_have_a_run_of_their_own_beside_few_old_ranges(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = hour_of(datetime.now(UTC)) - HOUR
+    no_grace = {"hour_grace_seconds": 0, "hours_per_run": 3}
+    monkeypatch.setattr(sensors, "_SETTINGS", sensors._SETTINGS.model_copy(update=no_grace))
+    for ago in range(17):
+        house.deliver(METER, meter_rows({"timestamp": newest - ago * HOUR}))
+
+    def tick() -> list[dg.RunRequest]:
+        requests = list(house.tick(late_hours).run_requests or [])
+        for request in requests:
+            house.instance.create_run_for_job(
+                definitions.resolve_job_def("hourly"),
+                status=DagsterRunStatus.QUEUED,
+                tags=request.tags,
+                remote_job_origin=origin("hourly"),
+            )
+        return requests
+
+    first, *old = tick()
+    assert (first.tags[RANGE_START], first.tags[RANGE_END]) == (
+        hour_key(newest - HOUR),
+        hour_key(newest),
+    )
+    assert int(first.tags["dagster/priority"]) > 0
+    assert [request.tags[RANGE_END] for request in old] == [
+        hour_key(newest - ago * HOUR) for ago in (2, 5, 8)
+    ]
+    assert all(request.tags.items() >= OLD_RANGE.items() for request in old)
+    assert tick() == []  # three are enough
+    assert "11 of 17 hours that wait are under way" in str(house.tick(late_hours).skip_message)
+
+    monkeypatch.setattr(sensors, "_OLD_RANGES", 5)
+    assert [request.tags[RANGE_END] for request in tick()] == [
+        hour_key(newest - ago * HOUR) for ago in (11, 14)
+    ]
+
+
+def test_a_run_of_old_hours_is_bounded_by_its_rows(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "_ROWS_A_RUN", 5)
+    for later, count in ((0, 2), (1, 2), (2, 2), (3, 9), (4, 1)):
+        at = HOUR_10 + later * HOUR
+        house.deliver(
+            METER, meter_rows(*({"timestamp": at, "meter_id": f"{n}"} for n in range(count)))
+        )
+
+    assert asked(house) == [
+        (hour_key(HOUR_10 + n * HOUR), hour_key(HOUR_10 + m * HOUR))
+        for n, m in ((4, 4), (3, 3), (2, 2))
+    ]
+
+
+def test_a_range_is_observed_once_however_long(house: House) -> None:
+    for later in (0, 1, 2, 7):
+        house.deliver(METER, meter_rows({"timestamp": HOUR_10 + later * HOUR}))
+    house.deliver(VEHICLE, vehicle_rows({"timestamp": HOUR_10 + HOUR}))
+
+    told = {
+        (event.asset_key.to_user_string(), event.partition): event.metadata
+        for event in house.tick(late_hours).asset_events
+    }
+
+    assert told.keys() == {
+        (METER.raw_table, hour_key(HOUR_10 + 7 * HOUR)),
+        (METER.raw_table, None),
+        (VEHICLE.raw_table, hour_key(HOUR_10 + HOUR)),
+    }
+    assert told[METER.raw_table, None]["hours_waiting"].value == 3
 
 
 def test_a_tick_that_is_repeated_asks_for_the_same_run(house: House) -> None:
@@ -168,11 +241,14 @@ def test_the_running_hour_and_one_within_its_grace_wait(
     assert asked(house) == [(hour_key(this_hour - HOUR), hour_key(this_hour - HOUR))]
 
 
-def test_the_sensor_waits_while_a_run_is_under_way(house: House) -> None:
+def test_an_hour_is_not_asked_for_while_a_run_of_it_is_under_way(house: House) -> None:
     house.deliver(METER, meter_rows({}))
     run = begin_run(house, DagsterRunStatus.STARTED)
 
-    assert house.tick(late_hours).skip_message == f"run {run.run_id} is under way"
+    assert "1 of 1 hours that wait are under way" in str(house.tick(late_hours).skip_message)
+    house.deliver(METER, meter_rows({"timestamp": HOUR_10 + HOUR}))
+    assert asked(house) == [(hour_key(HOUR_10 + HOUR), hour_key(HOUR_10 + HOUR))]
+    assert HourlyRuns(house.instance).unfinished == run.run_id
 
 
 def test_a_run_whose_process_was_killed_is_failed_and_its_hour_asked_for_again(
@@ -329,8 +405,8 @@ def test_the_sensor_and_a_person_do_not_work_on_the_hours_at_once(house: House) 
     assert asked(house) == [(hour_key(HOUR_10), hour_key(HOUR_10))]
 
     tables = (table.name for table in HOURLY_TABLES)
-    run = begin_run_of_assets(house, DagsterRunStatus.QUEUED, *tables)
-    assert house.tick(late_hours).skip_message == f"run {run.run_id} is under way"
+    begin_run_of_assets(house, DagsterRunStatus.QUEUED, *tables)
+    assert "1 of 1 hours that wait are under way" in str(house.tick(late_hours).skip_message)
 
 
 def test_runs_under_way_are_seen_behind_any_number_of_finished_ones(
@@ -427,7 +503,7 @@ def test_the_hourly_schedule_asks_for_the_ended_hour_and_skips_clean_and_empty_o
     with dg.DagsterInstance.local_temp(str(tmp_path)) as charged.instance:
         request = charged.scheduled(every_hour, at)
         assert isinstance(request, dg.RunRequest)
-        assert request.tags == hour_tags(HOUR_10)
+        assert request.tags.items() >= hour_tags(HOUR_10).items()
         charged.run("hourly", request.tags)
 
         assert "is computed already" in str(charged.scheduled(every_hour, at))
@@ -569,14 +645,12 @@ def test_observing_reports_the_size_of_the_raw_tables_and_the_waiting_hours(
 ) -> None:
     charged.run("observe_raw", {})
 
-    keys = {None, *(hour_key(HOUR_10 + n * HOUR) for n in (-1, 0, 1))}
     for stream in (METER, VEHICLE):
         found = charged.instance.fetch_observations(dg.AssetKey(stream.raw_table), limit=10)
-        observed = {
-            record.asset_observation.partition: record.asset_observation.metadata
+        total, waiting = (
+            record.asset_observation.metadata
             for record in found.records
             if record.asset_observation
-        }
-        assert observed.keys() == keys
-        assert observed[None]["dagster/row_count"].value == 3 * 180
-        assert observed[hour_key(HOUR_10)]["dagster/partition_row_count"].value == 180
+        )
+        assert total["dagster/row_count"].value == 3 * 180
+        assert (waiting["hours_waiting"].value, waiting["rows_waiting"].value) == (3, 3 * 180)

@@ -23,7 +23,7 @@ from lake import HOUR, METER, VEHICLE
 from pipelines import sensors
 from pipelines.definitions import definitions
 from pipelines.hourly import FLEET
-from pipelines.jobs import RANGE_END, RANGE_START
+from pipelines.jobs import OLD_RANGE, RANGE_END, RANGE_START
 from pipelines.partitions import HOURLY, hour_key
 from pipelines.runs import HOURLY_ASSETS
 from pipelines.sensors import changed_days, late_hours
@@ -84,9 +84,19 @@ def test_the_sensor_splits_a_backlog_into_runs_of_hours_per_run(
     requests = house.tick(late_hours).run_requests or []
 
     spans = [(request.tags[RANGE_START], request.tags[RANGE_END]) for request in requests]
-    starts = [HOUR_10 - n * HOUR for n in (48, 28, 8)]
-    ends = [HOUR_10 - n * HOUR for n in (29, 9, 1)]
+    starts = [HOUR_10 - n * HOUR for n in (8, 28, 48)]
+    ends = [HOUR_10 - n * HOUR for n in (1, 9, 29)]
     assert spans == [(hour_key(a), hour_key(b)) for a, b in zip(starts, ends, strict=True)]
+
+
+def test_dagster_lets_one_old_range_run_at_a_time_and_keeps_a_place_for_the_newest() -> None:
+    settings = load_yaml_from_path(str(PROJECT / "pipelines" / "dagster.yaml"))
+    assert isinstance(settings, dict)
+    runs = settings["concurrency"]["runs"]
+    ((key, value),) = OLD_RANGE.items()
+
+    assert {"key": key, "value": value, "limit": 1} in runs["tag_concurrency_limits"]
+    assert runs["max_concurrent_runs"] > 1
 
 
 def test_every_table_has_a_pool() -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -61,7 +62,8 @@ class Committer:
 
     async def commit(self, group: Mapping[str, Heartbeats]) -> None:
         """Return when the heartbeats of each stream are durable."""
-        await self._trip.commit(statements(group, {}, self._settings.statement_rows))
+        until = datetime.now(UTC) + timedelta(seconds=self._settings.future_tolerance_seconds)
+        await self._trip.commit(statements(group, {}, self._settings.statement_rows, until))
 
 
 class PreparedFleet:

@@ -93,7 +93,12 @@ def create_app(
         index = HourIndex(lake, settings.index_folder, settings.index_hours)
         reader = DeviceReader(lake, settings.answer_cache_bytes, index)
         performances = Performances(
-            performance_facts, reader, energy, settings.longest_window_days, now
+            performance_facts,
+            reader,
+            energy,
+            settings.longest_window_days,
+            settings.future_tolerance_seconds,
+            now,
         )
         reading_ahead = ReadingAhead(performance_facts, reader, settings.index_seconds, now)
         reading_ahead.start()

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import psycopg
@@ -38,6 +39,7 @@ class CommitLane:
     def __init__(self, dsn: str, settings: CollectorSettings, clock: ReceiptClock) -> None:
         """`clock` is the same for all lanes of a process."""
         self._dsn, self._settings, self._clock = dsn, settings, clock
+        self._tolerance = timedelta(seconds=settings.future_tolerance_seconds)
         self._conn: psycopg.AsyncConnection | None = None
         self._trip: OneTrip | None = None
         self._pairs_known: NamedPairs = {}
@@ -105,8 +107,9 @@ class CommitLane:
             if conn is None or trip is None or self._is_cut:
                 break
             pairs = new_pairs(rows.get(VEHICLE.name), self._pairs_known)
+            until = datetime.now(UTC) + self._tolerance
             try:
-                await trip.commit(statements(rows, pairs, self._settings.statement_rows))
+                await trip.commit(statements(rows, pairs, self._settings.statement_rows, until))
             except _LOST as error:
                 log.info("commit lost to another transaction", kind=type(error).__name__)
                 await asyncio.sleep(random.uniform(0, 0.02) * attempt)

@@ -40,7 +40,7 @@ class GroupCommit:
         """`on_commit` is told the number of rows of each commit."""
         self._settings, self._outbox, self._on_commit = settings, outbox, on_commit
         self._queue = CommitQueue(self._limits)
-        clock = ReceiptClock()
+        clock = ReceiptClock(settings.future_tolerance_seconds)
         self._lane, self._helping_lane = (CommitLane(dsn, settings, clock) for _ in range(2))
         self._wake, self._wake_help = asyncio.Event(), asyncio.Event()
         self._stopping = False

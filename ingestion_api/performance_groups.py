@@ -5,7 +5,7 @@ plan.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
@@ -38,10 +38,12 @@ class Performances:
         reader: DeviceReader,
         energy: EnergySettings,
         longest_days: int,
+        future_tolerance_seconds: float,
         now: Callable[[], datetime],
     ) -> None:
         self._connection, self._reader, self._energy = connection, reader, energy
         self._longest_days, self._now = longest_days, now
+        self._tolerance = timedelta(seconds=future_tolerance_seconds)
         self._windows: dict[_Window, Together[str, _Answer]] = {}
 
     async def of(
@@ -106,8 +108,9 @@ class Performances:
         self, vehicles: set[str], start: datetime | None, end: datetime | None
     ) -> FoundFacts:
         now, longest, energy = self._now(), self._longest_days, self._energy
+        until = now + self._tolerance
         return await self._connection.use(
-            lambda trips: read_facts(trips, vehicles, start, end, now, longest, energy)
+            lambda trips: read_facts(trips, vehicles, start, end, now, longest, energy, until)
         )
 
     @reading_the_lake()

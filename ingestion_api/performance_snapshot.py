@@ -29,11 +29,13 @@ async def read_facts(
     now: datetime,
     longest_days: int,
     energy: EnergySettings,
+    believed_until: datetime,
 ) -> FoundFacts:
     """Everything needed beside the lake, of one snapshot.
 
     The window ends now, or just after the newest heartbeat of the vehicle or its meters if a
-    clock is ahead: what was acknowledged is always inside. Vehicles of one window are one Facts.
+    clock of theirs is ahead: what was acknowledged is always inside, unless it is of a time that
+    is not believed now, after `believed_until`. Vehicles of one window are one Facts.
     """
     asked = sorted(set(vehicle_ids))
     until = end or now
@@ -69,9 +71,10 @@ async def read_facts(
             refused[vehicle] = UnknownVehicle(vehicle)
             continue
         fed = ((METER.name, meter) for meter in fed_by.get(vehicle, ()))
-        last = max(heard[key] for key in ((VEHICLE.name, vehicle), *fed) if key in heard)
+        times = [heard[key] for key in ((VEHICLE.name, vehicle), *fed) if key in heard]
+        believed = [time for time in times if time <= believed_until]
         try:
-            period = window(start, end, _after(last, now), longest_days)
+            period = window(start, end, _after(believed, now), longest_days)
         except BadWindow as error:
             refused[vehicle] = error
             continue
@@ -163,9 +166,10 @@ def _of_devices(pack: bytes, stream: Stream, devices: Sequence[str]) -> pa.Table
     return rows.filter(pc.is_in(rows[stream.device], pa.array(devices, pa.large_string())))
 
 
-def _after(newest: datetime, now: datetime) -> datetime:
-    """The end of a window up to now that holds `newest`: now, or the next whole second."""
-    if newest < now:
+def _after(times: Sequence[datetime], now: datetime) -> datetime:
+    """The end of a window up to now that holds these: now, or the next whole second."""
+    newest = max(times, default=now)
+    if not times or newest < now:
         return now
     return newest.replace(microsecond=0) + timedelta(seconds=1)
 

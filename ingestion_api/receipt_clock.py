@@ -1,4 +1,4 @@
-"""Times of receipt that never repeat or step back, so that "the latest received" is one row."""
+"""Times of receipt that don't repeat or step back, so that "the latest received" is one row."""
 
 import time
 from collections.abc import Callable
@@ -9,9 +9,14 @@ from ingestion_api.columns import Heartbeats
 
 
 class ReceiptClock:
-    """The clock of one process; not for use from several threads."""
+    """The clock of one process; not for use from several threads.
 
-    def __init__(self, now_ns: Callable[[], int] = time.time_ns) -> None:
+    A machine's clock that is set back by more than the tolerance was wrong before: it is followed,
+    or its error would last in the times of receipt for as long.
+    """
+
+    def __init__(self, tolerance_seconds: float, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._tolerance = int(tolerance_seconds * 1_000_000)
         self._now_ns = now_ns
         self._last = 0
 
@@ -21,7 +26,8 @@ class ReceiptClock:
         Rows of one call share a time, which packs well in the lake; only repeats of an identity
         are a microsecond apart, in the order of arrival.
         """
-        start = max(self._now_ns() // 1000, self._last + 1)
+        now = self._now_ns() // 1000
+        start = now if now < self._last - self._tolerance else max(now, self._last + 1)
         micros = np.full(len(rows), start, np.int64)
         if len(set(rows.devices)) < len(rows):
             micros += _repeats(rows)

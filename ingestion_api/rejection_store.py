@@ -71,6 +71,8 @@ class RejectionStore:
             ending.push_async_callback(conn.close)
             await ending.enter_async_context(conn)
             await conn.execute(query("lock_rejections"))
+            tolerance = {"tolerance": settings.future_tolerance_seconds}
+            await conn.execute(query("redate_rejections"), tolerance)
             if rows:
                 columns = [list(column) for column in zip(*rows, strict=True)]
                 stored = await conn.execute(query("insert_rejections"), columns)

@@ -125,8 +125,7 @@ class RejectionLog:
             return False
         self._origins[origin] += 1
         self._room -= 1
-        # Later than any before, so that the order of arrival shows.
-        self._last_time = max(datetime.now(UTC), self._last_time + timedelta(microseconds=1))
+        self._last_time = self._time_after(self._last_time)
         self._held.append(
             Row(
                 uuid4(),
@@ -144,6 +143,16 @@ class RejectionLog:
         self._keep_newest()
         self._noted.set()
         return True
+
+    def _time_after(self, last: datetime) -> datetime:
+        """Now, but later than the last, so that the order of arrival shows.
+
+        A clock that is set back by more than the tolerance was wrong before, and is followed.
+        """
+        now = datetime.now(UTC)
+        if last - now > timedelta(seconds=self._settings.future_tolerance_seconds):
+            return now
+        return max(now, last + timedelta(microseconds=1))
 
     def _keep_newest(self) -> None:
         too_many = len(self._held) - self._most_held

@@ -1,7 +1,7 @@
 """What the requests of one process share."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -47,6 +47,10 @@ class Services:
     def now(self) -> datetime:
         """The collector's clock."""
         return now()
+
+    def believed_until(self, now: datetime) -> datetime:
+        """The latest event time that is believed; a state beyond came while a clock was ahead."""
+        return now + timedelta(seconds=self.settings.future_tolerance_seconds)
 
 
 def now() -> datetime:

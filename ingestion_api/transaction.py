@@ -1,6 +1,7 @@
 """One commit: live state, outbox and named pairs of a group of heartbeats in one transaction."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from ingestion_api.columns import Heartbeats
 from ingestion_api.packs import insert_pack
 from lake import METER, VEHICLE
-from warehouse_sql.arrays import text_array, timestamp_array
+from warehouse_sql.arrays import text_array, timestamp, timestamp_array
 from warehouse_sql.one_trip import Statement
 
 # Of each vehicle and meter the earliest time at which a heartbeat of the vehicle named the meter,
@@ -20,21 +21,29 @@ PACKED_FROM: Final = 256
 
 
 def statements(
-    rows: Mapping[str, Heartbeats], pairs: NamedPairs, statement_rows: int
+    rows: Mapping[str, Heartbeats],
+    pairs: NamedPairs,
+    statement_rows: int,
+    believed_until: datetime,
 ) -> list[Statement]:
     """What writes stamped rows of each stream, in order of arrival, and newly named pairs.
+
+    `believed_until` is the latest event time that is believed now.
 
     Every collector locks in the same order (meters, vehicles, pairs, each sorted by id), so that
     two of them can't block each other for ever.
     """
-    return [*_rows(rows, statement_rows), *name_pairs(pairs)]
+    return [*_rows(rows, statement_rows, believed_until), *name_pairs(pairs)]
 
 
-def merge_live_state(newest: Heartbeats, statement_rows: int) -> Iterator[Statement]:
+def merge_live_state(
+    newest: Heartbeats, statement_rows: int, believed_until: datetime
+) -> Iterator[Statement]:
     """What writes one row a device, sorted by id, into the live state."""
+    bound = timestamp(believed_until)
     for start in range(0, len(newest), statement_rows):
         part = newest.slice(start, start + statement_rows)
-        yield f"merge_{newest.stream.name}_live_state", part.parameters()
+        yield f"merge_{newest.stream.name}_live_state", [*part.parameters(), bound]
 
 
 def name_pairs(pairs: NamedPairs) -> Iterator[Statement]:
@@ -80,12 +89,15 @@ def newest_of_each_device(rows: Heartbeats) -> Heartbeats:
     return rows.take(np.array([newest[device] for device in sorted(newest)]))
 
 
-def _rows(rows: Mapping[str, Heartbeats], statement_rows: int) -> Iterator[Statement]:
+def _rows(
+    rows: Mapping[str, Heartbeats], statement_rows: int, believed_until: datetime
+) -> Iterator[Statement]:
     for stream in (METER, VEHICLE):
         heartbeats = rows.get(stream.name)
         if heartbeats is None:
             continue
-        yield from merge_live_state(newest_of_each_device(heartbeats), statement_rows)
+        newest = newest_of_each_device(heartbeats)
+        yield from merge_live_state(newest, statement_rows, believed_until)
         if len(heartbeats) >= PACKED_FROM:
             yield insert_pack(heartbeats)
         else:

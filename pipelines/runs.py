@@ -35,6 +35,7 @@ _UNFINISHED = {DagsterRunStatus.QUEUED, *_NOT_LAUNCHED, *_AT_WORK}
 _REMEMBERED = 100
 # Shorter than the sensor's interval: the next look tries again, and not the one after it.
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=20), timedelta(hours=1)
+_CLOCKS_DIFFER = timedelta(minutes=1)  # by less, or one of them was ahead
 # Before its session a run takes a moment to connect, after it a moment to note its success.
 _TIME_WITHOUT_SESSION = timedelta(seconds=30)
 _TIME_TO_START = timedelta(minutes=5)
@@ -62,6 +63,10 @@ class Failures:
         """When it may be tried again; the pause doubles with each failure up to an hour."""
         doubled = min(self.count - 1, 10)
         return self.last + min(_FIRST_PAUSE * (1 << doubled), _LONGEST_PAUSE)
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it may be tried again now; at once after a failure while a clock was ahead."""
+        return self.last > now + _CLOCKS_DIFFER or self.retry_at <= now
 
 
 class _RunsOfJob(ABC, Generic[Part]):
@@ -146,13 +151,17 @@ class DayRuns(_RunsOfJob[date]):
             for day in self.parts(record.dagster_run.tags)
         }
 
-    @property
-    def computed(self) -> dict[date, datetime]:
-        """For each day the start of its newest successful run, which knows what was before."""
+    def computed(self, now: datetime) -> dict[date, datetime]:
+        """For each day the start of its newest successful run, which knows what was before.
+
+        A run of a time still to come started while a clock was ahead; what it knew is unknown.
+        """
         started: dict[date, datetime] = {}
         for record in self._records:
             if record.dagster_run.status == DagsterRunStatus.SUCCESS and record.start_time:
                 start = datetime.fromtimestamp(record.start_time, UTC)
+                if start > now + _CLOCKS_DIFFER:
+                    continue
                 for day in self.parts(record.dagster_run.tags):
                     started[day] = max(start, started.get(day, start))
         return started

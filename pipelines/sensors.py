@@ -87,7 +87,7 @@ def late_hours(
     due: dict[tuple[bool, int], list[datetime]] = defaultdict(list)
     for hour in hours - under_way:
         failed = failures.get(hour)
-        if failed is None or failed.retry_at <= now:
+        if failed is None or failed.is_due(now):
             # Hours that failed do not share a run with others, or one bad hour would hold up all.
             due[hour <= closed - _NEWEST, failed.count if failed else 0].append(hour)
     ranges: dict[bool, list[Sequence[datetime]]] = defaultdict(list)
@@ -119,14 +119,14 @@ def changed_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     now = datetime.now(UTC)
     hourly_runs = HourlyRuns(context.instance)
     runs = DayRuns(context.instance)
-    behind = _behind(context, runs)
+    behind = _behind(context, runs, now)
     failures, under_way = runs.failures(), runs.unfinished
     recent = now.date() - DAY
     due: dict[tuple[bool, bool], list[date]] = defaultdict(list)
     for day, change in behind.days.items():
         failed, is_old = failures.get(day), day < recent
         wait = _may_change(day, is_old, hourly_runs) and now - change.first < _LONGEST_WAIT
-        if wait or day in under_way or (failed is not None and failed.retry_at > now):
+        if wait or day in under_way or (failed is not None and not failed.is_due(now)):
             continue
         # Days that failed do not share a run with others, or one bad day would hold up all.
         due[is_old, failed is not None].append(day)
@@ -167,7 +167,7 @@ def _may_change(day: date, is_old: bool, runs: HourlyRuns) -> bool:
     return any(hour.date() == day for hour in under_way)
 
 
-def _behind(context: dg.SensorEvaluationContext, runs: DayRuns) -> BehindDays:
+def _behind(context: dg.SensorEvaluationContext, runs: DayRuns, now: datetime) -> BehindDays:
     """The days of the cursor and what changed or failed since, without those now computed."""
     known = BehindDays.model_validate_json(context.cursor) if context.cursor else BehindDays()
     found = context.instance.fetch_materializations(
@@ -185,9 +185,10 @@ def _behind(context: dg.SensorEvaluationContext, runs: DayRuns) -> BehindDays:
     ]
     # A run that another asked for, the schedule for one, is nobody's care once it has failed.
     moments += [(day, failed.last) for day, failed in runs.failures().items()]
-    computed = runs.computed
+    computed = runs.computed(now)
     behind: dict[date, Change] = {}
-    for day, moment in moments:
+    for day, told in moments:
+        moment = min(told, now)  # else no run would be new enough for what a clock ahead has told
         if day >= FIRST_HOUR.date() and moment > computed.get(day, _BEGINNING):
             change = behind.get(day, Change(first=moment, last=moment))
             behind[day] = Change(first=min(change.first, moment), last=max(change.last, moment))

@@ -35,7 +35,7 @@ def computed_in_time(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """Compare the ledger with the clock."""
     now = datetime.now(UTC)
     with warehouse.autocommit() as connection:
-        newest = newest_published_hour(connection)
+        newest = newest_published_hour(connection, now)
         waiting = waiting_hours(connection, _BEGINNING, now)
     overdue = overdue_hours(waiting, newest, now)
     hours = overdue["hour"].to_list() or [newest or hour_of(now)]
@@ -83,10 +83,15 @@ def overdue_hours(
     found = {
         (one.hour, f"{one.stream} heartbeats wait since {one.last_arrival:%Y-%m-%d %H:%M} UTC")
         for one in waiting
-        if max(one.hour + HOUR, one.last_arrival) + _LONGEST_WAIT < now
+        if _waits_since(one, now) + _LONGEST_WAIT < now
     }
     if newest is not None and newest + HOUR + _LONGEST_WAIT < now:
         found.add((newest, "is the newest hour that is computed"))
     return pl.DataFrame(
         sorted(found), schema={"hour": pl.Datetime("us", "UTC"), "why": pl.String}, orient="row"
     )
+
+
+def _waits_since(waiting: WaitingHour, now: datetime) -> datetime:
+    end, arrival = waiting.hour + HOUR, waiting.last_arrival
+    return end if arrival > now else max(end, arrival)  # received while a clock was ahead

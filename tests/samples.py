@@ -10,6 +10,8 @@ import pyarrow as pa
 from lake import METER, VEHICLE, Stream
 
 HOUR_10 = datetime(2026, 11, 20, 10, tzinfo=UTC)
+ANY_TIME = datetime.max.replace(tzinfo=UTC)
+"""As the latest event time that is believed: every one is."""
 
 
 def heartbeats(stream: Stream, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

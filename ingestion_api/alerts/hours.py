@@ -44,9 +44,11 @@ def _judge_all(conn: Connection, rules: list[HourRule], energy: EnergySettings) 
     statuses = {
         status for rule in rules if isinstance(rule, EfficiencyStatus) for status in rule.statuses
     }
+    now = datetime.now(UTC)
     parameters = {
         **names,
-        "since": datetime.now(UTC) - _RECENT,
+        "since": now - _RECENT,
+        "now": now,
         "drop": min(drops, default=None),
         "statuses": sorted(statuses),
         "least_hours": _LEAST_HOURS,

@@ -29,8 +29,11 @@ class LiveLook:
     device sent between two looks, or was late with, is not seen.
     """
 
-    def __init__(self, rules: RuleFile, energy: EnergySettings) -> None:
+    def __init__(
+        self, rules: RuleFile, energy: EnergySettings, future_tolerance_seconds: float
+    ) -> None:
         self._rules, self._energy = rules, energy
+        self._tolerance = timedelta(seconds=future_tolerance_seconds)
         self._looked_at = _NEVER
 
     def begin(self, conn: Connection) -> None:
@@ -41,13 +44,19 @@ class LiveLook:
     def look(self, conn: Connection) -> None:
         """Open, update and resolve what live state gives cause for."""
         rules, now = self._rules.live, datetime.now(UTC)
+        if self._looked_at > now:  # the clock was ahead
+            self._looked_at = _NEVER
         # A heartbeat shows some time after its receipt; one that is missed is followed by more.
-        heard = {"since": self._looked_at - _LONGEST_COMMIT}
+        heard = {
+            "since": self._looked_at - _LONGEST_COMMIT,
+            "now": now,
+            "believed_until": now + self._tolerance,
+        }
         with conn.transaction():
             # A heartbeat that comes in between would be compared with a peak that knows it not.
             conn.execute(query("alert_snapshot"))
             conn.execute(query("alert_plans"))
-            conn.execute(query("alert_look"))
+            conn.execute(query("alert_look"), {"now": now})
             if any(isinstance(rule, SocFalling) for rule in rules):
                 conn.execute(query("alert_soc_peaks"), heard | _peak_parameters(self._energy))
             parameters = heard | _parameters(rules, self._energy)

@@ -49,12 +49,13 @@ def step(
     Pending becomes open when everything seen from its first observation to one that ends `hold`
     later was RAISED; anything else drops it. Open ends with CLEARED only. So an alert opens once
     and does not flap within the hysteresis, and a restart between two observations changes nothing.
+    An observation from before the first one tells that a clock was ahead: it begins with this one.
     """
     if seen.level is Level.CLEARED or (
         seen.level is Level.BETWEEN and not (before and before.is_open)
     ):
         return None
-    since = before.since if before else seen.begin
+    since = min(before.since, seen.begin) if before else seen.begin
     return Condition(
         is_open=bool(before and before.is_open) or seen.at - since >= hold,
         since=since,

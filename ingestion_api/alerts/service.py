@@ -41,7 +41,7 @@ class Alerts:
     ) -> None:
         self.rules = rules
         self.hub = AlertHub(dsn, pool)
-        live = LiveLook(rules, energy)
+        live = LiveLook(rules, energy, settings.future_tolerance_seconds)
         urls = settings.alert_webhooks
         forget = {
             "seconds": settings.alert_days * 86_400,

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -77,6 +78,7 @@ class FileImport:
         }
         began = [one.received_at for one in self._reached.values() if one.received_at is not None]
         self._received_at = min(began, default=time.time_ns() // 1_000)
+        self._tolerance = timedelta(seconds=future_tolerance_seconds)
         newest = self._received_at + int(future_tolerance_seconds * _SECOND)
         self._limits = Limits(CLOSE_LOOK_ROWS, newest)
         self.progress = Progress(source.rows)
@@ -185,7 +187,11 @@ class FileImport:
 
     def _merge(self, section: Section, received_at: int) -> None:
         newest = section.newest
-        self._ledger.merge(newest.heartbeats(self._ids, received_at), newest.pairs(self._ids))
+        self._ledger.merge(
+            newest.heartbeats(self._ids, received_at),
+            newest.pairs(self._ids),
+            datetime.now(UTC) + self._tolerance,
+        )
 
     def _settle_what_is_in(self) -> None:
         """Let the database know of the last commit, if its transaction did not end well."""

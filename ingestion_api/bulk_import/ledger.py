@@ -115,13 +115,14 @@ class Ledger:
         version = self._lake.open(stream.raw_table).version()
         restore_ledger(self._own, self._lake, stream, version)
 
-    def merge(self, newest: Heartbeats, pairs: NamedPairs) -> None:
+    def merge(self, newest: Heartbeats, pairs: NamedPairs, believed_until: datetime) -> None:
         """Write live state and named links; a repetition changes nothing.
 
         Each statement is a transaction of its own: who holds rows of these tables while it waits
         for rows of the ledger could block the collector, and the collector it.
         """
-        for statement in (*merge_live_state(newest, _STATEMENT_ROWS), *name_pairs(pairs)):
+        live = merge_live_state(newest, _STATEMENT_ROWS, believed_until)
+        for statement in (*live, *name_pairs(pairs)):
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
                     self._execute(statement)

@@ -93,7 +93,12 @@ def live_fields(services: Services, row: Row, now: datetime) -> dict[str, Any]:
 
 
 def connection_flag(services: Services, heard: datetime, now: datetime) -> Connection:
-    """Whether a device whose newest heartbeat is of `heard` still reports as expected."""
+    """Whether a device whose newest heartbeat is of `heard` still reports as expected.
+
+    One that can't be believed is none: any that comes takes its place.
+    """
+    if heard > services.believed_until(now):
+        return "silent"
     age = (now - heard).total_seconds()
     if age <= online_seconds(services):
         return "online"

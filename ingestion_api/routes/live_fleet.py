@@ -131,6 +131,7 @@ async def live_fleet(
                 **filters,
                 **dict(zip(names, after, strict=True)),
                 "now": now,
+                "believed_until": services.believed_until(now),
                 "online_seconds": online_seconds(services),
                 "silent_seconds": services.settings.silent_after_seconds,
                 "sort": sort,

@@ -119,7 +119,7 @@ class FoundDevices(Answer):
 async def overview(services: Shared) -> Overview:
     """Devices by connection, energy now and over the last 24 hours, ingest and its lag."""
     now = services.now()
-    newest_start = hour_of(now)
+    newest_start, believed_until = hour_of(now), services.believed_until(now)
     async with services.pool.connection() as conn:
         live = await (
             await conn.execute(
@@ -127,13 +127,14 @@ async def overview(services: Shared) -> Overview:
                 {
                     "online_since": now - timedelta(seconds=online_seconds(services)),
                     "late_since": now - timedelta(seconds=services.settings.silent_after_seconds),
+                    "believed_until": believed_until,
                 },
                 prepare=True,
             )
         ).fetchall()
         window = {"start": newest_start - _HOURS * HOUR, "end": now}
         hours = await (await conn.execute(query("overview_hours"), window)).fetchone()
-        newest = await (await conn.execute(query("overview_newest_hour"))).fetchone()
+        newest = await (await conn.execute(query("overview_newest_hour"), {"now": now})).fetchone()
     assert hours is not None, "the query always has one row"
     by_kind = {row["kind"]: row for row in live}
     backlog = services.outbox.backlog
@@ -148,7 +149,7 @@ async def overview(services: Shared) -> Overview:
             records_per_second=services.outbox.records_per_second,
             waiting=backlog.rows if backlog else None,
             lag_seconds=backlog.age_seconds(now) if backlog else None,
-            newest=_newest_heartbeat(live),
+            newest=_newest_heartbeat(live, believed_until),
         ),
     )
 
@@ -230,8 +231,11 @@ def _newest_hour(row: DictRow | None) -> NewestHour | None:
     return NewestHour(hour_start=row["hour_start"], vehicles_by_status=counts)
 
 
-def _newest_heartbeat(live: list[DictRow]) -> NewestHeartbeat | None:
-    row = max(live, key=lambda one: one["received_at"], default=None)
+def _newest_heartbeat(live: list[DictRow], believed_until: datetime) -> NewestHeartbeat | None:
+    def order(row: DictRow) -> tuple[bool, datetime]:
+        return row["received_at"] <= believed_until, row["received_at"]
+
+    row = max(live, key=order, default=None)
     if row is None:
         return None
     return NewestHeartbeat(

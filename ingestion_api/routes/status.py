@@ -27,6 +27,6 @@ class WholeStatus(Answer):
 async def whole_status(services: Shared) -> WholeStatus:
     """What was acknowledged, where it is, and how the newest computed hour looks."""
     async with services.pool.connection() as conn:
-        row = await (await conn.execute(query("whole_status"))).fetchone()
+        row = await (await conn.execute(query("whole_status"), {"now": services.now()})).fetchone()
     assert row is not None, "the query always has one row"
     return WholeStatus(**row)

@@ -14,7 +14,7 @@ from ingestion_api.packs import insert_pack, unpacked
 from ingestion_api.transaction import statements
 from lake import METER, Lake, Stream
 from tests.integration.victims import die_in
-from tests.samples import HOUR_10, meter_rows
+from tests.samples import ANY_TIME, HOUR_10, meter_rows
 from warehouse_sql.one_trip import Statement
 from warehouse_sql.queries import query
 
@@ -32,7 +32,8 @@ def put_packed(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None
 
 def store(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
     """Into live state and outbox, as a commit of the collector does."""
-    for statement in statements({stream.name: Heartbeats.from_arrow(stream, rows)}, {}, 5_000):
+    heartbeats = {stream.name: Heartbeats.from_arrow(stream, rows)}
+    for statement in statements(heartbeats, {}, 5_000, ANY_TIME):
         execute(conn, statement)
 
 

@@ -28,6 +28,12 @@ rules:
   - {name: odd, kind: efficiency_status, statuses: [implausible], severity: warning}
   - {name: drop, kind: efficiency_drop, threshold: 5, clear: 3, severity: info}
 """
+LIVE_RULES = """
+rules:
+  - {name: hot, kind: battery_temperature, threshold: 60, for: 2m, severity: info}
+  - {name: silent, kind: silent, threshold: 10m, severity: info}
+  - {name: losing, kind: soc_falling, threshold: 90, clear: 1, severity: info}
+"""
 
 
 @pytest.fixture
@@ -172,11 +178,99 @@ def test_alerts_end_with_their_rule(conn: Connection, rules: RuleFile) -> None:
     follow_rules(conn, rules)
     assert [event for event in events(conn) if event[2] == "opened"] == events(conn)
     none = RuleFile(rules=())
-    live = LiveLook(none, EnergySettings())
+    live = LiveLook(none, EnergySettings(), 300)
     live.begin(conn)
     live.look(conn)
     look(conn, none)
     assert conn.execute("SELECT FROM alert WHERE resolved_at IS NULL").fetchall() == []
+
+
+def live_look(tmp_path: Path) -> LiveLook:
+    """By rules on heartbeats."""
+    file = tmp_path / "live.yaml"
+    file.write_text(LIVE_RULES)
+    return LiveLook(read_rules(str(file)), ENERGY, 300)
+
+
+def test_a_clock_that_was_ahead_does_not_stop_the_watching(
+    conn: Connection, tmp_path: Path
+) -> None:
+    ahead = datetime.now(UTC) + timedelta(days=3)
+    live = live_look(tmp_path)
+    live.begin(conn)
+    conn.execute(
+        "UPDATE alert_progress SET looked_at = %(a)s, watching_since = %(a)s", {"a": ahead}
+    )
+    live.look(conn)
+    progress = conn.execute("SELECT looked_at, watching_since FROM alert_progress").fetchone()
+    assert progress is not None
+    assert max(progress.values()) < ahead - timedelta(days=2)
+
+    conn.execute("UPDATE alert_progress SET watching_since = now() - interval '1 hour'")
+    conn.execute(
+        "INSERT INTO meter_live_state (meter_id, timestamp, reading_type, received_at)"
+        " VALUES ('ahead', %(a)s, 'interval', %(a)s), ('well', now(), 'interval', now())",
+        {"a": ahead},
+    )
+    live.look(conn)
+    opened = conn.execute("SELECT device_id, value, since FROM alert").fetchall()
+    assert [row["device_id"] for row in opened] == ["ahead"]
+    assert 3500 < opened[0]["value"] < 3700
+    conn.execute("UPDATE meter_live_state SET timestamp = now() WHERE meter_id = 'ahead'")
+    live.look(conn)
+    assert conn.execute("SELECT state FROM alert").fetchall() == [{"state": "resolved"}]
+
+
+def test_what_a_rule_saw_of_a_clock_ahead_does_not_hold_it_up(
+    conn: Connection, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+
+    def hear(at: datetime, temperature: float, soc: float) -> None:
+        conn.execute("DELETE FROM vehicle_live_state")
+        conn.execute(
+            "INSERT INTO vehicle_live_state (vehicle_id, timestamp, battery_temp, soc, meter_id,"
+            " reading_type, received_at) VALUES ('V', %(at)s, %(t)s, %(soc)s, 'M', 'interval',"
+            " %(at)s)",
+            {"at": at, "t": temperature, "soc": soc},
+        )
+        conn.execute(
+            "INSERT INTO meter_live_state (meter_id, timestamp, kwh_consumed_ac, reading_type,"
+            " received_at) VALUES ('M', %(at)s, 1, 'interval', %(at)s)"
+            " ON CONFLICT (meter_id) DO UPDATE SET timestamp = excluded.timestamp",
+            {"at": at},
+        )
+
+    live = live_look(tmp_path)
+    live.begin(conn)
+    ahead = LiveLook(live._rules, ENERGY, 4 * 86_400)  # as a collector whose clock is ahead
+    hear(now + timedelta(days=3), 70, 80)
+    ahead.look(conn)
+    for ago, soc in ((3, 50), (2, 51), (0, 51)):
+        hear(now - timedelta(minutes=ago), 70, soc)
+        live.look(conn)
+    assert conn.execute("SELECT rule FROM alert").fetchall() == [{"rule": "hot"}]
+    peak = conn.execute("SELECT soc FROM alert_soc_peak").fetchall()
+    assert peak == [{"soc": 51}]  # not the one of a time that is still to come
+
+
+def test_an_hour_of_the_future_decides_no_alert(conn: Connection, rules: RuleFile) -> None:
+    publish(conn, "VEH1", {-72: 70.0, 3: 70.0, 2: 70.0, 1: 95.0})
+    publish(conn, "VEH2", {-72: 95.0, 3: 70.0, 2: 70.0, 1: 70.0})
+    look(conn, rules)
+    found = conn.execute("SELECT device_id FROM alert WHERE resolved_at IS NULL").fetchall()
+    assert found == [{"device_id": "VEH2"}]
+
+
+def test_a_webhook_that_was_put_off_by_a_clock_ahead_is_due(conn: Connection) -> None:
+    told = {"webhook": "w"}
+    conn.execute(query("meet_webhook"), told)
+    for pause, is_due in ((60, False), (3 * 86_400, True), (-1, True)):
+        failure = told | {"attempts": 1, "error": "x", "pause": pause}
+        conn.execute(query("webhook_failed"), failure)
+        found = conn.execute(query("next_to_tell"), told).fetchone()
+        assert found is not None
+        assert found["is_due"] is is_due
 
 
 def test_an_open_alert_follows_the_severity_of_its_rule_and_tells_it_once(

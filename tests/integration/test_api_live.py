@@ -16,6 +16,12 @@ from tests.integration.api_collector import (
 
 api = collector_of_module(FLUSH_SECONDS="1")
 
+AHEAD = {
+    "meter": "UPDATE meter_live_state SET timestamp = %s, received_at = %s WHERE meter_id = %s",
+    "vehicle": "UPDATE vehicle_live_state SET timestamp = %s, received_at = %s"
+    " WHERE vehicle_id = %s",
+}
+
 
 def test_live_state_has_its_age_and_says_who_is_silent(api: Collector) -> None:
     for seconds, connection in ((-5, "online"), (-300, "late"), (-3600, "silent"), (200, "online")):
@@ -24,6 +30,54 @@ def test_live_state_has_its_age_and_says_who_is_silent(api: Collector) -> None:
         live = api.http.get(f"/v1/analytics/meter/{box}/live").json()
         assert live["connection"] == connection
         assert live["ageSeconds"] == pytest.approx(max(0, -seconds), abs=5)
+
+
+def test_what_came_while_a_clock_was_ahead_is_silent_and_gives_way_to_the_next_heartbeat(
+    api: Collector,
+) -> None:
+    name = device("F")
+    box, car, ahead = f"{name}m", f"{name}v", datetime.now(UTC) + timedelta(days=3)
+    heartbeats = [meter(box, -90), vehicle(car, -90, meterId=box)]
+    assert api.post("/v1/ingest/telemetry", heartbeats).status_code == 201
+    at_first = api.http.get("/v1/analytics/overview").json()
+    for stream, one in (("meter", box), ("vehicle", car)):
+        api.sql(AHEAD[stream], ahead, ahead, one)
+        live = api.http.get(f"/v1/analytics/{stream}/{one}/live").json()
+        assert live["connection"] == "silent"
+    assert len(fleet_pages(api, prefix=name, connection="silent")) == 2
+    assert fleet_pages(api, prefix=name, connection="online") == []
+    overview = api.http.get("/v1/analytics/overview").json()
+    assert overview["meters"]["online"] == at_first["meters"]["online"] - 1
+    assert overview["meters"]["silent"] == at_first["meters"]["silent"] + 1
+    found = api.http.get(f"/v1/analytics/performance/{car}").json()
+    assert datetime.fromisoformat(found["period"]["end"]) < ahead - timedelta(days=2)
+    assert found["dataPoints"] == {"vehicle": 1, "meter": 1}
+
+    assert api.post("/v1/ingest/telemetry", [meter(box, -30), vehicle(car, -30)]).is_success
+    for stream, one in (("meter", box), ("vehicle", car)):
+        live = api.http.get(f"/v1/analytics/{stream}/{one}/live").json()
+        assert live["connection"] == "online"
+        assert live["ageSeconds"] == pytest.approx(30, abs=20)
+    assert api.http.get("/v1/analytics/overview").json()["meters"] == at_first["meters"]
+
+
+def test_hours_and_receipts_of_the_future_are_not_the_newest(api: Collector) -> None:
+    box, ahead = device("F"), datetime.now(UTC) + timedelta(days=3)
+    hour = ahead.replace(minute=0, second=0, microsecond=0)
+    api.post("/v1/ingest/meter", meter(box))
+    api.sql(AHEAD["meter"], ahead, ahead, box)
+    api.post("/v1/ingest/meter", meter(other := device("F")))
+    api.sql(
+        "INSERT INTO fleet_efficiency_hourly"
+        " VALUES (%s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+        hour,
+    )
+    try:
+        overview = api.http.get("/v1/analytics/overview").json()
+        assert overview["newestHour"] is None
+        assert overview["ingest"]["newest"]["id"] == other
+    finally:
+        api.sql("DELETE FROM fleet_efficiency_hourly WHERE hour_start = %s", hour)
 
 
 def test_of_two_heartbeats_of_one_time_the_last_received_is_live_as_in_the_history(

@@ -39,7 +39,7 @@ from lake import HOUR, METER, STREAMS, VEHICLE, Lake, Stream, WrongLake, rows_by
 from lake.merge import merge_heartbeats
 from tests.integration.outbox_rows import execute
 from tests.integration.victims import die_in
-from tests.samples import HOUR_10
+from tests.samples import ANY_TIME, HOUR_10
 
 TOLERANCE = 300.0
 METER_COLUMNS = ("meter_id", "timestamp", "kwh_consumed_ac", "voltage", "reading_type")
@@ -169,7 +169,7 @@ def as_posted(row: dict[str, Any]) -> dict[str, Any]:
 
 def post(dsn: str, lake: Lake, rows: Sequence[dict[str, Any]]) -> dict[int, list[str]]:
     """As the collector does, one request a row; returns the codes of those refused."""
-    clock, refused = ReceiptClock(), {}
+    clock, refused = ReceiptClock(TOLERANCE), {}
     with psycopg.connect(dsn, autocommit=True) as conn:
         for number, row in enumerate(rows, start=1):
             limits = Limits.at(datetime.now(UTC), TOLERANCE, 1)
@@ -177,7 +177,8 @@ def post(dsn: str, lake: Lake, rows: Sequence[dict[str, Any]]) -> dict[int, list
             if intake.refusals:
                 refused[number] = [refusal.code for refusal in intake.refusals]
             stamped = {name: clock.stamp(some) for name, some in intake.rows.items()}
-            for statement in statements(stamped, new_pairs(stamped.get(VEHICLE.name), {}), 1):
+            pairs = new_pairs(stamped.get(VEHICLE.name), {})
+            for statement in statements(stamped, pairs, 1, ANY_TIME):
                 execute(conn, statement)
         with OutboxFlush(dsn, conn, lake, 1_000_000) as flush:
             for stream in STREAMS.values():

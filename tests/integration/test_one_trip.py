@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
 import psycopg
 import pytest
@@ -12,7 +13,7 @@ from ingestion_api.packs import unpacked
 from ingestion_api.transaction import PACKED_FROM, statements
 from lake import METER, VEHICLE, Stream
 from tests.integration.outbox_rows import numbered, store
-from tests.samples import heartbeats, meter_rows, vehicle_rows
+from tests.samples import ANY_TIME, HOUR_10, heartbeats, meter_rows, vehicle_rows
 from warehouse_sql.arrays import text_array
 from warehouse_sql.one_trip import OneTrip, Statement
 from warehouse_sql.queries import query
@@ -31,7 +32,9 @@ def run(database_url: str, use: Callable[[OneTrip], Awaitable[object]]) -> None:
 
 def meters(*rows: dict[str, object]) -> list[Statement]:
     """What stores these meter heartbeats."""
-    return statements({"meter": Heartbeats.from_arrow(METER, meter_rows(*rows))}, {}, 5_000)
+    return statements(
+        {"meter": Heartbeats.from_arrow(METER, meter_rows(*rows))}, {}, 5_000, ANY_TIME
+    )
 
 
 def counts(database_url: str) -> tuple[int, int]:
@@ -110,7 +113,10 @@ def test_live_rows_are_locked_in_the_order_of_their_ids(
     )
     nulls = b", ".join(
         b"NULL::" + kind
-        for kind in (b"text[]", b"timestamptz[]", *types, b"text[]", b"timestamptz[]")
+        for kind in (
+            *(b"text[]", b"timestamptz[]", *types, b"text[]"),
+            *(b"timestamptz[]", b"timestamptz"),
+        )
     )
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(query("committer_session"))
@@ -127,12 +133,40 @@ def test_live_rows_are_locked_in_the_order_of_their_ids(
     assert "Index" in json.dumps(inner)
 
 
+@pytest.mark.parametrize("stream", [METER, VEHICLE], ids=lambda stream: stream.name)
+def test_a_state_from_a_clock_that_was_ahead_gives_way_to_any_that_is_believed(
+    stream: Stream, database_url: str
+) -> None:
+    """Else live state would stand still for as long as the clock was ahead."""
+    days, believed = timedelta(days=3), HOUR_10 + timedelta(minutes=5)
+
+    def live_after(at: datetime, received_at: datetime, until: datetime) -> datetime:
+        row = {stream.device: "D", "timestamp": at, "received_at": received_at}
+        rows = {stream.name: Heartbeats.from_arrow(stream, heartbeats(stream, [row]))}
+        run(database_url, lambda trip: trip.commit(statements(rows, {}, 5_000, until)))
+        with psycopg.connect(database_url) as conn:
+            found = conn.execute(
+                'SELECT "timestamp" FROM meter_live_state'
+                ' UNION ALL SELECT "timestamp" FROM vehicle_live_state'
+            )
+            ((newest,),) = found.fetchall()
+        assert isinstance(newest, datetime)
+        return newest
+
+    ahead = HOUR_10 + days
+    assert live_after(ahead, ahead, ahead) == ahead
+    late = HOUR_10 - timedelta(hours=1)  # the first that comes is one that was held back
+    assert live_after(late, HOUR_10, believed) == late
+    assert live_after(HOUR_10, HOUR_10, believed) == HOUR_10
+    assert live_after(late, HOUR_10 + days, believed) == HOUR_10
+
+
 def test_many_heartbeats_wait_as_one_row_that_holds_them_all(database_url: str) -> None:
     rows = numbered(0, PACKED_FROM)
     run(
         database_url,
         lambda trip: trip.commit(
-            statements({"meter": Heartbeats.from_arrow(METER, rows)}, {}, 5_000)
+            statements({"meter": Heartbeats.from_arrow(METER, rows)}, {}, 5_000, ANY_TIME)
         ),
     )
     with psycopg.connect(database_url) as conn:
@@ -158,7 +192,7 @@ def test_vehicles_keep_their_nulls_and_meters_in_a_pack(database_url: str) -> No
     run(
         database_url,
         lambda trip: trip.commit(
-            statements({"vehicle": Heartbeats.from_arrow(VEHICLE, rows)}, {}, 5_000)
+            statements({"vehicle": Heartbeats.from_arrow(VEHICLE, rows)}, {}, 5_000, ANY_TIME)
         ),
     )
     with psycopg.connect(database_url) as conn:

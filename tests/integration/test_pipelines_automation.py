@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import dagster as dg
@@ -26,7 +26,7 @@ from pipelines.partitions import hour_key
 from pipelines.resources import WarehouseResource
 from pipelines.runs import HOURLY_ASSETS, HourlyRuns, fail_abandoned_runs, free_slots
 from pipelines.schedules import every_day, every_hour
-from pipelines.sensors import changed_days, late_hours
+from pipelines.sensors import BehindDays, changed_days, late_hours
 from tests.integration.pipeline_house import RESOURCES, House
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
@@ -560,6 +560,30 @@ def test_a_day_that_failed_or_was_killed_is_asked_for_until_it_succeeds(
 
     charged.run("daily", range_tags(*DAY))
     assert renewed(charged, cursor)[0] == []
+
+
+def test_what_ran_while_the_clock_was_ahead_holds_nothing_up(
+    charged: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged.run_hours(HOUR_10, HOUR_10)
+    charged.run("daily", range_tags(*DAY))
+    begin_run(charged, DagsterRunStatus.FAILURE)
+    assert renewed(charged, None)[0] == []
+    days_ago = datetime.now(UTC) - timedelta(days=3)
+
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return days_ago
+
+    monkeypatch.setattr(sensors, "datetime", SetBack)
+    charged.deliver(METER, meter_rows({}))
+    assert (hour_key(HOUR_10), hour_key(HOUR_10)) in asked(charged)
+    days, cursor = renewed(charged, None)
+    assert days == [DAY]
+    assert cursor is not None
+    # A run that starts from now on is the last one that this day needs.
+    assert BehindDays.model_validate_json(cursor).days[HOUR_10.date()].last == days_ago
 
 
 def test_a_failure_is_remembered_when_many_runs_have_gone_by(

@@ -191,6 +191,7 @@ def test_hours_are_overdue_two_hours_after_they_could_be_computed() -> None:
     assert overdue(waits(hour, NOW), waits(hour - HOUR, hour)) == []
     assert overdue(waits(old, NOW - timedelta(minutes=119))) == []
     assert overdue(waits(old, NOW - timedelta(minutes=121))) == [old]
+    assert overdue(waits(old, NOW + timedelta(days=3))) == [old]  # received by a clock ahead
     assert overdue(newest=None) == []
     assert overdue(newest=hour - 2 * HOUR) == []
     assert overdue(newest=hour - 3 * HOUR) == [hour - 3 * HOUR]

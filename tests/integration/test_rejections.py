@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -203,6 +203,22 @@ def test_old_rejections_are_forgotten_although_no_new_ones_come(database_url: st
     )
     note(database_url)
     assert sql(database_url, "SELECT device FROM rejection") == [("NEW",)]
+
+
+def test_what_was_refused_while_a_clock_was_ahead_is_not_the_newest(database_url: str) -> None:
+    settings = {"rejections_per_device": 2}
+    note(database_url, rejection(number=1), rejection(number=2), **settings)
+    sql(database_url, "UPDATE rejection SET received_at = received_at + interval '3 days'")
+    for number in (3, 4):
+        note(database_url, rejection(number=number), **settings)
+    assert numbers(database_url) == [3, 4]
+
+
+def test_the_times_of_rejections_follow_a_clock_that_was_far_ahead(database_url: str) -> None:
+    rejection_log, now = log_of(database_url), datetime.now(UTC)
+    assert rejection_log._time_after(now + timedelta(days=3)) < now + timedelta(minutes=1)
+    ahead = now + timedelta(minutes=2)
+    assert rejection_log._time_after(ahead) == ahead + timedelta(microseconds=1)
 
 
 def test_several_collectors_keep_the_bounds_together(database_url: str) -> None:

@@ -41,6 +41,13 @@ def is_open(condition: Condition | None) -> bool:
     return condition is not None and condition.is_open
 
 
+def test_a_condition_that_began_at_a_time_still_to_come_begins_with_the_next_observation() -> None:
+    minute = timedelta(minutes=1)
+    times = [START + timedelta(days=3), START, START + minute, START + 2 * minute]
+    seen = [Observation(at, at, Level.RAISED, 51.0) for at in times]
+    assert [is_open(one) for one in life(seen, 2 * minute)] == [False, False, False, True]
+
+
 @given(steps, holds)
 def test_an_alert_opens_once_all_was_beyond_the_threshold_for_the_hold_time(
     some: list[tuple[int, float]], hold: timedelta

@@ -12,6 +12,7 @@ from ingestion_api.records import MeterRecord
 from ingestion_api.transaction import newest_of_each_device
 from lake import METER
 
+TOLERANCE_SECONDS = 300
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -47,12 +48,15 @@ def test_live_state_gets_the_newest_by_event_time_and_of_equal_ones_the_last(
     ]
 
 
-@given(st.lists(_rows, min_size=1, max_size=4), st.lists(st.integers(0, 10**13), min_size=1))
-def test_a_repeat_is_received_later_however_the_machines_clock_jumps(
+@given(
+    st.lists(_rows, min_size=1, max_size=4),
+    st.lists(st.integers(0, TOLERANCE_SECONDS * 10**9), min_size=1),
+)
+def test_a_repeat_is_received_later_when_the_machines_clock_is_corrected(
     requests: list[list[tuple[str, int]]], ticks: list[int]
 ) -> None:
     jumps = iter(ticks * len(requests))
-    clock = ReceiptClock(lambda: next(jumps))
+    clock = ReceiptClock(TOLERANCE_SECONDS, lambda: next(jumps))
     last: dict[tuple[str, int], int] = {}
     newest_before = -1
     for rows in requests:
@@ -66,7 +70,21 @@ def test_a_repeat_is_received_later_however_the_machines_clock_jumps(
             last[identity] = moment
 
 
+def test_a_clock_that_was_far_ahead_is_followed_back() -> None:
+    day = 86_400 * 10**9
+    times = iter([3 * day, 2 * day, 2 * day])
+    clock = ReceiptClock(TOLERANCE_SECONDS, lambda: next(times))
+    stamped = [clock.stamp(heartbeats([("A", 0)])).received for _ in range(3)]
+    assert [int(one[0]) * 1000 for one in stamped if one is not None] == [
+        3 * day,
+        2 * day,
+        2 * day + 1000,
+    ]
+
+
 def test_heartbeats_of_different_devices_in_one_request_share_their_time_of_receipt() -> None:
-    stamped = ReceiptClock().stamp(heartbeats([("A", 0), ("B", 0), ("C", 0)])).to_arrow()
+    stamped = (
+        ReceiptClock(TOLERANCE_SECONDS).stamp(heartbeats([("A", 0), ("B", 0), ("C", 0)])).to_arrow()
+    )
     assert stamped.schema == METER.arrow_schema
     assert len(set(stamped["received_at"].to_pylist())) == 1

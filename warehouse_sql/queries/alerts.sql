@@ -16,19 +16,23 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
 SET LOCAL enable_nestloop = off
 
 -- name: alert_look
--- Notes that somebody watches. After a pause nobody knows how long a device was silent.
+-- Notes that somebody watches. After a pause nobody knows how long a device was silent, nor after a
+-- look of a time that is still to come: the clock was ahead.
 UPDATE alert_progress SET
-    watching_since = CASE WHEN looked_at < now() - interval '1 minute' THEN now()
-                          ELSE watching_since END,
-    looked_at = now()
-WHERE looked_at < now() - interval '10 seconds'
+    watching_since = CASE WHEN looked_at < %(now)s - interval '1 minute'
+                            OR looked_at > %(now)s + interval '1 minute'
+                            OR watching_since > %(now)s + interval '1 minute'
+                          THEN %(now)s::timestamptz ELSE watching_since END,
+    looked_at = %(now)s
+WHERE looked_at NOT BETWEEN %(now)s - interval '10 seconds' AND %(now)s + interval '1 minute'
 
 -- name: alert_soc_peaks
 -- Keeps the highest state of charge of each vehicle that is plugged in, since its meter delivers:
 -- the meter that its heartbeat names, else the first by id of those linked to it. An interval
 -- delivers with more than the power at which a window is idle; a register, if it has risen by more
--- than that since the peak. One that has not for `gap` seconds begins the peak anew. Only vehicles
--- heard since the given time are looked at: the others are as they were.
+-- than that since the peak. One that has not for `gap` seconds begins the peak anew, and so does one
+-- whose peak is later than its newest heartbeat: a clock was ahead. Only vehicles heard since the
+-- given time are looked at: the others are as they were.
 WITH heard AS MATERIALIZED (
     SELECT vehicle_id, soc, "timestamp" AS at, meter_id
     FROM vehicle_live_state WHERE received_at >= %(since)s AND soc IS NOT NULL
@@ -45,6 +49,7 @@ WITH heard AS MATERIALIZED (
         ON meter.meter_id = coalesce(heard.meter_id, linked.meter_id) COLLATE "C"
     WHERE meter.kwh_consumed_ac IS NOT NULL
       AND meter."timestamp" >= heard.at - make_interval(secs => %(gap)s)
+      AND meter."timestamp" <= %(believed_until)s
 ), kept AS (
     INSERT INTO alert_soc_peak AS peak (vehicle_id, soc, at, meter_id, kwh_consumed_ac)
     SELECT plugged.vehicle_id, plugged.soc, plugged.at, plugged.meter_id, plugged.kwh_consumed_ac
@@ -52,6 +57,7 @@ WITH heard AS MATERIALIZED (
     WHERE known.vehicle_id IS NULL
        OR known.meter_id <> plugged.meter_id
        OR plugged.soc > known.soc
+       OR plugged.at < known.at
        OR (plugged.soc < known.soc
            AND CASE plugged.reading_type
                    WHEN 'register' THEN
@@ -74,8 +80,9 @@ WHERE heard.vehicle_id = peak.vehicle_id
 -- name: alert_live
 -- What live state says that is news to a rule: a value beyond its threshold, or another value than
 -- that of its open alert or pending condition. A silence is news again when it ends. A retired
--- device is not silent, and what it said before is nothing to hear of any more. The filters of the
--- scans let only few devices through: all of them are scanned every second.
+-- device is not silent, and what it said before is nothing to hear of any more. A heartbeat of a time
+-- that is not believed is none that was heard. The filters of the scans let only few devices through:
+-- all of them are scanned every second.
 WITH rule AS MATERIALIZED (
     SELECT * FROM unnest(%(rules)s::text[], %(kinds)s::text[], %(device_kinds)s::text[],
                          %(thresholds)s::float8[], %(clears)s::float8[])
@@ -87,7 +94,7 @@ WITH rule AS MATERIALIZED (
     FROM (SELECT min(threshold) FILTER (WHERE kind = 'battery_temperature') AS temperature,
                  min(threshold) FILTER (WHERE kind = 'voltage') AS voltage,
                  min(threshold) FILTER (WHERE kind = 'soc_falling') AS soc,
-                 now() - make_interval(secs => min(threshold) FILTER (WHERE kind = 'silent'))
+                 %(now)s - make_interval(secs => min(threshold) FILTER (WHERE kind = 'silent'))
                      AS silent
           FROM rule) AS rule CROSS JOIN alert_progress
 ), tracked AS MATERIALIZED (
@@ -99,7 +106,7 @@ WITH rule AS MATERIALIZED (
     FROM rule JOIN alert_pending AS pending
         ON pending.rule = rule.rule AND pending.device_kind = rule.device_kind
 ), retired AS MATERIALIZED (
-    SELECT stream, device_id, retired_at FROM device WHERE retired_at <= now()
+    SELECT stream, device_id, retired_at FROM device WHERE retired_at <= %(now)s
 ), own_nominal AS (
     SELECT device_id, voltage
     FROM device
@@ -110,12 +117,14 @@ WITH rule AS MATERIALIZED (
     SELECT 'vehicle' AS device_kind, vehicle_id AS device_id, "timestamp"
     FROM vehicle_live_state
     WHERE "timestamp" < (SELECT silent FROM least)
+       OR "timestamp" > %(believed_until)s
        OR vehicle_id IN (SELECT device_id FROM tracked
                          WHERE kind = 'silent' AND device_kind = 'vehicle')
     UNION ALL
     SELECT 'meter', meter_id, "timestamp"
     FROM meter_live_state
     WHERE "timestamp" < (SELECT silent FROM least)
+       OR "timestamp" > %(believed_until)s
        OR meter_id IN (SELECT device_id FROM tracked
                        WHERE kind = 'silent' AND device_kind = 'meter')
 ), reading AS (
@@ -143,10 +152,12 @@ WITH rule AS MATERIALIZED (
            OR vehicle_id IN (SELECT device_id FROM tracked WHERE kind = 'soc_falling'))
     UNION ALL
     -- Only the time in which somebody watched makes a device silent; any heartbeat ends it.
-    SELECT 'silent', device_kind, device_id, "timestamp",
-           extract(epoch FROM now() - greatest("timestamp", watching_since))::float8,
-           extract(epoch FROM now() - "timestamp")::float8
-    FROM silent CROSS JOIN alert_progress
+    SELECT 'silent', device_kind, device_id, heard_at,
+           extract(epoch FROM %(now)s - greatest(heard_at, watching_since))::float8,
+           extract(epoch FROM %(now)s - heard_at)::float8
+    FROM silent CROSS JOIN alert_progress CROSS JOIN LATERAL
+         (SELECT CASE WHEN "timestamp" <= %(believed_until)s THEN "timestamp"
+                      ELSE watching_since END AS heard_at) AS heard
 )
 SELECT rule.rule, reading.device_kind, reading.device_id, reading.observed_at, reading.value,
        reading.detail, retired.device_id IS NOT NULL AS is_retired, alert.id AS alert_id,
@@ -187,7 +198,7 @@ UPDATE alert_progress SET evaluated_marts = %(publication)s
 WITH recent AS MATERIALIZED (
     SELECT vehicle_id, hour_start, status, efficiency_percent, charger_class
     FROM vehicle_efficiency_hourly
-    WHERE hour_start >= %(since)s
+    WHERE hour_start >= %(since)s AND hour_start <= %(now)s
       AND status IN ('excellent', 'good', 'warning', 'critical', 'implausible')
 ), usual AS MATERIALIZED (
     SELECT vehicle_id, 100 * sum(energy_dc_kwh) / sum(energy_ac_kwh) AS efficiency
@@ -264,8 +275,9 @@ ON CONFLICT (rule, device_kind, device_id) WHERE resolved_at IS NULL DO NOTHING
 RETURNING id
 
 -- name: update_alerts
+-- An observation from before the beginning tells that a clock was ahead then.
 UPDATE alert SET observed_at = new.observed_at, value = new.value, worst_value = new.worst_value,
-                 message = new.message, updated_at = now()
+                 since = least(since, new.observed_at), message = new.message, updated_at = now()
 FROM unnest(%s::bigint[], %s::timestamptz[], %s::float8[], %s::float8[], %s::text[])
     AS new (id, observed_at, value, worst_value, message)
 WHERE alert.id = new.id AND resolved_at IS NULL
@@ -402,8 +414,9 @@ FROM alert_progress
 ON CONFLICT (webhook) DO NOTHING
 
 -- name: next_to_tell
--- The first event after the last one told that a webhook is to hear of.
-SELECT told, attempts, next_attempt_at <= now() AS is_due,
+-- The first event after the last one told that a webhook is to hear of. No attempt waits for an hour,
+-- unless the clock was ahead when it was put off.
+SELECT told, attempts, next_attempt_at NOT BETWEEN now() AND now() + interval '1 hour' AS is_due,
        event.id, event.type, event.at, event.by, event.alert
 FROM alert_webhook
 LEFT JOIN LATERAL (SELECT * FROM alert_event

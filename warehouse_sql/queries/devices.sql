@@ -60,7 +60,8 @@ FROM device FULL JOIN
 WHERE (%(stream)s::text IS NULL OR stream = %(stream)s)
   AND (%(charger_class)s::text IS NULL OR charger_class = %(charger_class)s)
   AND (%(silent_since)s::timestamptz IS NULL
-       OR (coalesce(newest_at < %(silent_since)s, true) AND coalesce(retired_at > now(), true)))
+       OR (coalesce(newest_at NOT BETWEEN %(silent_since)s AND now() + interval '1 day', true)
+           AND coalesce(retired_at > now(), true)))
 ORDER BY stream, device_id
 LIMIT %(limit)s
 

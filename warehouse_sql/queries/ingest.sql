@@ -9,7 +9,8 @@ SET enable_mergejoin = off;
 SET enable_seqscan = off
 
 -- name: merge_meter_live_state
--- Newer is the later event time; of one time the last received counts, as in the history.
+-- Newer is the later event time; of one time the last received counts, as in the history. A state of
+-- a later time than is believed now came while a clock was ahead: it gives way to any that is.
 -- The rows come sorted by id and without repeats, and the plan keeps their order: so two
 -- collectors lock the same rows in the same order. A device that two of them insert at once fails
 -- in one of them, which tries again.
@@ -18,7 +19,8 @@ USING unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[], $5::text
              $6::timestamptz[])
     AS new (meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at)
 ON live.meter_id = new.meter_id
-WHEN MATCHED AND (new."timestamp", new.received_at) > (live."timestamp", live.received_at) THEN
+WHEN MATCHED AND ((new."timestamp", new.received_at) > (live."timestamp", live.received_at)
+                  OR (live."timestamp" > $7::timestamptz AND new."timestamp" <= $7)) THEN
     UPDATE SET
         "timestamp" = new."timestamp",
         kwh_consumed_ac = new.kwh_consumed_ac,
@@ -37,7 +39,8 @@ USING unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[], $5::floa
     AS new (vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
             received_at)
 ON live.vehicle_id = new.vehicle_id
-WHEN MATCHED AND (new."timestamp", new.received_at) > (live."timestamp", live.received_at) THEN
+WHEN MATCHED AND ((new."timestamp", new.received_at) > (live."timestamp", live.received_at)
+                  OR (live."timestamp" > $9::timestamptz AND new."timestamp" <= $9)) THEN
     UPDATE SET
         "timestamp" = new."timestamp",
         kwh_delivered_dc = new.kwh_delivered_dc,

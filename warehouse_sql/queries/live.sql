@@ -40,6 +40,7 @@ FROM (SELECT *, CASE %(sort)s WHEN 'age' THEN -extract(epoch FROM "timestamp")::
         AND (%(temperature_above)s::float8 IS NULL OR battery_temp > %(temperature_above)s)
         AND (%(flags)s::text[] IS NULL
              OR CASE
+                    WHEN "timestamp" > %(believed_until)s THEN 'silent'
                     WHEN "timestamp" >= %(now)s - make_interval(secs => %(online_seconds)s)
                     THEN 'online'
                     WHEN "timestamp" >= %(now)s - make_interval(secs => %(silent_seconds)s)

@@ -12,6 +12,12 @@ SELECT * FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::text[], %s::
 ON CONFLICT (received_at, id) DO NOTHING
 RETURNING origin
 
+-- name: redate_rejections
+-- What was refused while a clock was ahead would count as the newest for as long. When it was is not
+-- known: before those of now.
+UPDATE rejection SET received_at = now() - interval '1 hour'
+WHERE received_at > now() + make_interval(secs => %(tolerance)s)
+
 -- name: prune_rejections_of_origins
 -- Keeps the newest rejections of each of these origins. By row address, so that no plan walks the
 -- whole table; under the lock nothing moves a row.

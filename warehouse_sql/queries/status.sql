@@ -13,7 +13,8 @@ WITH ledger AS (
 ), statuses AS (
     SELECT jsonb_object_agg(status, vehicles) AS by_status
     FROM (SELECT status, count(*) AS vehicles FROM vehicle_efficiency_hourly
-          WHERE hour_start = (SELECT max(hour_start) FROM fleet_efficiency_hourly)
+          WHERE hour_start = (SELECT max(hour_start) FROM fleet_efficiency_hourly
+                              WHERE hour_start <= %(now)s)
           GROUP BY status) AS newest
 )
 SELECT ledger.rows_in_lake + outbox.rows AS records_acknowledged, ledger.rows_in_lake,

@@ -250,6 +250,11 @@ def test_what_a_rule_saw_of_a_clock_ahead_does_not_hold_it_up(
         hear(now - timedelta(minutes=ago), 70, soc)
         live.look(conn)
     assert conn.execute("SELECT rule FROM alert").fetchall() == [{"rule": "hot"}]
+    conn.execute("UPDATE alert SET since = %s", [now + timedelta(days=3)])  # opened by it
+    hear(now + timedelta(seconds=1), 71, 51)
+    live.look(conn)
+    found = conn.execute("SELECT since FROM alert").fetchone()
+    assert found == {"since": now + timedelta(seconds=1)}
     peak = conn.execute("SELECT soc FROM alert_soc_peak").fetchall()
     assert peak == [{"soc": 51}]  # not the one of a time that is still to come
 

@@ -64,20 +64,30 @@ def test_what_came_while_a_clock_was_ahead_is_silent_and_gives_way_to_the_next_h
 def test_hours_and_receipts_of_the_future_are_not_the_newest(api: Collector) -> None:
     box, ahead = device("F"), datetime.now(UTC) + timedelta(days=3)
     hour = ahead.replace(minute=0, second=0, microsecond=0)
+    known = hour - timedelta(days=4)
     api.post("/v1/ingest/meter", meter(box))
     api.sql(AHEAD["meter"], ahead, ahead, box)
     api.post("/v1/ingest/meter", meter(other := device("F")))
+    for one in (hour, known):
+        api.sql(
+            "INSERT INTO fleet_efficiency_hourly"
+            " VALUES (%s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+            one,
+        )
     api.sql(
-        "INSERT INTO fleet_efficiency_hourly"
-        " VALUES (%s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
-        hour,
+        "INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, status, data_points_meter,"
+        " data_points_vehicle, coverage_ac, coverage_dc, longest_gap_seconds, resets, duplicates,"
+        " meter_ids) VALUES (%s, 'V', 'idle', 1, 1, 1, 1, 1, 0, 0, '{}')",
+        known,
     )
     try:
         overview = api.http.get("/v1/analytics/overview").json()
-        assert overview["newestHour"] is None
+        assert datetime.fromisoformat(overview["newestHour"]["hourStart"]) == known
+        assert api.http.get("/v1/status").json()["vehiclesByStatus"] == {"idle": 1}
         assert overview["ingest"]["newest"]["id"] == other
     finally:
-        api.sql("DELETE FROM fleet_efficiency_hourly WHERE hour_start = %s", hour)
+        api.sql("DELETE FROM fleet_efficiency_hourly")
+        api.sql("DELETE FROM vehicle_efficiency_hourly WHERE hour_start = %s", known)
 
 
 def test_of_two_heartbeats_of_one_time_the_last_received_is_live_as_in_the_history(

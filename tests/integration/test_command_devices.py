@@ -93,11 +93,15 @@ def test_list_shows_every_device_that_was_heard_or_told_of(tmp_path: Path, regis
     assert shown("--stream", "vehicle") == ["VEH"]
     assert shown("--class", "fast") == ["METER002"]
     assert shown("--silent", "24") == ["METER001"]
+    with psycopg.connect(registry) as connection:  # heard while a clock was ahead
+        connection.execute("UPDATE vehicle_live_state SET timestamp = now() + interval '3 days'")
+    assert shown("--silent", "24") == ["METER001", "VEH"]
     first = devices(tmp_path, registry, "list", "--limit", "2")
     assert "there are more than these 2: --limit N shows more\n" in first.stderr
     assert [line.split()[1] for line in first.stdout.splitlines()[1:]] == ["METER001", "METER002"]
     assert not devices(tmp_path, registry, "list", "--limit", "3").stderr
-    tell_devices(registry, [ToldDevice("meter", "METER001", retired_at=HEARD)])
+    gone = [("meter", "METER001"), ("vehicle", "VEH [1]")]
+    tell_devices(registry, [ToldDevice(*one, retired_at=HEARD) for one in gone])
     silent = devices(tmp_path, registry, "list", "--silent", "24")
     assert (silent.returncode, silent.stdout) == (DONE, "there is no such device\n")
 

@@ -16,11 +16,10 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
 SET LOCAL enable_nestloop = off
 
 -- name: alert_look
--- Notes that somebody watches. After a pause nobody knows how long a device was silent, nor after a
--- look of a time that is still to come: the clock was ahead.
+-- Notes that somebody watches. After a pause nobody knows how long a device was silent, nor where the
+-- pause was that of a clock ahead.
 UPDATE alert_progress SET
     watching_since = CASE WHEN looked_at < %(now)s - interval '1 minute'
-                            OR looked_at > %(now)s + interval '1 minute'
                             OR watching_since > %(now)s + interval '1 minute'
                           THEN %(now)s::timestamptz ELSE watching_since END,
     looked_at = %(now)s

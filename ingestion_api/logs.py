@@ -1,11 +1,15 @@
 """Structured logs on stderr: one line for each event worth a person's time, none for a record."""
 
+import contextlib
+import io
 import logging
+import os
 import sys
 import threading
 
 import structlog
 
+from ingestion_api.metrics import LOG_WRITES_FAILED
 from ingestion_api.observing import REQUEST_ID
 
 log = structlog.get_logger(__name__)
@@ -53,6 +57,45 @@ def set_up_logs(log_format: str) -> None:
     )
     sys.excepthook = lambda _kind, error, _trace: log.critical("uncaught", exc_info=error)
     threading.excepthook = lambda thread: log.critical("a thread died", exc_info=thread.exc_value)
+
+
+def guard_output() -> None:
+    """From now on let nothing that is written to standard output or error raise, whoever writes.
+
+    No file or socket gets the number of one that was closed at the start.
+    """
+    descriptor = 0
+    while descriptor <= 2:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    sys.stdout, sys.stderr = UnfailingOutput.to(1), UnfailingOutput.to(2)
+
+
+class UnfailingOutput(io.TextIOWrapper):
+    """Text that is written where that works: no disk that is full, no pipe that is closed raises.
+
+    Whoever logs is in the middle of something that matters more than the line. What can't be
+    written waits in a buffer of some kilobytes, and beyond that is lost.
+    """
+
+    @classmethod
+    def to(cls, descriptor: int) -> "UnfailingOutput":
+        """Write to a file that stays open."""
+        file = open(descriptor, "wb", closefd=False)  # noqa: SIM115
+        return cls(file, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+    def write(self, text: str) -> int:
+        """Write, or count that it failed."""
+        try:
+            return super().write(text)
+        except (OSError, ValueError):  # which a closed file raises
+            LOG_WRITES_FAILED.inc()
+            return len(text)
+
+    def flush(self) -> None:
+        """Write what waits, if that works."""
+        with contextlib.suppress(OSError, ValueError):
+            super().flush()
 
 
 def _add_request_id(

@@ -140,6 +140,11 @@ DELTA_COMMIT_SECONDS: Final = Histogram(
     buckets=_SLOW,
     registry=REGISTRY,
 )
+LOG_WRITES_FAILED: Final = Counter(
+    "wattlake_log_writes_failed",
+    "lines of the log that could not be written at once: a full disk, a closed pipe",
+    registry=REGISTRY,
+)
 INDEXED_HOURS: Final = Gauge(
     "wattlake_indexed_hours",
     "hours of a stream that are indexed by device, for answers about single devices",

@@ -5,17 +5,21 @@ import os
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
 import uvicorn
 from pydantic import ValidationError
+from starlette.types import ASGIApp
 
 from ingestion_api.alerts.rule_file import BadRules, read_rules
 from ingestion_api.app import create_app
 from ingestion_api.connections import bounded_connection, possible_connections
 from ingestion_api.database import DatabaseNotReady, check_database
-from ingestion_api.logs import set_up_logs
+from ingestion_api.logs import guard_output, set_up_logs
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake, LakeSettings
 from lake.tariff import BadTariff, read_tariff
@@ -23,11 +27,13 @@ from warehouse_sql.settings import DatabaseSettings
 
 log = structlog.get_logger(__name__)
 
-CONFIGURATION_WRONG, DATABASE_NOT_READY, PORT_TAKEN = 2, 3, 4
+CONFIGURATION_WRONG, DATABASE_NOT_READY, PORT_TAKEN, PART_ENDED = 2, 3, 4, 5
+_LONGEST_END = 60  # seconds until it is gone, beside those of the last flush
 
 
 def main() -> int:
-    """Serve until a signal ends it; 0, or 2-4 with one line of what is wrong."""
+    """Serve until a signal ends it; 0, or 2-5 with one line of what is wrong."""
+    guard_output()
     try:
         settings = CollectorSettings()
         database = DatabaseSettings()
@@ -59,23 +65,46 @@ def main() -> int:
                 connections=connections,
                 max_connections=settings.max_connections,
             )
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(database.dsn, lake, settings, energy, rules, tariff),
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                http=bounded_connection(connections, settings),
-                timeout_keep_alive=settings.keep_alive_seconds,
-                proxy_headers=False,  # who is local is told by the connection, not by a header
-                timeout_graceful_shutdown=20,
-                backlog=2048,
-            )
+        make_app = partial(create_app, database.dsn, lake, settings, energy, rules, tariff)
+        return _serve(listening, connections, settings, make_app)
+
+
+def _serve(
+    listening: socket.socket,
+    connections: int,
+    settings: CollectorSettings,
+    make_app: Callable[[Callable[[str], None]], ASGIApp],
+) -> int:
+    ended: list[str] = []
+
+    def end(part: str) -> None:
+        """Take nothing more, store and answer what can be, and be gone in any case."""
+        ended.append(part)
+        server.should_exit = True
+        seconds = settings.last_flush_seconds + _LONGEST_END
+        last_resort = threading.Timer(seconds, os._exit, (PART_ENDED,))
+        last_resort.daemon = True
+        last_resort.start()
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(end),
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            http=bounded_connection(connections, settings),
+            timeout_keep_alive=settings.keep_alive_seconds,
+            proxy_headers=False,  # who is local is told by the connection, not by a header
+            timeout_graceful_shutdown=20,
+            backlog=2048,
         )
-        # The server raises the signal that ended it once more; by then everything is in order.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        server.run(sockets=[listening])
+    )
+    # The server raises the signal that ended it once more; by then everything is in order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    server.run(sockets=[listening])
+    if ended:
+        return _fail(PART_ENDED, f"{ended[0]} ended by a fault, told above; start it again")
     return 0 if server.started else 1
 
 

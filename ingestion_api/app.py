@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from ingestion_api.live_states import LiveStates
 from ingestion_api.observing import ObserveRequests
 from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.own_connection import OwnConnection
+from ingestion_api.parts import Parts
 from ingestion_api.performance_groups import Performances
 from ingestion_api.problems import ProblemDetails, add_problem_handlers, documented
 from ingestion_api.query_names import known_query
@@ -70,8 +71,12 @@ def create_app(
     energy: EnergySettings,
     rules: RuleFile,
     tariff: Tariff | None = None,
+    on_end: Callable[[str], None] = lambda part: None,
 ) -> ASGIApp:
-    """The application; its lifespan connects, starts the lake writer, and ends both in order."""
+    """The application; its lifespan connects, starts the lake writer, and ends both in order.
+
+    `on_end` is told which part has ended by itself: then the process has to.
+    """
 
     bodies = Bodies(settings)
     keys = KeyRing(settings.key_refresh_seconds)
@@ -105,6 +110,19 @@ def create_app(
         alerting = Alerts(dsn, pool, rules, settings, energy)
         await alerting.start()
         writer.start()
+        parts = Parts(
+            {
+                "the committer": committer,
+                "the lake writer": writer,
+                "the outbox watch": outbox,
+                "the rejection log": rejected,
+                "the reading of API keys": keys,
+                "reading ahead": reading_ahead,
+                "alerts": alerting,
+            },
+            on_end,
+        )
+        parts.start()
         app.state.services = Services(
             settings,
             energy,
@@ -121,12 +139,14 @@ def create_app(
             live_states,
             TableReader(lake),
             tariff,
+            parts,
         )
         # What was made until here lives as long as the process: no collection has to look at it.
         gc.collect()
         gc.freeze()
         log.info("collector started", lake=lake.uri)
         yield
+        await parts.stop()
         await committer.stop()
         if not await asyncio.to_thread(writer.stop, settings.last_flush_seconds):
             log.warning("the last flush was too slow; the outbox keeps the rest")

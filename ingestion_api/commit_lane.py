@@ -61,7 +61,7 @@ class CommitLane:
         try:
             with cut_after(_CONNECT_SECONDS, conn):
                 await conn.execute(query("committer_session"))
-        except psycopg.Error:
+        except (psycopg.Error, OSError):
             await conn.close()
             raise
         # Pairs that were known to another database, as before a restore, are no pairs of this one.
@@ -72,7 +72,7 @@ class CommitLane:
         """Connect; whether that worked."""
         try:
             await self.connect()
-        except psycopg.Error:
+        except (psycopg.Error, OSError):
             return False
         return True
 
@@ -113,7 +113,7 @@ class CommitLane:
             except _LOST as error:
                 log.info("commit lost to another transaction", kind=type(error).__name__)
                 await asyncio.sleep(random.uniform(0, 0.02) * attempt)
-            except psycopg.Error as error:
+            except (psycopg.Error, OSError) as error:
                 # Perhaps only this connection is gone, as after a restart of the server. Rows
                 # that were committed after all have the same identity and time of receipt.
                 self._conn = None

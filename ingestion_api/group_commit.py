@@ -13,6 +13,7 @@ from ingestion_api.commit_lane import CommitLane
 from ingestion_api.commit_queue import CommitQueue, Group, NotCommitted
 from ingestion_api.metrics import DATABASE_UP
 from ingestion_api.outbox_watch import OutboxWatch
+from ingestion_api.parts import background
 from ingestion_api.receipt_clock import ReceiptClock
 from ingestion_api.settings import CollectorSettings
 
@@ -51,8 +52,8 @@ class GroupCommit:
         await self._lane.connect()
         DATABASE_UP.set(1)
         self._tasks = {
-            asyncio.create_task(self._run(), name="group-commit"),
-            asyncio.create_task(self._help(), name="group-commit-help"),
+            background(self._run(), "group-commit"),
+            background(self._help(), "group-commit-help"),
         }
         for task in self._tasks:
             task.add_done_callback(self._ended)
@@ -166,9 +167,5 @@ class GroupCommit:
         return Limits.at(datetime.now(UTC), tolerance, self._settings.commit_rows)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is None and self._stopping:
-            return
-        self._queue.refuse_all(NotCommitted("stopping", _STOPPING))
-        if error is not None:
-            log.critical("the committer ended; restart the collector", exc_info=error)
+        if not self._stopping or task.cancelled() or task.exception() is not None:
+            self._queue.refuse_all(NotCommitted("stopping", _STOPPING))

@@ -1,7 +1,6 @@
 """Who calls: the living API keys, in the memory of the collector."""
 
 import asyncio
-import contextlib
 import hmac
 import math
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import structlog
 from psycopg.rows import DictRow
 
 from ingestion_api.database import ReadPool
+from ingestion_api.parts import background, cancelled
 from ingestion_api.problems import Problem
 from ingestion_api.rate_limit import TokenBucket
 from warehouse_sql.keys import read_key
@@ -71,14 +71,12 @@ class KeyRing:
         """Read the keys, and go on reading them; psycopg.Error if the first reading fails."""
         await self._load(pool, _FIRST_LOAD_SECONDS)
         self._say_how_many()
-        self._refresher = asyncio.create_task(self._refresh(pool), name="API keys")
+        self._refresher = background(self._refresh(pool), "API keys")
 
     async def stop(self) -> None:
         """End the reading; the keys stay as they are."""
         if self._refresher is not None:
-            self._refresher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._refresher
+            await cancelled(self._refresher)
 
     @property
     def is_empty(self) -> bool:
@@ -115,7 +113,7 @@ class KeyRing:
             try:
                 async with asyncio.timeout(_LOAD_SECONDS):
                     await self._load(pool, _POOL_SECONDS)
-            except (psycopg.Error, TimeoutError) as error:
+            except (psycopg.Error, OSError) as error:
                 if not is_away:
                     log.warning(
                         "API keys can't be read; the last known ones stand", error=str(error)

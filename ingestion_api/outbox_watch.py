@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 import psycopg
-import psycopg_pool
 
 from ingestion_api.database import ReadPool
 from ingestion_api.metrics import OUTBOX_AGE, OUTBOX_BYTES, OUTBOX_ROWS
+from ingestion_api.parts import background, cancelled
 from ingestion_api.settings import CollectorSettings
 from warehouse_sql.queries import query
 
@@ -56,14 +56,12 @@ class OutboxWatch:
     async def start(self, pool: ReadPool) -> None:
         """Look once, and go on looking; psycopg.Error if the first look fails."""
         await self._look(pool)
-        self._task = asyncio.create_task(self._watch(pool), name="outbox-watch")
+        self._task = background(self._watch(pool), "outbox-watch")
 
     async def stop(self) -> None:
         """End the looking."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await cancelled(self._task)
 
     @property
     def is_alive(self) -> bool:
@@ -84,7 +82,7 @@ class OutboxWatch:
             await asyncio.sleep(max(_LEAST_SECONDS, took / _SHARE))
             started = time.monotonic()
             # While the database is away the last look stands; wattlake_database_up tells.
-            with contextlib.suppress(psycopg.Error, psycopg_pool.PoolTimeout, TimeoutError):
+            with contextlib.suppress(psycopg.Error, OSError):
                 async with asyncio.timeout(_MOST_SECONDS):
                     await self._look(pool)
             took = time.monotonic() - started

@@ -11,6 +11,7 @@ import structlog
 from ingestion_api.lake_reading import in_lake_thread, reading_the_lake
 from ingestion_api.metrics import INDEXED_HOURS
 from ingestion_api.own_connection import OwnConnection, Row
+from ingestion_api.parts import background, cancelled
 from lake import STREAMS, LakeError
 from lake.device_reading import DeviceReader
 from warehouse_sql.arrays import timestamp
@@ -38,12 +39,16 @@ class ReadingAhead:
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.create_task(self._run())
+        self._task = background(self._run(), "reading-ahead")
 
     async def stop(self) -> None:
         """Stop."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await cancelled(self._task)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still reads."""
+        return not self._task.done()
 
     async def _run(self) -> None:
         await self._load_waiting_hours()
@@ -62,7 +67,7 @@ class ReadingAhead:
             )
             if rows:
                 await in_lake_thread(self._load, rows)
-        except (psycopg.Error, LakeError) as error:
+        except (psycopg.Error, OSError, LakeError) as error:
             log.warning("hours not read ahead, the first question will", reason=str(error))
 
     @reading_the_lake()

@@ -12,6 +12,7 @@ import psycopg
 import structlog
 
 from ingestion_api.metrics import REJECTIONS_DROPPED, REJECTS
+from ingestion_api.parts import background, cancelled
 from ingestion_api.rejection_store import PRUNE_SECONDS, RejectionStore, Row
 from ingestion_api.rejection_text import DEVICE_CHARACTERS, shown
 from ingestion_api.settings import CollectorSettings
@@ -90,8 +91,7 @@ class RejectionLog:
 
     async def start(self) -> None:
         """Start to write; a database that is away is tried again."""
-        self._task = asyncio.create_task(self._run(), name="rejections")
-        self._task.add_done_callback(_ended)
+        self._task = background(self._run(), "rejections")
 
     async def stop(self) -> None:
         """Write what is held, and end; what can't be written in time is given up."""
@@ -99,8 +99,7 @@ class RejectionLog:
         self._noted.set()
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=_STOP_SECONDS)
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await cancelled(self._task)
         if self._held:
             self._lose("database", len(self._held))
             self._held.clear()
@@ -179,7 +178,7 @@ class RejectionLog:
                 async with asyncio.timeout(_ATTEMPT_SECONDS):
                     await self._store.write(rows)
                 is_written = True
-            except (psycopg.Error, TimeoutError) as error:
+            except (psycopg.Error, OSError) as error:
                 if not self._is_away:
                     log.warning(
                         "rejections can't be stored; the newest wait",
@@ -216,8 +215,3 @@ async def _set_within(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         return
-
-
-def _ended(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("rejections are no longer stored; restart the collector", exc_info=error)

@@ -13,6 +13,7 @@ from ingestion_api.key_ring import KeyRing
 from ingestion_api.lake_writer import LakeWriter
 from ingestion_api.live_states import LiveStates
 from ingestion_api.outbox_watch import OutboxWatch
+from ingestion_api.parts import Parts
 from ingestion_api.rejections import RejectionLog
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
@@ -43,6 +44,7 @@ class Services:
     live_states: LiveStates
     tables: TableReader
     tariff: Tariff | None
+    parts: Parts
 
     def now(self) -> datetime:
         """The collector's clock."""

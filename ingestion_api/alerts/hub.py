@@ -13,6 +13,7 @@ from psycopg.rows import DictRow, dict_row
 from ingestion_api.alerts.answers import event_json
 from ingestion_api.database import ReadPool, noticing_loss
 from ingestion_api.metrics import ALERT_DEAD_LETTERS, ALERTS_OPEN
+from ingestion_api.parts import background, cancelled
 from warehouse_sql.queries import query
 
 log = structlog.get_logger(__name__)
@@ -54,14 +55,12 @@ class AlertHub:
         """Begin behind the newest event; psycopg.Error if the database does not say which it is."""
         async with self._pool.connection(30) as conn:
             self._begin = self.newest = (await _bounds(conn))["newest"]
-        self._task = asyncio.create_task(self._run(), name="alert events")
+        self._task = background(self._run(), "alert events")
 
     async def stop(self) -> None:
         """End the reading."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await cancelled(self._task)
 
     @property
     def is_alive(self) -> bool:
@@ -120,7 +119,7 @@ class AlertHub:
                         await self._catch_up(conn)
                         async for _ in conn.notifies(timeout=_POLL_SECONDS, stop_after=1):
                             pass
-            except psycopg.Error as error:
+            except (psycopg.Error, OSError) as error:
                 if not is_away:
                     log.warning("alert events can't be read; streams wait", error=str(error))
                 is_away = True

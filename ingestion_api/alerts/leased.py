@@ -74,7 +74,7 @@ class LeasedWork:
                     if self._take_lease(conn):
                         self._begin(conn)
                         self._go_on(conn)
-            except psycopg.Error as error:
+            except (psycopg.Error, OSError) as error:
                 text = f"{type(error).__name__}: {error}"
                 if text != self._error:
                     log.warning("waits and tries again", work=self._name, error=text)

@@ -20,7 +20,6 @@ from ingestion_api.metrics import (
     REGISTRY,
 )
 from ingestion_api.parameters import Answer, Shared
-from ingestion_api.services import Services
 from warehouse_sql.queries import query
 
 _LOOK_SECONDS: Final = 3  # a database that hangs is one that does not answer
@@ -49,12 +48,14 @@ class Readiness(Answer):
 @router.get(
     "/healthz",
     response_model=Alive,
-    responses={503: {"model": Alive, "description": "a part has ended; a restart is the cure"}},
+    responses={
+        503: {"model": Alive, "description": "a part has ended, and this process is about to"}
+    },
     name="Liveness",
 )
 async def liveness(services: Shared) -> Response:
     """503 only where a restart is the cure."""
-    alive = _is_alive(services)
+    alive = services.parts.ended is None
     return JSONResponse({"status": "ok" if alive else "restart me"}, 200 if alive else 503)
 
 
@@ -87,8 +88,8 @@ async def readiness(services: Shared) -> Response:
         reasons.append("the database does not answer")
     if not services.committer.is_connected:
         reasons.append("the committer has no database connection; it keeps trying")
-    if not _is_alive(services):
-        reasons.append("a part has ended; restart the collector")
+    if (part := services.parts.ended) is not None:
+        reasons.append(f"{part} ended by a fault, so this process ends, to be started again")
     if services.outbox.is_full:
         reasons.append("the outbox is full; it takes again once the lake is back")
     if services.committer.is_crowded:
@@ -125,14 +126,3 @@ def metrics(services: Shared) -> Response:  # in a thread of its own: writing it
     if backlog is not None:  # it ages while the database is away and nobody can look
         OUTBOX_AGE.set(backlog.age_seconds(services.now()))
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
-
-
-def _is_alive(services: Services) -> bool:
-    return (
-        services.committer.is_alive
-        and services.writer.is_alive
-        and services.outbox.is_alive
-        and services.rejections.is_alive
-        and services.keys.is_alive
-        and services.alerts.is_alive
-    )

@@ -1,0 +1,71 @@
+"""The parts of a collector that work by themselves: if one of them ends, the process has to."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, Protocol
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+_LOOK_SECONDS: Final = 0.5
+
+
+class Part(Protocol):
+    """Something with a task or a thread of its own."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still works; what comes back by itself does."""
+        ...
+
+
+class Parts:
+    """Watches all parts, by their names.
+
+    Each part sits out what the outside world does to it, such as a database that is away. What
+    else ends one is a fault that nobody foresaw, and a fresh process is the only known cure.
+    """
+
+    def __init__(self, parts: Mapping[str, Part], on_end: Callable[[str], None]) -> None:
+        """`on_end` is told once, and which part has ended."""
+        self._parts, self._on_end = parts, on_end
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._task = background(self._watch(), "parts")
+
+    async def stop(self) -> None:
+        """End the watching, before the parts are stopped."""
+        await cancelled(self._task)
+
+    @property
+    def ended(self) -> str | None:
+        """A part that has ended, if any has."""
+        return next((name for name, part in self._parts.items() if not part.is_alive), None)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if (name := self.ended) is not None:
+                log.critical("a part has ended, so the collector ends", part=name)
+                self._on_end(name)
+                return
+
+
+def background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """A task whose unexpected end is told at once."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_tell)
+    return task
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end, whatever that is."""
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("a task died", task=task.get_name(), exc_info=error)

@@ -1,0 +1,127 @@
+"""What happens to the collector's own threads and tasks, and to a log that can't be written."""
+
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import pytest
+
+from ingestion_api import group_commit
+from ingestion_api.__main__ import PART_ENDED, main
+from ingestion_api.alerts.hub import AlertHub
+from ingestion_api.alerts.live import LiveLook
+from ingestion_api.flush import OutboxFlush
+from ingestion_api.key_ring import KeyRing
+from ingestion_api.outbox_watch import OutboxWatch
+from ingestion_api.reading_ahead import ReadingAhead
+from ingestion_api.rejection_store import RejectionStore
+from tests.integration.api_collector import (
+    Collector,
+    device,
+    environment,
+    free_port,
+    meter,
+    running_collector,
+    wait_for,
+)
+from tests.integration.forking import Forked
+
+# What each part does again and again.
+WORK: dict[str, tuple[Any, str]] = {
+    "the committer": (group_commit.CommitQueue, "take"),
+    "the lake writer": (OutboxFlush, "flush"),
+    "the outbox watch": (OutboxWatch, "_look"),
+    "the rejection log": (RejectionStore, "write"),
+    "the reading of API keys": (KeyRing, "_load"),
+    "reading ahead": (ReadingAhead, "_index_one"),
+    "alerts": (AlertHub, "_catch_up"),
+    "alerts, on a thread": (LiveLook, "look"),
+}
+POSTED_TO = {"the committer", "the rejection log", "the lake writer"}
+
+
+def run_with_fault(part: str, fault: Path) -> int:
+    """The collector's own main; once the file is there, a part meets what nobody foresaw."""
+    owner, name = WORK[part]
+    work: Callable[..., Any] = getattr(owner, name)
+
+    def work_or_fail(*args: Any, **kwargs: Any) -> Any:
+        if fault.exists():
+            raise LookupError("a fault that nobody foresaw")
+        return work(*args, **kwargs)
+
+    with patch.object(owner, name, work_or_fail):
+        return main()
+
+
+@pytest.mark.parametrize("part", WORK)
+def test_a_part_that_ends_ends_the_process_with_a_reason_and_loses_nothing(
+    part: str, database_url: str, tmp_path: Path
+) -> None:
+    port, fault, log = free_port(), tmp_path / "fault", tmp_path / "log"
+    variables = environment(
+        database_url, tmp_path, PORT=str(port), FLUSH_SECONDS="0.2", KEY_REFRESH_SECONDS="0.2",
+        INDEX_SECONDS="0.2",
+    )  # fmt: skip
+    with log.open("wb") as output, httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
+        program = partial(run_with_fault, part, fault)
+        process = Forked(program, tmp_path, variables, output.fileno(), output.fileno())
+        collector = Collector(process, http, port, log, database_url, tmp_path / "lake")
+        try:
+            wait_for(lambda: answers(http))
+            assert collector.post("/v1/ingest/meter", meter(device("M"))).status_code == 201
+            taken = 1
+            fault.touch()
+            if part in POSTED_TO:
+                batch = [meter(device("M")), {"meterId": "M"}]
+                answer = collector.post("/v1/ingest/meter/batch", batch)
+                assert answer.status_code == (503 if part == "the committer" else 207)
+                taken += answer.status_code == 207
+            assert process.wait(60) == PART_ENDED
+        finally:
+            process.send_signal(signal.SIGKILL)
+    told = log.read_text().splitlines()
+    assert told[-1].startswith(f"collector: {part.split(',', maxsplit=1)[0]} ended by a fault")
+    assert any("a fault that nobody foresaw" in line for line in told)
+    if part not in POSTED_TO:
+        return
+    with running_collector(database_url, tmp_path) as again:
+        wait_for(lambda: again.http.get("/v1/status").json()["outboxRows"] == 0)
+        assert again.http.get("/v1/status").json()["rowsInLake"] >= taken
+
+
+def test_a_log_that_cant_be_written_stops_nothing(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "collector.log").symlink_to("/dev/full")  # every write: no space left
+    with running_collector(database_url, tmp_path, FLUSH_SECONDS="0.2") as collector:
+        for round_ in range(1, 4):
+            collector.sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            )
+            wait_for(lambda: is_taken(collector))
+            taken = collector.http.get("/v1/status").json()["recordsAcknowledged"]
+            assert taken >= round_
+            wait_for(lambda n=taken: collector.http.get("/v1/status").json()["rowsInLake"] >= n)
+        assert collector.http.get("/healthz").status_code == 200
+        (failed,) = (
+            float(line.split()[1])
+            for line in collector.http.get("/metrics").text.splitlines()
+            if line.startswith("wattlake_log_writes_failed_total ")
+        )
+        assert failed > 0
+        assert collector.stop() == 0
+
+
+def is_taken(collector: Collector) -> bool:
+    return collector.post("/v1/ingest/meter", meter(device("M"))).status_code == 201
+
+
+def answers(http: httpx.Client) -> bool:
+    try:
+        return http.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False

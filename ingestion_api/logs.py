@@ -81,7 +81,7 @@ class UnfailingOutput(io.TextIOWrapper):
     @classmethod
     def to(cls, descriptor: int) -> "UnfailingOutput":
         """Write to a file that stays open."""
-        file = open(descriptor, "wb", closefd=False)  # noqa: SIM115
+        file = io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False))
         return cls(file, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
     def write(self, text: str) -> int:

@@ -26,7 +26,7 @@ from local_stack.errors import CollectorError, LocalStackError, RecordingError, 
 from local_stack.fleet_model import FleetModel
 from local_stack.recordings import Meaning
 from local_stack.replay import Replay
-from local_stack.screen import plain_or_terminal
+from local_stack.screen import guard_output, plain_or_terminal
 from local_stack.settings import ClientSettings
 from local_stack.simulator import Simulator
 from local_stack.status import read_status, read_warnings
@@ -162,6 +162,7 @@ def migrate() -> None:
 
 def simulate(url: str, fleet: int, seed: int, state: Path) -> None:
     """Be a fleet until the process ends."""
+    guard_output()
     console = plain_or_terminal()
     with _collector(url) as collector:
         Simulator(FleetModel(fleet, seed), collector, state, partial(_say, console)).run()

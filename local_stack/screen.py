@@ -1,5 +1,8 @@
 """The terminal of `wattlake up`: lines that stay, and one line that changes."""
 
+import contextlib
+import io
+import sys
 import time
 from types import TracebackType
 from typing import Self
@@ -16,6 +19,12 @@ def plain_or_terminal() -> Console:
     """Standard output; wide enough for the tables where it is no terminal."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
+
+
+def guard_output() -> None:
+    """Let nothing that is printed end this process: no full disk, no pipe that nobody reads."""
+    encoding = sys.stdout.encoding if sys.stdout else "utf-8"
+    sys.stdout, sys.stderr = _UnfailingOutput(1, encoding), _UnfailingOutput(2, encoding)
 
 
 class Screen:
@@ -58,3 +67,18 @@ class Screen:
         elif time.monotonic() - self._printed_at >= _PLAIN_SECONDS:
             self._printed_at = time.monotonic()
             self._console.print(text, soft_wrap=True)
+
+
+class _UnfailingOutput(io.TextIOWrapper):
+    def __init__(self, descriptor: int, encoding: str) -> None:
+        file = io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False))
+        super().__init__(file, encoding, "backslashreplace", line_buffering=True)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            super().flush()

@@ -6,9 +6,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
 
 from local_stack.collector import Collector, describe
 from local_stack.errors import CollectorError, KeyRefused
@@ -30,18 +32,23 @@ class Progress:
     posted_before: int
 
 
+_PROGRESS: Final = TypeAdapter(Progress)
+
+
 def read_progress(state: Path) -> Progress | None:
-    """What a simulator has noted in its state file, if there is one."""
-    if not state.exists():
+    """What a simulator has noted in its state file; None if it can't be read."""
+    try:
+        return _PROGRESS.validate_json(state.read_bytes())
+    except (OSError, ValidationError):
         return None
-    return Progress(**json.loads(state.read_text(encoding="utf-8")))
 
 
 class Simulator:
     """Posts the arrivals of a fleet to a collector and remembers in `state` how far it came.
 
     Every heartbeat is posted until the collector acknowledges it; what was posted when the
-    simulator ended, but not noted, is posted again the same at the next start.
+    simulator ended, but not noted, is posted again the same at the next start. A note that can't
+    be written is left to the next minute's.
     """
 
     def __init__(
@@ -55,7 +62,7 @@ class Simulator:
     def run(self, clock: Callable[[], float] = time.time) -> None:
         """Simulate until the process ends; CollectorError if the collector refuses a heartbeat."""
         for _ in range(_CONNECTIONS):
-            threading.Thread(target=self._post_what_waits, daemon=True).start()
+            threading.Thread(target=self._post_until_the_end, daemon=True).start()
         minute = int(clock() // 60)
         progress = self._continue(minute)
         self._post_history(progress, minute)
@@ -100,14 +107,27 @@ class Simulator:
         with self._waiting.all_tasks_done:
             while self._waiting.unfinished_tasks:
                 self._waiting.all_tasks_done.wait(timeout=1)
+                self._raise_refusal()
         self._raise_refusal()
 
     def _note(self, progress: Progress) -> None:
         unfinished = self._state.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(asdict(progress)), encoding="utf-8")
-        unfinished.replace(self._state)
+        try:
+            unfinished.write_bytes(_PROGRESS.dump_json(progress))
+            unfinished.replace(self._state)
+        except OSError as error:
+            self._say_once(f"how far it came is not noted ({error.strerror}), so it goes on")
 
     # -- in the threads ------------------------------------------------------------------------
+
+    def _post_until_the_end(self) -> None:
+        is_unharmed = False
+        try:
+            self._post_what_waits()
+            is_unharmed = True
+        finally:
+            if not is_unharmed:
+                self._refused.append("a thread that posts has died; its traceback is above")
 
     def _post_what_waits(self) -> None:
         while True:
@@ -130,7 +150,7 @@ class Simulator:
             body = json.dumps([arrival.heartbeat for arrival in taken])
         try:
             response = self._collector.post_until_answered(
-                path, body.encode(), on_wait=self._say_once
+                path, body.encode(), on_wait=lambda reason: self._say_once(f"waiting: {reason}")
             )
         except KeyRefused as error:
             self._refused.append(str(error))
@@ -141,7 +161,7 @@ class Simulator:
     def _say_once(self, reason: str) -> None:
         if reason != self._last_said:
             self._last_said = reason
-            self._say(f"waiting: {reason}")
+            self._say(reason)
 
     def _raise_refusal(self) -> None:
         if self._refused:

@@ -18,7 +18,7 @@ from local_stack.efficiency_tables import (
 )
 from local_stack.errors import CollectorError, KeyRefused
 from local_stack.leash import adopt_orphans, bury_orphans
-from local_stack.screen import Screen
+from local_stack.screen import Screen, guard_output
 from local_stack.settings import LocalStackSettings
 from local_stack.stack import Stack
 from local_stack.status import read_status, read_warnings
@@ -37,6 +37,7 @@ def up(settings: LocalStackSettings) -> None:
     for end in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if end != signal.SIGHUP or signal.getsignal(end) != signal.SIG_IGN:  # nohup
             signal.signal(end, signal.default_int_handler)
+    guard_output()
     adopt_orphans()
     stack = Stack(settings)
     with Screen() as screen:

@@ -110,6 +110,20 @@ def test_a_simulator_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> Non
         assert not before & received(collector)
 
 
+def test_a_simulator_goes_on_while_it_can_note_and_say_nothing(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_bytes(b"{")  # half of a note, as a power cut may leave it
+    (tmp_path / "state.unfinished").symlink_to("/dev/full")  # every write: no space left
+    (tmp_path / "says").symlink_to("/dev/full")
+    with moody_collector(503) as collector, simulator(tmp_path, collector.url) as process:
+        devices = 2 * FLEET
+        wait_for(lambda: received(collector).total() > 150 * devices, process)
+        (tmp_path / "state.unfinished").unlink()
+        wait_for(lambda: (tmp_path / "state.json").read_bytes() != b"{", process)
+        state = noted(tmp_path)
+        history = expected(state["since"], state["posted_before"], state["since"])
+        assert history <= received(collector)
+
+
 def test_a_refusal_ends_the_simulator_with_one_clear_line(tmp_path: Path) -> None:
     with (
         moody_collector(*[400] * 100) as collector,

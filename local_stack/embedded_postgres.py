@@ -67,8 +67,16 @@ class EmbeddedPostgres:
 
         Creates the cluster at the first start. Raises PostgresError or FolderError.
         """
-        if self.running:
-            return self.url()
+        if not self.running:
+            with contextlib.ExitStack() as undo:
+                undo.callback(self.stop)
+                self.launch()
+                self._wait_until_ready()
+                undo.pop_all()
+        return self.url()
+
+    def launch(self) -> None:
+        """Start the server as `start` does, without waiting until it takes connections."""
         make_folder(self.folder)
         self._lock()
         with contextlib.ExitStack() as undo:
@@ -83,13 +91,19 @@ class EmbeddedPostgres:
             self._write_settings()
             self._launch()
             undo.pop_all()
-        return self.url()
 
     def stop(self) -> None:
         """Shut the server down cleanly; open connections are ended. Does nothing if it is down."""
+        # fast shutdown, then one that leaves recovery to the next start
+        self._end((signal.SIGINT, _STOP_SECONDS), (signal.SIGQUIT, 10))
+
+    def kill(self) -> None:
+        """End the server at once; the next start recovers."""
+        self._end((signal.SIGQUIT, 10))  # unlike SIGKILL, it takes its kin along
+
+    def _end(self, *ways: tuple[signal.Signals, float]) -> None:
         if self._process is not None:
-            # fast shutdown, then one that leaves recovery to the next start
-            for how, seconds in ((signal.SIGINT, _STOP_SECONDS), (signal.SIGQUIT, 10)):
+            for how, seconds in ways:
                 if self.running:
                     self._process.send_signal(how)
                     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -100,12 +114,6 @@ class EmbeddedPostgres:
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
-
-    def kill(self) -> None:
-        """End the server at once; the next start recovers."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGQUIT)  # unlike SIGKILL, it takes its kin along
-        self.stop()
 
     @property
     def running(self) -> bool:
@@ -118,6 +126,13 @@ class EmbeddedPostgres:
         if self._process is None:
             raise PostgresError(f"no PostgreSQL server runs in {self.folder}")
         return self._process.pid
+
+    def last_words(self) -> str:
+        """The line of the log that says why the server ended."""
+        try:
+            return _reason(self._log_text())
+        except OSError:
+            return "its log can't be read"
 
     def url(self, database: str = DATABASE) -> str:
         """The server's URL with its password, for any client on this machine."""
@@ -247,10 +262,16 @@ class EmbeddedPostgres:
     def _write_settings(self) -> None:
         values = {**self.settings, "port": str(self.port)}
         text = "".join(f"{name} = {_quoted(value)}\n" for name, value in values.items())
+        text = "# written at each start\n" + text
         path = self.cluster / _OWN_SETTINGS
-        path.write_text("# written at each start\n" + text, encoding="utf-8")
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return
+        # A disk that is full leaves the old ones whole.
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(text, encoding="utf-8")
         if self._account:
-            os.chown(path, self._account.uid, self._account.gid)
+            os.chown(unfinished, self._account.uid, self._account.gid)
+        unfinished.replace(path)
 
     # -- the start ----------------------------------------------------------------------------
 
@@ -269,11 +290,13 @@ class EmbeddedPostgres:
                 env={**os.environ, "LC_ALL": "C"},
                 start_new_session=True,
             )
+
+    def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
             if not self.running:
                 raise PostgresError(
-                    f"the database does not start: {_reason(self._log_text())} (see {self.log})"
+                    f"the database does not start: {self.last_words()} (see {self.log})"
                 )
             if time.monotonic() > deadline:
                 raise PostgresError(f"the database is not ready in time (see {self.log})")

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
@@ -54,6 +54,15 @@ def adopt_orphans() -> None:
     In a container, process 1 often does not look after them, and they stay in the list for ever.
     """
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def reap_orphans(own: Collection[int]) -> None:
+    """Let adopted processes that have ended go; the children in `own` are left to who asks them."""
+    with contextlib.suppress(ChildProcessError):  # there are none
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid in own:
+                return  # it is asked first; what waits behind it is found at the next look
+            os.waitpid(ended.si_pid, 0)
 
 
 def bury_orphans(seconds: float) -> None:

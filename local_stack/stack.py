@@ -8,15 +8,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
 from local_stack.collector import Collector
+from local_stack.database_service import DatabaseService
 from local_stack.embedded_postgres import EmbeddedPostgres
 from local_stack.errors import CollectorError, LocalStackError, PostgresError, StackError
 from local_stack.folders import make_folder
+from local_stack.leash import reap_orphans
+from local_stack.liveness import answers, daemon_works
 from local_stack.own_key import OwnKey
 from local_stack.service import Service
 from local_stack.settings import LocalStackSettings
@@ -42,7 +45,11 @@ class Stack:
         self.collector_url = f"http://127.0.0.1:{settings.port}"
         self.dagster_url = f"http://127.0.0.1:{settings.dagster_port}"
         self.logs = self.folder / "logs"
-        self._postgres = None if settings.database_url else EmbeddedPostgres(self._in("postgres"))
+        self._database = (
+            None
+            if settings.database_url
+            else DatabaseService(EmbeddedPostgres(self._in("postgres")))
+        )
         self._own_key: OwnKey | None = None
         self._services: list[Service] = []  # in the order of their start
         self._lock: IO[str] | None = None
@@ -62,7 +69,12 @@ class Stack:
         environment = self._environment(database_url)
         self._prepare_dagster()
         yield "starting the collector"
-        collector = self._launch("collector", [*_MODULE, "ingestion_api"], environment)
+        collector = self._launch(
+            "collector",
+            [*_MODULE, "ingestion_api"],
+            environment,
+            answers(f"{self.collector_url}/healthz"),
+        )
         self._wait_until_ready(collector)
         if self.settings.fleet_size:
             yield "posting the fleet's last hours"
@@ -71,9 +83,19 @@ class Stack:
             # Dagster's start takes all processors: one after the other, the first table is sooner.
             self._wait_for_history()
         yield "starting Dagster"
-        self._launch("dagster-daemon", self._dagster("dagster._daemon", "run"), environment)
+        self._launch(
+            "dagster-daemon",
+            self._dagster("dagster._daemon", "run"),
+            environment,
+            daemon_works(database_url),
+        )
         listen = ("--host", "127.0.0.1", "--port", str(self.settings.dagster_port))
-        self._launch("dagster-webserver", self._dagster("dagster_webserver", *listen), environment)
+        self._launch(
+            "dagster-webserver",
+            self._dagster("dagster_webserver", *listen),
+            environment,
+            answers(f"{self.dagster_url}/server_info"),
+        )
 
     @property
     def is_up(self) -> bool:
@@ -86,12 +108,13 @@ class Stack:
         return self._own_key.text if self._own_key else None
 
     def watch(self) -> list[str]:
-        """Start again whatever has ended by itself; says what."""
-        said = [text for service in self._services if (text := service.watch())]
-        if self._postgres and not self._postgres.running:
-            self._postgres.stop()
-            self._postgres.start()
-            said.append("the database ended and was started again")
+        """Start again whatever has ended by itself or hangs; says what.
+
+        Whoever their own parents left behind, as Dagster's runs are, is not kept as a zombie.
+        """
+        parts = [*([self._database] if self._database else []), *self._services]
+        said = [text for part in parts if (text := part.watch())]
+        reap_orphans({part.pid for part in parts if part.pid is not None})
         return said
 
     def stop(self) -> Iterator[str]:
@@ -106,22 +129,22 @@ class Stack:
         self._services.clear()
         if self._own_key and (trouble := self._own_key.revoke()):
             yield trouble
-        if self._postgres and self._postgres.running:
+        if self._database and self._database.running:
             yield "stopping the database"
-            self._postgres.stop()
+            self._database.stop()
         self._release_lock()
 
     def kill(self) -> None:
         """End everything at once; the database recovers at its next start."""
         for service in self._services:
             service.kill()
-        if self._postgres:
-            self._postgres.kill()
+        if self._database:
+            self._database.kill()
 
     # -- the parts -----------------------------------------------------------------------------
 
     def _start_database(self) -> str:
-        url = self._postgres.start() if self._postgres else str(self.settings.database_url)
+        url = self._database.start() if self._database else str(self.settings.database_url)
         try:
             migrate(url)
         except WarehouseError as error:
@@ -158,8 +181,14 @@ class Stack:
             *("--state", str(self._in("simulator.json"))),
         ]
 
-    def _launch(self, name: str, command: list[str], environment: dict[str, str]) -> Service:
-        service = Service(name, command, self.logs / f"{name}.log", environment)
+    def _launch(
+        self,
+        name: str,
+        command: list[str],
+        environment: dict[str, str],
+        is_alive: Callable[[], bool] = lambda: True,
+    ) -> Service:
+        service = Service(name, command, self.logs / f"{name}.log", environment, is_alive)
         self._services.append(service)
         service.start()
         return service

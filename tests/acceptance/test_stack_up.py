@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -143,6 +143,8 @@ def test_a_stack_goes_on_with_its_data_however_it_ended_and_no_second_one_runs_i
         assert f"Wattlake already runs in {data}" in second.text
         assert second.text.count("\n") == 1
         a_collector_that_dies_is_started_again_and_nothing_is_lost(stack)
+        a_database_that_dies_is_started_again_and_nothing_is_lost(stack)
+        no_process_that_ended_is_kept(stack)
         before = stack.acknowledged()
         a_second_signal_kills(stack)
     assert processes_of(data) == []
@@ -158,6 +160,30 @@ def a_collector_that_dies_is_started_again_and_nothing_is_lost(stack: Up) -> Non
     stack.wait_for(lambda: "collector ended (SIGKILL" in stack.text, RECOVERY_SECONDS)
     stack.wait_for(lambda: is_ready(stack.url), RECOVERY_SECONDS)
     assert stack.acknowledged() >= before
+
+
+def a_database_that_dies_is_started_again_and_nothing_is_lost(stack: Up) -> None:
+    before = stack.acknowledged()
+    os.kill(child_of(stack.process.pid, "postgres"), signal.SIGKILL)
+    stack.wait_for(lambda: "the database ended" in stack.text, RECOVERY_SECONDS)
+    stack.wait_for(lambda: is_ready(stack.url), RECOVERY_SECONDS)
+    assert stack.acknowledged() >= before
+
+
+def no_process_that_ended_is_kept(stack: Up) -> None:
+    """Dagster's runs have ended by now, and the processes of what was killed."""
+    stack.wait_for(lambda: "Z" not in states_of_children(stack.process.pid), RECOVERY_SECONDS)
+
+
+def states_of_children(parent: int) -> list[str]:
+    """What the kernel says that the children of a process do; Z is one that nobody buries."""
+    states = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            state, its_parent, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(its_parent) == parent:
+                states.append(state)
+    return states
 
 
 def a_second_signal_kills(stack: Up) -> None:

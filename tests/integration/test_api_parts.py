@@ -10,10 +10,10 @@ from unittest.mock import patch
 import httpx
 import pytest
 
-from ingestion_api import group_commit
 from ingestion_api.__main__ import PART_ENDED, main
 from ingestion_api.alerts.hub import AlertHub
 from ingestion_api.alerts.live import LiveLook
+from ingestion_api.commit_queue import CommitQueue
 from ingestion_api.flush import OutboxFlush
 from ingestion_api.key_ring import KeyRing
 from ingestion_api.outbox_watch import OutboxWatch
@@ -32,7 +32,7 @@ from tests.integration.forking import Forked
 
 # What each part does again and again.
 WORK: dict[str, tuple[Any, str]] = {
-    "the committer": (group_commit.CommitQueue, "take"),
+    "the committer": (CommitQueue, "take"),
     "the lake writer": (OutboxFlush, "flush"),
     "the outbox watch": (OutboxWatch, "_look"),
     "the rejection log": (RejectionStore, "write"),
@@ -105,7 +105,7 @@ def test_a_log_that_cant_be_written_stops_nothing(database_url: str, tmp_path: P
             wait_for(lambda: is_taken(collector))
             taken = collector.http.get("/v1/status").json()["recordsAcknowledged"]
             assert taken >= round_
-            wait_for(lambda n=taken: collector.http.get("/v1/status").json()["rowsInLake"] >= n)
+            wait_for(partial(has_in_lake, collector, taken))
         assert collector.http.get("/healthz").status_code == 200
         (failed,) = (
             float(line.split()[1])
@@ -118,6 +118,10 @@ def test_a_log_that_cant_be_written_stops_nothing(database_url: str, tmp_path: P
 
 def is_taken(collector: Collector) -> bool:
     return collector.post("/v1/ingest/meter", meter(device("M"))).status_code == 201
+
+
+def has_in_lake(collector: Collector, rows: int) -> bool:
+    return bool(collector.http.get("/v1/status").json()["rowsInLake"] >= rows)
 
 
 def answers(http: httpx.Client) -> bool:

@@ -1,5 +1,6 @@
 """The embedded PostgreSQL server: durable, private, and gone when its starter is gone."""
 
+import errno
 import os
 import pwd
 import shutil
@@ -120,6 +121,23 @@ def test_a_restart_keeps_the_data_and_the_url(server: EmbeddedPostgres, folder: 
         assert rows(url) == 3
     finally:
         again.stop()
+
+
+def test_a_full_disk_leaves_the_settings_whole_and_the_next_start_works(
+    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (server.cluster / "wattlake.conf").read_bytes()
+
+    def half_a_write(path: Path, text: str, encoding: str) -> int:
+        path.write_bytes(text[: len(text) // 2].encode(encoding))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", half_a_write)
+        with pytest.raises(OSError, match="No space left"):
+            server.start()
+    assert (server.cluster / "wattlake.conf").read_bytes() == before
+    assert server.start()
 
 
 def test_starting_twice_is_starting_once(server: EmbeddedPostgres) -> None:

@@ -21,3 +21,10 @@ SELECT ledger.rows_in_lake + outbox.rows AS records_acknowledged, ledger.rows_in
        outbox.rows AS outbox_rows, ledger.hours - waiting.hours AS hours_compacted,
        waiting.hours AS hours_waiting, coalesce(statuses.by_status, '{}') AS vehicles_by_status
 FROM ledger, waiting, outbox, statuses
+
+-- name: daemon_heartbeats
+-- The newest and the oldest heartbeat of the threads of Dagster's newest daemon, in UTC.
+SELECT max("timestamp"), min("timestamp") FROM dagster.daemon_heartbeats
+WHERE daemon_id = (
+    SELECT daemon_id FROM dagster.daemon_heartbeats ORDER BY "timestamp" DESC LIMIT 1
+)

@@ -1,0 +1,205 @@
+"""What `wattlake up` does with parts that end, hang or can't be started, and with orphans."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from local_stack import supervised
+from local_stack.errors import PostgresError
+from local_stack.liveness import answers, daemon_works
+from local_stack.service import Service
+from local_stack.supervised import Supervised
+from tests.integration.api_collector import free_port
+
+LONG = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks without pauses."""
+    monkeypatch.setattr(supervised, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(supervised, "_LONGEST_PAUSE", 0.01)
+
+
+@pytest.fixture
+def stop() -> Iterator[list[Service]]:
+    """Services to stop at the end."""
+    services: list[Service] = []
+    yield services
+    for service in services:
+        service.kill()
+
+
+def watch_until(part: Supervised, condition: Callable[[], object]) -> list[str]:
+    """Watch until the condition holds; what was said meanwhile."""
+    said: list[str] = []
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, said
+        if text := part.watch():
+            said.append(text)
+        time.sleep(0.01)
+    return said
+
+
+def test_a_part_that_does_not_answer_is_killed_and_started_again(
+    tmp_path: Path, stop: list[Service]
+) -> None:
+    is_answering = True
+    service = Service("part", LONG, tmp_path / "part.log", os.environ, lambda: is_answering)
+    stop.append(service)
+    service.start()
+    assert service.watch() is None
+    first = service.pid
+    is_answering = False
+    for _ in range(supervised._SILENT_LOOKS - 1):
+        assert service.watch() is None  # it may just be busy
+    assert "does not answer" in (service.watch() or "")
+    watch_until(service, lambda: service.running)
+    assert service.pid != first
+    for _ in range(supervised._SILENT_LOOKS + 1):
+        assert service.watch() is None  # a start takes longer
+    is_answering = True
+    watch_until(service, lambda: service.watch() is None)
+    assert service.running
+
+
+def test_a_part_starts_although_its_log_cant_be_opened_or_kept(
+    tmp_path: Path, stop: list[Service]
+) -> None:
+    service = Service("part", LONG, tmp_path / "gone" / "part.log", os.environ)
+    stop.append(service)
+    service.start()
+    first = service.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    said = watch_until(service, lambda: service.running and service.pid != first)
+    assert [text.split(";")[0] for text in said] == ["part ended (SIGKILL"]
+
+
+class Unwilling(Supervised):
+    """Something whose start fails some times: a database whose disk is full."""
+
+    def __init__(self, failures: list[Exception]) -> None:
+        super().__init__("the database")
+        self.failures, self.running_now = failures, True
+        self._note_start()
+
+    @property
+    def pid(self) -> None:
+        return None
+
+    @property
+    def running(self) -> bool:
+        return self.running_now
+
+    def how_it_ended(self) -> str:
+        return "PANIC"
+
+    def kill(self) -> None:
+        self.running_now = False
+
+    def _launch(self) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        self.running_now = True
+
+
+def test_a_part_that_cant_be_started_is_tried_until_it_can() -> None:
+    full = [OSError(errno.ENOSPC, "No space left on device") for _ in range(3)]
+    database = Unwilling([PostgresError("the database does not start"), *full])
+    database.running_now = False
+    said = watch_until(database, lambda: database.running)
+    assert said == [
+        "the database ended (PANIC) and starts again",
+        "the database can't be started ([Errno 28] No space left on device); it is tried again",
+        "the database can't be started (the database does not start); it is tried again",
+    ]
+
+
+def test_a_silent_daemon_is_told_from_a_living_one_and_from_a_database_that_is_away(
+    database_url: str,
+) -> None:
+    works = daemon_works(database_url)
+    assert works()  # Dagster has not made its tables yet
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "CREATE TABLE dagster.daemon_heartbeats"
+            " (daemon_type text, daemon_id text, timestamp timestamp)"
+        )
+        assert not works()
+        beat = (
+            "INSERT INTO dagster.daemon_heartbeats"
+            " VALUES (%s, %s, now() AT TIME ZONE 'UTC' - make_interval(secs => %s))"
+        )
+        conn.execute(beat, ("GONE", "an older daemon", 9_999))
+        conn.execute(beat, ("SENSOR", "it", 500))
+        assert not works()
+        conn.execute(beat, ("SCHEDULER", "it", 5))
+        assert works()  # one thread is busy
+        conn.execute(beat, ("BACKFILL", "it", 3_000))
+        assert not works()  # one hangs
+    assert daemon_works(f"postgresql://nobody@127.0.0.1:{free_port()}/none")()
+    assert not answers(f"http://127.0.0.1:{free_port()}/healthz")()
+
+
+def test_an_orphan_that_ended_is_no_zombie_and_a_child_keeps_its_exit_code() -> None:
+    program = """
+        import os, subprocess, sys, time
+        from pathlib import Path
+        from local_stack.leash import adopt_orphans, reap_orphans
+
+        def zombies():
+            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+            states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+                      for pid in children]
+            return states.count("Z")
+
+        adopt_orphans()
+        leaving = subprocess.run(["sh", "-c", "sleep 0.05 & sleep 0.05 &"])
+        own = subprocess.Popen(["sh", "-c", "exit 7"])
+        deadline = time.monotonic() + 30
+        while zombies() < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for _ in range(3):
+            reap_orphans({own.pid})
+        assert own.poll() == 7
+        reap_orphans({own.pid})
+        assert zombies() == 0
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=60)
+
+
+def test_a_screen_that_cant_be_written_ends_nothing() -> None:
+    program = """
+        import sys
+        from rich.text import Text
+        from local_stack.screen import Screen, guard_output
+        guard_output()
+        with Screen() as screen:
+            for _ in range(2_000):
+                screen.say("a line")
+                screen.line(Text("another"))
+        raise SystemExit(7)
+    """
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)], stdout=full, stderr=full, check=False
+        )
+    assert done.returncode == 7
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # as `| head` does
+        assert process.wait(60) == 7

@@ -28,6 +28,7 @@ ENV PATH=/venv/bin:$PATH \
 USER wattlake
 EXPOSE 3000 3001
 VOLUME ["/data/lake", "/data/dagster/storage"]
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
-    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/healthz', timeout=4)"]
+# Longer than all tries of the check together, which at last ends what hangs.
+HEALTHCHECK --interval=10s --timeout=120s --start-period=20s \
+    CMD python -m local_stack.health_check http://127.0.0.1:$PORT/healthz
 CMD ["python", "-m", "ingestion_api"]

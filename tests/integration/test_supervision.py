@@ -8,18 +8,22 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
+import yaml
 
-from local_stack import supervised
+import local_stack
+from local_stack import health_check, supervised
 from local_stack.errors import PostgresError
 from local_stack.liveness import answers, daemon_works
 from local_stack.service import Service
 from local_stack.supervised import Supervised
 from tests.integration.api_collector import free_port
 
+REPOSITORY = Path(local_stack.__file__).parents[1]
 LONG = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 
 
@@ -203,3 +207,33 @@ def test_a_screen_that_cant_be_written_ends_nothing() -> None:
         assert process.stdout is not None
         process.stdout.close()  # as `| head` does
         assert process.wait(60) == 7
+
+
+def test_a_containers_health_check_ends_what_hangs_and_only_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health_check, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(health_check, "_END_SECONDS", 0.5)
+    hangs = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    init = f"import subprocess; raise SystemExit(-subprocess.call({[sys.executable, '-c', hangs]}))"
+    with subprocess.Popen([sys.executable, "-c", init]) as container:
+        check = partial(health_check.main, first=container.pid)
+        nobody = [f"http://127.0.0.1:{free_port()}/healthz"]
+        assert check([sys.executable, "-c", ""]) == 0
+        assert check(nobody) == 1
+        assert container.poll() is None  # it may still be starting
+        monkeypatch.setattr(health_check, "_START_SECONDS", -1)
+        assert check([sys.executable, "-c", "raise SystemExit(1)"]) == 1
+        assert container.wait(30) == signal.SIGKILL
+
+
+def test_every_container_is_started_again_and_has_a_check_that_ends_what_hangs() -> None:
+    compose = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8"))
+    ours = {name: part for name, part in compose["services"].items() if name != "postgres"}
+    assert all(part["init"] for part in ours.values())
+    assert ours.pop("migrate")["restart"] == "on-failure"
+    assert all(part["restart"] == "unless-stopped" for part in ours.values())
+    image = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+    assert "CMD python -m local_stack.health_check http://127.0.0.1:$PORT/healthz" in image
+    for name in ("dagster-webserver", "dagster-daemon"):
+        assert ours[name]["healthcheck"]["test"][2:4] == ["-m", "local_stack.health_check"]

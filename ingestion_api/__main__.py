@@ -94,6 +94,7 @@ def _serve(
             server_header=False,
             http=bounded_connection(connections, settings),
             timeout_keep_alive=settings.keep_alive_seconds,
+            ws_max_size=65_536,  # nothing that is sent to the WebSocket is of any use
             proxy_headers=False,  # who is local is told by the connection, not by a header
             timeout_graceful_shutdown=20,
             backlog=2048,

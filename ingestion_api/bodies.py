@@ -86,9 +86,7 @@ class Bodies:
                 return await receive()
         except TimeoutError:
             raise Problem(
-                408,
-                f"the body took longer than {self._settings.body_timeout_seconds:g} seconds",
-                headers={"Connection": "close"},
+                408, f"the body took longer than {self._settings.body_timeout_seconds:g} seconds"
             ) from None
 
     async def _unpacked(self, body: bytes, packing: str) -> bytes:
@@ -107,16 +105,14 @@ class Bodies:
         return unpacked
 
     def _too_large(self, what: str = "") -> Problem:
-        # Closing tells the server not to read the rest.
         return Problem(
             413,
             f"the {what}body is larger than {self._settings.max_body_bytes:,} bytes; "
             "send it in parts",
-            headers={"Connection": "close"},
         )
 
     def _too_busy(self) -> Problem:
-        later = {"Connection": "close", "Retry-After": str(self._settings.retry_after_seconds)}
+        later = {"Retry-After": str(self._settings.retry_after_seconds)}
         return Problem(503, "too much is arriving at once; send again later", headers=later)
 
 

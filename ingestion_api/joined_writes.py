@@ -1,6 +1,7 @@
 """The head and the body of an answer go out together, as one packet and one call of the system."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 _ENOUGH_BYTES: Final = 65_536
@@ -12,15 +13,23 @@ class JoinedWrites(asyncio.Transport):
     uvicorn writes the head of an answer before the body; each of them would wake up the client.
     """
 
-    def __init__(self, under: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        """`under` takes what is written here."""
+    def __init__(
+        self,
+        under: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        end: Callable[[], None] | None = None,
+    ) -> None:
+        """`under` takes what is written here; `end`, if given, closes it."""
         super().__init__()
-        self.under, self._loop = under, loop
+        self.under, self._loop, self._end = under, loop, end or under.close
+        self._is_closed = False
         self._held: list[bytes] = []
         self._held_bytes = 0
 
     def write(self, data: Any) -> None:
         """Hold some bytes, or pass them on where much is held."""
+        if self._is_closed:
+            return
         if not self._held:
             self._loop.call_soon(self.flush)
         self._held.append(data)
@@ -37,8 +46,10 @@ class JoinedWrites(asyncio.Transport):
 
     def close(self) -> None:
         """Close once everything is written."""
-        self.flush()
-        self.under.close()
+        if not self._is_closed:
+            self.flush()
+            self._is_closed = True
+            self._end()
 
     def abort(self) -> None:
         """Close at once."""
@@ -46,7 +57,7 @@ class JoinedWrites(asyncio.Transport):
 
     def is_closing(self) -> bool:
         """Whether it was closed."""
-        return self.under.is_closing()
+        return self._is_closed or self.under.is_closing()
 
     def pause_reading(self) -> None:
         """Read no more for now."""

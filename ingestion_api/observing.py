@@ -12,11 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.utils import ClientDisconnected
 
 from ingestion_api.metrics import REQUEST_SECONDS, REQUESTS
-from ingestion_api.problems import unexpected_error
+from ingestion_api.problems import REFUSED, Problem, problem_response, unexpected_error
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 _SENT_ID: Final = re.compile(rb"[!-~]{1,100}")
+_NOTED: Final = 200  # characters of a path
 _STARTS: Final = frozenset({"http.response.start", "websocket.http.response.start"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -60,10 +61,15 @@ class ObserveRequests:
             await send(message)
 
         try:
-            await self._app(scope, receive, observe)
+            refused: Problem | None = scope.get(REFUSED)
+            if refused is not None:
+                answer = problem_response(refused.status, refused.detail, refused.headers)
+                await answer(scope, receive, observe)
+            else:
+                await self._app(scope, receive, observe)
         except Exception as error:
             if scope["type"] == "http":
-                error.add_note(f"{scope['method']} {scope['path']}")
+                error.add_note(f"{scope['method']} {scope['path'][:_NOTED]}")
                 if not answering:
                     await unexpected_error()(scope, receive, observe)
             raise

@@ -21,6 +21,7 @@ from lake import LakeError
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
+REFUSED: Final = "wattlake.refused"  # in the scope of what is no whole request: its Problem
 
 
 class ProblemDetails(BaseModel):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from http.client import HTTPResponse
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,38 @@ def test_a_connection_that_brings_no_whole_head_of_a_request_is_closed(
         assert PATIENCE / 2 < time.monotonic() - started < PATIENCE + 10
 
 
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n", b"X-Line: some header\r\n"),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Endless: ", b"x" * 64),
+        (b"GET /", b"x" * 64),
+        (
+            b"POST /v1/ingest/meter HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+            b"x" * 64,
+        ),
+        (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ],
+    ids=["lines", "a value", "a URL", "a trailer", "requests"],
+)
+def test_a_client_that_sends_heads_for_ever_takes_little_memory_and_no_time_of_others(
+    api: Collector, begin: bytes, more: bytes
+) -> None:
+    with connected(api) as wire, Pulse(api) as pulse, MemoryGrowth(api) as memory:
+        answered = ThreadPoolExecutor(1).submit(everything, wire)
+        try:
+            wire.sendall(begin + more * (40 * MIB // len(more)))
+            wire.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it was closed meanwhile
+        answer = answered.result(60)
+    if begin:
+        assert answer.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 414 ")), answer[:500]
+        assert b"application/problem+json" in answer
+    assert memory.mib < 60
+    assert pulse.worst_seconds < 1
+
+
 def test_an_answer_that_nobody_reads_is_given_up(tight: Collector) -> None:
     wrong = {"meterId": "", "timestamp": "", "voltage": -1, "kwhConsumedAc": -1, "readingType": 0}
     before = open_descriptors(tight)
@@ -262,6 +294,35 @@ def test_a_body_of_16_mib_holds_nobody_up_and_takes_bounded_memory(
     assert answer.status_code == expected, answer.text[:500]
     assert pulse.worst_seconds < 1.5
     assert memory.mib < 250
+
+
+@pytest.mark.parametrize(
+    ("length", "chunked"), [(20 * MIB, False), (100 * MIB, False), (20 * MIB, True)]
+)
+def test_a_client_that_sends_its_whole_body_before_it_reads_sees_the_413(
+    api: Collector, length: int, chunked: bool
+) -> None:
+    client = HTTPConnection("127.0.0.1", api.port, timeout=60)
+    part = b" " * MIB
+    parts = iter([part] * (length // MIB))
+    headers = {} if chunked else {"Content-Length": str(length)}
+    with Pulse(api) as pulse, MemoryGrowth(api) as memory:
+        client.request("POST", BATCH, parts, headers, encode_chunked=chunked)
+        answer = client.getresponse()
+        assert answer.status == 413
+        assert b"send it in parts" in answer.read()
+    client.close()
+    assert memory.mib < 60
+    assert pulse.worst_seconds < 1
+
+
+def test_a_client_that_asks_first_need_not_send_what_is_too_large(api: Collector) -> None:
+    with connected(api) as wire:
+        head = head_of(BATCH, 20 * MIB).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+        wire.sendall(head)
+        answer = everything(wire)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer
 
 
 @pytest.mark.parametrize("packing", ["gzip", "zstd"])
@@ -429,6 +490,17 @@ def head_of(path: str, length: int) -> bytes:
 def posted(path: str, value: Any) -> bytes:
     body = json.dumps(value).encode()
     return head_of(path, len(body)) + body
+
+
+def everything(wire: socket.socket) -> bytes:
+    """All that comes, up to the end of the connection."""
+    came = bytearray()
+    try:
+        while part := wire.recv(MIB):
+            came += part
+    except ConnectionResetError:
+        pass
+    return bytes(came)
 
 
 def status(wire: socket.socket) -> int:

@@ -44,7 +44,7 @@ def query(
 ) -> None:
     """Read the lake with SQL (DataFusion's, close to PostgreSQL's). Nothing is ever written.
 
-    It needs no database and no running stack. Times are UTC.
+    It needs no database and no running stack. Times are UTC, after AT TIME ZONE those of that zone.
     """
     settings = settings_with({"data_folder": data})
     if tables:

@@ -25,7 +25,7 @@ from lake.sql import run_sql
 from local_stack.child_command import lake_uri
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.lake_tables import TABLES, lake_tables
-from local_stack.result_table import result_table
+from local_stack.result_table import moment_text, result_table
 from local_stack.screen import plain_or_terminal
 from local_stack.settings import LocalStackSettings
 
@@ -177,13 +177,13 @@ def _json(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Times as ISO 8601 in UTC; NaN and infinity, which JSON has not, as null."""
+    """Times as ISO 8601 with their own zone; NaN and infinity, which JSON has not, as null."""
     if isinstance(value, dict):
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_plain(one) for one in value]
     if isinstance(value, datetime):
-        return value.replace(tzinfo=None).isoformat() + "Z"
+        return moment_text(value, "T")
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | int):

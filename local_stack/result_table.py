@@ -1,8 +1,7 @@
 """Rows of a query as a person reads them: a table, or row by row where a table is too wide."""
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -60,14 +59,17 @@ def _texts(column: "pa.ChunkedArray[Any]") -> list[str]:
 
 
 def cell_text(value: object) -> str:
-    """One value as text; times in UTC, without a fraction where there is none."""
+    """One value as text; times with their own zone, without a fraction where there is none."""
     if value is None:
         return "-"
     if isinstance(value, datetime):
-        text = value.replace(tzinfo=None).isoformat(" ")
-        return f"{text}Z"
+        return moment_text(value, " ")
     if isinstance(value, list):
         return ", ".join(map(cell_text, value))
-    if isinstance(value, date | timedelta | Decimal | bool):
-        return str(value)
     return str(value)
+
+
+def moment_text(moment: datetime, separator: str) -> str:
+    """A time in ISO 8601: Z in UTC, another zone as its offset, none for a time without one."""
+    text = moment.isoformat(separator)
+    return f"{text.removesuffix('+00:00')}Z" if text.endswith("+00:00") else text

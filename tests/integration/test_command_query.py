@@ -242,6 +242,44 @@ def test_a_file_holds_every_row_in_each_format(data: Path, tmp_path: Path) -> No
     assert datetime.fromisoformat(row["newest"]) == newest
 
 
+def test_local_times_have_their_own_offset_in_every_format(data: Path, tmp_path: Path) -> None:
+    zones = {"utc": "UTC", "summer": "Europe/Amsterdam", "lane": "+05:45", "behind": "-09:30"}
+    columns = [f"t AT TIME ZONE '{zone}' AS {name}" for name, zone in zones.items()]
+    columns.append("[t AT TIME ZONE 'Europe/Amsterdam'] AS list")
+    shift = "TIMESTAMP '2026-07-01 22:00:00' - TIMESTAMP '2026-11-20 11:59:00'"
+    one = f"SELECT max(timestamp) + ({shift}) AS t FROM meter_telemetry_history"  # noqa: S608
+    sql = f"SELECT {', '.join(columns)} FROM ({one})"  # noqa: S608
+    told = {
+        "utc": "2026-07-01T22:00:00Z",
+        "summer": "2026-07-02T00:00:00+02:00",
+        "lane": "2026-07-02T03:45:00+05:45",
+        "behind": "2026-07-01T12:30:00-09:30",
+        "list": ["2026-07-02T00:00:00+02:00"],
+    }
+    out = {
+        form: wattlake(tmp_path, "query", "--data", str(data), "--format", form, sql)
+        for form in ("json", "table", "csv")
+    }
+    assert json.loads(out["json"].stdout) == [told]
+    assert all(
+        str(text).replace("T", " ") in out["table"].stdout
+        for text in told.values()
+        if isinstance(text, str)
+    )
+    (row,) = csv.DictReader(io.StringIO(out["csv"].stdout))
+    moments = {datetime.fromisoformat(row[name]) for name in zones}
+    assert moments == {datetime(2026, 7, 1, 22, tzinfo=UTC)}
+
+
+def test_a_time_without_a_zone_is_not_called_utc(data: Path, tmp_path: Path) -> None:
+    sql = (
+        "SELECT to_local_time(timestamp AT TIME ZONE 'Europe/Amsterdam') AS local"
+        " FROM meter_telemetry_history ORDER BY timestamp LIMIT 1"
+    )
+    done = wattlake(tmp_path, "query", "--data", str(data), "--format", "json", sql)
+    assert json.loads(done.stdout) == [{"local": "2026-11-20T11:00:00"}], done.stderr
+
+
 def test_a_query_that_fails_leaves_the_file_of_before(data: Path, tmp_path: Path) -> None:
     (tmp_path / "out.csv").write_text("precious")
     sql = "SELECT CAST(meter_id AS int) AS n FROM meter_telemetry_history"

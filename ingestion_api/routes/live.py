@@ -29,6 +29,7 @@ class LiveMeter(Answer):
     voltage: float | None = Field(description="volt")
     reading_type: str
     received_at: datetime
+    last_updated_at: datetime = Field(description="when this state last changed")
     age_seconds: float = Field(description="time since the event")
     connection: Connection = Field(description="whether it still reports as expected")
 
@@ -44,6 +45,7 @@ class LiveVehicle(Answer):
     meter_id: str | None = Field(description="the meter it says it charges from")
     reading_type: str
     received_at: datetime
+    last_updated_at: datetime = Field(description="when this state last changed")
     age_seconds: float = Field(description="time since the event")
     connection: Connection = Field(description="whether it still reports as expected")
 
@@ -89,6 +91,8 @@ def live_fields(services: Services, row: Row, now: datetime) -> dict[str, Any]:
     age = max(0.0, (now - row["timestamp"]).total_seconds())
     flag = connection_flag(services, row["timestamp"], now)
     fields = {**row, "age_seconds": age, "connection": flag}
+    # State changes with the heartbeat that is the newest from then on, at its receipt.
+    fields["last_updated_at"] = row["received_at"]
     return {**fields, f"{row['kind']}_id": row["device_id"]}
 
 

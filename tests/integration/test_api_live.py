@@ -90,6 +90,34 @@ def test_hours_and_receipts_of_the_future_are_not_the_newest(api: Collector) -> 
         api.sql("DELETE FROM vehicle_efficiency_hourly WHERE hour_start = %s", known)
 
 
+def test_live_state_has_every_field_of_the_contract(api: Collector) -> None:
+    box, car, at = device("M"), device("V"), moment(-30)
+    before = datetime.now(UTC)
+    sent = {"voltage": 231.4, "kwhConsumedAc": 0.125}
+    api.post("/v1/ingest/meter", {"meterId": box, "timestamp": at, **sent})
+    shown = {"soc": 71.5, "kwhDeliveredDc": 0.113, "batteryTemp": 24.5}
+    api.post("/v1/ingest/vehicle", {"vehicleId": car, "timestamp": at, **shown})
+    fleet = api.http.get("/v1/analytics/fleet/live", params={"ids": [box, car]}).json()["devices"]
+    dashboard = api.http.get("/v1/analytics/dashboard", params={"vehicleIds": car}).json()
+    states = [
+        ("meterId", box, sent, api.http.get(f"/v1/analytics/meter/{box}/live").json()),
+        ("meterId", box, sent, api.http.get(f"/v1/analytics/meter/{box}/live?").json()),
+        ("vehicleId", car, shown, api.http.get(f"/v1/analytics/vehicle/{car}/live").json()),
+        ("meterId", box, sent, fleet[0]),
+        ("vehicleId", car, shown, fleet[1]),
+        ("vehicleId", car, shown, dashboard["vehicles"][0]["live"]),
+    ]
+    for name, id_, values, state in states:
+        expected = {name: id_, **values}
+        assert {key: state[key] for key in expected} == expected
+        assert datetime.fromisoformat(state["timestamp"]) == datetime.fromisoformat(at)
+        changed = datetime.fromisoformat(state["lastUpdatedAt"])
+        assert before <= changed <= datetime.now(UTC)
+    api.post("/v1/ingest/meter", {"meterId": box, "timestamp": moment(-3600), "voltage": 1})
+    after = api.http.get(f"/v1/analytics/meter/{box}/live").json()
+    assert after["lastUpdatedAt"] == states[0][3]["lastUpdatedAt"]  # an older one changes nothing
+
+
 def test_of_two_heartbeats_of_one_time_the_last_received_is_live_as_in_the_history(
     api: Collector,
 ) -> None:

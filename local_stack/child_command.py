@@ -31,7 +31,7 @@ def run_module(module: str, arguments: Sequence[str], settings: LocalStackSettin
 def database_url(settings: LocalStackSettings) -> str:
     """DATABASE_URL, or that of the embedded server which `wattlake up` runs in the data folder."""
     if settings.database_url:
-        return str(settings.database_url)
+        return settings.database_url
     return EmbeddedPostgres(settings.folder / "postgres").url_of_running()
 
 

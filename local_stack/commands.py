@@ -173,9 +173,10 @@ def database() -> str:
     try:
         return DatabaseSettings().dsn
     except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        reason = "is not set: postgresql://user:password@host:port/database"
         raise UsageError(
-            "DATABASE_URL is not set, or is no URL of a PostgreSQL database: "
-            "postgresql://user:password@host:port/database"
+            f"DATABASE_URL {reason if first['type'] == 'missing' else first['msg']}"
         ) from error
 
 

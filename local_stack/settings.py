@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, PostgresDsn, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from local_stack.errors import UsageError
+from warehouse_sql.database_url import DatabaseUrl
 from warehouse_sql.keys import KEY_PATTERN
 
 
@@ -41,7 +42,7 @@ class LocalStackSettings(BaseSettings):
         default=500, ge=0, le=100_000, description="simulated vehicles, each with one meter"
     )
     fleet_seed: int = Field(default=1, description="another seed is another simulated fleet")
-    database_url: PostgresDsn | None = Field(
+    database_url: DatabaseUrl | None = Field(
         default=None, description="an external PostgreSQL; none: an embedded one in data_folder"
     )
     lake_uri: str | None = Field(

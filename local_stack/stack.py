@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit, urlunsplit
 
 from local_stack.collector import Collector
 from local_stack.database_service import DatabaseService
@@ -24,6 +23,7 @@ from local_stack.own_key import OwnKey
 from local_stack.service import Service
 from local_stack.settings import LocalStackSettings
 from local_stack.simulator import read_progress
+from warehouse_sql.database_url import dagster_url
 from warehouse_sql.errors import WarehouseError
 from warehouse_sql.migrate import migrate
 
@@ -160,7 +160,7 @@ class Stack:
             "PORT": str(self.settings.port),
             "FLUSH_SECONDS": str(self.settings.flush_seconds),
             "DAGSTER_HOME": str(self._in("dagster")),
-            "DAGSTER_POSTGRES_URL": _dagster_url(database_url),
+            "DAGSTER_POSTGRES_URL": dagster_url(database_url),
         }
 
     def _prepare_dagster(self) -> None:
@@ -267,14 +267,3 @@ def _pipelines() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise LocalStackError("the pipelines are not installed: run `make run` in a checkout")
     return Path(spec.submodule_search_locations[0])
-
-
-def _dagster_url(database_url: str) -> str:
-    """The same database in Dagster's own schema, for SQLAlchemy with psycopg2."""
-    url = urlsplit(database_url)
-    schema = "options=-csearch_path%3Ddagster"
-    return urlunsplit(
-        url._replace(
-            scheme="postgresql+psycopg2", query=f"{url.query}&{schema}" if url.query else schema
-        )
-    )

@@ -1,7 +1,9 @@
 """Where the database is."""
 
-from pydantic import Field, PostgresDsn
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from warehouse_sql.database_url import DatabaseUrl
 
 
 class DatabaseSettings(BaseSettings):
@@ -11,11 +13,11 @@ class DatabaseSettings(BaseSettings):
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    database_url: PostgresDsn = Field(
+    database_url: DatabaseUrl = Field(
         description="PostgreSQL 15 or newer, postgresql://user:password@host:port/database"
     )
 
     @property
     def dsn(self) -> str:
         """The URL as psycopg and ADBC take it."""
-        return str(self.database_url)
+        return self.database_url

@@ -1,0 +1,104 @@
+"""DATABASE_URL as other tools write it: taken as it is meant, or refused in one clear line."""
+
+from pathlib import Path
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import ValidationError
+
+from local_stack.errors import UsageError
+from local_stack.settings import LocalStackSettings, settings_with
+from warehouse_sql.database_url import dagster_url, libpq_url
+from warehouse_sql.settings import DatabaseSettings
+
+PLAIN = "postgresql://u:p@h:5432/db"
+
+
+@pytest.fixture(autouse=True)
+def no_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (PLAIN, PLAIN),
+        (f"{PLAIN}?schema=public", PLAIN),
+        (f"{PLAIN}?schema=public&connection_limit=5&pool_timeout=10&pgbouncer=false", PLAIN),
+        (f"{PLAIN}?schema=public&sslmode=require", f"{PLAIN}?sslmode=require"),
+        (f"{PLAIN}?ssl=true", f"{PLAIN}?sslmode=require"),
+        (f"{PLAIN}?options=-cjit%3Doff", f"{PLAIN}?options=-cjit%3Doff"),
+        (f" {PLAIN}\n", PLAIN),
+        (f'"{PLAIN}?schema=public"', PLAIN),
+        (f"'{PLAIN}'", PLAIN),
+        ("postgres://u:p%40ss@h/db", "postgresql://u:p%40ss@h/db"),
+        ("postgresql+psycopg2://u:p@h:5432/db", PLAIN),
+        ("postgresql+asyncpg://u:p@h:5432/db", PLAIN),
+        ("postgresql://u:p@[::1]:5432/db", "postgresql://u:p@[::1]:5432/db"),
+        ("postgresql:///db?host=/var/run/postgresql", "postgresql:///db?host=/var/run/postgresql"),
+    ],
+)
+def test_a_url_is_taken_as_it_is_meant_by_all_who_read_it(
+    monkeypatch: pytest.MonkeyPatch, written: str, meant: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", written)
+    assert DatabaseSettings().dsn == LocalStackSettings().database_url == meant
+    assert settings_with({}).database_url == meant
+    assert libpq_url(meant) == meant
+    assert conninfo_to_dict(meant)["dbname"] == "db"
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (f"{PLAIN}?schema=app", "schema app: Wattlake keeps its tables in public"),
+        (f"{PLAIN}?pgbouncer=true", "name the address of the server itself"),
+        (f"{PLAIN}?sslaccept=strict", "use sslmode=verify-full"),
+        (f"{PLAIN}?nonsense=1", 'invalid URI query parameter: "nonsense"'),
+        ("postgresql://u:p@h:5432", "names no database: postgresql://user:password@host:port/"),
+        ("postgresql://u:p@h:5432/?sslmode=require", "names no database"),
+        ("postgresql://u:p#ss@h/db", "has '#' in it: write it as %23"),
+        ("postgresql://u:p ss@h/db", "has ' ' in it: write it as %20"),
+        ("postgresql://u:p@h:port/db", "can't be read (Port could not"),
+        ("postgresql://u:p%zz@h/db", "can't be read: postgresql://user:password@"),
+        ("mysql://u:p@h/db", "is no URL of a PostgreSQL database: postgresql://user"),
+        ("host=h dbname=db", "is no URL of a PostgreSQL database"),
+    ],
+)
+def test_a_url_that_cannot_be_used_says_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, written: str, told: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", written)
+    with pytest.raises(ValidationError) as error:
+        DatabaseSettings()
+    (fault,) = error.value.errors()
+    assert told in fault["msg"]
+    assert "%zz" not in fault["msg"]
+    with pytest.raises(UsageError) as refused:
+        settings_with({})
+    assert str(refused.value) == f"DATABASE_URL: {fault['msg']}"
+
+
+def test_a_url_of_quotes_alone_in_the_env_file_is_one_clear_fault(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATABASE_URL='\"\"'\n", encoding="utf-8")
+    with pytest.raises(ValidationError, match="is no URL of a PostgreSQL database"):
+        DatabaseSettings()
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        (PLAIN, "postgresql+psycopg2://u:p@h:5432/db?options=-csearch_path%3Ddagster"),
+        (
+            f"{PLAIN}?sslmode=require&options=-cjit%3Doff",
+            "postgresql+psycopg2://u:p@h:5432/db"
+            "?sslmode=require&options=-cjit%3Doff%20-csearch_path%3Ddagster",
+        ),
+        (
+            "postgresql:///db?host=/tmp",
+            "postgresql+psycopg2:///db?host=/tmp&options=-csearch_path%3Ddagster",
+        ),
+    ],
+)
+def test_dagster_has_its_own_schema_in_the_same_database(url: str, told: str) -> None:
+    assert dagster_url(url) == told

@@ -1,0 +1,94 @@
+"""DATABASE_URL as people write it, made into what libpq, and so psycopg and ADBC, take."""
+
+import re
+from typing import Annotated, Final
+from urllib.parse import quote, unquote, urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+_FORM: Final = "postgresql://user:password@host:port/database"
+_SCHEME: Final = re.compile(r"postgres(ql)?(\+[a-z0-9]+)?")
+# Of Prisma and other pools; the connections of Wattlake have settings of their own.
+_OF_A_POOL: Final = ("connection_limit", "pool_timeout", "socket_timeout", "statement_cache_size")
+_SSL_MODES: Final = {"true": "require", "1": "require", "false": "disable", "0": "disable"}
+
+
+def libpq_url(text: str) -> str:
+    """The URL for libpq; ValueError, with what to do, for one that is not to be used.
+
+    Quotes around it, the driver in its scheme, `schema=public` and parameters of connection pools
+    are dropped, `ssl=true` becomes `sslmode`.
+    """
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1].strip()
+    scheme, is_url, rest = text.partition("://")
+    if not (is_url and _SCHEME.fullmatch(scheme.lower())):
+        raise ValueError(f"is no URL of a PostgreSQL database: {_FORM}")
+    if unsafe := re.search(r"[\s#]", rest):
+        raise ValueError(f"has {unsafe[0]!r} in it: write it as %{ord(unsafe[0]):02X}")
+    place, _, query = rest.partition("?")
+    parameters = [kept for one in filter(None, query.split("&")) if (kept := _parameter(one))]
+    url = f"postgresql://{place}" + ("?" + "&".join(parameters) if parameters else "")
+    try:
+        if "," not in place:  # of several hosts
+            _ = urlsplit(url).port
+        parts = conninfo_to_dict(url)
+    except (ValueError, psycopg.Error) as error:
+        why = str(error).strip()
+        told = f" ({why})" if "query parameter" in why or "Port" in why else ""  # not the password
+        raise ValueError(
+            f"can't be read{told}: {_FORM}, special characters of the password as %40 for @"
+        ) from None
+    if not parts.get("dbname"):
+        raise ValueError(f"names no database: {_FORM}")
+    return url
+
+
+def dagster_url(database_url: str) -> str:
+    """The same database in Dagster's own schema, for SQLAlchemy with psycopg2."""
+    place, _, query = database_url.removeprefix("postgresql").partition("?")
+    parameters = [one for one in query.split("&") if one and not one.startswith("options=")]
+    options = [unquote(one) for one in query.split("&") if one.startswith("options=")]
+    told = " ".join([*(one.removeprefix("options=") for one in options), "-csearch_path=dagster"])
+    return f"postgresql+psycopg2{place}?" + "&".join([*parameters, f"options={quote(told)}"])
+
+
+def _parameter(parameter: str) -> str | None:
+    """What libpq is to know of a parameter; None for nothing."""
+    name, _, value = parameter.partition("=")
+    if name == "schema":
+        if value != "public":
+            raise ValueError(
+                f"asks for the schema {value}: Wattlake keeps its tables in public; give it a "
+                "database of its own, without schema="
+            )
+        return None
+    if name == "pgbouncer":
+        if value != "false":
+            raise ValueError(
+                "says pgbouncer: Wattlake needs sessions of its own, which a pooler of "
+                "transactions does not have; name the address of the server itself"
+            )
+        return None
+    if name == "sslaccept":
+        raise ValueError("has sslaccept, which PostgreSQL does not know: use sslmode=verify-full")
+    if name == "ssl":
+        return f"sslmode={_SSL_MODES.get(value, value)}"
+    return None if name in _OF_A_POOL else parameter
+
+
+def _validated(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return libpq_url(value)
+    except ValueError as error:
+        raise PydanticCustomError("database_url", "{reason}", {"reason": str(error)}) from None
+
+
+DatabaseUrl = Annotated[str, BeforeValidator(_validated)]
+"""A setting that is such a URL."""

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion_api.heartbeats import MAX_INTERVAL_KWH
 from lake import INTERVAL, REGISTER, Stream
+from lake.recordings import MAX_INTERVAL_KWH
 from lake.streams import TIMESTAMP
 from warehouse_sql.arrays import float8_array, text_array, timestamp_array
 
@@ -203,7 +203,7 @@ def broken_rules(rows: Heartbeats, limits: Limits) -> Iterator[tuple[Mask, str |
     too_much = rows.numbers[energy] > MAX_INTERVAL_KWH
     if too_much.any():
         too_much &= np.array([kind != REGISTER for kind in rows.texts["reading_type"]])
-    reason = f"is more than {MAX_INTERVAL_KWH:,.0f} kWh in one interval; is it a register?"
+    reason = f"is more than {MAX_INTERVAL_KWH:,.0f} kWh in one interval; is it a register, or Wh?"
     yield too_much, energy, "out_of_range", reason
     nothing = np.ones(len(rows), np.bool_)
     for values in rows.numbers.values():

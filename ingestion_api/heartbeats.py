@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-MAX_INTERVAL_KWH: Final = 1_000.0  # a megawatt for an hour; more in one heartbeat is a fault
+from lake.recordings import MAX_INTERVAL_KWH
+
 # What a reading may be, both ends included; every format and both looks hold to the same.
 ENERGY_KWH: Final = (0.0, 1e9)  # of a register
 VOLTS: Final = (0.0, 100_000.0)

@@ -3,7 +3,15 @@
 from lake.append import Delivered, append_once, delivered, rows_by_hour
 from lake.bulk_append import Imported, append_files, imported, write_hour
 from lake.compaction import Compaction, compact_hour
-from lake.errors import LakeDamaged, LakeError, OldTable, StaleRead, TableMissing, WrongLake
+from lake.errors import (
+    LakeDamaged,
+    LakeError,
+    OldTable,
+    StaleRead,
+    TableMissing,
+    UnusableFile,
+    WrongLake,
+)
 from lake.hours import HOUR, hour_of, hours_between
 from lake.reading import scan_context, scan_heartbeats, scan_history
 from lake.replace import replace_hours
@@ -31,6 +39,7 @@ __all__ = [
     "StaleRead",
     "Stream",
     "TableMissing",
+    "UnusableFile",
     "WrongLake",
     "append_files",
     "append_once",

@@ -27,3 +27,7 @@ class OldTable(LakeError):
 
 class UnusableFolder(LakeError):
     """The lake's folder has a name that the Delta library can't read back."""
+
+
+class UnusableFile(LakeError):
+    """A file of recorded heartbeats that can't be used as it is; the text follows its name."""

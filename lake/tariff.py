@@ -22,6 +22,8 @@ from pydantic import (
     model_validator,
 )
 
+from lake.time_zones import time_zone
+
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEK: Final[tuple[Weekday, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Price = Annotated[Decimal, Field(ge=-1_000, le=1_000, decimal_places=6)]
@@ -79,10 +81,7 @@ class TariffPeriod(_Part):
 
 
 def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"there is no time zone {name!r}; name one like Europe/Berlin") from None
+    time_zone(name)
     return name
 
 

@@ -11,7 +11,6 @@ from rich.console import Console
 from local_stack import commands, device_commands, key_commands, lake_commands
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.oddities import Oddities
-from local_stack.recordings import Meaning
 from local_stack.settings import settings_with
 from local_stack.up import up as run_stack
 
@@ -95,7 +94,11 @@ def replay(
     order_by: Annotated[
         str | None, typer.Option(help="post in the order of this column, not of the file")
     ] = None,
-    assume_utc: Annotated[bool, typer.Option(help="times without a zone are UTC")] = False,
+    unit: lake_commands.Unit = None,
+    meter_id: lake_commands.MeterId = None,
+    vehicle_id: lake_commands.VehicleId = None,
+    time_zone: lake_commands.TimeZone = None,
+    assume_utc: lake_commands.AssumeUtc = False,
     batch: Annotated[int, typer.Option(help="heartbeats in one request", min=1, max=10_000)] = 2000,
     patience: Annotated[
         float, typer.Option(help="seconds to wait for a collector that does not take them")
@@ -107,15 +110,20 @@ def replay(
     An interrupted replay goes on where it ended. Refused rows are kept in
     FILE.rejected.ndjson.
     """
-    meaning = Meaning(
-        stream=None if stream == "auto" else stream,
-        reading_type=reading_type,
-        renames=commands.renames(rename or []),
-        order_by=order_by,
+    meaning = lake_commands.meaning_of(
+        stream,
+        reading_type,
+        rename,
+        unit=unit,
+        meter_id=meter_id,
+        vehicle_id=vehicle_id,
+        time_zone=time_zone,
         assume_utc=assume_utc,
     )
     refused = [
-        commands.replay(file, meaning, url, batch=batch, patience=patience, restart=restart)
+        commands.replay(
+            file, meaning, order_by, url, batch=batch, patience=patience, restart=restart
+        )
         for file in files
     ]
     if any(refused):

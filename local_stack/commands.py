@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lake.recordings import Meaning
 from local_stack.alert_table import alert_table, open_alerts
 from local_stack.collector import Collector, describe
 from local_stack.efficiency_tables import (
@@ -24,7 +25,6 @@ from local_stack.efficiency_tables import (
 )
 from local_stack.errors import CollectorError, LocalStackError, RecordingError, UsageError
 from local_stack.fleet_model import FleetModel
-from local_stack.recordings import Meaning
 from local_stack.replay import Replay
 from local_stack.screen import guard_output, plain_or_terminal
 from local_stack.settings import ClientSettings
@@ -50,13 +50,20 @@ def renames(given: Sequence[str]) -> dict[str, str]:
 
 
 def replay(
-    file: Path, meaning: Meaning, url: str, *, batch: int, patience: float, restart: bool
+    file: Path,
+    meaning: Meaning,
+    order_by: str | None,
+    url: str,
+    *,
+    batch: int,
+    patience: float,
+    restart: bool,
 ) -> int:
     """Post a recording and print what became of it; returns how many rows were refused."""
     console = plain_or_terminal()
     with _collector(url) as collector, _progress(console) as progress:
         collector.check_ready()
-        on_its_way = Replay(file, meaning, collector)
+        on_its_way = Replay(file, meaning, order_by, collector)
         if restart:
             on_its_way.start_again()
         position = on_its_way.position

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from lake.recordings import Meaning
+from lake.time_zones import time_zone as known_zone
 from local_stack.child_command import run_module
 from local_stack.commands import renames
 from local_stack.errors import UsageError
@@ -26,6 +28,51 @@ ReadingType = Annotated[
 Renames = Annotated[
     list[str] | None, typer.Option(help="a column of the file and its true name", metavar="A=B")
 ]
+Unit = Annotated[
+    Literal["kWh", "Wh", "MWh", "J", "kJ", "MJ"] | None,
+    typer.Option(help="unit of the energies; kWh, unless the file looks otherwise"),
+]
+MeterId = Annotated[
+    str | None, typer.Option(help="the meter of every row, of a file that has no column for it")
+]
+VehicleId = Annotated[str | None, typer.Option(help="likewise the vehicle")]
+TimeZone = Annotated[
+    str | None,
+    typer.Option(help="zone of times without one, such as Europe/Amsterdam", metavar="ZONE"),
+]
+AssumeUtc = Annotated[bool, typer.Option("--assume-utc", help="times without a zone are UTC")]
+
+
+def meaning_of(
+    stream: str,
+    reading_type: str | None,
+    rename: list[str] | None,
+    *,
+    unit: str | None,
+    meter_id: str | None,
+    vehicle_id: str | None,
+    time_zone: str | None,
+    assume_utc: bool,
+) -> Meaning:
+    """What the options of `import` and `replay` say of a file; UsageError for what they can't."""
+    if assume_utc and time_zone is not None:
+        raise UsageError("--assume-utc and --time-zone say two things: give one of them")
+    if time_zone is not None:
+        try:
+            known_zone(time_zone)
+        except ValueError as error:
+            raise UsageError(f"--time-zone: {error}") from error
+    ids = {"meterId": meter_id, "vehicleId": vehicle_id}
+    if "" in ids.values():
+        raise UsageError("--meter-id and --vehicle-id take an id, which is not empty")
+    return Meaning(
+        stream=None if stream == "auto" else stream,
+        reading_type=reading_type,
+        renames=renames(rename or []),
+        unit=unit,
+        time_zone="UTC" if assume_utc else time_zone,
+        ids={name: device for name, device in ids.items() if device is not None},
+    )
 
 
 def query(
@@ -94,6 +141,11 @@ def import_files(
     ] = "auto",
     reading_type: ReadingType = None,
     rename: Renames = None,
+    unit: Unit = None,
+    meter_id: MeterId = None,
+    vehicle_id: VehicleId = None,
+    time_zone: TimeZone = None,
+    assume_utc: AssumeUtc = False,
     rejects: Annotated[
         Path | None, typer.Option(help="where refused rows go [FILE.rejects.csv]")
     ] = None,
@@ -101,14 +153,27 @@ def import_files(
 ) -> None:
     """Bring years of history straight into the lake, by the rules of the collector.
 
-    Columns have the names of the lake or of the JSON, times a zone. An import that was
+    Columns have the names of the lake or of the JSON. An import that was
     interrupted goes on where it ended, and a file that is in already is left alone. Of two
     heartbeats with one device and time an imported one wins over those received before it.
     """
-    renames(rename or [])
+    meaning = meaning_of(
+        stream,
+        reading_type,
+        rename,
+        unit=unit,
+        meter_id=meter_id,
+        vehicle_id=vehicle_id,
+        time_zone=time_zone,
+        assume_utc=assume_utc,
+    )
     given = {
-        "--stream": None if stream == "auto" else stream,
+        "--stream": meaning.stream,
         "--reading-type": reading_type,
+        "--unit": unit,
+        "--meter-id": meter_id,
+        "--vehicle-id": vehicle_id,
+        "--time-zone": meaning.time_zone,
         "--rejects": rejects,
     }
     options = [f"{name}={value}" for name, value in given.items() if value is not None]

@@ -4,15 +4,18 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lake import UnusableFile
+from lake.recordings import cell_count_fault, check_text, read_header
 from local_stack.errors import RecordingError
 
-Value = str | int | float | bool | datetime | None
+Value = str | int | float | bool | datetime | Decimal | None
 Row = dict[str, Value]
 
 
@@ -25,7 +28,11 @@ def read_rows(file: Path) -> Iterator[Row | str]:
     if reader is None:
         raise RecordingError(f"{file} is not one of {', '.join(_READERS)}: convert it first")
     try:
+        if reader is not _parquet:
+            check_text(file)
         yield from reader(file)
+    except UnusableFile as error:
+        raise RecordingError(f"{file} {error}") from error
     except (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
         raise _unreadable(file, error) from error
 
@@ -53,18 +60,23 @@ def _parquet(file: Path) -> Iterator[Row]:
             yield from batch.cast(schema, safe=False).to_pylist()
 
 
-def _csv(file: Path) -> Iterator[Row]:
+def _csv(file: Path) -> Iterator[Row | str]:
+    names = [name.strip() for name in read_header(file)]
     with file.open(encoding="utf-8-sig", newline="") as text:
-        for row in csv.DictReader(text, restkey=""):
-            yield {name: value or None for name, value in row.items() if name}
+        rows = filter(None, csv.reader(text))
+        next(rows)
+        for cells in rows:
+            fault = cell_count_fault(len(cells), len(names))
+            values = (cell.strip() or None for cell in cells)
+            yield fault or dict(zip(names, values, strict=True))
 
 
 def _ndjson(file: Path) -> Iterator[Row | str]:
-    with file.open(encoding="utf-8") as text:
+    with file.open(encoding="utf-8-sig") as text:
         for line in filter(str.strip, text):
             try:
                 found = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 found = f"not JSON: {error}"
             yield found if isinstance(found, dict | str) else "not a JSON object"
 

@@ -1,148 +1,212 @@
 """Recorded rows as the heartbeats that devices send."""
 
 import math
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from itertools import chain
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
+from lake import UnusableFile
+from lake.recordings import (
+    ENERGIES,
+    FIELDS,
+    IDS,
+    MAX_INTERVAL_KWH,
+    NUMBERS,
+    LocalTimes,
+    Meaning,
+    UnitCheck,
+    field_of,
+    fields_of,
+    local_micros,
+    no_zone_fault,
+    of_columns,
+    parse_number,
+    read_header,
+    to_kwh,
+)
 from local_stack.errors import RecordingError
 from local_stack.recording_files import Row, Value, read_rows
 
-_DEVICE: Final = {"meter": "meterId", "vehicle": "vehicleId"}
-_MEASUREMENTS: Final = {
-    "meter": ("kwhConsumedAc", "voltage"),
-    "vehicle": ("kwhDeliveredDc", "soc", "batteryTemp"),
-}
 _FIELDS: Final = {
-    "meter": ("meterId", "timestamp", *_MEASUREMENTS["meter"], "readingType"),
-    "vehicle": ("vehicleId", "timestamp", *_MEASUREMENTS["vehicle"], "meterId", "readingType"),
+    "meter": ("meterId", "timestamp", "kwhConsumedAc", "voltage", "readingType", "type"),
+    "vehicle": tuple(name for name in FIELDS if name not in {"kwhConsumedAc", "voltage"}),
 }
-_NUMBERS: Final = frozenset(chain(*_MEASUREMENTS.values()))
-_JSON_NAMES: Final = {
-    re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", name): name
-    for name in chain(*_FIELDS.values())
-}
-_ZONE: Final = re.compile(r"(Z|[+-]\d{2}(:?\d{2})?)$")
+_ROWS_JUDGED: Final = 100_000
+_1970: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # written with a Z
 
-
-@dataclass(frozen=True)
-class Meaning:
-    """How the columns of a recording are meant.
-
-    `stream`: meter or vehicle; None tells it by the columns. `renames`: a file's column to the
-    name of the lake (snake_case) or of the JSON. `reading_type` holds where a row has none.
-    """
-
-    stream: str | None = None
-    reading_type: str | None = None
-    renames: Mapping[str, str] = field(default_factory=dict)
-    order_by: str | None = None
-    assume_utc: bool = False
+Numbered = tuple[int, Row | str]
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A heartbeat and its row in the file, from 1; or why that row is none."""
+    """A heartbeat and its row in the file, from 1; or why that row is none, and which field."""
 
     row: int
-    stream: str
     heartbeat: dict[str, Value]
     problem: str | None = None
+    field: str | None = None
 
 
-def recorded_heartbeats(file: Path, meaning: Meaning) -> Iterator[Recorded]:
-    """Every row of the file as a heartbeat, in file order or by `order_by`.
+def recorded_heartbeats(
+    file: Path, meaning: Meaning, order_by: str | None = None
+) -> Iterator[Recorded]:
+    """Every row of the file as a heartbeat, in file order or by a column.
 
     Columns that no heartbeat has are left out, and so are nulls. Raises RecordingError, in one
-    line, if the file can't be what it is said to be.
+    line, if the file can't be what it is said to be; nothing was yielded then.
     """
+    try:
+        yield from _heartbeats(file, meaning, order_by)
+    except UnusableFile as error:
+        raise RecordingError(f"{file} {error}") from error
+
+
+def _heartbeats(file: Path, meaning: Meaning, order_by: str | None) -> Iterator[Recorded]:
+    read = _Reader(_checked(file, meaning, order_by))
+    if meaning.unit is None:
+        _check_unit(islice(_rows(file, order_by), _ROWS_JUDGED), read)
+    clock = _clock(file, read, order_by) if meaning.time_zone else None
+    for row, values in _rows(file, order_by):
+        if isinstance(values, str):
+            yield Recorded(row, {}, values)
+            continue
+        heartbeat = read.heartbeat(values)
+        fault = None if clock is None else _tell_moment(row, heartbeat, clock)
+        yield Recorded(row, heartbeat, fault, fault and "timestamp")
+
+
+def _rows(file: Path, order_by: str | None) -> Iterator[Numbered]:
+    numbered: Iterator[Numbered] = enumerate(read_rows(file), start=1)
+    if order_by is None:
+        return numbered
+    return iter(sorted(numbered, key=lambda row: _sort_key(row[1], order_by)))
+
+
+def _checked(file: Path, meaning: Meaning, order_by: str | None) -> Meaning:
+    """The meaning for this file; tells at once what would make every row a refused one."""
     rows = read_rows(file)
     first = next(rows, None)
     if first is None:
         raise RecordingError(f"{file} has no rows")
-    _check(file, first, meaning)
-    numbered: Iterator[tuple[int, Row | str]] = enumerate(chain([first], rows), start=1)
-    if meaning.order_by is not None:
-        column = meaning.order_by
-        numbered = iter(sorted(numbered, key=lambda row: _sort_key(row[1], column)))
-    for row, values in numbered:
-        if isinstance(values, str):
-            yield Recorded(row, meaning.stream or "meter", {}, values)
-        else:
-            renamed = _renamed(values, meaning)
-            stream = _stream(renamed, meaning)
-            yield Recorded(row, stream, _heartbeat(renamed, stream, meaning))
+    if file.suffix.lower() == ".csv":
+        columns = read_header(file)
+    elif isinstance(first, str):
+        raise RecordingError(f"the first line of {file} is {first}")
+    else:
+        columns = [*first]
+    fields = fields_of(columns, meaning)
+    names = [name.strip() for name in columns]
+    if order_by is not None and order_by not in names:
+        raise UnusableFile(f"has no column {order_by} to order by; it has: {', '.join(names)}")
+    if meaning.time_zone is None:
+        read = _Reader(meaning)
+        some = (read.heartbeat(row) for row in chain([first], rows) if not isinstance(row, str))
+        time = next((time for one in some if (time := one.get("timestamp")) is not None), None)
+        if isinstance(time, str) and local_micros(time) is not None:
+            raise UnusableFile(no_zone_fault(time))
+    is_table = file.suffix.lower() in {".csv", ".parquet"}
+    return of_columns(meaning, [*fields.values(), *meaning.ids]) if is_table else meaning
 
 
-def _check(file: Path, row: Row | str, meaning: Meaning) -> None:
-    """Tell at once what would make every row a refused one."""
-    if isinstance(row, str):
-        raise RecordingError(f"the first line of {file} is {row}")
-    has = ", ".join(row)
-    if unknown := [name for name in meaning.renames if name not in row]:
-        raise RecordingError(f"{file} has no column {unknown[0]} to rename; it has: {has}")
-    if meaning.order_by is not None and meaning.order_by not in row:
-        raise RecordingError(f"{file} has no column {meaning.order_by} to order by; it has: {has}")
-    values = _renamed(row, meaning)
-    stream = _stream(values, meaning)
-    for wanted in ((_DEVICE[stream],), ("timestamp",), _MEASUREMENTS[stream]):
-        if not any(name in values for name in wanted):
-            raise RecordingError(
-                f"{file} has no {' or '.join(wanted)} for a {stream}; it has: {has}; "
-                f"name its column with --rename COLUMN={wanted[0]}"
-            )
-    time = values["timestamp"]
-    if not meaning.assume_utc and isinstance(time, str | datetime) and not _has_zone(time):
-        raise RecordingError(
-            f"the times of {file} have no zone ({time}): add --assume-utc if they are UTC"
-        )
+def _check_unit(rows: Iterator[Numbered], read: "_Reader") -> None:
+    """See whether the energies can be kWh, before one is posted."""
+    check = UnitCheck()
+    for _, values in rows:
+        heartbeat = {} if isinstance(values, str) else read.heartbeat(values)
+        if heartbeat.get("readingType") != "register":
+            for name in ENERGIES:
+                energy = heartbeat.get(name)
+                if isinstance(energy, float | int) and energy > 0:
+                    check.add(name, 1, int(energy > MAX_INTERVAL_KWH))
+    check.judge()
 
 
-def _renamed(row: Row, meaning: Meaning) -> Row:
-    told = {meaning.renames.get(name, name): value for name, value in row.items()}
-    return {_JSON_NAMES.get(name, name): value for name, value in told.items()}
+def _clock(file: Path, read: "_Reader", order_by: str | None) -> LocalTimes:
+    """The clock of the zone, which has seen each device's rows near the repeated hours."""
+    clock = LocalTimes(read.meaning.time_zone or "UTC")
+    for row, values in _rows(file, order_by) if clock.repeats else ():
+        if not isinstance(values, str):
+            heartbeat = read.heartbeat(values)
+            time = _local(heartbeat)
+            if time is not None and clock.is_near_repeated(time):
+                clock.note(row, read.device(heartbeat), time)
+    clock.end()
+    return clock
 
 
-def _stream(values: Row, meaning: Meaning) -> str:
-    return meaning.stream or ("vehicle" if values.get("vehicleId") is not None else "meter")
+def _tell_moment(row: int, heartbeat: Row, clock: LocalTimes) -> str | None:
+    """Put the moment in the place of a local time; or tell why it has none."""
+    time = _local(heartbeat)
+    if time is None:
+        return None
+    moment = clock.moment(row, time)
+    if isinstance(moment, str):
+        return moment
+    heartbeat["timestamp"] = f"{(_1970 + timedelta(microseconds=moment)).isoformat()}Z"
+    return None
 
 
-def _heartbeat(values: Row, stream: str, meaning: Meaning) -> Row:
-    found = {name: _json(name, values.get(name), meaning) for name in _FIELDS[stream]}
-    if found["readingType"] is None:
-        found["readingType"] = meaning.reading_type
-    return {name: value for name, value in found.items() if value is not None}
+def _local(heartbeat: Row) -> int | None:
+    time = heartbeat.get("timestamp")
+    return local_micros(time) if isinstance(time, str) else None
 
 
-def _json(name: str, value: Value, meaning: Meaning) -> Value:
-    """The value as a device would send it; what is no number or time stays for the collector."""
-    if name == "timestamp" and isinstance(value, str | datetime):
-        return _time(value, meaning)
-    if name in _DEVICE.values() and isinstance(value, int):
-        return str(value)
-    if name in _NUMBERS and isinstance(value, str | float):
-        try:
-            number = float(value)
-        except ValueError:
+class _Reader:
+    """Reads rows by their meaning."""
+
+    def __init__(self, meaning: Meaning) -> None:
+        self.meaning = meaning
+        self._fields: dict[str, str | None] = {}
+
+    def heartbeat(self, values: Row) -> Row:
+        """The heartbeat of a row; a local time is still as it stands there."""
+        found: Row = dict(self.meaning.ids)
+        for column, value in values.items():
+            if column not in self._fields:
+                self._fields[column] = field_of(column, self.meaning)
+            name = self._fields[column]
+            if name is not None and value is not None:
+                found[name] = self._json(name, value)
+        if self.meaning.reading_type is not None:
+            found.setdefault("readingType", self.meaning.reading_type)
+        if self.meaning.stream is not None:
+            found["type"] = self.meaning.stream
+            found = {name: found[name] for name in _FIELDS[self.meaning.stream] if name in found}
+        return found
+
+    def device(self, heartbeat: Row) -> tuple[str, Value]:
+        """Whose heartbeat it is."""
+        stream = self.meaning.stream or ("vehicle" if "vehicleId" in heartbeat else "meter")
+        return stream, heartbeat.get(f"{stream}Id")
+
+    def _json(self, name: str, value: Value) -> Value:
+        """As a device would send it; what is no number or time stays, and is refused."""
+        if isinstance(value, datetime):
+            return value.isoformat()
+        if name in IDS and isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if name not in NUMBERS or isinstance(value, bool):
             return value
-        return number if math.isfinite(number) else str(value)  # JSON has no infinity
-    return value
+        number = _number(value)
+        if number is None:
+            return str(value)  # JSON has no infinity
+        return to_kwh(number, self.meaning.unit) if name in ENERGIES else number
 
 
-def _time(value: str | datetime, meaning: Meaning) -> str:
-    if meaning.assume_utc and not _has_zone(value):
-        value = f"{value}Z" if isinstance(value, str) else value.replace(tzinfo=UTC)
-    return value if isinstance(value, str) else value.isoformat()
-
-
-def _has_zone(time: str | datetime) -> bool:
-    if isinstance(time, datetime):
-        return time.tzinfo is not None
-    return _ZONE.search(time[10:]) is not None
+def _number(value: Value) -> float | None:
+    if isinstance(value, str):
+        return parse_number(value)
+    if not isinstance(value, int | float | Decimal):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _sort_key(row: Row | str, column: str) -> tuple[int, float, str]:
@@ -151,8 +215,8 @@ def _sort_key(row: Row | str, column: str) -> tuple[int, float, str]:
     if isinstance(value, datetime):
         value = value.timestamp()
     if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return 1, 0.0, str(value)
+        number = parse_number(value)
+        if number is None:
+            return 1, 0.0, value
+        value = number
     return (2, 0.0, "") if value is None else (0, float(value), "")

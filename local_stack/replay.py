@@ -11,11 +11,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from lake.recordings import Meaning
 from local_stack.collector import Collector, describe
 from local_stack.errors import CollectorError, RecordingError
 from local_stack.folders import make_folder
 from local_stack.recording_files import count_rows
-from local_stack.recordings import Meaning, Recorded, recorded_heartbeats
+from local_stack.recordings import Recorded, recorded_heartbeats
 
 
 class _Refusal(BaseModel):
@@ -46,14 +47,18 @@ class Replay:
     and the meaning, so a renamed file goes on and a changed one starts again.
     """
 
-    def __init__(self, file: Path, meaning: Meaning, collector: Collector) -> None:
+    def __init__(
+        self, file: Path, meaning: Meaning, order_by: str | None, collector: Collector
+    ) -> None:
         """Reads the file once; RecordingError if that fails."""
-        self.file, self._meaning, self._collector = file, meaning, collector
+        self.file, self._meaning, self._order_by = file, meaning, order_by
+        self._collector = collector
         self.rejected_file = file.with_name(f"{file.name}.rejected.ndjson")
         self.reasons: Counter[str] = Counter()
         self.rows = count_rows(file)
         key = hashlib.sha256()
-        for part in (_content(file), collector.url, json.dumps(asdict(meaning), sort_keys=True)):
+        told = json.dumps(_identity(meaning, order_by), sort_keys=True)
+        for part in (_content(file), collector.url, told):
             key.update(f"{part}\n".encode())
         self._state = _state_folder() / f"{key.hexdigest()}.json"
         self.position = Position()
@@ -74,7 +79,8 @@ class Replay:
         """
         if self.position.rows == 0:
             self.rejected_file.unlink(missing_ok=True)
-        rest = islice(recorded_heartbeats(self.file, self._meaning), self.position.rows, None)
+        every = recorded_heartbeats(self.file, self._meaning, self._order_by)
+        rest = islice(every, self.position.rows, None)
         while part := list(islice(rest, batch)):
             self._post(part, patience, on_wait)
             self.position.rows += len(part)
@@ -87,13 +93,13 @@ class Replay:
         self, part: Sequence[Recorded], patience: float, on_wait: Callable[[str], None]
     ) -> None:
         refused = [
-            (row, _Refusal(index=0, field=None, reason=row.problem))
+            (row, _Refusal(index=0, field=row.field, reason=row.problem))
             for row in part
             if row.problem is not None
         ]
         sent = [row for row in part if row.problem is None]
         if sent:
-            body = json.dumps([{"type": row.stream, **row.heartbeat} for row in sent], default=str)
+            body = json.dumps([row.heartbeat for row in sent], default=str)
             response = self._collector.post_until_answered(
                 "/v1/ingest/telemetry", body.encode(), give_up_after=patience, on_wait=on_wait
             )
@@ -134,6 +140,14 @@ class Replay:
         unfinished = self._state.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(asdict(self.position)), encoding="utf-8")
         unfinished.replace(self._state)
+
+
+def _identity(meaning: Meaning, order_by: str | None) -> dict[str, object]:
+    told = meaning.identity()
+    is_utc = told.get("time_zone") == "UTC"
+    if is_utc:
+        del told["time_zone"]
+    return {**told, "order_by": order_by, "assume_utc": is_utc}
 
 
 def _state_folder() -> Path:

@@ -10,12 +10,22 @@ from pydantic import ValidationError
 
 from ingestion_api.bulk_import.file_import import FileImport
 from ingestion_api.bulk_import.ledger import Ledger
-from ingestion_api.bulk_import.meaning import Meaning, UnusableFile
 from ingestion_api.bulk_import.screen import Screen
 from ingestion_api.bulk_import.source import Source
 from ingestion_api.database import DatabaseNotReady, check_database
 from ingestion_api.settings import CollectorSettings
-from lake import INTERVAL, METER, REGISTER, VEHICLE, Lake, LakeError, LakeSettings
+from lake import (
+    INTERVAL,
+    METER,
+    REGISTER,
+    VEHICLE,
+    Lake,
+    LakeError,
+    LakeSettings,
+    UnusableFile,
+)
+from lake.recordings import UNITS, Meaning
+from lake.time_zones import time_zone
 from warehouse_sql.settings import DatabaseSettings
 
 DONE, FAILED, WRONG_USAGE, SOME_REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -26,7 +36,15 @@ def main() -> int:
     given = _arguments()
     if given.rejects and len(given.files) > 1:
         return _fail(WRONG_USAGE, "--rejects is for one file; each file has its own by default")
-    meaning = Meaning(given.stream, given.reading_type, dict(given.rename))
+    ids = {"meterId": given.meter_id, "vehicleId": given.vehicle_id}
+    meaning = Meaning(
+        given.stream,
+        given.reading_type,
+        dict(given.rename),
+        given.unit,
+        given.time_zone,
+        {name: device for name, device in ids.items() if device is not None},
+    )
     try:
         settings, dsn = CollectorSettings(), DatabaseSettings().dsn
         lake = Lake.from_settings(LakeSettings())
@@ -67,6 +85,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stream", choices=(METER.name, VEHICLE.name))
     parser.add_argument("--reading-type", choices=(INTERVAL, REGISTER))
     parser.add_argument("--rename", action="append", default=[], type=_rename, metavar="A=B")
+    parser.add_argument("--unit", choices=UNITS)
+    parser.add_argument("--time-zone", type=_zone)
+    parser.add_argument("--meter-id")
+    parser.add_argument("--vehicle-id")
     parser.add_argument("--rejects", type=Path)
     return parser.parse_args()
 
@@ -76,6 +98,14 @@ def _rename(text: str) -> tuple[str, str]:
     if not (is_one and name and told):
         raise argparse.ArgumentTypeError(f"--rename takes COLUMN=NAME, not {text!r}")
     return name, told
+
+
+def _zone(name: str) -> str:
+    try:
+        time_zone(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name
 
 
 def _fail(code: int, text: str) -> int:

@@ -14,13 +14,21 @@ from deltalake.transaction import AddAction
 from ingestion_api.bulk_import.block import Ids
 from ingestion_api.bulk_import.intake import CLOSE_LOOK_ROWS, Refused, Taken, take_part
 from ingestion_api.bulk_import.ledger import Ledger
-from ingestion_api.bulk_import.meaning import Meaning, UnusableFile, streams_of
 from ingestion_api.bulk_import.prefetch import ahead
 from ingestion_api.bulk_import.rejects import RejectsFile
 from ingestion_api.bulk_import.section import Section
 from ingestion_api.bulk_import.source import Part, Source
 from ingestion_api.columns import Limits
-from lake import STREAMS, Imported, Lake, StaleRead, append_files, imported
+from lake import (
+    STREAMS,
+    Imported,
+    Lake,
+    StaleRead,
+    UnusableFile,
+    append_files,
+    imported,
+)
+from lake.recordings import Meaning, UnitCheck, of_columns
 
 SECTION_ROWS: Final = 50_000_000
 _TRANSACTION_SECONDS: Final = 10
@@ -65,13 +73,15 @@ class FileImport:
         at_step: Callable[[str], None] = lambda step: None,
     ) -> None:
         """Raises UnusableFile if somebody else imports the same file."""
-        self._source, self._meaning, self._lake, self._ledger = source, meaning, lake, ledger
+        self._source, self._lake, self._ledger = source, lake, ledger
         self._section_rows, self._at_step = section_rows, at_step
         self._id = f"import-{source.identity[:32]}"
         self._ids = Ids()
+        self._unit = UnitCheck()
         if not ledger.take_lock(source.identity):
             raise UnusableFile("is being imported by another process")
-        names = streams_of(set(source.fields.values()), meaning)
+        self._meaning = of_columns(meaning, source.fields)
+        names = [self._meaning.stream] if self._meaning.stream else [*STREAMS]
         self._streams = [STREAMS[name] for name in names]
         self._reached = {
             name: imported(lake, STREAMS[name], self._id, ledger.identity) for name in names
@@ -110,6 +120,8 @@ class FileImport:
                     upto = part.upto
                     on_progress()
                     part = next(parts, None)
+                if first == 0:
+                    self._check_unit(refused)
                 refused.sync()
                 filled = [section for section in sections.values() if section.rows]
                 for section in filled:
@@ -139,7 +151,16 @@ class FileImport:
         }
 
     def _judged(self, part: Part) -> Taken:
-        return take_part(part, self._meaning, self._ids, self._limits)
+        return take_part(part, self._meaning, self._ids, self._limits, self._unit)
+
+    def _check_unit(self, refused: RejectsFile) -> None:
+        """Before anything of the file is taken, see whether its energies can be kWh."""
+        if self._meaning.unit is None:
+            try:
+                self._unit.judge()
+            except UnusableFile:
+                refused.remove()
+                raise
 
     def _deliver(
         self,

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from ingestion_api.arrow_bodies import to_instants
 from ingestion_api.bulk_import.block import BAD_ID, NO_ID, READING_TYPES, Block, Ids
-from ingestion_api.bulk_import.meaning import IDS, NUMBERS, Meaning
 from ingestion_api.bulk_import.part_columns import (
     PartColumns,
     as_ids,
@@ -33,8 +32,9 @@ from ingestion_api.columns import (
     breaking,
     camel_case,
 )
-from ingestion_api.validation import Refusal, kind_of, take_values
+from ingestion_api.validation import TELEMETRY, Refusal, kind_of, take_values
 from lake import METER, STREAMS, VEHICLE, Stream
+from lake.recordings import ENERGIES, IDS, NUMBERS, Meaning, UnitCheck, parse_number, to_kwh
 
 CLOSE_LOOK_ROWS: Final = 10_000
 _METER_ONLY: Final = tuple(camel_case(name) for name in METER.number_measurements)
@@ -59,12 +59,13 @@ class Taken:
     refused: list[Refused]
 
 
-def take_part(part: Part, meaning: Meaning, ids: Ids, limits: Limits) -> Taken:
-    """Judge every row of a part; new ids are added to `ids`.
+def take_part(part: Part, meaning: Meaning, ids: Ids, limits: Limits, check: UnitCheck) -> Taken:
+    """Judge every row of a part; new ids are added to `ids`, its energies to `check`.
 
     Raises UnusableFile where a whole column has a type that it can't have.
     """
     columns = columns_of(part.rows, meaning, ids)
+    columns.check_unit(check)
     sure = {
         name: _surely_right(columns, mine, STREAMS[name], limits)
         for name, mine in _rows_by_stream(columns, part.rows, meaning).items()
@@ -73,15 +74,18 @@ def take_part(part: Part, meaning: Meaning, ids: Ids, limits: Limits) -> Taken:
     for rows in sure.values():
         doubtful &= ~rows
     refused = [
-        Refused(number, meaning.stream, [Refusal(0, None, reason, "not_csv")], line)
-        for number, line, reason in part.broken
+        Refused(
+            row.number, meaning.stream, [Refusal(0, row.field, row.reason, row.code)], row.record
+        )
+        for row in part.broken
     ]
     if doubtful.any():
         at = np.flatnonzero(doubtful)
         for start in range(0, len(at), CLOSE_LOOK_ROWS):
             some = at[start : start + CLOSE_LOOK_ROWS]
             refused += _look_closely(part, some, columns, sure, meaning, ids, limits)
-        refused.sort(key=lambda one: one.row)
+    refused.sort(key=lambda one: one.row)
+    refused.sort(key=lambda one: one.row)
     blocks, numbers = {}, {}
     for name, rows in sure.items():
         stream = STREAMS[name]
@@ -151,7 +155,7 @@ def _look_closely(
 ) -> list[Refused]:
     """Judge the rows at these places one by one; those that are taken go into the columns."""
     records = _records(part.rows.take(at), meaning)
-    intake = take_values(records, meaning.kind, limits)
+    intake = take_values(records, meaning.stream or TELEMETRY, limits)
     taken: dict[str, list[int]] = {}
     for index, record in enumerate(records):
         if index not in intake.refused:
@@ -205,16 +209,20 @@ def _records(rows: pa.Table, meaning: Meaning) -> list[dict[str, Any]]:
         if record.get("readingType") is None:
             record["readingType"] = meaning.reading_type
         records.append(
-            {name: _value(name, value) for name, value in record.items() if value is not None}
+            {
+                name: _value(name, value, meaning)
+                for name, value in record.items()
+                if value is not None
+            }
         )
     return records
 
 
-def _value(name: str, value: Any) -> Any:
+def _value(name: str, value: Any, meaning: Meaning) -> Any:
     """A number that a file holds as text; what is none stays, and is refused."""
-    if name in NUMBERS and not isinstance(value, float | int):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    if name not in NUMBERS:
+        return value
+    number = parse_number(value) if isinstance(value, str) else float(value)
+    if number is None:
+        return value
+    return to_kwh(number, meaning.unit) if name in ENERGIES else number

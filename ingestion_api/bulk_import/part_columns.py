@@ -11,10 +11,18 @@ import pyarrow.compute as pc
 
 from ingestion_api.arrow_bodies import to_instants
 from ingestion_api.bulk_import.block import NO_ID, READING_TYPES, Ids
-from ingestion_api.bulk_import.meaning import IDS, NUMBERS, Meaning, UnusableFile
 from ingestion_api.columns import NO_TIME, Mask, Micros, camel_case, instants_of
 from ingestion_api.heartbeats import RANGES, TIME_PATTERN
-from lake import INTERVAL, Stream
+from lake import INTERVAL, Stream, UnusableFile
+from lake.recordings import (
+    ENERGIES,
+    IDS,
+    MAX_INTERVAL_KWH,
+    NUMBERS,
+    Meaning,
+    UnitCheck,
+    to_kwh,
+)
 
 _RANGE_OF: Final = {camel_case(name): limits for name, limits in RANGES.items()}
 
@@ -30,6 +38,14 @@ class PartColumns:
     odd: dict[str, Mask] = field(default_factory=dict)
     times: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     kinds: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
+
+    def check_unit(self, check: UnitCheck) -> None:
+        """Count the energies of intervals, and those of them that are too large."""
+        of_interval = self.kinds == READING_TYPES.index(INTERVAL)
+        for name in ENERGIES:
+            energies = self.numbers[name][of_interval]
+            too_large = int((energies > MAX_INTERVAL_KWH).sum())
+            check.add(name, int((energies > 0).sum()), too_large)
 
     def of(self, stream: Stream) -> dict[str, npt.NDArray[Any]]:
         """The columns of a stream's block."""
@@ -55,6 +71,8 @@ def columns_of(rows: pa.Table, meaning: Meaning, ids: Ids) -> PartColumns:
         found.sent[name] = found.odd[name] = np.zeros(size, np.bool_)
         if name in arrays:
             values, sent = _numbers(name, arrays[name])
+            if name in ENERGIES:
+                values = to_kwh(values, meaning.unit)
             lowest, highest = _RANGE_OF[name]
             found.numbers[name], found.sent[name] = values, sent
             found.odd[name] = sent & ~((values >= lowest) & (values <= highest))

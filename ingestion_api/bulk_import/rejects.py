@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from ingestion_api.bulk_import.intake import Refused
-from ingestion_api.bulk_import.meaning import UnusableFile
 from ingestion_api.rejection_text import shown
 from ingestion_api.validation import Refusal
+from lake import UnusableFile
 
 COLUMNS: Final = ("row", "stream", "device", "timestamp", "codes", "reasons", "record")
 _RECORD_CHARACTERS: Final = 2_000
@@ -51,6 +51,10 @@ class RejectsFile:
             ) from error
         self._exists = True
         self.rows += len(lines)
+
+    def remove(self) -> None:
+        """Nothing of the file was taken after all."""
+        self.path.unlink(missing_ok=True)
 
     def sync(self) -> None:
         """Bring it to the disk, before the lake remembers that these rows were dealt with."""

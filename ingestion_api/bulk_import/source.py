@@ -1,20 +1,32 @@
 """The rows of a file to import, some 500,000 at a time, whatever the size of the file."""
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from ingestion_api.bulk_import.meaning import IDS, Meaning, UnusableFile, fields_of
+from ingestion_api.bulk_import.part_times import first_local, in_utc, note_near_repeated
+from lake import UnusableFile
+from lake.recordings import (
+    IDS,
+    LocalTimes,
+    Meaning,
+    cell_count_fault,
+    check_text,
+    fields_of,
+    no_zone_fault,
+    read_header,
+)
 
 ROWS_A_PART: Final = 500_000
 _CSV_BLOCK: Final = 8 * 2**20
@@ -23,24 +35,34 @@ _ALL: Final = 2**63 - 1
 
 
 @dataclass(frozen=True)
+class BadRow:
+    """A row that is none, before its values are judged: what it holds, and why."""
+
+    number: int
+    record: object
+    field: str | None
+    reason: str
+    code: str
+
+
+@dataclass(frozen=True)
 class Part:
     """Rows of a file under their JSON names, and their numbers in the file, from 1.
 
-    `upto` is the number of the last row so far. `broken` are the lines of a CSV that are no rows:
-    number, text and reason.
+    `upto` is the number of the last row so far. `broken` are those that are no rows.
     """
 
     rows: pa.Table
     numbers: npt.NDArray[np.int64]
     upto: int
-    broken: list[tuple[int, str, str]]
+    broken: list[BadRow]
 
     def between(self, after: int, upto: int) -> "Part":
         """Only the rows with a number above `after` and up to `upto`."""
         if after < self.numbers.min(initial=self.upto) and self.upto <= upto and not self.broken:
             return self
         start, end = np.searchsorted(self.numbers, [after, upto], side="right").tolist()
-        broken = [line for line in self.broken if after < line[0] <= upto]
+        broken = [row for row in self.broken if after < row.number <= upto]
         rows = self.rows.slice(start, end - start)
         return Part(rows, self.numbers[start:end], min(self.upto, upto), broken)
 
@@ -57,47 +79,78 @@ class Source:
         try:
             self.size = file.stat().st_size
             self.identity = _identity(file, meaning)
-            columns = _csv_header(file) if self._is_csv else self._parquet_columns()
+            if self._is_csv:
+                check_text(file)
+                columns = read_header(file)
+            else:
+                columns = pq.read_schema(file).names
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(error) from error
-        self.fields = fields_of(columns, meaning)
+        self._columns = fields_of(columns, meaning)
+        self.fields = {*self._columns.values(), *meaning.ids}
+        if meaning.time_zone is None:
+            first = next(self._read(0), None)
+            if first is not None and (time := first_local(first.rows["timestamp"])) is not None:
+                raise UnusableFile(no_zone_fault(time))
 
     def parts(self, after: int, upto: int = _ALL) -> Iterator[Part]:
         """The rows after the first `after`, in file order, and up to `upto`.
 
         Raises UnusableFile.
         """
-        try:
-            for part in self._csv() if self._is_csv else self._parquet(after):
-                if part.upto > after:
-                    yield part.between(after, upto)
-                if part.upto >= upto:
-                    return
-        except (OSError, pa.ArrowException) as error:
-            raise _unreadable(error) from error
+        for part in self._read(after):
+            if part.upto > after:
+                yield self._in_utc(part.between(after, upto))
+            if part.upto >= upto:
+                return
 
     @property
     def rows(self) -> int | None:
         """How many rows there are, where the file tells it."""
         return None if self._is_csv else pq.read_metadata(self.file).num_rows
 
-    def _parquet_columns(self) -> list[str]:
-        schema = pq.read_schema(self.file)
-        times = [
-            name
-            for name in schema.names
-            if pa.types.is_timestamp(schema.field(name).type) and schema.field(name).type.tz is None
-        ]
-        named = fields_of(schema.names, self._meaning)
-        if unzoned := [name for name in times if named.get(name) == "timestamp"]:
-            raise UnusableFile(
-                f"has times without a zone in {unzoned[0]}: a timestamp must be ISO 8601 text "
-                "with a zone, or of a type with one, such as timestamp[us, UTC]"
+    def _read(self, after: int) -> Iterator[Part]:
+        """The file as it is; its first rows may be left out."""
+        try:
+            yield from self._csv() if self._is_csv else self._parquet(after)
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(error) from error
+
+    def _in_utc(self, part: Part) -> Part:
+        if self._local_times is None:
+            return part
+        times, faults = in_utc(part.rows["timestamp"], part.numbers, self._local_times)
+        rows = part.rows.set_column(part.rows.column_names.index("timestamp"), "timestamp", times)
+        if not faults:
+            return Part(rows, part.numbers, part.upto, part.broken)
+        kept = np.ones(len(part.numbers), np.bool_)
+        kept[list(faults)] = False
+        records = part.rows.take(pa.array(faults)).to_pylist()
+        broken = part.broken + [
+            BadRow(
+                int(part.numbers[place]),
+                {name: value for name, value in record.items() if value is not None},
+                "timestamp",
+                reason,
+                "bad_time",
             )
-        return schema.names
+            for (place, reason), record in zip(faults.items(), records, strict=True)
+        ]
+        return Part(rows.filter(pa.array(kept)), part.numbers[kept], part.upto, broken)
+
+    @cached_property
+    def _local_times(self) -> LocalTimes | None:
+        """The clock of the zone, which has seen each device's rows near the repeated hours."""
+        if self._meaning.time_zone is None:
+            return None
+        clock = LocalTimes(self._meaning.time_zone)
+        for part in self._read(0) if clock.repeats else ():
+            note_near_repeated(part.rows, part.numbers, self._meaning.stream, clock)
+        clock.end()
+        return clock
 
     def _parquet(self, after: int) -> Iterator[Part]:
-        by_code = [column for column, name in self.fields.items() if name in IDS]
+        by_code = [column for column, name in self._columns.items() if name in IDS]
         with pq.ParquetFile(
             self.file, read_dictionary=by_code, pre_buffer=False, buffer_size=_PARQUET_BUFFER
         ) as parquet:
@@ -106,17 +159,17 @@ class Source:
                 first += parquet.metadata.row_group(groups.pop(0)).num_rows
             if not groups:
                 return
-            for batch in parquet.iter_batches(ROWS_A_PART, groups, columns=list(self.fields)):
+            for batch in parquet.iter_batches(ROWS_A_PART, groups, columns=list(self._columns)):
                 upto = first + batch.num_rows
                 yield Part(self._named(batch), np.arange(first + 1, upto + 1), upto, [])
                 first = upto
 
     def _csv(self) -> Iterator[Part]:
-        broken: list[tuple[int, str, str]] = []
+        broken: list[BadRow] = []
 
         def skip(line: Any) -> Literal["skip", "error"]:
-            reason = f"has {line.actual_columns} cells, not {line.expected_columns}"
-            broken.append((line.number - 1, line.text, reason))
+            reason = cell_count_fault(line.actual_columns, line.expected_columns) or ""
+            broken.append(BadRow(line.number - 1, line.text, None, reason, "not_csv"))
             return "skip"
 
         reader = pa.csv.open_csv(
@@ -125,8 +178,8 @@ class Source:
             read_options=pa.csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
             parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
             convert_options=pa.csv.ConvertOptions(
-                include_columns=list(self.fields),
-                column_types=dict.fromkeys(self.fields, pa.string()),
+                include_columns=list(self._columns),
+                column_types=dict.fromkeys(self._columns, pa.string()),
                 null_values=[""],
                 strings_can_be_null=True,
             ),
@@ -135,37 +188,41 @@ class Source:
         with reader:
             for batch in reader:
                 numbers = np.arange(upto + 1, upto + batch.num_rows + len(broken) + 1)
-                numbers = numbers[~np.isin(numbers, [number for number, _, _ in broken])]
+                numbers = numbers[~np.isin(numbers, [row.number for row in broken])]
                 # The reader is ahead by a block at most: what is broken there stays for later.
                 numbers = numbers[: batch.num_rows]
                 upto = int(numbers[-1]) if len(numbers) else upto
                 yield Part(
-                    self._named(batch), numbers, upto, [line for line in broken if line[0] <= upto]
+                    self._named(batch), numbers, upto, [row for row in broken if row.number <= upto]
                 )
-                broken = [line for line in broken if line[0] > upto]
+                broken = [row for row in broken if row.number > upto]
         if broken:
-            none = pa.table({name: pa.array([], pa.string()) for name in self.fields.values()})
-            yield Part(none, np.empty(0, np.int64), broken[-1][0], broken)
+            none = pa.table({name: pa.array([], pa.string()) for name in self.fields})
+            yield Part(none, np.empty(0, np.int64), broken[-1].number, broken)
 
     def _named(self, batch: pa.RecordBatch) -> pa.Table:
-        named = {self.fields[name]: batch.column(name) for name in self.fields}
+        named: dict[str, Any] = {}
+        for column, name in self._columns.items():
+            named[name] = batch.column(column)
+            if self._is_csv:
+                named[name] = _without_blanks(named[name])
+        for name, device in self._meaning.ids.items():
+            named[name] = pa.repeat(device, batch.num_rows)
         return pa.table(named)
+
+
+def _without_blanks(cells: Any) -> Any:
+    trimmed: Any = pc.utf8_trim_whitespace(cells)
+    is_empty: Any = pc.equal(pc.utf8_length(trimmed), pa.scalar(0))
+    return pc.if_else(is_empty, pa.scalar(None, trimmed.type), trimmed)
 
 
 def _identity(file: Path, meaning: Meaning) -> str:
     """Of the content and of how it is meant, wherever the file lies: a corrected one is another."""
     with file.open("rb") as opened:
         content = hashlib.file_digest(opened, "sha256")
-    content.update(json.dumps(asdict(meaning), sort_keys=True).encode())
+    content.update(json.dumps(meaning.identity(), sort_keys=True).encode())
     return content.hexdigest()
-
-
-def _csv_header(file: Path) -> list[str]:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            return next(csv.reader(opened), [])
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UnusableFile(f"can't be read: {error}") from error
 
 
 def _unreadable(error: Exception) -> UnusableFile:

@@ -28,15 +28,25 @@ from hypothesis import strategies as st
 from ingestion_api.bulk_import import source as reading
 from ingestion_api.bulk_import.file_import import STEPS, FileImport
 from ingestion_api.bulk_import.ledger import Ledger
-from ingestion_api.bulk_import.meaning import Meaning, UnusableFile
 from ingestion_api.bulk_import.source import Source
 from ingestion_api.columns import Limits
 from ingestion_api.flush import OutboxFlush
 from ingestion_api.receipt_clock import ReceiptClock
 from ingestion_api.transaction import new_pairs, statements
 from ingestion_api.validation import take_values
-from lake import HOUR, METER, STREAMS, VEHICLE, Lake, Stream, WrongLake, rows_by_hour
+from lake import (
+    HOUR,
+    METER,
+    STREAMS,
+    VEHICLE,
+    Lake,
+    Stream,
+    UnusableFile,
+    WrongLake,
+    rows_by_hour,
+)
 from lake.merge import merge_heartbeats
+from lake.recordings import Meaning, parse_number
 from tests.integration.outbox_rows import execute
 from tests.integration.victims import die_in
 from tests.samples import ANY_TIME, HOUR_10
@@ -160,10 +170,8 @@ def as_posted(row: dict[str, Any]) -> dict[str, Any]:
             continue
         posted[name] = value
         if name in {"kwhConsumedAc", "voltage", "kwhDeliveredDc", "soc"}:
-            try:
-                posted[name] = float(value)
-            except ValueError:
-                posted[name] = value
+            number = parse_number(value)
+            posted[name] = value if number is None else number
     return posted
 
 

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lake.recordings import Meaning
 from local_stack.errors import RecordingError
-from local_stack.recordings import Meaning, Recorded, recorded_heartbeats
+from local_stack.recordings import Recorded, recorded_heartbeats
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -26,8 +27,8 @@ def text(folder: Path, name: str, content: str) -> Path:
     return file
 
 
-def read(file: Path, meaning: Meaning | None = None) -> list[Recorded]:
-    return list(recorded_heartbeats(file, meaning or Meaning()))
+def read(file: Path, meaning: Meaning | None = None, order_by: str | None = None) -> list[Recorded]:
+    return list(recorded_heartbeats(file, meaning or Meaning(), order_by))
 
 
 def test_the_columns_of_the_lake_become_the_fields_of_a_heartbeat(tmp_path: Path) -> None:
@@ -45,7 +46,6 @@ def test_the_columns_of_the_lake_become_the_fields_of_a_heartbeat(tmp_path: Path
     assert read(file) == [
         Recorded(
             1,
-            "vehicle",
             {
                 "vehicleId": "VEH001",
                 "timestamp": "2026-03-01T12:00:00+00:00",
@@ -64,8 +64,8 @@ def test_the_names_of_the_json_are_understood_as_well(tmp_path: Path) -> None:
         tmp_path, "a.csv", "meterId,timestamp,kwhConsumedAc\nM1,2026-03-01T12:00:00Z,0.25\n"
     )
     (record,) = read(file)
-    assert record.stream == "meter"
     assert record.heartbeat == {
+        "type": "meter",
         "meterId": "M1",
         "timestamp": "2026-03-01T12:00:00Z",
         "kwhConsumedAc": 0.25,
@@ -94,13 +94,13 @@ def test_rows_keep_the_order_of_the_file_or_get_that_of_a_column(tmp_path: Path)
         source_row=[10, 9, None],
     )
     assert [record.row for record in read(file)] == [1, 2, 3]
-    assert [record.row for record in read(file, Meaning(order_by="source_row"))] == [2, 1, 3]
+    assert [record.row for record in read(file, order_by="source_row")] == [2, 1, 3]
 
 
 def test_numbers_in_a_csv_are_ordered_as_numbers(tmp_path: Path) -> None:
     rows = "".join(f"M1,2026-03-01T12:00:00Z,1,{number}\n" for number in (10, 9, 100))
     file = text(tmp_path, "a.csv", f"meter_id,timestamp,voltage,n\n{rows}")
-    assert [record.row for record in read(file, Meaning(order_by="n"))] == [2, 1, 3]
+    assert [record.row for record in read(file, order_by="n")] == [2, 1, 3]
 
 
 def test_times_of_another_zone_stay_the_same_moment(tmp_path: Path) -> None:
@@ -128,9 +128,9 @@ def test_times_without_a_zone_are_refused_until_they_are_said_to_be_utc(
     else:
         line = {"meterId": "M1", "timestamp": "2026-03-01T12:00:00", "voltage": 1}
         file = text(tmp_path, "a.ndjson", json.dumps(line))
-    with pytest.raises(RecordingError, match=r"have no zone .* --assume-utc"):
+    with pytest.raises(RecordingError, match=r"without a zone .* --assume-utc"):
         read(file)
-    (record,) = read(file, Meaning(assume_utc=True))
+    (record,) = read(file, Meaning(time_zone="UTC"))
     assert datetime.fromisoformat(str(record.heartbeat["timestamp"])) == NOON
 
 
@@ -145,7 +145,7 @@ def test_ndjson_tells_the_stream_of_each_line_and_the_lines_that_are_no_heartbea
         "{broken",
     ]
     found = read(text(tmp_path, "a.ndjson", "\n".join(lines)))
-    assert [record.stream for record in found[:2]] == ["meter", "vehicle"]
+    assert [record.heartbeat.get("vehicleId") for record in found[:2]] == [None, "V1"]
     assert [record.problem for record in found[:2]] == [None, None]
     assert found[2].problem == "not a JSON object"
     assert str(found[3].problem).startswith("not JSON")
@@ -170,8 +170,9 @@ def test_one_file_with_both_sides_can_be_sent_as_either(tmp_path: Path) -> None:
     )
     (meter,) = read(file, Meaning(stream="meter"))
     (vehicle,) = read(file, Meaning(stream="vehicle"))
-    assert set(meter.heartbeat) == {"meterId", "timestamp", "kwhConsumedAc"}
-    assert set(vehicle.heartbeat) == {"vehicleId", "timestamp", "kwhDeliveredDc", "meterId"}
+    assert set(meter.heartbeat) == {"type", "meterId", "timestamp", "kwhConsumedAc"}
+    assert set(vehicle.heartbeat) == {"type", "vehicleId", "timestamp", "kwhDeliveredDc", "meterId"}
+    assert (meter.heartbeat["type"], vehicle.heartbeat["type"]) == ("meter", "vehicle")
 
 
 @pytest.mark.parametrize(
@@ -185,9 +186,8 @@ def test_one_file_with_both_sides_can_be_sent_as_either(tmp_path: Path) -> None:
             "no kwhDeliveredDc or soc or batteryTemp for a vehicle",
         ),
         ("a,b\n1,2\n", Meaning(renames={"x": "meter_id"}), "no column x to rename"),
-        ("a,b\n1,2\n", Meaning(order_by="x"), "no column x to order by"),
         ("a,b\n", Meaning(), "has no rows"),
-        ("", Meaning(), "has no rows"),
+        ("", Meaning(), "is empty"),
     ],
 )
 def test_a_file_that_is_no_recording_says_what_is_missing(
@@ -195,6 +195,12 @@ def test_a_file_that_is_no_recording_says_what_is_missing(
 ) -> None:
     with pytest.raises(RecordingError, match=message):
         read(text(tmp_path, "a.csv", content), meaning)
+
+
+def test_a_column_to_order_by_that_is_not_there_is_told(tmp_path: Path) -> None:
+    file = text(tmp_path, "a.csv", "meter_id,timestamp,voltage\nM1,2026-03-01T12:00:00Z,1\n")
+    with pytest.raises(RecordingError, match="no column x to order by"):
+        read(file, order_by="x")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""The columns of a recorded file, and the fields of a heartbeat that they hold."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from lake.errors import UnusableFile
+from lake.recordings.units import check_name
+from lake.streams import METER, VEHICLE
+
+_JSON_NAMES: Final = {
+    "meter_id": "meterId",
+    "vehicle_id": "vehicleId",
+    "timestamp": "timestamp",
+    "kwh_consumed_ac": "kwhConsumedAc",
+    "voltage": "voltage",
+    "kwh_delivered_dc": "kwhDeliveredDc",
+    "soc": "soc",
+    "battery_temp": "batteryTemp",
+    "reading_type": "readingType",
+    "type": "type",
+}
+IDS: Final = ("meterId", "vehicleId")
+ENERGIES: Final = ("kwhConsumedAc", "kwhDeliveredDc")
+_MEASURED: Final = {
+    METER.name: tuple(_JSON_NAMES[name] for name in METER.number_measurements),
+    VEHICLE.name: tuple(_JSON_NAMES[name] for name in VEHICLE.number_measurements),
+}
+NUMBERS: Final = (*_MEASURED[METER.name], *_MEASURED[VEHICLE.name])
+FIELDS: Final = tuple(_JSON_NAMES.values())
+_OPTIONS: Final = {"meterId": "--meter-id", "vehicleId": "--vehicle-id"}
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a file does not say of itself.
+
+    `stream`: meter or vehicle; None tells it row by row. `renames`: a file's column to the name
+    of the lake (snake_case) or of the JSON. `reading_type` holds where a row has none, `time_zone`
+    where a time has none, `ids` are `meterId` or `vehicleId` of every row. `unit` is that of the
+    energies; None is kWh unless the file looks otherwise.
+    """
+
+    stream: str | None = None
+    reading_type: str | None = None
+    renames: Mapping[str, str] = field(default_factory=dict)
+    unit: str | None = None
+    time_zone: str | None = None
+    ids: Mapping[str, str] = field(default_factory=dict)
+
+    def identity(self) -> dict[str, Any]:
+        """As JSON takes it; of two meanings with one identity the rows are the same."""
+        told = {
+            "unit": None if self.unit == "kWh" else self.unit,
+            "time_zone": self.time_zone,
+            "ids": dict(self.ids),
+        }
+        return {
+            "stream": self.stream,
+            "reading_type": self.reading_type,
+            "renames": dict(self.renames),
+            **{name: value for name, value in told.items() if value},
+        }
+
+
+def field_of(column: str, meaning: Meaning) -> str | None:
+    """The JSON field that a column holds; blanks around its name don't count."""
+    name = column.strip()
+    name = next((true for one, true in meaning.renames.items() if one.strip() == name), name)
+    name = _JSON_NAMES.get(name, name)
+    return name if name in FIELDS else None
+
+
+def fields_of(columns: Sequence[str], meaning: Meaning) -> dict[str, str]:
+    """The JSON field of each column of a file that has one.
+
+    Raises UnusableFile for what would make every row a refused or a wrong one.
+    """
+    names = [column.strip() for column in columns]
+    has = ", ".join(names)
+    if unknown := [name for name in meaning.renames if name.strip() not in names]:
+        raise UnusableFile(f"has no column {unknown[0]} to rename; it has: {has}")
+    found: dict[str, str] = {}
+    for column in columns:
+        name = field_of(column, meaning)
+        if name is None:
+            continue
+        if name in meaning.ids:
+            raise UnusableFile(f"has a column for {name}: leave {_OPTIONS[name]} away")
+        if name in found.values():
+            raise UnusableFile(f"has two columns for {name}; it has: {has}")
+        found[column] = name
+        if name in ENERGIES and meaning.unit is None:
+            check_name(column.strip(), name)
+    _require_fields([*found.values(), *meaning.ids], has, meaning)
+    return found
+
+
+def of_columns(meaning: Meaning, fields: Collection[str]) -> Meaning:
+    """The meaning for a file whose rows all have these fields: without vehicles it is of meters."""
+    if meaning.stream is None and "vehicleId" not in fields and "type" not in fields:
+        return replace(meaning, stream=METER.name)
+    return meaning
+
+
+def _require_fields(fields: Sequence[str], has: str, meaning: Meaning) -> None:
+    stream = meaning.stream or (VEHICLE.name if "vehicleId" in fields else METER.name)
+    device = f"{stream}Id"
+    for wanted in ((device,), ("timestamp",), _MEASURED[stream]):
+        if not any(name in fields for name in wanted):
+            or_say = f", or say it with {_OPTIONS[device]} ID" if wanted == (device,) else ""
+            raise UnusableFile(
+                f"has no {' or '.join(wanted)} for a {stream}; it has: {has}; "
+                f"name its column with --rename COLUMN={wanted[0]}{or_say}"
+            )

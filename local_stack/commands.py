@@ -121,6 +121,8 @@ def status(url: str) -> None:
         table.add_row("rows in the lake", f"{told.rows_in_lake:,}")
         table.add_row("hours compacted", f"{told.hours_compacted:,}")
         table.add_row("hours waiting", f"{told.hours_waiting:,}")
+        if told.hours_never_computed:
+            table.add_row("hours never computed", f"{told.hours_never_computed:,}")
         table.add_row("vehicles, newest hour", status_text(told.vehicles_by_status))
         console.print(table)
         for warning in read_warnings(collector):

@@ -16,6 +16,7 @@ class Status(BaseModel):
     outbox_rows: int
     hours_compacted: int
     hours_waiting: int
+    hours_never_computed: int
     vehicles_by_status: dict[str, int]
 
 

@@ -7,12 +7,11 @@ from typing import TypeVar
 import dagster as dg
 
 from lake.hours import HOUR, hours_between
-from pipelines.settings import PipelineSettings
+from pipelines.first_partition import first_day
 
 # Time windows are computed, not stored: an early start costs a run nothing (but see
-# `newest_partition`). Only the partition pages of the webserver list every key, which is why the
-# start is a setting.
-START = PipelineSettings().partitions_start
+# `newest_partition`). Only the partition pages of the webserver list every key.
+START = first_day()
 
 HOURLY = dg.HourlyPartitionsDefinition(start_date=f"{START:%Y-%m-%d}-00:00", timezone="UTC")
 # The running day is a partition as well: its report says "so far".

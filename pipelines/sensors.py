@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from lake import HOUR
+from pipelines.first_partition import begin_with_waiting
 from pipelines.hourly import FLEET
 from pipelines.jobs import daily, days_request, hourly, hours_request
 from pipelines.ledger import sessions_of_runs, waiting_hours
@@ -73,12 +74,10 @@ def late_hours(
             return dg.SkipReason(f"run {runs.unfinished} is under way")
         # The end is exclusive, an hour is closed from its grace on.
         waiting = waiting_hours(connection, _BEGINNING, closed + timedelta(microseconds=1))
+        begin_with_waiting(connection, _SETTINGS.partitions_start)
     early = sorted({entry.hour for entry in waiting if entry.hour < FIRST_HOUR})
     if early:
-        context.log.warning(
-            f"{len(early)} hours from {early[0]:%Y-%m-%d} on lie before PARTITIONS_START "
-            f"{FIRST_HOUR:%Y-%m-%d} and are not computed; set it to an earlier day"
-        )
+        context.log.warning(_early(early))
     rows: dict[datetime, int] = defaultdict(int)
     for entry in waiting:
         rows[entry.hour] += entry.raw_rows
@@ -97,7 +96,7 @@ def late_hours(
     old = ranges[True][: max(_OLD_RANGES - runs.old_ranges, 0)]
     asked = [*ranges[False], *old]
     if not asked:
-        return dg.SkipReason(_why_idle(len(hours), len(hours & under_way), len(early)))
+        return dg.SkipReason(_why_idle(len(hours), len(hours & under_way), early))
     return dg.SensorResult(
         run_requests=[
             *(hours_request(found, runs.newest) for found in ranges[False]),
@@ -202,10 +201,19 @@ def _why_no_day(behind: int, hourly_run: str | None) -> str:
     return f"{waiting}; run {hourly_run} is under way" if hourly_run else waiting
 
 
-def _why_idle(waiting: int, under_way: int, early: int) -> str:
+def _why_idle(waiting: int, under_way: int, early: list[datetime]) -> str:
     reason = f"{waiting} hours wait for their next attempt" if waiting else "no closed hour waits"
     if under_way:
         reason = f"{under_way} of {waiting} hours that wait are under way"
-    return (
-        f"{reason}; {early} lie before PARTITIONS_START {FIRST_HOUR:%Y-%m-%d}" if early else reason
-    )
+    return f"{reason}; {_early(early)}" if early else reason
+
+
+def _early(hours: list[datetime]) -> str:
+    found = f"{len(hours)} hours from {hours[0]:%Y-%m-%d} on lie before the first partition, "
+    found += f"{FIRST_HOUR:%Y-%m-%d}: "
+    if _SETTINGS.partitions_start is None:
+        return found + (
+            "those of the last 100,000 hours are computed once the daemon has loaded the "
+            "definitions anew, within two minutes; older ones where PARTITIONS_START says so"
+        )
+    return found + "set PARTITIONS_START to an earlier day"

@@ -14,9 +14,10 @@ class PipelineSettings(BaseSettings):
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    partitions_start: date = Field(
-        default=date(2016, 1, 1),
-        description="first UTC day that can be computed; heartbeats before it stay raw",
+    partitions_start: date | None = Field(
+        default=None,
+        description="first UTC day that is computed; empty: a year before the installation, or "
+        "where older data begins",
     )
     sensor_interval_seconds: int = Field(
         default=30, ge=1, description="least time between two looks at the ledger"

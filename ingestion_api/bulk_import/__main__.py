@@ -63,11 +63,13 @@ def main() -> int:
             screen.begin()
             source = Source(file, meaning)
             with Ledger(dsn, lake) as ledger:
+                before, _ = ledger.first_partition()
                 tolerance = settings.future_tolerance_seconds
                 on_its_way = FileImport(source, meaning, lake, ledger, tolerance)
                 with screen.following(file, on_its_way.progress) as on_progress:
                     found = on_its_way.run(rejects, on_progress)
-            screen.summary(file, on_its_way.progress, found)
+                screen.summary(file, on_its_way.progress, found)
+                screen.first_partition(on_its_way.progress, before, *ledger.first_partition())
             refused += on_its_way.progress.refused
     except KeyboardInterrupt:
         screen.say(f"{file}: stopped; the same command goes on")

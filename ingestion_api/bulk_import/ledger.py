@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -99,16 +99,24 @@ class Ledger:
         self, stream: Stream, version: int, hours: Hours, rows: Sequence[int], received_at: int
     ) -> None:
         """Count rows that version `version` of the raw table has brought; in the transaction."""
+        of_rows = [_1970 + timedelta(hours=hour) for hour in np.asarray(hours).tolist()]
         self._own.execute(
             query("settle_import"),
             {
                 "stream": stream.name,
                 "version": version,
                 "received_at": _1970 + timedelta(microseconds=received_at),
-                "hours": [_1970 + timedelta(hours=hour) for hour in np.asarray(hours).tolist()],
+                "hours": of_rows,
                 "rows": list(rows),
             },
         )
+        if of_rows:
+            self._own.execute(query("lower_first_partition"), {"day": min(of_rows).date()})
+
+    def first_partition(self) -> tuple[date, date | None]:
+        """Where the partitions begin by themselves, and where a setting lets them begin."""
+        ((day, set_to),) = self._own.execute(query("first_partition")).fetchall()
+        return day, set_to
 
     def restore(self, stream: Stream) -> None:
         """Let the ledger hold at least what the lake has."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ from ingestion_api.bulk_import.rejects import RejectsFile
 
 _LINE_SECONDS: Final = 10.0
 _REASONS_SHOWN: Final = 5
+_ADVISED_PARTITIONS: Final = 100_000
+_1970: Final = date(1970, 1, 1)
 
 
 class Screen:
@@ -79,6 +82,26 @@ class Screen:
             self.say(f"  {count:,} x {reason}")
         if done.refused:
             self.say(f"  the refused rows are in {refused.path}")
+
+    def first_partition(self, done: Done, before: date, day: date, set_to: date | None) -> None:
+        """Say which hours are never computed, or that partitions begin earlier than `before`."""
+        if set_to is not None:
+            early = {hour for _, hour in done.hours if _1970 + timedelta(days=hour // 24) < set_to}
+            if early:
+                first = _1970 + timedelta(days=min(early) // 24)
+                self.say(
+                    f"  {len(early):,} hours before PARTITIONS_START {set_to} are not computed: "
+                    f"set it to {first} and restart Dagster"
+                )
+        elif day < before:
+            partitions = (datetime.now(UTC).date() - day).days * 24
+            self.say(
+                f"  hours from {day} on are computed now, and no longer from {before} on: "
+                f"{partitions:,} hourly partitions. Dagster's pages show them once its code "
+                "location is reloaded there, under Deployment"
+            )
+            if partitions > _ADVISED_PARTITIONS:
+                self.say(f"  Dagster advises at most {_ADVISED_PARTITIONS:,}: its pages get slow")
 
     def _lines(self, file: Path, done: Done) -> Callable[[], None]:
         printed_at = time.monotonic()

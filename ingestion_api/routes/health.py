@@ -7,6 +7,7 @@ import psycopg
 import psycopg_pool
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from psycopg.rows import DictRow
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
@@ -76,6 +77,8 @@ async def readiness(services: Shared) -> Response:
             applied = await (await conn.execute(query("applied_migrations"))).fetchall()
             if missing := missing_migrations([row["name"] for row in applied]):
                 reasons.append(f"migration {missing[0]} is missing; run: wattlake migrate")
+            if early := await _early_hours(conn):
+                warnings.append(early)
             if age is not None and age > longest:
                 warnings.append("heartbeats wait long for the lake; see the log of the lake writer")
                 held = await (await conn.execute(query("oldest_writing_transaction"))).fetchone()
@@ -126,3 +129,14 @@ def metrics(services: Shared) -> Response:  # in a thread of its own: writing it
     if backlog is not None:  # it ages while the database is away and nobody can look
         OUTBOX_AGE.set(backlog.age_seconds(services.now()))
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _early_hours(conn: psycopg.AsyncConnection[DictRow]) -> str | None:
+    """What to do about hours that are never computed; None where there is none."""
+    found = await (await conn.execute(query("hours_never_computed"))).fetchone()
+    if found is None or not found["hours"]:
+        return None
+    return (
+        f"{found['hours']} hours before {found['begin']:%Y-%m-%d} are not computed: set "
+        f"PARTITIONS_START to {found['first']:%Y-%m-%d} and restart Dagster"
+    )

@@ -18,6 +18,9 @@ class WholeStatus(Answer):
     outbox_rows: int = Field(description="of them on their way to the lake")
     hours_compacted: int = Field(description="UTC hours whose efficiency is computed")
     hours_waiting: int = Field(description="UTC hours that are not over or not computed yet")
+    hours_never_computed: int = Field(
+        description="UTC hours before the first one that is computed; see PARTITIONS_START"
+    )
     vehicles_by_status: dict[str, int] = Field(
         description="vehicles of each efficiency status in the newest computed hour"
     )

@@ -28,11 +28,22 @@ names its seed. `make nightly KILLS=200` goes on for longer.
 """
 
 import os
+import random
 import secrets
 
+import pytest
+
 from tests.faults.campaign import Campaign
+from tests.faults.hourly_runs import HourlyRuns
 
 
 def test_nothing_acknowledged_is_lost_or_doubled_whatever_fails() -> None:
     campaign = Campaign(int(os.environ.get("SEED") or secrets.randbelow(2**32)))
     campaign.run(kills=0, outage=0.5, database_stop=1)
+
+
+@pytest.mark.timeout(1800)
+def test_hours_are_computed_after_the_database_died_in_the_middle_of_a_run() -> None:
+    """See `hourly_runs`; a slow machine fails no test, so three minutes are for the long form."""
+    with HourlyRuns(random.Random(1), 900, SENSOR_INTERVAL_SECONDS="5") as runs:
+        runs.kill_at("STEP_START", "hourly_tables", dagster_too=False)

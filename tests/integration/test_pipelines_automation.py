@@ -1,5 +1,7 @@
 """Schedules and sensors: every hour is computed once for each change, without anybody asking."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -27,8 +29,10 @@ from pipelines.resources import WarehouseResource
 from pipelines.runs import HOURLY_ASSETS, HourlyRuns, fail_abandoned_runs, free_slots
 from pipelines.schedules import every_day, every_hour
 from pipelines.sensors import BehindDays, changed_days, late_hours
+from pipelines.settings import PipelineSettings
 from tests.integration.pipeline_house import RESOURCES, House
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
+from warehouse_sql.queries import query
 
 
 def asked(house: House) -> list[tuple[str, str]]:
@@ -488,10 +492,58 @@ def test_a_failed_hour_is_tried_again_after_a_pause_and_holds_up_no_other(
     ]
 
 
-def test_hours_before_the_first_partition_are_named_and_not_asked_for(house: House) -> None:
+def first_day_loaded(house: House) -> str:
+    """Where the partitions begin for definitions that are loaded now, in a process of their own."""
+    told = "from pipelines.partitions import FIRST_HOUR; print(f'{FIRST_HOUR:%Y-%m-%d}')"
+    command = [sys.executable, "-c", told]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def test_partitions_begin_a_year_before_the_installation_or_with_older_heartbeats(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert first_day_loaded(house) == f"{in_(days=-365):%Y-%m-%d}"
+    old = in_(days=-3000).replace(minute=0, second=0, microsecond=0)
+    house.deliver(METER, meter_rows({"timestamp": old}))
+    monkeypatch.setattr(sensors, "FIRST_HOUR", in_(days=-365))  # as the daemon has loaded it
+
+    assert "1 hours from" in str(house.tick(late_hours).skip_message)
+    assert first_day_loaded(house) == f"{old:%Y-%m-%d}"
+    monkeypatch.setattr(sensors, "FIRST_HOUR", old)
+    assert asked(house) == [(hour_key(old), hour_key(old))]
+
+
+def test_hours_of_a_clock_at_its_epoch_are_named_and_never_asked_for(house: House) -> None:
     house.deliver(METER, meter_rows({"timestamp": datetime(2003, 5, 1, tzinfo=UTC)}))
 
-    assert "1 lie before PARTITIONS_START" in str(house.tick(late_hours).skip_message)
+    assert "before the first partition" in str(house.tick(late_hours).skip_message)
+    assert first_day_loaded(house) == f"{in_(days=-365):%Y-%m-%d}"
+    (never,) = house.rows(query("hours_never_computed"))
+    assert never["hours"] == 1
+    (status,) = house.rows(query("whole_status"))
+    assert (status["hours_waiting"], status["hours_compacted"]) == (0, 0)
+
+
+def test_a_setting_says_where_partitions_begin_and_others_learn_of_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARTITIONS_START", "2026-06-01")
+    monkeypatch.setattr(sensors, "_SETTINGS", PipelineSettings())
+    monkeypatch.setattr(sensors, "FIRST_HOUR", datetime(2026, 6, 1, tzinfo=UTC))
+    house.deliver(METER, meter_rows({"timestamp": datetime(2026, 5, 1, tzinfo=UTC)}))
+
+    assert "set PARTITIONS_START to an earlier day" in str(house.tick(late_hours).skip_message)
+    assert first_day_loaded(house) == "2026-06-01"
+    (never,) = house.rows(query("hours_never_computed"))
+    assert (never["hours"], never["first"]) == (1, datetime(2026, 5, 1, tzinfo=UTC))
+
+    monkeypatch.delenv("PARTITIONS_START")
+    monkeypatch.setattr(sensors, "_SETTINGS", PipelineSettings())
+    house.tick(late_hours)
+    (never,) = house.rows(query("hours_never_computed"))
+    assert never["hours"] == 0
 
 
 def test_the_hourly_schedule_asks_for_the_ended_hour_and_skips_clean_and_empty_ones(

@@ -2,7 +2,8 @@
 -- What the raw table of a stream holds, by the ledger.
 SELECT coalesce(sum(raw_rows - raw_dropped_rows), 0)::bigint AS rows, count(*) AS hours,
        min(hour) AS first_hour, max(hour) AS last_hour, max(last_arrival) AS last_arrival,
-       (SELECT count(*) FROM unpublished_hour WHERE stream = %(stream)s) AS hours_waiting
+       (SELECT count(*) FROM unpublished_hour
+        WHERE stream = %(stream)s AND hour >= (SELECT hour FROM first_hour)) AS hours_waiting
 FROM partition_ledger WHERE stream = %(stream)s AND raw_rows > raw_dropped_rows
 
 -- name: waiting_hours

@@ -5,7 +5,9 @@ WITH ledger AS (
            count(DISTINCT hour) AS hours
     FROM partition_ledger
 ), waiting AS (
-    SELECT count(DISTINCT hour) AS hours FROM unpublished_hour
+    SELECT count(DISTINCT hour) FILTER (WHERE hour >= (SELECT hour FROM first_hour)) AS hours,
+           count(DISTINCT hour) FILTER (WHERE hour < (SELECT hour FROM first_hour)) AS never
+    FROM unpublished_hour
 ), outbox AS (
     SELECT (SELECT count(*) FROM meter_heartbeat_outbox)
            + (SELECT count(*) FROM vehicle_heartbeat_outbox)
@@ -18,8 +20,9 @@ WITH ledger AS (
           GROUP BY status) AS newest
 )
 SELECT ledger.rows_in_lake + outbox.rows AS records_acknowledged, ledger.rows_in_lake,
-       outbox.rows AS outbox_rows, ledger.hours - waiting.hours AS hours_compacted,
-       waiting.hours AS hours_waiting, coalesce(statuses.by_status, '{}') AS vehicles_by_status
+       outbox.rows AS outbox_rows, ledger.hours - waiting.hours - waiting.never AS hours_compacted,
+       waiting.hours AS hours_waiting, waiting.never AS hours_never_computed,
+       coalesce(statuses.by_status, '{}') AS vehicles_by_status
 FROM ledger, waiting, outbox, statuses
 
 -- name: daemon_heartbeats

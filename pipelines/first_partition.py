@@ -1,0 +1,48 @@
+"""Where the partitions begin: a setting, else where the database says that data begins."""
+
+import logging
+from datetime import UTC, date, datetime, timedelta
+
+import psycopg
+from pydantic import ValidationError
+
+from pipelines.settings import PipelineSettings
+from warehouse_sql.queries import query
+from warehouse_sql.settings import DatabaseSettings
+
+# Dagster advises at most so many partitions, and the database keeps to it, too (`first_hour`).
+_WIDEST = timedelta(hours=100_000)
+
+
+def first_day() -> date:
+    """The first UTC day that is computed, as definitions are loaded.
+
+    Without a database as early as Dagster advises, and a word that says why.
+    """
+    set_to = PipelineSettings().partitions_start
+    if set_to is not None:
+        return set_to
+    try:
+        with psycopg.connect(DatabaseSettings().dsn, connect_timeout=10) as connection:
+            ((day, _),) = connection.execute(query("first_partition")).fetchall()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        why = f"DATABASE_URL: {first['msg']}; set it in the environment or in .env"
+    except psycopg.OperationalError as error:
+        why = f"the database of DATABASE_URL does not answer: {' '.join(str(error).split())}"
+    except psycopg.errors.UndefinedTable:
+        why = "the database of DATABASE_URL is not migrated; run: wattlake migrate"
+    else:
+        found: date = day
+        return found
+    logging.getLogger(__name__).warning("no run can compute anything yet. %s", why)
+    return (datetime.now(UTC) - _WIDEST).date()
+
+
+def begin_with_waiting(connection: psycopg.Connection, set_to: date | None) -> None:
+    """Let the partitions begin where the setting says, else with the first hour that waits.
+
+    Definitions that are loaded later know of it. Hours older than Dagster advises are no reason.
+    """
+    connection.execute(query("note_partitions_start"), {"set_to": set_to})
+    connection.execute(query("lower_first_partition_to_waiting"))

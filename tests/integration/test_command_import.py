@@ -1,8 +1,9 @@
 """`wattlake import` as its users run it, beside a collector that takes and flushes heartbeats."""
 
+import re
 import tempfile
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -21,6 +22,7 @@ from tests.integration.test_command_line import (
     wattlake,
 )
 from warehouse_sql.migrate import migrate
+from warehouse_sql.queries import query
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -132,3 +134,31 @@ def test_wrong_usage_and_unusable_files_are_one_clear_line(
     nowhere = {"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/x", "LAKE_URI": "lake"}
     unreachable = wattlake(tmp_path, "import", "a.csv", **nowhere)
     assert "does not answer" in failed_with(unreachable, FAILED)
+
+
+def test_a_file_of_years_ago_says_from_where_on_hours_are_computed(
+    tmp_path: Path, collector: Collector
+) -> None:
+    def imported(year: int) -> str:
+        csv = f"meterId,timestamp,kwhConsumedAc\n{device('M')},{year}-03-11T08:30:00-08:00,1.5\n"
+        (tmp_path / f"{year}.csv").write_text(csv)
+        done = wattlake(tmp_path, "import", f"{year}.csv", **where(collector))
+        assert (done.returncode, done.stderr) == (DONE, "")
+        return done.stdout
+
+    def warnings() -> str:
+        return " ".join(collector.http.get("/readyz").json()["warnings"])
+
+    assert "hours from 2012-03-11 on are computed now" in (told := imported(2012))
+    assert "Dagster advises at most 100,000" in told
+    assert "computed" not in imported(2012) + imported(2013)
+    assert warnings() == ""
+
+    with psycopg.connect(collector.database_url) as conn:  # as the daemon with such a setting does
+        conn.execute(query("note_partitions_start"), {"set_to": date(2016, 1, 1)})
+    told = imported(2011)
+    assert "1 hours before PARTITIONS_START 2016-01-01 are not computed" in told
+    assert "set it to 2011-03-11 and restart Dagster" in told
+    assert "3 hours before 2016-01-01 are not computed: set PARTITIONS_START to 2011" in warnings()
+    status = wattlake(tmp_path, "status", "--url", str(collector.http.base_url))
+    assert re.search(r"hours never computed +3", status.stdout)

@@ -97,6 +97,17 @@ OUTBOX_AGE_WARNING: Final = Gauge(
     "age of the outbox from which /readyz warns",
     registry=REGISTRY,
 )
+HOURS_WAITING: Final = Gauge(
+    "wattlake_hours_waiting",
+    "hours that are over and wait for their computation",
+    registry=REGISTRY,
+)
+HOURS_WAITING_SECONDS: Final = Gauge(
+    "wattlake_hours_waiting_seconds",
+    "how long they will take, as fast as it went in the last quarter of an hour; NaN: nothing was "
+    "computed then",
+    registry=REGISTRY,
+)
 WRITES_THE_LAKE: Final = Gauge(
     "wattlake_lake_writer_active",
     "1 while this collector is the one that writes the lake",

@@ -1,10 +1,11 @@
 """How much waits in the outbox, looked up now and then: its bound, its metrics, its readiness.
 
-And how fast heartbeats come in, whichever collector takes them.
+And how fast heartbeats come in, whichever collector takes them, and how many hours wait.
 """
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -14,7 +15,13 @@ from typing import Final
 import psycopg
 
 from ingestion_api.database import ReadPool
-from ingestion_api.metrics import OUTBOX_AGE, OUTBOX_BYTES, OUTBOX_ROWS
+from ingestion_api.metrics import (
+    HOURS_WAITING,
+    HOURS_WAITING_SECONDS,
+    OUTBOX_AGE,
+    OUTBOX_BYTES,
+    OUTBOX_ROWS,
+)
 from ingestion_api.parts import background, cancelled
 from ingestion_api.settings import CollectorSettings
 from warehouse_sql.queries import query
@@ -90,6 +97,11 @@ class OutboxWatch:
     async def _look(self, pool: ReadPool) -> None:
         async with pool.connection() as conn:
             found = await (await conn.execute(query("outbox_backlog"))).fetchall()
+            waiting = await (await conn.execute(query("hours_waiting"))).fetchone()
+        if waiting is not None:
+            HOURS_WAITING.set(waiting["hours"])
+            seconds = waiting["seconds"]
+            HOURS_WAITING_SECONDS.set(math.nan if seconds is None else seconds)
         for row in found:
             OUTBOX_ROWS.labels(row["stream"]).set(row["rows"])
         times = [row["oldest"] for row in found if row["oldest"] is not None]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -29,7 +30,7 @@ from local_stack.replay import Replay
 from local_stack.screen import guard_output, plain_or_terminal
 from local_stack.settings import ClientSettings
 from local_stack.simulator import Simulator
-from local_stack.status import read_status, read_warnings
+from local_stack.status import Status, read_status, read_warnings
 from warehouse_sql.errors import WarehouseError
 from warehouse_sql.migrate import migrate as apply_migrations
 from warehouse_sql.settings import DatabaseSettings
@@ -120,7 +121,7 @@ def status(url: str) -> None:
         table.add_row("on their way to the lake", f"{told.outbox_rows:,}")
         table.add_row("rows in the lake", f"{told.rows_in_lake:,}")
         table.add_row("hours compacted", f"{told.hours_compacted:,}")
-        table.add_row("hours waiting", f"{told.hours_waiting:,}")
+        table.add_row("hours waiting", _hours_waiting(told))
         if told.hours_never_computed:
             table.add_row("hours never computed", f"{told.hours_never_computed:,}")
         table.add_row("vehicles, newest hour", status_text(told.vehicles_by_status))
@@ -128,6 +129,14 @@ def status(url: str) -> None:
         for warning in read_warnings(collector):
             _say(console, f"warning: {warning}")
         console.print("ready for heartbeats")
+
+
+def _hours_waiting(told: Status) -> str:
+    if not told.waiting_seconds:
+        return f"{told.hours_waiting:,}"
+    minutes = math.ceil(told.waiting_seconds / 60)
+    left = f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+    return f"{told.hours_waiting:,}, about {left} at the pace of the last 15 min"
 
 
 def efficiency(url: str, hours: int, worst: int, before: datetime) -> None:

@@ -17,6 +17,7 @@ class Status(BaseModel):
     hours_compacted: int
     hours_waiting: int
     hours_never_computed: int
+    waiting_seconds: float | None
     vehicles_by_status: dict[str, int]
 
 

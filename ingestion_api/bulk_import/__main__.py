@@ -1,6 +1,7 @@
 """`python -m ingestion_api.bulk_import FILES`: files into the lake; `wattlake import` runs it."""
 
 import argparse
+import math
 import signal
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ from lake import (
 )
 from lake.recordings import UNITS, Meaning
 from lake.time_zones import time_zone
+from warehouse_sql.queries import query
 from warehouse_sql.settings import DatabaseSettings
 
 DONE, FAILED, WRONG_USAGE, SOME_REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -71,6 +73,7 @@ def main() -> int:
                 screen.summary(file, on_its_way.progress, found)
                 screen.first_partition(on_its_way.progress, before, *ledger.first_partition())
             refused += on_its_way.progress.refused
+        screen.say(_hours_waiting(dsn))
     except KeyboardInterrupt:
         screen.say(f"{file}: stopped; the same command goes on")
         return INTERRUPTED
@@ -79,6 +82,21 @@ def main() -> int:
     except (DatabaseNotReady, LakeError, psycopg.Error, OSError) as error:
         return _fail(FAILED, f"{file}: {' '.join(str(error).split())}")
     return SOME_REFUSED if refused else DONE
+
+
+def _hours_waiting(dsn: str) -> str:
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute(query("hours_waiting")).fetchone()
+    assert found is not None, "the query always has one row"
+    hours, seconds = found
+    if not hours:
+        return "no hour waits for its computation"
+    if seconds is None:
+        return f"{hours:,} hours wait for their computation; `wattlake status` tells how many do"
+    return (
+        f"{hours:,} hours wait for their computation: about {math.ceil(seconds / 60)} min, as fast "
+        "as it went in the last quarter of an hour"
+    )
 
 
 def _arguments() -> argparse.Namespace:

@@ -16,10 +16,18 @@ class WholeStatus(Answer):
     records_acknowledged: int = Field(description="heartbeats, their duplicates included")
     rows_in_lake: int = Field(description="of them in the raw tables of the lake")
     outbox_rows: int = Field(description="of them on their way to the lake")
-    hours_compacted: int = Field(description="UTC hours whose efficiency is computed")
-    hours_waiting: int = Field(description="UTC hours that are not over or not computed yet")
+    hours_compacted: int = Field(
+        description="UTC hours whose efficiency was computed, those that wait for it again as well"
+    )
+    hours_waiting: int = Field(
+        description="UTC hours that are not over, or not computed as they are now"
+    )
     hours_never_computed: int = Field(
         description="UTC hours before the first one that is computed; see PARTITIONS_START"
+    )
+    waiting_seconds: float | None = Field(
+        description="how long those that are over will take, as fast as it went in the last "
+        "quarter of an hour; null: nothing was computed then"
     )
     vehicles_by_status: dict[str, int] = Field(
         description="vehicles of each efficiency status in the newest computed hour"
@@ -31,5 +39,7 @@ async def whole_status(services: Shared) -> WholeStatus:
     """What was acknowledged, where it is, and how the newest computed hour looks."""
     async with services.pool.connection() as conn:
         row = await (await conn.execute(query("whole_status"), {"now": services.now()})).fetchone()
+        waiting = await (await conn.execute(query("hours_waiting"))).fetchone()
     assert row is not None, "the query always has one row"
-    return WholeStatus(**row)
+    assert waiting is not None, "the query always has one row"
+    return WholeStatus(**row, waiting_seconds=waiting["seconds"])

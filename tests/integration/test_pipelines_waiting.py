@@ -239,3 +239,28 @@ def same_as_performance(house: House, api: Collector, hour: datetime, car: str) 
         pytest.approx(told["efficiencyRatio"]),
     )
     assert row["meter_ids"] == sorted({one["meterId"] for one in told["links"]})
+
+
+def test_the_status_takes_back_no_computed_hour_and_tells_how_long_the_others_will_take(
+    charged: House, tmp_path: Path
+) -> None:
+    late = {"timestamp": HOUR_10 + timedelta(minutes=30, seconds=30), "kwh_delivered_dc": 0.4}
+    with running_collector(charged.database_url, tmp_path) as api:
+        never = api.http.get("/v1/status").json()
+        charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
+        before = api.http.get("/v1/status").json()
+        charged.deliver(VEHICLE, vehicle_rows(late))
+        after = api.http.get("/v1/status").json()
+
+        def gauges() -> set[str]:
+            lines = api.http.get("/metrics").text.splitlines()
+            return {line for line in lines if line.startswith("wattlake_hours_waiting")}
+
+        wait_for(lambda: "wattlake_hours_waiting 1.0" in gauges())
+        assert "wattlake_hours_waiting_seconds NaN" not in gauges()
+
+    names = ("hoursCompacted", "hoursWaiting", "waitingSeconds")
+    assert [never[name] for name in names] == [0, 3, None]
+    assert [before[name] for name in names] == [3, 0, 0]
+    assert [after[name] for name in names[:2]] == [3, 1]
+    assert 0 < after["waitingSeconds"] < 15 * 60

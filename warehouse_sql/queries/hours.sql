@@ -43,7 +43,8 @@ UPDATE partition_ledger SET computed_version = %(version)s, computed_revision = 
 WHERE stream = %(stream)s AND hour = %(hour)s
 
 -- name: mark_published
-UPDATE partition_ledger SET published_version = %(version)s, published_revision = %(revision)s
+UPDATE partition_ledger SET published_version = %(version)s, published_revision = %(revision)s,
+       published_at = now()
 WHERE stream = %(stream)s AND hour = %(hour)s
 
 -- name: sessions_of_runs

@@ -2,7 +2,7 @@
 
 from lake.append import Delivered, append_once, delivered, rows_by_hour
 from lake.bulk_append import Imported, append_files, imported, write_hour
-from lake.compaction import Compaction, compact_hour
+from lake.compaction import Compaction, compact_hour, compact_hours
 from lake.errors import (
     LakeDamaged,
     LakeError,
@@ -44,6 +44,7 @@ __all__ = [
     "append_files",
     "append_once",
     "compact_hour",
+    "compact_hours",
     "delivered",
     "hour_of",
     "hours_between",

@@ -1,16 +1,24 @@
 """Compaction: the raw files of an hour become one sorted, de-duplicated file of the history."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import Final
+
+import polars as pl
 
 from lake.ahead import one_ahead
-from lake.history import as_received, as_stored, history_table
+from lake.history import DUPLICATES, as_received, as_stored, history_table
 from lake.hours import HOUR
 from lake.merge import merge_in_parts
-from lake.raw_files import scan_raw_hour
+from lake.raw_files import RawHours
 from lake.replace import replace_by_parts, scan_window
 from lake.storage import Lake, retry_stale
 from lake.streams import Stream
+
+# Hours of a small fleet are compacted together: a commit takes as long for one as for many.
+_ROWS_TOGETHER: Final = 500_000
 
 
 @dataclass(frozen=True)
@@ -32,12 +40,21 @@ class Compaction:
 
 
 def compact_hour(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
-    """Take the raw heartbeats of one hour into the history.
+    """`compact_hours` of one hour."""
+    (done,) = compact_hours(lake, stream, [hour])
+    return done
 
-    Idempotent: an hour that holds everything already is not written again. A compaction of the
-    same hour by somebody else at the same time is noticed, and this one starts over.
+
+def compact_hours(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> list[Compaction]:
+    """Take the raw heartbeats of contiguous hours into the history.
+
+    Idempotent: hours that hold everything already are not written again. A compaction of the
+    same hours by somebody else at the same time is noticed, and this one starts over. Hours of one
+    day with few heartbeats become one file in one commit.
     """
-    return retry_stale(lambda: _compact(lake, stream, hour))
+    parts = _together(hours, RawHours(lake, stream).rows())
+    done = (retry_stale(partial(_compact, lake, stream, part)) for part in parts)
+    return [compaction for of_part in done for compaction in of_part]
 
 
 def compact_anew(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
@@ -46,37 +63,62 @@ def compact_anew(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
     For a history that was damaged. Where raw lacks a heartbeat that the history has, because it
     was dropped after its retention for one, this is `compact_hour`: nothing is ever forgotten.
     """
-    return retry_stale(lambda: _compact(lake, stream, hour, from_raw_alone=True))
+    (done,) = retry_stale(lambda: _compact(lake, stream, [hour], from_raw_alone=True))
+    return done
+
+
+def _together(hours: Sequence[datetime], rows: dict[datetime, int]) -> list[list[datetime]]:
+    """The hours in parts of one day each, with few heartbeats or of one hour."""
+    parts: list[list[datetime]] = []
+    total = 0
+    for hour in hours:
+        total += rows.get(hour, 0)
+        if not parts or hour.date() != parts[-1][-1].date() or total > _ROWS_TOGETHER:
+            parts.append([])
+            total = rows.get(hour, 0)
+        parts[-1].append(hour)
+    return parts
 
 
 def _compact(
-    lake: Lake, stream: Stream, hour: datetime, *, from_raw_alone: bool = False
-) -> Compaction:
-    spec = history_table(stream)
-    raw, history = lake.open(stream.raw_table), lake.open(stream.history_table)
-    received = scan_raw_hour(lake, stream, raw, hour).collect()
-    stored = scan_window(lake, history, spec, hour, hour + HOUR)
+    lake: Lake, stream: Stream, hours: Sequence[datetime], *, from_raw_alone: bool = False
+) -> list[Compaction]:
+    spec, start, end = history_table(stream), hours[0], hours[-1] + HOUR
+    raw, history = RawHours(lake, stream), lake.open(stream.history_table)
+    received = raw.scan(hours).collect()
+    stored = scan_window(lake, history, spec, start, end)
     compacted = as_received(stored, stream).collect()
     known = compacted.clear() if from_raw_alone else compacted
     merged = merge_in_parts(stream, known, received)
     key = list(stream.key)
     if from_raw_alone and compacted.join(merged.whole(), on=key, how="anti").height:
-        return _compact(lake, stream, hour)
+        return _compact(lake, stream, hours)
     changed = not merged.equals(compacted)
-    raw_version, history_version = raw.version(), history.version()
+    history_version = history.version()
     if changed:
         # One thread can encode, and meanwhile another puts the next rows together.
         parts = (as_stored(part).select(spec.names) for part in merged.parts(spec.rows_a_group))
-        day = hour.date(), one_ahead(parts)
-        read = {"raw_version": str(raw_version)}
-        history_version = replace_by_parts(lake, history, spec, [day], hour, hour + HOUR, read)
-    return Compaction(
-        stream=stream.name,
-        hour=hour,
-        rows=merged.height,
-        duplicates_removed=int(merged.duplicates.sum()),
-        raw_rows=received.height,
-        raw_version=raw_version,
-        history_version=history_version,
-        changed=changed,
-    )
+        day = start.date(), one_ahead(parts)
+        read = {"raw_version": str(raw.version)}
+        history_version = replace_by_parts(lake, history, spec, [day], start, end, read)
+    raw_rows = _by_hour(received.select("timestamp"), pl.len())
+    rows = _by_hour(merged.times(), pl.len())
+    duplicates = _by_hour(merged.times(), pl.col(DUPLICATES.name).sum())
+    return [
+        Compaction(
+            stream=stream.name,
+            hour=hour,
+            rows=rows.get(hour, 0),
+            duplicates_removed=duplicates.get(hour, 0),
+            raw_rows=raw_rows.get(hour, 0),
+            raw_version=raw.version,
+            history_version=history_version,
+            changed=changed,
+        )
+        for hour in hours
+    ]
+
+
+def _by_hour(rows: pl.DataFrame, figure: pl.Expr) -> dict[datetime, int]:
+    hour = pl.col("timestamp").dt.truncate("1h")
+    return dict(rows.group_by(hour).agg(figure.cast(pl.Int64)).iter_rows())

@@ -41,6 +41,10 @@ class Merged:
             for number, part in enumerate(self.parts(_ROWS_COMPARED))
         )
 
+    def times(self) -> pl.DataFrame:
+        """`timestamp` and `duplicates` of all rows."""
+        return self._copies.select("timestamp")[self._stay].with_columns(self.duplicates)
+
     def whole(self) -> pl.DataFrame:
         """All rows."""
         return self._part(0, self.height)

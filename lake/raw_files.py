@@ -1,6 +1,7 @@
 """The files of a raw table: each flush adds one to every hour it has heartbeats of."""
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
 from functools import partial
@@ -38,12 +39,32 @@ def merge_raw_hours(lake: Lake, stream: Stream, before: datetime) -> list[Archiv
     ]
 
 
-def scan_raw_hour(lake: Lake, stream: Stream, table: DeltaTable, hour: datetime) -> pl.LazyFrame:
-    """What exactly the version of the handle holds of an hour, with the columns of the stream.
+class RawHours:
+    """What exactly one version of a raw table holds of its hours, newest when this is made.
 
-    Reads the hour's files alone, while a scan of the table first looks at all that it has.
+    Reads the files of an hour alone, while a scan of the table first looks at all that it has.
     """
-    return _scan(lake, stream, _files_of(table, hour.date(), hour.hour))
+
+    def __init__(self, lake: Lake, stream: Stream) -> None:
+        self._lake, self._stream = lake, stream
+        table = lake.open(stream.raw_table)
+        self.version = table.version()
+        self._files = _live_files(table)
+
+    def rows(self) -> dict[datetime, int]:
+        """How many rows there are of each hour that has any."""
+        hours = self._files.group_by(_DATE, _HOUR).agg(pl.col("num_records").sum())
+        return {
+            datetime.combine(day, time_of_day(hour), UTC): rows for day, hour, rows in hours.rows()
+        }
+
+    def scan(self, hours: Sequence[datetime]) -> pl.LazyFrame:
+        """The rows of contiguous hours of one UTC day, with the columns of the stream."""
+        first, last = hours[0], hours[-1]
+        of_day = self._files.filter(
+            pl.col(_DATE) == first.date(), pl.col(_HOUR).is_between(first.hour, last.hour)
+        )
+        return _scan(self._lake, self._stream, of_day)
 
 
 def _merge(lake: Lake, stream: Stream, day: date, hour: int) -> Archived:
@@ -84,7 +105,13 @@ def _merge(lake: Lake, stream: Stream, day: date, hour: int) -> Archived:
 
 def _live_files(table: DeltaTable) -> pl.DataFrame:
     log = pl.DataFrame(table.get_add_actions(flatten=True))
-    columns = {"path": pl.String, _DATE: pl.Date, _HOUR: pl.Int32, "size_bytes": pl.Int64}
+    columns = {
+        "path": pl.String,
+        _DATE: pl.Date,
+        _HOUR: pl.Int32,
+        "size_bytes": pl.Int64,
+        "num_records": pl.Int64,
+    }
     return pl.DataFrame(schema=columns) if log.is_empty() else log.select(columns.keys())
 
 

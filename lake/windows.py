@@ -6,31 +6,63 @@ They give every energy that `scan_context` and `scan_history` give, and read the
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Final
 
 import polars as pl
 
 from lake.energy import IN_MEMORY
+from lake.history import as_received, history_table
 from lake.reading import scan_context, scan_history
+from lake.replace import live_files, scan_window
 from lake.settings import EnergySettings
 from lake.storage import Lake
 from lake.streams import REGISTER, VEHICLE, Stream
 
+_ROWS_AHEAD: Final = 1_000_000
+
 
 class HistoryInOrder:
-    """Reads windows; the context of one that follows the last is had without reading."""
+    """Reads windows; the context of one that follows the last is had without reading.
 
-    def __init__(self, lake: Lake, stream: Stream, settings: EnergySettings) -> None:
+    All windows up to `until` are of one version of the history, the newest at the first of them;
+    few heartbeats are read at once for all.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        stream: Stream,
+        settings: EnergySettings,
+        until: datetime | None = None,
+    ) -> None:
         self._lake, self._stream, self._settings = lake, stream, settings
+        self._until = until
         self._end: datetime | None = None
+        self._ahead: pl.LazyFrame | None = None
 
     def read(self, start: datetime, end: datetime) -> pl.DataFrame:
         """The heartbeats of [start, end) and their context, with the columns of `scan_history`."""
-        rows = scan_history(self._lake, self._stream, start, end).collect(engine=IN_MEMORY)
+        rows = self._rows(start, end)
         if start != self._end:
             self._context = _context(self._lake, self._stream, start, self._settings)
         known = pl.concat([self._context, rows])
         self._end, self._context = end, self._kept(known, end)
         return known
+
+    def _rows(self, start: datetime, end: datetime) -> pl.DataFrame:
+        if self._until is None or end > self._until:
+            rows = scan_history(self._lake, self._stream, start, end)
+            return rows.collect(engine=IN_MEMORY)
+        if self._ahead is None:
+            table = self._lake.open(self._stream.history_table)
+            spec = history_table(self._stream)
+            files = live_files(self._lake, table, spec, start, self._until)
+            stored = scan_window(self._lake, table, spec, start, self._until)
+            self._ahead = as_received(stored, self._stream)
+            if sum(file.rows for file in files) <= _ROWS_AHEAD:
+                self._ahead = self._ahead.collect(engine=IN_MEMORY).lazy()
+        timestamp = pl.col("timestamp")
+        return self._ahead.filter(timestamp >= start, timestamp < end).collect(engine=IN_MEMORY)
 
     def _kept(self, known: pl.DataFrame, end: datetime) -> pl.DataFrame:
         """The context of a window that starts at `end`."""

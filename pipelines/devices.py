@@ -8,7 +8,10 @@ import psycopg
 
 from lake import HOUR, Lake, Stream, scan_history
 from lake.energy import CHARGER_CLASSES
+from pipelines.partitions import contiguous
 from warehouse_sql.queries import query
+
+_HOURS_A_LOOK = 24
 
 
 def register_devices(
@@ -20,16 +23,14 @@ def register_devices(
     difference. Hours that did not expect a device then and should have are opened again. Ask before
     the hours are marked as compacted: who finds them compacted finds their devices registered.
     """
-    first_heard = pl.col("timestamp").min()
-    by_hour = [
-        scan_history(lake, stream, hour, hour + HOUR)
-        .group_by(stream.device)
-        .agg(first_heard)
-        .collect()
-        for hour in hours
-    ]
     of_day = pl.col("timestamp").dt.date().alias("day")
-    heard = pl.concat(by_hour).group_by(stream.device, of_day).agg(first_heard)
+    heard = pl.concat(
+        scan_history(lake, stream, part[0], part[-1] + HOUR)
+        .group_by(stream.device, of_day)
+        .agg(pl.col("timestamp").min())
+        .collect()
+        for part in contiguous(hours, _HOURS_A_LOOK)
+    )
     if heard.is_empty():
         return
     connection.execute(

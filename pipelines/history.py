@@ -1,13 +1,14 @@
 """History: the raw heartbeats of each hour, sorted and without duplicates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
 
 import dagster as dg
 import polars as pl
 import psycopg
 
-from lake import HOUR, METER, VEHICLE, Compaction, Lake, Stream, compact_hour, scan_history
+from lake import HOUR, METER, VEHICLE, Compaction, Lake, Stream, compact_hours, scan_history
 from lake.history import history_table
 from lake.hours import in_hours
 from pipelines.check_results import check_result
@@ -23,6 +24,7 @@ from pipelines.resources import LakeResource, WarehouseResource
 
 CONSERVED, UNIQUE, SORTED = "rows_conserved", "no_duplicate_key", "sorted_files"
 _BLOCKING = (CONSERVED, UNIQUE)
+_ROWS_TOGETHER = 500_000
 
 
 def history_asset(stream: Stream) -> dg.AssetsDefinition:
@@ -82,7 +84,7 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         tables, hours = lake.lake(), hours_of_run(context)
-        done = [compact_hour(tables, stream, hour) for hour in hours]
+        done = compact_hours(tables, stream, hours)
         with warehouse.autocommit() as connection:
             _require_newer_lake(connection, tables, stream)
             # Asked after the compaction: a drop is noted before it happens.
@@ -106,17 +108,19 @@ def _checks(
     lake: Lake, stream: Stream, done: list[Compaction], dropped: set[datetime]
 ) -> list[dg.AssetCheckResult]:
     lost, repeated, unsorted = [], [], []
-    for compaction in done:
-        start, end = compaction.hour, compaction.hour + HOUR
+    for part in _alike(done, dropped):
+        start, end = part[0].hour, part[-1].hour + HOUR
         # Later appends are no loss: the raw table is read as the compaction has read it.
         table = lake.open(stream.raw_table)
-        table.load_as_version(compaction.raw_version)
+        if table.version() != part[0].raw_version:
+            table.load_as_version(part[0].raw_version)
         raw = lake.scan(table).filter(in_hours(start, end))
         history = scan_history(lake, stream, start, end)
         whole = start not in dropped
         lost.append(lost_heartbeats(raw, history, stream, raw_is_whole=whole).collect())
         repeated.append(repeated_keys(history, stream).collect())
-        unsorted.append(unsorted_rows(scan_history_files(lake, stream, start), stream).collect())
+        files = scan_history_files(lake, stream, start, end)
+        unsorted.append(unsorted_rows(files, stream).collect())
     hours = [compaction.hour for compaction in done]
     return [
         check_result(CONSERVED, pl.concat(lost), hours, what="heartbeats unaccounted for"),
@@ -125,10 +129,22 @@ def _checks(
     ]
 
 
-def scan_history_files(lake: Lake, stream: Stream, hour: datetime) -> pl.LazyFrame:
-    """The keys of an hour as its files have them: device, timestamp and file."""
+def _alike(done: Sequence[Compaction], dropped: set[datetime]) -> list[list[Compaction]]:
+    """The compactions in parts that can be looked at together: of one day, version and kind."""
+    parts: list[list[Compaction]] = []
+    for _, alike in groupby(done, lambda c: (c.hour.date(), c.raw_version, c.hour in dropped)):
+        parts.append([])
+        for compaction in alike:
+            if sum(c.raw_rows for c in (*parts[-1], compaction)) > _ROWS_TOGETHER and parts[-1]:
+                parts.append([])
+            parts[-1].append(compaction)
+    return parts
+
+
+def scan_history_files(lake: Lake, stream: Stream, start: datetime, end: datetime) -> pl.LazyFrame:
+    """The keys of hours of one day as their files have them: device, timestamp and file."""
     table = lake.open(stream.history_table)
-    files = table.file_uris(file_pruning_predicate=[("date", "=", f"{hour:%Y-%m-%d}")])
+    files = table.file_uris(file_pruning_predicate=[("date", "=", f"{start:%Y-%m-%d}")])
     if not files:
         return lake.scan(table).select(*stream.key, file=pl.lit(""))
     rows = pl.scan_parquet(
@@ -138,7 +154,7 @@ def scan_history_files(lake: Lake, stream: Stream, hour: datetime) -> pl.LazyFra
         storage_options=lake.storage_options or None,
     )
     timestamp = pl.col("timestamp")
-    return rows.select(*stream.key, "file").filter(timestamp >= hour, timestamp < hour + HOUR)
+    return rows.select(*stream.key, "file").filter(timestamp >= start, timestamp < end)
 
 
 def _require_newer_lake(connection: psycopg.Connection, lake: Lake, stream: Stream) -> None:

@@ -174,9 +174,9 @@ def hourly_tables(
         states = state_of_history(connection, hours)
         later = following_hours(tables, connection, hours, settings)
         for stretch in contiguous([*hours, *later], _HOURS_A_COMMIT):
-            readers = histories(tables, settings)
-            computed = [_tables(readers, connection, hour, settings) for hour in stretch]
             window = stretch[0], stretch[-1] + HOUR
+            readers = histories(tables, settings, window[1])
+            computed = [_tables(readers, connection, hour, settings) for hour in stretch]
             for table in HOURLY_TABLES:
                 rows = pl.concat([of_hour[table.name] for of_hour in computed])
                 versions[table.name] = replace_changed(tables, table, rows, *window)

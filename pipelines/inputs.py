@@ -28,9 +28,9 @@ from warehouse_sql.queries import query
 Histories = Mapping[str, HistoryInOrder]
 
 
-def histories(lake: Lake, settings: EnergySettings) -> Histories:
-    """What `hour_inputs` reads hours from that follow one another, by stream."""
-    return {name: HistoryInOrder(lake, stream, settings) for name, stream in STREAMS.items()}
+def histories(lake: Lake, settings: EnergySettings, end: datetime) -> Histories:
+    """What `hour_inputs` reads hours up to `end` from that follow one another, by stream."""
+    return {name: HistoryInOrder(lake, stream, settings, end) for name, stream in STREAMS.items()}
 
 
 def hour_inputs(

@@ -1,5 +1,6 @@
 """Checks that fail: each says which devices and hours, and blocks only what must not go on."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake import HOUR, METER, VEHICLE, Lake, Stream, compact_hour, hour_of
+from lake import HOUR, METER, VEHICLE, Lake, Stream, compact_hours, hour_of
 from lake.history import history_table
 from lake.replace import replace_in
 from pipelines import history
@@ -37,8 +38,8 @@ def first_ones(evaluation: dg.AssetCheckEvaluation) -> str:
 def test_an_unsorted_file_is_named_with_its_rows_and_stops_nothing(
     charged: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scrambling(lake: Lake, stream: Stream, hour: datetime) -> object:
-        done = compact_hour(lake, stream, hour)
+    def scrambling(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> object:
+        (hour,), done = hours, compact_hours(lake, stream, hours)
         if stream is METER:
             rows = lake.scan(lake.open(stream.history_table)).drop("date").collect()
             first, rest = rows.filter(meter_id="METER001"), rows.filter(meter_id="METER002")
@@ -47,7 +48,7 @@ def test_an_unsorted_file_is_named_with_its_rows_and_stops_nothing(
             replace_in(lake, table, spec, scrambled, hour, hour + HOUR)
         return done
 
-    monkeypatch.setattr(history, "compact_hour", scrambling)
+    monkeypatch.setattr(history, "compact_hours", scrambling)
     monkeypatch.setattr(history, "lost_heartbeats", lambda *_, **__: pl.LazyFrame())
     result = charged.run_hours(HOUR_10, HOUR_10)
 

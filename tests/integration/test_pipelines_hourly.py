@@ -1,13 +1,14 @@
 """Hourly runs over real Postgres and Delta: what analysts rely on in the tables."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import dagster as dg
 import polars as pl
 import pytest
 from dagster import AssetKey
 
-from lake import HOUR, METER, VEHICLE, Lake, Stream, compact_hour
+from lake import HOUR, METER, VEHICLE, Lake, Stream, compact_hours
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.tables import HOURLY_TABLES
 from pipelines import history
@@ -130,13 +131,13 @@ def test_an_hour_without_heartbeats_and_links_has_no_row_when_it_is_run_by_hand(
 def test_an_hour_whose_heartbeats_are_gone_from_the_history_blocks_everything_downstream(
     charged: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def losing(lake: Lake, stream: Stream, hour: object) -> object:
-        done = compact_hour(lake, stream, HOUR_10)
+    def losing(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> object:
+        done = compact_hours(lake, stream, hours)
         if stream is METER:
             lake.open(stream.history_table).delete("meter_id = 'METER002'")
         return done
 
-    monkeypatch.setattr(history, "compact_hour", losing)
+    monkeypatch.setattr(history, "compact_hours", losing)
     result = charged.run_hours(HOUR_10, HOUR_10, raise_on_error=False)
 
     assert not result.success

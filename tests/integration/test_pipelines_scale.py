@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy
 from dagster._core.definitions.selector import (
     PartitionRangeSelector,
     PartitionsByAssetSelector,
@@ -97,6 +98,41 @@ def test_dagster_lets_one_old_range_run_at_a_time_and_keeps_a_place_for_the_newe
 
     assert {"key": key, "value": value, "limit": 1} in runs["tag_concurrency_limits"]
     assert runs["max_concurrent_runs"] > 1
+
+
+def test_the_events_of_a_range_are_stored_together(
+    charged: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "")  # taken back afterwards
+    monkeypatch.delenv("DAGSTER_EVENT_BATCH_SIZE")
+    url = charged.database_url.replace("postgresql:", "postgresql+psycopg2:")
+    settings = load_yaml_from_path(str(PROJECT / "pipelines" / "dagster.yaml"))
+    assert isinstance(settings, dict)
+    settings["storage"]["custom"]["config"]["postgres_url"] = url
+    storage = {"storage": settings["storage"]}
+    inserted: list[str] = []
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=storage) as charged.instance:
+        engine = charged.instance.event_log_storage._engine  # type: ignore[attr-defined]
+        sqlalchemy.event.listen(
+            engine, "before_cursor_execute", lambda *given: inserted.append(given[2])
+        )
+        connections: list[object] = []
+        sqlalchemy.event.listen(engine, "connect", lambda *given: connections.append(given))
+        charged.run_hours(HOUR_10 - 40 * HOUR, HOUR_10 + HOUR)
+
+        for key in HOURLY_ASSETS:
+            hours = charged.instance.get_materialized_partitions(key)
+            assert hours >= {hour_key(HOUR_10 - n * HOUR) for n in range(-1, 41)}, key
+        runs = charged.instance.get_run_records()
+        assert [record.dagster_run.status for record in runs] == [dg.DagsterRunStatus.SUCCESS]
+    planned = charged.rows(
+        b"SELECT asset_key, count(DISTINCT partition) AS hours FROM event_logs"
+        b" WHERE dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED' GROUP BY asset_key"
+    )
+    assert [row["hours"] for row in planned] == [42] * len(HOURLY_ASSETS)
+    events = [text for text in inserted if text.startswith("INSERT INTO event_logs")]
+    assert len(events) < 42 * len(HOURLY_ASSETS)  # of each hour one planned, and one done
+    assert len(connections) < 5
 
 
 def test_every_table_has_a_pool() -> None:

@@ -1,5 +1,6 @@
 """Raw hours go once the history has them, and nothing else ever does."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,7 +8,17 @@ import dagster as dg
 import psycopg
 import pytest
 
-from lake import HOUR, METER, Lake, StaleRead, append_once, compact_hour, delivered, hour_of
+from lake import (
+    HOUR,
+    METER,
+    Lake,
+    StaleRead,
+    append_once,
+    compact_hour,
+    compact_hours,
+    delivered,
+    hour_of,
+)
 from lake.raw_retention import drop_raw_partitions, raw_hours
 from pipelines import history, raw_retention
 from pipelines.definitions import definitions
@@ -201,13 +212,13 @@ def test_a_heartbeat_that_a_compaction_loses_is_noticed_in_a_dropped_hour_too(
     drop(house)
     house.deliver(METER, meter_rows(at(1, 1.0)))
 
-    def losing(lake: Lake, stream: Any, hour: datetime) -> object:
-        done = compact_hour(lake, stream, hour)
+    def losing(lake: Lake, stream: Any, hours: Sequence[datetime]) -> object:
+        done = compact_hours(lake, stream, hours)
         if stream is METER:
             lake.open(METER.history_table).delete("kwh_consumed_ac = 1.0")
         return done
 
-    monkeypatch.setattr(history, "compact_hour", losing)
+    monkeypatch.setattr(history, "compact_hours", losing)
     result = house.run_hours(HOUR_10, HOUR_10, raise_on_error=False)
     assert not checks(result)["meter_telemetry_history: rows_conserved"]
 

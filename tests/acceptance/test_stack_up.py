@@ -1,114 +1,52 @@
 """`wattlake up` as a new user runs it: from nothing to the first table, and no trace at the end."""
 
 import os
+import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.integration.api_collector import free_port
+from tests.acceptance.running_stack import (
+    FLEET,
+    STOP_SECONDS,
+    Up,
+    child_of,
+    processes_of,
+    states_of_children,
+    up,
+)
+from tests.faults.disk import Disk
 
-FLEET = 40
 # A slow machine fails no test: these are there to end one that hangs.
 FIRST_TABLE_SECONDS = 200
-STOP_SECONDS = 90
 RECOVERY_SECONDS = 90
 pytestmark = pytest.mark.timeout(600)
 HOUR_ROW = r"\d\d \w{3} \d\d:00 +([\d,.]+) +([\d,.]+) +[\d,.]+ +([\d.]+) %"
 
 
-@dataclass
-class Up:
-    """A running `wattlake up`, and the lines that it has printed so far."""
-
-    process: subprocess.Popen[str]
-    url: str
-    lines: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        """Everything that it has printed."""
-        return "".join(self.lines)
-
-    def wait_for(self, condition: Callable[[], object], seconds: float) -> None:
-        """Return once the condition holds; AssertionError if it does not in time."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert self.process.poll() is None, self.text
-            assert time.monotonic() < deadline, self.text
-            time.sleep(0.1)
-
-    def acknowledged(self) -> int:
-        """Heartbeats, by the collector's own account."""
-        count: int = httpx.get(f"{self.url}/v1/status").json()["recordsAcknowledged"]
-        return count
-
-    def stop(self) -> int:
-        """Ctrl-C; returns the exit code."""
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(STOP_SECONDS)
-
-
 @pytest.fixture(scope="module")
-def data() -> Iterator[Path]:
-    """A data folder that every account reaches, also the database's."""
+def disk() -> Iterator[Disk]:
+    """A data folder that every account reaches, also the database's, on a disk of its own."""
     folder = Path(tempfile.mkdtemp(prefix="wattlake-up-"))
     folder.chmod(0o711)
-    yield folder / "data"
+    with Disk(folder / "data") as disk:
+        yield disk
     shutil.rmtree(folder)
 
 
-@contextmanager
-def up(data: Path, *arguments: str, **environment: str) -> Iterator[Up]:
-    """The stack in a data folder, on free ports; stopped at the end."""
-    port, dagster_port = free_port(), free_port()
-    command = ["up", "--fleet", str(FLEET), "--data", str(data)]
-    command += ["--port", str(port), "--dagster-port", str(dagster_port), *arguments]
-    own = {"DATABASE_URL", "LAKE_URI", "PORT"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "local_stack", *command],
-        cwd=data.parent,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={name: text for name, text in os.environ.items() if name not in own} | environment,
-    ) as process:
-        running = Up(process, f"http://127.0.0.1:{port}")
-        assert process.stdout is not None
-        reader = threading.Thread(target=running.lines.extend, args=(process.stdout,))
-        reader.start()
-        try:
-            yield running
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(STOP_SECONDS)
-            reader.join()
-
-
-def processes_of(data: Path) -> list[str]:
-    """Command lines of every process that works for this data folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            told = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
-            if str(data).encode() in told:
-                found.append((entry / "cmdline").read_text().replace("\0", " "))
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-    return found
+@pytest.fixture
+def data(disk: Disk) -> Path:
+    """The data folder."""
+    return disk.folder
 
 
 def test_the_first_table_comes_and_ctrl_c_leaves_nothing_behind(data: Path) -> None:
@@ -132,7 +70,7 @@ def test_the_first_table_comes_and_ctrl_c_leaves_nothing_behind(data: Path) -> N
 
 
 def test_a_stack_goes_on_with_its_data_however_it_ended_and_no_second_one_runs_in_its_folder(
-    data: Path,
+    data: Path, disk: Disk
 ) -> None:
     with up(data) as stack:
         stack.wait_for(lambda: "asset graph" in stack.text, FIRST_TABLE_SECONDS)
@@ -144,6 +82,7 @@ def test_a_stack_goes_on_with_its_data_however_it_ended_and_no_second_one_runs_i
         assert second.text.count("\n") == 1
         a_collector_that_dies_is_started_again_and_nothing_is_lost(stack)
         a_database_that_dies_is_started_again_and_nothing_is_lost(stack)
+        a_full_disk_is_sat_out(stack, disk)
         no_process_that_ended_is_kept(stack)
         before = stack.acknowledged()
         a_second_signal_kills(stack)
@@ -170,20 +109,27 @@ def a_database_that_dies_is_started_again_and_nothing_is_lost(stack: Up) -> None
     assert stack.acknowledged() >= before
 
 
+def a_full_disk_is_sat_out(stack: Up, disk: Disk) -> None:
+    """Everything is on it: database, lake, logs, state; the database is killed meanwhile."""
+    if not disk.can_fill:
+        return
+    before = stack.acknowledged()
+    disk.fill(random.Random(before))
+    try:
+        os.kill(child_of(stack.process.pid, "postgres"), signal.SIGKILL)
+        stack.wait_for(lambda: not is_ready(stack.url), RECOVERY_SECONDS)
+    finally:
+        disk.free()
+    stack.wait_for(lambda: is_ready(stack.url), RECOVERY_SECONDS)
+    beat = {"meterId": "FULL", "timestamp": datetime.now(UTC).isoformat(), "kwhConsumedAc": 1}
+    assert httpx.post(f"{stack.url}/v1/ingest/meter", json=beat).status_code == 201
+    status = partial(httpx.get, f"{stack.url}/v1/status")
+    stack.wait_for(lambda: status().json()["rowsInLake"] > before, RECOVERY_SECONDS)
+
+
 def no_process_that_ended_is_kept(stack: Up) -> None:
     """Dagster's runs have ended by now, and the processes of what was killed."""
     stack.wait_for(lambda: "Z" not in states_of_children(stack.process.pid), RECOVERY_SECONDS)
-
-
-def states_of_children(parent: int) -> list[str]:
-    """What the kernel says that the children of a process do; Z is one that nobody buries."""
-    states = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            state, its_parent, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(its_parent) == parent:
-                states.append(state)
-    return states
 
 
 def a_second_signal_kills(stack: Up) -> None:
@@ -208,18 +154,6 @@ def test_it_runs_on_a_database_of_the_users_own(database_url: str, tmp_path: Pat
         stack.wait_for(lambda: "asset graph" in stack.text, FIRST_TABLE_SECONDS)
         assert stack.stop() == 0
     assert not (tmp_path / "data" / "postgres").exists()
-
-
-def child_of(parent: int, module: str) -> int:
-    """Process id of the child that runs a module."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(stat[1]) == parent and module in (entry / "cmdline").read_text():
-                return int(entry.name)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    raise AssertionError(f"no {module} runs")
 
 
 def is_ready(url: str) -> bool:

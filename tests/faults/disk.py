@@ -1,4 +1,4 @@
-"""The disk that the lake lies on, which can fill up and go away.
+"""Disks that can fill up, and the one that the lake lies on, which can go away, too.
 
 Where this process may mount, it is a file system in memory, and full means ENOSPC. Elsewhere it
 is a folder, and only a limit on the size of files (EFBIG, see `CollectorProcess.limit_files`) lets
@@ -14,18 +14,15 @@ from typing import Final, Self
 _SIZE: Final = 2 << 30
 
 
-class LakeDisk:
-    """`lake` is the path to give to collectors; the folder is made by them."""
+class Disk:
+    """A file system of its own at `folder`, which is made if it is not there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.lake = folder / "lake"
-        self._away = folder / "lake.away"
-        self._left_overs = 0
         self.can_fill = False
 
     def __enter__(self) -> Self:
-        self.folder.mkdir()
+        self.folder.mkdir(exist_ok=True)
         options = ["-o", f"size={_SIZE},mode=0755"]
         command = ["mount", "-t", "tmpfs", *options, "tmpfs", str(self.folder)]
         self.can_fill = subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -44,6 +41,23 @@ class LakeDisk:
     def free(self) -> None:
         """Make room again."""
         self._resize(_SIZE)
+
+    def _resize(self, size: int) -> None:
+        subprocess.run(
+            ["mount", "-o", f"remount,size={size}", str(self.folder)],
+            check=True,
+            capture_output=True,
+        )
+
+
+class LakeDisk(Disk):
+    """`lake` is the path to give to collectors; the folder is made by them."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.lake = folder / "lake"
+        self._away = folder / "lake.away"
+        self._left_overs = 0
 
     def take_away(self, *, something_else_instead: bool) -> None:
         """Let the lake be gone: nothing at its path, as under a lost mount, or no folder."""
@@ -64,10 +78,3 @@ class LakeDisk:
                 self._left_overs += 1
                 self.lake.rename(self.folder / f"left-over-{self._left_overs}")
         assert not created, f"a new lake took the place of the one that was away: {created}"
-
-    def _resize(self, size: int) -> None:
-        subprocess.run(
-            ["mount", "-o", f"remount,size={size}", str(self.folder)],
-            check=True,
-            capture_output=True,
-        )

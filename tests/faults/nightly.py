@@ -4,16 +4,23 @@ import argparse
 import secrets
 
 from tests.faults.campaign import Campaign
+from tests.faults.full_disks import FullDisks
 
 
 def main() -> None:
-    """Run one campaign; prints its faults as they come, and a line of figures at the end."""
+    """Run both campaigns; prints their faults as they come, and lines of figures at the end."""
     parser = argparse.ArgumentParser(description="Kill everything at random under load.")
     parser.add_argument("--kills", type=int, default=200, help="at least so many kills")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
     parser.add_argument("--only", default="", help="faults with this in their name")
+    parser.add_argument("--full", type=float, default=60, help="seconds that a disk stays full")
+    parser.add_argument("--part", choices=("kills", "disks", "both"), default="both")
     wanted = parser.parse_args()
-    Campaign(wanted.seed).run(wanted.kills, outage=4, database_stop=10, only=wanted.only)
+    if wanted.part != "disks":
+        Campaign(wanted.seed).run(wanted.kills, outage=4, database_stop=10, only=wanted.only)
+    if wanted.part != "kills":
+        with FullDisks(wanted.seed) as disks:
+            disks.run(wanted.full, wanted.only)
 
 
 if __name__ == "__main__":

@@ -54,10 +54,8 @@ def judge(
         problems += [
             f"{stream.name}: {problem}"
             for found in (
-                _invented_or_altered(stream, sent, raw),
-                _lost(sent, raw),
-                _stored_too_often(sent, raw),
-                _not_once_in_history(stream, raw, compacted),
+                raw_problems(stream, sent, raw),
+                not_once_in_history(stream, raw, compacted),
                 _outdated_in_history(stream, sent, compacted),
                 _miscounted_duplicates(raw, compacted, done),
                 _wrong_ledger(stream, raw, database_url),
@@ -73,6 +71,15 @@ def judge(
     if told != expected:
         problems.append(f"/v1/status says {told}, it should be {expected}")
     return Verdict(problems, raw_rows, history_rows, removed)
+
+
+def raw_problems(stream: Stream, sent: pl.DataFrame, raw: pl.DataFrame) -> list[str]:
+    """What is wrong with raw rows, given the heartbeats that were sent and their outcomes."""
+    return [
+        *_invented_or_altered(stream, sent, raw),
+        *_lost(sent, raw),
+        *_stored_too_often(sent, raw),
+    ]
 
 
 def _invented_or_altered(stream: Stream, sent: pl.DataFrame, raw: pl.DataFrame) -> Iterator[str]:
@@ -104,7 +111,8 @@ def _stored_too_often(sent: pl.DataFrame, raw: pl.DataFrame) -> Iterator[str]:
     )
 
 
-def _not_once_in_history(stream: Stream, raw: pl.DataFrame, history: pl.DataFrame) -> Iterator[str]:
+def not_once_in_history(stream: Stream, raw: pl.DataFrame, history: pl.DataFrame) -> Iterator[str]:
+    """What is wrong with a history, given the raw rows that it was made of."""
     key = list(stream.key)
     yield from _lines("twice in the history", history.filter(pl.struct(key).is_duplicated()))
     yield from _lines("raw, but not in the history", raw.join(history, on=key, how="anti"))

@@ -1,0 +1,197 @@
+"""The disks of a whole `wattlake up` fill up under load, one after the other and all at once.
+
+Each is full for a while and then free again; sometimes a process is killed meanwhile. Nothing is
+repaired by hand: the supervisor and the parts themselves have to. Afterwards
+
+- within `RECOVERY_SECONDS` of the disk being free the collector is ready, the lake grows, Dagster's
+  webserver answers and its daemon sends heartbeats; `wattlake up` itself has never ended;
+- every heartbeat that was acknowledged is in the raw table as often as the verdict of the other
+  campaign allows, and of every hour that has ended it is in the history once;
+- every hour that has ended is computed, and no process is left as a zombie.
+"""
+
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Self
+
+import httpx
+import polars as pl
+import psycopg
+
+from lake import STREAMS, Lake
+from lake.history import as_received
+from lake.hours import hour_of
+from local_stack.embedded_postgres import EmbeddedPostgres
+from local_stack.liveness import answers, daemon_works
+from tests.acceptance.running_stack import child_of, states_of_children, up
+from tests.faults.clients import Clients
+from tests.faults.disk import Disk
+from tests.faults.house import log_end
+from tests.faults.ledger import Ledger, serial_of
+from tests.faults.verdict import not_once_in_history, raw_problems
+
+RECOVERY_SECONDS: Final = 60
+_PATIENCE_SECONDS: Final = 300
+_FLEET: Final = "20"
+_PLACES: Final = {  # below the data folder; the simulator's state lies in it directly
+    "simulator's disk": ".",
+    "database's disk": "postgres",
+    "lake's disk": "lake",
+    "log's disk": "logs",
+    "Dagster's disk": "dagster",
+}
+_VICTIMS: Final = ("ingestion_api", "postgres", "dagster._daemon", "simulate")
+
+
+class FullDisks:
+    """A stack on disks of its own; `with` starts it, and clears it away at the end."""
+
+    def __init__(self, seed: int) -> None:
+        self.ledger, self._chance = Ledger(), random.Random(seed)
+        self.database_faults: list[tuple[float, float]] = []
+        # Not pytest's temporary folder: as root, the database's own account could not reach it.
+        self._folder = Path(tempfile.mkdtemp(prefix="wattlake-full-"))
+        self._folder.chmod(0o711)
+        self._data = self._folder / "data"
+        self._disks = {name: Disk(self._data / place) for name, place in _PLACES.items()}
+        self.can_fill = False
+
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            undo.callback(shutil.rmtree, self._folder)
+            for disk in self._disks.values():
+                undo.enter_context(disk)
+            self.can_fill = all(disk.can_fill for disk in self._disks.values())
+            if self.can_fill:
+                self.stack = undo.enter_context(
+                    up(self._data, "--fleet", _FLEET, FLUSH_SECONDS="0.5")
+                )
+                self.stack.wait_for(lambda: "asset graph" in self.stack.text, _PATIENCE_SECONDS)
+            self._stack = undo.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self, seconds: float, only: str = "") -> None:
+        """Fill each disk, and then all, for so many seconds; judge at the end."""
+        kinds = {name: [disk] for name, disk in self._disks.items()}
+        kinds["all disks"] = list(self._disks.values())
+        names = [name for name in kinds if only in name]
+        with Clients(self.ledger, [self.stack.url], self._chance.randrange(2**32)) as clients:
+            for name in self._chance.sample(names, len(names)):
+                recovery = self._fill(kinds[name], seconds)
+                _tell(f"{name} full for {seconds:g} s: recovered in {recovery:.1f} s")
+        assert not clients.broken_promises, clients.broken_promises[:5]
+        self._judge()
+
+    def _fill(self, disks: list[Disk], seconds: float) -> float:
+        started = time.monotonic()
+        try:
+            for disk in disks:
+                disk.fill(self._chance)
+            time.sleep(seconds / 2)
+            if self._chance.random() < 1 / 2:
+                victim = self._chance.choice(_VICTIMS)
+                with suppress(AssertionError):  # it may have ended by itself
+                    os.kill(child_of(self.stack.process.pid, victim), signal.SIGKILL)
+                    _tell(f"{victim} was killed meanwhile")
+            time.sleep(seconds / 2)
+        finally:
+            for disk in disks:
+                disk.free()
+        freed = time.monotonic()
+        self._wait_until("the collector is ready", self._is_ready, RECOVERY_SECONDS)
+        before = self._status()["rowsInLake"]
+        left = RECOVERY_SECONDS - (time.monotonic() - freed)
+        self._wait_until("the lake grows", lambda: self._status()["rowsInLake"] > before, left)
+        recovery = time.monotonic() - freed
+        dagster = answers(self.stack.dagster_url + "/server_info")
+        self._wait_until("Dagster's webserver answers", dagster, _PATIENCE_SECONDS)
+        self._wait_until("its daemon works", daemon_works(self._database()), _PATIENCE_SECONDS)
+        self.database_faults.append((started, time.monotonic()))
+        return recovery
+
+    def _judge(self) -> None:
+        self._wait_until("the outbox is empty", self._is_drained, _PATIENCE_SECONDS)
+        running = hour_of(datetime.now(UTC))
+        computed = partial(self._is_computed, running)
+        self._wait_until("all hours are computed", computed, 2 * _PATIENCE_SECONDS)
+        problems, rows = [], 0
+        outcomes, lake = self.ledger.outcomes(self.database_faults), Lake(str(self._data / "lake"))
+        for stream in STREAMS.values():
+            sent = self.ledger.sent(stream).join(outcomes, on="serial")
+            ours = pl.col(stream.device).is_in(sent[stream.device].unique().implode())
+            raw = lake.scan(lake.open(stream.raw_table)).filter(ours)
+            raw_rows = raw.with_columns(serial_of(stream)).collect()
+            history = as_received(lake.scan(lake.open(stream.history_table)), stream).filter(ours)
+            history_rows = history.with_columns(serial_of(stream)).collect()
+            ended = pl.col("timestamp") < running
+            problems += raw_problems(stream, sent, raw_rows)
+            problems += not_once_in_history(
+                stream, raw_rows.filter(ended), history_rows.filter(ended)
+            )
+            rows += raw_rows.height
+        assert not problems, "\n".join(problems)
+        self._wait_until(
+            "no zombie is left",
+            lambda: "Z" not in states_of_children(self.stack.process.pid),
+            _PATIENCE_SECONDS,
+        )
+        acknowledged = {one.serial for one in self.ledger.sendings if one.acknowledged}
+        _tell(
+            f"all accounted for: records sent {len(self.ledger.heartbeats)}, acknowledged "
+            f"{len(acknowledged)}, raw {rows}"
+        )
+
+    def _is_ready(self) -> bool:
+        answer = self._ask("/readyz")
+        return bool(answer and answer["ready"] and answer["lakeWriter"])
+
+    def _is_drained(self) -> bool:
+        status = self._ask("/v1/status") or {}
+        return status.get("outboxRows") == 0
+
+    def _is_computed(self, until: datetime) -> bool:
+        waiting = "SELECT count(*) FROM unpublished_hour WHERE hour < %s"
+        with psycopg.connect(self._database()) as conn:
+            return conn.execute(waiting, (until,)).fetchone() == (0,)
+
+    def _status(self) -> dict[str, Any]:
+        return self._ask("/v1/status") or {"rowsInLake": -1}
+
+    def _ask(self, path: str) -> dict[str, Any] | None:
+        try:
+            answer: dict[str, Any] = httpx.get(self.stack.url + path, timeout=10).json()
+        except (httpx.TransportError, ValueError):
+            return None
+        return answer
+
+    def _database(self) -> str:
+        return EmbeddedPostgres(self._data / "postgres").url_of_running()
+
+    def _wait_until(self, what: str, condition: Callable[[], object], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self.stack.process.poll() is None, self.stack.text
+            if time.monotonic() > deadline:
+                logs = [*self._data.glob("logs/*.log"), self._data / "postgres" / "server.log"]
+                ends = [f"{log}:\n{log_end(log)}" for log in logs]
+                told = [f"waited too long until {what}", *ends, self.stack.text]
+                raise AssertionError("\n".join(told))
+            time.sleep(0.1)
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stdout.flush()

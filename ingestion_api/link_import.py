@@ -14,6 +14,7 @@ from ingestion_api.fault_texts import fields_of, no_such, reason_of
 from ingestion_api.heartbeats import DeviceId
 from ingestion_api.parameters import Moment
 from ingestion_api.validation import BatchTooLarge, NotReadable, Refusal, WrongShape
+from lake.spreadsheets import as_meant
 
 CSV_COLUMNS: Final = ("meter_id", "vehicle_id", "valid_from", "valid_to")
 
@@ -99,7 +100,7 @@ def _csv_rows(body: bytes) -> Iterator[dict[str, str | None]]:
                 raise WrongShape(f"the CSV has the column {name} twice")
         for row in reader:
             cells = {
-                (header[at] if at < len(header) else "") or f"cell {at + 1}": cell.strip()
+                (header[at] if at < len(header) else "") or f"cell {at + 1}": as_meant(cell.strip())
                 for at, cell in enumerate(row)
             }
             if row:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from ingestion_api.problems import Problem
 from lake import Column
+from lake.spreadsheets import harmless_frame
 
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
@@ -45,7 +46,10 @@ def table_content(page: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rendered(rows: pl.DataFrame, columns: Sequence[Column], kind: str) -> bytes:
-    """The rows as CSV (RFC 4180, times in ISO 8601, a list as JSON) or as an Arrow stream."""
+    """The rows as CSV or as an Arrow stream.
+
+    A CSV (RFC 4180) has times in ISO 8601 and lists as JSON, and no text that is a formula.
+    """
     if kind == CSV:
         return _csv(rows)
     schema = pa.schema([column.field() for column in columns])
@@ -75,7 +79,7 @@ def _csv(rows: pl.DataFrame) -> bytes:
         pl.Series(name, [to_json(value).decode() for value in rows[name].to_list()], pl.String)
         for name in lists
     ]
-    text = rows.with_columns(as_json).write_csv(
+    text = harmless_frame(rows.with_columns(as_json)).write_csv(
         line_terminator="\r\n", datetime_format="%Y-%m-%dT%H:%M:%S%.fZ"
     )
     return text.encode()

@@ -7,6 +7,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Final
 
+from lake.spreadsheets import as_meant
 from local_stack.errors import RecordingError
 from warehouse_sql.devices import Keep, ToldDevice
 
@@ -117,7 +118,9 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
                 if row:
                     names = chain(header, repeat(_NO_COLUMN))
                     cells = {
-                        name: cell.strip() for name, cell in zip(names, row, strict=False) if cell
+                        name: as_meant(cell.strip())
+                        for name, cell in zip(names, row, strict=False)
+                        if cell
                     }
                     yield dict.fromkeys((*_COLUMNS, _NO_COLUMN), "") | cells
     except (OSError, csv.Error, UnicodeDecodeError) as error:

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from lake import Lake, LakeError
 from lake.settings import LakeSettings
+from lake.spreadsheets import harmless, harmless_text
 from lake.sql import run_sql
 from local_stack.child_command import lake_uri
 from local_stack.errors import LocalStackError, UsageError
@@ -116,7 +117,7 @@ def _write_file(found: pa.RecordBatchReader, form: Format, output: Path) -> int:
 def _write_csv(found: pa.RecordBatchReader, stream: IO[bytes]) -> int:
     flat = pa.schema(
         [
-            field if _fits_csv(field.type) else pa.field(field.name, pa.large_string())
+            pa.field(harmless(field.name), field.type if _fits_csv(field.type) else _TEXT)
             for field in found.schema
         ]
     )
@@ -124,7 +125,7 @@ def _write_csv(found: pa.RecordBatchReader, stream: IO[bytes]) -> int:
     with csv.CSVWriter(stream, flat) as writer:
         for batch in found:
             columns = [
-                column if field.type == column.type else pa.array(_as_json(column), field.type)
+                _csv_column(column, field.type)
                 for field, column in zip(flat, batch.columns, strict=True)
             ]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=flat))
@@ -154,6 +155,7 @@ def _write_parquet(found: pa.RecordBatchReader, stream: IO[bytes]) -> int:
     return rows
 
 
+_TEXT: Final = pa.large_string()
 _WRITERS: Final = {
     Format.CSV: _write_csv,
     Format.JSON: _write_json,
@@ -161,9 +163,28 @@ _WRITERS: Final = {
 }
 
 
+def _csv_column(column: "pa.Array[Any]", kind: pa.DataType) -> "pa.Array[Any]":
+    if kind == column.type and kind != _TEXT:
+        return column
+    if pa.types.is_nested(column.type) or not _is_text(column.type):
+        return pa.array(_as_json(column), kind)
+    return harmless_text(column.cast(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
 def _fits_csv(kind: pa.DataType) -> bool:
     return not (
-        pa.types.is_nested(kind) or pa.types.is_duration(kind) or pa.types.is_interval(kind)
+        _is_text(kind)
+        or pa.types.is_nested(kind)
+        or pa.types.is_duration(kind)
+        or pa.types.is_interval(kind)
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from lake import UnusableFile
 from lake.recordings import cell_count_fault, check_text, read_header
+from lake.spreadsheets import as_meant
 from local_stack.errors import RecordingError
 
 Value = str | int | float | bool | datetime | Decimal | None
@@ -67,7 +68,7 @@ def _csv(file: Path) -> Iterator[Row | str]:
         next(rows)
         for cells in rows:
             fault = cell_count_fault(len(cells), len(names))
-            values = (cell.strip() or None for cell in cells)
+            values = (as_meant(cell.strip()) or None for cell in cells)
             yield fault or dict(zip(names, values, strict=True))
 
 

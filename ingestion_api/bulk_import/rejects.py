@@ -11,6 +11,7 @@ from ingestion_api.bulk_import.intake import Refused
 from ingestion_api.rejection_text import shown
 from ingestion_api.validation import Refusal
 from lake import UnusableFile
+from lake.spreadsheets import harmless
 
 COLUMNS: Final = ("row", "stream", "device", "timestamp", "codes", "reasons", "record")
 _RECORD_CHARACTERS: Final = 2_000
@@ -83,7 +84,7 @@ def _line(refused: Refused) -> list[object]:
     device = record.get("vehicleId" if refused.stream == "vehicle" else "meterId")
     if device is None:
         device = record.get("vehicleId", record.get("meterId"))
-    return [
+    cells = [
         refused.row,
         refused.stream,
         None if device is None else shown(device, _LABEL_CHARACTERS),
@@ -92,6 +93,7 @@ def _line(refused: Refused) -> list[object]:
         "; ".join(map(_reason, refused.refusals)),
         shown(refused.record, _RECORD_CHARACTERS),
     ]
+    return [harmless(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def _reason(refusal: Refusal) -> str:

@@ -27,6 +27,7 @@ from lake.recordings import (
     no_zone_fault,
     read_header,
 )
+from lake.spreadsheets import text_as_meant
 
 ROWS_A_PART: Final = 500_000
 _CSV_BLOCK: Final = 8 * 2**20
@@ -206,6 +207,8 @@ class Source:
             named[name] = batch.column(column)
             if self._is_csv:
                 named[name] = _without_blanks(named[name])
+                if name in IDS:
+                    named[name] = text_as_meant(named[name])
         for name, device in self._meaning.ids.items():
             named[name] = pa.repeat(device, batch.num_rows)
         return pa.table(named)

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from lake import EnergySettings
 from lake.efficiency import STATUSES, lowest_efficiency
+from lake.spreadsheets import harmless_frame
 from pipelines.report.chart import day_chart
 from pipelines.report.figures import DayFigures
 
@@ -105,7 +106,7 @@ def csv_table(figures: DayFigures) -> str:
         pl.col("meter_ids").list.join(" "),
     )
     table = pl.concat([vehicles.clear(), totals, vehicles], how="diagonal")
-    return table.write_csv()
+    return harmless_frame(table).write_csv()
 
 
 def number(value: float | None, decimals: int = 0) -> str:

@@ -423,10 +423,10 @@ def test_refused_rows_are_told_with_their_place_reasons_and_content(
         "\n"
         'M1,2026-03-01T12:01:00,230,"no\nzone"\n'
         "M1,2026-03-01T12:02:00Z\n"
-        "M1,2026-03-01T12:03:00Z,-5,\n"
+        "-M1,2026-03-01T12:03:00Z,-5,\n"
         ",2026-03-01T12:04:00Z,230,\n"
         "M1,2026-03-01T12:05:00Z,230,\n"
-        "M1,torn"
+        "=M1,torn"
     )
     meaning = Meaning(stream="meter")
     done = import_file(database_url, lake, tmp_path / "a.csv", meaning)
@@ -438,7 +438,8 @@ def test_refused_rows_are_told_with_their_place_reasons_and_content(
         (5, "missing_field"),
         (7, "not_csv"),
     ]
-    assert (found[2]["stream"], found[2]["device"]) == ("meter", "M1")
+    assert (found[2]["stream"], found[2]["device"]) == ("meter", "'-M1")  # no formula
+    assert found[4]["record"] == "'=M1,torn"
     assert found[2]["timestamp"] == "2026-03-01T12:03:00Z"
     assert found[2]["reasons"].startswith("voltage: ")
     assert json.loads(found[2]["record"])["voltage"] == -5

@@ -305,6 +305,14 @@ def test_lists_and_nulls_are_readable_in_csv_and_json(
     ]
 
 
+def test_a_csv_has_no_formula_and_its_numbers_are_numbers(data: Path, tmp_path: Path) -> None:
+    sql = "SELECT '=1+1' AS \"@name\", '-V1' AS id, -0.5 AS kwh, arrow_cast('+x', 'Utf8View') AS v"
+    done = wattlake(tmp_path, "query", "--data", str(data), "--format", "csv", sql)
+    assert done.returncode == DONE, done.stderr
+    names, row = csv.reader(io.StringIO(done.stdout))
+    assert (names, row) == (["'@name", "id", "kwh", "v"], ["'=1+1", "'-V1", "-0.5", "'+x"])
+
+
 def test_the_lake_is_found_by_lake_uri_as_well(data: Path, tmp_path: Path) -> None:
     sql = "SELECT count(*) AS n FROM raw_meter_heartbeats"
     done = wattlake(tmp_path, "query", "--format", "csv", sql, LAKE_URI=str(data / "lake"))

@@ -91,6 +91,11 @@ def test_the_csv_has_an_empty_field_where_a_figure_is_not_known() -> None:
     assert (fields["efficiency_percent"], fields["status"]) == ("", "unmapped")
 
 
+def test_the_csv_has_no_formula() -> None:
+    *_, vehicle = csv_table(figures(vehicle_hour("=1+1", ac=10, dc=7))).splitlines()
+    assert vehicle.split(",")[:3] == ["2026-11-20", "vehicle", "'=1+1"]
+
+
 def test_the_chart_is_well_formed_and_takes_its_colours_from_the_page() -> None:
     hours = pl.DataFrame(
         {

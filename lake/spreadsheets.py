@@ -1,0 +1,43 @@
+"""Text in a CSV that no spreadsheet takes for a formula.
+
+A cell that begins like one has an apostrophe in front; so has a cell that begins with apostrophes
+before it, so that what was written can be told. Numbers are no text: -0.5 stays.
+"""
+
+import re
+from typing import Any, Final
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_FORMULA: Final = "'*[-=+@\t\r\n\uff0d\uff1d\uff0b\uff20]"  # the last four are full-width ones
+_BEGINS: Final = re.compile(_FORMULA)
+_QUOTED: Final = re.compile("'" + _FORMULA)
+
+
+def harmless(text: str) -> str:
+    """A cell."""
+    return f"'{text}" if _BEGINS.match(text) else text
+
+
+def harmless_frame(rows: pl.DataFrame) -> pl.DataFrame:
+    """Every text of a frame."""
+    return rows.with_columns(pl.col(pl.String).str.replace(f"^({_FORMULA})", "'${1}"))
+
+
+def harmless_text(column: "pa.Array[Any]") -> "pa.Array[Any]":
+    """A column of text."""
+    return pc.replace_substring_regex(column, f"^({_FORMULA})", r"'\1", max_replacements=1)
+
+
+def as_meant(cell: str) -> str:
+    """What such a cell was before."""
+    return cell[1:] if _QUOTED.match(cell) else cell
+
+
+def text_as_meant(column: "pa.Array[Any]") -> "pa.Array[Any]":
+    """What the cells of a column of text were before."""
+    if not pc.any(pc.starts_with(column, "'")).as_py():
+        return column
+    return pc.replace_substring_regex(column, f"^'({_FORMULA})", r"\1", max_replacements=1)

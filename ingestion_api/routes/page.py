@@ -11,19 +11,16 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from ingestion_api.packed_answers import accepts_gzip
 from ingestion_api.page.chart_library import ChartLibrary, cache_folder
 from ingestion_api.page.files import PageFiles
+from ingestion_api.page.headers import page_headers
 from ingestion_api.problems import Problem
 
-_PAGE_HEADERS: Final = {
-    # Nothing but this collector's own files, no inline script or style, no evaluated text.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
-}
+# Nothing but this collector's own files, no inline script or style, no evaluated text.
+_PAGE_HEADERS: Final = page_headers(
+    "script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'"
+)
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 router = APIRouter(include_in_schema=False)
@@ -86,7 +83,7 @@ def _packed(request: Request, content: bytes, media_type: str) -> Response:
         "Vary": "Accept-Encoding",
         "X-Content-Type-Options": "nosniff",
     }
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if accepts_gzip(request.scope):
         headers["Content-Encoding"] = "gzip"
     else:
         content = gzip.decompress(content)

@@ -11,12 +11,16 @@ from starlette.responses import Response
 
 from ingestion_api.fault_texts import DAY
 from ingestion_api.lake_reading import in_lake_thread, reading_the_lake
+from ingestion_api.page.headers import page_headers
 from ingestion_api.parameters import Answer, Shared
 from ingestion_api.problems import Problem, documented
 from lake import Lake
 
 _REPORT: Final = re.compile(r"reports/date=(\d{4}-\d{2}-\d{2})/efficiency\.(html|csv)$")
 _MEDIA_TYPES: Final = {"html": "text/html; charset=utf-8", "csv": "text/csv; charset=utf-8"}
+
+# The page has its style and its charts in itself, and neither script nor form.
+_HEADERS: Final = page_headers("style-src 'unsafe-inline'; form-action 'none'")
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
 
@@ -71,7 +75,7 @@ async def read_report(
     content = await in_lake_thread(_read, services.lake, path)
     if content is None:
         raise Problem(404, f"there is no report of {asked}; GET /v1/reports lists those there are")
-    return Response(content, media_type=_MEDIA_TYPES[form])
+    return Response(content, headers=_HEADERS, media_type=_MEDIA_TYPES[form])
 
 
 @reading_the_lake()

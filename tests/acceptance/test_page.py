@@ -13,10 +13,11 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Locator, ViewportSize, expect
 
-from lake import HOUR, Lake
+from lake import HOUR, EnergySettings, Lake
 from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.derived import FLEET_EFFICIENCY_HOURLY
 from lake.replace import replace_hours
+from pipelines.report.page import html_page
 from tests.acceptance.browser import Watched, chromium, watched_page
 from tests.integration.api_collector import (
     Collector,
@@ -27,6 +28,8 @@ from tests.integration.api_collector import (
     wait_for,
 )
 from tests.table_samples import table_rows
+from tests.unit.test_report_page import figures
+from tests.unit.vehicle_hour_samples import vehicle_hour
 from warehouse_sql.keys import create_key
 
 VEHICLES = 10_000
@@ -506,6 +509,19 @@ def test_the_frames_and_files_load_nothing_else_and_are_kept(fleet: Collector) -
         assert fleet.http.get(path, headers={"Accept-Encoding": "identity"}).text == asset.text
     assert fleet.http.get("/assets/0123456789ab/page.css").status_code == 404
     assert fleet.http.get("/assets/charts/charts-0123456789ab.js").status_code == 404
+
+
+def test_a_report_is_shown_with_its_style_and_charts(show: Open, fleet: Collector) -> None:
+    folder = fleet.lake_folder / "reports" / "date=2026-11-20"
+    folder.mkdir(parents=True)
+    report = html_page(figures(vehicle_hour("VEH00001", ac=10, dc=9)), "lake", EnergySettings())
+    (folder / "efficiency.html").write_text(report, encoding="utf-8")
+    page = show("/v1/reports/2026-11-20.html").page
+    expect(page.locator("svg:visible")).to_have_count(1)
+    drawn = page.locator("svg:visible").bounding_box()
+    assert drawn is not None
+    assert drawn["height"] > 100
+    assert page.locator(".totals").evaluate("one => getComputedStyle(one).display") == "grid"
 
 
 def test_a_heartbeat_is_counted_in_the_rate_of_all_collectors(fleet: Collector) -> None:

@@ -1,0 +1,12 @@
+"""What a browser is told of a page: which sources it may use, and that it frames none."""
+
+
+def page_headers(sources: str) -> dict[str, str]:
+    """The headers; `sources` are the directives of what the page has, and all else is refused."""
+    return {
+        "Content-Security-Policy": f"default-src 'none'; {sources}; base-uri 'none'; "
+        "frame-ancestors 'none'",
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-cache",
+    }

@@ -16,6 +16,7 @@ from ingestion_api.access import RequireKey, describe_keys
 from ingestion_api.alerts.rules import RuleFile
 from ingestion_api.alerts.service import Alerts
 from ingestion_api.bodies import Bodies
+from ingestion_api.cors import Cors
 from ingestion_api.database import read_pool
 from ingestion_api.group_commit import GroupCommit
 from ingestion_api.ingest import IngestCalls
@@ -23,9 +24,11 @@ from ingestion_api.ingest_docs import describe_ingest
 from ingestion_api.key_ring import KeyRing
 from ingestion_api.lake_writer import LakeWriter
 from ingestion_api.live_states import LiveStates
+from ingestion_api.methods import HeadAndOptions
 from ingestion_api.observing import ObserveRequests
 from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.own_connection import OwnConnection
+from ingestion_api.packed_answers import PackAnswers
 from ingestion_api.parts import Parts
 from ingestion_api.performance_groups import Performances
 from ingestion_api.problems import ProblemDetails, add_problem_handlers, documented
@@ -192,7 +195,10 @@ def create_app(
     add_problem_handlers(app, settings.retry_after_seconds)
     _describe_errors(app)
     # Around FastAPI rather than as its middleware: its own layers, too, would cost every heartbeat.
-    return ObserveRequests(RequireKey(ScreenCalls(IngestCalls(app, settings, bodies), app), keys))
+    # What screens ask for all the time is too small to be packed.
+    calls = ScreenCalls(PackAnswers(IngestCalls(app, settings, bodies)), app)
+    served = ObserveRequests(RequireKey(HeadAndOptions(calls), keys))
+    return Cors(served, settings.cors_origins) if settings.cors_origins else served
 
 
 def _describe_errors(app: FastAPI) -> None:

@@ -27,6 +27,7 @@ from ingestion_api.ingest_answers import (
     read_headers,
 )
 from ingestion_api.key_ring import LOOPBACK, Caller
+from ingestion_api.methods import with_head_and_options
 from ingestion_api.metrics import RECORDS
 from ingestion_api.problems import Problem, problem_response
 from ingestion_api.records import by_stream, has_too_many_values, one_record
@@ -111,7 +112,11 @@ class IngestCalls:
 
     async def _take(self, call: Call, scope: Scope, receive: Receive) -> Answer:
         if scope["method"] != "POST":
-            raise Problem(405, "heartbeats are sent by POST", headers={"Allow": "POST"})
+            raise Problem(
+                405,
+                "heartbeats are sent by POST",
+                headers={"Allow": with_head_and_options({"POST"})},
+            )
         services: Services = self._app.state.services
         caller: Caller = scope["caller"]
         headers = read_headers(scope)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from ingestion_api.commit_queue import NotCommitted
 from ingestion_api.fault_texts import reason_of
+from ingestion_api.methods import with_head_and_options
 from lake import LakeError
 
 log = structlog.get_logger(__name__)
@@ -198,7 +199,7 @@ def _allowed(request: Request) -> dict[str, str]:
         if path and route.path_format == path
         for method in route.methods or ()
     }
-    return {"Allow": ", ".join(sorted(methods))} if methods else {}
+    return {"Allow": with_head_and_options(methods)} if methods else {}
 
 
 def _parameter_error(error: Mapping[str, Any]) -> dict[str, str]:

@@ -3,8 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_core import from_json
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s,]+)$")]
+
+
+def _listed(value: object) -> object:
+    """The parts of a text with commas, or of a JSON list."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return from_json(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 class CollectorSettings(BaseSettings):
@@ -20,6 +32,11 @@ class CollectorSettings(BaseSettings):
         default="console", pattern="^(console|json)$", description="console or json, on stderr"
     )
 
+    cors_origins: Annotated[list[Origin], NoDecode, BeforeValidator(_listed)] = Field(
+        default_factory=list,
+        description="sites whose pages may ask from a browser, with a key, such as "
+        "https://fleet.example; several with commas, * for every one; empty: none",
+    )
     max_connections: int = Field(
         default=8_000, ge=1, description="connections at one time; a further one gets 503"
     )

@@ -1,19 +1,21 @@
 """Compaction: the raw files of an hour become one sorted, de-duplicated file of the history."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Final
 
 import polars as pl
 
 from lake.ahead import one_ahead
+from lake.damage import DataFile
+from lake.errors import LakeDamaged
 from lake.history import DUPLICATES, as_received, as_stored, history_table
 from lake.hours import HOUR
 from lake.merge import merge_in_parts
 from lake.raw_files import RawHours
-from lake.replace import replace_by_parts, scan_window
+from lake.replace import live_files, replace_by_parts, scan_window
 from lake.storage import Lake, retry_stale
 from lake.streams import Stream
 
@@ -52,7 +54,7 @@ def compact_hours(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> list
     same hours by somebody else at the same time is noticed, and this one starts over. Hours of one
     day with few heartbeats become one file in one commit.
     """
-    parts = _together(hours, RawHours(lake, stream).rows())
+    parts = _together(hours, _raw_hours(lake, stream).rows())
     done = (retry_stale(partial(_compact, lake, stream, part)) for part in parts)
     return [compaction for of_part in done for compaction in of_part]
 
@@ -80,11 +82,48 @@ def _together(hours: Sequence[datetime], rows: dict[datetime, int]) -> list[list
     return parts
 
 
+def rebuild_file(lake: Lake, stream: Stream, file: DataFile) -> None:
+    """Put what raw holds in the place of a file of the history that can't be read; one commit.
+
+    For a file all of whose hours are whole in raw, which the caller has found out. Raises
+    LakeDamaged, with nothing changed, where raw gives fewer heartbeats than the file had. Nothing
+    happens where the history does not hold the file any more.
+    """
+    retry_stale(lambda: _rebuild(lake, stream, file))
+
+
+def _rebuild(lake: Lake, stream: Stream, file: DataFile) -> None:
+    spec, hours = history_table(stream), file.hours
+    raw, history = _raw_hours(lake, stream), lake.open(stream.history_table)
+    window = hours[0], hours[-1] + HOUR
+    if not any(live.path == file.path for live in live_files(lake, history, spec, *window)):
+        return
+
+    def by_hour() -> Iterator[tuple[date, Iterator[pl.DataFrame]]]:
+        found = 0
+        for hour in hours:
+            there = scan_window(lake, history, spec, hour, hour + HOUR, without=[file.path])
+            known = as_received(there, stream).collect()
+            merged = merge_in_parts(stream, known, raw.scan([hour]).collect())
+            found += merged.height - known.height
+            if merged.height:
+                parts = merged.parts(spec.rows_a_group)
+                yield hour.date(), (as_stored(part).select(spec.names) for part in parts)
+        if file.rows is None or found < file.rows:
+            raise LakeDamaged(
+                f"{file.described} is damaged, and raw has fewer heartbeats than were in it: "
+                "restore the file from a backup"
+            )
+
+    read = {"raw_version": str(raw.version)}
+    replace_by_parts(lake, history, spec, by_hour(), *window, read)
+
+
 def _compact(
     lake: Lake, stream: Stream, hours: Sequence[datetime], *, from_raw_alone: bool = False
 ) -> list[Compaction]:
     spec, start, end = history_table(stream), hours[0], hours[-1] + HOUR
-    raw, history = RawHours(lake, stream), lake.open(stream.history_table)
+    raw, history = _raw_hours(lake, stream), lake.open(stream.history_table)
     received = raw.scan(hours).collect()
     stored = scan_window(lake, history, spec, start, end)
     compacted = as_received(stored, stream).collect()
@@ -117,6 +156,10 @@ def _compact(
         )
         for hour in hours
     ]
+
+
+def _raw_hours(lake: Lake, stream: Stream) -> RawHours:
+    return RawHours(lake, stream, lake.open(stream.raw_table))
 
 
 def _by_hour(rows: pl.DataFrame, figure: pl.Expr) -> dict[datetime, int]:

@@ -100,6 +100,7 @@ def _writer(path: str, files: FileSystem, schema: pa.Schema, level: int) -> pq.P
         use_dictionary=with_dictionary,
         column_encoding={name: code for name, code in _ENCODINGS.items() if name in schema.names},
         max_rows_per_page=_ROWS_A_PAGE,
+        write_page_checksum=True,  # flipped bits are found, and not read as other values
     )
 
 

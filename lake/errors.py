@@ -18,7 +18,7 @@ class WrongLake(LakeError):
 
 
 class LakeDamaged(LakeError):
-    """A commit names a data file that is missing or shorter than recorded."""
+    """A commit names a data file that is missing or is not as it was written."""
 
 
 class OldTable(LakeError):

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -125,13 +125,19 @@ def _files(handle: DeltaTable, time_column: str) -> LiveFiles:
     version, found = handle.version(), pl.DataFrame(handle.get_add_actions(flatten=True))
     if found.is_empty():
         return LiveFiles(version, pl.DataFrame(schema=_LOG), frozenset())
-    first = pl.col(_DATE).cast(_TIME)
-    last = first + timedelta(days=1) - _TICK
-    if _HOUR in found.columns:
-        first += pl.duration(hours=_HOUR)
-        last = first + timedelta(hours=1) - _TICK
-    elif f"min.{time_column}" in found.columns:
-        first = pl.coalesce(pl.col(f"min.{time_column}").cast(_TIME), first)
-        last = pl.coalesce(pl.col(f"max.{time_column}").cast(_TIME), last)
+    first, last = times_of_files(found.columns, time_column)
     log = found.select("path", first=first, last=last).sort("first")
     return LiveFiles(version, log, frozenset(log["path"]))
+
+
+def times_of_files(columns: Collection[str], time_column: str) -> tuple[pl.Expr, pl.Expr]:
+    """The first and last time that a file may hold, of the flat log that has these columns."""
+    first = pl.col(_DATE).cast(_TIME)
+    last = first + timedelta(days=1) - _TICK
+    if _HOUR in columns:
+        first += pl.duration(hours=_HOUR)
+        last = first + timedelta(hours=1) - _TICK
+    elif f"min.{time_column}" in columns:
+        first = pl.coalesce(pl.col(f"min.{time_column}").cast(_TIME), first)
+        last = pl.coalesce(pl.col(f"max.{time_column}").cast(_TIME), last)
+    return first, last

@@ -1,7 +1,7 @@
 """The files of a raw table: each flush adds one to every hour it has heartbeats of."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
 from functools import partial
@@ -40,14 +40,13 @@ def merge_raw_hours(lake: Lake, stream: Stream, before: datetime) -> list[Archiv
 
 
 class RawHours:
-    """What exactly one version of a raw table holds of its hours, newest when this is made.
+    """What exactly one version of a raw table, that of the handle, holds of its hours.
 
     Reads the files of an hour alone, while a scan of the table first looks at all that it has.
     """
 
-    def __init__(self, lake: Lake, stream: Stream) -> None:
+    def __init__(self, lake: Lake, stream: Stream, table: DeltaTable) -> None:
         self._lake, self._stream = lake, stream
-        table = lake.open(stream.raw_table)
         self.version = table.version()
         self._files = _live_files(table)
 
@@ -58,11 +57,16 @@ class RawHours:
             datetime.combine(day, time_of_day(hour), UTC): rows for day, hour, rows in hours.rows()
         }
 
-    def scan(self, hours: Sequence[datetime]) -> pl.LazyFrame:
-        """The rows of contiguous hours of one UTC day, with the columns of the stream."""
+    def scan(self, hours: Sequence[datetime], without: Collection[str] = ()) -> pl.LazyFrame:
+        """The rows of contiguous hours of one UTC day, with the columns of the stream.
+
+        Leaves out the files with the paths of `without`.
+        """
         first, last = hours[0], hours[-1]
         of_day = self._files.filter(
-            pl.col(_DATE) == first.date(), pl.col(_HOUR).is_between(first.hour, last.hour)
+            pl.col(_DATE) == first.date(),
+            pl.col(_HOUR).is_between(first.hour, last.hour),
+            ~pl.col("path").is_in(list(without)),
         )
         return _scan(self._lake, self._stream, of_day)
 

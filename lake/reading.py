@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 import polars as pl
 import pyarrow as pa
 
-from lake.history import as_received
+from lake.history import as_received, history_table
 from lake.hours import HOUR, hour_of, hours_between, in_hours, in_window
 from lake.merge import merge_heartbeats
+from lake.raw_files import RawHours
+from lake.replace import scan_window
 from lake.settings import EnergySettings
 from lake.storage import Lake
 from lake.streams import REGISTER, Stream
@@ -20,12 +22,17 @@ def scan_history(
     start: datetime,
     end: datetime,
     devices: Sequence[str] | None = None,
+    without: Collection[str] = (),
 ) -> pl.LazyFrame:
-    """Compacted heartbeats with start <= timestamp < end.
+    """Compacted heartbeats with start <= timestamp < end, but for those in the files of `without`.
 
     The columns of the stream and `duplicates`; sorted by device and time within each hour.
     """
-    rows = lake.scan(lake.open(stream.history_table)).filter(in_window(start, end))
+    table = lake.open(stream.history_table)
+    if without:
+        rows = scan_window(lake, table, history_table(stream), start, end, without)
+    else:
+        rows = lake.scan(table).filter(in_window(start, end))
     return as_received(_of_devices(rows, stream, devices), stream)
 
 
@@ -37,14 +44,16 @@ def scan_heartbeats(
     devices: Sequence[str] | None = None,
     dirty_hours: Collection[datetime] = (),
     outbox: pa.Table | None = None,
+    without: Collection[str] = (),
 ) -> pl.LazyFrame:
     """Heartbeats with start <= timestamp < end, exact up to the moment the caller looked.
 
     The caller reads `dirty_hours` and the `outbox` rows of these devices in one Postgres snapshot
     *before* this call opens the lake: a heartbeat leaves the outbox only after the lake has it,
     so none can slip through. One that is seen in both is one heartbeat; its flush is no duplicate.
+    Files with a path of `without`, of the history or raw, are left out; let their hours be dirty.
     """
-    history = scan_history(lake, stream, start, end, devices)
+    history = scan_history(lake, stream, start, end, devices, without)
     received = []
     dirty = set(dirty_hours)
     if outbox is not None and outbox.num_rows:
@@ -55,13 +64,10 @@ def scan_heartbeats(
         dirty |= {hour_of(moment) for moment in waiting["timestamp"]}
     dirty &= set(hours_between(start, end))
     if dirty:
-        raw = lake.scan(lake.open(stream.raw_table)).filter(
-            in_hours(max(start, min(dirty)), min(end, max(dirty) + HOUR)),
-            pl.col("timestamp") >= start,
-            pl.col("timestamp") < end,
-            pl.col("timestamp").dt.truncate("1h").is_in(sorted(dirty)),
+        raw = _raw(lake, stream, sorted(dirty), without).filter(
+            pl.col("timestamp") >= start, pl.col("timestamp") < end
         )
-        received.append(_of_devices(raw, stream, devices).drop("date", "hour"))
+        received.append(_of_devices(raw, stream, devices))
     if not received:
         return history
     columns = [column.name for column in stream.columns]
@@ -78,6 +84,7 @@ def scan_context(
     devices: Sequence[str] | None = None,
     dirty_hours: Collection[datetime] = (),
     outbox: pa.Table | None = None,
+    without: Collection[str] = (),
 ) -> pl.LazyFrame:
     """What a window needs to know of the time before it: the predecessors of its first readings.
 
@@ -85,7 +92,7 @@ def scan_context(
     """
 
     def scan(since: datetime, until: datetime) -> pl.LazyFrame:
-        return scan_heartbeats(lake, stream, since, until, devices, dirty_hours, outbox)
+        return scan_heartbeats(lake, stream, since, until, devices, dirty_hours, outbox, without)
 
     near = start - timedelta(seconds=settings.largest_gap_seconds)
     registers = (
@@ -94,6 +101,24 @@ def scan_context(
         .filter(pl.col("timestamp") == pl.col("timestamp").max().over(stream.device))
     )
     return pl.concat([registers, scan(near, start)])
+
+
+def _raw(
+    lake: Lake, stream: Stream, hours: Sequence[datetime], without: Collection[str]
+) -> pl.LazyFrame:
+    """The raw heartbeats of some hours, in order."""
+    table = lake.open(stream.raw_table)
+    if without:
+        raw = RawHours(lake, stream, table)
+        return pl.concat([raw.scan([hour], without) for hour in hours])
+    return (
+        lake.scan(table)
+        .filter(
+            in_hours(hours[0], hours[-1] + HOUR),
+            pl.col("timestamp").dt.truncate("1h").is_in(hours),
+        )
+        .drop("date", "hour")
+    )
 
 
 def _of_devices(rows: pl.LazyFrame, stream: Stream, devices: Sequence[str] | None) -> pl.LazyFrame:

@@ -6,9 +6,9 @@ any age find their place.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 
 import polars as pl
@@ -29,6 +29,7 @@ from lake.table_spec import TableSpec
 _APP_ID: Final = "wattlake-replace"
 _DATE: Final = DATE_PARTITION.name
 _ROWS_A_PART: Final = 2_000_000
+_EVER: Final = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -199,15 +200,38 @@ def live_files(
     return [file for file in files if file.may_reach(start, end)]
 
 
+def remove_file(lake: Lake, spec: TableSpec, path: str) -> None:
+    """Let a table no longer hold a file, whose rows then have to be computed again; one commit.
+
+    Nothing happens where the table does not hold it any more.
+    """
+
+    def remove() -> None:
+        table = lake.open(spec.name)
+        commit_files(lake, table, spec, [], _of_path(lake, table, spec, path))
+
+    retry_stale(remove)
+
+
+def _of_path(lake: Lake, table: DeltaTable, spec: TableSpec, path: str) -> list[LiveFile]:
+    return [file for file in live_files(lake, table, spec, *_EVER) if file.path == path]
+
+
 def scan_window(
-    lake: Lake, table: DeltaTable, spec: TableSpec, start: datetime, end: datetime
+    lake: Lake,
+    table: DeltaTable,
+    spec: TableSpec,
+    start: datetime,
+    end: datetime,
+    without: Collection[str] = (),
 ) -> pl.LazyFrame:
     """What exactly the version of the handle holds of the time from `start` to `end`.
 
-    Reads the files of that time alone, while a scan of the table first looks at all that it has.
+    Reads the files of that time alone, while a scan of the table first looks at all that it has;
+    leaves out those with the paths of `without`.
     """
     nothing = pl.DataFrame(spec.schema.empty_table()).select(spec.names).lazy()
-    files = live_files(lake, table, spec, start, end)
+    files = [f for f in live_files(lake, table, spec, start, end) if f.path not in without]
     found = (file.scan().filter(in_window(start, end, spec.time_column)) for file in files)
     return pl.concat([nothing, *(rows.select(spec.names) for rows in found)])
 

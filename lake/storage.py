@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -69,15 +69,17 @@ class Lake:
         """The rows of exactly the version that `handle` holds."""
         return pl.scan_delta(handle, storage_options=self.storage_options or None)
 
-    def create_tables(self) -> None:
+    def create_tables(self, but: Collection[str] = ()) -> None:
         """Create every table that is missing; safe to call from several processes at once.
 
-        Raises UnusableFolder or OldTable.
+        Those named by `but` are left alone. Raises UnusableFolder or OldTable.
         """
         _require_plain(self.uri)
         if self.local_folder:
             self.local_folder.mkdir(parents=True, exist_ok=True)
         for stream in STREAMS.values():
+            if stream.raw_table in but:
+                continue
             raw = (*stream.columns, DATE_PARTITION, HOUR_PARTITION)
             self._create(
                 stream.raw_table,
@@ -87,6 +89,8 @@ class Lake:
             )
         histories = (history_table(stream) for stream in STREAMS.values())
         for spec in (*histories, *DERIVED_TABLES):
+            if spec.name in but:
+                continue
             statistics = [name for name in spec.key if name != DATE_PARTITION.name]
             self._create(spec.name, spec.description, spec.schema, statistics)
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import polars as pl
 
+from lake.damage import UNREADABLE, damaged_files
 from lake.energy import IN_MEMORY
 from lake.history import as_received, history_table
 from lake.reading import scan_context, scan_history
@@ -116,4 +117,29 @@ class HistoryWindow:
 
 
 def _context(lake: Lake, stream: Stream, start: datetime, settings: EnergySettings) -> pl.DataFrame:
-    return scan_context(lake, stream, start, settings).collect(engine=IN_MEMORY)
+    """From raw where a file of the history can't be read: that holds up its own hours alone.
+
+    What can't be read there either is as if it had never been received.
+    """
+    try:
+        return scan_context(lake, stream, start, settings).collect(engine=IN_MEMORY)
+    except UNREADABLE:
+        since = start - max(
+            timedelta(hours=settings.register_lookback_hours),
+            timedelta(seconds=settings.largest_gap_seconds),
+        )
+        damaged = [
+            one
+            for table in (stream.history_table, stream.raw_table)
+            for one in damaged_files(lake, table, "timestamp", since, start)
+        ]
+        if not damaged:
+            raise
+    return scan_context(
+        lake,
+        stream,
+        start,
+        settings,
+        dirty_hours={hour for one in damaged for hour in one.file.hours},
+        without={one.file.path for one in damaged},
+    ).collect(engine=IN_MEMORY)

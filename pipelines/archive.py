@@ -12,8 +12,9 @@ from lake.history import history_table
 from lake.raw_files import merge_raw_hours
 from lake.table_spec import TableSpec
 from lake.tables import DERIVED_TABLES
+from pipelines.damage import failing_by_name
 from pipelines.describe import MAINTENANCE, OWNERS, RETRIES
-from pipelines.partitions import newest_partition
+from pipelines.partitions import DAY, newest_partition
 from pipelines.resources import LakeResource
 from pipelines.settings import PipelineSettings
 
@@ -46,7 +47,16 @@ def archive_asset(spec: TableSpec) -> dg.AssetsDefinition:
     def archive(lake: LakeResource) -> dg.MaterializeResult[None]:
         tables, started = lake.lake(), time.monotonic()
         days = days_to_archive(tables, spec, _before().date())[:_DAYS_A_NIGHT]
-        done = [archive_day(tables, spec, day) for day in days]
+        done, failed = [], list[str]()
+        for day in days:
+            midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            try:
+                with failing_by_name(tables, [spec.name], midnight, midnight + DAY):
+                    done.append(archive_day(tables, spec, day))
+            except dg.Failure as failure:  # the other days are archived all the same
+                failed.append(str(failure.description))
+        if failed:
+            raise dg.Failure("; ".join(failed), allow_retries=False)
         return dg.MaterializeResult(metadata={"days": len(days), **_metadata(done, started)})
 
     return archive

@@ -17,6 +17,8 @@ from lake.derived import (
     VEHICLE_EFFICIENCY_HOURLY,
 )
 from lake.table_spec import TableSpec
+from lake.tables import DAILY_TABLES, HOURLY_EFFICIENCY
+from pipelines.damage import HISTORIES, failing_by_name
 from pipelines.describe import FRESH_EACH_DAY, OWNERS, RETRIES, delta_metadata
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.hour_chart import hour_chart
@@ -36,6 +38,7 @@ from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.tables_of_day import tables_of_day
 
 _DAYS_A_COMMIT = 31
+_READ = (*HISTORIES, *(table.name for table in (*HOURLY_EFFICIENCY, *DAILY_TABLES)))
 _SHOWN = ("efficiency_percent", "energy_ac_kwh", "energy_dc_kwh", "loss_kwh", "vehicles", "hours")
 
 
@@ -144,11 +147,12 @@ def daily_tables(
     versions = {}
     with warehouse.autocommit() as connection:
         for days in stretches(days_of_run(context), DAY, _DAYS_A_COMMIT):
-            computed = [tables_of_day(tables, connection, day, settings, now) for day in days]
             window = _midnight(days[0]), _midnight(days[-1]) + DAY
-            for spec in (daily.table for daily in TABLES):
-                rows = pl.concat([of_day[spec.name] for of_day in computed]).sort(spec.key)
-                versions[spec.name] = replace_changed(tables, spec, rows, *window)
+            with failing_by_name(tables, _READ, *window):
+                computed = [tables_of_day(tables, connection, day, settings, now) for day in days]
+                for spec in (daily.table for daily in TABLES):
+                    rows = pl.concat([of_day[spec.name] for of_day in computed]).sort(spec.key)
+                    versions[spec.name] = replace_changed(tables, spec, rows, *window)
             for day, of_day in zip(days, computed, strict=True):
                 _report_day(context, day, of_day)
     for daily in TABLES:

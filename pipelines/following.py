@@ -7,6 +7,7 @@ import polars as pl
 import psycopg
 
 from lake import HOUR, REGISTER, STREAMS, EnergySettings, Lake, Stream, scan_history
+from lake.damage import UNREADABLE, damaged_files
 from pipelines.ledger import compacted_hours
 
 
@@ -17,6 +18,7 @@ def following_hours(
 
     `hours` are contiguous. The next hour always is one, because the cover of its first readings
     begins before it. Beyond it, the hour of each register's next reading, up to the look-back.
+    Hours whose history can't be read are left out: their own turn comes once that is repaired.
     """
     end = hours[-1] + HOUR
     later = compacted_hours(
@@ -30,12 +32,22 @@ def following_hours(
         for hour in later:
             if open_ended.is_empty():
                 break
-            seen = _registers(lake, stream, hour, hour + HOUR)
+            try:
+                seen = _registers(lake, stream, hour, hour + HOUR)
+            except UNREADABLE:
+                continue
             closed = open_ended.filter(open_ended.is_in(seen.implode()))
             if not closed.is_empty():
                 found.add(hour)
                 open_ended = open_ended.filter(~open_ended.is_in(closed.implode()))
-    return sorted(found)
+    return [hour for hour in sorted(found) if _is_readable(lake, hour)]
+
+
+def _is_readable(lake: Lake, hour: datetime) -> bool:
+    return not any(
+        damaged_files(lake, stream.history_table, "timestamp", hour, hour + HOUR)
+        for stream in STREAMS.values()
+    )
 
 
 def _registers(lake: Lake, stream: Stream, start: datetime, end: datetime) -> pl.Series:

@@ -11,8 +11,10 @@ import psycopg
 from lake import HOUR, METER, VEHICLE, Compaction, Lake, Stream, compact_hours, scan_history
 from lake.history import history_table
 from lake.hours import in_hours
+from lake.replace import live_files
 from pipelines.check_results import check_result
 from pipelines.checks import lost_heartbeats, repeated_keys, unsorted_rows
+from pipelines.damage import failing_by_name
 from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
 from pipelines.devices import register_devices
 from pipelines.ledger import mark_compacted, newest_raw_version
@@ -84,7 +86,9 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         tables, hours = lake.lake(), hours_of_run(context)
-        done = compact_hours(tables, stream, hours)
+        read = stream.raw_table, stream.history_table
+        with failing_by_name(tables, read, hours[0], hours[-1] + HOUR):
+            done = compact_hours(tables, stream, hours)
         with warehouse.autocommit() as connection:
             _require_newer_lake(connection, tables, stream)
             # Asked after the compaction: a drop is noted before it happens.
@@ -144,11 +148,11 @@ def _alike(done: Sequence[Compaction], dropped: set[datetime]) -> list[list[Comp
 def scan_history_files(lake: Lake, stream: Stream, start: datetime, end: datetime) -> pl.LazyFrame:
     """The keys of hours of one day as their files have them: device, timestamp and file."""
     table = lake.open(stream.history_table)
-    files = table.file_uris(file_pruning_predicate=[("date", "=", f"{start:%Y-%m-%d}")])
+    files = live_files(lake, table, history_table(stream), start, end)
     if not files:
         return lake.scan(table).select(*stream.key, file=pl.lit(""))
     rows = pl.scan_parquet(
-        files,
+        [f"{lake.table_uri(stream.history_table)}/{file.path}" for file in files],
         include_file_paths="file",
         hive_partitioning=False,
         storage_options=lake.storage_options or None,

@@ -19,6 +19,7 @@ from lake.table_spec import TableSpec
 from lake.tables import HOURLY_TABLES
 from pipelines.check_results import check_result, selected
 from pipelines.checks import COVERED, gaining_vehicles, implausible_vehicles, uncovered_vehicles
+from pipelines.damage import HISTORIES, failing_by_name
 from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
 from pipelines.following import following_hours
 from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
@@ -42,6 +43,7 @@ from pipelines.settings import PipelineSettings
 PLAUSIBLE, GAINING, COVERAGE = "efficiency_plausible", "dc_not_above_ac", "hours_covered"
 _UNCOVERED_PERCENT = PipelineSettings().uncovered_vehicles_percent
 _HOURS_A_COMMIT = 24
+_READ = (*HISTORIES, *(table.name for table in HOURLY_TABLES))
 
 
 def _spec(
@@ -172,14 +174,16 @@ def hourly_tables(
     versions = {}
     with warehouse.autocommit() as connection:
         states = state_of_history(connection, hours)
-        later = following_hours(tables, connection, hours, settings)
+        with failing_by_name(tables, HISTORIES, hours[0], hours[-1] + HOUR):
+            later = following_hours(tables, connection, hours, settings)
         for stretch in contiguous([*hours, *later], _HOURS_A_COMMIT):
             window = stretch[0], stretch[-1] + HOUR
             readers = histories(tables, settings, window[1])
-            computed = [_tables(readers, connection, hour, settings) for hour in stretch]
-            for table in HOURLY_TABLES:
-                rows = pl.concat([of_hour[table.name] for of_hour in computed])
-                versions[table.name] = replace_changed(tables, table, rows, *window)
+            with failing_by_name(tables, _READ, *window):
+                computed = [_tables(readers, connection, hour, settings) for hour in stretch]
+                for table in HOURLY_TABLES:
+                    rows = pl.concat([of_hour[table.name] for of_hour in computed])
+                    versions[table.name] = replace_changed(tables, table, rows, *window)
             for of_hour in computed:
                 vehicles = of_hour[VEHICLE_EFFICIENCY_HOURLY.name]
                 for name, offenders in _offenders(vehicles.lazy()).items():

@@ -5,6 +5,7 @@ from datetime import datetime
 import polars as pl
 
 from lake import Lake, replace_hours
+from lake.damage import UNREADABLE
 from lake.hours import in_window
 from lake.table_spec import TableSpec
 
@@ -21,6 +22,6 @@ def replace_changed(
     there = lake.scan(table).filter(in_window(start, end, spec.time_column)).select(spec.names)
     try:
         is_there = there.collect().sort(spec.key).equals(rows.select(spec.names).sort(spec.key))
-    except (OSError, pl.exceptions.PolarsError):
+    except UNREADABLE:
         is_there = False  # a file that can't be read is one to replace
     return table.version() if is_there else replace_hours(lake, spec, rows, start, end)

@@ -15,6 +15,7 @@ from lake.hours import in_window
 from lake.table_spec import TableSpec
 from pipelines.check_results import check_result, selected
 from pipelines.checks import differing_rows
+from pipelines.damage import HISTORIES, failing_by_name
 from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, mart_metadata
 from pipelines.following import following_hours
 from pipelines.hourly import FLEET, VEHICLES
@@ -105,10 +106,14 @@ def efficiency_marts(
     tables, hours, first = lake.lake(), hours_of_run(context), first_mart_hour(datetime.now(UTC))
     with warehouse.autocommit() as connection:
         states = state_of_efficiency(connection, hours)
-        later = following_hours(tables, connection, hours, EnergySettings())
+        with failing_by_name(tables, HISTORIES, hours[0], hours[-1] + HOUR):
+            later = following_hours(tables, connection, hours, EnergySettings())
     for stretch in contiguous([*hours, *later], _HOURS_A_TRANSACTION):
         start, end = stretch[0], stretch[-1] + HOUR
-        rows = {mart.table.name: _lake_rows(tables, mart, max(start, first), end) for mart in MARTS}
+        with failing_by_name(tables, [mart.table.name for mart in MARTS], start, end):
+            rows = {
+                mart.table.name: _lake_rows(tables, mart, max(start, first), end) for mart in MARTS
+            }
         with warehouse.transaction() as connection:
             for mart in MARTS:
                 _replace(connection, mart, rows[mart.table.name], start, end)

@@ -114,7 +114,8 @@ def verify(
         bool,
         typer.Option(
             "--repair",
-            help="count the ledger anew and let the hours that differ be computed again",
+            help="count the ledger anew, replace damaged files that can be computed, and let the "
+            "hours that differ be computed again",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the report as JSON")] = False,
@@ -122,8 +123,10 @@ def verify(
 ) -> None:
     """Recompute hours from the raw heartbeats and compare every table with them.
 
-    Without --from and --to all hours. Exit code 0: all agree, 3: something differs. Hours that
-    wait for their computation are not judged. It can run beside everything else.
+    Without --from and --to all hours. A file that can't be read is named, with its hours, and what
+    does not need it is judged. Exit code 0: all was judged and agrees, 3: something differs or is
+    damaged, 4: nothing differs, but hours that wait for their computation, or are counted from what
+    can't be read, were not judged. It can run beside everything else.
     """
     given = (("--from", start), ("--to", end))
     arguments = [part for name, value in given if value is not None for part in (name, value)]

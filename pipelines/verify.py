@@ -1,14 +1,16 @@
 """`python -m pipelines.verify`: are all numbers those that the raw heartbeats give?
 
-Exit codes: 0 all agree, 1 it can't run, 2 wrong usage, 3 something differs, 130 interrupted.
+Exit codes: 0 everything was judged and agrees, 1 it can't run, 2 wrong usage, 3 something differs
+or can't be read, 4 nothing differs, but not everything could be judged, 130 interrupted.
 """
 
 import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import adbc_driver_manager
@@ -22,13 +24,15 @@ from lake import HOUR, EnergySettings, Lake, LakeError, hour_of
 from lake.hours import days_within
 from lake.settings import LakeSettings
 from pipelines.resources import WarehouseResource
+from pipelines.verify_damage import DamagedFiles, table_damage
 from pipelines.verify_days import verify_day
-from pipelines.verify_findings import Finding, Remedy
+from pipelines.verify_files import CheckedTables, unreadable_tables
+from pipelines.verify_findings import Finding, Remedy, TableDamage
 from pipelines.verify_hours import Verification, VerifiedHour
 from pipelines.verify_repair import repair
 from warehouse_sql.settings import DatabaseSettings
 
-_AGREES, _CANNOT, _DIFFERS, _INTERRUPTED = 0, 1, 3, 130
+_AGREES, _CANNOT, _DIFFERS, _NOT_JUDGED, _INTERRUPTED = 0, 1, 3, 4, 130
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN: Final = 50
 
@@ -36,141 +40,235 @@ _SHOWN: Final = 50
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify, print what was found; returns the exit code."""
     asked = _parser().parse_args(arguments)
+    report = Report()
     try:
-        report = _verify(asked.start, asked.end, mend=asked.repair)
+        _verify(report, asked.start, asked.end, mend=asked.repair)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        return _fail(
+        report.error = (
             f"{str(first['loc'][0] if first['loc'] else 'settings').upper()}: {first['msg']}"
         )
     except (LakeError, DeltaError, OSError, psycopg.Error, adbc_driver_manager.Error) as error:
-        return _fail(str(error))
+        report.error = str(error)
+    if report.error is not None:
+        _complain(report.error)
     if asked.json:
         sys.stdout.write(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n")
-    else:
+    elif report.error is None or report.has_findings:
         report.print(Console(highlight=False))
-    return _DIFFERS if report.findings else _AGREES
+    return report.exit_code
 
 
 class Report:
-    """What became of all hours."""
+    """What became of all hours; `error` is what has kept it from being complete."""
 
     def __init__(self) -> None:
         self.agreeing = self.raw_rows = self.rows = 0
         self.waiting: list[datetime] = []
+        self.unknown: list[datetime] = []
+        self.differing: set[datetime] = set()
+        self.days_unjudged: list[date] = []
+        self.tables: list[TableDamage] = []
         self.findings: list[Finding] = []
         self.energies: dict[str, float] = defaultdict(float)
         self.reopened: set[datetime] | None = None
+        self.error: str | None = None
 
     def add(self, hour: VerifiedHour) -> None:
         """Count an hour."""
+        self.findings += hour.findings
         if hour.waits:
             self.waiting.append(hour.hour)
-            return
-        if not (hour.rows or hour.energies or hour.findings):
-            return  # nothing was ever heard in it
-        self.findings += hour.findings
-        self.agreeing += not hour.findings
-        self.raw_rows += hour.raw_rows
-        self.rows += hour.rows
-        for stream, kwh in hour.energies.items():
-            self.energies[stream] = round(self.energies[stream] + kwh, 9)
+        elif hour.unknown:
+            self.unknown.append(hour.hour)
+        elif hour.rows or hour.energies or hour.findings or hour.damaged:
+            # Otherwise nothing was ever heard in it.
+            if hour.findings or hour.damaged:
+                self.differing.add(hour.hour)
+            else:
+                self.agreeing += 1
+            self.raw_rows += hour.raw_rows
+            self.rows += hour.rows
+            for stream, kwh in hour.energies.items():
+                self.energies[stream] = round(self.energies[stream] + kwh, 9)
+
+    def add_day(self, day: date, findings: Sequence[Finding] | None) -> None:
+        """Count a day; None: it was not judged."""
+        if findings is None:
+            self.days_unjudged.append(day)
+        else:
+            self.findings += findings
+            self.differing |= {found.hour for found in findings}
 
     @property
-    def differing(self) -> list[datetime]:
-        """The hours of the findings."""
-        return sorted({found.hour for found in self.findings})
+    def has_findings(self) -> bool:
+        """Whether anything is not as it should be."""
+        return bool(self.tables or self.findings)
+
+    @property
+    def exit_code(self) -> int:
+        """0 only where everything was judged and is right."""
+        if self.error is not None:
+            return _CANNOT
+        if self.has_findings:
+            return _DIFFERS
+        is_unjudged = self.waiting or self.unknown or self.days_unjudged
+        return _NOT_JUDGED if is_unjudged else _AGREES
 
     def as_json(self) -> dict[str, object]:
         """All of it, times in ISO 8601."""
+        tables: list[dict[str, object]] = [
+            {
+                "hour": None,
+                "table": found.table,
+                "expected": "a log that can be read and is whole",
+                "found": found.reason,
+                "first": [],
+                "remedy": found.remedy.value,
+                "file": None,
+            }
+            for found in self.tables
+        ]
         return {
+            "error": self.error,
             "hoursAgreeing": self.agreeing,
-            "hoursDiffering": [hour.isoformat() for hour in self.differing],
-            "hoursWaiting": [hour.isoformat() for hour in self.waiting],
-            "hoursReopened": [hour.isoformat() for hour in sorted(self.reopened or ())],
+            "hoursDiffering": _texts(self.differing),
+            "hoursWaiting": _texts(self.waiting),
+            "hoursUnknown": _texts(self.unknown),
+            "daysNotJudged": [day.isoformat() for day in self.days_unjudged],
+            "hoursReopened": _texts(self.reopened or ()),
             "rawHeartbeats": self.raw_rows,
             "distinctHeartbeats": self.rows,
             "energyKwh": dict(self.energies),
-            "findings": [
-                {
-                    "hour": found.hour.isoformat(),
-                    "table": found.table,
-                    "expected": found.expected,
-                    "found": found.found,
-                    "first": list(found.first),
-                    "remedy": found.remedy.value,
-                }
-                for found in self.findings
-            ],
+            "findings": [*tables, *map(_finding_json, self.findings)],
         }
 
     def print(self, console: Console) -> None:
         """As lines for a person; none is broken, however narrow the terminal."""
-        if self.findings:
-            for found in self.findings[:_SHOWN]:
-                first = f": {', '.join(found.first)}" if found.first else ""
-                for line in (
-                    f"{found.hour:%Y-%m-%d %H:%M}  {found.table}{first}",
-                    f"    expected  {found.expected}",
-                    f"    found     {found.found}",
-                ):
-                    console.print(line, soft_wrap=True, markup=False)
-            if len(self.findings) > _SHOWN:
-                console.print(f"{len(self.findings) - _SHOWN:,} more findings; --json has all")
+        lines = []
+        for damage in self.tables:
+            lines += [
+                f"{damage.table}  its log can't be read, or is not whole: {damage.reason}",
+                f"    {damage.remedy.value}",
+            ]
+        for found in self.findings[:_SHOWN]:
+            first = f": {', '.join(found.first)}" if found.first else ""
+            lines += [
+                f"{found.hour:%Y-%m-%d %H:%M}  {found.table}{first}",
+                f"    expected  {found.expected}",
+                f"    found     {found.found}",
+            ]
+            if found.remedy.needs_person:
+                lines.append(f"    {found.remedy.value}")
+        if len(self.findings) > _SHOWN:
+            lines.append(f"{len(self.findings) - _SHOWN:,} more findings; --json has all")
         energies = ", ".join(f"{name} {kwh:,.3f} kWh" for name, kwh in self.energies.items())
-        lines = [
-            f"hours that agree: {self.agreeing:,}; differ: {len(self.differing):,}; "
-            f"wait for their computation: {len(self.waiting):,}",
+        lines += [
+            f"hours judged: {self.agreeing + len(self.differing):,}; "
+            f"agree: {self.agreeing:,}; differ: {len(self.differing):,}",
+            *self._unjudged(),
             f"heartbeats in raw: {self.raw_rows:,}; distinct: {self.rows:,}",
             f"energy measured: {energies or 'none'}",
+            *self._what_to_do(),
         ]
-        lost = {found.hour for found in self.findings if found.remedy is Remedy.NONE}
-        if lost:
-            lines.append(
-                f"raw heartbeats are missing in {len(lost):,} hours: restore them, nothing else can"
-            )
-        if self.reopened is not None:
-            lines.append(f"{len(self.reopened):,} hours wait now to be computed again")
-            if unknown := set(self.differing) - self.reopened - lost:
-                lines.append(
-                    f"{len(unknown):,} hours are not in the ledger, nothing was ever received in "
-                    f"them: run the job `hourly` by hand, first {min(unknown):%Y-%m-%d %H:%M}"
-                )
-        elif self.findings:
-            lines.append("--repair lets these hours be computed again")
         for line in lines:
             console.print(line, soft_wrap=True, markup=False)
 
+    def _unjudged(self) -> Iterator[str]:
+        for what, hours in (
+            ("they wait for their computation", self.waiting),
+            ("what they should hold, or are counted from, can't be read", self.unknown),
+        ):
+            if hours:
+                yield (
+                    f"hours not judged: {len(hours):,}, {what}, first {min(hours):%Y-%m-%d %H:%M}"
+                )
+        if self.days_unjudged:
+            yield (
+                f"days not judged: {len(self.days_unjudged):,}, first {self.days_unjudged[0]}; "
+                "their hours or their own run are still to come, or can't be read"
+            )
 
-def _verify(start: datetime, end: datetime, *, mend: bool) -> Report:
-    lake = Lake.from_settings(LakeSettings())
+    def _what_to_do(self) -> Iterator[str]:
+        lost = {found.hour for found in self.findings if found.remedy is Remedy.NONE}
+        if lost:
+            yield (
+                f"raw heartbeats are missing in {len(lost):,} hours: restore them, nothing else can"
+            )
+        curable = {
+            hour
+            for found in self.findings
+            if not found.remedy.needs_person
+            for hour in found.concerned
+        }
+        if self.reopened is not None:
+            yield f"{len(self.reopened):,} hours wait now to be computed again"
+            if unheard := curable - self.reopened:
+                yield (
+                    f"{len(unheard):,} hours are not in the ledger, nothing was ever received in "
+                    f"them: run the job `hourly` by hand, first {min(unheard):%Y-%m-%d %H:%M}"
+                )
+        elif curable:
+            yield "--repair lets these hours be computed again"
+
+
+def _finding_json(found: Finding) -> dict[str, object]:
+    file = None
+    if found.file is not None:
+        file = {
+            "path": found.file.path,
+            "firstHour": found.file.hours[0].isoformat(),
+            "lastHour": found.file.hours[-1].isoformat(),
+            "devices": found.file.devices,
+            "rows": found.file.rows,
+        }
+    return {
+        "hour": found.hour.isoformat(),
+        "table": found.table,
+        "expected": found.expected,
+        "found": found.found,
+        "first": list(found.first),
+        "remedy": found.remedy.value,
+        "file": file,
+    }
+
+
+def _texts(hours: Iterable[datetime]) -> list[str]:
+    return [hour.isoformat() for hour in sorted(hours)]
+
+
+def _verify(report: Report, start: datetime, end: datetime, *, mend: bool) -> None:
+    lake, settings = Lake.from_settings(LakeSettings()), EnergySettings()
     # The environment or .env provides the field.
     warehouse = WarehouseResource(database_url=DatabaseSettings().dsn)
-    report = Report()
+    with warehouse.autocommit() as connection:
+        tables = CheckedTables(lake, unreadable_tables(lake, connection))
+    report.tables = table_damage(tables)
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     screen = Console(stderr=True)
     with (
-        warehouse.arrow() as marts,
+        closing(Verification(tables, warehouse, settings)) as verification,
         Progress(
             *columns, console=screen, transient=True, disable=not screen.is_terminal
         ) as progress,
     ):
-        verification = Verification(lake, warehouse, marts, EnergySettings())
         hours = verification.hours(start, end)
         task = progress.add_task("", total=len(hours))
         for hour in verification.run(hours):
             report.add(hour)
             progress.advance(task)
     for day in sorted({hour.date() for hour in hours} & {*days_within(start, end)}):
-        report.findings += verify_day(lake, warehouse, day, EnergySettings())
+        report.add_day(day, verify_day(tables, warehouse, day, settings))
+    report.findings += DamagedFiles(tables, warehouse, settings).findings(start, end)
     if mend:
         with warehouse.autocommit() as connection:
             report.reopened = (
-                repair(connection, lake, report.findings) if report.findings else set()
+                repair(connection, lake, report.findings, tables.unreadable)
+                if report.findings
+                else set()
             )
-    return report
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -204,10 +302,9 @@ def _moment(text: str) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _fail(text: str) -> int:
+def _complain(text: str) -> None:
     line = " ".join(text.split())
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"wattlake: {line}", markup=False)
-    return _CANNOT
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def compaction_findings(
     hour: datetime, row: LedgerHour | None, truth: StreamHour
 ) -> Iterator[Finding]:
     """Where the ledger tells something else of the history than is in it."""
-    if row is None:
+    if row is None or not truth.history_whole:
         return
     copies = int(truth.history["duplicates"].sum())
     for wrong in (
@@ -75,6 +75,8 @@ def history_findings(hour: datetime, truth: StreamHour) -> Iterator[Finding]:
             first=tuple(truth.lost[stream.device].unique(maintain_order=True).head(5)),
             remedy=Remedy.NONE,
         )
+    if not truth.history_whole:
+        return  # the file that can't be read is a finding
     found = row_finding(hour, stream.history_table, truth.expected, truth.history, stream.key)
     if found is not None:
         from_raw_alone = truth.raw_rows is not None and not truth.lost.height
@@ -85,8 +87,10 @@ def history_findings(hour: datetime, truth: StreamHour) -> Iterator[Finding]:
 def energy_findings(
     hour: datetime, energies: Mapping[str, float], found: Tables
 ) -> Iterator[Finding]:
-    """Where the tables do not add up to what the devices have measured."""
+    """Where the tables, those that can be read, do not add up to what the devices have measured."""
     for energy in ENERGY_SUMS:
+        if energy.table.name not in found:
+            continue
         measured_kwh, parts = energies[energy.stream.name], energy.parts(found)
         if parts != measured_kwh:
             yield Finding(

@@ -7,6 +7,7 @@ from enum import Enum
 
 import polars as pl
 
+from lake.damage import DataFile
 from pipelines.checks import differing_rows
 
 _FIRST_ONES = 5
@@ -19,13 +20,46 @@ class Remedy(Enum):
     COMPUTE = "the hour is computed again"
     COMPACT = "the history is taken from raw again, and the hour computed"
     NONE = "needs a person: restore the raw heartbeats"
+    REBUILD = "the file is replaced by what raw gives, and its hours are computed again"
+    REPLACE = "the file is taken out of the table, and its hours are computed again"
+    RESTORE = "needs a person: restore the file from a backup, nothing else has what was in it"
+    ACCESS = "needs a person: let this account read the file, or remove it where the disk is broken"
+    MART = "needs a person: see the log of Postgres, and restore this table from a backup"
+    RAW_LOG = (
+        "needs a person: restore its _delta_log from a backup within a week, after which the job "
+        "`maintenance` removes files that no log names; leave the data files"
+    )
+    HISTORY_LOG = (
+        "needs a person: restore its _delta_log from a backup; where raw still has every hour, "
+        "move the folder of the table away instead and run `wattlake verify --repair`"
+    )
+    TABLE_LOG = (
+        "needs a person: move the folder of the table away and run `wattlake verify --repair`, it "
+        "is computed anew"
+    )
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether `--repair` leaves it alone."""
+        return self.value.startswith("needs a person")
+
+
+@dataclass(frozen=True)
+class TableDamage:
+    """A table whose log can't be read, so that none of its hours was judged."""
+
+    table: str
+    reason: str
+    remedy: Remedy
 
 
 @dataclass(frozen=True)
 class Finding:
     """A table that differs in one hour; `first` names devices, for the ledger the stream.
 
-    `stream` and `last_arrival`, the newest receipt time in raw, are what a remedy needs to know.
+    `stream` and `last_arrival`, the newest receipt time in raw, are what a remedy needs to know. Of
+    a damaged `file` it is the first hour, and `hours` are those that are computed from the remedy
+    on.
     """
 
     hour: datetime
@@ -36,6 +70,13 @@ class Finding:
     remedy: Remedy
     stream: str | None = None
     last_arrival: datetime | None = None
+    file: DataFile | None = None
+    hours: tuple[datetime, ...] = ()
+
+    @property
+    def concerned(self) -> tuple[datetime, ...]:
+        """Every hour that a remedy has computed again."""
+        return self.hours or (self.hour,)
 
 
 def row_finding(

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from lake import HOUR, REGISTER, EnergySettings, Lake, Stream, TableMissing, scan_history
-from lake.hours import in_hours
+from lake import HOUR, REGISTER, EnergySettings, Stream
 from lake.merge import merge_heartbeats
+from pipelines.verify_files import CheckedTables
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,9 @@ class StreamHour:
     """One stream's hour: what raw holds, what should be in the history, what is.
 
     `expected` and `history` have the columns of the history, sorted by device and time.
-    `raw_rows` is null where raw heartbeats of the hour were dropped after their retention. Then,
-    and where raw lacks heartbeats that the history has (`lost`), the history counts as well.
+    `raw_rows` is null where raw heartbeats of the hour were dropped after their retention, or can't
+    be read. Then, and where raw lacks heartbeats that the history has (`lost`), the history counts
+    as well. `raw_whole` and `history_whole` tell whether all their files can be read.
     """
 
     stream: Stream
@@ -26,6 +27,18 @@ class StreamHour:
     last_arrival: datetime | None
     expected: pl.DataFrame
     history: pl.DataFrame
+    raw_whole: bool
+    history_whole: bool
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a file can't be read."""
+        return not (self.raw_whole and self.history_whole)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether raw or the history tells what the hour should hold."""
+        return self.raw_rows is not None or self.history_whole
 
 
 class HeartbeatsInOrder:
@@ -35,8 +48,8 @@ class HeartbeatsInOrder:
     each hour of the look-back.
     """
 
-    def __init__(self, lake: Lake, stream: Stream, settings: EnergySettings) -> None:
-        self._lake, self._stream = lake, stream
+    def __init__(self, tables: CheckedTables, stream: Stream, settings: EnergySettings) -> None:
+        self._tables, self._stream = tables, stream
         self._gap = timedelta(seconds=settings.largest_gap_seconds)
         self._look_back = timedelta(hours=settings.register_lookback_hours)
         columns = [column.name for column in stream.columns]
@@ -44,29 +57,39 @@ class HeartbeatsInOrder:
             *columns, duplicates=pl.lit(0, pl.Int64)
         )
         self._before = self._empty
+        self._unknown: set[datetime] = set()
 
     @property
     def has_registers(self) -> bool:
         """Whether a register was read of which a later reading may be counted from."""
         return not self._before.filter(self._is_value).is_empty()
 
+    def hangs_on_unknown(self, hour: datetime) -> bool:
+        """Whether the energy of an hour may be counted from one whose heartbeats nobody knows."""
+        return any(hour - self._look_back <= before <= hour for before in self._unknown)
+
     def read(self, hour: datetime, *, raw_dropped: bool) -> StreamHour:
         """The hour as it is now; TableMissing if there is no raw table."""
-        raw = self._raw(hour).collect()
-        history = self._history(hour)
-        lost = self._lost(history, raw)
-        if raw_dropped:
+        raw, history = (f(self._stream, hour) for f in (self._tables.raw, self._tables.history))
+        is_all = raw.whole and not raw_dropped
+        lost = self._lost(history.rows, raw.rows)
+        if not is_all:
             lost = lost.clear()
-        known = history if raw_dropped or lost.height else self._empty
-        arrivals = [frame["received_at"].max() for frame in (raw, known) if frame.height]
-        return StreamHour(
+        known = self._empty if is_all and lost.is_empty() else history.rows
+        arrivals = [frame["received_at"].max() for frame in (raw.rows, known) if frame.height]
+        found = StreamHour(
             stream=self._stream,
-            raw_rows=None if raw_dropped else raw.height,
+            raw_rows=raw.rows.height if is_all else None,
             lost=lost,
             last_arrival=max((at for at in arrivals if isinstance(at, datetime)), default=None),
-            expected=merge_heartbeats(self._stream, known.lazy(), [raw.lazy()]).collect(),
-            history=history,
+            expected=merge_heartbeats(self._stream, known.lazy(), [raw.rows.lazy()]).collect(),
+            history=history.rows,
+            raw_whole=raw.whole,
+            history_whole=history.whole,
         )
+        if not found.is_known:
+            self._unknown.add(hour)
+        return found
 
     def with_context(self, hour: datetime, rows: pl.DataFrame) -> pl.DataFrame:
         """The heartbeats of an hour and the predecessors of its first ones."""
@@ -91,16 +114,16 @@ class HeartbeatsInOrder:
         """Take in the hours before the first one that is verified, as much as those need."""
         gone, hours = set(dropped), sorted(hours)
         for hour in hours:
-            if hour in gone:
-                rows = self.read(hour, raw_dropped=True).expected
+            raw = self._tables.raw(self._stream, hour)
+            if hour in gone or not raw.whole:
+                rows = self.read(hour, raw_dropped=hour in gone).expected
             else:
                 far = hour + HOUR <= hours[-1] + HOUR - self._gap
-                rows = self._distinct(hour, only_registers=far)
+                rows = self._distinct(raw.rows.lazy(), only_registers=far)
             self.move_on(hour, rows)
 
-    def _distinct(self, hour: datetime, *, only_registers: bool) -> pl.DataFrame:
+    def _distinct(self, raw: pl.LazyFrame, *, only_registers: bool) -> pl.DataFrame:
         """The distinct heartbeats of an hour; of all devices, or of those with register values."""
-        raw = self._raw(hour)
         if only_registers:
             devices = raw.filter(self._is_value).select(pl.col(self._stream.device).unique())
             raw = raw.join(devices, on=self._stream.device, how="semi")
@@ -119,14 +142,3 @@ class HeartbeatsInOrder:
             .join(received, on=key, how="left", maintain_order="left")
             .filter(pl.col("received").fill_null(0) <= pl.col("duplicates"))
         )
-
-    def _history(self, hour: datetime) -> pl.DataFrame:
-        try:
-            found = scan_history(self._lake, self._stream, hour, hour + HOUR)
-        except TableMissing:
-            return self._empty
-        return found.sort(self._stream.key).collect()
-
-    def _raw(self, hour: datetime) -> pl.LazyFrame:
-        raw = self._lake.scan(self._lake.open(self._stream.raw_table))
-        return raw.filter(in_hours(hour, hour + HOUR)).select(self._empty.columns[:-1])

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from typing import Final
 
+import adbc_driver_manager
+import polars as pl
 from adbc_driver_postgresql import dbapi
 from psycopg.rows import class_row
 
@@ -15,18 +17,17 @@ from lake import (
     STREAMS,
     VEHICLE,
     EnergySettings,
-    Lake,
     Stream,
     TableMissing,
-    rows_by_hour,
 )
+from lake.append import logged_rows
 from lake.history import history_table
 from lake.hours import hours_between
 from lake.replace import live_files
 from lake.table_spec import HOUR_START, TableSpec
 from lake.tables import HOURLY_TABLES
 from pipelines.resources import WarehouseResource
-from pipelines.serving import MARTS, first_mart_hour, mart_rows
+from pipelines.serving import MARTS, Mart, first_mart_hour, mart_rows
 from pipelines.verify_checks import (
     LedgerHour,
     compaction_findings,
@@ -34,27 +35,34 @@ from pipelines.verify_checks import (
     history_findings,
     ledger_finding,
 )
+from pipelines.verify_files import CheckedTables
 from pipelines.verify_findings import Finding, Remedy, row_finding
 from pipelines.verify_heartbeats import HeartbeatsInOrder, StreamHour
 from pipelines.verify_ledger import Counted, count_raw
 from pipelines.verify_tables import (
     measured,
     recomputed,
-    rows_of_hour,
 )
 from warehouse_sql.queries import query
 
 _ATTEMPTS: Final = 3
+_AWAY: Final = {"08", "57"}  # classes of SQLSTATE: no connection, or the server is stopping
 # The twins of the tables that are verified by the hour.
 _MARTS: Final = tuple(mart for mart in MARTS if mart.table.time_column == HOUR_START.name)
 
 
 @dataclass(frozen=True)
 class VerifiedHour:
-    """What became of one hour; where it waits, nothing of it was judged."""
+    """What became of one hour.
+
+    Where it waits for its computation, or `unknown` says that neither raw nor the history tells
+    what it should hold, it was not judged. `damaged`: a file of it can't be read.
+    """
 
     hour: datetime
     waits: bool = False
+    unknown: bool = False
+    damaged: bool = False
     findings: Sequence[Finding] = ()
     raw_rows: int = 0
     rows: int = 0
@@ -66,19 +74,25 @@ class Verification:
 
     def __init__(
         self,
-        lake: Lake,
+        tables: CheckedTables,
         warehouse: WarehouseResource,
-        marts: dbapi.Connection,
         settings: EnergySettings,
     ) -> None:
-        self._lake, self._warehouse, self._marts = lake, warehouse, marts
-        self._settings = settings
+        self._tables, self._lake = tables, tables.lake
+        self._warehouse, self._settings = warehouse, settings
+        self._marts: dbapi.Connection | None = None
+
+    def close(self) -> None:
+        """Let go of Postgres."""
+        if self._marts is not None:
+            self._marts.close()
+        self._marts = None
 
     def hours(self, start: datetime, end: datetime) -> list[datetime]:
         """The hours from start to end (exclusive) that the lake, ledger or marts know."""
         known = {hour for hour, _ in self._ledger(start, end)}
         for stream in STREAMS.values():
-            known |= set(rows_by_hour(self._lake, stream))
+            known |= self._hours_of_raw(stream)
         for table in (*map(history_table, STREAMS.values()), *HOURLY_TABLES):
             known |= self._hours_of_files(table, start, end)
         known = {hour for hour in known if start <= hour < end}
@@ -90,7 +104,7 @@ class Verification:
             return
         look_back = timedelta(hours=self._settings.register_lookback_hours)
         heartbeats = {
-            name: HeartbeatsInOrder(self._lake, stream, self._settings)
+            name: HeartbeatsInOrder(self._tables, stream, self._settings)
             for name, stream in STREAMS.items()
         }
         before = self._ledger(hours[0] - look_back, hours[0])
@@ -105,6 +119,10 @@ class Verification:
             )
         for hour in hours:
             verified, truth = self._settled(hour, heartbeats)
+            for (
+                table
+            ) in HOURLY_TABLES:  # a file that is damaged is told also where nothing is judged
+                self._tables.is_whole(table.name, table.time_column, hour, hour + HOUR)
             yield verified
             for name, in_order in heartbeats.items():
                 in_order.move_on(hour, truth[name].expected)
@@ -121,21 +139,33 @@ class Verification:
                 name: in_order.read(hour, raw_dropped=name in ledger and ledger[name].raw_dropped)
                 for name, in_order in heartbeats.items()
             }
-            if any(row.waits for row in ledger.values()):
-                return VerifiedHour(hour, waits=True), truth
-            ledger_findings, under_way = self._check_counts(hour, ledger, truth)
-            if under_way:
-                # Raw holds what the ledger does not know yet: nothing but the ledger can be judged.
-                waits = not ledger_findings
-                return VerifiedHour(hour, waits=waits, findings=ledger_findings), truth
-            verified = self._verify(hour, ledger, truth, heartbeats, ledger_findings)
-            if not verified.findings:
-                return verified, truth
-            if self._waits_for_another(hour, heartbeats):
-                return VerifiedHour(hour, waits=True), truth
-            if self._ledger_of(hour) == ledger:
+            verified = self._judged(hour, ledger, truth, heartbeats)
+            is_final = verified.waits or verified.unknown or not verified.findings
+            if is_final or self._ledger_of(hour) == ledger:
                 return verified, truth
         return VerifiedHour(hour, waits=True), truth
+
+    def _judged(
+        self,
+        hour: datetime,
+        ledger: dict[str, LedgerHour],
+        truth: dict[str, StreamHour],
+        heartbeats: dict[str, HeartbeatsInOrder],
+    ) -> VerifiedHour:
+        if any(row.waits for row in ledger.values()):
+            return VerifiedHour(hour, waits=True)
+        ledger_findings, under_way = self._check_counts(hour, ledger, truth)
+        if under_way:
+            # Raw holds what the ledger does not know yet: nothing but the ledger can be judged.
+            return VerifiedHour(hour, waits=not ledger_findings, findings=ledger_findings)
+        if not all(of_stream.is_known for of_stream in truth.values()):
+            return VerifiedHour(hour, unknown=True)
+        verified = self._verify(hour, ledger, truth, heartbeats, ledger_findings)
+        if verified.findings and self._waits_for_another(hour, heartbeats):
+            return VerifiedHour(hour, waits=True)
+        if verified.findings and any(h.hangs_on_unknown(hour) for h in heartbeats.values()):
+            return VerifiedHour(hour, unknown=True)
+        return verified
 
     def _verify(
         self,
@@ -153,10 +183,12 @@ class Verification:
             name: in_order.with_context(hour, truth[name].expected)
             for name, in_order in heartbeats.items()
         }
-        found = {table.name: rows_of_hour(self._lake, table, hour) for table in HOURLY_TABLES}
+        read = {t.name: self._tables.computed(t, hour, hour + HOUR) for t in HOURLY_TABLES}
+        found = {name: of_table.rows for name, of_table in read.items() if of_table.whole}
+        expected: dict[str, pl.DataFrame] = {}
         energies: dict[str, float] = {}
         # Nobody computes an hour of which nothing was ever heard; a run by hand may have.
-        if ledger or any(rows.height for rows in found.values()) or _heard(truth):
+        if ledger or any(of_table.rows.height for of_table in read.values()) or _heard(truth):
             with self._warehouse.autocommit() as connection:
                 expected = recomputed(
                     connection, readings[METER.name], readings[VEHICLE.name], hour, self._settings
@@ -165,26 +197,52 @@ class Verification:
                     name: measured(connection, readings[name], stream, hour, self._settings)
                     for name, stream in STREAMS.items()
                 }
+            expected = {
+                table.name: expected[table.name].select(table.names).sort(table.key)
+                for table in HOURLY_TABLES
+            }
             for table in HOURLY_TABLES:
-                rows = expected[table.name].select(table.names).sort(table.key)
-                findings += _some(row_finding(hour, table.name, rows, found[table.name], table.key))
+                if table.name in found:
+                    rows = expected[table.name], found[table.name]
+                    findings += _some(row_finding(hour, table.name, *rows, table.key))
             findings += energy_findings(hour, energies, found)
         for mart in _MARTS:
-            in_lake = found.get(mart.table.name)
-            if in_lake is None:
-                in_lake = rows_of_hour(self._lake, mart.table, hour)
-            in_mart = mart_rows(self._marts, mart, hour, hour + HOUR, in_lake)
-            if hour < first_mart_hour(datetime.now(UTC)):
-                continue  # asked after the rows were read: the retention may just have met them
-            name = "/".join(mart.asset_key.path)
-            findings += _some(row_finding(hour, name, in_lake, in_mart, mart.table.key))
+            # A copy of a table that can't be read is compared with what that should hold.
+            in_lake = found.get(mart.table.name, expected.get(mart.table.name))
+            if in_lake is not None:
+                findings += self._mart_findings(mart, hour, in_lake)
         return VerifiedHour(
             hour,
             findings=findings,
+            damaged=len(found) < len(read) or _is_damaged(truth),
             raw_rows=sum(of_stream.raw_rows or 0 for of_stream in truth.values()),
             rows=sum(of_stream.expected.height for of_stream in truth.values()),
             energies=energies,
         )
+
+    def _mart_findings(self, mart: Mart, hour: datetime, in_lake: pl.DataFrame) -> list[Finding]:
+        name = "/".join(mart.asset_key.path)
+        try:
+            in_mart = self._mart_rows(mart, hour, hour + HOUR, in_lake)
+        except _MartUnreadable as error:
+            return [_unreadable_mart(hour, name, error)]
+        if hour < first_mart_hour(datetime.now(UTC)):
+            return []  # asked after the rows were read: the retention may just have met them
+        return _some(row_finding(hour, name, in_lake, in_mart, mart.table.key))
+
+    def _mart_rows(
+        self, mart: Mart, start: datetime, end: datetime, like: pl.DataFrame | None = None
+    ) -> pl.DataFrame:
+        """Raises _MartUnreadable, or what an unreachable Postgres fails with."""
+        if self._marts is None:
+            self._marts = dbapi.connect(self._warehouse.dsn, autocommit=True)
+        try:
+            return mart_rows(self._marts, mart, start, end, like)
+        except adbc_driver_manager.Error as error:
+            self.close()  # the driver leaves a failed transaction open
+            if error.sqlstate is None or error.sqlstate[:2] in _AWAY:
+                raise
+            raise _MartUnreadable(" ".join(str(error).split())[:300]) from error
 
     def _check_counts(
         self, hour: datetime, ledger: dict[str, LedgerHour], truth: dict[str, StreamHour]
@@ -232,9 +290,12 @@ class Verification:
     def _hours_of_files(self, table: TableSpec, start: datetime, end: datetime) -> set[datetime]:
         """The hours that the files of a table may hold rows of."""
         try:
-            files = live_files(self._lake, self._lake.open(table.name), table, start, end)
+            handle = self._tables.open(table.name)
         except TableMissing:
             return set()
+        if handle is None:
+            return set()
+        files = live_files(self._lake, handle, table, start, end)
         hours: set[datetime] = set()
         for file in files:
             midnight = datetime.combine(file.day, time(), UTC)
@@ -242,9 +303,13 @@ class Verification:
             hours |= set(hours_between(file.first or midnight, last + timedelta(microseconds=1)))
         return hours
 
+    def _hours_of_raw(self, stream: Stream) -> set[datetime]:
+        table = self._tables.open(stream.raw_table)
+        return set() if table is None else set(logged_rows(table))
+
     def _before(self, stream: Stream, first: datetime, look_back: timedelta) -> list[datetime]:
         known = self._hours_of_files(history_table(stream), first - look_back, first)
-        known |= set(rows_by_hour(self._lake, stream))
+        known |= self._hours_of_raw(stream)
         return [hour for hour in sorted(known) if first - look_back <= hour < first]
 
     def _only_in_marts(self, known: set[datetime], start: datetime, end: datetime) -> set[datetime]:
@@ -255,13 +320,35 @@ class Verification:
         for last, following in pairwise(edges):
             if following - last > HOUR:
                 for mart in _MARTS:
-                    rows = mart_rows(self._marts, mart, last + HOUR, following)
+                    try:
+                        rows = self._mart_rows(mart, last + HOUR, following)
+                    except _MartUnreadable:
+                        continue  # each hour that is known will say so
                     strays |= set(rows["hour_start"].unique())
         return strays
 
 
+class _MartUnreadable(Exception):
+    """Postgres does not give a mart: it was dropped, or its pages are damaged."""
+
+
+def _unreadable_mart(hour: datetime, name: str, error: _MartUnreadable) -> Finding:
+    return Finding(
+        hour=hour,
+        table=name,
+        expected="a table of Postgres that can be read",
+        found=str(error),
+        first=(),
+        remedy=Remedy.MART,
+    )
+
+
 def _some(found: Finding | None) -> list[Finding]:
     return [] if found is None else [found]
+
+
+def _is_damaged(truth: dict[str, StreamHour]) -> bool:
+    return any(of_stream.is_damaged for of_stream in truth.values())
 
 
 def _heard(truth: dict[str, StreamHour]) -> bool:

@@ -1,6 +1,5 @@
 """What `wattlake verify` recomputes of an hour, and the energies that must add up."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -8,12 +7,11 @@ from typing import Final
 import polars as pl
 import psycopg
 
-from lake import HOUR, METER, VEHICLE, EnergySettings, Lake, Stream, TableMissing
+from lake import HOUR, METER, VEHICLE, EnergySettings, Stream
 from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.energy import exact_sum, measured_energy
 from lake.hour_tables import Tables, efficiency_of_hour, health_of_hour
-from lake.hours import in_window
 from lake.table_spec import TableSpec
 from pipelines.devices import charger_classes
 from pipelines.inputs import inputs_of_readings
@@ -37,32 +35,25 @@ class EnergySum:
 
     name: str
     stream: Stream
-    parts: Callable[[Tables], float]
+    table: TableSpec
+    columns: tuple[str, ...]
 
-
-def total(table: TableSpec, *columns: str) -> Callable[[Tables], float]:
-    """The sum of columns of a table."""
-
-    def add(tables: Tables) -> float:
-        sums = tables[table.name].select(exact_sum(pl.col(columns)).fill_null(0.0))
+    def parts(self, tables: Tables) -> float:
+        """The sum of the columns, kWh."""
+        sums = tables[self.table.name].select(exact_sum(pl.col(self.columns)).fill_null(0.0))
         kwh: float = round(sum(sums.row(0)), 9)
         return kwh
-
-    return add
 
 
 ENERGY_SUMS: Final = (
     EnergySum(
         "AC energy, linked and unlinked",
         METER,
-        total(FLEET_EFFICIENCY_HOURLY, "energy_ac_kwh", "unlinked_energy_ac_kwh"),
+        FLEET_EFFICIENCY_HOURLY,
+        ("energy_ac_kwh", "unlinked_energy_ac_kwh"),
     ),
-    EnergySum(
-        "AC energy of all chargers", METER, total(CHARGER_EFFICIENCY_HOURLY, "energy_ac_kwh")
-    ),
-    EnergySum(
-        "DC energy of all vehicles", VEHICLE, total(VEHICLE_EFFICIENCY_HOURLY, "energy_dc_kwh")
-    ),
+    EnergySum("AC energy of all chargers", METER, CHARGER_EFFICIENCY_HOURLY, ("energy_ac_kwh",)),
+    EnergySum("DC energy of all vehicles", VEHICLE, VEHICLE_EFFICIENCY_HOURLY, ("energy_dc_kwh",)),
 )
 
 
@@ -79,14 +70,3 @@ def measured(
     )
     kwh: float = energies.select(exact_sum(pl.col("energy_kwh")).fill_null(0.0)).collect().item()
     return kwh
-
-
-def rows_of_hour(lake: Lake, table: TableSpec, hour: datetime) -> pl.DataFrame:
-    """What a table holds of an hour, sorted by its key; nothing where the table is missing."""
-    try:
-        rows = lake.scan(lake.open(table.name)).filter(
-            in_window(hour, hour + HOUR, table.time_column)
-        )
-    except TableMissing:
-        rows = pl.DataFrame(table.schema.empty_table()).lazy()
-    return rows.select(table.names).sort(table.key).collect()

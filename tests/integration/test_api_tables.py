@@ -12,6 +12,7 @@ import pytest
 from ingestion_api.cursors import write_cursor
 from lake import HOUR, Lake
 from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
+from lake.damage import data_files
 from lake.derived import (
     FLEET_EFFICIENCY_DAILY,
     FLEET_EFFICIENCY_HOURLY,
@@ -88,6 +89,35 @@ def rows(api: Collector, path: str, **query: str | int | list[str]) -> list[dict
     assert answer.status_code == 200, answer.text
     found: list[dict[str, Any]] = answer.json()["rows"]
     return found
+
+
+@pytest.mark.parametrize("length", [None, 0.5, 0])
+def test_a_damaged_file_is_503_where_it_is_needed_and_other_hours_are_answered(
+    api: Collector, filled: Lake, length: float | None
+) -> None:
+    """Missing, cut off, empty."""
+    spec, first = CHARGER_EFFICIENCY_HOURLY, datetime(2026, 3, 5, 1, tzinfo=UTC)
+    for hour in (first, first + HOUR):
+        put(filled, spec, hour, {"meter_id": "M1"})
+    (file,) = data_files(filled.open(spec.name), spec.name, spec.time_column, first, first + HOUR)
+    path = api.lake_folder / spec.name / file.path
+    content = path.read_bytes()
+    path.unlink()
+    if length is not None:
+        path.write_bytes(content[: int(len(content) * length)])
+    whole = {"start": first + HOUR, "end": first + 2 * HOUR}
+    answered = api.http.get(f"{EFFICIENCY}/chargers", params=as_texts(whole))
+    assert [row["meterId"] for row in answered.json()["rows"]] == ["M1"]
+    refused = api.http.get(
+        f"{EFFICIENCY}/chargers", params=as_texts({"start": first, "end": first + HOUR})
+    )
+    assert refused.status_code == 503
+    assert refused.headers["content-type"] == "application/problem+json"
+
+
+def as_texts(window: dict[str, datetime]) -> dict[str, str]:
+    """Times as a query has them."""
+    return {name: f"{at:%Y-%m-%dT%H:%M:%SZ}" for name, at in window.items()}
 
 
 def test_every_table_has_the_same_filters(api: Collector) -> None:

@@ -33,7 +33,7 @@ def test_hours_past_their_retention_leave_postgres_and_late_heartbeats_do_not_br
     assert all(hours_of(house, name) == {young} for name in MARTS)
     assert all(checks(published)[f"warehouse/{name}: equals_lake_table"] for name in MARTS)
     assert not house.rows(b"SELECT hour FROM unpublished_hour")
-    assert verify([]) == 0
+    assert verify(["--from", f"{old:%Y-%m-%dT%H}", "--to", f"{young:%Y-%m-%dT%H}"]) == 0
 
     house.rows(
         b"WITH aged AS (UPDATE vehicle_efficiency_hourly SET hour_start = %(old)s RETURNING *)"

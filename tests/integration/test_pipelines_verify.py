@@ -22,7 +22,7 @@ from tests.integration.pipeline_house import House, Model, built_like, minutes_o
 from tests.integration.test_command_line import failed_with, wattlake
 from tests.samples import HOUR_10, meter_rows
 
-AGREES, CANNOT, WRONG_USAGE, DIFFERS = 0, 1, 2, 3
+AGREES, CANNOT, WRONG_USAGE, DIFFERS, NOT_JUDGED = 0, 1, 2, 3, 4
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +70,16 @@ def recover(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     """Repair, run what the sensor asks for, and find that everything agrees."""
     assert Verified(capsys, "--repair").code == DIFFERS
     again = Verified(capsys, "--repair")
-    assert again.code == AGREES, again.report
+    assert again.code == NOT_JUDGED, again.report
     assert again.report["hoursWaiting"]
     requests = house.tick(late_hours).run_requests or []
     assert requests
     for request in requests:
         assert house.run("hourly", request.tags).success
     after = Verified(capsys)
-    assert (after.code, after.report["hoursWaiting"]) == (AGREES, []), after.report
+    # The day is yet to follow.
+    assert (after.code, after.report["hoursWaiting"]) == (NOT_JUDGED, []), after.report
+    assert after.report["daysNotJudged"] == ["2026-11-20"]
 
 
 def change_value(lake: Lake, name: str, column: str, row: tuple[str | None, datetime]) -> None:
@@ -117,7 +119,8 @@ def test_a_computed_lake_agrees_with_its_raw_heartbeats_whatever_the_range(
     computed: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = Verified(capsys)
-    assert (found.code, found.report["findings"]) == (AGREES, [])
+    assert (found.code, found.report["findings"]) == (NOT_JUDGED, [])
+    assert found.report["daysNotJudged"] == ["2026-11-20"]  # its own run has yet to come
     assert found.report["hoursAgreeing"] == 3
     assert found.report["rawHeartbeats"] == 3 * 6 * 60 + 7 + 2
     assert found.report["distinctHeartbeats"] == 3 * 6 * 60 + 2
@@ -217,7 +220,7 @@ def test_each_kind_of_damage_is_found_named_and_computed_again(
     text = capsys.readouterr().out
     assert "2026-11-20 09:00" in text
     assert "180 rows, 1 missing" in text
-    assert "hours that agree: 0; differ: 1; wait for their computation: 0" in text
+    assert "hours judged: 1; agree: 0; differ: 1" in text
     assert "--repair lets these hours be computed again" in text
 
     recover(computed, capsys)
@@ -268,9 +271,14 @@ def test_hours_that_wait_and_those_counted_from_them_are_not_judged(
     late = {"timestamp": HOUR_10 - timedelta(minutes=1), "kwh_consumed_ac": 0.3}
     computed.deliver(METER, meter_rows({**late, "reading_type": REGISTER}))
     found = Verified(capsys)
-    assert (found.code, found.findings) == (AGREES, [])
+    assert (found.code, found.findings) == (NOT_JUDGED, [])
+    assert found.report["hoursAgreeing"] == 2
     assert "2026-11-20T09:00:00+00:00" in found.report["hoursWaiting"]
-    assert Verified(capsys, "--repair").code == AGREES
+    assert Verified(capsys, "--repair").code == NOT_JUDGED
+    assert main([]) == NOT_JUDGED
+    text = capsys.readouterr().out
+    assert "hours judged: 2; agree: 2; differ: 0" in text
+    assert "hours not judged: 1, they wait for their computation, first 2026-11-20 09:00" in text
 
 
 @pytest.mark.parametrize("forgotten", [True, False])
@@ -293,7 +301,7 @@ def test_a_repair_in_the_middle_of_a_flush_counts_every_row_once(
             computed.database_url, connection, computed.lake, 1_000_000, verify_at
         ) as flush:
             flush.flush(METER)
-    assert codes == [DIFFERS if forgotten else AGREES]
+    assert codes == [DIFFERS if forgotten else NOT_JUDGED]
     (row,) = computed.rows(
         b"SELECT raw_rows FROM partition_ledger"
         b" WHERE stream = 'meter' AND hour = '2026-11-20T10:00Z'"
@@ -301,14 +309,16 @@ def test_a_repair_in_the_middle_of_a_flush_counts_every_row_once(
     assert row["raw_rows"] == 191
     for request in computed.tick(late_hours).run_requests or []:
         computed.run("hourly", request.tags)
-    assert Verified(capsys).code == AGREES
+    done = Verified(capsys)  # but for the day, which is yet to follow
+    assert (done.code, done.report["hoursAgreeing"]) == (NOT_JUDGED, 3)
+    assert done.report["daysNotJudged"] == ["2026-11-20"]
 
 
 def test_what_keeps_it_from_running_is_one_clear_line(
     house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main([]) == AGREES
-    assert "hours that agree: 0" in capsys.readouterr().out
+    assert "hours judged: 0; agree: 0" in capsys.readouterr().out
     monkeypatch.setenv("LAKE_URI", house.lake.uri + "-elsewhere")
     house.deliver(METER, meter_rows({"voltage": 230}))
     assert main([]) == CANNOT
@@ -340,8 +350,8 @@ def test_the_command_runs_on_the_database_and_lake_of_the_settings(
     house.deliver(METER, meter_rows({"voltage": 230}))
     settings = {"DATABASE_URL": house.database_url, "LAKE_URI": house.lake.uri}
     done = wattlake(tmp_path, "verify", "--from", "2026-11-20", **settings)
-    assert done.returncode == AGREES, done.stderr
-    assert "wait for their computation: 1" in done.stdout
+    assert done.returncode == NOT_JUDGED, done.stderr
+    assert "hours not judged: 1, they wait for their computation" in done.stdout
     execute(
         house,
         b"UPDATE partition_ledger SET raw_rows = 2, published_version = raw_version,"

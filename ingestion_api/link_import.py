@@ -54,7 +54,12 @@ def read_links(
     links, refusals = [], []
     for index, row in enumerate(rows):
         try:
-            links.append((index, LinkToMake.model_validate(row)))
+            link = LinkToMake.model_validate(row)
+            if isinstance(row, _CutRow):
+                reason = "has fewer cells than the first line; an open link ends with a comma"
+                refusals.append(Refusal(index, None, reason, "bad_link"))
+            else:
+                links.append((index, link))
         except ValidationError as error:
             refusals += [
                 Refusal(
@@ -84,6 +89,10 @@ def _json_rows(body: bytes) -> list[Any]:
     return rows
 
 
+class _CutRow(dict[str, str | None]):
+    """A row with fewer cells than the header: what its last ones would say is not known."""
+
+
 def _csv_rows(body: bytes) -> Iterator[dict[str, str | None]]:
     """Rows by column name; an empty cell is null. A cell below no name has its number as name."""
     try:
@@ -104,9 +113,10 @@ def _csv_rows(body: bytes) -> Iterator[dict[str, str | None]]:
                 for at, cell in enumerate(row)
             }
             if row:
-                yield dict.fromkeys(CSV_COLUMNS) | {
+                found = dict.fromkeys(CSV_COLUMNS) | {
                     name: cell for name, cell in cells.items() if cell
                 }
+                yield _CutRow(found) if len(row) < len(header) else found
     except UnicodeDecodeError:
         raise NotReadable("the CSV is not UTF-8") from None
     except csv.Error as error:

@@ -141,7 +141,10 @@ def import_links(
     ],
     url: Url = _LOCAL,
 ) -> None:
-    """Say which meter fed which vehicle, and when. It can be repeated."""
+    """Say which meter fed which vehicle, and when. It can be repeated.
+
+    Refused rows are kept in FILE.rejects.csv.
+    """
     if commands.import_links(file, url):
         raise typer.Exit(3)
 

@@ -8,13 +8,15 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lake.recordings import Meaning
+from lake import UnusableFile
+from lake.recordings import Meaning, check_text, read_header
 from local_stack.alert_table import alert_table, open_alerts
 from local_stack.collector import Collector, describe
 from local_stack.efficiency_tables import (
@@ -26,6 +28,7 @@ from local_stack.efficiency_tables import (
 )
 from local_stack.errors import CollectorError, LocalStackError, RecordingError, UsageError
 from local_stack.fleet_model import FleetModel
+from local_stack.rejects_file import RefusedRow, RejectsFile
 from local_stack.replay import Replay
 from local_stack.screen import guard_output, plain_or_terminal
 from local_stack.settings import ClientSettings
@@ -91,9 +94,12 @@ def replay(
 def import_links(file: Path, url: str) -> int:
     """Post the links of a CSV and print what became of them; returns how many were refused."""
     console = plain_or_terminal()
-    accepted = refused = 0
+    accepted = shown = 0
+    rejects: RejectsFile | None = None
     with _collector(url) as collector:
-        for first_row, body in _csv_parts(file):
+        for header, numbered in _csv_parts(file):
+            rejects = rejects or RejectsFile(file, header)
+            body = _csv_text([header, *(cells for _, cells in numbered)])
             response = collector.post("/v1/links/import", body, "text/csv")
             if response.status_code not in {201, 207, 422}:
                 raise CollectorError(f"{url} answers {describe(response)}")
@@ -101,13 +107,16 @@ def import_links(file: Path, url: str) -> int:
             if "accepted" not in answer:
                 raise CollectorError(f"{file}: {answer.get('detail')}")
             accepted += answer["accepted"]
-            refused += answer["rejected"]
-            for error in answer["errors"][:_REASONS_SHOWN]:
-                where = f"{error['field']}: " if error["field"] else ""
-                row = first_row + error["index"]
-                _say(console, f"  link {row}: {where}{error['reason']}")
-    _say(console, f"{file}: links accepted: {accepted:,}, refused: {refused:,}")
-    return refused
+            refused = _refused_links(numbered, answer["errors"])
+            for row in refused[: _REASONS_SHOWN - shown]:
+                _say(console, f"  link {row.number}: {row.reasons}")
+                shown += 1
+            rejects.add(refused)
+    count = rejects.rows if rejects else 0
+    _say(console, f"{file}: links accepted: {accepted:,}, refused: {count:,}")
+    if rejects and count:
+        _say(console, f"  the refused rows are in {rejects.path}")
+    return count
 
 
 def status(url: str) -> None:
@@ -235,22 +244,42 @@ def _say_once(console: Console) -> Callable[[str], None]:
     return say
 
 
-def _csv_parts(file: Path) -> Iterator[tuple[int, bytes]]:
-    """The CSV in parts that one request may hold, each with the header and its first row."""
+def _csv_parts(file: Path) -> Iterator[tuple[list[str], list[tuple[int, list[str]]]]]:
+    """The CSV in parts that one request may hold: its header, and rows with their numbers."""
     try:
+        check_text(file)
+        header = [name.strip() for name in read_header(file)]
         with file.open(encoding="utf-8-sig", newline="") as opened:
-            rows = csv.reader(opened)
-            header = next(rows, None)
-            if header is None:
-                raise RecordingError(f"{file} is empty")
-            row, part = 1, list(islice(rows, _LINKS_AT_ONCE))
+            rows = filter(None, csv.reader(opened, strict=True))
+            next(rows)
+            numbered = enumerate(rows, start=1)
+            part = list(islice(numbered, _LINKS_AT_ONCE))
             if not part:
                 raise RecordingError(f"{file} has no links, only a header")
             while part:
-                text = io.StringIO()
-                csv.writer(text).writerows([header, *part])
-                yield row, text.getvalue().encode()
-                row, part = row + len(part), list(islice(rows, _LINKS_AT_ONCE))
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+                yield header, part
+                part = list(islice(numbered, _LINKS_AT_ONCE))
+    except UnusableFile as error:
+        raise RecordingError(f"{file} {error}") from error
+    except (OSError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RecordingError(f"{file} can't be read: {reason}") from error
+
+
+def _refused_links(
+    numbered: Sequence[tuple[int, list[str]]], errors: Sequence[dict[str, Any]]
+) -> list[RefusedRow]:
+    reasons: dict[int, list[str]] = {}
+    for error in errors:
+        where = f"{error['field']}: " if error["field"] else ""
+        reasons.setdefault(error["index"], []).append(f"{where}{error['reason']}")
+    return [
+        RefusedRow(numbered[at][0], "; ".join(told), numbered[at][1])
+        for at, told in sorted(reasons.items())
+    ]
+
+
+def _csv_text(rows: Sequence[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from lake import EnergySettings
 from local_stack.child_command import database_url
-from local_stack.device_rows import read_devices
+from local_stack.device_rows import COLUMNS, read_devices
 from local_stack.errors import LocalStackError, UsageError
+from local_stack.rejects_file import RejectsFile
 from local_stack.screen import plain_or_terminal
 from local_stack.settings import settings_with
 from warehouse_sql.devices import Device, list_devices, tell_devices
@@ -97,16 +98,19 @@ def import_devices(
     A class is one of the setting CHARGER_CLASSES, which Dagster and the collector need as well.
     It is a correction: all hours since the meter was first heard are computed again. A device
     that is retired is not expected to be heard; the hours between the old time of its retirement
-    and the new one are computed again. An import can be repeated.
+    and the new one are computed again. An import can be repeated. Refused rows
+    are kept in FILE.rejects.csv.
     """
     dsn = database_url(settings_with({"data_folder": data}))
     told, refused = read_devices(file, _charger_classes())
+    rejects = RejectsFile(file, (*COLUMNS, "in no column"))
+    rejects.add(refused)
     try:
         done = tell_devices(dsn, told)
     except WarehouseError as error:
         raise LocalStackError(str(error)) from error
-    for row, reason in refused[:_REASONS_SHOWN]:
-        _say(f"  row {row}: {reason}")
+    for row in refused[:_REASONS_SHOWN]:
+        _say(f"  row {row.number}: {row.reasons}")
     if done.unheard:
         some = ", ".join(done.unheard[:_REASONS_SHOWN])
         more = ", ..." if len(done.unheard) > _REASONS_SHOWN else ""
@@ -118,6 +122,7 @@ def import_devices(
     if done.hours:
         _say(f"hours that are computed again: {done.hours:,}")
     if refused:
+        _say(f"  the refused rows are in {rejects.path}")
         raise typer.Exit(3)
 
 

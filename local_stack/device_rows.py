@@ -7,13 +7,16 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Final
 
+from lake import UnusableFile
+from lake.recordings import check_text, read_header
 from lake.spreadsheets import as_meant
 from local_stack.errors import RecordingError
+from local_stack.rejects_file import RefusedRow
 from warehouse_sql.devices import Keep, ToldDevice
 
 CLEAR: Final = "none"
 _STREAMS: Final = ("meter", "vehicle")
-_COLUMNS: Final = ("stream", "device_id", "charger_class", "retired_at")
+COLUMNS: Final = ("stream", "device_id", "charger_class", "retired_at")
 _NO_COLUMN: Final = ""  # what stands below no name
 _LONGEST_ID: Final = 100
 
@@ -22,24 +25,22 @@ class BadRow(Exception):
     """A row that can't be taken; the text says what to change."""
 
 
-def read_devices(
-    file: Path, classes: Collection[str]
-) -> tuple[list[ToldDevice], list[tuple[int, str]]]:
-    """What the rows say, and the number and reason of each that is refused, from 1 on.
+def read_devices(file: Path, classes: Collection[str]) -> tuple[list[ToldDevice], list[RefusedRow]]:
+    """What the rows say, and each that is refused.
 
     `classes` are the names that a charger class may have. Raises RecordingError for what is no
     such CSV.
     """
     told: dict[tuple[str, str], ToldDevice] = {}
-    refused: list[tuple[int, str]] = []
+    refused: list[RefusedRow] = []
     for number, row in enumerate(_rows(file), 1):
         try:
             one = _told(row, classes)
+            if told.setdefault((one.stream, one.device_id), one) is not one:
+                raise BadRow(f"{one.stream} {one.device_id} stands in a row before this")  # noqa: TRY301
         except BadRow as error:
-            refused.append((number, str(error)))
-            continue
-        if told.setdefault((one.stream, one.device_id), one) is not one:
-            refused.append((number, f"{one.stream} {one.device_id} stands in a row before this"))
+            cells = [row[name] for name in (*COLUMNS, _NO_COLUMN)]
+            refused.append(RefusedRow(number, str(error), cells))
     if not (told or refused):
         raise RecordingError(f"{file} has no devices, only a header")
     return list(told.values()), refused
@@ -47,7 +48,7 @@ def read_devices(
 
 def _told(row: Mapping[str, str], classes: Collection[str]) -> ToldDevice:
     if lost := row[_NO_COLUMN]:
-        raise BadRow(f"{lost!r} stands in no column; the first line is {','.join(_COLUMNS)}")
+        raise BadRow(f"{lost!r} stands in no column; the first line is {','.join(COLUMNS)}")
     stream, device = row["stream"], row["device_id"]
     if stream not in _STREAMS:
         raise BadRow(f"stream: a device is a meter or a vehicle, not {stream!r}")
@@ -97,32 +98,33 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
     A column that nobody knows refuses the file: its name may be a misspelt one.
     """
     try:
+        check_text(file)
+        header = [name.strip() for name in read_header(file)]
         with file.open(encoding="utf-8-sig", newline="") as opened:
-            rows = csv.reader(opened, strict=True)
-            header = [name.strip() for name in next(rows, [])]
-            if not header:
-                raise RecordingError(f"{file} is empty")
+            rows = filter(None, csv.reader(opened, strict=True))
+            next(rows)
             header = ["stream" if name == "kind" else name for name in header]
             for name in ("stream", "device_id"):
                 if header.count(name) != 1:
                     raise RecordingError(
-                        f"{file} needs one column {name}; its first line is {','.join(_COLUMNS)}"
+                        f"{file} needs one column {name}; its first line is {','.join(COLUMNS)}"
                     )
             for name in filter(None, header):
-                if name not in _COLUMNS or header.count(name) > 1:
-                    what = "twice a column" if name in _COLUMNS else "a column"
+                if name not in COLUMNS or header.count(name) > 1:
+                    what = "twice a column" if name in COLUMNS else "a column"
                     raise RecordingError(
-                        f"{file} has {what} {name!r}; the columns are {', '.join(_COLUMNS)}"
+                        f"{file} has {what} {name!r}; the columns are {', '.join(COLUMNS)}"
                     )
             for row in rows:
-                if row:
-                    names = chain(header, repeat(_NO_COLUMN))
-                    cells = {
-                        name: as_meant(cell.strip())
-                        for name, cell in zip(names, row, strict=False)
-                        if cell
-                    }
-                    yield dict.fromkeys((*_COLUMNS, _NO_COLUMN), "") | cells
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+                names = chain(header, repeat(_NO_COLUMN))
+                cells = {
+                    name: as_meant(cell.strip())
+                    for name, cell in zip(names, row, strict=False)
+                    if cell
+                }
+                yield dict.fromkeys((*COLUMNS, _NO_COLUMN), "") | cells
+    except UnusableFile as error:
+        raise RecordingError(f"{file} {error}") from error
+    except (OSError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RecordingError(f"{file} can't be read: {reason}") from error

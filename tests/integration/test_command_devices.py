@@ -1,5 +1,6 @@
 """`wattlake devices`: what it shows, takes and refuses, and how it ends."""
 
+import csv
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -145,10 +146,17 @@ def test_a_row_that_cannot_be_taken_is_told_and_the_others_are(
     tmp_path: Path, registry: str
 ) -> None:
     text = "stream,device_id,charger_class\nmeter,METER001,household\nmeter,METER002,houshold\n"
+    text += "".join(f"meter,BAD{n},houshold\n" for n in range(9))
     done = take(tmp_path, registry, text)
     assert done.returncode == SOME_REFUSED, done.stderr
+    assert "  the refused rows are in devices.csv.rejects.csv" in done.stdout
+    with (tmp_path / "devices.csv.rejects.csv").open(newline="") as opened:
+        kept = list(csv.DictReader(opened))
+    assert [int(row["row"]) for row in kept] == list(range(2, 12))
+    assert kept[-1]["device_id"] == "BAD8"
+    assert "is not described" in kept[-1]["reasons"]
     assert "  row 2: charger_class: 'houshold' is not described" in done.stdout
-    assert "devices accepted: 1, of them changed: 1, refused: 1" in done.stdout
+    assert "devices accepted: 1, of them changed: 1, refused: 10" in done.stdout
     assert known(registry)["METER001"].charger_class == "household"
     assert known(registry)["METER002"].charger_class is None
 

@@ -1,5 +1,6 @@
 """`wattlake` as its users run it: what it prints, and how it ends."""
 
+import csv
 import os
 import socket
 import subprocess
@@ -268,12 +269,38 @@ def test_a_link_that_collides_is_told_with_its_row(tmp_path: Path, collector: Co
     assert "links.csv: links accepted: 1, refused: 1" in done.stdout
 
 
+def test_every_refused_link_is_kept_beside_the_file(tmp_path: Path, collector: Collector) -> None:
+    meter = device("M")
+    bad = [f"{meter},C{n},2026-11-17T08:0{n}:00Z,2026-11-17T08:0{n}:00Z" for n in range(8)]
+    good = f"{meter},C9,2026-11-17T09:00:00Z,"
+    rows = [" meter_id,vehicle_id ,valid_from,valid_to", *bad[:4], "", good, *bad[4:]]
+    (tmp_path / "links.csv").write_text("\n".join(rows))
+    arguments = ("links", "import", "links.csv", "--url", url_of(collector))
+    done = wattlake(tmp_path, *arguments)
+    assert done.returncode == SOME_REFUSED
+    *told, summary, where = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in told] == [f"  link {n}" for n in (1, 2, 3, 4, 6)]
+    assert summary == "links.csv: links accepted: 1, refused: 8"
+    assert where == "  the refused rows are in links.csv.rejects.csv"
+    with (tmp_path / "links.csv.rejects.csv").open(newline="") as opened:
+        header, *kept = csv.reader(opened)
+    assert header == ["row", "reasons", "meter_id", "vehicle_id", "valid_from", "valid_to"]
+    assert [int(row[0]) for row in kept] == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert [",".join(row[2:]) for row in kept] == bad
+    assert {row[1] for row in kept} == {"validTo must be after validFrom"}
+    (tmp_path / "links.csv").write_text("\n".join([rows[0], good]))
+    assert wattlake(tmp_path, *arguments).returncode == DONE
+    assert not (tmp_path / "links.csv.rejects.csv").exists()  # of the file as it was before
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "can't be read: No such file"),
         ("", "is empty"),
         ("meter_id,vehicle_id,valid_from\n", "has no links"),
+        ("meter_id;vehicle_id;valid_from\nM;V;2026-01-01T00:00:00Z\n", "has semicolons between"),
+        ("meter_id\x00,v\x00e\x00\n", "is UTF-16 text: save it as UTF-8"),
         ("meter,vehicle\nM1,V1\n", "the CSV has no column meter_id"),
     ],
 )

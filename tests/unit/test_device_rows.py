@@ -53,15 +53,17 @@ def test_an_empty_cell_keeps_a_value_and_a_word_clears_it(tmp_path: Path) -> Non
 )
 def test_a_row_that_cannot_be_taken_says_why(tmp_path: Path, row: str, reason: str) -> None:
     text = f"stream,device_id,charger_class,retired_at\nmeter,METER001,household,\n{row}\n"
-    told, [(number, told_reason)] = read_devices(write(tmp_path, text), CLASSES)
+    told, [refused] = read_devices(write(tmp_path, text), CLASSES)
     assert [one.device_id for one in told] == ["METER001"]
-    assert number == 2
-    assert reason in told_reason
+    assert refused.number == 2
+    assert reason in refused.reasons
+    assert [cell for cell in refused.cells if cell] == [cell for cell in row.split(",") if cell]
 
 
 def test_a_class_is_refused_with_what_to_do_where_none_is_described(tmp_path: Path) -> None:
     file = write(tmp_path, "stream,device_id,charger_class\nmeter,M1,fast\n")
-    told, [(_, reason)] = read_devices(file, set())
+    told, [refused] = read_devices(file, set())
+    reason = refused.reasons
     assert told == []
     assert "'fast' is not described in CHARGER_CLASSES (it describes none); correct" in reason
     assert "describe the class there, here and where Dagster and the collector run" in reason
@@ -78,6 +80,7 @@ def test_a_class_is_refused_with_what_to_do_where_none_is_described(tmp_path: Pa
         ("stream,device_id,class\nmeter,M1,fast\n", "has a column 'class'; the columns are str"),
         ("stream,device_id,retired_at,retired_at\nmeter,M1,,\n", "has twice a column 'retired"),
         ('stream,device_id\nmeter,"M1\n', "can't be read: "),
+        ("stream;device_id\nmeter;M1\n", "has semicolons between its cells: save it with commas"),
     ],
 )
 def test_a_file_without_devices_says_what_is_wrong(

@@ -29,6 +29,16 @@ def test_a_row_without_all_its_cells_is_refused_on_its_own() -> None:
     }
 
 
+def test_a_row_that_was_cut_off_is_no_open_link() -> None:
+    body = b"meter_id,vehicle_id,valid_from,valid_to\nM,V,2026-01-01T00:00:00Z"
+    assert [link.valid_to for _, link in read_links(body + b",\n", is_csv=True, most=9)[0]] == [
+        None
+    ]
+    links, [refusal] = read_links(body, is_csv=True, most=9)
+    assert links == []
+    assert refusal.reason.startswith("has fewer cells than the first line")
+
+
 @pytest.mark.parametrize(
     ("header", "said"),
     [

@@ -17,7 +17,7 @@ import psycopg
 from local_stack.errors import PostgresError
 from local_stack.folders import make_folder
 from local_stack.leash import leashed
-from local_stack.postgres_account import may_run, server_account, server_binaries
+from local_stack.postgres_account import may_reach, server_account, server_binaries
 
 DATABASE = "wattlake"
 USER = "wattlake"
@@ -171,7 +171,7 @@ class EmbeddedPostgres:
             ) from None
 
     def _check_reach(self) -> None:
-        if self._account and not may_run(["test", "-x", str(self.folder)], self._account):
+        if self._account and not may_reach(self.folder, self._account):
             raise PostgresError(
                 f"the database runs as account {self._account.name!r}, which can't reach "
                 f"{self.folder}: choose a data folder under /var/lib or /srv, or start as a "

@@ -2,17 +2,22 @@
 
 The kernel (Linux) sends the child a signal at the parent's death, even by `kill -9`. A program
 must ask for that itself and must have dropped its privileges before, so this file is also a tiny
-program that does both and becomes the command. It needs nothing but the standard library.
+program that does both and becomes the command. It needs nothing but the standard library, and
+nothing of that once the privileges are gone: Python may lie in a home that is then closed.
 """
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+NOT_STARTED = 126
+"""Exit code where the command could not be started; the reason is the last line of stderr."""
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
@@ -81,17 +86,41 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _become(parent: int, at_death: int, identity: str, command: list[str]) -> None:
-    if identity != "-":
-        uid, gid = map(int, identity.split(":"))
-        os.setgroups([])
-        os.setgid(gid)
-        os.setuid(uid)
+    candidates = _candidates(command[0])
+    try:
+        if identity != "-":
+            uid, gid = map(int, identity.split(":"))
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
+    except OSError as error:
+        _give_up(f"can't become user {identity}: {error.strerror}")
     end_with_parent(signal.Signals(at_death))
     if os.getppid() != parent:  # it died before the leash was on
         sys.exit(1)
     for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored_by_python, signal.SIG_DFL)
-    os.execvp(command[0], command)
+    reason = os.strerror(errno.ENOENT)
+    for path in candidates:
+        try:
+            os.execv(path, command)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+    _give_up(f"can't run {command[0]}: {reason}")
+
+
+def _candidates(program: str) -> list[str]:
+    """Where a program may be, as `os.execvp` looks for it; that imports modules to find out."""
+    if os.sep in program:
+        return [program]
+    return [os.path.join(folder, program) for folder in os.get_exec_path()]
+
+
+def _give_up(reason: str) -> None:
+    os.write(2, f"{reason}\n".encode())
+    os._exit(NOT_STARTED)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from local_stack.errors import PostgresError
 from local_stack.folders import make_folder
-from local_stack.leash import Account, leashed
+from local_stack.leash import NOT_STARTED, Account, leashed
 
 _ACCOUNT = "wattlake"
 COPIES = Path("/var/lib/wattlake")
@@ -52,10 +52,25 @@ def server_binaries(account: Account | None) -> Path:
 
 def may_run(command: list[str], account: Account | None) -> bool:
     """True if the account may run this command, and it succeeds."""
-    done = subprocess.run(
-        leashed(command, account=account), capture_output=True, cwd="/", check=False
-    )
+    return _run(command, account).returncode == 0
+
+
+def may_reach(folder: Path, account: Account) -> bool:
+    """True if the account may reach a folder; PostgresError where that can't be found out."""
+    done = _run(["test", "-x", str(folder)], account)
+    if done.returncode == NOT_STARTED:
+        reason = done.stderr.strip().splitlines()[-1]
+        raise PostgresError(
+            f"nothing can be run as {account.name!r}, the account of the database ({reason}): "
+            "start as a normal user, or set DATABASE_URL"
+        )
     return done.returncode == 0
+
+
+def _run(command: list[str], account: Account | None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        leashed(command, account=account), capture_output=True, text=True, cwd="/", check=False
+    )
 
 
 def _create_account() -> None:

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 import local_stack
-from local_stack import postgres_account
+from local_stack import leash, postgres_account
 from local_stack.embedded_postgres import EmbeddedPostgres
 from local_stack.errors import FolderError, PostgresError
 
@@ -36,6 +36,21 @@ server = EmbeddedPostgres(Path(sys.argv[1]))
 print(server.start(), server.pid, flush=True)
 sys.stdin.read()
 server.stop()
+"""
+CLOSED_HOME = """
+import os, runpy, sys
+def closed(event, arguments):
+    if event in ("import", "open") and os.geteuid() != 0:
+        os.write(2, f"{event} {arguments[0]}".encode())
+        os._exit(99)
+become = os.setuid
+def become_with_few_modules(uid):
+    become(uid)
+    sys.modules.pop("warnings", None)
+os.setuid = become_with_few_modules
+sys.addaudithook(closed)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -268,6 +283,31 @@ def test_as_root_a_private_folder_is_one_clear_line_and_keeps_its_mode(folder: P
     with pytest.raises(PostgresError, match=r"can't reach .*private.*: choose a data folder under"):
         EmbeddedPostgres(private / "postgres").start()
     assert private.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root has an account for the server")
+def test_as_root_a_program_that_cannot_be_run_is_not_taken_for_a_private_folder(
+    first_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(PostgresError, match=r"nothing can be run .*can't run test: No such file"):
+        first_server.start()
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
+def test_nothing_of_python_is_read_once_the_privileges_are_gone() -> None:
+    """Python may lie in a home that the account can't enter, and 3.13 loads fewer modules first."""
+    nobody = pwd.getpwnam("nobody")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-I", "-S", "-c", CLOSED_HOME, leash.__file__),
+            *(str(os.getpid()), "15", f"{nobody.pw_uid}:{nobody.pw_gid}", "id", "-u"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr) == (str(nobody.pw_uid), "")
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root has an account for the server")

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 from pydantic import ValidationError
 
-from pipelines.settings import PipelineSettings
+from pipelines.settings import PipelineSettings, what_is_wrong
 from warehouse_sql.queries import query
 from warehouse_sql.settings import DatabaseSettings
 
@@ -26,8 +26,7 @@ def first_day() -> date:
         with psycopg.connect(DatabaseSettings().dsn, connect_timeout=10) as connection:
             ((day, _),) = connection.execute(query("first_partition")).fetchall()
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        why = f"DATABASE_URL: {first['msg']}; set it in the environment or in .env"
+        why = f"{what_is_wrong(error)}; set it in the environment or in .env"
     except psycopg.OperationalError as error:
         why = f"the database of DATABASE_URL does not answer: {' '.join(str(error).split())}"
     except psycopg.errors.UndefinedTable:

@@ -7,10 +7,12 @@ from typing import Self
 import dagster as dg
 import psycopg
 from adbc_driver_postgresql import dbapi
+from pydantic import ValidationError
 
 from lake.settings import LakeSettings
 from lake.storage import Lake
 from pipelines.run_session import session, session_of_run
+from pipelines.settings import what_is_wrong
 from warehouse_sql.settings import DatabaseSettings
 
 
@@ -41,8 +43,14 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
     @property
     def dsn(self) -> str:
         """The URL; read when it is needed, so that definitions load without a database."""
-        # The environment or .env provides the field.
-        return self.database_url or DatabaseSettings().dsn
+        try:
+            # The environment or .env provides the field.
+            return self.database_url or DatabaseSettings().dsn
+        except ValidationError as error:
+            raise dg.Failure(
+                f"{what_is_wrong(error)}; set it in the environment or in .env",
+                allow_retries=False,
+            ) from None
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Self]:

@@ -69,13 +69,18 @@ class PipelineSettings(BaseSettings):
     )
 
 
+def what_is_wrong(error: ValidationError) -> str:
+    """A variable and what is wrong with it, as one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{str(first['loc'][0]).upper()}: {first['msg']}"
+
+
 def main() -> int:
     """Say in one line what is wrong with the settings, before Dagster says it in many."""
     try:
         PipelineSettings()
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        print(f"{str(first['loc'][0]).upper()}: {first['msg']}", file=sys.stderr)  # noqa: T201
+        print(what_is_wrong(error), file=sys.stderr)  # noqa: T201
         return 2
     return 0
 

@@ -1,12 +1,15 @@
 """What analysts and operators see before anything has run."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from dagster import AssetKey
+from dagster._core.instance.ref import InstanceRef
 
 from lake import METER, STREAMS, VEHICLE
 from lake.tables import DERIVED_TABLES
@@ -65,6 +68,41 @@ def test_the_code_location_is_valid_without_a_database_or_a_lake(tmp_path: Path)
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_development_has_the_pools_of_the_product(tmp_path: Path) -> None:
+    product = yaml.safe_load((PROJECT / "pipelines" / "dagster.yaml").read_text())
+    development = yaml.safe_load((PROJECT / "dagster.yaml").read_text())
+    assert product.pop("storage")
+    assert development == product
+
+    # As `dagster dev` and `dg dev` make it in the folder of the project.
+    made = InstanceRef.from_dir(str(tmp_path), config_dir=str(PROJECT))
+    with dg.DagsterInstance.from_ref(made) as instance:
+        assert instance.global_op_concurrency_default_limit == 1
+
+
+def test_dg_checks_a_clean_clone_and_says_that_no_database_is_named(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(PROJECT), str(clone)], check=True)
+    shutil.copyfile(PROJECT / "pyproject.toml", clone / "pyproject.toml")
+    dg_tool = Path(sys.executable).with_name("dg")
+    if not dg_tool.exists():
+        pytest.skip("dagster-dg-cli of requirements-dev.lock is not installed")
+    done = subprocess.run(
+        [str(dg_tool), "check", "defs"],
+        cwd=clone,
+        env={"PATH": str(dg_tool.parent), "HOME": str(tmp_path), "DAGSTER_DG_CLI_CONFIG": ""},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "All definitions loaded successfully" in said
+    assert "DATABASE_URL: Field required; set it in the environment or in .env" in said
 
 
 def test_the_workspace_file_names_the_code_location() -> None:

@@ -31,7 +31,7 @@ class EventLogStorage(PostgresEventLogStorage):
         self._engine = create_pg_engine(
             postgres_url,
             isolation_level="AUTOCOMMIT",
-            pool_size=1,
+            pool_size=2,  # one may be held while another is asked for
             max_overflow=-1,
             pool_pre_ping=True,
         )

@@ -12,7 +12,7 @@ from lake import HOUR, METER, VEHICLE, Compaction, Lake, Stream, compact_hours, 
 from lake.history import history_table
 from lake.hours import in_hours
 from lake.replace import live_files
-from pipelines.check_results import check_result
+from pipelines.check_results import held_result
 from pipelines.checks import lost_heartbeats, repeated_keys, unsorted_rows
 from pipelines.damage import failing_by_name
 from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
@@ -93,9 +93,15 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
             _require_newer_lake(connection, tables, stream)
             # Asked after the compaction: a drop is noted before it happens.
             dropped = hours_with_dropped_rows(connection, stream, hours)
-            results = _checks(tables, stream, done, dropped)
+            offenders = _offenders(tables, stream, done, dropped)
+            results = [
+                held_result(
+                    connection, name, found, hours, what=_WHAT[name], asset_key=context.asset_key
+                )
+                for name, found in offenders.items()
+            ]
             # An hour that blocks what follows stays dirty, so that the sensor comes back to it.
-            if all(result.passed for result in results if result.check_name in _BLOCKING):
+            if all(offenders[name].is_empty() for name in _BLOCKING):
                 register_devices(connection, tables, stream, hours)
                 for compaction in done:
                     mark_compacted(connection, compaction)
@@ -108,9 +114,17 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
     return history
 
 
-def _checks(
+_WHAT = {
+    CONSERVED: "heartbeats unaccounted for",
+    UNIQUE: "repeated keys",
+    SORTED: "rows out of order",
+}
+
+
+def _offenders(
     lake: Lake, stream: Stream, done: list[Compaction], dropped: set[datetime]
-) -> list[dg.AssetCheckResult]:
+) -> dict[str, pl.DataFrame]:
+    """For each check the rows that break it."""
     lost, repeated, unsorted = [], [], []
     for part in _alike(done, dropped):
         start, end = part[0].hour, part[-1].hour + HOUR
@@ -125,12 +139,11 @@ def _checks(
         repeated.append(repeated_keys(history, stream).collect())
         files = scan_history_files(lake, stream, start, end)
         unsorted.append(unsorted_rows(files, stream).collect())
-    hours = [compaction.hour for compaction in done]
-    return [
-        check_result(CONSERVED, pl.concat(lost), hours, what="heartbeats unaccounted for"),
-        check_result(UNIQUE, pl.concat(repeated), hours, what="repeated keys"),
-        check_result(SORTED, pl.concat(unsorted), hours, what="rows out of order"),
-    ]
+    return {
+        CONSERVED: pl.concat(lost),
+        UNIQUE: pl.concat(repeated),
+        SORTED: pl.concat(unsorted),
+    }
 
 
 def _alike(done: Sequence[Compaction], dropped: set[datetime]) -> list[list[Compaction]]:

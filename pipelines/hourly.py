@@ -17,7 +17,7 @@ from lake.grid_health import GRID_HEALTH_HOURLY
 from lake.hour_tables import Tables, efficiency_of_hour, health_of_hour
 from lake.table_spec import TableSpec
 from lake.tables import HOURLY_TABLES
-from pipelines.check_results import check_result, selected
+from pipelines.check_results import held_result, selected
 from pipelines.checks import COVERED, gaining_vehicles, implausible_vehicles, uncovered_vehicles
 from pipelines.damage import HISTORIES, failing_by_name
 from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
@@ -193,17 +193,18 @@ def hourly_tables(
         # Not before the hours that follow are written, and not for them: what follows from those
         # may lie further on, and is computed when their own turn comes.
         mark_computed(connection, states)
-    checks = [
-        check_result(
-            name,
-            pl.concat(offenders),
-            hours,
-            what=_WHAT[name],
-            asset_key=VEHICLES.key,
-            severity=dg.AssetCheckSeverity.WARN,
-        )
-        for name, offenders in found.items()
-    ]
+        checks = [
+            held_result(
+                connection,
+                name,
+                pl.concat(offenders),
+                [*hours, *later],
+                what=_WHAT[name],
+                asset_key=VEHICLES.key,
+                severity=dg.AssetCheckSeverity.WARN,
+            )
+            for name, offenders in found.items()
+        ]
     for spec in SPECS:
         if spec.key in context.selected_asset_keys:
             yield dg.MaterializeResult(

@@ -13,7 +13,7 @@ from lake import HOUR, EnergySettings, Lake, hour_of
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.hours import in_window
 from lake.table_spec import TableSpec
-from pipelines.check_results import check_result, selected
+from pipelines.check_results import held_result, selected
 from pipelines.checks import differing_rows
 from pipelines.damage import HISTORIES, failing_by_name
 from pipelines.describe import FRESH_EACH_HOUR, OWNERS, RETRIES, mart_metadata
@@ -122,7 +122,20 @@ def efficiency_marts(
         mark_published(connection, states)
     with warehouse.arrow() as connection:
         compared = [_compare(tables, connection, mart, [*hours, *later], first) for mart in MARTS]
-    for mart, (differing, counts) in zip(MARTS, compared, strict=True):
+    with warehouse.autocommit() as connection:
+        checks = [
+            held_result(
+                connection,
+                EQUAL,
+                differing,
+                [*hours, *later],
+                what="rows that differ from the lake",
+                asset_key=mart.asset_key,
+                since=first,
+            )
+            for mart, (differing, _) in zip(MARTS, compared, strict=True)
+        ]
+    for mart, (_, counts), check in zip(MARTS, compared, checks, strict=True):
         if mart.asset_key in context.selected_asset_keys:
             for hour in hours:
                 context.add_asset_metadata(
@@ -131,18 +144,7 @@ def efficiency_marts(
                     partition_key=hour_key(hour),
                 )
             yield dg.MaterializeResult(asset_key=mart.asset_key)
-        yield from selected(
-            context,
-            [
-                check_result(
-                    EQUAL,
-                    differing,
-                    hours,
-                    what="rows that differ from the lake",
-                    asset_key=mart.asset_key,
-                )
-            ],
-        )
+        yield from selected(context, [check])
 
 
 def first_mart_hour(now: datetime) -> datetime:

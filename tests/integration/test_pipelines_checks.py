@@ -205,3 +205,53 @@ def test_hours_are_miscounted_unless_their_raw_rows_were_dropped() -> None:
 
     assert hours == [HOUR_10 + HOUR]
     assert miscounted_hours(ledger, log).height == 2
+
+
+def test_a_bad_hour_is_listed_until_it_is_good_whatever_is_computed_in_between(
+    house: House,
+) -> None:
+    hours = [HOUR_10 + n * HOUR for n in range(3)]
+    for hour, energy in zip(hours, (0.45, 0.09, 0.09), strict=True):
+        house.deliver(METER, meter_rows(*minutes_of(hour, kwh_consumed_ac=0.1)))
+        house.deliver(VEHICLE, vehicle_rows(*minutes_of(hour, kwh_delivered_dc=energy)))
+    for hour in hours:
+        evaluation = failed(house.run_hours(hour, hour), "efficiency_plausible")
+    assert evaluation.metadata["count"].value == 0
+    assert evaluation.metadata["bad_hours"].value == 1
+    assert "| 2026-11-20 10:00:00Z | 1 |" in str(evaluation.metadata["newest_bad_hours"].value)
+    assert "1 other hours are still bad" in str(evaluation.description)
+
+    corrected = minutes_of(hours[0], kwh_delivered_dc=0.09)
+    for row in corrected:
+        row["received_at"] = hours[2] + HOUR
+    house.deliver(VEHICLE, vehicle_rows(*corrected))
+    assert checks(house.run_hours(hours[0], hours[0]))[
+        "vehicle_efficiency_hourly: efficiency_plausible"
+    ]
+    assert checks(house.run_hours(hours[2], hours[2]))[
+        "vehicle_efficiency_hourly: efficiency_plausible"
+    ]
+
+
+def test_an_hour_that_lost_heartbeats_stays_told_and_blocks_no_other(
+    charged: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def losing(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> object:
+        done = compact_hours(lake, stream, hours)
+        if stream is METER:
+            lake.open(stream.history_table).delete("meter_id = 'METER002'")
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "compact_hours", losing)
+        assert not charged.run_hours(HOUR_10, HOUR_10, raise_on_error=False).success
+
+    other = charged.run_hours(HOUR_10 + HOUR, HOUR_10 + HOUR)
+    evaluation = failed(other, "rows_conserved")
+    assert evaluation.severity == dg.AssetCheckSeverity.WARN
+    assert checks(other)["meter_telemetry_history: no_duplicate_key"]
+    assert "2026-11-20 10:00:00Z" in str(evaluation.metadata["newest_bad_hours"].value)
+
+    charged.run_hours(HOUR_10, HOUR_10)
+    again = charged.run_hours(HOUR_10 + HOUR, HOUR_10 + HOUR)
+    assert checks(again)["meter_telemetry_history: rows_conserved"]

@@ -56,3 +56,23 @@ SELECT coalesce(array_agg(application_name) FILTER (
        greatest(pg_postmaster_start_time(),
                 max(backend_start) FILTER (WHERE backend_type = 'checkpointer'))
 FROM pg_stat_activity
+
+-- name: note_bad_hours
+-- What a check has found in `hours`: the bad ones among them, with their offenders; the rest is good.
+WITH found AS (
+    SELECT hour, offenders
+    FROM unnest(%(bad)s::timestamptz[], %(offenders)s::bigint[]) AS found (hour, offenders)
+), good AS (
+    DELETE FROM bad_hour
+    WHERE asset = %(asset)s AND check_name = %(check)s AND hour = ANY(%(hours)s)
+      AND hour NOT IN (SELECT hour FROM found)
+)
+INSERT INTO bad_hour (asset, check_name, hour, offenders)
+SELECT %(asset)s, %(check)s, hour, offenders FROM found
+ON CONFLICT (asset, check_name, hour) DO UPDATE SET
+    offenders = excluded.offenders, found_at = excluded.found_at
+
+-- name: bad_hours
+SELECT hour, offenders FROM bad_hour
+WHERE asset = %(asset)s AND check_name = %(check)s AND hour >= %(since)s
+ORDER BY hour DESC

@@ -194,7 +194,11 @@ def create_app(
         app.include_router(lenient)
     add_problem_handlers(app, settings.retry_after_seconds)
     _describe_errors(app)
-    # Around FastAPI rather than as its middleware: its own layers, too, would cost every heartbeat.
+    return _served(app, settings, bodies, keys)
+
+
+def _served(app: FastAPI, settings: CollectorSettings, bodies: Bodies, keys: KeyRing) -> ASGIApp:
+    """Stand around FastAPI: as its own middleware, every heartbeat would pay for its layers."""
     # What screens ask for all the time is too small to be packed.
     calls = ScreenCalls(PackAnswers(IngestCalls(app, settings, bodies)), app)
     served = ObserveRequests(RequireKey(HeadAndOptions(calls), keys))

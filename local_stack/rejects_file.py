@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lake.spreadsheets import harmless
 from local_stack.errors import RecordingError
 
 
@@ -31,7 +32,9 @@ class RejectsFile:
 
     def add(self, refused: Iterable[RefusedRow]) -> None:
         """Write the rows behind those before them; raises RecordingError."""
-        lines = [(row.number, row.reasons, *row.cells) for row in refused]
+        lines = [
+            (row.number, row.reasons, *(harmless(cell) for cell in row.cells)) for row in refused
+        ]
         if not lines:
             return
         try:

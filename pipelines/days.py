@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -182,7 +183,10 @@ def _report_day(
     }
     for daily in TABLES:
         name, key = daily.table.name, f"{day:%Y-%m-%d}"
-        metadata = {"dagster/partition_row_count": rows[name].height, **figures.get(name, {})}
+        metadata: dict[str, Any] = {
+            "dagster/partition_row_count": rows[name].height,
+            **figures.get(name, {}),
+        }
         if daily.key in context.selected_asset_keys:
             context.add_asset_metadata(metadata, asset_key=daily.key, partition_key=key)
         else:

@@ -13,7 +13,7 @@ from deltalake.exceptions import DeltaError
 from lake import HOUR, STREAMS, Lake, Stream, TableMissing
 from lake.damage import DamagedFile, DataFile, damage_of, data_files, empty_commits
 from lake.history import as_received, history_table
-from lake.raw_files import scan_raw_hour
+from lake.raw_files import RawHours
 from lake.replace import scan_window
 from lake.table_spec import TableSpec
 from lake.tables import DERIVED_TABLES
@@ -60,7 +60,8 @@ class CheckedTables:
         if table is None:
             return Found(nothing, whole=False)
         damaged = self._damaged_in(table, stream.raw_table, "timestamp", hour, hour + HOUR)
-        rows = scan_raw_hour(self.lake, stream, table, hour, [one.file.path for one in damaged])
+        raw = RawHours(self.lake, stream, table)
+        rows = raw.scan([hour], without=[one.file.path for one in damaged])
         return Found(rows.collect(), whole=not damaged)
 
     def history(self, stream: Stream, hour: datetime) -> Found:

@@ -328,7 +328,7 @@ def claim(house: House, run_id: str) -> bool:
     """Whether the run has the one slot of the pool now; else it waits for it."""
     storage = house.instance.event_log_storage
     storage.set_concurrency_slots(POOL, 1)
-    return storage.claim_concurrency_slot(POOL, run_id, POOL).is_claimed
+    return bool(storage.claim_concurrency_slot(POOL, run_id, POOL).is_claimed)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_api.bulk_import.meaning import Meaning as ImportMeaning
 from ingestion_api.bulk_import.source import Source
 from ingestion_api.link_import import read_links
 from ingestion_api.table_formats import CSV, rendered
 from lake import Column
+from lake.recordings import Meaning
 from lake.spreadsheets import (
     as_meant,
     harmless,
@@ -23,7 +23,7 @@ from lake.spreadsheets import (
     text_as_meant,
 )
 from local_stack.device_rows import read_devices
-from local_stack.recordings import Meaning, recorded_heartbeats
+from local_stack.recordings import recorded_heartbeats
 from warehouse_sql.devices import ToldDevice
 
 FORMULA = '=HYPERLINK("http://evil.example";"click")'
@@ -74,5 +74,5 @@ def test_what_is_read_back_is_the_id_that_was_written(tmp_path: Path, device: st
     write(["meter_id", "timestamp", "kwh_consumed_ac"], [device, noon, "0.5"], ["M", noon, "1"])
     first, _ = recorded_heartbeats(file, Meaning())
     assert first.heartbeat["meterId"] == device
-    (part,) = Source(file, ImportMeaning()).parts(0)
+    (part,) = Source(file, Meaning()).parts(0)
     assert part.rows["meterId"].to_pylist() == [device, "M"]

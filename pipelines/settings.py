@@ -26,7 +26,10 @@ class PipelineSettings(BaseSettings):
         default=120, ge=0, description="an hour is closed this long after its end"
     )
     hours_per_run: int = Field(
-        default=168, ge=1, description="most hours that one run computes; a longer range is split"
+        default=720,
+        ge=1,
+        description="most hours that one run computes; a longer range is split, and one of many "
+        "heartbeats earlier",
     )
     archive_after_days: int = Field(
         default=3, ge=1, description="the small files of a day become one after so many days"

@@ -106,6 +106,7 @@ class EmbeddedPostgres:
             for how, seconds in ways:
                 if self.running:
                     self._process.send_signal(how)
+                    self._process.send_signal(signal.SIGCONT)  # one that was stopped hears it, too
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         self._process.wait(seconds)
             self._process.kill()

@@ -16,7 +16,7 @@ from local_stack.efficiency_tables import (
     worst_table,
     worst_vehicles,
 )
-from local_stack.errors import CollectorError, KeyRefused
+from local_stack.errors import CollectorError, KeyRefused, StackError
 from local_stack.leash import adopt_orphans, bury_orphans
 from local_stack.screen import Screen, guard_output
 from local_stack.settings import LocalStackSettings
@@ -43,14 +43,21 @@ def up(settings: LocalStackSettings) -> None:
     with Screen() as screen:
         try:
             began = time.monotonic()
-            for step in stack.start():
-                screen.step(step)
+            _start(screen, stack)
             _greet(screen, stack, time.monotonic() - began)
             _watch(screen, stack)
         except KeyboardInterrupt:
             screen.say("stopping; once more Ctrl-C kills")
         finally:
             _stop(screen, stack)
+
+
+def _start(screen: Screen, stack: Stack) -> None:
+    try:
+        for step in stack.start():
+            screen.step(step)
+    except OSError as error:
+        raise StackError(f"can't start in {stack.folder}: {error}") from error
 
 
 def _greet(screen: Screen, stack: Stack, seconds: float) -> None:

@@ -20,7 +20,8 @@ import psycopg
 import pytest
 
 import local_stack
-from local_stack import leash, postgres_account
+from local_stack import leash, postgres_account, supervised
+from local_stack.database_service import DatabaseService
 from local_stack.embedded_postgres import EmbeddedPostgres
 from local_stack.errors import FolderError, PostgresError
 
@@ -106,6 +107,14 @@ def keep_rows(url: str, count: int) -> None:
             conn.execute("INSERT INTO kept VALUES (%s)", (number,))
 
 
+def answers(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -158,6 +167,22 @@ def test_a_full_disk_leaves_the_settings_whole_and_the_next_start_works(
 def test_starting_twice_is_starting_once(server: EmbeddedPostgres) -> None:
     url, pid = server.start(), server.pid
     assert (server.start(), server.pid) == (url, pid)
+
+
+def test_a_server_that_hangs_is_killed_by_its_supervisor_and_recovers(
+    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervised, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(supervised, "_SILENT_LOOKS", 1)
+    database = DatabaseService(server)
+    url, hanging = database.start(), server.pid
+    keep_rows(url, 3)
+    assert database.watch() is None
+    os.kill(hanging, signal.SIGSTOP)
+    assert "does not answer" in (database.watch() or "")
+    wait_for(lambda: database.watch() is None and server.running and server.pid != hanging)
+    wait_for(lambda: answers(url))
+    assert rows(url) == 3
 
 
 def test_nobody_gets_in_without_the_password(server: EmbeddedPostgres) -> None:

@@ -95,8 +95,7 @@ class RequestHeads(HttpToolsProtocol):
             if not self._should_upgrade():
                 self._in_head = False
                 return  # it is read once more, without the upgrade
-            if any(len(name) + len(value) > _WEBSOCKET_LINE for name, value in self.headers):
-                self._fail(_head_too_large())
+            self._check_upgrade()
         before = self.cycle
         super().on_headers_complete()
         self._in_head = False
@@ -135,6 +134,16 @@ class RequestHeads(HttpToolsProtocol):
             if self.parser.get_http_version() != "1.1":
                 self._fail(Problem(400, "Transfer-Encoding is not of HTTP/1.0"))
             self.is_chunked = True
+
+    def _check_upgrade(self) -> None:
+        """What the library that answers WebSockets takes for an error of the server."""
+        if len(self.url) > _WEBSOCKET_LINE:
+            self._fail(Problem(414, f"the URL is longer than {_WEBSOCKET_LINE:,} bytes"))
+        for name, value in self.headers:
+            if len(name) + len(value) > _WEBSOCKET_LINE:
+                self._fail(_head_too_large())
+            if name in {b"content-length", b"transfer-encoding"}:
+                self._fail(Problem(400, "the request for a WebSocket has no body"))
 
     def _parse_without_upgrade(self, rest: bytes) -> None:
         """Read a request again, and its body, that asks for a protocol which is not spoken here.

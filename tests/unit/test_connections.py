@@ -144,6 +144,8 @@ def packets_of(text: bytes, size: int) -> list[bytes]:
 
 LONG = b"a" * (2 * MOST_HEAD_BYTES)
 MANY = b"".join(b"x%d: 1\r\n" % number for number in range(MOST_HEADERS + 1))
+LINE = b"x" * 10_000
+UPGRADE = b"Host: localhost\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -266,12 +268,24 @@ def test_what_another_server_could_read_otherwise_is_refused(rest: bytes, status
         (b"GET / x HTTP/1.1\r\n\r\n", 400),
         (b"GET /\xff HTTP/1.1\r\n\r\n", 400),
         (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\nX: ", 431),
+        (b"GET / HTTP/1.1\r\n" + UPGRADE + b"X: " + LINE + b"\r\n\r\n", 431),
+        (b"GET /" + LINE + b" HTTP/1.1\r\n" + UPGRADE + b"\r\n", 414),
+        (b"GET / HTTP/1.1\r\n" + UPGRADE + b"Content-Length: 1\r\n\r\nx", 400),
+        (b"GET / HTTP/1.1\r\n" + UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n", 400),
     ],
 )
 def test_what_is_no_request_of_these_is_a_problem(sent: bytes, status: int) -> None:
-    rest = b"x" * 10_000 + b"\r\n\r\n" if status == 431 else b""
-    assert problem(sent_back(sent + rest))["status"] == status
+    assert problem(sent_back(sent))["status"] == status
+
+
+def test_a_websocket_does_not_begin_before_the_last_answer_ends() -> None:
+    async def test() -> None:
+        connection, may = Connection(slow := Slow()), slow.may
+        await connection.get(GET + b"GET / HTTP/1.1\r\n" + UPGRADE + b"\r\n")
+        may.set()
+        assert statuses(await connection.get(b"")) == [200, 400]
+
+    run(test)
 
 
 def test_a_broken_body_is_told_to_the_client_and_ends_the_request() -> None:

@@ -9,12 +9,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from lake import UnusableFile
 from lake.recordings import (
     ENERGIES,
     FIELDS,
     IDS,
-    MAX_INTERVAL_KWH,
     NUMBERS,
     LocalTimes,
     Meaning,
@@ -114,14 +115,16 @@ def _checked(file: Path, meaning: Meaning, order_by: str | None) -> Meaning:
 
 def _check_unit(rows: Iterator[Numbered], read: "_Reader") -> None:
     """See whether the energies can be kWh, before one is posted."""
-    check = UnitCheck()
+    energies: dict[str, list[float]] = {name: [] for name in ENERGIES}
     for _, values in rows:
         heartbeat = {} if isinstance(values, str) else read.heartbeat(values)
         if heartbeat.get("readingType") != "register":
-            for name in ENERGIES:
-                energy = heartbeat.get(name)
-                if isinstance(energy, float | int) and energy > 0:
-                    check.add(name, 1, int(energy > MAX_INTERVAL_KWH))
+            for name, found in energies.items():
+                if isinstance(energy := heartbeat.get(name), float):
+                    found.append(energy)
+    check = UnitCheck()
+    for name, found in energies.items():
+        check.add(name, np.array(found, np.float64))
     check.judge()
 
 

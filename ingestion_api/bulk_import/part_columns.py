@@ -17,7 +17,6 @@ from lake import INTERVAL, Stream, UnusableFile
 from lake.recordings import (
     ENERGIES,
     IDS,
-    MAX_INTERVAL_KWH,
     NUMBERS,
     Meaning,
     UnitCheck,
@@ -40,12 +39,10 @@ class PartColumns:
     kinds: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
 
     def check_unit(self, check: UnitCheck) -> None:
-        """Count the energies of intervals, and those of them that are too large."""
+        """Add the energies of intervals."""
         of_interval = self.kinds == READING_TYPES.index(INTERVAL)
         for name in ENERGIES:
-            energies = self.numbers[name][of_interval]
-            too_large = int((energies > MAX_INTERVAL_KWH).sum())
-            check.add(name, int((energies > 0).sum()), too_large)
+            check.add(name, self.numbers[name][of_interval])
 
     def of(self, stream: Stream) -> dict[str, npt.NDArray[Any]]:
         """The columns of a stream's block."""

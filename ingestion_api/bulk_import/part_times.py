@@ -20,7 +20,9 @@ def first_local(times: Any) -> str | None:
     """The first time if it has no zone; None if it has one, or is no time."""
     known = times.drop_null().slice(0, 1)
     if pa.types.is_timestamp(times.type):
-        return str(known[0] if len(known) else times.type) if times.type.tz is None else None
+        if times.type.tz is not None:
+            return None
+        return str(known[0] if len(known) else times.type).replace(" ", "T")
     local, _ = _local(_one_array(known))
     return str(known[0]) if local.any() else None
 

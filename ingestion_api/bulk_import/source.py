@@ -90,7 +90,7 @@ class Source:
         self._columns = fields_of(columns, meaning)
         self.fields = {*self._columns.values(), *meaning.ids}
         if meaning.time_zone is None:
-            first = next(self._read(0), None)
+            first = next(self._read(0, rows=1_000), None)
             if first is not None and (time := first_local(first.rows["timestamp"])) is not None:
                 raise UnusableFile(no_zone_fault(time))
 
@@ -110,10 +110,10 @@ class Source:
         """How many rows there are, where the file tells it."""
         return None if self._is_csv else pq.read_metadata(self.file).num_rows
 
-    def _read(self, after: int) -> Iterator[Part]:
+    def _read(self, after: int, rows: int | None = None) -> Iterator[Part]:
         """The file as it is; its first rows may be left out."""
         try:
-            yield from self._csv() if self._is_csv else self._parquet(after)
+            yield from self._csv() if self._is_csv else self._parquet(after, rows or ROWS_A_PART)
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(error) from error
 
@@ -150,7 +150,7 @@ class Source:
         clock.end()
         return clock
 
-    def _parquet(self, after: int) -> Iterator[Part]:
+    def _parquet(self, after: int, rows: int) -> Iterator[Part]:
         by_code = [column for column, name in self._columns.items() if name in IDS]
         with pq.ParquetFile(
             self.file, read_dictionary=by_code, pre_buffer=False, buffer_size=_PARQUET_BUFFER
@@ -160,7 +160,7 @@ class Source:
                 first += parquet.metadata.row_group(groups.pop(0)).num_rows
             if not groups:
                 return
-            for batch in parquet.iter_batches(ROWS_A_PART, groups, columns=list(self._columns)):
+            for batch in parquet.iter_batches(rows, groups, columns=list(self._columns)):
                 upto = first + batch.num_rows
                 yield Part(self._named(batch), np.arange(first + 1, upto + 1), upto, [])
                 first = upto

@@ -16,7 +16,7 @@ from lake.recordings.column_mapping import (
 from lake.recordings.csv_files import cell_count_fault, check_text, read_header
 from lake.recordings.local_times import LOCAL_TIME, LocalTimes, local_micros, no_zone_fault
 from lake.recordings.numbers import parse_number
-from lake.recordings.units import MAX_INTERVAL_KWH, UNITS, UnitCheck, to_kwh
+from lake.recordings.units import MAX_INTERVAL_KWH, MAX_REGISTER_KWH, UNITS, UnitCheck, to_kwh
 
 __all__ = [
     "ENERGIES",
@@ -24,6 +24,7 @@ __all__ = [
     "IDS",
     "LOCAL_TIME",
     "MAX_INTERVAL_KWH",
+    "MAX_REGISTER_KWH",
     "NUMBERS",
     "UNITS",
     "LocalTimes",

@@ -5,9 +5,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from lake.errors import UnusableFile
 
 MAX_INTERVAL_KWH: Final = 1_000.0  # a megawatt for an hour; more in one heartbeat is a fault
+MAX_REGISTER_KWH: Final = 1e9
 
 # Factor and divisor to kWh: a division by 1,000 is exact to the last bit, a factor of 0.001 is not.
 _TO_KWH: Final[Mapping[str, tuple[float, float]]] = {
@@ -27,9 +31,10 @@ _WORD: Final = r"(?:watt|w)[ ._*·-]?(?:h(?:(?:ou)?rs?)?|stunden?)"
 _ENERGY_NAME: Final = re.compile(
     rf"(?<![a-z])(?:(?P<kilo>k|kilo)|(?P<mega>m|mega))?[ -]?{_WORD}(?![a-z])", re.I
 )
-# Where the words of energyWhTotal and energykWh begin.
+# Where the words of energyWhTotal, energykWh and totalWattHours begin.
 _CAMEL: Final = re.compile(
     r"(?<=[a-z0-9])(?=[kKM][Ww]h(?![a-z]))|(?<=[a-jl-z0-9])(?=Wh(?![a-z]))|(?<=[Ww]h)(?=[A-Z])"
+    r"|(?<=[a-z])(?=(?:Kilow|Megaw|W)att)"
 )
 _JOULE_NAME: Final = re.compile(
     r"(?<![A-Za-z])([kM]?J)(?![A-Za-z])|(?i:(?<![a-z])joules?(?![a-z]))"
@@ -83,16 +88,20 @@ class UnitCheck:
         self._energies: Counter[str] = Counter()
         self._too_large: Counter[str] = Counter()
 
-    def add(self, field: str, energies: int, too_large: int) -> None:
-        """So many above zero, and of these so many above what an interval may have."""
-        self._energies[field] += energies
-        self._too_large[field] += too_large
+    def add(self, field: str, energies: npt.NDArray[np.float64]) -> None:
+        """Count those above zero, and of these those above what an interval may have.
+
+        What is not even a register is a fault of its row alone.
+        """
+        counted = energies[(energies > 0) & (energies <= MAX_REGISTER_KWH)]
+        self._energies[field] += len(counted)
+        self._too_large[field] += int((counted > MAX_INTERVAL_KWH).sum())
 
     def judge(self) -> None:
         """UnusableFile if so many are too large that they can hardly be kWh of intervals."""
         for field, too_large in self._too_large.items():
             energies = self._energies[field]
-            if too_large * _TOO_MANY >= energies > 0 and too_large:
+            if too_large and too_large * _TOO_MANY >= energies:
                 raise UnusableFile(
                     f"has {too_large:,} of {energies:,} energies in {field} above "
                     f"{MAX_INTERVAL_KWH:,.0f} kWh in one interval: are they Wh? Say --unit Wh if "

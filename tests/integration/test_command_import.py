@@ -6,6 +6,7 @@ import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ from tests.integration.test_command_line import (
     SOME_REFUSED,
     WRONG_USAGE,
     failed_with,
+    url_of,
     wattlake,
 )
 from warehouse_sql.migrate import migrate
@@ -101,6 +103,74 @@ def test_refused_rows_are_kept_and_a_second_import_does_nothing(
     assert again.returncode == DONE
     assert again.stdout == "a.csv was imported before, all 2 rows; nothing to do\n"
     assert (tmp_path / "bad.csv").exists()
+
+
+def test_a_file_that_does_not_say_all_is_asked_about_and_goes_in_once_the_options_say_it(
+    tmp_path: Path, collector: Collector
+) -> None:
+    box = device("M")
+    local = ["01:45", *["02:00", "02:30"] * 2, "03:00"]
+    rows = "".join(
+        f"2026-10-25 {time}:00,{energy}\n" for time, energy in zip(local, range(5, 11), strict=True)
+    )
+    (tmp_path / "a.csv").write_text(f"time,Energy (Wh)\n{rows}2026-03-29 02:30:00,7\n")
+    columns = ("--rename", "time=timestamp", "--rename", "Energy (Wh)=kwhConsumedAc")
+    options: list[str] = []
+    for told, missing in (
+        ("--unit Wh if they are", ("--unit", "Wh")),
+        ("--meter-id ID", ("--meter-id", box)),
+        ("--time-zone Europe/Amsterdam", ("--time-zone", "Europe/Amsterdam")),
+    ):
+        arguments = ("a.csv", *columns, *options)
+        for command, where_to in (("import", where(collector)), ("replay", {})):
+            url = ("--url", url_of(collector)) if command == "replay" else ()
+            asked = wattlake(tmp_path, command, *arguments, *url, **where_to)
+            assert told in failed_with(asked, FAILED)
+        assert not (tmp_path / "a.csv.rejects.csv").exists()
+        options += missing
+    arguments = ("a.csv", *columns, *options)
+    done = wattlake(tmp_path, "import", *arguments, **where(collector))
+    assert (done.returncode, done.stderr) == (SOME_REFUSED, "")
+    assert "taken                 6" in done.stdout
+    assert "1 x timestamp: does not exist in Europe/Amsterdam" in done.stdout
+    posted = wattlake(tmp_path, "replay", *arguments, "--url", url_of(collector))
+    assert "6 accepted, 1 rejected" in posted.stdout
+    lake = Lake(str(collector.lake_folder))
+
+    def raw() -> list[tuple[str, float]]:
+        found = lake.scan(lake.open(METER.raw_table)).filter(pl.col("meter_id") == box).collect()
+        return sorted(
+            (f"{time:%d %H:%M}", energy)
+            for time, energy in found.select("timestamp", "kwh_consumed_ac").rows()
+        )
+
+    once = [
+        ("24 23:45", 0.005),
+        ("25 00:00", 0.006),
+        ("25 00:30", 0.007),
+        ("25 01:00", 0.008),
+        ("25 01:30", 0.009),
+        ("25 02:00", 0.01),
+    ]
+    wait_for(lambda: raw() == sorted(once * 2))
+    both = wattlake(tmp_path, "import", "a.csv", "--assume-utc", "--time-zone", "UTC")
+    assert "say two things" in failed_with(both, WRONG_USAGE)
+    unknown = wattlake(tmp_path, "replay", "a.csv", "--time-zone", "Europe/Atlantis")
+    assert "there is no time zone 'Europe/Atlantis'" in failed_with(unknown, WRONG_USAGE)
+
+
+def test_a_file_in_watt_hours_is_stopped_before_anything_of_it_is_taken(
+    tmp_path: Path, collector: Collector
+) -> None:
+    box = device("M")
+    rows = "".join(f"{box},2026-03-01T{hour:02}:00:00Z,{hour * 100}\n" for hour in range(24))
+    (tmp_path / "a.csv").write_text(f"meter_id,timestamp,kwhConsumedAc\n{rows}{box},x,1\n")
+    stopped = wattlake(tmp_path, "import", "a.csv", **where(collector))
+    assert "13 of 24 energies in kwhConsumedAc above 1,000 kWh" in failed_with(stopped, FAILED)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
+    stopped = wattlake(tmp_path, "replay", "a.csv", "--url", url_of(collector))
+    assert "are they Wh?" in failed_with(stopped, FAILED)
+    assert collector.http.get(f"/v1/analytics/meter/{box}/live").status_code == 404
 
 
 def test_the_embedded_stack_of_a_data_folder_is_found() -> None:

@@ -300,7 +300,7 @@ def test_every_refused_link_is_kept_beside_the_file(tmp_path: Path, collector: C
         ("", "is empty"),
         ("meter_id,vehicle_id,valid_from\n", "has no links"),
         ("meter_id;vehicle_id;valid_from\nM;V;2026-01-01T00:00:00Z\n", "has semicolons between"),
-        ("meter_id\x00,v\x00e\x00\n", "is UTF-16 text: save it as UTF-8"),
+        ("m\x00e\x00t\x00e\x00r\x00", "is UTF-16 text: save it as UTF-8"),
         ("meter,vehicle\nM1,V1\n", "the CSV has no column meter_id"),
     ],
 )

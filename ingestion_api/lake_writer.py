@@ -22,7 +22,7 @@ from ingestion_api.metrics import (
     LAST_FLUSH,
     WRITES_THE_LAKE,
 )
-from lake import STREAMS, Lake, LakeError
+from lake import STREAMS, Lake, LakeError, Stream
 from warehouse_sql.queries import query
 
 log = structlog.get_logger(__name__)
@@ -147,18 +147,23 @@ class LakeWriter:
 
     def _flush_all(self, flush: OutboxFlush) -> None:
         self._committed_rows = 0
-        for stream in STREAMS.values():
-            more = True
-            while more:
-                started = time.monotonic()
-                rows, more = flush.flush(stream)
-                if rows:
-                    FLUSH_SECONDS.labels(stream.name).observe(time.monotonic() - started)
-                    FLUSH_ROWS.labels(stream.name).observe(rows)
-                    LAKE_ROWS.labels(stream.name).inc(rows)
+        more = True
+        while more:
+            # In turn: a stream with a long backlog does not hold up the other.
+            more = any([self._flush_one(flush, stream) for stream in STREAMS.values()])
         LAST_FLUSH.set_to_current_time()
         self.state.error = self.state.refusal = None
         self._pause = _FIRST_PAUSE
+
+    def _flush_one(self, flush: OutboxFlush, stream: Stream) -> bool:
+        """One flush of a stream; whether more waits."""
+        started = time.monotonic()
+        rows, more = flush.flush(stream)
+        if rows:
+            FLUSH_SECONDS.labels(stream.name).observe(time.monotonic() - started)
+            FLUSH_ROWS.labels(stream.name).observe(rows)
+            LAKE_ROWS.labels(stream.name).inc(rows)
+        return more
 
     def _set_role(self, *, is_writer: bool) -> None:
         self.state.is_writer = is_writer

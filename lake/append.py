@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -12,12 +12,14 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction
 
 from lake.data_files import write_data_file
-from lake.durability import sync_folders, sync_log, sync_newest_commit
+from lake.durability import sync_file_system, sync_folders, sync_log, sync_newest_commit
 from lake.errors import StaleRead
 from lake.hours import with_partition
 from lake.storage import CHECKPOINT_INTERVAL, Lake
 from lake.streams import DATE_PARTITION, HOUR_PARTITION, Stream
 
+# Each file and each folder waits for the disk on its own: thousands of old hours took a minute.
+_SYNCED_ONE_BY_ONE: Final = 50
 _PARTITION: Final = [DATE_PARTITION.name, HOUR_PARTITION.name]
 
 
@@ -55,8 +57,14 @@ def append_once(
     if before.horizon != expected:
         raise StaleRead(f"expected horizon {expected}, the table is at {before.horizon}")
     frame = pl.DataFrame(rows).select([column.name for column in stream.columns])
-    added = _write(lake, stream, with_partition(frame, "timestamp"))
-    if lake.local_folder:
+    hours = with_partition(frame, "timestamp").partition_by(
+        _PARTITION, as_dict=True, include_key=False
+    )
+    together = len(hours) > _SYNCED_ONE_BY_ONE
+    added = _write(lake, stream, hours, synced=not together)
+    if lake.local_folder and together:
+        sync_file_system(lake.local_folder)
+    elif lake.local_folder:
         sync_folders(lake.local_folder / stream.raw_table, (file.path for file in added))
     commit_files(table, added, {app_id: horizon})
     done = lake.open(stream.raw_table)
@@ -117,9 +125,10 @@ def logged_rows(table: DeltaTable) -> dict[datetime, int]:
     }
 
 
-def _write(lake: Lake, stream: Stream, rows: pl.DataFrame) -> list[AddAction]:
+def _write(
+    lake: Lake, stream: Stream, hours: Mapping[tuple[Any, ...], pl.DataFrame], *, synced: bool
+) -> list[AddAction]:
     """One file for each hour, one after the other: a buffer for every hour would take gigabytes."""
-    hours = rows.partition_by(_PARTITION, as_dict=True, include_key=False)
     return [
         write_data_file(
             lake,
@@ -127,6 +136,7 @@ def _write(lake: Lake, stream: Stream, rows: pl.DataFrame) -> list[AddAction]:
             {DATE_PARTITION.name: str(day), HOUR_PARTITION.name: str(hour)},
             [part],
             described=[stream.device],
+            synced=synced,
         )
         for (day, hour), part in sorted(hours.items())
     ]

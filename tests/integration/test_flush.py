@@ -79,6 +79,30 @@ def test_heartbeats_of_hundreds_of_hours_are_one_commit_with_a_file_an_hour(
     assert sorted(rows_by_hour(lake, METER)) == sorted(moments)
 
 
+def test_packs_of_many_hours_are_flushed_a_few_at_a_time(database_url: str, lake: Lake) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        for first in (0, 300, 600):
+            moments = [HOUR_10 - n * HOUR for n in range(first, first + 300)]
+            put_packed(conn, METER, meter_rows(*({"timestamp": moment} for moment in moments)))
+        with OutboxFlush(database_url, conn, lake, 250_000) as flush:
+            assert [flush.flush(METER) for _ in range(3)] == [(600, True), (300, False), (0, False)]
+    assert sorted(rows_by_hour(lake, METER).values()) == [1] * 900
+
+
+def test_thousands_of_hours_are_brought_to_the_disk_at_once(
+    database_url: str, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_by_one: list[object] = []
+    at_once: list[object] = []
+    monkeypatch.setattr("lake.data_files.sync_path", one_by_one.append)
+    monkeypatch.setattr("lake.append.sync_file_system", at_once.append)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        moments = [HOUR_10 - n * HOUR for n in range(60)]
+        put(conn, METER, meter_rows(*({"timestamp": moment} for moment in moments)))
+    assert flush_all(database_url, lake) == 60
+    assert (one_by_one, at_once) == ([], [lake.local_folder])
+
+
 def test_packed_heartbeats_and_those_in_rows_of_their_own_are_flushed_together(
     database_url: str, lake: Lake
 ) -> None:

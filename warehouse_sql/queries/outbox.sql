@@ -68,33 +68,37 @@ WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
 -- name: meter_flush_horizon
 -- Every heartbeat with xid below the horizon is visible, and no later commit can add one. The
 -- horizon is lowered to a transaction's end where more than a flush may hold lie below the
--- snapshot's.
-SELECT coalesce(min(upto) FILTER (WHERE rows_upto >= %(most_rows)s),
+-- snapshot's: so many rows, or packs of 500 hours, because each hour is a file.
+SELECT coalesce(min(upto) FILTER (WHERE cost_upto >= %(most_rows)s),
                 pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS horizon,
        coalesce(max(rows_upto), 0)::bigint AS rows_waiting
-FROM (SELECT upto, sum(rows) OVER (ORDER BY upto) AS rows_upto
-      FROM (SELECT xid::text::bigint + 1 AS upto, count(*) AS rows
+FROM (SELECT upto, sum(rows) OVER (ORDER BY upto) AS rows_upto,
+             sum(cost) OVER (ORDER BY upto) AS cost_upto
+      FROM (SELECT xid::text::bigint + 1 AS upto, count(*) AS rows, count(*) AS cost
             FROM meter_heartbeat_outbox
             WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
             GROUP BY xid
             UNION ALL
-            SELECT xid::text::bigint + 1, rows
+            SELECT xid::text::bigint + 1, rows,
+                   greatest(rows, cardinality(hours) * %(most_rows)s::bigint / 500)
             FROM heartbeat_pack
             WHERE stream = 'meter' AND xid < pg_snapshot_xmin(pg_current_snapshot())
            ) AS waiting
      ) AS by_transaction
 
 -- name: vehicle_flush_horizon
-SELECT coalesce(min(upto) FILTER (WHERE rows_upto >= %(most_rows)s),
+SELECT coalesce(min(upto) FILTER (WHERE cost_upto >= %(most_rows)s),
                 pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS horizon,
        coalesce(max(rows_upto), 0)::bigint AS rows_waiting
-FROM (SELECT upto, sum(rows) OVER (ORDER BY upto) AS rows_upto
-      FROM (SELECT xid::text::bigint + 1 AS upto, count(*) AS rows
+FROM (SELECT upto, sum(rows) OVER (ORDER BY upto) AS rows_upto,
+             sum(cost) OVER (ORDER BY upto) AS cost_upto
+      FROM (SELECT xid::text::bigint + 1 AS upto, count(*) AS rows, count(*) AS cost
             FROM vehicle_heartbeat_outbox
             WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
             GROUP BY xid
             UNION ALL
-            SELECT xid::text::bigint + 1, rows
+            SELECT xid::text::bigint + 1, rows,
+                   greatest(rows, cardinality(hours) * %(most_rows)s::bigint / 500)
             FROM heartbeat_pack
             WHERE stream = 'vehicle' AND xid < pg_snapshot_xmin(pg_current_snapshot())
            ) AS waiting

@@ -8,6 +8,8 @@ repaired by hand: the supervisor and the parts themselves have to. Afterwards
 - every heartbeat that was acknowledged is in the raw table as often as the verdict of the other
   campaign allows, and of every hour that has ended it is in the history once;
 - every hour that has ended is computed, and no process is left as a zombie.
+
+Where this process may not mount, nothing is done.
 """
 
 import os
@@ -57,7 +59,7 @@ class FullDisks:
     """A stack on disks of its own; `with` starts it, and clears it away at the end."""
 
     def __init__(self, seed: int) -> None:
-        self.ledger, self._chance = Ledger(), random.Random(seed)
+        self.ledger, self._seed, self._chance = Ledger(), seed, random.Random(seed)
         self.database_faults: list[tuple[float, float]] = []
         # Not pytest's temporary folder: as root, the database's own account could not reach it.
         self._folder = Path(tempfile.mkdtemp(prefix="wattlake-full-"))
@@ -88,6 +90,10 @@ class FullDisks:
         kinds = {name: [disk] for name, disk in self._disks.items()}
         kinds["all disks"] = list(self._disks.values())
         names = [name for name in kinds if only in name]
+        _tell(f"SEED={self._seed}")
+        if not self.can_fill or not names:
+            _tell("no disk is filled" if self.can_fill else "no file system can be mounted here")
+            return
         with Clients(self.ledger, [self.stack.url], self._chance.randrange(2**32)) as clients:
             for name in self._chance.sample(names, len(names)):
                 recovery = self._fill(kinds[name], seconds)

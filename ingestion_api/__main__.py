@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from ingestion_api.alerts.rule_file import BadRules, read_rules
 from ingestion_api.app import create_app
-from ingestion_api.connections import bounded_connection, possible_connections
+from ingestion_api.connections import WebSocket, bounded_connection, possible_connections
 from ingestion_api.database import DatabaseNotReady, check_database
 from ingestion_api.logs import guard_output, set_up_logs
 from ingestion_api.settings import CollectorSettings
@@ -94,6 +94,7 @@ def _serve(
             server_header=False,
             http=bounded_connection(connections, settings),
             timeout_keep_alive=settings.keep_alive_seconds,
+            ws=WebSocket,
             ws_max_size=65_536,  # nothing that is sent to the WebSocket is of any use
             proxy_headers=False,  # who is local is told by the connection, not by a header
             timeout_graceful_shutdown=20,

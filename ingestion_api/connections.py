@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import httptools
 import structlog
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from ingestion_api.joined_writes import JoinedWrites
 from ingestion_api.problems import REFUSED, Problem, problem_response
@@ -49,6 +50,15 @@ def bounded_connection(connections: int, settings: CollectorSettings) -> type[as
         faults=_FaultLog(),
     )
     return cast("type[asyncio.Protocol]", made)
+
+
+class WebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's takes what is sent to a client that broke the protocol for a fault of the sender."""
+
+    def handle_parser_exception(self) -> None:
+        """The client broke the protocol, and is told so."""
+        super().handle_parser_exception()
+        self.disconnected = True
 
 
 class _FaultLog:

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from ingestion_api.connections import bounded_connection
+from ingestion_api.connections import WebSocket, bounded_connection
 from ingestion_api.observing import ObserveRequests
 from ingestion_api.request_heads import MOST_HEAD_BYTES, MOST_HEADERS, MOST_WAITING
 from ingestion_api.settings import CollectorSettings
@@ -27,6 +27,10 @@ class Wire(asyncio.Transport):
         super().__init__({"peername": ("192.0.2.7", 4711), "sockname": ("127.0.0.1", 3000)})
         self.sent = b""
         self.is_half_closed = self.closed = self.is_paused = False
+        self.protocol: Any = None
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
 
     def write(self, data: Any) -> None:
         assert not self.is_half_closed
@@ -88,7 +92,12 @@ class Connection:
         settings = CollectorSettings(_env_file=None, body_timeout_seconds=20)
         made: Any = bounded_connection(most, settings)
         config = uvicorn.Config(
-            ObserveRequests(app), http=made, lifespan="off", access_log=False, log_config=None
+            ObserveRequests(app),
+            http=made,
+            ws=WebSocket,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
         )
         config.load()
         self.wire = Wire()
@@ -354,6 +363,33 @@ def test_while_requests_wait_no_more_are_read() -> None:
         assert connection.wire.is_paused
 
     run(test)
+
+
+@pytest.mark.parametrize("frames", [b"\xff" * 20, b"\x88\x80abcd", b"\x81\xff" + b"\x01" * 12])
+def test_a_client_that_ends_a_websocket_however_is_no_fault_in_the_log(
+    frames: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    may = asyncio.Event()
+
+    async def stream(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await may.wait()
+        await send({"type": "websocket.send", "text": "news"})
+
+    async def test() -> None:
+        connection = Connection(stream)
+        key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        assert statuses(await connection.get(b"GET / HTTP/1.1\r\n" + UPGRADE + key)) == [101]
+        connection.wire.protocol.data_received(frames)
+        may.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert b"news" not in connection.wire.sent
+        assert not connection.protocol.tasks
+
+    run(test)
+    assert [line.message for line in caplog.records if line.levelname == "ERROR"] == []
 
 
 # -- the end of a connection -----------------------------------------------------------------------

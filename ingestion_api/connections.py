@@ -53,7 +53,7 @@ def bounded_connection(connections: int, settings: CollectorSettings) -> type[as
 
 
 class WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's takes what is sent to a client that broke the protocol for a fault of the sender."""
+    """uvicorn's takes it for a fault of ours to send to a client that broke the protocol."""
 
     def handle_parser_exception(self) -> None:
         """The client broke the protocol, and is told so."""

@@ -108,6 +108,22 @@ HOURS_WAITING_SECONDS: Final = Gauge(
     "computed then",
     registry=REGISTRY,
 )
+FIGURES_END: Final = Gauge(
+    "wattlake_figures_end_timestamp_seconds",
+    "Unix time at which the newest computed hour ends; 0: none is computed",
+    registry=REGISTRY,
+)
+OLDEST_WAITING_HOUR: Final = Gauge(
+    "wattlake_oldest_waiting_hour_seconds",
+    "how long the closed hour waits that waits the longest for its computation, of those of the "
+    "last day and those after the newest computed hour; 0: none waits",
+    registry=REGISTRY,
+)
+HOURS_WARNING: Final = Gauge(
+    "wattlake_hours_lag_warning_seconds",
+    "from when on such an hour makes the figures late",
+    registry=REGISTRY,
+)
 WRITES_THE_LAKE: Final = Gauge(
     "wattlake_lake_writer_active",
     "1 while this collector is the one that writes the lake",

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from ingestion_api.bodies import Bodies
 from ingestion_api.database import ReadPool
+from ingestion_api.figures import Figures
 from ingestion_api.group_commit import GroupCommit
 from ingestion_api.key_ring import KeyRing
 from ingestion_api.lake_writer import LakeWriter
@@ -53,6 +54,17 @@ class Services:
     def believed_until(self, now: datetime) -> datetime:
         """The latest event time that is believed; a state beyond came while a clock was ahead."""
         return now + timedelta(seconds=self.settings.future_tolerance_seconds)
+
+    def figures(self, now: datetime) -> Figures | None:
+        """How far the computed figures go; None before the database was asked."""
+        if self.outbox.figures is None:
+            return None
+        backlog = self.outbox.backlog
+        return self.outbox.figures.judged(
+            now,
+            self.settings.hours_lag_warning_seconds,
+            backlog.age_seconds(now) if backlog else 0.0,
+        )
 
 
 def now() -> datetime:

@@ -101,6 +101,11 @@ class CollectorSettings(BaseSettings):
     lake_lag_warning_seconds: float = Field(
         default=600, gt=0, description="age of the outbox from which /readyz warns"
     )
+    hours_lag_warning_seconds: float = Field(
+        default=1800,
+        gt=0,
+        description="from when on an hour that is over and not computed makes the figures late",
+    )
 
     read_connections: int = Field(
         default=4, ge=1, description="database connections for reading requests"

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,7 @@ from local_stack.replay import Replay
 from local_stack.screen import guard_output, plain_or_terminal
 from local_stack.settings import ClientSettings
 from local_stack.simulator import Simulator
-from local_stack.status import Status, read_status, read_warnings
+from local_stack.status import Status, clock, read_status, read_warnings
 from warehouse_sql.errors import WarehouseError
 from warehouse_sql.migrate import migrate as apply_migrations
 from warehouse_sql.settings import DatabaseSettings
@@ -133,6 +133,8 @@ def status(url: str) -> None:
         table.add_row("hours waiting", _hours_waiting(told))
         if told.hours_never_computed:
             table.add_row("hours never computed", f"{told.hours_never_computed:,}")
+        if told.figures and told.figures.end_at:
+            table.add_row("figures end at", clock(told.figures.end_at, datetime.now(UTC)))
         table.add_row("vehicles, newest hour", status_text(told.vehicles_by_status))
         console.print(table)
         for warning in read_warnings(collector):

@@ -1,9 +1,28 @@
 """How the whole is, as the collector tells it."""
 
+from datetime import datetime
+
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from local_stack.collector import Collector
+
+
+class Figures(BaseModel):
+    """How far the computed figures go."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore")
+
+    state: str
+    end_at: datetime | None
+    last_heartbeat_at: datetime | None
+
+    def said(self, now: datetime) -> str | None:
+        """What keeps them from being those of now; None: they are."""
+        end = f"figures end at {clock(self.end_at, now)}" if self.end_at else "no figures yet"
+        if self.state == "silent" and self.last_heartbeat_at:
+            return f"no heartbeat since {clock(self.last_heartbeat_at, now)}, {end}"
+        return end if self.state == "late" else None
 
 
 class Status(BaseModel):
@@ -19,6 +38,7 @@ class Status(BaseModel):
     hours_never_computed: int
     waiting_seconds: float | None
     vehicles_by_status: dict[str, int]
+    figures: Figures | None
 
 
 class Readiness(BaseModel):
@@ -35,3 +55,9 @@ def read_warnings(collector: Collector) -> list[str]:
 def read_status(collector: Collector) -> Status:
     """The collector's status; CollectorError if it has none."""
     return collector.read(Status, "/v1/status")
+
+
+def clock(moment: datetime, now: datetime) -> str:
+    """A time in UTC, with its date unless that is today."""
+    is_today = moment.date() == now.date()
+    return f"{moment:%H:%M} UTC" if is_today else f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -114,7 +114,9 @@ def _line(collector: Collector) -> Text:
         hours,
     ]
     vehicles = status_text(status.vehicles_by_status)
-    return Text(" | ").join([*map(Text, parts), Text("vehicles: ") + vehicles])
+    behind = status.figures.said(datetime.now(UTC)) if status.figures else None
+    said = [Text(behind, style="yellow")] if behind else []
+    return Text(" | ").join([*said, *map(Text, parts), Text("vehicles: ") + vehicles])
 
 
 def _warn(screen: Screen, collector: Collector, warned: set[str]) -> set[str]:

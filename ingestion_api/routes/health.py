@@ -12,7 +12,11 @@ from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from ingestion_api.database import missing_migrations
+from ingestion_api.figures import Figures, warning_of
 from ingestion_api.metrics import (
+    FIGURES_END,
+    HOURS_WARNING,
+    OLDEST_WAITING_HOUR,
     OUTBOX_AGE,
     OUTBOX_AGE_WARNING,
     OUTBOX_LIMIT_BYTES,
@@ -43,6 +47,9 @@ class Readiness(Answer):
     outbox_rows: int | None = Field(description="acknowledged heartbeats outside the lake")
     outbox_bytes: int | None = Field(description="what they take in Postgres")
     outbox_age_seconds: float | None = Field(description="age of the oldest of them")
+    figures: Figures | None = Field(
+        description="how far the computed figures go; null before the database was asked"
+    )
     lake_writer: bool = Field(description="whether this collector writes the lake")
 
 
@@ -101,6 +108,10 @@ async def readiness(services: Shared) -> Response:
         refusal = services.writer.state.refusal
         why = f": {refusal}" if refusal else "; see the log"
         warnings.append(f"the last flush to the lake failed{why}")
+    figures = services.figures(services.now())
+    if figures is not None:
+        late = warning_of(figures, services.now(), services.settings.hours_lag_warning_seconds)
+        warnings += [late] if late else []
     answer = Readiness(
         ready=not reasons,
         reasons=reasons,
@@ -108,6 +119,7 @@ async def readiness(services: Shared) -> Response:
         outbox_rows=backlog.rows if backlog else None,
         outbox_bytes=backlog.bytes if backlog else None,
         outbox_age_seconds=age,
+        figures=figures,
         lake_writer=services.writer.state.is_writer,
     )
     return JSONResponse(answer.model_dump(mode="json", by_alias=True), 503 if reasons else 200)
@@ -126,6 +138,10 @@ def metrics(services: Shared) -> Response:  # in a thread of its own: writing it
     OUTBOX_LIMIT_ROWS.set(settings.outbox_rows)
     OUTBOX_LIMIT_BYTES.set(settings.outbox_bytes)
     OUTBOX_AGE_WARNING.set(settings.lake_lag_warning_seconds)
+    HOURS_WARNING.set(settings.hours_lag_warning_seconds)
+    if (figures := services.outbox.figures) is not None:
+        FIGURES_END.set(figures.end_at.timestamp() if figures.end_at else 0)
+        OLDEST_WAITING_HOUR.set(figures.waiting_seconds(services.now()))
     if backlog is not None:  # it ages while the database is away and nobody can look
         OUTBOX_AGE.set(backlog.age_seconds(services.now()))
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)

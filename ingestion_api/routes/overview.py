@@ -9,6 +9,7 @@ from psycopg.rows import DictRow
 from pydantic import Field
 
 from ingestion_api.fault_texts import PRINTABLE
+from ingestion_api.figures import Figures
 from ingestion_api.parameters import Answer, Shared
 from ingestion_api.problems import documented
 from ingestion_api.routes.efficiency import Status
@@ -97,6 +98,9 @@ class Overview(Answer):
     last_24_hours: LastHours
     newest_hour: NewestHour | None
     ingest: Ingest
+    figures: Figures | None = Field(
+        description="how far the computed figures go; null before the database was asked"
+    )
 
 
 class FoundDevice(Answer):
@@ -151,6 +155,7 @@ async def overview(services: Shared) -> Overview:
             lag_seconds=backlog.age_seconds(now) if backlog else None,
             newest=_newest_heartbeat(live, believed_until),
         ),
+        figures=services.figures(now),
     )
 
 

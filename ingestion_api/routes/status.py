@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 from pydantic import Field
 
+from ingestion_api.figures import Figures
 from ingestion_api.parameters import Answer, Shared
 from ingestion_api.problems import documented
 from warehouse_sql.queries import query
@@ -32,6 +33,9 @@ class WholeStatus(Answer):
     vehicles_by_status: dict[str, int] = Field(
         description="vehicles of each efficiency status in the newest computed hour"
     )
+    figures: Figures | None = Field(
+        description="how far the computed figures go; null before the database was asked"
+    )
 
 
 @router.get("/status", responses=documented(503), name="Status of the whole")
@@ -42,4 +46,5 @@ async def whole_status(services: Shared) -> WholeStatus:
         waiting = await (await conn.execute(query("hours_waiting"))).fetchone()
     assert row is not None, "the query always has one row"
     assert waiting is not None, "the query always has one row"
-    return WholeStatus(**row, waiting_seconds=waiting["seconds"])
+    figures = services.figures(services.now())
+    return WholeStatus(**row, waiting_seconds=waiting["seconds"], figures=figures)

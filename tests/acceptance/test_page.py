@@ -446,6 +446,44 @@ def test_figures_that_are_old_are_never_shown_as_live(show: Open, fleet: Collect
     live(watched)
 
 
+def test_where_figures_end_too_early_the_page_says_when(show: Open, fleet: Collector) -> None:
+    wait_for(lambda: fleet.sql("SELECT count(*) FROM partition_ledger") != [(0,)])
+    (end,) = fleet.sql("SELECT date_trunc('hour', now(), 'UTC') - interval '5 hours'")[0]
+    fleet.sql(
+        "UPDATE partition_ledger SET published_version = raw_version,"
+        " published_revision = revision WHERE hour < %s",
+        end,
+    )
+    fleet.sql(
+        "UPDATE partition_ledger SET waiting_since = now() - interval '3 hours' WHERE hour >= %s",
+        end,
+    )
+    end = end.astimezone(UTC)
+    ends = f"{end:%H:%M}" if end.date() == datetime.now(UTC).date() else f"{end:%Y-%m-%d %H:%M}"
+    for name, (size, scheme) in SCREENS.items():
+        watched = show("/", viewport=size, color_scheme=scheme)
+        expect(watched.page.locator("#link-text")).to_have_text(f"Figures end at {ends}")
+        expect(watched.page.locator("#day-behind")).to_contain_text("are not computed yet")
+        watched.assert_usable()
+        watched.keep(f"fleet-behind-{name}")
+
+    fleet.sql(
+        "WITH one AS (UPDATE vehicle_live_state SET received_at = now() - interval '2 hours'"
+        " RETURNING 1), other AS (UPDATE meter_live_state SET received_at = now()"
+        " - interval '2 hours' RETURNING 1) SELECT 1"
+    )
+    fleet.sql(
+        "UPDATE partition_ledger SET published_version = raw_version, published_revision = revision"
+    )
+    watched = show()
+    expect(watched.page.locator("#link-text")).to_contain_text("Silent since")
+    expect(watched.page.locator("#day-behind")).to_contain_text("No heartbeat has come since")
+    watched.keep("fleet-silent")
+    assert fleet.post("/v1/ingest/vehicle", vehicle(device("V"))).status_code == 201
+    expect(watched.page.locator("#link-text")).to_have_text("Live")
+    expect(watched.page.locator("#day-behind")).to_be_hidden()
+
+
 def test_where_there_are_keys_one_is_asked_for_and_a_reader_cannot_acknowledge(
     show: Open, fleet: Collector
 ) -> None:

@@ -118,6 +118,7 @@ def test_every_figure_moves_by_what_has_happened(api: Collector) -> None:
     assert now("wattlake_outbox_limit_rows") == 50_000_000
     assert now("wattlake_outbox_limit_bytes") == 10 * 1024**3
     assert now("wattlake_outbox_age_warning_seconds") == 600
+    assert now("wattlake_hours_lag_warning_seconds") == 1800
     assert now("wattlake_database_up") == now("wattlake_lake_writer_active") == 1
     assert 0 <= time.time() - now("wattlake_last_flush_timestamp_seconds") < 30
     assert now("process_resident_memory_bytes") > 50e6

@@ -49,3 +49,32 @@ SELECT max("timestamp"), min("timestamp") FROM dagster.daemon_heartbeats
 WHERE daemon_id = (
     SELECT daemon_id FROM dagster.daemon_heartbeats ORDER BY "timestamp" DESC LIMIT 1
 )
+
+-- name: figures
+-- How far the computed hours go, and which closed ones wait. Those of the last day, and all that are
+-- newer than any computed hour, tell whether numbers still come; older ones may be of an import.
+WITH published AS (
+    SELECT max(newest.hour) AS hour
+    FROM (VALUES ('meter'), ('vehicle')) AS of_stream (stream),
+         LATERAL (SELECT hour FROM partition_ledger
+                  WHERE stream = of_stream.stream AND published_version IS NOT NULL
+                    AND hour <= %(now)s
+                  ORDER BY hour DESC LIMIT 1) AS newest
+), waiting AS (
+    SELECT ledger.hour, greatest(min(waiting_since), ledger.hour + interval '1 hour') AS since,
+           published.hour IS NULL OR ledger.hour > published.hour AS newer
+    FROM partition_ledger AS ledger, published
+    WHERE waiting_since IS NOT NULL AND ledger.hour + interval '1 hour' <= %(now)s
+      AND ledger.hour >= (SELECT hour FROM first_hour)
+    GROUP BY ledger.hour, published.hour
+), recent AS (
+    SELECT * FROM waiting WHERE newer OR hour >= %(now)s - interval '24 hours'
+)
+SELECT published.hour + interval '1 hour' AS end_at,
+       coalesce((SELECT bool_or(newer AND since < %(late)s) FROM recent), false) AS late,
+       oldest.hour AS waiting_hour, oldest.since AS waiting_since,
+       (SELECT count(*) FROM waiting) - (SELECT count(*) FROM recent) AS older_waiting,
+       greatest((SELECT max(received_at) FROM meter_live_state),
+                (SELECT max(received_at) FROM vehicle_live_state)) AS last_heartbeat_at
+FROM published LEFT JOIN LATERAL
+     (SELECT hour, since FROM recent ORDER BY since, hour LIMIT 1) AS oldest ON true

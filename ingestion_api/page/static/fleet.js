@@ -5,7 +5,7 @@ import { ask } from "./api.js";
 import { bars, Chart, line, withGaps } from "./charts.js";
 import { at, cell, deviceLink, make, put, rows } from "./dom.js";
 import { clock, counted, duration, minute, money, number, secondsBetween, sized, words } from "./format.js";
-import { repeat } from "./frame.js";
+import { repeat, tellBehind } from "./frame.js";
 import { Shares } from "./shares.js";
 
 const HOUR = 3_600_000;
@@ -43,6 +43,22 @@ function showNow(fleet) {
   );
   showConnections("vehicles", vehicles);
   showConnections("meters", meters);
+}
+
+/** Say where the computed figures end, if that is not where they should. */
+function showFigures({ figures, at: now }) {
+  const time = (iso) => (iso.slice(0, 10) === now.slice(0, 10) ? clock(iso) : minute(iso));
+  const end = figures?.endAt ? `Figures end at ${time(figures.endAt)}` : "No figures yet";
+  const notes = {
+    late: () =>
+      `${end}. Later hours are not computed yet` +
+      `${figures.waitingSince ? `; they wait since ${time(figures.waitingSince)}` : ""}.`,
+    silent: () => `No heartbeat has come since ${time(figures.lastHeartbeatAt)}. ${end}.`,
+  };
+  const note = notes[figures?.state]?.() ?? "";
+  tellBehind(note && (figures.state === "silent" ? `Silent since ${time(figures.lastHeartbeatAt)}` : end));
+  at("day-behind").hidden = !note;
+  if (at("day-behind").textContent !== note) put("day-behind", note);
 }
 
 const heardFrom = (kind) => (connection, limit) =>
@@ -200,6 +216,7 @@ repeat(
     const fleet = await ask("/v1/analytics/overview");
     showNow(fleet);
     showDay(fleet);
+    showFigures(fleet);
   },
   { isPulse: true },
 );

@@ -10,6 +10,7 @@ const IN_AN_ID = /^[ -~]+$/;
 const again = new Set();
 let lastGood = null;
 let trouble = null;
+let behind = null;
 
 /**
  * Do something now and then for as long as somebody looks. The pulse tells whether the page is live;
@@ -77,14 +78,19 @@ function tell(section, reason) {
   put(note.id, reason === null ? "" : `Not up to date: ${reason}. It is asked again by itself.`);
 }
 
+/** Say how far the computed figures go, where that is not up to now; null: it is. */
+export function tellBehind(text) {
+  behind = text;
+  showLink();
+}
+
 function showLink() {
   const age = lastGood === null ? null : (Date.now() - lastGood) / 1000;
   const isStale = age === null ? trouble !== null : age > STALE_SECONDS;
-  const state = isStale ? "stale" : age === null ? "starting" : "live";
-  if (at("link").dataset.state !== state) {
-    at("link").dataset.state = state;
-    put("link-text", { live: "Live", stale: "Not live", starting: "Connecting" }[state]);
-  }
+  const state = isStale ? "stale" : age === null ? "starting" : behind ? "behind" : "live";
+  const text = { live: "Live", stale: "Not live", starting: "Connecting", behind }[state];
+  at("link").dataset.state = state;
+  if (at("link-text").textContent !== text) put("link-text", text);
   at("content").classList.toggle("is-stale", isStale);
   at("trouble").hidden = !isStale;
   if (isStale) {
@@ -92,7 +98,7 @@ function showLink() {
     const text = `${since}${trouble ?? "the collector has not answered yet"}. It is asked again by itself.`;
     if (at("trouble").textContent !== text) at("trouble").textContent = text;
   }
-  const updated = lastGood === null ? "" : new Date(lastGood).toISOString().slice(11, 19);
+  const updated = lastGood === null || state === "behind" ? "" : new Date(lastGood).toISOString().slice(11, 19);
   if (at("link-time").textContent !== updated) at("link-time").textContent = updated;
 }
 

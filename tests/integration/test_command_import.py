@@ -122,10 +122,8 @@ def test_a_file_that_does_not_say_all_is_asked_about_and_goes_in_once_the_option
         ("--time-zone Europe/Amsterdam", ("--time-zone", "Europe/Amsterdam")),
     ):
         arguments = ("a.csv", *columns, *options)
-        for command, where_to in (("import", where(collector)), ("replay", {})):
-            url = ("--url", url_of(collector)) if command == "replay" else ()
-            asked = wattlake(tmp_path, command, *arguments, *url, **where_to)
-            assert told in failed_with(asked, FAILED)
+        asked = wattlake(tmp_path, "import", *arguments, **where(collector))
+        assert told in failed_with(asked, FAILED)
         assert not (tmp_path / "a.csv.rejects.csv").exists()
         options += missing
     arguments = ("a.csv", *columns, *options)

@@ -1,5 +1,6 @@
 """The fleet as it is: the newest heartbeats of many devices."""
 
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Query
@@ -25,6 +26,8 @@ Order = Literal["asc", "desc"]
 DeviceId = Annotated[str, Field(pattern=ID_PATTERN)]
 
 MOST_IDS: Final = 500
+# Filters that may let only few devices through, wherever these are in the order of ids.
+_SPARSE: Final = ("flags", "linked", "soc_below", "temperature_above")
 
 router = APIRouter(prefix="/v1/analytics", tags=["live state"])
 
@@ -132,11 +135,12 @@ async def live_fleet(
                 **dict(zip(names, after, strict=True)),
                 "now": now,
                 "believed_until": services.believed_until(now),
-                "online_seconds": online_seconds(services),
-                "silent_seconds": services.settings.silent_after_seconds,
+                "online_since": now - timedelta(seconds=online_seconds(services)),
+                "late_since": now - timedelta(seconds=services.settings.silent_after_seconds),
                 "sort": sort,
                 "sign": 1 if order == "asc" else -1,
                 "falling": sort == "id" and order == "desc",
+                "is_walked": not any(filters[name] is not None for name in _SPARSE),
                 "limit": limit + 1,
             },
             prepare=False,  # planned for the filters that are given

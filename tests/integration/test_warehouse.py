@@ -151,3 +151,39 @@ def test_hours_that_were_published_before_revisions_came_stay_done(postgres: str
             b" ORDER BY hour"
         )
         assert found.fetchall() == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("after", [None, "M02500"])
+def test_a_page_of_the_live_fleet_reads_a_page_however_many_devices_there_are(
+    database_url: str, after: str | None
+) -> None:
+    now = datetime.now(UTC)
+    unset = ("kind", "flags", "ids", "prefix", "linked", "soc_below", "temperature_above")
+    asked = {
+        **dict.fromkeys(unset),
+        **{"after_missing": False, "after_place": 0.0, "after_kind": "meter", "after_id": after},
+        **{"now": now, "believed_until": now, "online_since": now, "late_since": now},
+        **{"sort": "id", "sign": 1, "falling": False, "is_walked": True, "limit": 11},
+    }
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO meter_live_state (meter_id, timestamp, reading_type, received_at)"
+            " SELECT 'M' || lpad(n::text, 5, '0'), now(), 'interval', now()"
+            " FROM generate_series(1, 5000) AS n"
+        )
+        conn.execute("ANALYZE meter_live_state")
+        page = conn.execute(query("live_fleet"), asked, prepare=False).fetchall()
+        explain = b"EXPLAIN (ANALYZE, FORMAT JSON) " + query("live_fleet")
+        ((plan,),) = conn.execute(explain, asked, prepare=False).fetchall()
+    first = 2501 if after else 1
+    assert [row[1] for row in page] == [f"M{n:05}" for n in range(first, first + 11)]
+    assert sum(rows_read(plan[0]["Plan"])) <= 11
+
+
+def rows_read(plan: dict[str, Any]) -> list[int]:
+    """How many rows each scan of a table has read."""
+    found = []
+    if "Relation Name" in plan:
+        rows = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+        found.append(int(rows * plan["Actual Loops"]))
+    return found + [count for below in plan.get("Plans", []) for count in rows_read(below)]

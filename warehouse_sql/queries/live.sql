@@ -18,52 +18,89 @@ SET timezone = 'UTC'
 -- One page of devices after the given one, in the order of a value (those without it last), then of
 -- kind and id. `sign` -1 turns the order of values around, `falling` that of kind and id. C
 -- collation is the order of the ids' bytes, whatever the database was created with.
-SELECT *
-FROM (SELECT *, CASE %(sort)s WHEN 'age' THEN -extract(epoch FROM "timestamp")::float8
-                              WHEN 'soc' THEN soc
-                              WHEN 'temperature' THEN battery_temp
-                              WHEN 'voltage' THEN voltage
-                              ELSE 0 END * %(sign)s::float8 AS place
-      FROM (SELECT 'meter' COLLATE "C" AS kind, meter_id AS device_id, "timestamp", received_at,
-                   reading_type, kwh_consumed_ac, voltage, NULL::float8 AS soc,
-                   NULL::float8 AS kwh_delivered_dc, NULL::float8 AS battery_temp,
-                   NULL::text AS meter_id
-            FROM meter_live_state
-            UNION ALL
-            SELECT 'vehicle', vehicle_id, "timestamp", received_at, reading_type,
-                   NULL, NULL, soc, kwh_delivered_dc, battery_temp, meter_id
-            FROM vehicle_live_state) AS device
-      WHERE (%(kind)s::text IS NULL OR kind = %(kind)s)
-        AND (%(ids)s::text[] IS NULL OR device_id = ANY(%(ids)s))
-        AND (%(prefix)s::text IS NULL OR starts_with(device_id, %(prefix)s))
-        AND (%(soc_below)s::float8 IS NULL OR soc < %(soc_below)s)
-        AND (%(temperature_above)s::float8 IS NULL OR battery_temp > %(temperature_above)s)
-        AND (%(flags)s::text[] IS NULL
-             OR CASE
-                    WHEN "timestamp" > %(believed_until)s THEN 'silent'
-                    WHEN "timestamp" >= %(now)s - make_interval(secs => %(online_seconds)s)
-                    THEN 'online'
-                    WHEN "timestamp" >= %(now)s - make_interval(secs => %(silent_seconds)s)
-                    THEN 'late'
-                    ELSE 'silent' END = ANY(%(flags)s))
-        AND (%(linked)s::boolean IS NULL
-             OR %(linked)s = CASE kind
-                    WHEN 'meter'
-                    THEN device_id IN (SELECT meter_id COLLATE "C" FROM charging_link
-                                       WHERE valid @> %(now)s::timestamptz
-                                       UNION ALL
-                                       SELECT meter_id COLLATE "C" FROM vehicle_live_state
-                                       WHERE meter_id IS NOT NULL)
-                    ELSE meter_id IS NOT NULL
-                         OR device_id IN (SELECT vehicle_id COLLATE "C" FROM charging_link
-                                          WHERE valid @> %(now)s::timestamptz) END)
-     ) AS placed
-WHERE %(after_id)s::text IS NULL
-   OR (place IS NULL, coalesce(place, 0)) > (%(after_missing)s::boolean, %(after_place)s::float8)
-   OR (place IS NULL, coalesce(place, 0)) = (%(after_missing)s::boolean, %(after_place)s::float8)
-      AND CASE WHEN %(falling)s::boolean
-               THEN (kind, device_id) < (%(after_kind)s, %(after_id)s)
-               ELSE (kind, device_id) > (%(after_kind)s, %(after_id)s) END
+-- Planned with the parameters, a page by id `is_walked` along the primary keys from the last id of the
+-- page before, however many devices there are. Where a filter may let only few through, a walk would
+-- take longest of all, and the planner does not know: the order is then one that no index has.
+WITH linked_meter AS (
+    SELECT meter_id COLLATE "C" FROM charging_link WHERE valid @> %(now)s::timestamptz
+    UNION ALL
+    SELECT meter_id COLLATE "C" FROM vehicle_live_state WHERE meter_id IS NOT NULL
+), linked_vehicle AS (
+    SELECT vehicle_id COLLATE "C" FROM charging_link WHERE valid @> %(now)s::timestamptz
+    UNION ALL
+    SELECT vehicle_id FROM vehicle_live_state WHERE meter_id IS NOT NULL
+), meter AS (
+    SELECT 'meter' COLLATE "C" AS kind, meter_id AS device_id, "timestamp", received_at,
+           reading_type, kwh_consumed_ac, voltage, NULL::float8 AS soc,
+           NULL::float8 AS kwh_delivered_dc, NULL::float8 AS battery_temp, NULL::text AS meter_id,
+           place
+    FROM meter_live_state CROSS JOIN LATERAL
+         (SELECT CASE %(sort)s WHEN 'id' THEN 0
+                               WHEN 'age' THEN -date_part('epoch', "timestamp")
+                               WHEN 'voltage' THEN voltage END * %(sign)s::float8 AS place) AS placed
+    WHERE %(kind)s::text IS DISTINCT FROM 'vehicle'
+      AND %(soc_below)s::float8 IS NULL AND %(temperature_above)s::float8 IS NULL
+      AND (%(ids)s::text[] IS NULL OR meter_id = ANY(%(ids)s))
+      AND (%(prefix)s::text IS NULL OR starts_with(meter_id, %(prefix)s))
+      AND (%(flags)s::text[] IS NULL
+           OR CASE WHEN "timestamp" > %(believed_until)s THEN 'silent'
+                   WHEN "timestamp" >= %(online_since)s THEN 'online'
+                   WHEN "timestamp" >= %(late_since)s THEN 'late'
+                   ELSE 'silent' END = ANY(%(flags)s))
+      AND (%(linked)s::boolean IS NOT TRUE OR meter_id IN (TABLE linked_meter))
+      AND (%(linked)s::boolean IS NOT FALSE OR meter_id NOT IN (TABLE linked_meter))
+      AND CASE WHEN %(after_id)s::text IS NULL THEN true
+               WHEN %(sort)s = 'id' THEN
+                   CASE WHEN %(after_kind)s = 'vehicle' THEN %(falling)s::boolean
+                        WHEN %(falling)s::boolean THEN meter_id < %(after_id)s
+                        ELSE meter_id > %(after_id)s END
+               ELSE (place IS NULL, coalesce(place, 0), 'meter' COLLATE "C", meter_id)
+                    > (%(after_missing)s::boolean, %(after_place)s::float8, %(after_kind)s,
+                       %(after_id)s) END
+    ORDER BY place IS NULL, place,
+             CASE WHEN NOT %(falling)s::boolean THEN
+                 CASE WHEN %(is_walked)s::boolean THEN meter_id ELSE meter_id || '' END END,
+             CASE WHEN %(falling)s::boolean THEN
+                 CASE WHEN %(is_walked)s::boolean THEN meter_id ELSE meter_id || '' END END DESC
+    LIMIT %(limit)s
+), vehicle AS (
+    SELECT 'vehicle' COLLATE "C" AS kind, vehicle_id AS device_id, "timestamp", received_at,
+           reading_type, NULL::float8, NULL::float8, soc, kwh_delivered_dc, battery_temp, meter_id,
+           place
+    FROM vehicle_live_state CROSS JOIN LATERAL
+         (SELECT CASE %(sort)s WHEN 'id' THEN 0
+                               WHEN 'age' THEN -date_part('epoch', "timestamp")
+                               WHEN 'soc' THEN soc
+                               WHEN 'temperature' THEN battery_temp END * %(sign)s::float8
+              AS place) AS placed
+    WHERE %(kind)s::text IS DISTINCT FROM 'meter'
+      AND (%(soc_below)s::float8 IS NULL OR soc < %(soc_below)s)
+      AND (%(temperature_above)s::float8 IS NULL OR battery_temp > %(temperature_above)s)
+      AND (%(ids)s::text[] IS NULL OR vehicle_id = ANY(%(ids)s))
+      AND (%(prefix)s::text IS NULL OR starts_with(vehicle_id, %(prefix)s))
+      AND (%(flags)s::text[] IS NULL
+           OR CASE WHEN "timestamp" > %(believed_until)s THEN 'silent'
+                   WHEN "timestamp" >= %(online_since)s THEN 'online'
+                   WHEN "timestamp" >= %(late_since)s THEN 'late'
+                   ELSE 'silent' END = ANY(%(flags)s))
+      AND (%(linked)s::boolean IS NOT TRUE OR vehicle_id IN (TABLE linked_vehicle))
+      AND (%(linked)s::boolean IS NOT FALSE OR vehicle_id NOT IN (TABLE linked_vehicle))
+      AND CASE WHEN %(after_id)s::text IS NULL THEN true
+               WHEN %(sort)s = 'id' THEN
+                   CASE WHEN %(after_kind)s = 'meter' THEN NOT %(falling)s::boolean
+                        WHEN %(falling)s::boolean THEN vehicle_id < %(after_id)s
+                        ELSE vehicle_id > %(after_id)s END
+               ELSE (place IS NULL, coalesce(place, 0), 'vehicle' COLLATE "C", vehicle_id)
+                    > (%(after_missing)s::boolean, %(after_place)s::float8, %(after_kind)s,
+                       %(after_id)s) END
+    ORDER BY place IS NULL, place,
+             CASE WHEN NOT %(falling)s::boolean THEN
+                 CASE WHEN %(is_walked)s::boolean THEN vehicle_id ELSE vehicle_id || '' END END,
+             CASE WHEN %(falling)s::boolean THEN
+                 CASE WHEN %(is_walked)s::boolean THEN vehicle_id ELSE vehicle_id || '' END END DESC
+    LIMIT %(limit)s
+)
+SELECT * FROM (TABLE meter UNION ALL TABLE vehicle) AS device
 ORDER BY place IS NULL, place,
          CASE WHEN NOT %(falling)s::boolean THEN kind END,
          CASE WHEN NOT %(falling)s::boolean THEN device_id END,

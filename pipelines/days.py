@@ -169,7 +169,7 @@ def _report_day(
     """Metadata of one day: numbers that the asset's page plots over the partitions."""
     vehicles = rows[VEHICLE_EFFICIENCY_DAILY.name]
     fleet = next(rows[FLEET_EFFICIENCY_DAILY.name].iter_rows(named=True), {})
-    figures: dict[str, dict[str, object]] = {
+    figures: dict[str, dict[str, Any]] = {
         VEHICLE_EFFICIENCY_DAILY.name: {
             **dict(vehicles["status"].value_counts().iter_rows()),
             "plot": hour_chart(vehicles),

@@ -98,12 +98,12 @@ OUTBOX_AGE_WARNING: Final = Gauge(
     registry=REGISTRY,
 )
 HOURS_WAITING: Final = Gauge(
-    "wattlake_hours_waiting",
+    "wattlake_waiting_hours",
     "hours that are over and wait for their computation",
     registry=REGISTRY,
 )
 HOURS_WAITING_SECONDS: Final = Gauge(
-    "wattlake_hours_waiting_seconds",
+    "wattlake_waiting_hours_left_seconds",
     "how long they will take, as fast as it went in the last quarter of an hour; NaN: nothing was "
     "computed then",
     registry=REGISTRY,

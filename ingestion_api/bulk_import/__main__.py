@@ -56,7 +56,7 @@ def main() -> int:
         return _fail(WRONG_USAGE, f"{name}: {first['msg']}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     file = given.files[0]
-    refused = 0
+    refused = taken = 0
     screen = Screen()
     try:
         check_database(dsn)
@@ -73,7 +73,9 @@ def main() -> int:
                 screen.summary(file, on_its_way.progress, found)
                 screen.first_partition(on_its_way.progress, before, *ledger.first_partition())
             refused += on_its_way.progress.refused
-        screen.say(_hours_waiting(dsn))
+            taken += on_its_way.progress.taken
+        if taken:
+            screen.say(_hours_waiting(dsn))
     except KeyboardInterrupt:
         screen.say(f"{file}: stopped; the same command goes on")
         return INTERRUPTED

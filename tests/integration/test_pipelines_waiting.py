@@ -254,10 +254,10 @@ def test_the_status_takes_back_no_computed_hour_and_tells_how_long_the_others_wi
 
         def gauges() -> set[str]:
             lines = api.http.get("/metrics").text.splitlines()
-            return {line for line in lines if line.startswith("wattlake_hours_waiting")}
+            return {line for line in lines if line.startswith("wattlake_waiting_hours")}
 
-        wait_for(lambda: "wattlake_hours_waiting 1.0" in gauges())
-        assert "wattlake_hours_waiting_seconds NaN" not in gauges()
+        wait_for(lambda: "wattlake_waiting_hours 1.0" in gauges())
+        assert "wattlake_waiting_hours_left_seconds NaN" not in gauges()
 
     names = ("hoursCompacted", "hoursWaiting", "waitingSeconds")
     assert [never[name] for name in names] == [0, 3, None]

@@ -25,6 +25,7 @@ from ingestion_api.key_ring import KeyRing
 from ingestion_api.lake_writer import LakeWriter
 from ingestion_api.live_states import LiveStates
 from ingestion_api.methods import HeadAndOptions
+from ingestion_api.new_devices import NewDevices
 from ingestion_api.observing import ObserveRequests
 from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.own_connection import OwnConnection
@@ -94,6 +95,8 @@ def create_app(
         pool = read_pool(dsn, settings.read_connections)
         await pool.open()
         await keys.start(pool)
+        new_devices = NewDevices(settings.new_devices_per_hour)
+        await new_devices.start(pool)
         await outbox.start(pool)
         await rejected.start()
         live_states = LiveStates(dsn)
@@ -137,6 +140,7 @@ def create_app(
             outbox,
             rejected,
             keys,
+            new_devices,
             alerting,
             performances,
             live_states,

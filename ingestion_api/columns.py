@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ingestion_api.new_devices import CODE as NEW_DEVICES_CODE
+from ingestion_api.new_devices import NewDeviceBound
 from lake import INTERVAL, REGISTER, Stream
 from lake.recordings import MAX_INTERVAL_KWH
 from lake.streams import TIMESTAMP
@@ -33,12 +35,14 @@ class Limits:
     """What a request may hold.
 
     `newest` is the latest event time that is believed, in microseconds since 1970. Where there is
-    a `device_prefix`, the sender may write only for devices whose id begins so.
+    a `device_prefix`, the sender may write only for devices whose id begins so, and where there are
+    `new_devices`, bring only so many of them.
     """
 
     records: int
     newest: int
     device_prefix: str | None = None
+    new_devices: NewDeviceBound | None = None
 
     @classmethod
     def at(
@@ -47,10 +51,11 @@ class Limits:
         tolerance_seconds: float,
         records: int,
         device_prefix: str | None = None,
+        new_devices: NewDeviceBound | None = None,
     ) -> "Limits":
         """The limits at this moment of the collector's clock."""
         newest = int((now.timestamp() + tolerance_seconds) * 1e6)
-        return cls(records, newest, device_prefix)
+        return cls(records, newest, device_prefix, new_devices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +198,23 @@ def together(parts: Sequence[Heartbeats]) -> Heartbeats:
 
 def broken_rules(rows: Heartbeats, limits: Limits) -> Iterator[tuple[Mask, str | None, str, str]]:
     """For each rule the rows that break it, the column it speaks of, a code and a text."""
+    broken = np.zeros(len(rows), np.bool_)
+    for rule in _rules_of_rows(rows, limits):
+        broken |= rule[0]
+        yield rule
+    if (bound := limits.new_devices) is not None:
+        # Only what is taken otherwise makes a device known.
+        devices = [device for device, wrong in zip(rows.devices, broken, strict=True) if not wrong]
+        refused = bound.refused(rows.stream.name, devices)
+        beyond = np.array([device in refused for device in rows.devices]) & ~broken
+        reason = (
+            f"is a device that was never heard, and of these an API key brings {bound.per_hour:,} "
+            "in an hour; send it again later"
+        )
+        yield beyond, rows.stream.device, NEW_DEVICES_CODE, reason
+
+
+def _rules_of_rows(rows: Heartbeats, limits: Limits) -> Iterator[tuple[Mask, str | None, str, str]]:
     missing = rows.times == NO_TIME
     yield missing, "timestamp", "bad_time", "is not a time that exists"
     early = (rows.times < _EARLIEST) & ~missing
@@ -260,6 +282,10 @@ def _all_hold(rows: Heartbeats, limits: Limits) -> bool:
         and not (rows.numbers[rows.stream.energy] > MAX_INTERVAL_KWH).any()
         and measured.any(axis=0).all()
         and not limits.device_prefix
+        and (
+            limits.new_devices is None
+            or limits.new_devices.knows_all(rows.stream.name, rows.devices)
+        )
     )
 
 

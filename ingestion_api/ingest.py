@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+import psycopg
+import psycopg_pool
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
@@ -29,6 +31,7 @@ from ingestion_api.ingest_answers import (
 from ingestion_api.key_ring import LOOPBACK, Caller
 from ingestion_api.methods import with_head_and_options
 from ingestion_api.metrics import RECORDS
+from ingestion_api.new_devices import CODE as NEW_DEVICES_CODE
 from ingestion_api.problems import Problem, problem_response
 from ingestion_api.records import by_stream, has_too_many_values, one_record
 from ingestion_api.rejections import Rejection
@@ -143,9 +146,13 @@ class IngestCalls:
             self._settings.future_tolerance_seconds,
             self._settings.max_batch_records,
             caller.device_prefix,
+            services.new_devices.of(caller.name),
         )
         try:
             intake = await self._read(call, headers.media_type, body, limits)
+            # Another collector, or an import, may have taken some of those that are refused.
+            if (unknown := _new_devices(intake)) and await _learn(services, unknown):
+                intake = await self._read(call, headers.media_type, body, limits)
         except NotReadable as error:
             caller.spend(1)
             raise Problem(400, str(error)) from None
@@ -164,7 +171,10 @@ class IngestCalls:
         # Only now: a request that was not committed comes again.
         _note_rejected(intake, scope, services, caller)
         _count(intake, "accepted")
-        return answer_of(intake, headers, single=not call.many)
+        later = None
+        if limits.new_devices is not None and (unknown := _new_devices(intake)):
+            later = limits.new_devices.retry_after(len(unknown))
+        return answer_of(intake, headers, single=not call.many, retry_after=later)
 
     async def _take_one(
         self, kind: str, body: bytes, services: Services, caller: Caller
@@ -181,10 +191,11 @@ class IngestCalls:
             if found is None:
                 return None
             (kind,) = found
-        if caller.device_prefix:
-            device: str = record.meter_id if kind == METER.name else record.vehicle_id
-            if not device.startswith(caller.device_prefix):
-                return None
+        device: str = record.meter_id if kind == METER.name else record.vehicle_id
+        if caller.device_prefix and not device.startswith(caller.device_prefix):
+            return None
+        if not services.new_devices.admits(caller.name, kind, device):
+            return None
         caller.spend(1)
         try:
             taken = await services.committer.submit_one(kind, record)
@@ -278,6 +289,27 @@ def _note_rejected(intake: Intake, scope: Scope, services: Services, caller: Cal
         for refusal in intake.refusals
         for stream, record in [intake.refused[refusal.index]]
     )
+
+
+def _new_devices(intake: Intake) -> set[tuple[str, str]]:
+    """Stream and id of those beyond the bound."""
+    found = set()
+    for refusal in intake.refusals:
+        if refusal.code == NEW_DEVICES_CODE:
+            stream, record = intake.refused[refusal.index]
+            device = _device_of(stream, record)
+            if stream is not None and isinstance(device, str):
+                found.add((stream, device))
+    return found
+
+
+async def _learn(services: Services, devices: set[tuple[str, str]]) -> bool:
+    """Whether the database knows any of them; NotCommitted where it does not answer."""
+    try:
+        return await services.new_devices.learn(services.pool, devices)
+    except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
+        away = "the database does not answer; send again later"
+        raise NotCommitted("database", away) from error
 
 
 def _device_of(stream: str | None, record: Any) -> object:

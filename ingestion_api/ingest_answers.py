@@ -6,6 +6,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 from starlette.types import Scope
 
+from ingestion_api.new_devices import CODE as NEW_DEVICES_CODE
 from ingestion_api.problems import Problem
 from ingestion_api.validation import Intake
 
@@ -34,22 +35,31 @@ def all_taken(records: int, headers: IngestHeaders) -> Answer:
     return 201, (_JSON_HEADER,), b'{"accepted":%d,"rejected":0,"errors":[]}' % records
 
 
-def answer_of(intake: Intake, headers: IngestHeaders, *, single: bool) -> Answer:
-    """The answer where rows to keep are durable; a Problem 403 or 422 where there are none.
+def answer_of(
+    intake: Intake, headers: IngestHeaders, *, single: bool, retry_after: int | None = None
+) -> Answer:
+    """The answer where rows to keep are durable; a Problem 403, 422 or 429 where there are none.
 
-    `single` is said of a path that takes one heartbeat.
+    `single` is said of a path that takes one heartbeat, `retry_after` are the seconds after which
+    new devices that were refused may be sent again.
     """
     if not intake.refusals:
         return all_taken(intake.accepted, headers)
     answer: dict[str, Any] = {"accepted": intake.accepted, "rejected": intake.rejected}
     if not headers.minimal:
         answer["errors"] = intake.refusals
+    later = {} if retry_after is None else {"Retry-After": str(retry_after)}
     if intake.accepted:
         applied = (_APPLIED,) if headers.minimal else ()
-        return 207, (_JSON_HEADER, *applied), to_json(answer)
+        again = tuple((name.lower().encode(), text.encode()) for name, text in later.items())
+        return 207, (_JSON_HEADER, *applied, *again), to_json(answer)
     what = "the heartbeat was refused" if single else "every heartbeat was refused"
     if all(refusal.code == "foreign_device" for refusal in intake.refusals):
         raise Problem(403, f"{what}: this API key may not write for these devices", **answer)
+    if all(refusal.code == NEW_DEVICES_CODE for refusal in intake.refusals):
+        raise Problem(
+            429, f"{what}: too many new devices; send it again later", headers=later, **answer
+        )
     where = "the answer without Prefer: return=minimal" if headers.minimal else "errors"
     raise Problem(422, f"{what}; {where} says why", **answer)
 

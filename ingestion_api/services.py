@@ -13,6 +13,7 @@ from ingestion_api.group_commit import GroupCommit
 from ingestion_api.key_ring import KeyRing
 from ingestion_api.lake_writer import LakeWriter
 from ingestion_api.live_states import LiveStates
+from ingestion_api.new_devices import NewDevices
 from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.parts import Parts
 from ingestion_api.rejections import RejectionLog
@@ -40,6 +41,7 @@ class Services:
     outbox: OutboxWatch
     rejections: RejectionLog
     keys: KeyRing
+    new_devices: NewDevices
     alerts: "Alerts"
     performances: "Performances"
     live_states: LiveStates

@@ -32,7 +32,7 @@ class Clock:
 
 
 def limited(rate: float, clock: Clock) -> Caller:
-    return Caller("gateway", frozenset({"ingest"}), limit=TokenBucket(rate, clock))
+    return Caller("gateway", frozenset({"ingest"}), limit=TokenBucket(rate, clock=clock))
 
 
 def retry_after(caller: Caller, records: int) -> int:

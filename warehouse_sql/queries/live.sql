@@ -8,6 +8,14 @@ SELECT 'vehicle' AS kind, vehicle_id AS device_id, "timestamp", soc, kwh_deliver
        battery_temp, meter_id, reading_type, received_at
 FROM vehicle_live_state WHERE vehicle_id = ANY($1)
 
+-- name: heard_devices
+-- Which of these were ever heard; null: all that were.
+SELECT 'meter' AS stream, meter_id AS device_id FROM meter_live_state
+WHERE %(meters)s::text[] IS NULL OR meter_id = ANY(%(meters)s)
+UNION ALL
+SELECT 'vehicle', vehicle_id FROM vehicle_live_state
+WHERE %(vehicles)s::text[] IS NULL OR vehicle_id = ANY(%(vehicles)s)
+
 -- name: generic_session
 -- Plans are generic: planning takes longer than to look up a few devices. Times come in the session's
 -- zone.

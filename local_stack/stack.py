@@ -45,11 +45,10 @@ class Stack:
         self.collector_url = f"http://127.0.0.1:{settings.port}"
         self.dagster_url = f"http://127.0.0.1:{settings.dagster_port}"
         self.logs = self.folder / "logs"
-        self._database = (
-            None
-            if settings.database_url
-            else DatabaseService(EmbeddedPostgres(self._in("postgres")))
-        )
+        self._database: DatabaseService | None = None
+        if not settings.database_url:
+            postgres = EmbeddedPostgres(self._in("postgres"), binaries=settings.postgres_bin)
+            self._database = DatabaseService(postgres)
         self._own_key: OwnKey | None = None
         self._services: list[Service] = []  # in the order of their start
         self._lock: IO[str] | None = None

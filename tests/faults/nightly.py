@@ -5,20 +5,26 @@ import secrets
 
 from tests.faults.campaign import Campaign
 from tests.faults.full_disks import FullDisks
+from tests.faults.hourly_runs import kill_at_every_moment
+
+_PARTS = ("kills", "runs", "disks")
 
 
 def main() -> None:
-    """Run both campaigns; prints their faults as they come, and lines of figures at the end."""
+    """Run the campaigns; prints their faults as they come, and lines of figures at the end."""
     parser = argparse.ArgumentParser(description="Kill everything at random under load.")
     parser.add_argument("--kills", type=int, default=200, help="at least so many kills")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
     parser.add_argument("--only", default="", help="faults with this in their name")
     parser.add_argument("--full", type=float, default=60, help="seconds that a disk stays full")
-    parser.add_argument("--part", choices=("kills", "disks", "both"), default="both")
+    parser.add_argument("--part", choices=_PARTS, action="append", help="one of them alone")
     wanted = parser.parse_args()
-    if wanted.part != "disks":
+    parts = wanted.part or _PARTS
+    if "kills" in parts:
         Campaign(wanted.seed).run(wanted.kills, outage=4, database_stop=10, only=wanted.only)
-    if wanted.part != "kills":
+    if "runs" in parts:
+        kill_at_every_moment(wanted.seed)
+    if "disks" in parts:
         with FullDisks(wanted.seed) as disks:
             disks.run(wanted.full, wanted.only)
 

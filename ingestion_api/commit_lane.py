@@ -30,6 +30,7 @@ _LOST: Final = (
     psycopg.errors.UniqueViolation,  # two collectors inserted the same new device
 )
 _PAIRS_REMEMBERED: Final = 500_000
+_PAIRS_SECONDS: Final = 3_600  # a pair that was removed is stored again after so long
 _CONNECT_SECONDS: Final = 5
 
 
@@ -43,6 +44,7 @@ class CommitLane:
         self._conn: psycopg.AsyncConnection | None = None
         self._trip: OneTrip | None = None
         self._pairs_known: NamedPairs = {}
+        self._pairs_since = time.monotonic()
         self._is_cut = False  # by a commit that took too long
 
     @property
@@ -128,8 +130,11 @@ class CommitLane:
         return NotCommitted("database", "the database can't store this now; send again later")
 
     def _remember(self, pairs: NamedPairs) -> None:
-        if len(self._pairs_known) > _PAIRS_REMEMBERED:
+        now = time.monotonic()
+        is_old = now - self._pairs_since > _PAIRS_SECONDS
+        if is_old or len(self._pairs_known) > _PAIRS_REMEMBERED:
             self._pairs_known.clear()
+            self._pairs_since = now
         self._pairs_known |= pairs
 
     def _cut(self) -> None:

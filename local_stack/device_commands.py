@@ -1,7 +1,9 @@
 """`wattlake devices`: what is known of the devices apart from their heartbeats."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +15,12 @@ from rich.text import Text
 
 from lake import EnergySettings
 from local_stack.child_command import database_url
-from local_stack.device_rows import COLUMNS, read_devices
+from local_stack.device_rows import COLUMNS, read_devices, read_ids
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.rejects_file import RejectsFile
 from local_stack.screen import plain_or_terminal
 from local_stack.settings import settings_with
-from warehouse_sql.devices import Device, list_devices, tell_devices
+from warehouse_sql.devices import Device, list_devices, remove_devices, tell_devices
 from warehouse_sql.errors import WarehouseError
 
 devices = typer.Typer(
@@ -124,6 +126,61 @@ def import_devices(
     if refused:
         _say(f"  the refused rows are in {rejects.path}")
         raise typer.Exit(3)
+
+
+@devices.command(
+    "remove",
+    epilog="Example: **wattlake devices remove --matching 'stray-*' --stream meter**",
+)
+def remove(
+    ids: Annotated[list[str] | None, typer.Argument(help="ids of devices", metavar="ID...")] = None,
+    ids_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with the columns stream and device_id, as `devices import` takes it",
+            metavar="FILE.csv",
+        ),
+    ] = None,
+    matching: Annotated[
+        str | None,
+        typer.Option(help="devices whose ids are like it; * stands for anything, ? for a letter"),
+    ] = None,
+    stream: Annotated[StreamName | None, typer.Option(help="only meters, or only vehicles")] = None,
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="don't ask before a pattern is removed")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Forget devices that are gone for good, or never were: stray ids.
+
+    They leave live state, registry, alerts and rejections, and the pairs that heartbeats named.
+    Their heartbeats stay in the lake, and so does what was computed from them; charging links stay
+    as well. A device that sends again is back.
+    """
+    if sum(bool(way) for way in (ids, ids_from, matching)) != 1:
+        raise UsageError("name devices by their ids, by --ids-from or by --matching")
+    dsn = database_url(settings_with({"data_folder": data}))
+    try:
+        known = list_devices(dsn, stream=stream, pattern=matching)
+        wanted = [(one.stream, one.device_id) for one in known]
+        if not matching:
+            named = set(read_ids(ids_from)) if ids_from else set(product(StreamName, ids or ()))
+            wanted = [one for one in wanted if one in named]
+        elif wanted and not (yes or _confirmed(wanted)):
+            raise typer.Exit(1)
+        done = remove_devices(dsn, wanted)
+    except WarehouseError as error:
+        raise LocalStackError(str(error)) from error
+    _say(f"devices removed: {done.devices:,}, alerts resolved: {done.alerts:,}")
+
+
+def _confirmed(wanted: list[tuple[str, str]]) -> bool:
+    some = ", ".join(device for _, device in wanted[:_REASONS_SHOWN])
+    more = ", ..." if len(wanted) > _REASONS_SHOWN else ""
+    if not sys.stdin.isatty():
+        raise UsageError(f"{len(wanted):,} devices match ({some}{more}): --yes removes them")
+    return typer.confirm(f"remove {len(wanted):,} devices ({some}{more})?")
 
 
 def _charger_classes() -> set[str]:

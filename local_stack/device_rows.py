@@ -46,6 +46,21 @@ def read_devices(file: Path, classes: Collection[str]) -> tuple[list[ToldDevice]
     return list(told.values()), refused
 
 
+def read_ids(file: Path) -> list[tuple[str, str]]:
+    """Stream and id of each row of such a CSV; RecordingError where one has none."""
+    found = []
+    for number, row in enumerate(_rows(file), 1):
+        stream, device = row["stream"], row["device_id"]
+        if stream not in _STREAMS or not device:
+            raise RecordingError(
+                f"{file}, row {number}: a device is a meter or a vehicle and an id"
+            )
+        found.append((stream, device))
+    if not found:
+        raise RecordingError(f"{file} has no devices, only a header")
+    return found
+
+
 def _told(row: Mapping[str, str], classes: Collection[str]) -> ToldDevice:
     if lost := row[_NO_COLUMN]:
         raise BadRow(f"{lost!r} stands in no column; the first line is {','.join(COLUMNS)}")

@@ -1,6 +1,7 @@
 """The device registry as people read it and correct it."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -57,6 +58,23 @@ class Told:
     hours: int
 
 
+@dataclass(frozen=True)
+class Removed:
+    """How many devices were removed, and open alerts of theirs resolved."""
+
+    devices: int
+    alerts: int
+
+
+_AT_A_TIME: Final = 5_000
+_REMOVALS: Final = (
+    "remove_named_links",
+    "remove_from_registry",
+    "remove_alert_pending",
+    "remove_alert_silences",
+    "remove_alert_soc_peaks",
+    "remove_rejections",
+)
 _END: Final = datetime.max.replace(tzinfo=UTC)
 
 
@@ -66,17 +84,20 @@ def list_devices(
     stream: str | None = None,
     charger_class: str | None = None,
     silent_since: datetime | None = None,
+    pattern: str | None = None,
     limit: int | None = None,
 ) -> list[Device]:
     """Devices by stream and id: all, of one stream, with one class, or silent and in service.
 
-    The first `limit` of them; None: however many there are. Silent is a device without a
-    heartbeat, by its own clock, since then. Raises DatabaseUnreachable or WarehouseError.
+    In `pattern` an asterisk stands for any characters and a question mark for one. The first
+    `limit` of them; None: however many there are. Silent is a device without a heartbeat, by its
+    own clock, since then. Raises DatabaseUnreachable or WarehouseError.
     """
     wanted = {
         "stream": stream,
         "charger_class": charger_class,
         "silent_since": silent_since,
+        "pattern": None if pattern is None else _like(pattern),
         "limit": limit,
     }
     with transaction(dsn) as conn, conn.cursor(row_factory=class_row(Device)) as cursor:
@@ -122,6 +143,39 @@ def tell_devices(dsn: str, told: Sequence[ToldDevice]) -> Told:
         unheard=[row["device_id"] for row in known.values() if not row["is_heard"]],
         hours=len({row["hour"] for row in reopened if row["is_computed"]}),
     )
+
+
+def remove_devices(dsn: str, devices: Collection[tuple[str, str]]) -> Removed:
+    """Forget devices, by stream and id, but for the history and what was computed from it.
+
+    Live state and registry lose them, and so do the pairs that heartbeats named, rejections,
+    pending alerts and silences; open alerts are resolved. A later heartbeat brings a device back.
+    Some thousand at a time are a transaction. Raises as `list_devices`.
+    """
+    removed = alerts = 0
+    for stream in ("meter", "vehicle"):
+        ids = sorted({device for name, device in devices if name == stream})
+        for first in range(0, len(ids), _AT_A_TIME):
+            some = {"stream": stream, "devices": ids[first : first + _AT_A_TIME]}
+            with transaction(dsn) as conn:
+                conn.execute(query(f"remove_{stream}_live_state"), some)
+                for name in _REMOVALS:
+                    conn.execute(query(name), some)
+                rows = conn.execute(query("resolve_alerts_of_devices"), some)
+                if resolved := [row["id"] for row in rows]:
+                    conn.execute(query("lock_alert_events"))
+                    types = ["resolved"] * len(resolved)
+                    told = {"ids": resolved, "types": types, "by": None}
+                    conn.execute(query("insert_alert_events"), told)
+                    conn.execute(query("notify_alert_events"))
+            removed += len(some["devices"])
+            alerts += len(resolved)
+    return Removed(removed, alerts)
+
+
+def _like(pattern: str) -> str:
+    plain = re.sub(r"[\\%_]", r"\\\g<0>", pattern)
+    return plain.replace("*", "%").replace("?", "_")
 
 
 def _corrected(before: dict[str, Any], told: ToldDevice) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def known(url: str) -> dict[str, Device]:
     return {device.device_id: device for device in list_devices(url)}
 
 
-@pytest.mark.parametrize("command", ["list", "import"])
+@pytest.mark.parametrize("command", ["list", "import", "remove"])
 def test_each_command_has_help_with_an_example(tmp_path: Path, command: str) -> None:
     done = wattlake(tmp_path, "devices", command, "--help")
     assert done.returncode == DONE
@@ -182,3 +182,37 @@ def test_wrong_usage_and_a_database_without_devices_are_one_line(
         DATABASE_URL=empty_database, CHARGER_CLASSES='{"a": {"good_from_percent": 99}}',
     )  # fmt: skip
     assert "limits must rise" in failed_with(broken, WRONG_USAGE)
+
+
+def test_devices_are_removed_by_id_by_file_and_by_a_pattern_that_is_confirmed(
+    tmp_path: Path, registry: str
+) -> None:
+    with psycopg.connect(registry) as connection:
+        connection.execute(
+            "INSERT INTO vehicle_live_state (vehicle_id, timestamp, reading_type, received_at)"
+            " SELECT unnest(ARRAY['stray_1', 'stray_2', 'strayX1', 'METER002']), now(), 'interval',"
+            " now()"
+        )
+        connection.execute(
+            "INSERT INTO alert (rule, kind, device_kind, device_id, severity, since, observed_at,"
+            " message) VALUES ('r', 'silent', 'meter', 'METER001', 'info', now(), now(), 'x')"
+        )
+
+    def remove(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return devices(tmp_path, registry, "remove", *arguments)
+
+    asked = failed_with(remove("--matching", "stray_?"), WRONG_USAGE)
+    assert "2 devices match (stray_1, stray_2): --yes removes them" in asked
+    assert (
+        "devices removed: 2, alerts resolved: 0" in remove("--matching", "stray_?", "--yes").stdout
+    )
+    done = remove("METER001", "METER002", "nobody", "--stream", "meter")
+    assert "devices removed: 2, alerts resolved: 1" in done.stdout
+    assert {(one.stream, one.device_id) for one in list_devices(registry)} == {
+        ("vehicle", "METER002"),
+        ("vehicle", "VEH [1]"),
+        ("vehicle", "strayX1"),
+    }
+    (tmp_path / "gone.csv").write_text("stream,device_id\nvehicle,VEH [1]\nmeter,METER001\n")
+    assert "devices removed: 1," in remove("--ids-from", "gone.csv").stdout
+    assert "by their ids, by --ids-from or by --matching" in failed_with(remove(), WRONG_USAGE)

@@ -15,7 +15,13 @@ from lake import HOUR
 from pipelines.devices import charger_classes
 from tests.integration.api_collector import wait_for
 from tests.samples import HOUR_10
-from warehouse_sql.devices import Keep, ToldDevice, list_devices, tell_devices
+from warehouse_sql.devices import (
+    Keep,
+    ToldDevice,
+    list_devices,
+    remove_devices,
+    tell_devices,
+)
 from warehouse_sql.migrate import migrations
 from warehouse_sql.queries import query
 
@@ -368,3 +374,86 @@ def test_devices_of_an_older_installation_are_expected_as_they_were_when_hours_w
         hours = [gone - HOUR, gone, HOURS[0], HOURS[1], HOURS[5], HOURS[5] + HOUR]
         both = ["M1", "M2"]
         assert [expected(hour) for hour in hours] == [[], ["M1"], ["M1"], both, both, ["M2"]]
+
+
+def test_a_removed_device_is_expected_no_longer_and_back_with_its_next_heartbeat(
+    db: Connection, database_url: str
+) -> None:
+    now = datetime.now(UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    register(db, "meter", {"gone": now - 2 * HOUR, "stays": now - 2 * HOUR})
+
+    def expected(at: datetime) -> list[str]:
+        rows = db.execute(query("expected_devices"), {"stream": "meter", "end": at + HOUR})
+        return [row["device_id"] for row in rows]
+
+    removed = remove_devices(database_url, [("meter", "gone")])
+    assert (removed.devices, removed.alerts) == (1, 0)
+    assert [one.device_id for one in list_devices(database_url)] == ["stays"]
+    for _ in range(2):
+        assert expected(hour - HOUR) == ["gone", "stays"]  # as that hour was computed
+        assert expected(hour + HOUR) == ["stays"]
+        register(db, "meter", {"gone": now - HOUR})  # an hour from before is computed again
+    register(db, "meter", {"gone": now + HOUR})
+    assert expected(hour + HOUR) == ["gone", "stays"]
+    live = "INSERT INTO meter_live_state VALUES ('gone', now(), 1, 230, 'interval', now())"
+    db.execute(live.encode())
+    assert [one.device_id for one in list_devices(database_url)] == ["gone", "stays"]
+
+
+def test_all_that_is_known_of_a_removed_device_goes_and_its_open_alerts_are_resolved(
+    db: Connection, database_url: str
+) -> None:
+    for statement in (
+        "INSERT INTO meter_live_state VALUES ('M', now(), 1, 230, 'interval', now())",
+        "INSERT INTO meter_live_state VALUES ('other', now(), 1, 230, 'interval', now())",
+        "INSERT INTO vehicle_live_state (vehicle_id, timestamp, reading_type, received_at)"
+        " VALUES ('M', now(), 'interval', now())",
+        "INSERT INTO alert_pending VALUES ('r', 'meter', 'M', now(), now(), 1, 1)",
+        "INSERT INTO alert_silence VALUES ('r', 'meter', 'M', now())",
+        "INSERT INTO alert (rule, kind, device_kind, device_id, severity, since, observed_at,"
+        " message) SELECT 'r', 'silent', kind, 'M', 'info', now(), now(), 'x'"
+        " FROM unnest(ARRAY['meter', 'vehicle']) AS kind",
+        "INSERT INTO rejection (id, received_at, stream, device, code, reason, record, sender)"
+        " SELECT gen_random_uuid(), now(), 'meter', device, 'c', 'r', 'r', 's'"
+        " FROM unnest(ARRAY['M', 'other']) AS device",
+        "INSERT INTO named_link (vehicle_id, meter_id, first_named_at)"
+        " VALUES ('V', 'M', now() - interval '1 day')",
+    ):
+        db.execute(statement.encode())
+    removed = remove_devices(database_url, [("meter", "M")])
+    assert (removed.devices, removed.alerts) == (1, 1)
+
+    def left(table: str, column: str) -> list[Any]:
+        rows = db.execute(f"SELECT {column} AS found FROM {table}".encode())  # noqa: S608
+        return [row["found"] for row in rows]
+
+    assert left("meter_live_state", "meter_id") == ["other"]
+    assert left("vehicle_live_state", "vehicle_id") == ["M"]
+    assert left("alert_pending", "rule") == left("alert_silence", "rule") == []
+    assert left("alert WHERE resolved_at IS NULL", "device_kind") == ["vehicle"]
+    assert left("alert_event", "type") == ["resolved"]
+    assert left("rejection", "device") == ["other"]
+
+
+def test_a_pair_counts_until_one_of_its_devices_is_removed_and_again_once_it_is_named(
+    db: Connection, database_url: str
+) -> None:
+    now = datetime.now(UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    register(db, "meter", {"M": now - HOUR})
+
+    def name(at: datetime) -> None:
+        with psycopg.connect(database_url, cursor_factory=psycopg.RawCursor) as connection:
+            connection.execute(query("insert_named_links"), [["V"], ["M"], [at]])
+
+    def is_linked(at: datetime) -> bool:
+        (row,) = db.execute(query("known_devices"), {"end": at + HOUR}).fetchall()
+        return bool(row["is_linked"])
+
+    name(now - 2 * HOUR)
+    remove_devices(database_url, [("vehicle", "V")])
+    name(now - HOUR)  # late
+    assert [is_linked(hour), is_linked(hour + HOUR)] == [True, False]
+    name(now + HOUR)
+    assert is_linked(hour + HOUR)

@@ -1,14 +1,20 @@
 -- name: register_devices
 -- Keeps the first time of each device, and when it is expected: from an hour in which it was heard to
 -- the end of the seventh UTC day after. The hours in which it was not expected before are computed
--- again: what they say of pairs and of silent devices changes. Rows are locked in one order by all:
--- devices by id, then the ledger as the lake writer does.
+-- again: what they say of pairs and of silent devices changes. What was heard of a device before it
+-- was removed lets nobody expect it after that hour. Rows are locked in one order by all: devices by
+-- id, then the ledger as the lake writer does.
 WITH heard AS (
-    SELECT device_id COLLATE "C" AS device_id, min(heard_at) AS heard_at,
-           range_agg(tstzrange(date_trunc('hour', heard_at, 'UTC'),
-                               date_trunc('day', heard_at, 'UTC') + interval '192 hours'))
+    SELECT heard.device_id COLLATE "C" AS device_id, min(heard_at) AS heard_at,
+           range_agg(tstzrange(
+               date_trunc('hour', heard_at, 'UTC'),
+               least(date_trunc('day', heard_at, 'UTC') + interval '192 hours',
+                     CASE WHEN heard_at <= removed_at
+                          THEN date_trunc('hour', removed_at, 'UTC') + interval '1 hour' END)))
                AS expected
     FROM unnest(%(devices)s::text[], %(times)s::timestamptz[]) AS heard (device_id, heard_at)
+    LEFT JOIN device AS known
+        ON known.stream = %(stream)s AND known.device_id = heard.device_id COLLATE "C"
     GROUP BY 1
 ), news AS (
     SELECT heard.*, heard.expected - coalesce(known.expected, '{}') AS added
@@ -49,7 +55,8 @@ WHERE stream = 'meter' AND device_id = ANY($1) AND charger_class IS NOT NULL
 ORDER BY device_id
 
 -- name: list_devices
--- Those of the registry, and those that were heard and wait for their hour's compaction.
+-- Those of the registry, and those that were heard and wait for their hour's compaction. One that was
+-- removed is there once it has a live state again. `pattern` is one of LIKE.
 SELECT stream, device_id, first_heard_at, newest_at, charger_class, retired_at
 FROM device FULL JOIN
      (SELECT 'meter' AS stream, meter_id COLLATE "C" AS device_id, "timestamp" AS newest_at
@@ -57,7 +64,9 @@ FROM device FULL JOIN
       UNION ALL
       SELECT 'vehicle', vehicle_id COLLATE "C", "timestamp" FROM vehicle_live_state) AS live
      USING (stream, device_id)
-WHERE (%(stream)s::text IS NULL OR stream = %(stream)s)
+WHERE (removed_at IS NULL OR newest_at IS NOT NULL)
+  AND (%(stream)s::text IS NULL OR stream = %(stream)s)
+  AND (%(pattern)s::text IS NULL OR device_id LIKE %(pattern)s)
   AND (%(charger_class)s::text IS NULL OR charger_class = %(charger_class)s)
   AND (%(silent_since)s::timestamptz IS NULL
        OR (coalesce(newest_at NOT BETWEEN %(silent_since)s AND now() + interval '1 day', true)
@@ -101,3 +110,50 @@ WHERE (stream, hour) IN (SELECT stream, hour FROM partition_ledger
                                             AS changed (since, until))
                          ORDER BY stream, hour FOR UPDATE)
 RETURNING hour, computed_version IS NOT NULL AS is_computed
+
+-- name: remove_meter_live_state
+-- Rows are locked in the order in which commits do.
+DELETE FROM meter_live_state
+USING (SELECT meter_id FROM meter_live_state WHERE meter_id = ANY(%(devices)s)
+       ORDER BY meter_id FOR UPDATE) AS removed
+WHERE meter_live_state.meter_id = removed.meter_id
+
+-- name: remove_vehicle_live_state
+DELETE FROM vehicle_live_state
+USING (SELECT vehicle_id FROM vehicle_live_state WHERE vehicle_id = ANY(%(devices)s)
+       ORDER BY vehicle_id FOR UPDATE) AS removed
+WHERE vehicle_live_state.vehicle_id = removed.vehicle_id
+
+-- name: remove_named_links
+UPDATE named_link SET removed_at = now()
+WHERE removed_at IS NULL
+  AND CASE %(stream)s WHEN 'meter' THEN meter_id ELSE vehicle_id END = ANY(%(devices)s)
+
+-- name: remove_from_registry
+-- No hour after this one expects them; those up to it remain what they are.
+INSERT INTO device AS known (stream, device_id, removed_at)
+SELECT %(stream)s, device_id, now()
+FROM unnest(%(devices)s::text[]) AS removed (device_id) ORDER BY device_id COLLATE "C"
+ON CONFLICT (stream, device_id) DO UPDATE SET
+    removed_at = excluded.removed_at,
+    expected = known.expected - tstzmultirange(tstzrange(
+                   date_trunc('hour', excluded.removed_at, 'UTC') + interval '1 hour', NULL))
+
+-- name: remove_alert_pending
+DELETE FROM alert_pending WHERE device_kind = %(stream)s AND device_id = ANY(%(devices)s)
+
+-- name: remove_alert_silences
+DELETE FROM alert_silence WHERE device_kind = %(stream)s AND device_id = ANY(%(devices)s)
+
+-- name: remove_alert_soc_peaks
+DELETE FROM alert_soc_peak WHERE %(stream)s = 'vehicle' AND vehicle_id = ANY(%(devices)s)
+
+-- name: resolve_alerts_of_devices
+UPDATE alert SET resolved_at = now(), updated_at = now()
+WHERE device_kind = %(stream)s AND device_id = ANY(%(devices)s) AND resolved_at IS NULL
+RETURNING id
+
+-- name: remove_rejections
+DELETE FROM rejection
+WHERE origin IN (SELECT 'device ' || device_id FROM unnest(%(devices)s::text[]) AS device_id)
+  AND coalesce(stream = %(stream)s, true)

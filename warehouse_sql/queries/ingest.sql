@@ -76,26 +76,30 @@ VALUES ($1::text, $2::bytea, (SELECT sum(rows) FROM unnest($4::bigint[]) AS of_h
 -- name: insert_named_links
 -- Keeps the first time of each pair. Where the pairing rule may have linked either of the two, what it
 -- says of later hours changes: for good after a pair's first name, up to the time known before for
--- one that was named earlier. The hour of the heartbeat itself waits for its flush; mostly there is
--- none after it.
+-- one that was named earlier, and for good since its removal after the first name since then. The hour
+-- of the heartbeat itself waits for its flush; mostly there is none after it.
 WITH named AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[])
         AS heartbeat (vehicle_id, meter_id, named_at)
 ), earlier AS (
-    SELECT named.*, known.first_named_at AS known_at
+    SELECT vehicle_id, meter_id, named_at,
+           CASE WHEN removed_at IS NULL THEN first_named_at END AS known_at,
+           least(named_at, removed_at) AS since
     FROM named LEFT JOIN named_link AS known USING (vehicle_id, meter_id)
-    WHERE known.first_named_at IS NULL OR named_at < known.first_named_at
+    WHERE first_named_at IS NULL OR named_at < first_named_at OR named_at > removed_at
 ), kept AS (
     INSERT INTO named_link AS known (vehicle_id, meter_id, first_named_at)
     SELECT vehicle_id, meter_id, named_at FROM earlier ORDER BY vehicle_id, meter_id
     ON CONFLICT (vehicle_id, meter_id) DO UPDATE SET
-        first_named_at = least(known.first_named_at, excluded.first_named_at)
+        first_named_at = least(known.first_named_at, excluded.first_named_at),
+        removed_at = CASE WHEN excluded.first_named_at <= known.removed_at
+                          THEN known.removed_at END
 ), changed AS (
     SELECT range_agg(by_rule.hours * tstzmultirange(tstzrange(
-               date_trunc('hour', named_at, 'UTC') + interval '1 hour',
+               date_trunc('hour', since, 'UTC') + interval '1 hour',
                CASE WHEN known_at IS NOT NULL
                     THEN greatest(date_trunc('hour', known_at, 'UTC'),
-                                  date_trunc('hour', named_at, 'UTC') + interval '1 hour')
+                                  date_trunc('hour', since, 'UTC') + interval '1 hour')
                END))) AS hours
     FROM earlier CROSS JOIN LATERAL
          -- OFFSET keeps this a look at the few devices of a number, and none where nothing is new.

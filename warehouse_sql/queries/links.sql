@@ -20,12 +20,15 @@ SELECT 'meter' AS kind, device_id,
                WHERE l.meter_id = device_id COLLATE "default" AND lower(valid) < %(end)s)
        OR EXISTS (SELECT FROM named_link AS l
                   WHERE l.meter_id = device_id COLLATE "default"
-                    AND first_named_at < %(end)s) AS is_linked
+                    AND first_named_at < %(end)s
+                    AND coalesce(l.removed_at > %(end)s::timestamptz - interval '1 hour', true))
+           AS is_linked
 FROM device WHERE stream = 'meter' AND expected @> (%(end)s::timestamptz - interval '1 hour')
 UNION ALL
 SELECT 'vehicle', device_id,
        EXISTS (SELECT FROM charging_link AS l
                WHERE l.vehicle_id = device_id COLLATE "default" AND lower(valid) < %(end)s)
        OR EXISTS (SELECT FROM named_link AS l
-                  WHERE l.vehicle_id = device_id COLLATE "default" AND first_named_at < %(end)s)
+                  WHERE l.vehicle_id = device_id COLLATE "default" AND first_named_at < %(end)s
+                    AND coalesce(l.removed_at > %(end)s::timestamptz - interval '1 hour', true))
 FROM device WHERE stream = 'vehicle' AND expected @> (%(end)s::timestamptz - interval '1 hour')

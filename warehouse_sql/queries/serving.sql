@@ -54,10 +54,12 @@ SELECT kind, device_id,
        OR EXISTS (SELECT FROM charging_link AS l
                   WHERE kind = 'vehicle' AND l.vehicle_id = device_id AND lower(valid) < $3)
        OR EXISTS (SELECT FROM named_link AS l
-                  WHERE kind = 'meter' AND l.meter_id = device_id AND first_named_at < $3)
+                  WHERE kind = 'meter' AND l.meter_id = device_id AND first_named_at < $3
+                    AND coalesce(l.removed_at > $3 - interval '1 hour', true))
        OR EXISTS (SELECT FROM named_link AS l
                   WHERE kind = 'vehicle' AND l.vehicle_id = device_id
-                    AND first_named_at < $3) AS linked
+                    AND first_named_at < $3
+                    AND coalesce(l.removed_at > $3 - interval '1 hour', true)) AS linked
 FROM heard
 
 -- name: meters_of_vehicles

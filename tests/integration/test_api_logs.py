@@ -78,10 +78,10 @@ def test_ordinary_requests_and_records_leave_no_line(api: Collector) -> None:
 
 def test_the_servers_own_warnings_are_json_and_of_no_request(api: Collector) -> None:
     with socket.create_connection(("127.0.0.1", api.port)) as client:
-        client.sendall(b"nonsense\r\n\r\n")
+        client.sendall(b"GET / HTTP/1.1\r\nnonsense\r\n\r\n")
         assert b"400" in client.recv(100)
-    (line,) = [one for one in lines(api) if one["event"].startswith("Invalid HTTP")]
-    assert line["level"] == "warning"
+    (line,) = [one for one in lines(api) if one["event"].startswith("a request is refused")]
+    assert (line["level"], line["address"]) == ("warning", "127.0.0.1")
     assert "request_id" not in line
 
 

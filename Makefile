@@ -30,8 +30,8 @@ bench: $(VENV)/installed-dev  ## speed of the stack and of its lake; RUNS=3, SUI
 	@$(if $(filter alerts,$(SUITE)),$(BIN)/python -m benchmarks alerts $(if $(SECONDS),--seconds $(SECONDS)) --runs $(RUNS) $(if $(CASES),--cases $(CASES)))
 
 nightly: KILLS ?= 200
-nightly: $(VENV)/installed-dev  ## kills everything and fills every disk at random under load, for long; KILLS=200 SEED=1 FULL=60 PARTS="kills runs disks"
-	@$(BIN)/python -m tests.faults.nightly --kills $(KILLS) $(if $(FULL),--full $(FULL)) $(if $(SEED),--seed $(SEED)) $(addprefix --part ,$(PARTS))
+nightly: $(VENV)/installed-dev  ## kills everything and fills every disk at random under load, for long; KILLS=200 SEED=1 FULL=60 PARTS="kills runs disks", PARTS=soak MINUTES=120
+	@$(BIN)/python -m tests.faults.nightly --kills $(KILLS) $(if $(FULL),--full $(FULL)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(addprefix --part ,$(PARTS))
 
 check: $(VENV)/installed-dev  ## format, lint, types
 	@$(BIN)/ruff format .

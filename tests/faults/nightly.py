@@ -6,8 +6,10 @@ import secrets
 from tests.faults.campaign import Campaign
 from tests.faults.full_disks import FullDisks
 from tests.faults.hourly_runs import kill_at_every_moment
+from tests.faults.soak import Soak
 
 _PARTS = ("kills", "runs", "disks")
+_SOAK = "soak"  # only when asked for: it takes hours
 
 
 def main() -> None:
@@ -17,7 +19,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
     parser.add_argument("--only", default="", help="faults with this in their name")
     parser.add_argument("--full", type=float, default=60, help="seconds that a disk stays full")
-    parser.add_argument("--part", choices=_PARTS, action="append", help="one of them alone")
+    parser.add_argument(
+        "--part", choices=(*_PARTS, _SOAK), action="append", help="one of them alone"
+    )
+    parser.add_argument("--minutes", type=float, default=120, help="of the soak")
+    parser.add_argument("--fleet", type=int, default=500, help="vehicles of the soak")
+    parser.add_argument("--every", type=float, default=300, help="seconds for a fault of the soak")
     wanted = parser.parse_args()
     parts = wanted.part or _PARTS
     if "kills" in parts:
@@ -27,6 +34,9 @@ def main() -> None:
     if "disks" in parts:
         with FullDisks(wanted.seed) as disks:
             disks.run(wanted.full, wanted.only)
+    if _SOAK in parts:
+        with Soak(wanted.seed, wanted.fleet, wanted.full) as soak:
+            soak.run(wanted.minutes, wanted.every)
 
 
 if __name__ == "__main__":

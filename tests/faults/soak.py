@@ -1,0 +1,215 @@
+"""`wattlake up` for hours, with a fault every few minutes and no hand laid on anything.
+
+What comes is drawn by chance: a part is killed, the database is killed whole or restarted, the
+disk of everything is full for a while, or all is killed at once and started again as a service
+manager does. Each time the collector is ready again and the lake grows within
+`RECOVERY_SECONDS`. At the end
+
+- every hour that has ended is computed, and `wattlake verify` finds nothing that differs;
+- no process is left as a zombie, and after Ctrl-C none is left at all.
+
+Where this process may not mount, nothing is done.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Self
+
+import httpx
+import psycopg
+
+from local_stack.embedded_postgres import EmbeddedPostgres
+from local_stack.errors import PostgresError
+from tests.acceptance.running_stack import Up, child_of, processes_of, states_of_children, up
+from tests.faults.disk import Disk
+from tests.faults.processes import children, signal_all
+
+RECOVERY_SECONDS: Final = 180
+_START_SECONDS: Final = 300
+_COMPUTED_SECONDS: Final = 900
+_LOCAL_STACK: Final = (sys.executable, "-m", "local_stack")
+_PARTS: Final = ("ingestion_api", "simulate", "dagster._daemon", "dagster_webserver", "postgres")
+_WAITING: Final = """
+    SELECT count(DISTINCT hour) FROM unpublished_hour
+    WHERE hour + interval '1 hour 2 minutes' < now()
+"""
+
+
+class Soak:
+    """A stack on a disk of its own; `with` starts it, and clears it away at the end."""
+
+    def __init__(self, seed: int, fleet: int, full_seconds: float) -> None:
+        self._seed, self._fleet, self._full_seconds = seed, str(fleet), full_seconds
+        self._chance = random.Random(seed)
+        # Not pytest's temporary folder: as root, the database's own account could not reach it.
+        self._folder = Path(tempfile.mkdtemp(prefix="wattlake-soak-"))
+        self._folder.chmod(0o711)
+        self._disk = Disk(self._folder / "disk")
+        self._data = self._disk.folder / "data"
+        self._running = ExitStack()
+        self._faults: dict[str, Callable[[], None]] = {
+            **{f"{part} killed": partial(self._kill, part) for part in _PARTS},
+            "run killed": self._kill_run,
+            "database killed whole": partial(self._end_database, signal.SIGKILL),
+            "database restarted": partial(self._end_database, signal.SIGINT),
+            "disk full": self._fill,
+            "everything killed": self._kill_everything,
+        }
+
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            undo.callback(shutil.rmtree, self._folder)
+            undo.enter_context(self._disk)
+            if self._disk.can_fill:
+                undo.callback(self._close)
+                self._start()
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    def run(self, minutes: float, every: float) -> None:
+        """One fault in so many seconds, each kind before any comes again; judge at the end."""
+        _tell(f"SEED={self._seed}")
+        if not self._disk.can_fill:
+            _tell("no file system can be mounted here")
+            return
+        end, waiting = time.monotonic() + minutes * 60, list[str]()
+        worst = (0.0, "none")
+        while time.monotonic() < end:
+            began = time.monotonic()
+            waiting = waiting or self._chance.sample(list(self._faults), len(self._faults))
+            kind = waiting.pop()
+            self._faults[kind]()
+            recovery = self._recovered()
+            worst = max(worst, (recovery, kind))
+            _tell(f"{kind}: recovered in {recovery:.1f} s")
+            time.sleep(max(0.0, began + every - time.monotonic()))
+        _tell(f"longest time to recovery {worst[0]:.1f} s ({worst[1]})")
+        self._judge()
+
+    # -- the faults ----------------------------------------------------------------------------
+
+    def _kill(self, part: str) -> None:
+        with suppress(AssertionError):  # it may be about to be started again
+            os.kill(child_of(self._up.process.pid, part), signal.SIGKILL)
+
+    def _kill_run(self) -> None:
+        runs = [pid for pid in self._all() if b"execute_run" in _command(pid)]
+        signal_all(runs[:1], signal.SIGKILL)
+
+    def _end_database(self, how: signal.Signals) -> None:
+        with suppress(AssertionError):
+            server = child_of(self._up.process.pid, "postgres")
+            kin = children(server) if how == signal.SIGKILL else []
+            signal_all([server, *kin], how)
+
+    def _fill(self) -> None:
+        self._disk.fill(self._chance)
+        time.sleep(self._full_seconds)
+        self._disk.free()
+
+    def _kill_everything(self) -> None:
+        signal_all([self._up.process.pid, *self._all()], signal.SIGKILL)
+        self._running.close()
+        self._start()
+
+    # -- how it is -----------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._running = ExitStack()
+        self._up: Up = self._running.enter_context(up(self._data, "--fleet", self._fleet))
+
+    def _close(self) -> None:
+        self._running.close()
+
+    def _all(self) -> list[int]:
+        found, left = list[int](), [self._up.process.pid]
+        while left:
+            kin = children(left.pop())
+            found += kin
+            left += kin
+        return found
+
+    def _recovered(self) -> float:
+        """Wait until all works again; the seconds that it took."""
+        began = time.monotonic()
+        self._wait_until("everything answers", self._is_well, RECOVERY_SECONDS)
+        before = self._rows()
+        self._wait_until("the lake grows", lambda: self._rows() > before, RECOVERY_SECONDS)
+        return time.monotonic() - began
+
+    def _is_well(self) -> bool:
+        ready = self._ask(self._up.url + "/readyz")
+        dagster = self._ask(self._up.dagster_url + "/server_info")
+        return bool(ready and ready["ready"] and not ready["warnings"] and dagster)
+
+    def _rows(self) -> int:
+        status = self._ask(self._up.url + "/v1/status")
+        return int(status["rowsInLake"]) if status and "rowsInLake" in status else -1
+
+    def _hours_waiting(self) -> int:
+        try:
+            url = EmbeddedPostgres(self._data / "postgres").url_of_running()
+            with psycopg.connect(url) as conn:
+                row = conn.execute(_WAITING).fetchone()
+        except (psycopg.Error, PostgresError):
+            return -1
+        return int(row[0]) if row else -1
+
+    def _ask(self, url: str) -> dict[str, Any] | None:
+        try:
+            answer: dict[str, Any] = httpx.get(url, timeout=10).json()
+        except (httpx.TransportError, ValueError):
+            return None
+        return answer
+
+    def _judge(self) -> None:
+        self._wait_until("no hour waits", lambda: self._hours_waiting() == 0, _COMPUTED_SECONDS)
+        process = self._up.process
+        self._wait_until(
+            "no zombie is left", lambda: "Z" not in states_of_children(process.pid), 60
+        )
+        verify = subprocess.run(
+            [*_LOCAL_STACK, "verify", "--data", str(self._data)],
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        _tell(f"verify: exit code {verify.returncode}\n{verify.stdout}{verify.stderr}")
+        # 4: nothing differs, and the hour that has just begun waits.
+        assert verify.returncode in (0, 4), "verify found a difference"
+        code = self._up.stop()
+        assert (code, processes_of(self._data)) == (0, []), "something is left"
+        _tell(f"all is well at {datetime.now(UTC):%H:%M} UTC")
+
+    def _wait_until(self, what: str, condition: Callable[[], object], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self._up.process.poll() is None, f"`wattlake up` ended:\n{self._up.text}"
+            assert time.monotonic() < deadline, f"waited too long until {what}:\n{self._up.text}"
+            time.sleep(0.5)
+
+
+def _command(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stdout.flush()

@@ -454,6 +454,7 @@ def test_a_pair_counts_until_one_of_its_devices_is_removed_and_again_once_it_is_
     name(now - 2 * HOUR)
     remove_devices(database_url, [("vehicle", "V")])
     name(now - HOUR)  # late
+    name(now - 3 * HOUR)
     assert [is_linked(hour), is_linked(hour + HOUR)] == [True, False]
     name(now + HOUR)
     assert is_linked(hour + HOUR)

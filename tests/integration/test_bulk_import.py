@@ -276,7 +276,7 @@ def test_an_import_of_any_split_is_as_if_its_rows_were_posted(
             wanted = post(database_url, lake, prefixed(piece, posted))
             file = tmp_path / f"{name}-{number}.{suffix}"
             write(file, prefixed(piece, name))
-            done = import_file(database_url, lake, file, section_rows=section)
+            done = import_file(database_url, lake, file, Meaning(unit="kWh"), section_rows=section)
             found = {int(row["row"]): row["codes"].split() for row in refused_rows(file)}
             assert found == {row: list(dict.fromkeys(codes)) for row, codes in wanted.items()}
             assert done.progress.taken + done.progress.refused == len(piece)

@@ -1,5 +1,6 @@
 """What a process did to files, by the record of strace: what changed, and what was synced when."""
 
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Final, Self
 # Paths of open files are shown, and enough of a text to hold an SQL statement.
 _CHANGES: Final = "openat,creat,write,pwrite64,writev,pwritev,ftruncate,fallocate"
 _ENTRIES: Final = "rename,renameat,renameat2,link,linkat,mkdir,mkdirat,unlink,unlinkat"
-_OTHERS: Final = "fsync,fdatasync,sendto"
+_OTHERS: Final = "fsync,fdatasync,syncfs,sendto"
 STRACE: Final = ("strace", "-D", "-f", "--seccomp-bpf", "-y", "-s", "4000")
 CALLS: Final = f"trace={_CHANGES},{_ENTRIES},{_OTHERS}"
 
@@ -37,6 +38,7 @@ class Record:
         self.calls = calls
         self._changed: dict[Path, list[int]] = defaultdict(list)
         self._synced: dict[Path, list[Call]] = defaultdict(list)
+        self._synced_whole: dict[int, list[Call]] = defaultdict(list)  # by file system
         for call in calls:
             self._note(call)
 
@@ -70,11 +72,23 @@ class Record:
     def synced_before(self, path: Path, call: Call) -> bool:
         """Whether a sync that began after the last change of `path` had ended by then."""
         last = max((line for line in self._changed[path] if line < call.begun), default=-1)
-        return any(sync.begun > last and sync.ended < call.begun for sync in self._synced[path])
+        syncs = self._synced[path] + self._synced_whole[os.stat(path).st_dev]
+        return any(sync.begun > last and sync.ended < call.begun for sync in syncs)
+
+    def appearance_of(self, path: Path) -> Call:
+        """The call that gave a file, complete, its name."""
+        (named,) = (
+            call
+            for call in self.calls
+            if call.name.startswith(("rename", "link")) and _names(call)[1] == path
+        )
+        return named
 
     def _note(self, call: Call) -> None:
         if call.name in ("fsync", "fdatasync"):
             self._synced[_open_file(call)].append(call)
+        elif call.name == "syncfs":
+            self._synced_whole[os.stat(_open_file(call)).st_dev].append(call)
         elif call.name.startswith(("write", "pwrite", "ftruncate", "fallocate")):
             self._changed[_open_file(call)].append(call.ended)
         elif call.name.startswith(("mkdir", "creat")) or "O_CREAT" in call.arguments:

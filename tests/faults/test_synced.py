@@ -2,7 +2,8 @@
 
 Before the DELETE that forgets delivered heartbeats is sent to Postgres, an fsync that succeeded
 has followed the last change of every data file, of the commit's log entry, and of every folder
-that got a new entry. delta-rs itself syncs nothing.
+that got a new entry. Data files are there before the commit that names them. delta-rs itself syncs
+nothing.
 """
 
 import os
@@ -11,14 +12,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import httpx
 import pytest
 
-from lake import METER, STREAMS, Lake, Stream
+from lake import METER, STREAMS, VEHICLE, Lake, Stream
 from tests.faults.ledger import Heartbeat
 from tests.faults.processes import CollectorProcess, quiet_port
 from tests.faults.syscalls import CALLS, STRACE, Call, Record
@@ -26,6 +27,8 @@ from tests.integration.api_collector import wait_for
 
 _FORGETS: Final = ("DELETE FROM", "partition_ledger")  # words of the statement
 _NOON: Final = 1_795_262_400_000_000  # 2026-11-21 12:00 UTC, in microseconds
+_HOUR: Final = 3_600_000_000
+_MANY: Final = 60  # hours, and files: so many are synced at once and not one by one
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def folder() -> Iterator[Path]:
 def test_a_flush_syncs_files_log_and_folders_before_the_outbox_forgets(
     database_url: str, folder: Path
 ) -> None:
-    record = run_traced(database_url, folder, post=True)
+    record = run_traced(database_url, folder, post={METER: _MANY, VEHICLE: 1})
     for stream in STREAMS.values():
         settled = forgotten(record, stream)[-1]
         table = folder / "lake" / stream.raw_table
@@ -65,8 +68,11 @@ def test_a_flush_syncs_files_log_and_folders_before_the_outbox_forgets(
             for path in record.changed_before(settled)
             if path in above or path == table or table in path.parents
         }
-        assert {*newest_commit(folder, stream), *above} <= changed
+        data, log = newest_commit(folder, stream)
+        assert {*data, *log, *above} <= changed
         assert {path for path in changed if not record.synced_before(path, settled)} == set()
+        committed = record.appearance_of(entry_of(log))
+        assert {path for path in data if not record.synced_before(path, committed)} == set()
 
 
 @pytest.mark.usefixtures("strace")
@@ -80,18 +86,18 @@ def test_a_restart_syncs_the_last_commit_before_the_outbox_forgets(
         dying.start()
         wait_for(lambda: writes_the_lake(dying))
         dying.die_at("before_settle", 1)
-        post_one(dying, METER)
+        post_hours(dying, METER, 1)
         assert dying.wait(30) == -signal.SIGKILL
     finally:
         dying.close()
-    record = run_traced(database_url, folder, post=False)
+    record = run_traced(database_url, folder, post={})
     first = forgotten(record, METER)[0]
-    needed = newest_commit(folder, METER)
+    needed = set().union(*newest_commit(folder, METER))
     assert {path for path in needed if not record.synced_before(path, first)} == set()
 
 
-def run_traced(database_url: str, folder: Path, *, post: bool) -> Record:
-    """Run a collector until its outbox is empty; with `post`, after a heartbeat of each stream."""
+def run_traced(database_url: str, folder: Path, *, post: Mapping[Stream, int]) -> Record:
+    """Run a collector until its outbox is empty, after a heartbeat in each of so many hours."""
     file = folder / "strace"
     wrapper = [*STRACE, "-o", str(file), "-e", CALLS]
     port = quiet_port(random.Random())
@@ -99,9 +105,8 @@ def run_traced(database_url: str, folder: Path, *, post: bool) -> Record:
     try:
         collector.start()
         wait_for(lambda: writes_the_lake(collector), 120)
-        if post:
-            for stream in STREAMS.values():
-                post_one(collector, stream)
+        for stream, hours in post.items():
+            post_hours(collector, stream, hours)
         wait_for(lambda: (collector.ask("/v1/status") or {}).get("outboxRows") == 0)
         assert collector.stop() == 0
     finally:
@@ -115,10 +120,10 @@ def writes_the_lake(collector: CollectorProcess) -> bool:
     return bool((collector.ask("/readyz") or {}).get("lakeWriter"))
 
 
-def post_one(collector: CollectorProcess, stream: Stream) -> None:
-    body = Heartbeat(1, stream, "D1", _NOON).body
-    answer = httpx.post(f"{collector.address}/v1/ingest/{stream.name}", json=body)
-    assert answer.status_code == 201, answer.text
+def post_hours(collector: CollectorProcess, stream: Stream, hours: int) -> None:
+    body = [Heartbeat(1, stream, "D1", _NOON - hour * _HOUR).body for hour in range(hours)]
+    answer = httpx.post(f"{collector.address}/v1/ingest/{stream.name}/batch", json=body)
+    assert answer.is_success, answer.text
 
 
 def forgotten(record: Record, stream: Stream) -> list[Call]:
@@ -133,14 +138,22 @@ def forgotten(record: Record, stream: Stream) -> list[Call]:
     return found
 
 
-def newest_commit(folder: Path, stream: Stream) -> set[Path]:
-    """Everything that the newest commit of a raw table rests on, up to the table's folder."""
+def newest_commit(folder: Path, stream: Stream) -> tuple[set[Path], set[Path]]:
+    """What the newest commit of a raw table rests on: data files, and its entry in the log.
+
+    Each with its folders up to that of the table.
+    """
     table = Lake(str(folder / "lake")).open(stream.raw_table)
     root = folder / "lake" / stream.raw_table
-    (data,) = (Path(uri) for uri in table.file_uris())
-    folders = {parent for parent in data.parents if root == parent or root in parent.parents}
-    return {
-        data,
-        root / "_delta_log" / f"{table.version():020}.json",
-        root / "_delta_log",
-    } | folders
+    files = {Path(uri) for uri in table.file_uris()}
+    above = {folder for file in files for folder in file.parents}
+    log = root / "_delta_log"
+    return (
+        files | {path for path in above if root in (path, *path.parents)},
+        {log / f"{table.version():020}.json", log},
+    )
+
+
+def entry_of(log: set[Path]) -> Path:
+    (entry,) = (path for path in log if path.suffix == ".json")
+    return entry

@@ -177,17 +177,20 @@ def unlinked_energy(
 
     The arguments are those of `vehicle_efficiency`.
     """
+    return unlinked_readings(meters, links, start, end).select(
+        hour_start=literal(utc_window(start, end)[0]),
+        unlinked_energy_ac_kwh=exact_sum(pl.col("energy_kwh")).fill_null(0.0),
+    )
+
+
+def unlinked_readings(
+    meters: pl.LazyFrame, links: pl.LazyFrame, start: datetime, end: datetime
+) -> pl.LazyFrame:
+    """The readings of meters, rows of `measured_energy`, at times when no link feeds a vehicle."""
     axis = TimeAxis(*utc_window(start, end))
     links = links_within(links, axis.start, axis.end)
     numbered = links.with_row_index("link").with_columns(number=pl.lit(0, pl.Int64))
-    return (
-        credited(meters, numbered, axis)
-        .filter(pl.col("link").is_null())
-        .select(
-            hour_start=literal(axis.start),
-            unlinked_energy_ac_kwh=exact_sum(pl.col("energy_kwh")).fill_null(0.0),
-        )
-    )
+    return credited(meters, numbered, axis).filter(pl.col("link").is_null())
 
 
 def with_efficiency(

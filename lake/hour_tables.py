@@ -1,6 +1,6 @@
 """All tables of an hour, each a pure function of its heartbeats and what links them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,6 +36,8 @@ class HourInputs:
     links: pl.LazyFrame
     charger_classes: pl.LazyFrame
     expected: Mapping[str, pl.LazyFrame]
+    rows: int = 0
+    """How many heartbeats and classes these are."""
 
     @property
     def window(self) -> tuple[datetime, datetime]:
@@ -49,23 +51,7 @@ def efficiency_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
     No row at all where no device has a heartbeat or a link: nobody asks for such an hour, and one
     that is computed by hand must not look like one in which the fleet stood still.
     """
-    window, links, classes = inputs.window, inputs.links, inputs.charger_classes
-    meters = measured_energy(inputs.meters, METER, *window, settings, classes)
-    vehicles = measured_energy(inputs.vehicles, VEHICLE, *window, settings)
-    meters, vehicles = (
-        rows.lazy() for rows in pl.collect_all([meters, vehicles], engine=IN_MEMORY)
-    )
-    facts_of_vehicles, facts_of_chargers = facts_of_window(
-        meters, vehicles, links, classes, *window
-    )
-    of_vehicles, of_chargers, unlinked = pl.collect_all(
-        [
-            vehicle_rows(facts_of_vehicles.lazy(), *window, settings),
-            charger_rows(facts_of_chargers.lazy(), *window, settings),
-            unlinked_energy(meters, links, *window),
-        ],
-        engine=IN_MEMORY,
-    )
+    of_vehicles, of_chargers, unlinked = devices_of_hour(inputs, settings, unlinked_energy)
     fleet = fleet_efficiency(of_vehicles.lazy(), unlinked.lazy(), settings).collect()
     if of_vehicles.is_empty() and of_chargers.is_empty():
         fleet = fleet.clear()
@@ -76,24 +62,62 @@ def efficiency_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
     }
 
 
-def health_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
-    """The rows of grid_health_hourly and heartbeat_completeness_hourly, by table.
+def devices_of_hour(
+    inputs: HourInputs,
+    settings: EnergySettings,
+    unlinked: Callable[[pl.LazyFrame, pl.LazyFrame, datetime, datetime], pl.LazyFrame],
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The rows of vehicle_ and charger_efficiency_hourly, and what `unlinked` gives.
 
-    No row of the completeness where no device of either stream was expected or heard.
+    `unlinked` takes rows of `measured_energy` of the meters, the links, and the window.
     """
-    readings = {METER.name: inputs.meters, VEHICLE.name: inputs.vehicles}
-    grid, *heard = pl.collect_all(
+    window, links, classes = inputs.window, inputs.links, inputs.charger_classes
+    meters = measured_energy(inputs.meters, METER, *window, settings, classes)
+    vehicles = measured_energy(inputs.vehicles, VEHICLE, *window, settings)
+    meters, vehicles = (
+        rows.lazy() for rows in pl.collect_all([meters, vehicles], engine=IN_MEMORY)
+    )
+    facts_of_vehicles, facts_of_chargers = facts_of_window(
+        meters, vehicles, links, classes, *window
+    )
+    of_vehicles, of_chargers, found = pl.collect_all(
         [
-            grid_health(inputs.meters, inputs.charger_classes, *inputs.window, settings),
-            *(
-                heartbeat_completeness(
-                    readings[name], inputs.expected[name], stream, *inputs.window, settings
-                )
-                for name, stream in STREAMS.items()
-            ),
+            vehicle_rows(facts_of_vehicles.lazy(), *window, settings),
+            charger_rows(facts_of_chargers.lazy(), *window, settings),
+            unlinked(meters, links, *window),
+        ],
+        engine=IN_MEMORY,
+    )
+    return of_vehicles, of_chargers, found
+
+
+def health_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
+    """The rows of grid_health_hourly and heartbeat_completeness_hourly, by table."""
+    grid = grid_health(inputs.meters, inputs.charger_classes, *inputs.window, settings)
+    (complete,) = completeness_of_hours([inputs], settings)
+    return {GRID_HEALTH_HOURLY.name: grid.collect(), HEARTBEAT_COMPLETENESS_HOURLY.name: complete}
+
+
+def completeness_of_hours(
+    hours: Sequence[HourInputs], settings: EnergySettings
+) -> list[pl.DataFrame]:
+    """The rows of heartbeat_completeness_hourly of each hour.
+
+    No row where no device of either stream was expected or heard.
+    """
+    found = pl.collect_all(
+        [
+            heartbeat_completeness(readings, one.expected[name], stream, *one.window, settings)
+            for one in hours
+            for (name, stream), readings in zip(
+                STREAMS.items(), (one.meters, one.vehicles), strict=True
+            )
         ]
     )
-    complete = pl.concat(heard)
-    if not complete.select(pl.sum("devices_expected") + pl.sum("devices_heard")).item():
-        complete = complete.clear()
-    return {GRID_HEALTH_HOURLY.name: grid, HEARTBEAT_COMPLETENESS_HOURLY.name: complete}
+    of_hours = []
+    for first in range(0, len(found), len(STREAMS)):
+        complete = pl.concat(found[first : first + len(STREAMS)])
+        if not complete.select(pl.sum("devices_expected") + pl.sum("devices_heard")).item():
+            complete = complete.clear()
+        of_hours.append(complete)
+    return of_hours

@@ -43,13 +43,13 @@ def register_devices(
     )
 
 
-def charger_classes(connection: psycopg.Connection) -> pl.LazyFrame:
+def charger_classes(connection: psycopg.Connection) -> pl.DataFrame:
     """meter_id and charger_class of every meter whose charger has a class.
 
     Read it after the state of the hours to compute: a class that changes raises their revision.
     """
     rows = connection.execute(query("charger_classes")).fetchall()
-    return pl.LazyFrame(rows, schema=CHARGER_CLASSES, orient="row")
+    return pl.DataFrame(rows, schema=CHARGER_CLASSES, orient="row")
 
 
 def expected_devices(connection: psycopg.Connection, stream: Stream, end: datetime) -> pl.LazyFrame:

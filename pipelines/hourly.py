@@ -1,7 +1,7 @@
 """Hours: the tables of each UTC hour, computed again whenever its heartbeats or links change."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,8 @@ from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.grid_health import GRID_HEALTH_HOURLY
-from lake.hour_tables import Tables, efficiency_of_hour, health_of_hour
+from lake.hour_tables import HourInputs, Tables
+from lake.hours_together import tables_of_hours
 from lake.table_spec import TableSpec
 from lake.tables import HOURLY_TABLES
 from pipelines.check_results import held_result, selected
@@ -43,6 +44,7 @@ from pipelines.settings import PipelineSettings
 PLAUSIBLE, GAINING, COVERAGE = "efficiency_plausible", "dc_not_above_ac", "hours_covered"
 _UNCOVERED_PERCENT = PipelineSettings().uncovered_vehicles_percent
 _HOURS_A_COMMIT = 24
+_ROWS_TOGETHER = 200_000
 _READ = (*HISTORIES, *(table.name for table in HOURLY_TABLES))
 
 
@@ -180,7 +182,7 @@ def hourly_tables(
             window = stretch[0], stretch[-1] + HOUR
             readers = histories(tables, settings, window[1])
             with failing_by_name(tables, _READ, *window):
-                computed = [_tables(readers, connection, hour, settings) for hour in stretch]
+                computed = _computed(readers, connection, stretch, settings)
                 for table in HOURLY_TABLES:
                     rows = pl.concat([of_hour[table.name] for of_hour in computed])
                     versions[table.name] = replace_changed(tables, table, rows, *window)
@@ -214,11 +216,24 @@ def hourly_tables(
     yield from selected(context, checks)
 
 
-def _tables(
-    readers: Histories, connection: psycopg.Connection, hour: datetime, settings: EnergySettings
-) -> Tables:
-    inputs = hour_inputs(readers, connection, hour, settings)
-    return {**efficiency_of_hour(inputs, settings), **health_of_hour(inputs, settings)}
+def _computed(
+    readers: Histories,
+    connection: psycopg.Connection,
+    hours: Sequence[datetime],
+    settings: EnergySettings,
+) -> list[Tables]:
+    """The tables of each hour; small hours are computed together."""
+    done: list[Tables] = []
+    waiting: list[HourInputs] = []
+    rows = 0
+    for hour in hours:
+        inputs = hour_inputs(readers, connection, hour, settings)
+        if waiting and rows + inputs.rows > _ROWS_TOGETHER:
+            done += tables_of_hours(waiting, settings)
+            waiting, rows = [], 0
+        waiting.append(inputs)
+        rows += inputs.rows
+    return done + tables_of_hours(waiting, settings)
 
 
 _WHAT = {

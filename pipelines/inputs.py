@@ -19,7 +19,7 @@ from lake.day_links import links_of_hours
 from lake.day_tables import DayInputs
 from lake.derived import VEHICLE_EFFICIENCY_HOURLY
 from lake.hour_tables import HourInputs
-from lake.links import named_links, pair_by_trailing_number, resolve_links
+from lake.links import links_by_rule, named_links, pair_by_trailing_number, resolve_links
 from lake.tables import HOURLY_EFFICIENCY
 from lake.windows import HistoryInOrder, HistoryWindow
 from pipelines.devices import charger_classes, expected_devices
@@ -51,16 +51,18 @@ def inputs_of_readings(
     settings: EnergySettings,
 ) -> HourInputs:
     """The same with heartbeats from elsewhere: those of the hour and their context, each once."""
+    classes = charger_classes(connection)
     return HourInputs(
         start=hour,
         meters=meters.lazy(),
         vehicles=vehicles.lazy(),
         links=_links(connection, meters, vehicles, hour, settings).lazy(),
-        charger_classes=charger_classes(connection),
+        charger_classes=classes.lazy(),
         expected={
             stream.name: expected_devices(connection, stream, hour + HOUR)
             for stream in STREAMS.values()
         },
+        rows=meters.height + vehicles.height + classes.height,
     )
 
 
@@ -88,8 +90,8 @@ def day_inputs(
         meters=meters,
         vehicles=vehicles,
         hours=hours,
-        links=links_of_hours(of_vehicles, explicit, vehicles.scan(), settings).lazy(),
-        charger_classes=charger_classes(connection),
+        links=links_of_hours(of_vehicles, explicit.lazy(), vehicles.scan(), settings).lazy(),
+        charger_classes=charger_classes(connection).lazy(),
     )
 
 
@@ -107,8 +109,11 @@ def _links(
             pl.col(METER.device).is_in(_devices(meters, METER, start))
             | pl.col(VEHICLE.device).is_in(_devices(vehicles, VEHICLE, start))
         )
+    explicit = _explicit(connection, start, end)
+    if explicit.is_empty() and vehicles[METER.device].null_count() == vehicles.height:
+        return links_by_rule(by_rule.lazy(), start, end).collect()
     links = resolve_links(
-        _explicit(connection, start, end),
+        explicit.lazy(),
         named_links(vehicles.lazy(), settings),
         by_rule.lazy(),
         start,
@@ -118,9 +123,9 @@ def _links(
     return links.collect()
 
 
-def _explicit(connection: psycopg.Connection, start: datetime, end: datetime) -> pl.LazyFrame:
+def _explicit(connection: psycopg.Connection, start: datetime, end: datetime) -> pl.DataFrame:
     """The links of the window that somebody has made, cut to it."""
-    return pl.LazyFrame(
+    return pl.DataFrame(
         connection.execute(query("links_between"), {"start": start, "end": end}).fetchall(),
         schema={
             "meter_id": pl.String,

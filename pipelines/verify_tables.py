@@ -66,7 +66,7 @@ def measured(
 ) -> float:
     """All energy that a stream's devices have measured in an hour, kWh."""
     energies = measured_energy(
-        readings.lazy(), stream, hour, hour + HOUR, settings, charger_classes(connection)
+        readings.lazy(), stream, hour, hour + HOUR, settings, charger_classes(connection).lazy()
     )
     kwh: float = energies.select(exact_sum(pl.col("energy_kwh")).fill_null(0.0)).collect().item()
     return kwh

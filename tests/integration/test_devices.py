@@ -274,7 +274,7 @@ def test_a_charger_class_opens_every_hour_since_the_meter_was_first_heard(
     assert (again.changed, again.hours) == (0, 0)
     assert reopened(db) == []
     with psycopg.connect(database_url) as connection:
-        assert charger_classes(connection).collect().rows() == [("M1", "household"), ("M9", "fast")]
+        assert charger_classes(connection).rows() == [("M1", "household"), ("M9", "fast")]
     with psycopg.connect(database_url, cursor_factory=psycopg.RawCursor) as connection:
         few = connection.execute(query("charger_classes_of_meters"), [["M2", "M1"]])
         assert few.fetchall() == [("M1", "household")]

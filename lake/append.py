@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
-from typing import Any, Final
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
@@ -56,10 +56,7 @@ def append_once(
     before = _delivered(table, app_id)
     if before.horizon != expected:
         raise StaleRead(f"expected horizon {expected}, the table is at {before.horizon}")
-    frame = pl.DataFrame(rows).select([column.name for column in stream.columns])
-    hours = with_partition(frame, "timestamp").partition_by(
-        _PARTITION, as_dict=True, include_key=False
-    )
+    hours = _by_hour(pl.DataFrame(rows), stream)
     together = len(hours) > _SYNCED_ONE_BY_ONE
     added = _write(lake, stream, hours, synced=not together)
     if lake.local_folder and together:
@@ -125,8 +122,24 @@ def logged_rows(table: DeltaTable) -> dict[datetime, int]:
     }
 
 
+def _by_hour(rows: pl.DataFrame, stream: Stream) -> list[tuple[date, int, pa.Table]]:
+    """Date, hour and heartbeats of each hour, which stay in their order.
+
+    They are parts of one Arrow table: to bring each hour to Arrow would take half of a flush of
+    thousands of hours.
+    """
+    frame = with_partition(rows, "timestamp").sort(_PARTITION, maintain_order=True)
+    whole = frame.select([column.name for column in stream.columns]).rechunk().to_arrow()
+    counts = frame.group_by(_PARTITION, maintain_order=True).len()
+    starts = counts["len"].cum_sum() - counts["len"]
+    return [
+        (day, hour, whole.slice(start, count))
+        for (day, hour, count), start in zip(counts.rows(), starts, strict=True)
+    ]
+
+
 def _write(
-    lake: Lake, stream: Stream, hours: Mapping[tuple[Any, ...], pl.DataFrame], *, synced: bool
+    lake: Lake, stream: Stream, hours: Sequence[tuple[date, int, pa.Table]], *, synced: bool
 ) -> list[AddAction]:
     """One file for each hour, one after the other: a buffer for every hour would take gigabytes."""
     return [
@@ -138,7 +151,7 @@ def _write(
             described=[stream.device],
             synced=synced,
         )
-        for (day, hour), part in sorted(hours.items())
+        for day, hour, part in hours
     ]
 
 

@@ -16,7 +16,7 @@ from ingestion_api.database import cut, cut_after
 from ingestion_api.metrics import COMMIT_FAILURES, COMMIT_ROWS, COMMIT_SECONDS
 from ingestion_api.receipt_clock import ReceiptClock
 from ingestion_api.settings import CollectorSettings
-from ingestion_api.transaction import NamedPairs, new_pairs, statements
+from ingestion_api.transaction import NamedPairs, new_pairs, statements, transactions
 from lake import VEHICLE
 from warehouse_sql.one_trip import OneTrip
 from warehouse_sql.queries import query
@@ -89,9 +89,13 @@ class CommitLane:
         rows = {name: self._clock.stamp(some) for name, some in group.rows.items()}
         self._is_cut = False
         loop = asyncio.get_running_loop()
+        failure: NotCommitted | None = None
         watchdog = loop.call_later(self._settings.commit_timeout_seconds, self._cut)
         try:
-            failure = await self._write(rows)
+            for part in transactions(rows):
+                failure = await self._write(part)
+                if failure is not None:
+                    break  # what is stored counts once when it is sent again
         finally:
             watchdog.cancel()
         if failure is not None and self._is_cut:

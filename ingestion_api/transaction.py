@@ -16,6 +16,9 @@ from warehouse_sql.one_trip import Statement
 # in microseconds since 1970.
 NamedPairs = dict[tuple[str, str], int]
 
+_HOUR: Final = 3_600_000_000  # microseconds
+_HOURS_A_TRANSACTION: Final = 500  # as many as a flush takes at once: `*_flush_horizon`
+
 # From here on a pack costs less than rows of their own, which reading requests find faster.
 PACKED_FROM: Final = 256
 
@@ -34,6 +37,28 @@ def statements(
     two of them can't block each other for ever.
     """
     return [*_rows(rows, statement_rows, believed_until), *name_pairs(pairs)]
+
+
+def transactions(rows: Mapping[str, Heartbeats]) -> list[Mapping[str, Heartbeats]]:
+    """The rows of each transaction: one, but for hours that are too many for one flush.
+
+    The newest hours come first. A flush ends between two transactions, and each hour is a file:
+    the newest heartbeats of the other stream would wait for thousands of old hours.
+    """
+    parts = {name: _by_hours(some) for name, some in rows.items()}
+    return [
+        {name: some[n] for name, some in parts.items() if n < len(some)}
+        for n in range(max(map(len, parts.values()), default=0))
+    ]
+
+
+def _by_hours(rows: Heartbeats) -> list[Heartbeats]:
+    if len(rows) < _HOURS_A_TRANSACTION or np.ptp(rows.times) < _HOURS_A_TRANSACTION * _HOUR:
+        return [rows]
+    hours, of_row = np.unique(-(rows.times // _HOUR), return_inverse=True)
+    part = of_row // _HOURS_A_TRANSACTION
+    count = -(-len(hours) // _HOURS_A_TRANSACTION)
+    return [rows.take(np.flatnonzero(part == n)) for n in range(count)]
 
 
 def merge_live_state(

@@ -15,6 +15,8 @@ from ingestion_api.group_commit import GroupCommit
 from ingestion_api.outbox_watch import OutboxWatch
 from ingestion_api.settings import CollectorSettings
 from ingestion_api.validation import close_batch
+from lake import HOUR
+from lake.hours import hour_of
 from tests.integration.outbox_rows import waiting_meters
 
 NOW = datetime.now(UTC)
@@ -89,6 +91,31 @@ def test_a_request_larger_than_a_statement_or_a_commit_is_committed_whole(
 
     run(database_url, use, statement_rows=64, commit_rows=100)
     assert len(in_outbox(database_url)) == 1000
+
+
+def test_a_request_over_thousands_of_hours_is_several_transactions_the_newest_hours_first(
+    database_url: str,
+) -> None:
+    old = [
+        {"meterId": "M1", "timestamp": (NOW - n * HOUR).isoformat(), "voltage": 1}
+        for n in range(1, 1201)
+    ]
+    new = [{"meterId": "M2", "timestamp": NOW.isoformat(), "voltage": 1}] * 300
+    rows = close_batch(json.dumps(old + new).encode(), "meter", Limits.at(NOW, 300, 100_000)).rows
+
+    async def use(committer: GroupCommit) -> None:
+        await committer.submit(rows)
+
+    run(database_url, use)
+    with psycopg.connect(database_url) as conn:
+        packs = conn.execute(
+            "SELECT cardinality(hours), hours[cardinality(hours)], rows FROM heartbeat_pack "
+            "ORDER BY xid"
+        ).fetchall()
+    newest = hour_of(NOW)
+    # The last 201 hours are rows of their own.
+    assert packs == [(500, newest, 799), (500, newest - 500 * HOUR, 500)]
+    assert len(waiting_meters(database_url)) == 1500
 
 
 def test_a_commit_that_hangs_is_answered_and_the_next_ones_work(database_url: str) -> None:

@@ -10,14 +10,16 @@ Invariants, whatever dies and whenever:
 import os
 import threading
 import time
+from collections.abc import Callable
 
 import psycopg
+import pyarrow as pa
 import pytest
 
 from ingestion_api.flush import STEPS, OutboxFlush
 from ingestion_api.lake_binding import outbox_identity
 from ingestion_api.lake_writer import LakeWriter
-from lake import HOUR, METER, VEHICLE, Lake, LakeDamaged, delivered, rows_by_hour
+from lake import HOUR, METER, VEHICLE, Lake, LakeDamaged, Stream, delivered, rows_by_hour
 from tests.integration.outbox_rows import (
     flush_all,
     kill_a_flush,
@@ -79,11 +81,14 @@ def test_heartbeats_of_hundreds_of_hours_are_one_commit_with_a_file_an_hour(
     assert sorted(rows_by_hour(lake, METER)) == sorted(moments)
 
 
-def test_packs_of_many_hours_are_flushed_a_few_at_a_time(database_url: str, lake: Lake) -> None:
+@pytest.mark.parametrize("put_them", [put, put_packed])
+def test_transactions_of_many_hours_are_flushed_a_few_at_a_time(
+    database_url: str, lake: Lake, put_them: Callable[[psycopg.Connection, Stream, pa.Table], None]
+) -> None:
     with psycopg.connect(database_url, autocommit=True) as conn:
         for first in (0, 300, 600):
             moments = [HOUR_10 - n * HOUR for n in range(first, first + 300)]
-            put_packed(conn, METER, meter_rows(*({"timestamp": moment} for moment in moments)))
+            put_them(conn, METER, meter_rows(*({"timestamp": moment} for moment in moments)))
         with OutboxFlush(database_url, conn, lake, 250_000) as flush:
             assert [flush.flush(METER) for _ in range(3)] == [(600, True), (300, False), (0, False)]
     assert sorted(rows_by_hour(lake, METER).values()) == [1] * 900

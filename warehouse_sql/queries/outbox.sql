@@ -68,13 +68,16 @@ WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
 -- name: meter_flush_horizon
 -- Every heartbeat with xid below the horizon is visible, and no later commit can add one. The
 -- horizon is lowered to a transaction's end where more than a flush may hold lie below the
--- snapshot's: so many rows, or packs of 500 hours, because each hour is a file.
+-- snapshot's: so many rows, or 500 hours of single transactions, because each hour is a file.
 SELECT coalesce(min(upto) FILTER (WHERE cost_upto >= %(most_rows)s),
                 pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS horizon,
        coalesce(max(rows_upto), 0)::bigint AS rows_waiting
 FROM (SELECT upto, sum(rows) OVER (ORDER BY upto) AS rows_upto,
              sum(cost) OVER (ORDER BY upto) AS cost_upto
-      FROM (SELECT xid::text::bigint + 1 AS upto, count(*) AS rows, count(*) AS cost
+      FROM (SELECT xid::text::bigint + 1 AS upto, count(*) AS rows,
+                   greatest(count(*), least(count(*),
+                       extract(epoch FROM max("timestamp") - min("timestamp"))::bigint / 3600
+                   ) * %(most_rows)s::bigint / 500) AS cost
             FROM meter_heartbeat_outbox
             WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
             GROUP BY xid
@@ -92,7 +95,10 @@ SELECT coalesce(min(upto) FILTER (WHERE cost_upto >= %(most_rows)s),
        coalesce(max(rows_upto), 0)::bigint AS rows_waiting
 FROM (SELECT upto, sum(rows) OVER (ORDER BY upto) AS rows_upto,
              sum(cost) OVER (ORDER BY upto) AS cost_upto
-      FROM (SELECT xid::text::bigint + 1 AS upto, count(*) AS rows, count(*) AS cost
+      FROM (SELECT xid::text::bigint + 1 AS upto, count(*) AS rows,
+                   greatest(count(*), least(count(*),
+                       extract(epoch FROM max("timestamp") - min("timestamp"))::bigint / 3600
+                   ) * %(most_rows)s::bigint / 500) AS cost
             FROM vehicle_heartbeat_outbox
             WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
             GROUP BY xid

@@ -104,8 +104,8 @@ HOURS_WAITING: Final = Gauge(
 )
 HOURS_WAITING_SECONDS: Final = Gauge(
     "wattlake_waiting_hours_left_seconds",
-    "how long they will take, as fast as it went in the last quarter of an hour; NaN: nothing was "
-    "computed then",
+    "how long they will take, as fast as it went in the last quarter of an hour; NaN: too few "
+    "were computed then to tell",
     registry=REGISTRY,
 )
 FIGURES_END: Final = Gauge(

@@ -28,7 +28,7 @@ class WholeStatus(Answer):
     )
     waiting_seconds: float | None = Field(
         description="how long those that are over will take, as fast as it went in the last "
-        "quarter of an hour; null: nothing was computed then"
+        "quarter of an hour; null: too few were computed then to tell"
     )
     vehicles_by_status: dict[str, int] = Field(
         description="vehicles of each efficiency status in the newest computed hour"

@@ -17,7 +17,7 @@ from pipelines.sensors import late_hours
 from pipelines.serving import MARTS
 from tests.integration.api_collector import Collector, device, running_collector, wait_for
 from tests.integration.pipeline_house import House, minutes_of
-from tests.samples import HOUR_10, vehicle_rows
+from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 HISTORIES = (dg.AssetKey(METER.history_table), dg.AssetKey(VEHICLE.history_table))
 HOUR_TABLES = tuple(spec.key for spec in SPECS)
@@ -258,9 +258,14 @@ def test_the_status_takes_back_no_computed_hour_and_tells_how_long_the_others_wi
 
         wait_for(lambda: "wattlake_waiting_hours 1.0" in gauges())
         assert "wattlake_waiting_hours_left_seconds NaN" not in gauges()
+        old = ({"timestamp": HOUR_10 - n * HOUR} for n in range(10, 40))
+        charged.deliver(METER, meter_rows(*old))
+        many = api.http.get("/v1/status").json()
 
     names = ("hoursCompacted", "hoursWaiting", "waitingSeconds")
     assert [never[name] for name in names] == [0, 3, None]
     assert [before[name] for name in names] == [3, 0, 0]
     assert [after[name] for name in names[:2]] == [3, 1]
     assert 0 < after["waitingSeconds"] < 15 * 60
+    # Three hours that were computed tell no pace for thirty.
+    assert (many["hoursWaiting"], many["waitingSeconds"]) == (31, None)

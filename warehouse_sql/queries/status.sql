@@ -1,6 +1,6 @@
 -- name: hours_waiting
 -- The hours that are over and wait for their computation, and how many seconds they will take as fast
--- as it went in the last quarter of an hour; null where nothing was computed then.
+-- as it went in the last quarter of an hour; null where too few were computed then to tell a pace.
 WITH waiting AS (
     SELECT count(DISTINCT hour) AS hours FROM unpublished_hour
     WHERE hour <= now() - interval '1 hour' AND hour >= (SELECT hour FROM first_hour)
@@ -11,7 +11,8 @@ WITH waiting AS (
     FROM partition_ledger WHERE published_at > now() - interval '15 minutes'
 )
 SELECT waiting.hours, CASE WHEN waiting.hours = 0 THEN 0
-                           ELSE (waiting.hours * done.seconds / nullif(done.hours, 0))::float8
+                           WHEN done.hours < least(waiting.hours, 24) THEN NULL
+                           ELSE (waiting.hours * done.seconds / done.hours)::float8
                       END AS seconds
 FROM waiting, done
 

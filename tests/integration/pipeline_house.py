@@ -26,6 +26,10 @@ from tests.integration.api_collector import copied_database
 from tests.integration.outbox_rows import store
 
 RESOURCES: dict[str, object] = {"lake": LakeResource(), "warehouse": WarehouseResource()}
+CODE_SERVERS_END: dict[str, object] = {
+    "code_servers": {"wait_for_local_processes_on_shutdown": True}
+}
+"""Settings of an instance whose code servers have ended at its end: no leak in a later test."""
 
 
 @dataclass

@@ -19,7 +19,7 @@ from pipelines.definitions import definitions
 from pipelines.hourly import GRID, SPECS, VEHICLES
 from pipelines.partitions import hour_key
 from pipelines.serving import MARTS
-from tests.integration.pipeline_house import House, checks
+from tests.integration.pipeline_house import CODE_SERVERS_END, House, checks
 from tests.samples import HOUR_10
 
 # Dagster's own: its daemon calls what it has deprecated, its client leaves a coroutine behind.
@@ -66,7 +66,7 @@ def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceProce
     folder = str(tmp_path_factory.mktemp("dagster"))
     target = ModuleTarget("pipelines.definitions", None, None, "pipelines.definitions")
     with (
-        dg.DagsterInstance.local_temp(folder) as instance,
+        dg.DagsterInstance.local_temp(folder, overrides=CODE_SERVERS_END) as instance,
         WorkspaceProcessContext(instance, target) as workspace,
     ):
         yield workspace

@@ -28,7 +28,7 @@ from pipelines.jobs import OLD_RANGE, RANGE_END, RANGE_START
 from pipelines.partitions import HOURLY, hour_key
 from pipelines.runs import HOURLY_ASSETS
 from pipelines.sensors import changed_days, late_hours
-from tests.integration.pipeline_house import House
+from tests.integration.pipeline_house import CODE_SERVERS_END, House
 from tests.samples import HOUR_10
 
 PROJECT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ HOURS = 25_000
 @pytest.fixture
 def kept(house: House, tmp_path: Path) -> Iterator[House]:
     """A house whose Dagster instance is kept in files, as the daemon needs it."""
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as house.instance:
+    with dg.DagsterInstance.local_temp(str(tmp_path), CODE_SERVERS_END) as house.instance:
         yield house
 
 

@@ -86,6 +86,7 @@ class Soak:
         if not self._disk.can_fill:
             _tell("no file system can be mounted here")
             return
+        self._recovered()  # a start on a full disk is refused, and is no fault of a running stack
         end, waiting = time.monotonic() + minutes * 60, list[str]()
         worst = (0.0, "none")
         while time.monotonic() < end:

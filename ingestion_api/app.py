@@ -208,7 +208,7 @@ def _add_routes(app: FastAPI) -> None:
 def _served(app: FastAPI, settings: CollectorSettings, bodies: Bodies, keys: KeyRing) -> ASGIApp:
     """Stand around FastAPI: as its own middleware, every heartbeat would pay for its layers."""
     # What screens ask for all the time is too small to be packed.
-    calls = ScreenCalls(PackAnswers(IngestCalls(app, settings, bodies)), app)
+    calls = IngestCalls(ScreenCalls(PackAnswers(app), app), app, settings, bodies)
     served = ObserveRequests(RequireKey(HeadAndOptions(calls), keys))
     return Cors(served, settings.cors_origins) if settings.cors_origins else served
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import psycopg
 import psycopg_pool
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingestion_api.arrow_bodies import MEDIA_TYPE as ARROW
 from ingestion_api.arrow_bodies import close_arrow, quick_arrow
@@ -83,8 +83,12 @@ _Close = Callable[[bytes, str, Limits], Intake]
 class IngestCalls:
     """Answers them; everything else is passed on to the application."""
 
-    def __init__(self, app: FastAPI, settings: CollectorSettings, bodies: Bodies) -> None:
-        self._app, self._settings, self._bodies = app, settings, bodies
+    def __init__(
+        self, app: ASGIApp, state_of: FastAPI, settings: CollectorSettings, bodies: Bodies
+    ) -> None:
+        """`state_of` has the services."""
+        self._app, self._state_of = app, state_of
+        self._settings, self._bodies = settings, bodies
         self._calls = {prefix + path: call for prefix in PREFIXES for path, call in CALLS.items()}
         # One thread: more would only compete for the interpreter's lock with the event loop.
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="close-look")
@@ -120,7 +124,7 @@ class IngestCalls:
                 "heartbeats are sent by POST",
                 headers={"Allow": with_head_and_options({"POST"})},
             )
-        services: Services = self._app.state.services
+        services: Services = self._state_of.state.services
         caller: Caller = scope["caller"]
         headers = read_headers(scope)
         body = await self._bodies.read(scope, receive)
@@ -139,7 +143,7 @@ class IngestCalls:
         self, call: Call, body: bytes, headers: IngestHeaders, scope: Scope, paid: int
     ) -> Answer:
         """Take what the quick look at a single heartbeat did not; `paid` records are charged."""
-        services: Services = self._app.state.services
+        services: Services = self._state_of.state.services
         caller: Caller = scope["caller"]
         limits = Limits.at(
             services.now(),

@@ -1,5 +1,6 @@
 """HEAD wherever there is GET, and OPTIONS wherever there is anything."""
 
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,17 +17,16 @@ class HeadAndOptions:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass everything else on."""
         method = scope.get("method")
         if method == "HEAD":
-            await self._head(scope, receive, send)
-        elif method == "OPTIONS" and scope["path"] == "*":
-            await _allow(send, [(b"allow", _EVERY.encode())])
-        elif method == "OPTIONS":
-            await self._options(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return self._head(scope, receive, send)
+        if method == "OPTIONS" and scope["path"] == "*":
+            return _allow(send, [(b"allow", _EVERY.encode())])
+        if method == "OPTIONS":
+            return self._options(scope, receive, send)
+        return self._app(scope, receive, send)
 
     async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def only_headers(message: Message) -> None:

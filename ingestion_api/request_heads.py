@@ -14,6 +14,7 @@ MOST_HEAD_BYTES: Final = 32_768  # so long may trailers be, too, and what frames
 MOST_HEADERS: Final = 100
 MOST_TARGET_BYTES: Final = 16_384
 MOST_WAITING: Final = 100  # requests that wait on a connection for the answer to one before
+ARRIVED: Final = "wattlake.arrived"  # in the scope of a request: all of its body is here
 
 _WEBSOCKET_LINE: Final = 8_000  # what the library that answers WebSockets takes
 _OF_AN_UPGRADE: Final = frozenset({b"connection", b"upgrade", b"http2-settings"})
@@ -34,7 +35,6 @@ class RequestHeads(HttpToolsProtocol):
     _in_message = False
     _keeps_alive = True
     _stopping = False
-    _head_bytes = 0
     _framing_bytes = 0  # of late, those that were not of a body
 
     def parse(self, data: bytes) -> None:
@@ -60,7 +60,6 @@ class RequestHeads(HttpToolsProtocol):
             raise httptools.HttpParserError("the connection is closed after these")
         self._in_head = self._in_message = True
         self.is_chunked = False
-        self._head_bytes = 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -73,8 +72,11 @@ class RequestHeads(HttpToolsProtocol):
         """A header, or a trailer: nobody asks for these, and they must not pass for headers."""
         if not self._in_head:
             return
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MOST_HEAD_BYTES or len(self.headers) >= MOST_HEADERS:
+        if len(self.headers) >= MOST_HEADERS or (
+            self._framing_bytes > MOST_HEAD_BYTES  # or else the head can't be as long, either
+            and len(name) + len(value) + sum(len(a) + len(b) for a, b in self.headers)
+            > MOST_HEAD_BYTES
+        ):
             self._fail(_head_too_large())
         name = name.lower()
         if name in {b"host", b"transfer-encoding"}:
@@ -115,6 +117,7 @@ class RequestHeads(HttpToolsProtocol):
         self._framing_bytes = 0
         if self.parser.should_upgrade():
             return
+        self.cycle.scope[ARRIVED] = True  # type: ignore[typeddict-unknown-key]
         if not self._stopping:
             self.cycle.keep_alive = self._keeps_alive
         super().on_message_complete()

@@ -30,5 +30,5 @@ EXPOSE 3000 3001
 VOLUME ["/data/lake", "/data/dagster/storage"]
 # Longer than all tries of the check together, which at last ends what hangs.
 HEALTHCHECK --interval=10s --timeout=120s --start-period=20s \
-    CMD python -m local_stack.health_check http://127.0.0.1:$PORT/healthz
+    CMD python -m local_stack.stack.health_check http://127.0.0.1:$PORT/healthz
 CMD ["python", "-m", "ingestion_api"]

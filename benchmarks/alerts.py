@@ -19,10 +19,10 @@ from typing import Any, Final
 import psycopg
 
 from benchmarks import fleet
-from benchmarks.house import BenchmarkError, House, house
 from benchmarks.live_fleet import make_all_live
 from benchmarks.load import percentile
 from benchmarks.processes import cpu_seconds
+from benchmarks.stack import BenchmarkError, House, house
 from benchmarks.table import Goal, Report, Row
 
 CASE_NAMES: Final = ("look", "soon")

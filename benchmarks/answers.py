@@ -28,11 +28,11 @@ from typing import Any, Final
 
 from benchmarks.answers_fill import FleetLake, fill_database, hear_all
 from benchmarks.full_fleet import FullFleet
-from benchmarks.house import BenchmarkError, House, house
 from benchmarks.lake_fill import fill_raw_hour
 from benchmarks.lake_work import THE_HOUR
 from benchmarks.live_fleet import make_all_live
 from benchmarks.load import percentile
+from benchmarks.stack import BenchmarkError, House, house
 from benchmarks.table import Goal, Report, Row, number
 from lake import HOUR, METER, STREAMS, VEHICLE, Lake, Stream, hour_of
 

@@ -20,11 +20,11 @@ from deltalake.transaction import AddAction
 from benchmarks.full_fleet import VEHICLES, FullFleet
 from benchmarks.lake_fill import FILES_AN_HOUR
 from lake import HOUR, REGISTER, STREAMS, VEHICLE, Lake, Stream, append_once, delivered
-from lake.data_files import FAST, SMALL, write_data_file
-from lake.history import as_stored, history_table
-from lake.merge import merge_heartbeats
-from lake.streams import DATE_PARTITION
-from warehouse_sql.queries import query
+from lake.delta.parquet_files import FAST, SMALL, write_data_file
+from lake.history.deduplication import merge_heartbeats
+from lake.schema.history import as_stored, history_table
+from lake.schema.streams import DATE_PARTITION
+from warehouse_sql.named_queries import query
 
 _WHOLE_HOURS: Final = 26
 _HOUR_FILES_HOURS: Final = 72  # until a day is archived

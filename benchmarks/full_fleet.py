@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from lake import HOUR, METER, Stream
-from local_stack.chance import Floats, Ints
-from local_stack.fleet_model import Bools, FleetModel
+from local_stack.simulator.fleet_model import Bools, FleetModel
+from local_stack.simulator.seeded_random import Floats, Ints
 
 VEHICLES: Final = 10_000
 SEED: Final = 1

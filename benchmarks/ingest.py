@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import fleet
-from benchmarks.house import BenchmarkError, Beside, Cpu, House, house
+from benchmarks.stack import BenchmarkError, Beside, Cpu, House, house
 from benchmarks.table import Goal, Report, Row, number
 
 
@@ -161,7 +161,7 @@ def _write(run: Run, beside: Beside, seconds: float, first_event: int, next_posi
     """One turn without HTTP; returns the position in the fleet that the next one starts with."""
     before = beside.house.cpu()
     direct = beside.client(
-        "benchmarks.direct",
+        "benchmarks.commit_only",
         *("--group-rows", round(run.group_rows), "--seconds", seconds),
         *("--first-event", first_event, "--first-position", next_position),
     )

@@ -17,15 +17,15 @@ from typing import Final
 import polars as pl
 
 from benchmarks.full_fleet import FullFleet
-from benchmarks.house import BenchmarkError, environment
 from benchmarks.lake_day import DAY, Figures
 from benchmarks.lake_fill import fill_history, fill_raw_hour, fill_year
 from benchmarks.lake_import import import_files, write_files
 from benchmarks.lake_work import THE_HOUR
+from benchmarks.stack import BenchmarkError, environment
 from benchmarks.table import Goal, Report, Row
 from lake import HOUR, STREAMS, Lake
-from lake.archive import archive_day
-from lake.history import history_table
+from lake.schema.history import history_table
+from lake.upkeep.archive import archive_day
 
 _HOURS_OF_DAY: Final = 24
 _IMPORTED_HOURS: Final = 9  # 10.8 million heartbeats

@@ -24,14 +24,15 @@ from lake import (
     replace_hours,
     scan_history,
 )
-from lake.day_links import links_of_hours
-from lake.day_tables import DayInputs, efficiency_of_day, health_of_day
-from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from lake.energy import CHARGER_CLASSES, IN_MEMORY
-from lake.hour_tables import HourInputs, Tables, efficiency_of_hour, health_of_hour
-from lake.links import joined_links, named_links, pair_by_trailing_number, resolve_links
-from lake.tables import DERIVED_TABLES, HOURLY_EFFICIENCY
-from lake.windows import HistoryInOrder, HistoryWindow
+from lake.energy.interval_energy import CHARGER_CLASSES
+from lake.energy.links import joined_links, named_links, pair_by_trailing_number, resolve_links
+from lake.engine import IN_MEMORY
+from lake.history.context import HistoryInOrder, HistoryWindow
+from lake.rollups.day import DayInputs, efficiency_of_day, health_of_day
+from lake.rollups.day_links import links_of_hours
+from lake.rollups.hour import HourInputs, Tables, efficiency_of_hour, health_of_hour
+from lake.schema.catalog import DERIVED_TABLES, HOURLY_EFFICIENCY
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 
 DAY: Final = datetime(2026, 11, 20, tzinfo=UTC)
 _MIDNIGHT: Final = DAY + timedelta(days=1)

@@ -11,11 +11,11 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from benchmarks.full_fleet import FullFleet
 from lake import HOUR, STREAMS, Lake, Stream, append_once, delivered, replace_hours
-from lake.data_files import FAST, SMALL, write_data_file
-from lake.history import as_stored, history_table
-from lake.maintenance import checkpoint
-from lake.merge import merge_heartbeats
-from lake.streams import DATE_PARTITION, HOUR_PARTITION
+from lake.delta.parquet_files import FAST, SMALL, write_data_file
+from lake.history.deduplication import merge_heartbeats
+from lake.schema.history import as_stored, history_table
+from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION
+from lake.upkeep.cleanup import checkpoint
 
 FILES_AN_HOUR: Final = 60
 _HOUR_FILES_DAYS: Final = 30

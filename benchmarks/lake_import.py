@@ -14,12 +14,12 @@ from typing import Final
 import pyarrow.parquet as pq
 
 from benchmarks.full_fleet import FullFleet
-from benchmarks.house import BenchmarkError, environment
 from benchmarks.lake_day import Figures
 from benchmarks.processes import PeakShare
+from benchmarks.stack import BenchmarkError, environment
 from lake import STREAMS, Lake, rows_by_hour
-from local_stack.embedded_postgres import EmbeddedPostgres
-from local_stack.leash import leashed
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
+from local_stack.stack.parent_death import leashed
 from warehouse_sql.migrate import migrate
 
 _MIB: Final = 1024 * 1024

@@ -15,7 +15,7 @@ import polars as pl
 
 from benchmarks.lake_day import DAY, Figures, in_duckdb, tables
 from lake import HOUR, STREAMS, Lake, compact_hour, replace_hours
-from lake.history import history_table
+from lake.schema.history import history_table
 
 THE_HOUR: Final = DAY + 8 * HOUR
 _KIB: Final = 1024

@@ -4,7 +4,7 @@ import time
 from typing import Final
 
 from benchmarks import fleet
-from benchmarks.house import House
+from benchmarks.stack import House
 
 _BATCH: Final = 1_000
 _REQUESTS_OF_ALL: Final = len(fleet.STREAMS) * fleet.DEVICES // _BATCH

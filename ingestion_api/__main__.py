@@ -17,12 +17,12 @@ from starlette.types import ASGIApp
 
 from ingestion_api.alerts.rule_file import BadRules, read_rules
 from ingestion_api.app import create_app
-from ingestion_api.connections import WebSocket, bounded_connection, possible_connections
-from ingestion_api.database import DatabaseNotReady, check_database
-from ingestion_api.logs import guard_output, set_up_logs
+from ingestion_api.database.pool import DatabaseNotReady, check_database
+from ingestion_api.observability.logs import guard_output, set_up_logs
+from ingestion_api.server.http_protocol import WebSocket, bounded_connection, possible_connections
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake, LakeSettings
-from lake.tariff import BadTariff, read_tariff
+from lake.costs import BadTariff, read_tariff
 from warehouse_sql.settings import DatabaseSettings
 
 log = structlog.get_logger(__name__)

@@ -12,32 +12,29 @@ from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
-from ingestion_api.access import RequireKey, describe_keys
 from ingestion_api.alerts.rules import RuleFile
 from ingestion_api.alerts.service import Alerts
-from ingestion_api.bodies import Bodies
-from ingestion_api.cors import Cors
-from ingestion_api.database import read_pool
-from ingestion_api.group_commit import GroupCommit
-from ingestion_api.ingest import IngestCalls
-from ingestion_api.ingest_docs import describe_ingest
-from ingestion_api.key_ring import KeyRing
-from ingestion_api.lake_writer import LakeWriter
-from ingestion_api.live_states import LiveStates
-from ingestion_api.methods import HeadAndOptions
-from ingestion_api.new_devices import NewDevices
-from ingestion_api.observing import ObserveRequests
-from ingestion_api.outbox_watch import OutboxWatch
-from ingestion_api.own_connection import OwnConnection
-from ingestion_api.packed_answers import PackAnswers
-from ingestion_api.parts import Parts
-from ingestion_api.performance_groups import Performances
-from ingestion_api.problems import ProblemDetails, add_problem_handlers, documented
-from ingestion_api.query_names import known_query
-from ingestion_api.reading_ahead import ReadingAhead
-from ingestion_api.rejections import RejectionLog
+from ingestion_api.analytics.live_states import LiveStates
+from ingestion_api.analytics.performance.service import Performances
+from ingestion_api.analytics.prewarming import ReadingAhead
+from ingestion_api.auth.api_keys import KeyRing
+from ingestion_api.auth.middleware import RequireKey, describe_keys
+from ingestion_api.auth.new_device_limit import NewDevices
+from ingestion_api.background_tasks import Parts
+from ingestion_api.commit.group_commit import GroupCommit
+from ingestion_api.database.dedicated_connection import OwnConnection
+from ingestion_api.database.pool import read_pool
+from ingestion_api.ingest.endpoints import IngestCalls
+from ingestion_api.ingest.openapi import describe_ingest
+from ingestion_api.outbox.backlog import OutboxWatch
+from ingestion_api.outbox.lake_writer import LakeWriter
+from ingestion_api.rejections.recorder import RejectionLog
+from ingestion_api.rest.http_methods import HeadAndOptions
+from ingestion_api.rest.problems import ProblemDetails, add_problem_handlers, documented
+from ingestion_api.rest.request_bodies import Bodies
+from ingestion_api.rest.unknown_parameters import known_query
 from ingestion_api.routes import (
-    alert_letters,
+    alert_dead_letters,
     alert_silences,
     alert_streams,
     alerts,
@@ -56,14 +53,15 @@ from ingestion_api.routes import (
     reports,
     status,
 )
-from ingestion_api.screen_calls import ScreenCalls
+from ingestion_api.routes.fast_path import ScreenCalls
+from ingestion_api.server.compression import PackAnswers
+from ingestion_api.server.cors import Cors
+from ingestion_api.server.request_metrics import ObserveRequests
 from ingestion_api.services import Services, now
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
-from lake.device_reading import DeviceReader
-from lake.hour_index import HourIndex
-from lake.table_reader import TableReader
-from lake.tariff import Tariff
+from lake.costs import Tariff
+from lake.reads import DeviceReader, HourIndex, TableReader
 
 log = structlog.get_logger(__name__)
 
@@ -194,7 +192,7 @@ def _add_routes(app: FastAPI) -> None:
         links.router,
         alert_streams.router,
         alert_silences.router,
-        alert_letters.router,
+        alert_dead_letters.router,
         alerts.router,
         reports.router,
         rejections.router,

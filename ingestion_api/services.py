@@ -2,29 +2,28 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import Annotated
 
+from fastapi import Depends
 from starlette.requests import Request
 
-from ingestion_api.bodies import Bodies
-from ingestion_api.database import ReadPool
-from ingestion_api.figures import Figures
-from ingestion_api.group_commit import GroupCommit
-from ingestion_api.key_ring import KeyRing
-from ingestion_api.lake_writer import LakeWriter
-from ingestion_api.live_states import LiveStates
-from ingestion_api.new_devices import NewDevices
-from ingestion_api.outbox_watch import OutboxWatch
-from ingestion_api.parts import Parts
-from ingestion_api.rejections import RejectionLog
+from ingestion_api.alerts.service import Alerts
+from ingestion_api.analytics.live_states import LiveStates
+from ingestion_api.analytics.performance.service import Performances
+from ingestion_api.auth.api_keys import KeyRing
+from ingestion_api.auth.new_device_limit import NewDevices
+from ingestion_api.background_tasks import Parts
+from ingestion_api.commit.group_commit import GroupCommit
+from ingestion_api.database.pool import ReadPool
+from ingestion_api.observability.freshness import Figures
+from ingestion_api.outbox.backlog import OutboxWatch
+from ingestion_api.outbox.lake_writer import LakeWriter
+from ingestion_api.rejections.recorder import RejectionLog
+from ingestion_api.rest.request_bodies import Bodies
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
-from lake.table_reader import TableReader
-from lake.tariff import Tariff
-
-if TYPE_CHECKING:  # which themselves take parameters, and those take the services
-    from ingestion_api.alerts.service import Alerts
-    from ingestion_api.performance_groups import Performances
+from lake.costs import Tariff
+from lake.reads import TableReader
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Services:
     rejections: RejectionLog
     keys: KeyRing
     new_devices: NewDevices
-    alerts: "Alerts"
-    performances: "Performances"
+    alerts: Alerts
+    performances: Performances
     live_states: LiveStates
     tables: TableReader
     tariff: Tariff | None
@@ -82,3 +81,6 @@ async def services_of(request: Request) -> Services:
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
+
+
+Shared = Annotated[Services, Depends(services_of)]

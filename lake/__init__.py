@@ -1,8 +1,9 @@
 """The lake: Delta tables of heartbeats and the mathematics of energy."""
 
-from lake.append import Delivered, append_once, delivered, rows_by_hour
-from lake.bulk_append import Imported, append_files, imported, write_hour
-from lake.compaction import Compaction, compact_hour, compact_hours
+from lake.delta.append import Delivered, append_once, delivered, rows_by_hour
+from lake.delta.bulk_append import Imported, append_files, imported, write_hour
+from lake.delta.replace import replace_hours
+from lake.delta.storage import Lake
 from lake.errors import (
     LakeDamaged,
     LakeError,
@@ -12,14 +13,14 @@ from lake.errors import (
     UnusableFile,
     WrongLake,
 )
-from lake.hours import HOUR, hour_of, hours_between
-from lake.reading import scan_context, scan_heartbeats, scan_history
-from lake.replace import replace_hours
+from lake.history.compaction import Compaction, compact_hour, compact_hours
+from lake.history.scans import scan_context, scan_heartbeats, scan_history
+from lake.schema.partitions import DAY, HOUR, hour_of, hours_between
+from lake.schema.streams import INTERVAL, METER, REGISTER, STREAMS, VEHICLE, Column, Stream
 from lake.settings import EnergySettings, LakeSettings
-from lake.storage import Lake
-from lake.streams import INTERVAL, METER, REGISTER, STREAMS, VEHICLE, Column, Stream
 
 __all__ = [
+    "DAY",
     "HOUR",
     "INTERVAL",
     "METER",

@@ -8,8 +8,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from local_stack.errors import UsageError
+from warehouse_sql.api_keys import KEY_PATTERN
 from warehouse_sql.database_url import DatabaseUrl
-from warehouse_sql.keys import KEY_PATTERN
 
 
 class ClientSettings(BaseSettings):

@@ -5,19 +5,19 @@
 
 import dagster as dg
 
-from pipelines.days import daily_tables
-from pipelines.failure_webhook import failed_runs
-from pipelines.history import meter_telemetry_history, vehicle_telemetry_history
-from pipelines.hourly import hourly_tables
-from pipelines.jobs import daily, hourly, observe_raw, watch
-from pipelines.maintenance import every_night, maintenance, maintenance_assets
-from pipelines.raw import raw_heartbeats
+from pipelines.assets.daily import daily_tables
+from pipelines.assets.history import meter_telemetry_history, vehicle_telemetry_history
+from pipelines.assets.hourly import hourly_tables
+from pipelines.assets.marts import efficiency_marts
+from pipelines.assets.raw import raw_heartbeats
+from pipelines.automation.failure_webhook import failed_runs
+from pipelines.automation.jobs import daily, hourly, observe_raw, watch
+from pipelines.automation.schedules import every_day, every_hour, watch_every_hour
+from pipelines.automation.sensors import changed_days, late_hours
+from pipelines.automation.watch import WATCHED
+from pipelines.maintenance.assets import every_night, maintenance, maintenance_assets
 from pipelines.report.asset import daily_efficiency_report
 from pipelines.resources import LakeResource, WarehouseResource
-from pipelines.schedules import every_day, every_hour, watch_every_hour
-from pipelines.sensors import changed_days, late_hours
-from pipelines.serving import efficiency_marts
-from pipelines.watch import WATCHED
 
 definitions = dg.Definitions(
     assets=[

@@ -7,7 +7,7 @@ import psycopg
 from pydantic import ValidationError
 
 from pipelines.settings import PipelineSettings, what_is_wrong
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 from warehouse_sql.settings import DatabaseSettings
 
 # Dagster advises at most so many partitions, and the database keeps to it, too (`first_hour`).

@@ -8,7 +8,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from lake import Compaction, Stream
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 
 @dataclass(frozen=True)
@@ -181,3 +181,11 @@ def _states(
 def _mark(connection: psycopg.Connection, name: str, states: Iterable[HourState]) -> None:
     for state in states:
         connection.execute(query(name), asdict(state))
+
+
+def hours_with_dropped_rows(
+    connection: psycopg.Connection, stream: Stream, hours: Sequence[datetime]
+) -> set[datetime]:
+    """Those of the hours whose raw rows were dropped, be it in part, or are just about to be."""
+    asked = {"stream": stream.name, "hours": list(hours)}
+    return {hour for (hour,) in connection.execute(query("hours_with_dropped_rows"), asked)}

@@ -1,12 +1,10 @@
 """Partitions: the UTC hours and days of event time, and how the lake's times name them."""
 
-from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TypeVar
 
 import dagster as dg
 
-from lake.hours import HOUR, hours_between
+from lake import hours_between
 from pipelines.first_partition import first_day
 
 # Time windows are computed, not stored: an early start costs a run nothing (but see
@@ -17,9 +15,6 @@ HOURLY = dg.HourlyPartitionsDefinition(start_date=f"{START:%Y-%m-%d}-00:00", tim
 # The running day is a partition as well: its report says "so far".
 DAILY = dg.DailyPartitionsDefinition(start_date=f"{START:%Y-%m-%d}", timezone="UTC", end_offset=1)
 
-DAY = timedelta(days=1)
-
-Part = TypeVar("Part", date, datetime)
 
 FIRST_HOUR = datetime.combine(START, time(), UTC)
 
@@ -60,19 +55,3 @@ def days_of_run(context: dg.AssetExecutionContext) -> list[date]:
     first = window.start.astimezone(UTC).date()
     count = (window.end.astimezone(UTC).date() - first).days
     return [first + timedelta(days=n) for n in range(count)]
-
-
-def contiguous(hours: Iterable[datetime], longest: int) -> list[Sequence[datetime]]:
-    """The hours in order, as ranges without a hole and of at most `longest` hours."""
-    return stretches(hours, HOUR, longest)
-
-
-def stretches(parts: Iterable[Part], step: timedelta, longest: int) -> list[Sequence[Part]]:
-    """Hours or days in order, as ranges in which each is one step from the last."""
-    ranges: list[list[Part]] = []
-    for part in sorted(set(parts)):
-        if ranges and part - ranges[-1][-1] == step and len(ranges[-1]) < longest:
-            ranges[-1].append(part)
-        else:
-            ranges.append([part])
-    return list(ranges)

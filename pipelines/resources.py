@@ -9,8 +9,7 @@ import psycopg
 from adbc_driver_postgresql import dbapi
 from pydantic import ValidationError
 
-from lake.settings import LakeSettings
-from lake.storage import Lake
+from lake import Lake, LakeSettings
 from pipelines.run_session import session, session_of_run
 from pipelines.settings import what_is_wrong
 from warehouse_sql.settings import DatabaseSettings

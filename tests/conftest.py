@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from lake import Lake
-from local_stack.embedded_postgres import EmbeddedPostgres
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.integration.api_collector import copied_database
 from warehouse_sql.migrate import migrate
 

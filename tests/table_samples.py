@@ -8,9 +8,9 @@ import polars as pl
 import pyarrow as pa
 
 from lake import Lake
-from lake.replace import replace_hours
-from lake.table_page import period_of
-from lake.table_spec import TableSpec
+from lake.delta.replace import replace_hours
+from lake.reads.table_pages import period_of
+from lake.schema.table_spec import TableSpec
 
 
 def table_rows(spec: TableSpec, *rows: Mapping[str, Any]) -> pl.DataFrame:

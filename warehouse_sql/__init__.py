@@ -1,0 +1,1 @@
+"""Postgres: migrations, named queries, and what runs them."""

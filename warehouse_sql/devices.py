@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from psycopg.rows import class_row
 
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 from warehouse_sql.session import transaction
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ingestion_api.alerts.rules import RULE_KINDS, RuleFile
-from ingestion_api.fault_texts import fields_of, reason_of
+from ingestion_api.rest.validation_messages import fields_of, reason_of
 
 DEFAULT_RULES: Final = Path(__file__).with_name("default_rules.yaml")
 

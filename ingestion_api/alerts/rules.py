@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ingestion_api.fault_texts import NEW_RULE_NAME
+from ingestion_api.rest.validation_messages import NEW_RULE_NAME
 
 Severity = Literal["info", "warning", "critical"]
 DeviceKind = Literal["meter", "vehicle"]

@@ -7,18 +7,18 @@ from typing import Final
 
 import structlog
 
-from ingestion_api.alerts.hours import look_at_hours
-from ingestion_api.alerts.hub import AlertHub
-from ingestion_api.alerts.leased import LeasedWork
-from ingestion_api.alerts.live import LiveLook
+from ingestion_api.alerts.event_feed import AlertHub
+from ingestion_api.alerts.hourly_evaluator import look_at_hours
+from ingestion_api.alerts.leased_worker import LeasedWork
+from ingestion_api.alerts.live_evaluator import LiveLook
 from ingestion_api.alerts.rules import RuleFile
 from ingestion_api.alerts.store import Connection, end_silences
 from ingestion_api.alerts.webhooks import Webhook, webhook_name
-from ingestion_api.database import ReadPool
-from ingestion_api.metrics import ALERT_LOOK_SECONDS
+from ingestion_api.database.pool import ReadPool
+from ingestion_api.observability.metrics import ALERT_LOOK_SECONDS
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 log = structlog.get_logger(__name__)
 

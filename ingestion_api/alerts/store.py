@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow
 
-from ingestion_api.alerts.machine import Condition
 from ingestion_api.alerts.rules import Rule
-from warehouse_sql.queries import query
+from ingestion_api.alerts.state_machine import Condition
+from warehouse_sql.named_queries import query
 
 Connection = psycopg.Connection[DictRow]
 

@@ -10,10 +10,10 @@ import httpx
 import structlog
 from psycopg.rows import DictRow
 
-from ingestion_api.alerts.answers import event_json
+from ingestion_api.alerts.models import event_json
 from ingestion_api.alerts.store import Connection
-from ingestion_api.metrics import ALERT_WEBHOOK_POSTS
-from warehouse_sql.queries import query
+from ingestion_api.observability.metrics import ALERT_WEBHOOK_POSTS
+from warehouse_sql.named_queries import query
 
 log = structlog.get_logger(__name__)
 

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from ingestion_api.bulk_import.file_import import FileImport
 from ingestion_api.bulk_import.ledger import Ledger
-from ingestion_api.bulk_import.screen import Screen
+from ingestion_api.bulk_import.progress import Screen
 from ingestion_api.bulk_import.source import Source
-from ingestion_api.database import DatabaseNotReady, check_database
+from ingestion_api.database.pool import DatabaseNotReady, check_database
 from ingestion_api.settings import CollectorSettings
 from lake import (
     INTERVAL,
@@ -27,7 +27,7 @@ from lake import (
 )
 from lake.recordings import UNITS, Meaning
 from lake.time_zones import time_zone
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 from warehouse_sql.settings import DatabaseSettings
 
 DONE, FAILED, WRONG_USAGE, SOME_REFUSED, INTERRUPTED = 0, 1, 2, 3, 130

@@ -11,14 +11,13 @@ from typing import Final
 import numpy as np
 from deltalake.transaction import AddAction
 
-from ingestion_api.bulk_import.block import Ids
+from ingestion_api.bulk_import.commit_section import Section
+from ingestion_api.bulk_import.encoded_batch import Ids
 from ingestion_api.bulk_import.intake import CLOSE_LOOK_ROWS, Refused, Taken, take_part
 from ingestion_api.bulk_import.ledger import Ledger
-from ingestion_api.bulk_import.prefetch import ahead
 from ingestion_api.bulk_import.rejects import RejectsFile
-from ingestion_api.bulk_import.section import Section
 from ingestion_api.bulk_import.source import Part, Source
-from ingestion_api.columns import Limits
+from ingestion_api.heartbeats.batch import Limits
 from lake import (
     STREAMS,
     Imported,
@@ -28,6 +27,7 @@ from lake import (
     append_files,
     imported,
 )
+from lake.prefetch import one_ahead
 from lake.recordings import Meaning, UnitCheck, of_columns
 
 SECTION_ROWS: Final = 50_000_000
@@ -109,7 +109,7 @@ class FileImport:
             return None
         first = self.progress.began_after
         refused = RejectsFile(rejects, first)
-        parts = ahead(self._source.parts(first))
+        parts = one_ahead(self._source.parts(first))
         part = next(parts, None)
         while part is not None:
             with ExitStack() as stack:

@@ -1,8 +1,8 @@
 """From rows of a file to heartbeats that are taken or refused, by the rules of the collector.
 
 A fast look at whole columns takes the rows that are surely as they should be. Any other row is
-judged as if it had been posted (validation.py), which takes it or refuses it with its reasons; so
-the fast look only has to be right when it takes something.
+judged as if it had been posted (heartbeats/strict_decoder.py), which takes it or refuses it with
+its reasons; so the fast look only has to be right when it takes something.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion_api.arrow_bodies import to_instants
-from ingestion_api.bulk_import.block import BAD_ID, NO_ID, READING_TYPES, Block, Ids
+from ingestion_api.bulk_import.encoded_batch import BAD_ID, NO_ID, READING_TYPES, Block, Ids
 from ingestion_api.bulk_import.part_columns import (
     PartColumns,
     as_ids,
@@ -24,15 +23,9 @@ from ingestion_api.bulk_import.part_columns import (
     one_array,
 )
 from ingestion_api.bulk_import.source import Part
-from ingestion_api.columns import (
-    NO_TIME,
-    Heartbeats,
-    Limits,
-    Mask,
-    breaking,
-    camel_case,
-)
-from ingestion_api.validation import TELEMETRY, Refusal, kind_of, take_values
+from ingestion_api.heartbeats.arrow_decoder import to_instants
+from ingestion_api.heartbeats.batch import NO_TIME, Heartbeats, Limits, Mask, breaking, camel_case
+from ingestion_api.heartbeats.strict_decoder import TELEMETRY, Refusal, kind_of, take_values
 from lake import METER, STREAMS, VEHICLE, Stream
 from lake.recordings import ENERGIES, IDS, NUMBERS, Meaning, UnitCheck, parse_number, to_kwh
 

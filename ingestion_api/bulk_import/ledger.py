@@ -13,17 +13,17 @@ import psycopg
 from psycopg import errors, pq
 
 from ingestion_api.bulk_import.spill import Hours
-from ingestion_api.columns import Heartbeats
-from ingestion_api.lake_binding import (
+from ingestion_api.commit.transaction import NamedPairs, merge_live_state, name_pairs
+from ingestion_api.heartbeats.batch import Heartbeats
+from ingestion_api.outbox.lake_binding import (
     create_tables,
     outbox_identity,
     require_same_lake,
     restore_ledger,
 )
-from ingestion_api.transaction import NamedPairs, merge_live_state, name_pairs
 from lake import STREAMS, Lake, Stream
-from warehouse_sql.one_trip import Statement
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
+from warehouse_sql.statement_pipeline import Statement
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STATEMENT_ROWS: Final = 5_000

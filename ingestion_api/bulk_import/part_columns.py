@@ -9,10 +9,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion_api.arrow_bodies import to_instants
-from ingestion_api.bulk_import.block import NO_ID, READING_TYPES, Ids
-from ingestion_api.columns import NO_TIME, Mask, Micros, camel_case, instants_of
-from ingestion_api.heartbeats import RANGES, TIME_PATTERN
+from ingestion_api.bulk_import.encoded_batch import NO_ID, READING_TYPES, Ids
+from ingestion_api.heartbeats.arrow_decoder import to_instants
+from ingestion_api.heartbeats.batch import NO_TIME, Mask, Micros, camel_case, instants_of
+from ingestion_api.heartbeats.contract import RANGES, TIME_PATTERN
 from lake import INTERVAL, Stream, UnusableFile
 from lake.recordings import (
     ENERGIES,

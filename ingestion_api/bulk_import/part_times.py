@@ -8,10 +8,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion_api.arrow_bodies import to_instants
-from ingestion_api.columns import NO_TIME, Mask, Micros, instants_of
+from ingestion_api.heartbeats.arrow_decoder import to_instants
+from ingestion_api.heartbeats.batch import NO_TIME, Mask, Micros, instants_of
 from lake.recordings import LOCAL_TIME, LocalTimes
-from lake.streams import TIMESTAMP
+from lake.schema import TIMESTAMP
 
 Numbers = npt.NDArray[np.int64]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from ingestion_api.bulk_import.intake import Refused
-from ingestion_api.rejection_text import shown
-from ingestion_api.validation import Refusal
+from ingestion_api.heartbeats.strict_decoder import Refusal
+from ingestion_api.rejections.text import shown
 from lake import UnusableFile
-from lake.spreadsheets import harmless
+from lake.csv_injection import harmless
 
 COLUMNS: Final = ("row", "stream", "device", "timestamp", "codes", "reasons", "record")
 _RECORD_CHARACTERS: Final = 2_000

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ingestion_api.bulk_import.part_times import first_local, in_utc, note_near_repeated
 from lake import UnusableFile
+from lake.csv_injection import text_as_meant
 from lake.recordings import (
     IDS,
     LocalTimes,
@@ -27,7 +28,6 @@ from lake.recordings import (
     no_zone_fault,
     read_header,
 )
-from lake.spreadsheets import text_as_meant
 
 ROWS_A_PART: Final = 500_000
 _CSV_BLOCK: Final = 8 * 2**20

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from ingestion_api.bulk_import.block import Block, dtypes
+from ingestion_api.bulk_import.encoded_batch import Block, dtypes
 from lake import Stream
 
 HOUR_MICROS: Final = 3_600_000_000

@@ -7,15 +7,17 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from ingestion_api.alerts.answers import add_events
+from ingestion_api.alerts.models import add_events
 from ingestion_api.alerts.rules import DeviceKind, RuleFile, device_kinds
-from ingestion_api.fault_texts import RULE_NAME, no_such
-from ingestion_api.heartbeats import ID_PATTERN
-from ingestion_api.json_body import describe_record, read_record
-from ingestion_api.parameters import Answer, Moment, Shared
-from ingestion_api.problems import Problem, documented
+from ingestion_api.heartbeats.contract import ID_PATTERN
+from ingestion_api.rest.json_body import describe_record, read_record
+from ingestion_api.rest.models import Answer
+from ingestion_api.rest.parameters import Moment
+from ingestion_api.rest.problems import Problem, documented
+from ingestion_api.rest.validation_messages import RULE_NAME, no_such
 from ingestion_api.routes.alerts import caller_of
-from warehouse_sql.queries import query
+from ingestion_api.services import Shared
+from warehouse_sql.named_queries import query
 
 router = APIRouter(prefix="/v1/alerts/silences", tags=["alerts"])
 
@@ -79,7 +81,7 @@ async def keep_silence(request: Request, services: Shared) -> Silence:
 
     The rule must be one of GET /v1/alerts/rules, and be about devices of this kind.
     """
-    wanted = await read_record(request, services, SilenceToKeep)
+    wanted = await read_record(request, services.bodies, SilenceToKeep)
     if wanted.until <= services.now():
         raise Problem(422, "until: must lie in the future")
     _check_rule(wanted, services.alerts.rules)
@@ -103,7 +105,7 @@ async def keep_silence(request: Request, services: Shared) -> Silence:
 )
 async def end_silence(request: Request, services: Shared) -> Ended:
     """Tell webhooks of this rule and device again, also of an alert that is open."""
-    wanted = (await read_record(request, services, Silenced)).model_dump()
+    wanted = (await read_record(request, services.bodies, Silenced)).model_dump()
     by = caller_of(request).name
     async with services.pool.connection() as conn, conn.transaction():
         was = await (await conn.execute(query("drop_silence"), wanted)).fetchone()

@@ -13,12 +13,11 @@ from pydantic_core import to_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ingestion_api.alerts.hub import Event, Gone
-from ingestion_api.connections import ENDLESS
-from ingestion_api.key_ring import Caller
-from ingestion_api.parameters import Shared
-from ingestion_api.problems import Problem
-from ingestion_api.services import Services
+from ingestion_api.alerts.event_feed import Event, Gone
+from ingestion_api.auth.api_keys import Caller
+from ingestion_api.rest.problems import Problem
+from ingestion_api.server.http_protocol import ENDLESS
+from ingestion_api.services import Services, Shared
 
 router = APIRouter(prefix="/v1/alerts")
 

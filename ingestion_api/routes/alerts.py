@@ -7,17 +7,19 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from psycopg.rows import DictRow
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from ingestion_api.alerts.answers import Alert, AlertEvent, State, add_events, read_alert
+from ingestion_api.alerts.models import Alert, AlertEvent, State, add_events, read_alert
 from ingestion_api.alerts.rules import DeviceKind, RuleFile, Severity
-from ingestion_api.cursors import read_cursor, write_cursor
-from ingestion_api.fault_texts import RULE_NAME
-from ingestion_api.heartbeats import ID_PATTERN
-from ingestion_api.json_body import describe_record, read_record
-from ingestion_api.key_ring import Caller
-from ingestion_api.parameters import Answer, Moment, Shared
-from ingestion_api.problems import Problem, documented
-from ingestion_api.table_formats import json_alone
-from warehouse_sql.queries import query
+from ingestion_api.auth.api_keys import Caller
+from ingestion_api.heartbeats.contract import ID_PATTERN
+from ingestion_api.rest.cursors import read_cursor, write_cursor
+from ingestion_api.rest.json_body import describe_record, read_record
+from ingestion_api.rest.models import Answer
+from ingestion_api.rest.parameters import Moment
+from ingestion_api.rest.problems import Problem, documented
+from ingestion_api.rest.table_formats import json_alone
+from ingestion_api.rest.validation_messages import RULE_NAME
+from ingestion_api.services import Shared
+from warehouse_sql.named_queries import query
 
 router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
 
@@ -137,7 +139,7 @@ async def acknowledge(number: AlertId, request: Request, services: Shared) -> Al
 )
 async def silence(number: AlertId, request: Request, services: Shared) -> Alert:
     """Tell no webhook of this alert until a time. It is listed and streamed as before."""
-    until = (await read_record(request, services, Until)).until
+    until = (await read_record(request, services.bodies, Until)).until
     if until <= services.now():
         raise Problem(422, "until: must lie in the future; unsilence ends a silence")
     values = {"id": number, "until": until}

@@ -6,14 +6,16 @@ import polars as pl
 from fastapi import APIRouter
 from pydantic import Field
 
-from ingestion_api.parameters import Answer, BadWindow, End, PathId, Period, Shared, Start
-from ingestion_api.performance import measured
-from ingestion_api.performance_facts import Facts, UnknownVehicle
-from ingestion_api.problems import Problem, documented
+from ingestion_api.analytics.performance.compute import measured
+from ingestion_api.analytics.performance.facts import Facts, UnknownVehicle
+from ingestion_api.rest.models import Answer
+from ingestion_api.rest.parameters import BadWindow, End, PathId, Period, Start
+from ingestion_api.rest.problems import Problem, documented
 from ingestion_api.routes.live import unknown_device
+from ingestion_api.services import Shared
 from lake import EnergySettings
-from lake.curve import curve_step, vehicle_curve
-from lake.device_reading import LakeView
+from lake.energy import curve_step, vehicle_curve
+from lake.reads import LakeView
 
 router = APIRouter(prefix="/v1/analytics", tags=["performance"])
 

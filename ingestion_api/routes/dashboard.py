@@ -8,15 +8,16 @@ from fastapi import APIRouter, Query
 from psycopg.rows import DictRow
 from pydantic import Field
 
-from ingestion_api.alerts.answers import Alert
-from ingestion_api.parameters import Answer, Shared
-from ingestion_api.problems import documented
+from ingestion_api.alerts.models import Alert
+from ingestion_api.rest.models import Answer
+from ingestion_api.rest.problems import documented
 from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import LiveVehicle, live_fields
 from ingestion_api.routes.live_fleet import MOST_IDS, DeviceId
+from ingestion_api.services import Shared
 from lake import EnergySettings
-from lake.efficiency import RATED, efficiency_percent
-from warehouse_sql.queries import query
+from lake.energy import RATED, efficiency_percent
+from warehouse_sql.named_queries import query
 
 router = APIRouter(prefix="/v1/analytics", tags=["overview"])
 

@@ -6,18 +6,22 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from ingestion_api.etags import IfNoneMatch
-from ingestion_api.parameters import End, OptionalMeterId, OptionalVehicleId, Shared, Start
-from ingestion_api.problems import Problem, documented
-from ingestion_api.table_answers import answer_table, table_responses
-from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
-from lake.derived import (
+from ingestion_api.rest.etags import IfNoneMatch
+from ingestion_api.rest.parameters import End, OptionalMeterId, OptionalVehicleId, Start
+from ingestion_api.rest.problems import Problem, documented
+from ingestion_api.routes.table_pages import answer_table, table_responses
+from ingestion_api.services import Shared
+from lake.schema import (
+    CHARGER_EFFICIENCY_DAILY,
+    CHARGER_EFFICIENCY_HOURLY,
+    DAILY_EFFICIENCY,
+    DERIVED_TABLES,
     FLEET_EFFICIENCY_DAILY,
     FLEET_EFFICIENCY_HOURLY,
+    HOURLY_EFFICIENCY,
     VEHICLE_EFFICIENCY_DAILY,
     VEHICLE_EFFICIENCY_HOURLY,
 )
-from lake.tables import DAILY_EFFICIENCY, DERIVED_TABLES, HOURLY_EFFICIENCY
 
 Status = Literal[
     "excellent",

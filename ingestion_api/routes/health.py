@@ -4,16 +4,15 @@ import asyncio
 from typing import Final
 
 import psycopg
-import psycopg_pool
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from psycopg.rows import DictRow
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
-from ingestion_api.database import missing_migrations
-from ingestion_api.figures import Figures, warning_of
-from ingestion_api.metrics import (
+from ingestion_api.database.pool import missing_migrations
+from ingestion_api.observability.freshness import Figures, warning_of
+from ingestion_api.observability.metrics import (
     FIGURES_END,
     HOURS_WARNING,
     OLDEST_WAITING_HOUR,
@@ -24,8 +23,9 @@ from ingestion_api.metrics import (
     QUEUE_LIMIT_ROWS,
     REGISTRY,
 )
-from ingestion_api.parameters import Answer, Shared
-from warehouse_sql.queries import query
+from ingestion_api.rest.models import Answer
+from ingestion_api.services import Shared
+from warehouse_sql.named_queries import query
 
 _LOOK_SECONDS: Final = 3  # a database that hangs is one that does not answer
 
@@ -94,7 +94,7 @@ async def readiness(services: Shared) -> Response:
                         f"a transaction of {held['name']} (process {held['pid']} of the database) "
                         f"is open for {held['seconds']:.0f} seconds; no flush goes beyond it"
                     )
-    except (psycopg.Error, psycopg_pool.PoolTimeout, TimeoutError):
+    except (psycopg.Error, TimeoutError):
         reasons.append("the database does not answer")
     if not services.committer.is_connected:
         reasons.append("the committer has no database connection; it keeps trying")

@@ -12,15 +12,17 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from ingestion_api.cursors import read_cursor, write_cursor
-from ingestion_api.ingest_docs import IngestAnswer
-from ingestion_api.json_body import JSON, describe_record, media_type, read_record
-from ingestion_api.link_import import CSV_COLUMNS, LinkToMake, read_links
-from ingestion_api.parameters import Answer, Moment, OptionalMeterId, OptionalVehicleId, Shared
-from ingestion_api.problems import Problem, documented, problem_response
-from ingestion_api.table_formats import json_alone
-from ingestion_api.validation import BatchTooLarge, NotReadable, Refusal, WrongShape
-from warehouse_sql.queries import query
+from ingestion_api.heartbeats.strict_decoder import BatchTooLarge, NotReadable, Refusal, WrongShape
+from ingestion_api.ingest.openapi import IngestAnswer
+from ingestion_api.rest.cursors import read_cursor, write_cursor
+from ingestion_api.rest.json_body import JSON, describe_record, media_type, read_record
+from ingestion_api.rest.models import Answer
+from ingestion_api.rest.parameters import Moment, OptionalMeterId, OptionalVehicleId
+from ingestion_api.rest.problems import Problem, documented, problem_response
+from ingestion_api.rest.table_formats import json_alone
+from ingestion_api.routes.link_bodies import CSV_COLUMNS, LinkToMake, read_links
+from ingestion_api.services import Shared
+from warehouse_sql.named_queries import query
 
 _CSV: Final = "text/csv"
 _EXAMPLE: Final[dict[str, object]] = {
@@ -116,7 +118,7 @@ async def make_link(request: Request, services: Shared, response: Response) -> L
 
     Published hours from `validFrom` on are computed again.
     """
-    link = await read_record(request, services, LinkToMake)
+    link = await read_record(request, services.bodies, LinkToMake)
     async with services.pool.connection() as conn, conn.transaction():
         made = await _insert(conn, link)
         if not isinstance(made, list) and not made[1]:
@@ -144,7 +146,7 @@ async def end_link(
 
     Published hours from the earlier of both ends on are computed again.
     """
-    valid_to = (await read_record(request, services, LinkEnd)).valid_to
+    valid_to = (await read_record(request, services.bodies, LinkEnd)).valid_to
     async with services.pool.connection() as conn, conn.transaction():
         row = await (await conn.execute(query("lock_link"), {"id": link_id})).fetchone()
         if row is None:

@@ -7,10 +7,11 @@ from urllib.parse import quote
 from fastapi import APIRouter
 from pydantic import Field
 
-from ingestion_api.own_connection import Row
-from ingestion_api.parameters import Answer, PathId, Shared
-from ingestion_api.problems import Problem, documented
-from ingestion_api.services import Services
+from ingestion_api.database.dedicated_connection import Row
+from ingestion_api.rest.models import Answer
+from ingestion_api.rest.parameters import PathId
+from ingestion_api.rest.problems import Problem, documented
+from ingestion_api.services import Services, Shared
 
 Kind = Literal["meter", "vehicle"]
 Connection = Literal["online", "late", "silent"]

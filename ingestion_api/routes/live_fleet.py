@@ -6,10 +6,11 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field, TypeAdapter
 
-from ingestion_api.cursors import read_cursor, write_cursor
-from ingestion_api.heartbeats import ID_PATTERN
-from ingestion_api.parameters import Answer, Shared
-from ingestion_api.problems import documented
+from ingestion_api.heartbeats.contract import ID_PATTERN
+from ingestion_api.rest.cursors import read_cursor, write_cursor
+from ingestion_api.rest.models import Answer
+from ingestion_api.rest.problems import documented
+from ingestion_api.rest.table_formats import json_alone
 from ingestion_api.routes.live import (
     Connection,
     Kind,
@@ -18,8 +19,8 @@ from ingestion_api.routes.live import (
     live_fields,
     online_seconds,
 )
-from ingestion_api.table_formats import json_alone
-from warehouse_sql.queries import query
+from ingestion_api.services import Shared
+from warehouse_sql.named_queries import query
 
 Sort = Literal["id", "age", "soc", "temperature", "voltage"]
 Order = Literal["asc", "desc"]

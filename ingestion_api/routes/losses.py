@@ -10,7 +10,9 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from ingestion_api.etags import (
+from ingestion_api.analytics.lake_access import in_lake_thread
+from ingestion_api.analytics.losses import GROUPS, LOSS_COLUMNS, By, losses, worst
+from ingestion_api.rest.etags import (
     NOT_MODIFIED,
     IfNoneMatch,
     fingerprint,
@@ -18,13 +20,9 @@ from ingestion_api.etags import (
     not_modified,
     tagged,
 )
-from ingestion_api.lake_reading import in_lake_thread
-from ingestion_api.losses import GROUPS, LOSS_COLUMNS, By, losses, worst
-from ingestion_api.parameters import End, Period, Shared, Start
-from ingestion_api.problems import documented
-from ingestion_api.services import Services
-from ingestion_api.table_answers import newest_tables, table_window
-from ingestion_api.table_formats import (
+from ingestion_api.rest.parameters import End, Period, Start
+from ingestion_api.rest.problems import documented
+from ingestion_api.rest.table_formats import (
     JSON,
     camel_rows,
     chosen_format,
@@ -32,9 +30,14 @@ from ingestion_api.table_formats import (
     row_schema,
     table_content,
 )
+from ingestion_api.routes.table_pages import newest_tables, table_window
+from ingestion_api.services import Services, Shared
 from lake import Column
-from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
-from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.schema import (
+    CHARGER_EFFICIENCY_HOURLY,
+    FLEET_EFFICIENCY_HOURLY,
+    VEHICLE_EFFICIENCY_HOURLY,
+)
 
 _TABLES: Final = {
     "hour": FLEET_EFFICIENCY_HOURLY,

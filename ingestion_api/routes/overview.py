@@ -8,15 +8,16 @@ from fastapi import APIRouter, Query
 from psycopg.rows import DictRow
 from pydantic import Field
 
-from ingestion_api.fault_texts import PRINTABLE
-from ingestion_api.figures import Figures
-from ingestion_api.parameters import Answer, Shared
-from ingestion_api.problems import documented
+from ingestion_api.observability.freshness import Figures
+from ingestion_api.rest.models import Answer
+from ingestion_api.rest.problems import documented
+from ingestion_api.rest.validation_messages import PRINTABLE
 from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import Connection, Kind, connection_flag, online_seconds
+from ingestion_api.services import Shared
 from lake import HOUR, EnergySettings, hour_of
-from lake.efficiency import STATUSES, efficiency_percent
-from warehouse_sql.queries import query
+from lake.energy import STATUSES, efficiency_percent
+from warehouse_sql.named_queries import query
 
 _HOURS: Final = 24
 

@@ -11,11 +11,11 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ingestion_api.packed_answers import accepts_gzip
 from ingestion_api.page.chart_library import ChartLibrary, cache_folder
 from ingestion_api.page.files import PageFiles
 from ingestion_api.page.headers import page_headers
-from ingestion_api.problems import Problem
+from ingestion_api.rest.problems import Problem
+from ingestion_api.server.compression import accepts_gzip
 
 # Nothing but this collector's own files, no inline script or style, no evaluated text.
 _PAGE_HEADERS: Final = page_headers(

@@ -6,13 +6,15 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from ingestion_api.etags import NOT_MODIFIED, IfNoneMatch, is_known, not_modified, tagged
-from ingestion_api.parameters import Answer, BadWindow, End, PathId, Period, Shared, Start
-from ingestion_api.performance import Performance
-from ingestion_api.performance_facts import UnknownVehicle
-from ingestion_api.problems import Problem, documented
+from ingestion_api.analytics.performance.compute import Performance
+from ingestion_api.analytics.performance.facts import UnknownVehicle
+from ingestion_api.rest.etags import NOT_MODIFIED, IfNoneMatch, is_known, not_modified, tagged
+from ingestion_api.rest.models import Answer
+from ingestion_api.rest.parameters import BadWindow, End, PathId, Period, Start
+from ingestion_api.rest.problems import Problem, documented
 from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import unknown_device
+from ingestion_api.services import Shared
 
 router = APIRouter(prefix="/v1/analytics", tags=["performance"])
 

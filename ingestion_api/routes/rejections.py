@@ -7,13 +7,15 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field, TypeAdapter
 
-from ingestion_api.cursors import read_cursor, write_cursor
-from ingestion_api.fault_texts import FAULT_CODE
-from ingestion_api.parameters import Answer, Moment, Shared
-from ingestion_api.problems import documented
-from ingestion_api.rejection_text import DEVICE_CHARACTERS, shown
-from ingestion_api.table_formats import json_alone
-from warehouse_sql.queries import query
+from ingestion_api.rejections.text import DEVICE_CHARACTERS, shown
+from ingestion_api.rest.cursors import read_cursor, write_cursor
+from ingestion_api.rest.models import Answer
+from ingestion_api.rest.parameters import Moment
+from ingestion_api.rest.problems import documented
+from ingestion_api.rest.table_formats import json_alone
+from ingestion_api.rest.validation_messages import FAULT_CODE
+from ingestion_api.services import Shared
+from warehouse_sql.named_queries import query
 
 _POSITION: Final = TypeAdapter(tuple[Moment, UUID])
 

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Path
 from pydantic import Field
 from starlette.responses import Response
 
-from ingestion_api.fault_texts import DAY
-from ingestion_api.lake_reading import in_lake_thread, reading_the_lake
+from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
 from ingestion_api.page.headers import page_headers
-from ingestion_api.parameters import Answer, Shared
-from ingestion_api.problems import Problem, documented
+from ingestion_api.rest.models import Answer
+from ingestion_api.rest.problems import Problem, documented
+from ingestion_api.rest.validation_messages import DAY
+from ingestion_api.services import Shared
 from lake import Lake
 
 _REPORT: Final = re.compile(r"reports/date=(\d{4}-\d{2}-\d{2})/efficiency\.(html|csv)$")

@@ -3,10 +3,11 @@
 from fastapi import APIRouter
 from pydantic import Field
 
-from ingestion_api.figures import Figures
-from ingestion_api.parameters import Answer, Shared
-from ingestion_api.problems import documented
-from warehouse_sql.queries import query
+from ingestion_api.observability.freshness import Figures
+from ingestion_api.rest.models import Answer
+from ingestion_api.rest.problems import documented
+from ingestion_api.services import Shared
+from warehouse_sql.named_queries import query
 
 router = APIRouter(prefix="/v1", tags=["status"])
 

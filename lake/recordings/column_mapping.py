@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from lake.errors import UnusableFile
 from lake.recordings.units import check_name
-from lake.streams import METER, VEHICLE
+from lake.schema.streams import METER, VEHICLE
 
 _JSON_NAMES: Final = {
     "meter_id": "meterId",

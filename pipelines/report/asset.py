@@ -6,9 +6,9 @@ import dagster as dg
 from pyarrow.fs import FileSystem
 
 from lake import EnergySettings
-from pipelines.days import FLEET_DAYS, VEHICLE_DAYS
-from pipelines.describe import FRESH_EACH_DAY, OWNERS, RETRIES
-from pipelines.hourly import FLEET
+from pipelines.assets.daily import FLEET_DAYS, VEHICLE_DAYS
+from pipelines.assets.hourly import FLEET
+from pipelines.assets.metadata import FRESH_EACH_DAY, OWNERS, RETRIES
 from pipelines.partitions import DAILY, days_of_run
 from pipelines.report.figures import figures_of_day
 from pipelines.resources import LakeResource, WarehouseResource

@@ -5,11 +5,14 @@ from datetime import UTC, date, datetime, time
 
 import polars as pl
 
-from lake import METER, VEHICLE, Lake
-from lake.derived import FLEET_EFFICIENCY_DAILY, FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_DAILY
-from lake.efficiency import RATED
-from lake.table_spec import TableSpec
-from pipelines.partitions import DAY
+from lake import DAY, METER, VEHICLE, Lake
+from lake.energy import RATED
+from lake.schema import (
+    FLEET_EFFICIENCY_DAILY,
+    FLEET_EFFICIENCY_HOURLY,
+    VEHICLE_EFFICIENCY_DAILY,
+    TableSpec,
+)
 
 
 @dataclass(frozen=True)

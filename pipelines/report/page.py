@@ -8,8 +8,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lake import EnergySettings
-from lake.efficiency import STATUSES, lowest_efficiency
-from lake.spreadsheets import harmless_frame
+from lake.csv_injection import harmless_frame
+from lake.energy import STATUSES, lowest_efficiency
 from pipelines.report.chart import day_chart
 from pipelines.report.figures import DayFigures
 

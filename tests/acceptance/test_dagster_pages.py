@@ -12,7 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Response
 
-from pipelines.hourly import SPECS
+from pipelines.assets.hourly import SPECS
 from tests.acceptance.browser import chromium
 from tests.integration.api_collector import free_port
 

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from lake import Lake
-from lake.derived import VEHICLE_EFFICIENCY_HOURLY
+from lake.schema.vehicle_efficiency import VEHICLE_EFFICIENCY_HOURLY
 from tests.integration.api_collector import (
     Collector,
     copied_database,
@@ -28,7 +28,7 @@ from tests.integration.api_collector import (
     wait_for,
 )
 from tests.table_samples import put
-from warehouse_sql.keys import create_key
+from warehouse_sql.api_keys import create_key
 
 EXAMPLES = os.environ.get("OPENAPI_EXAMPLES")
 # Rules beyond JSON Schema refuse what a schema allows: a window of more than 31 days, a heartbeat

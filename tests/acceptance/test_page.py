@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, ViewportSize, expect
 
 from lake import HOUR, EnergySettings, Lake
-from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
-from lake.derived import FLEET_EFFICIENCY_HOURLY
-from lake.replace import replace_hours
+from lake.delta.replace import replace_hours
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY
 from pipelines.report.page import html_page
 from tests.acceptance.browser import Watched, chromium, watched_page
 from tests.integration.api_collector import (
@@ -30,7 +30,7 @@ from tests.integration.api_collector import (
 from tests.table_samples import table_rows
 from tests.unit.test_report_page import figures
 from tests.unit.vehicle_hour_samples import vehicle_hour
-from warehouse_sql.keys import create_key
+from warehouse_sql.api_keys import create_key
 
 VEHICLES = 10_000
 SHOWN_SECONDS = 3  # the promise of a posted heartbeat

@@ -21,8 +21,8 @@ import polars as pl
 import pytest
 
 from lake import METER, VEHICLE, EnergySettings, Lake, hours_between, scan_heartbeats
-from lake.energy import measured_energy
-from pipelines.sensors import late_hours
+from lake.energy.interval_energy import measured_energy
+from pipelines.automation.sensors import late_hours
 from tests.integration.api_collector import (
     Collector,
     copied_database,

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from ingestion_api import app
 from ingestion_api.__main__ import main
-from ingestion_api.lake_writer import LakeWriter
+from ingestion_api.outbox.lake_writer import LakeWriter
 
 FAULT_FILE: Final = "FAULT_FILE"
 

@@ -31,10 +31,10 @@ import polars as pl
 import psycopg
 
 from lake import STREAMS, Lake
-from lake.history import as_received
-from lake.hours import hour_of
-from local_stack.embedded_postgres import EmbeddedPostgres
-from local_stack.liveness import answers, daemon_works
+from lake.schema.history import as_received
+from lake.schema.partitions import hour_of
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
+from local_stack.stack.liveness import answers, daemon_works
 from tests.acceptance.running_stack import child_of, states_of_children, up
 from tests.faults.clients import Clients
 from tests.faults.disk import Disk

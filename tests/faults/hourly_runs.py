@@ -20,10 +20,10 @@ from typing import Final, Self
 
 import psycopg
 
-from ingestion_api.flush import OutboxFlush
+from ingestion_api.outbox.flush import OutboxFlush
 from lake import HOUR, METER, VEHICLE, Lake, hour_of
-from local_stack.embedded_postgres import EmbeddedPostgres
-from local_stack.service import Service
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
+from local_stack.stack.service import Service
 from tests.faults.house import log_end
 from tests.faults.processes import children, quiet_port, signal_all
 from tests.integration.outbox_rows import store

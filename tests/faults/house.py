@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from lake import Lake
-from local_stack.embedded_postgres import EmbeddedPostgres
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.faults.disk import LakeDisk
 from tests.faults.processes import CollectorProcess, quiet_port
 from warehouse_sql.migrate import migrate

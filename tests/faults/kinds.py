@@ -12,7 +12,7 @@ from functools import partial
 
 import psycopg
 
-from ingestion_api.flush import STEPS
+from ingestion_api.outbox.flush import STEPS
 from tests.faults.house import House, writes
 from tests.faults.processes import children, signal_all
 

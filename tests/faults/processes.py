@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import httpx
 
-from local_stack.leash import leashed
+from local_stack.stack.parent_death import leashed
 from tests.faults.collector import FAULT_FILE, arm, run
 from tests.integration.forking import Forked
 

@@ -29,8 +29,8 @@ from typing import Any, Final, Self
 import httpx
 import psycopg
 
-from local_stack.embedded_postgres import EmbeddedPostgres
 from local_stack.errors import PostgresError
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.acceptance.running_stack import Up, child_of, processes_of, states_of_children, up
 from tests.faults.disk import Disk
 from tests.faults.processes import children, signal_all

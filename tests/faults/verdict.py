@@ -13,9 +13,9 @@ import polars as pl
 import psycopg
 
 from lake import STREAMS, Compaction, Lake, Stream, compact_hour, rows_by_hour
-from lake.history import as_received
+from lake.schema.history import as_received
 from tests.faults.ledger import Ledger, camel, serial_of
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 _SHOWN: Final = 5
 

@@ -84,6 +84,6 @@ def _charge(house: House) -> None:
 def _compute(house: House) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # A file an hour in the history, as of a fleet with many heartbeats.
-        patch.setattr("lake.compaction._ROWS_TOGETHER", 0)
+        patch.setattr("lake.history.compaction._ROWS_TOGETHER", 0)
         house.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
     house.run("daily", {"dagster/partition": f"{HOUR_10:%Y-%m-%d}"})

@@ -14,12 +14,12 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
-from local_stack.leash import end_with_parent
+from local_stack.stack.parent_death import end_with_parent
 
 forking = multiprocessing.get_context("forkserver")
 forking.set_forkserver_preload(
     [
-        "local_stack.command_line",
+        "local_stack.cli.main",
         "tests.faults.collector",
         "tests.integration.outbox_rows",
         "tests.integration.test_bulk_import",

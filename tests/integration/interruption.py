@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-import lake.append
-from lake.data_files import write_data_file
+from lake.delta import append
+from lake.delta.parquet_files import write_data_file
 
 
 def between_files_and_commit(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
@@ -21,4 +21,4 @@ def between_files_and_commit(monkeypatch: pytest.MonkeyPatch, happen: Callable[[
             happen()
         return added
 
-    monkeypatch.setattr(lake.append, "write_data_file", write)
+    monkeypatch.setattr(append, "write_data_file", write)

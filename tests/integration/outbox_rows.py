@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 import psycopg
 import pyarrow as pa
 
-from ingestion_api.columns import Heartbeats
-from ingestion_api.flush import OutboxFlush
-from ingestion_api.packs import insert_pack, unpacked
-from ingestion_api.transaction import statements
+from ingestion_api.commit.transaction import statements
+from ingestion_api.heartbeats.batch import Heartbeats
+from ingestion_api.outbox.flush import OutboxFlush
+from ingestion_api.outbox.pack import insert_pack, unpacked
 from lake import METER, Lake, Stream
 from tests.integration.victims import die_in
 from tests.samples import ANY_TIME, HOUR_10, meter_rows
-from warehouse_sql.one_trip import Statement
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
+from warehouse_sql.statement_pipeline import Statement
 
 
 def put(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:

@@ -16,10 +16,10 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from psycopg.rows import dict_row
 
-from ingestion_api.flush import OutboxFlush
+from ingestion_api.outbox.flush import OutboxFlush
 from lake import Lake, Stream
+from pipelines.automation.jobs import range_tags
 from pipelines.definitions import definitions
-from pipelines.jobs import range_tags
 from pipelines.partitions import hour_key
 from pipelines.resources import LakeResource, WarehouseResource
 from tests.integration.api_collector import copied_database

@@ -10,15 +10,15 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from ingestion_api.alerts.hours import look_at_hours
-from ingestion_api.alerts.leased import LeasedWork
-from ingestion_api.alerts.live import LiveLook, follow_rules
+from ingestion_api.alerts.hourly_evaluator import look_at_hours
+from ingestion_api.alerts.leased_worker import LeasedWork
+from ingestion_api.alerts.live_evaluator import LiveLook, follow_rules
 from ingestion_api.alerts.rule_file import read_rules
 from ingestion_api.alerts.rules import RuleFile
 from ingestion_api.alerts.store import Connection, end_silences
 from lake import EnergySettings
 from tests.integration.api_collector import wait_for
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 ENERGY = EnergySettings(_env_file=None)
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)

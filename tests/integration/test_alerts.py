@@ -23,7 +23,7 @@ from tests.integration.api_collector import (
     wait_for,
 )
 from tests.integration.webhook_receiver import Receiver, receiver
-from warehouse_sql.keys import create_key, revoke_key
+from warehouse_sql.api_keys import create_key, revoke_key
 
 SECRET = "between us"
 RULES = """

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from lake import HOUR, hour_of
-from local_stack.status import Figures
+from local_stack.client.status import Figures
 from tests.integration.api_collector import Collector, meter, running_collector, wait_for
 
 ADD = """

@@ -12,7 +12,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from ingestion_api.packs import unpacked
+from ingestion_api.outbox.pack import unpacked
 from lake import STREAMS
 from tests.integration.api_collector import (
     Collector,

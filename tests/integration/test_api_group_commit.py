@@ -9,14 +9,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingestion_api.columns import Heartbeats, Limits
-from ingestion_api.commit_queue import NotCommitted
-from ingestion_api.group_commit import GroupCommit
-from ingestion_api.outbox_watch import OutboxWatch
+from ingestion_api.commit.group_commit import GroupCommit
+from ingestion_api.errors import NotCommitted
+from ingestion_api.heartbeats.batch import Heartbeats, Limits
+from ingestion_api.heartbeats.strict_decoder import close_batch
+from ingestion_api.outbox.backlog import OutboxWatch
 from ingestion_api.settings import CollectorSettings
-from ingestion_api.validation import close_batch
 from lake import HOUR
-from lake.hours import hour_of
+from lake.schema.partitions import hour_of
 from tests.integration.outbox_rows import waiting_meters
 
 NOW = datetime.now(UTC)

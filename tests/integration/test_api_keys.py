@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from ingestion_api.access import RequireKey
-from ingestion_api.database import read_pool
-from ingestion_api.key_ring import LOOPBACK, SCOPES, Caller, KeyRing
+from ingestion_api.auth.api_keys import LOOPBACK, SCOPES, Caller, KeyRing
+from ingestion_api.auth.middleware import RequireKey
+from ingestion_api.database.pool import read_pool
 from tests.integration.api_collector import (
     Collector,
     collector_of_module,
@@ -20,7 +20,7 @@ from tests.integration.api_collector import (
     meter,
     wait_for,
 )
-from warehouse_sql.keys import create_key, list_keys, revoke_key
+from warehouse_sql.api_keys import create_key, list_keys, revoke_key
 
 SECONDS = 5  # "within seconds"
 PROBLEM = "application/problem+json"
@@ -343,7 +343,7 @@ def test_secrets_are_compared_in_constant_time(
         compared.append((one, other))
         return compare_digest(one, other)
 
-    monkeypatch.setattr("ingestion_api.key_ring.hmac.compare_digest", spy)
+    monkeypatch.setattr("ingestion_api.auth.api_keys.hmac.compare_digest", spy)
     assert found_by_ring(database_url, key) is not None
     assert found_by_ring(database_url, key[:-64] + 64 * "0") is None
     mine = [pair for pair in compared if digest in pair]  # the driver's own log-in compares, too

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from ingestion_api.observing import ObserveRequests
+from ingestion_api.server.request_metrics import ObserveRequests
 from tests.integration.api_collector import (
     Collector,
     collector_of_module,

@@ -11,14 +11,14 @@ import httpx
 import pytest
 
 from ingestion_api.__main__ import PART_ENDED, main
-from ingestion_api.alerts.hub import AlertHub
-from ingestion_api.alerts.live import LiveLook
-from ingestion_api.commit_queue import CommitQueue
-from ingestion_api.flush import OutboxFlush
-from ingestion_api.key_ring import KeyRing
-from ingestion_api.outbox_watch import OutboxWatch
-from ingestion_api.reading_ahead import ReadingAhead
-from ingestion_api.rejection_store import RejectionStore
+from ingestion_api.alerts.event_feed import AlertHub
+from ingestion_api.alerts.live_evaluator import LiveLook
+from ingestion_api.analytics.prewarming import ReadingAhead
+from ingestion_api.auth.api_keys import KeyRing
+from ingestion_api.commit.commit_queue import CommitQueue
+from ingestion_api.outbox.backlog import OutboxWatch
+from ingestion_api.outbox.flush import OutboxFlush
+from ingestion_api.rejections.store import RejectionStore
 from tests.integration.api_collector import (
     Collector,
     device,

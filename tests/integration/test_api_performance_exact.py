@@ -30,7 +30,7 @@ from tests.integration.api_collector import (
     device,
     wait_for,
 )
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 # Flushes and indexes all the time; and so little memory that what is kept is dropped as well.
 api = collector_of_module(FLUSH_SECONDS="0.05", ANSWER_CACHE_BYTES="100000", INDEX_SECONDS="0.05")

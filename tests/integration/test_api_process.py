@@ -17,7 +17,7 @@ import pytest
 
 from ingestion_api.__main__ import main
 from lake import METER, Lake
-from local_stack.embedded_postgres import EmbeddedPostgres
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.integration.api_collector import (
     Collector,
     environment,

@@ -9,16 +9,16 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ingestion_api.cursors import write_cursor
+from ingestion_api.rest.cursors import write_cursor
 from lake import HOUR, Lake
-from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
-from lake.damage import data_files
-from lake.derived import (
+from lake.delta.damage import data_files
+from lake.schema.catalog import DERIVED_TABLES
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
+from lake.schema.vehicle_efficiency import (
     FLEET_EFFICIENCY_DAILY,
     FLEET_EFFICIENCY_HOURLY,
     VEHICLE_EFFICIENCY_HOURLY,
 )
-from lake.tables import DERIVED_TABLES
 from tests.integration.api_collector import Collector, collector_of_module
 from tests.table_samples import put
 

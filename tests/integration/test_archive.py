@@ -8,12 +8,12 @@ import pytest
 from deltalake import DeltaTable
 
 from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, scan_history
-from lake import replace as replace_module
-from lake.archive import archive_day, days_to_archive
-from lake.derived import FLEET_EFFICIENCY_HOURLY
+from lake.delta import replace as replace_module
+from lake.delta.replace import replace_hours, replace_in
 from lake.errors import OldTable, StaleRead, UnusableFolder
-from lake.history import as_stored, history_table
-from lake.replace import replace_hours, replace_in
+from lake.schema.history import as_stored, history_table
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY
+from lake.upkeep.archive import archive_day, days_to_archive
 from tests.samples import HOUR_10, meter_rows
 
 HISTORY = history_table(METER)

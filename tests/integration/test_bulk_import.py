@@ -29,11 +29,11 @@ from ingestion_api.bulk_import import source as reading
 from ingestion_api.bulk_import.file_import import STEPS, FileImport
 from ingestion_api.bulk_import.ledger import Ledger
 from ingestion_api.bulk_import.source import Source
-from ingestion_api.columns import Limits
-from ingestion_api.flush import OutboxFlush
-from ingestion_api.receipt_clock import ReceiptClock
-from ingestion_api.transaction import new_pairs, statements
-from ingestion_api.validation import take_values
+from ingestion_api.commit.receipt_clock import ReceiptClock
+from ingestion_api.commit.transaction import new_pairs, statements
+from ingestion_api.heartbeats.batch import Limits
+from ingestion_api.heartbeats.strict_decoder import take_values
+from ingestion_api.outbox.flush import OutboxFlush
 from lake import (
     HOUR,
     METER,
@@ -45,7 +45,7 @@ from lake import (
     WrongLake,
     rows_by_hour,
 )
-from lake.merge import merge_heartbeats
+from lake.history.deduplication import merge_heartbeats
 from lake.recordings import Meaning, parse_number
 from tests.integration.outbox_rows import execute
 from tests.integration.victims import die_in

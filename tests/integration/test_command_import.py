@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake import METER, STREAMS, Lake, rows_by_hour
-from local_stack.embedded_postgres import EmbeddedPostgres
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.integration.api_collector import Collector, collector_of_module, device, wait_for
 from tests.integration.test_command_line import (
     DONE,
@@ -24,7 +24,7 @@ from tests.integration.test_command_line import (
     wattlake,
 )
 from warehouse_sql.migrate import migrate
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.own_key import OwnKey
+from local_stack.stack.own_key import OwnKey
 from tests.integration.api_collector import (
     Collector,
     copied_database,
@@ -23,7 +23,7 @@ from tests.integration.test_command_line import (
     url_of,
     wattlake,
 )
-from warehouse_sql.keys import create_key, list_keys, read_key, revoke_key
+from warehouse_sql.api_keys import create_key, list_keys, read_key, revoke_key
 
 
 @pytest.fixture(scope="module")

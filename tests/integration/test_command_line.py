@@ -15,9 +15,9 @@ import polars as pl
 import pytest
 
 from lake import HOUR, Lake, replace_hours
-from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from lake.table_spec import TableSpec
-from local_stack.command_line import main
+from lake.schema.table_spec import TableSpec
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from local_stack.cli.main import main
 from tests.integration.api_collector import (
     Collector,
     collector_of_module,

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from lake import HOUR, METER, Lake, append_once, compact_hour
-from lake.sql import SqlError, run_sql
-from local_stack.lake_tables import TABLES
+from lake.delta.sql import SqlError, run_sql
+from local_stack.cli.lake_tables import TABLES
 from tests.integration.test_command_line import (
     DONE,
     FAILED,

@@ -12,19 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from lake import (
-    HOUR,
-    METER,
-    Lake,
-    StaleRead,
-    append_once,
-    compact_hour,
-    compaction,
-    delivered,
-    scan_history,
-)
-from lake.history import as_stored, history_table
-from lake.replace import replace_in
+from lake import HOUR, METER, Lake, StaleRead, append_once, compact_hour, delivered, scan_history
+from lake.delta.replace import replace_in
+from lake.history import compaction
+from lake.schema.history import as_stored, history_table
 from tests.samples import HOUR_10, meter_rows
 
 horizons = count(100)

@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ingestion_api import flush
+from ingestion_api.outbox import flush
 from lake import METER, Lake, LakeError, StaleRead, WrongLake
-from local_stack.embedded_postgres import EmbeddedPostgres
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.integration.outbox_rows import (
     flush_all,
     kill_a_flush,

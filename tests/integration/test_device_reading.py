@@ -29,13 +29,13 @@ from lake import (
     scan_context,
     scan_heartbeats,
 )
-from lake.archive import archive_day
-from lake.device_reading import DeviceReader
-from lake.energy import measured_energy
-from lake.history import history_table
-from lake.hour_index import HourIndex
-from lake.one_device import Readings
-from lake.one_device_energy import Measured, measured
+from lake.energy.interval_energy import measured_energy
+from lake.energy.single_vehicle.energy import Measured, measured
+from lake.energy.single_vehicle.readings import Readings
+from lake.reads.device_reader import DeviceReader
+from lake.reads.hour_index import HourIndex
+from lake.schema.history import history_table
+from lake.upkeep.archive import archive_day
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 ENERGY = EnergySettings(register_lookback_hours=6)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from psycopg.rows import DictRow, dict_row
 
 from lake import HOUR
-from pipelines.devices import charger_classes
+from pipelines.compute.devices import charger_classes
 from tests.integration.api_collector import wait_for
 from tests.samples import HOUR_10
 from warehouse_sql.devices import (
@@ -23,7 +23,7 @@ from warehouse_sql.devices import (
     tell_devices,
 )
 from warehouse_sql.migrate import migrations
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 ODD_ID = "Zähler | \"7\" 'x'"
 WAITING = (

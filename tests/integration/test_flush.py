@@ -16,9 +16,9 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from ingestion_api.flush import STEPS, OutboxFlush
-from ingestion_api.lake_binding import outbox_identity
-from ingestion_api.lake_writer import LakeWriter
+from ingestion_api.outbox.flush import STEPS, OutboxFlush
+from ingestion_api.outbox.lake_binding import outbox_identity
+from ingestion_api.outbox.lake_writer import LakeWriter
 from lake import HOUR, METER, VEHICLE, Lake, LakeDamaged, Stream, delivered, rows_by_hour
 from tests.integration.outbox_rows import (
     flush_all,
@@ -99,8 +99,8 @@ def test_thousands_of_hours_are_brought_to_the_disk_at_once(
 ) -> None:
     one_by_one: list[object] = []
     at_once: list[object] = []
-    monkeypatch.setattr("lake.data_files.sync_path", one_by_one.append)
-    monkeypatch.setattr("lake.append.sync_file_system", at_once.append)
+    monkeypatch.setattr("lake.delta.parquet_files.sync_path", one_by_one.append)
+    monkeypatch.setattr("lake.delta.append.sync_file_system", at_once.append)
     with psycopg.connect(database_url, autocommit=True) as conn:
         moments = [HOUR_10 - n * HOUR for n in range(60)]
         put(conn, METER, meter_rows(*({"timestamp": moment} for moment in moments)))

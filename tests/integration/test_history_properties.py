@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, scan_history
-from lake.archive import archive_day
-from lake.history import history_table
+from lake.schema.history import history_table
+from lake.upkeep.archive import archive_day
 from tests.samples import heartbeats
 
 Row = Mapping[str, Any]

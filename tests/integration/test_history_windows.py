@@ -17,9 +17,9 @@ from lake import (
     scan_context,
     scan_history,
 )
-from lake.energy import measured_energy
-from lake.history import as_stored, history_table
-from lake.windows import HistoryInOrder, HistoryWindow
+from lake.energy.interval_energy import measured_energy
+from lake.history.context import HistoryInOrder, HistoryWindow
+from lake.schema.history import as_stored, history_table
 from tests.samples import HOUR_10, meter_rows
 
 SETTINGS = EnergySettings(_env_file=None)

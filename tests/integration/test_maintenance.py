@@ -10,12 +10,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-import lake.data_files as lake_data_files
 from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, rows_by_hour
-from lake.data_files import write_data_file
-from lake.history import history_table
-from lake.maintenance import checkpoint, clean_log, vacuum
-from lake.replace import replace_in
+from lake.delta import parquet_files
+from lake.delta.parquet_files import write_data_file
+from lake.delta.replace import replace_in
+from lake.schema.history import history_table
+from lake.upkeep.cleanup import checkpoint, clean_log, vacuum
 from tests.integration.interruption import between_files_and_commit
 from tests.samples import HOUR_10, meter_rows
 
@@ -111,14 +111,14 @@ def test_a_partition_that_a_vacuum_empties_leaves_no_folder(lake: Lake) -> None:
 def test_a_folder_that_goes_right_before_an_append_writes_to_it_costs_one_more_attempt(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_file = lake_data_files._writer
+    open_file = parquet_files._writer
 
     def without_folder(path: str, *arguments: Any) -> Any:
-        monkeypatch.setattr(lake_data_files, "_writer", open_file)
+        monkeypatch.setattr(parquet_files, "_writer", open_file)
         (Path(lake.uri) / path).parent.rmdir()
         return open_file(path, *arguments)
 
-    monkeypatch.setattr(lake_data_files, "_writer", without_folder)
+    monkeypatch.setattr(parquet_files, "_writer", without_folder)
     before = lake.open(RAW).version()
     with pytest.raises(OSError, match="No such file"):  # which the lake writer and a run retry
         append(lake, {})

@@ -6,10 +6,10 @@ import dagster as dg
 import pytest
 
 from lake import HOUR, METER, VEHICLE, hour_of
-from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from pipelines import mart_retention
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from pipelines.definitions import definitions
-from pipelines.verify import main as verify
+from pipelines.maintenance import mart_retention
+from pipelines.verify.__main__ import main as verify
 from tests.integration.pipeline_house import House, checks, minutes_of
 from tests.samples import meter_rows, vehicle_rows
 

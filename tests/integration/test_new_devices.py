@@ -14,7 +14,7 @@ from tests.integration.api_collector import (
     vehicle,
     wait_for,
 )
-from warehouse_sql.keys import create_key
+from warehouse_sql.api_keys import create_key
 
 BOUND = 5
 

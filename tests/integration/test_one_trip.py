@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 import psycopg
 import pytest
 
-from ingestion_api.columns import Heartbeats
-from ingestion_api.packs import unpacked
-from ingestion_api.transaction import PACKED_FROM, statements
+from ingestion_api.commit.transaction import PACKED_FROM, statements
+from ingestion_api.heartbeats.batch import Heartbeats
+from ingestion_api.outbox.pack import unpacked
 from lake import METER, VEHICLE, Stream
 from tests.integration.outbox_rows import numbered, store
 from tests.samples import ANY_TIME, HOUR_10, heartbeats, meter_rows, vehicle_rows
-from warehouse_sql.arrays import text_array
-from warehouse_sql.one_trip import OneTrip, Statement
-from warehouse_sql.queries import query
+from warehouse_sql.binary_parameters import text_array
+from warehouse_sql.named_queries import query
+from warehouse_sql.statement_pipeline import OneTrip, Statement
 
 
 def run(database_url: str, use: Callable[[OneTrip], Awaitable[object]]) -> None:

@@ -19,20 +19,20 @@ from dagster._core.remote_origin import (
 from dagster._core.utils import make_new_run_id
 
 from lake import HOUR, METER, VEHICLE, hour_of
-from lake.tables import HOURLY_TABLES
-from pipelines import sensors
+from lake.schema.catalog import HOURLY_TABLES
+from pipelines.automation import sensors
+from pipelines.automation.jobs import OLD_RANGE, RANGE_END, RANGE_START, range_tags
+from pipelines.automation.runs import HOURLY_ASSETS, HourlyRuns, fail_abandoned_runs, free_slots
+from pipelines.automation.schedules import every_day, every_hour
+from pipelines.automation.sensors import BehindDays, changed_days, late_hours
 from pipelines.definitions import definitions
-from pipelines.jobs import OLD_RANGE, RANGE_END, RANGE_START, range_tags
 from pipelines.ledger import Sessions, sessions_of_runs
 from pipelines.partitions import hour_key
 from pipelines.resources import WarehouseResource
-from pipelines.runs import HOURLY_ASSETS, HourlyRuns, fail_abandoned_runs, free_slots
-from pipelines.schedules import every_day, every_hour
-from pipelines.sensors import BehindDays, changed_days, late_hours
 from pipelines.settings import PipelineSettings
 from tests.integration.pipeline_house import RESOURCES, House
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 
 def asked(house: House) -> list[tuple[str, str]]:
@@ -262,8 +262,8 @@ def test_a_run_whose_process_was_killed_is_failed_and_its_hour_asked_for_again(
     run = begin_run(house, DagsterRunStatus.STARTED)
     assert fail_abandoned_runs(house.instance, sessions(run), in_(minutes=1)) == []
 
-    monkeypatch.setattr("pipelines.runs._TIME_WITHOUT_SESSION", timedelta(seconds=-1))
-    monkeypatch.setattr("pipelines.runs._FIRST_PAUSE", timedelta(seconds=0))
+    monkeypatch.setattr("pipelines.automation.runs._TIME_WITHOUT_SESSION", timedelta(seconds=-1))
+    monkeypatch.setattr("pipelines.automation.runs._FIRST_PAUSE", timedelta(seconds=0))
     assert asked(house) == []  # this look fails the run, the next one asks again
     assert asked(house) == [(hour_key(HOUR_10), hour_key(HOUR_10))]
     assert status_of(house, run) == DagsterRunStatus.FAILURE
@@ -416,7 +416,7 @@ def test_the_sensor_and_a_person_do_not_work_on_the_hours_at_once(house: House) 
 def test_runs_under_way_are_seen_behind_any_number_of_finished_ones(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.runs._REMEMBERED", 1)
+    monkeypatch.setattr("pipelines.automation.runs._REMEMBERED", 1)
     run = begin_run(house, DagsterRunStatus.STARTED)
     begin_run(house, DagsterRunStatus.SUCCESS)
 
@@ -485,7 +485,7 @@ def test_a_failed_hour_is_tried_again_after_a_pause_and_holds_up_no_other(
     house.deliver(METER, meter_rows({"timestamp": HOUR_10 + HOUR}))
     assert asked(house) == [(hour_key(HOUR_10 + HOUR), hour_key(HOUR_10 + HOUR))]
 
-    monkeypatch.setattr("pipelines.runs._FIRST_PAUSE", timedelta(seconds=0))
+    monkeypatch.setattr("pipelines.automation.runs._FIRST_PAUSE", timedelta(seconds=0))
     assert asked(house) == [
         (hour_key(HOUR_10 + HOUR), hour_key(HOUR_10 + HOUR)),
         (hour_key(HOUR_10), hour_key(HOUR_10)),
@@ -605,7 +605,7 @@ def test_a_day_that_failed_or_was_killed_is_asked_for_until_it_succeeds(
 
     days, cursor = renewed(charged, cursor)
     assert days == []  # the pause after a failure
-    monkeypatch.setattr("pipelines.runs._FIRST_PAUSE", timedelta(seconds=0))
+    monkeypatch.setattr("pipelines.automation.runs._FIRST_PAUSE", timedelta(seconds=0))
     for _ in range(2):
         days, cursor = renewed(charged, cursor)
         assert days == [DAY]
@@ -641,7 +641,7 @@ def test_what_ran_while_the_clock_was_ahead_holds_nothing_up(
 def test_a_failure_is_remembered_when_many_runs_have_gone_by(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.runs._REMEMBERED", 1)
+    monkeypatch.setattr("pipelines.automation.runs._REMEMBERED", 1)
     begin_day(house, DAY[0], DagsterRunStatus.FAILURE)
     cursor = renewed(house, None)[1]
     begin_day(house, "2026-11-18", DagsterRunStatus.SUCCESS)
@@ -652,7 +652,7 @@ def test_a_failure_is_remembered_when_many_runs_have_gone_by(
 def test_a_failed_day_of_the_daily_schedule_is_asked_for_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.runs._FIRST_PAUSE", timedelta(seconds=0))
+    monkeypatch.setattr("pipelines.automation.runs._FIRST_PAUSE", timedelta(seconds=0))
     house.instance.create_run_for_job(
         definitions.resolve_job_def("daily"),
         status=DagsterRunStatus.FAILURE,

@@ -14,11 +14,11 @@ from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster_graphql.test.utils import execute_dagster_graphql
 
 from lake import HOUR
-from pipelines.days import TABLES as DAYS
+from pipelines.assets.daily import TABLES as DAYS
+from pipelines.assets.hourly import GRID, SPECS, VEHICLES
+from pipelines.assets.marts import MARTS
 from pipelines.definitions import definitions
-from pipelines.hourly import GRID, SPECS, VEHICLES
 from pipelines.partitions import hour_key
-from pipelines.serving import MARTS
 from tests.integration.pipeline_house import CODE_SERVERS_END, House, checks
 from tests.samples import HOUR_10
 

@@ -11,12 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import HOUR, METER, VEHICLE, Lake, Stream, compact_hours, hour_of
-from lake.history import history_table
-from lake.replace import replace_in
-from pipelines import history
-from pipelines.checks import lost_heartbeats, miscounted_hours, uncovered_vehicles, unsorted_rows
+from lake.delta.replace import replace_in
+from lake.schema.history import history_table
+from pipelines.assets import history
+from pipelines.automation.watch import overdue_hours
+from pipelines.checks.rules import (
+    lost_heartbeats,
+    miscounted_hours,
+    uncovered_vehicles,
+    unsorted_rows,
+)
 from pipelines.ledger import WaitingHour
-from pipelines.watch import overdue_hours
 from tests.integration.pipeline_house import House, checks, minutes_of
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 

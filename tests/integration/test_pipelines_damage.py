@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from lake import HOUR, METER, REGISTER, VEHICLE, Lake, append_once
-from lake.archive import archive_day
-from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY
-from lake.damage import damage_of, data_files
-from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from lake.history import history_table
-from pipelines.sensors import changed_days, late_hours
+from lake.delta.damage import damage_of, data_files
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY
+from lake.schema.history import history_table
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.upkeep.archive import archive_day
+from pipelines.automation.sensors import changed_days, late_hours
 from tests.integration.pipeline_house import House, Model, built_like
 from tests.integration.test_pipelines_verify import (
     AGREES,

@@ -12,7 +12,7 @@ from dagster import AssetKey
 from dagster._core.instance.ref import InstanceRef
 
 from lake import METER, STREAMS, VEHICLE
-from lake.tables import DERIVED_TABLES
+from lake.schema.catalog import DERIVED_TABLES
 from pipelines.definitions import definitions
 
 PROJECT = Path(__file__).parents[2]

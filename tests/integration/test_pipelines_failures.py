@@ -4,9 +4,9 @@ import pytest
 from dagster import DagsterRunStatus
 
 from lake import METER
+from pipelines.automation.failure_webhook import failed_runs
+from pipelines.automation.jobs import range_tags
 from pipelines.definitions import definitions
-from pipelines.failure_webhook import failed_runs
-from pipelines.jobs import range_tags
 from pipelines.partitions import hour_key
 from tests.integration.pipeline_house import House
 from tests.integration.webhook_receiver import receiver

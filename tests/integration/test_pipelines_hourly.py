@@ -9,9 +9,9 @@ import pytest
 from dagster import AssetKey
 
 from lake import HOUR, METER, VEHICLE, Lake, Stream, compact_hours
-from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from lake.tables import HOURLY_TABLES
-from pipelines import history
+from lake.schema.catalog import HOURLY_TABLES
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from pipelines.assets import history
 from pipelines.partitions import hour_key
 from tests.integration.pipeline_house import House, checks, minutes_of
 from tests.samples import HOUR_10, meter_rows, vehicle_rows

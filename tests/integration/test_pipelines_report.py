@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from lake import HOUR, METER, VEHICLE, EnergySettings
-from pipelines.jobs import RANGE_END, RANGE_START, range_tags
+from pipelines.automation.jobs import RANGE_END, RANGE_START, range_tags
+from pipelines.automation.sensors import changed_days, late_hours
+from pipelines.compute.inputs import tables_of_day
 from pipelines.report.figures import figures_of_day
-from pipelines.sensors import changed_days, late_hours
-from pipelines.tables_of_day import tables_of_day
 from tests.integration.pipeline_house import House, Model, built_like, minutes_of
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 

@@ -21,13 +21,13 @@ from dagster._daemon.backfill import execute_backfill_iteration
 from dagster_shared.yaml_utils import load_yaml_from_path
 
 from lake import HOUR, METER, VEHICLE
-from pipelines import sensors
+from pipelines.assets.hourly import FLEET
+from pipelines.automation import sensors
+from pipelines.automation.jobs import OLD_RANGE, RANGE_END, RANGE_START
+from pipelines.automation.runs import HOURLY_ASSETS
+from pipelines.automation.sensors import changed_days, late_hours
 from pipelines.definitions import definitions
-from pipelines.hourly import FLEET
-from pipelines.jobs import OLD_RANGE, RANGE_END, RANGE_START
 from pipelines.partitions import HOURLY, hour_key
-from pipelines.runs import HOURLY_ASSETS
-from pipelines.sensors import changed_days, late_hours
 from tests.integration.pipeline_house import CODE_SERVERS_END, House
 from tests.samples import HOUR_10
 

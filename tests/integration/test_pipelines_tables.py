@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import polars as pl
 import pytest
 
-from lake.energy import exact_sum
-from lake.table_spec import TableSpec
-from lake.tables import DAILY_TABLES, DERIVED_TABLES
+from lake.energy.interval_energy import exact_sum
+from lake.schema.catalog import DAILY_TABLES, DERIVED_TABLES
+from lake.schema.table_spec import TableSpec
 from tests.integration.pipeline_house import House, Model, built_like
 
 

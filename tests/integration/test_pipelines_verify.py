@@ -12,11 +12,11 @@ import psycopg
 import pytest
 from deltalake import write_deltalake
 
-from ingestion_api.flush import OutboxFlush
+from ingestion_api.outbox.flush import OutboxFlush
 from lake import HOUR, METER, REGISTER, VEHICLE, Lake
-from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from pipelines.sensors import late_hours
-from pipelines.verify import main
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from pipelines.automation.sensors import late_hours
+from pipelines.verify.__main__ import main
 from tests.integration.outbox_rows import store
 from tests.integration.pipeline_house import House, Model, built_like, minutes_of, model
 from tests.integration.test_command_line import failed_with, wattlake

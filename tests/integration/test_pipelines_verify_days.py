@@ -7,11 +7,11 @@ import pytest
 from deltalake import write_deltalake
 
 from lake import HOUR
-from lake.battery_health import BATTERY_HEALTH_DAILY
-from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY
-from lake.derived import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
-from lake.tables import DAILY_TABLES
-from pipelines.sensors import changed_days, late_hours
+from lake.schema.battery_health import BATTERY_HEALTH_DAILY
+from lake.schema.catalog import DAILY_TABLES
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
+from pipelines.automation.sensors import changed_days, late_hours
 from tests.integration.pipeline_house import House, Model, built_like
 from tests.integration.test_pipelines_verify import AGREES, DIFFERS, NOT_JUDGED, Verified
 from tests.samples import HOUR_10

@@ -9,12 +9,12 @@ import dagster as dg
 import pytest
 
 from lake import HOUR, METER, VEHICLE, hour_of
+from pipelines.assets.hourly import SPECS
+from pipelines.assets.marts import MARTS
+from pipelines.automation.jobs import RANGE_END, RANGE_START, range_tags
+from pipelines.automation.sensors import late_hours
 from pipelines.definitions import definitions
-from pipelines.hourly import SPECS
-from pipelines.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.partitions import hour_key
-from pipelines.sensors import late_hours
-from pipelines.serving import MARTS
 from tests.integration.api_collector import Collector, device, running_collector, wait_for
 from tests.integration.pipeline_house import House, minutes_of
 from tests.samples import HOUR_10, meter_rows, vehicle_rows

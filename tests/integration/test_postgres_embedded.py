@@ -20,10 +20,10 @@ import psycopg
 import pytest
 
 import local_stack
-from local_stack import leash, postgres_account, supervised
-from local_stack.database_service import DatabaseService
-from local_stack.embedded_postgres import EmbeddedPostgres
 from local_stack.errors import FolderError, PostgresError
+from local_stack.stack import parent_death, postgres_account, supervision
+from local_stack.stack.database_service import DatabaseService
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from warehouse_sql.migrate import migrate
 
 REPOSITORY = Path(local_stack.__file__).parents[1]
@@ -33,7 +33,7 @@ STARTER = """
 import sys, time
 from contextlib import contextmanager
 from pathlib import Path
-from local_stack.embedded_postgres import EmbeddedPostgres
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 print(server.start(), server.pid, flush=True)
 sys.stdin.read()
@@ -173,8 +173,8 @@ def test_starting_twice_is_starting_once(server: EmbeddedPostgres) -> None:
 def test_a_server_that_hangs_is_killed_by_its_supervisor_and_recovers(
     server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervised, "_LOOK_SECONDS", 0)
-    monkeypatch.setattr(supervised, "_SILENT_LOOKS", 1)
+    monkeypatch.setattr(supervision, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(supervision, "_SILENT_LOOKS", 1)
     database = DatabaseService(server)
     url, hanging = database.start(), server.pid
     keep_rows(url, 3)
@@ -389,7 +389,7 @@ def test_nothing_of_python_is_read_once_the_privileges_are_gone() -> None:
     nobody = pwd.getpwnam("nobody")
     done = subprocess.run(
         [
-            *(sys.executable, "-I", "-S", "-c", CLOSED_HOME, leash.__file__),
+            *(sys.executable, "-I", "-S", "-c", CLOSED_HOME, parent_death.__file__),
             *(str(os.getpid()), "15", f"{nobody.pw_uid}:{nobody.pw_gid}", "id", "-u"),
         ],
         capture_output=True,

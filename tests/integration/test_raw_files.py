@@ -13,11 +13,11 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, rows_by_hour
-from lake.archive import Archived
-from lake.hours import with_partition
-from lake.raw_files import merge_raw_hours
-from lake.raw_retention import drop_raw_partitions
-from lake.streams import DATE_PARTITION, HOUR_PARTITION
+from lake.schema.partitions import with_partition
+from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION
+from lake.upkeep.archive import Archived
+from lake.upkeep.raw_merge import merge_raw_hours
+from lake.upkeep.raw_retention import drop_raw_partitions
 from tests.samples import HOUR_10, meter_rows
 
 

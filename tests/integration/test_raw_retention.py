@@ -19,15 +19,16 @@ from lake import (
     delivered,
     hour_of,
 )
-from lake.raw_retention import drop_raw_partitions, raw_hours
-from pipelines import history, raw_retention
+from lake.upkeep.raw_retention import drop_raw_partitions, raw_hours
+from pipelines.assets import history
 from pipelines.definitions import definitions
-from pipelines.raw_retention import Retention, drop_old_hours
+from pipelines.maintenance import raw_retention
+from pipelines.maintenance.raw_retention import Retention, drop_old_hours
 from tests.integration.interruption import between_files_and_commit
 from tests.integration.outbox_rows import flush_all, put, waiting_meters
 from tests.integration.pipeline_house import House, checks
 from tests.samples import HOUR_10, meter_rows
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 RETENTION = "maintenance/raw_meter_heartbeats_retention"
 LATER = HOUR_10 + timedelta(hours=5)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import psycopg
 import pyarrow as pa
 
-from ingestion_api.flush import OutboxFlush
+from ingestion_api.outbox.flush import OutboxFlush
 from lake import (
     HOUR,
     METER,
@@ -20,7 +20,7 @@ from lake import (
 )
 from tests.integration import outbox_rows
 from tests.samples import HOUR_10, meter_rows
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 END = HOUR_10 + HOUR
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from ingestion_api.own_connection import OwnConnection
-from ingestion_api.reading_ahead import ReadingAhead
+from ingestion_api.analytics.prewarming import ReadingAhead
+from ingestion_api.database.dedicated_connection import OwnConnection
 from lake import HOUR, METER, Lake, append_once, compact_hour
-from lake.device_reading import DeviceReader
-from lake.hour_index import HourIndex
+from lake.reads.device_reader import DeviceReader
+from lake.reads.hour_index import HourIndex
 from tests.integration.api_collector import free_port, wait_for
 from tests.samples import HOUR_10, meter_rows
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from lake import HOUR, Lake, replace_hours
-from lake.derived import VEHICLE_EFFICIENCY_HOURLY
+from lake.schema.vehicle_efficiency import VEHICLE_EFFICIENCY_HOURLY
 from tests.integration.test_command_line import DONE, wattlake
 from tests.samples import HOUR_10
 

@@ -18,15 +18,15 @@ from fastapi import FastAPI
 from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
-from ingestion_api.database import read_pool
-from ingestion_api.metrics import REGISTRY
-from ingestion_api.problems import add_problem_handlers
-from ingestion_api.rejection_store import RejectionStore, Row
-from ingestion_api.rejections import Rejection, RejectionLog
+from ingestion_api.database.pool import read_pool
+from ingestion_api.observability.metrics import REGISTRY
+from ingestion_api.rejections.recorder import Rejection, RejectionLog
+from ingestion_api.rejections.store import RejectionStore, Row
+from ingestion_api.rest.problems import add_problem_handlers
 from ingestion_api.routes import rejections
 from ingestion_api.services import services_of
 from ingestion_api.settings import CollectorSettings
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 PAGES = "/v1/rejections"
 

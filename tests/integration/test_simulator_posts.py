@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from local_stack.fleet_model import FleetModel
-from local_stack.simulated_heartbeats import arrivals
+from local_stack.simulator.fleet_model import FleetModel
+from local_stack.simulator.heartbeats import arrivals
 from tests.integration.api_collector import running_collector
 from tests.integration.forking import Forked
 from tests.integration.moody_collector import MoodyCollector, moody_collector

@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 import local_stack
-from local_stack import health_check, supervised
 from local_stack.errors import PostgresError
-from local_stack.liveness import answers, daemon_works
-from local_stack.service import Service
-from local_stack.supervised import Supervised
+from local_stack.stack import health_check, supervision
+from local_stack.stack.liveness import answers, daemon_works
+from local_stack.stack.service import Service
+from local_stack.stack.supervision import Supervised
 from tests.integration.api_collector import free_port
 
 REPOSITORY = Path(local_stack.__file__).parents[1]
@@ -30,8 +30,8 @@ LONG = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks without pauses."""
-    monkeypatch.setattr(supervised, "_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(supervised, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(supervision, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(supervision, "_LONGEST_PAUSE", 0.01)
 
 
 @pytest.fixture
@@ -65,12 +65,12 @@ def test_a_part_that_does_not_answer_is_killed_and_started_again(
     assert service.watch() is None
     first = service.pid
     is_answering = False
-    for _ in range(supervised._SILENT_LOOKS - 1):
+    for _ in range(supervision._SILENT_LOOKS - 1):
         assert service.watch() is None  # it may just be busy
     assert "does not answer" in (service.watch() or "")
     watch_until(service, lambda: service.running)
     assert service.pid != first
-    for _ in range(supervised._SILENT_LOOKS + 1):
+    for _ in range(supervision._SILENT_LOOKS + 1):
         assert service.watch() is None  # a start takes longer
     is_answering = True
     watch_until(service, lambda: service.watch() is None)
@@ -160,7 +160,7 @@ def test_an_orphan_that_ended_is_no_zombie_and_a_child_keeps_its_exit_code() -> 
     program = """
         import os, subprocess, sys, time
         from pathlib import Path
-        from local_stack.leash import adopt_orphans, reap_orphans
+        from local_stack.stack.parent_death import adopt_orphans, reap_orphans
 
         def zombies():
             children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
@@ -188,7 +188,7 @@ def test_a_screen_that_cant_be_written_ends_nothing() -> None:
     program = """
         import sys
         from rich.text import Text
-        from local_stack.screen import Screen, guard_output
+        from local_stack.terminal import Screen, guard_output
         guard_output()
         with Screen() as screen:
             for _ in range(2_000):
@@ -234,6 +234,6 @@ def test_every_container_is_started_again_and_has_a_check_that_ends_what_hangs()
     assert ours.pop("migrate")["restart"] == "on-failure"
     assert all(part["restart"] == "unless-stopped" for part in ours.values())
     image = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
-    assert "CMD python -m local_stack.health_check http://127.0.0.1:$PORT/healthz" in image
+    assert "CMD python -m local_stack.stack.health_check http://127.0.0.1:$PORT/healthz" in image
     for name in ("dagster-webserver", "dagster-daemon"):
-        assert ours[name]["healthcheck"]["test"][2:4] == ["-m", "local_stack.health_check"]
+        assert ours[name]["healthcheck"]["test"][2:4] == ["-m", "local_stack.stack.health_check"]

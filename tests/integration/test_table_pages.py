@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake import HOUR, Lake
-from lake.archive import archive_day
-from lake.derived import VEHICLE_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_HOURLY
-from lake.table_page import Place, Question, place_of, read_page
-from lake.table_reader import TableReader
-from lake.table_spec import TableSpec
+from lake.reads.table_pages import Place, Question, place_of, read_page
+from lake.reads.table_reader import TableReader
+from lake.schema.table_spec import TableSpec
+from lake.schema.vehicle_efficiency import VEHICLE_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_HOURLY
+from lake.upkeep.archive import archive_day
 from tests.samples import HOUR_10
 from tests.table_samples import put
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from warehouse_sql.arrays import float8_array, int8_array, text_array, timestamp_array
+from warehouse_sql.binary_parameters import float8_array, int8_array, text_array, timestamp_array
 from warehouse_sql.errors import (
     DatabaseUnreachable,
     MigrationChanged,
@@ -20,7 +20,7 @@ from warehouse_sql.errors import (
     SchemaNewerThanCode,
 )
 from warehouse_sql.migrate import migrate, migrations
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 moments = st.integers(-(10**15), 4 * 10**15).map(
     lambda micros: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)

@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 
 from lake import EnergySettings, Stream
+from lake.schema.streams import REGISTER
 from lake.settings import ChargerClass
-from lake.streams import REGISTER
 
 HOUR_10 = datetime(2026, 11, 20, 10, tzinfo=UTC)
 HOUR_11 = HOUR_10 + timedelta(hours=1)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from lake import EnergySettings, Stream
-from lake.streams import REGISTER
+from lake.schema.streams import REGISTER
 from tests.unit.energy_recomputation import Row, seconds
 
 # A machine that is busy with other tests is no fault of the mathematics.

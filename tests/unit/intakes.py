@@ -1,7 +1,7 @@
 """Reading a body as the collector does; what its quick look takes, the close one takes alike."""
 
-from ingestion_api.columns import Limits
-from ingestion_api.validation import Intake, close_batch, quick_batch
+from ingestion_api.heartbeats.batch import Limits
+from ingestion_api.heartbeats.strict_decoder import Intake, close_batch, quick_batch
 
 
 def read_batch(body: bytes, kind: str, limits: Limits) -> Intake:

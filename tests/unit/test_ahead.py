@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from lake.ahead import one_ahead
+from lake.prefetch import one_ahead
 
 
 def test_everything_comes_in_order() -> None:

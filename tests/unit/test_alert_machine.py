@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_api.alerts.machine import Condition, Level, Observation, step
+from ingestion_api.alerts.state_machine import Condition, Level, Observation, step
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 THRESHOLD, CLEAR = 50.0, 40.0

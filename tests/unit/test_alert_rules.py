@@ -7,10 +7,10 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from ingestion_api.alerts.judging import HourReading, observe_hour
-from ingestion_api.alerts.machine import Level
+from ingestion_api.alerts.evaluation import HourReading, observe_hour
 from ingestion_api.alerts.rule_file import DEFAULT_RULES, BadRules, read_rules
 from ingestion_api.alerts.rules import EfficiencyDrop, EfficiencyStatus, RuleFile, SocFalling
+from ingestion_api.alerts.state_machine import Level
 
 HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)
 LIMITS = (80.0, 85.0, 90.0)

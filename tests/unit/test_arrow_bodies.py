@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_api.arrow_bodies import close_arrow, quick_arrow
-from ingestion_api.columns import Limits
-from ingestion_api.validation import (
+from ingestion_api.heartbeats.arrow_decoder import close_arrow, quick_arrow
+from ingestion_api.heartbeats.batch import Limits
+from ingestion_api.heartbeats.strict_decoder import (
     BatchTooLarge,
     Intake,
     NotReadable,

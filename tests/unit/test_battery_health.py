@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import VEHICLE, EnergySettings
-from lake.battery_health import BATTERY_HEALTH_DAILY, battery_health, battery_health_in_parts
+from lake.health.battery import battery_health, battery_health_in_parts
+from lake.schema.battery_health import BATTERY_HEALTH_DAILY
 from tests.unit.energy_recomputation import Row, readings
 from tests.unit.energy_samples import VEHICLES, patiently
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from starlette.types import Message
 
-from ingestion_api.bodies import Bodies
-from ingestion_api.problems import Problem
-from ingestion_api.records import has_too_many_values
+from ingestion_api.heartbeats.fast_decoder import has_too_many_values
+from ingestion_api.rest.problems import Problem
+from ingestion_api.rest.request_bodies import Bodies
 from ingestion_api.settings import CollectorSettings
 
 LIMIT = 1_000_000

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 
 from lake import HOUR, METER, VEHICLE, EnergySettings
-from lake.charger_day import charger_day, charger_evidence
-from lake.charger_efficiency import CHARGER_EFFICIENCY_DAILY, charger_efficiency
-from lake.day_parts import day_parts
-from lake.energy import measured_energy
-from lake.facts import facts_of_window
-from lake.links import joined_links
+from lake.energy.charger_efficiency import charger_efficiency
+from lake.energy.interval_energy import measured_energy
+from lake.energy.links import joined_links
+from lake.energy.window_facts import facts_of_window
+from lake.rollups.daily_efficiency import charger_day, charger_evidence
+from lake.rollups.day_parts import day_parts
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY
 from lake.settings import ChargerClass
 from tests.unit.energy_recomputation import Row, charger_classes, devices, links, readings
 from tests.unit.energy_samples import (
@@ -43,7 +44,7 @@ several = settings(patiently, max_examples=5)
 def one_meter_at_once() -> Iterator[None]:
     """A day is computed in parts; where it is cut must make no difference."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lake.day_parts._GROUPS_AT_ONCE", 1)
+        patch.setattr("lake.rollups.day_parts._GROUPS_AT_ONCE", 1)
         yield
 
 

@@ -11,12 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings
-from lake.charger_efficiency import (
-    CHARGER_EFFICIENCY_DAILY,
-    CHARGER_EFFICIENCY_HOURLY,
-    charger_efficiency,
-)
-from lake.energy import measured_energy
+from lake.energy.charger_efficiency import charger_efficiency
+from lake.energy.interval_energy import measured_energy
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
 from lake.settings import ChargerClass
 from tests.unit.charger_recomputation import Range, recompute_charger
 from tests.unit.energy_recomputation import (

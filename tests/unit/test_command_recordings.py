@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lake.recordings import Meaning
+from local_stack.client.recordings import Recorded, recorded_heartbeats
 from local_stack.errors import RecordingError
-from local_stack.recordings import Recorded, recorded_heartbeats
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

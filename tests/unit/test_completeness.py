@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings, Stream
-from lake.completeness import HEARTBEAT_COMPLETENESS_HOURLY, heartbeat_completeness
+from lake.health.completeness import heartbeat_completeness
+from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, readings, seconds
 from tests.unit.energy_samples import METERS, meter_rows, patiently
 

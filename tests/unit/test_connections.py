@@ -11,9 +11,9 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from ingestion_api.connections import WebSocket, bounded_connection
-from ingestion_api.observing import ObserveRequests
-from ingestion_api.request_heads import MOST_HEAD_BYTES, MOST_HEADERS, MOST_WAITING
+from ingestion_api.server.http_protocol import WebSocket, bounded_connection
+from ingestion_api.server.request_heads import MOST_HEAD_BYTES, MOST_HEADERS, MOST_WAITING
+from ingestion_api.server.request_metrics import ObserveRequests
 from ingestion_api.settings import CollectorSettings
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: localhost\r\n"

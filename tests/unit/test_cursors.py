@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter
 
-from ingestion_api.cursors import LIFETIME, read_cursor, write_cursor
-from ingestion_api.problems import Problem
+from ingestion_api.rest.cursors import LIFETIME, read_cursor, write_cursor
+from ingestion_api.rest.problems import Problem
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 POSITION = TypeAdapter(tuple[datetime, str])

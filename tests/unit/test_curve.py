@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings
-from lake.curve import STEPS, curve_step, vehicle_curve
-from lake.efficiency import vehicle_efficiency
-from lake.energy import exact_sum, measured_energy
+from lake.energy.curve import STEPS, curve_step, vehicle_curve
+from lake.energy.efficiency import vehicle_efficiency
+from lake.energy.interval_energy import exact_sum, measured_energy
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake import HOUR, METER, VEHICLE, EnergySettings
-from lake.day_links import links_of_hours
-from lake.efficiency import vehicle_efficiency
-from lake.energy import measured_energy
-from lake.links import named_links, resolve_links
+from lake.energy.efficiency import vehicle_efficiency
+from lake.energy.interval_energy import measured_energy
+from lake.energy.links import named_links, resolve_links
+from lake.rollups.day_links import links_of_hours
 from tests.unit.energy_recomputation import HOUR_10, Row, charger_classes, readings
 from tests.unit.energy_samples import exclusive_links, naming_rows, patiently
 

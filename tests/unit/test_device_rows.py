@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.device_rows import read_devices
+from local_stack.cli.device_csv import read_devices
 from local_stack.errors import RecordingError
 from warehouse_sql.devices import Keep, ToldDevice
 

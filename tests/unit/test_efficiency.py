@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import HOUR, METER, VEHICLE, EnergySettings, Stream
-from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from lake.efficiency import (
+from lake.energy.efficiency import (
     STATUSES,
     fleet_efficiency,
     unlinked_energy,
     vehicle_efficiency,
     with_efficiency,
 )
-from lake.energy import exact_sum, measured_energy
+from lake.energy.interval_energy import exact_sum, measured_energy
+from lake.schema.catalog import DERIVED_TABLES
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.settings import ChargerClass
-from lake.tables import DERIVED_TABLES
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 
 from lake import HOUR, METER, VEHICLE, EnergySettings
-from lake.day_parts import day_parts
-from lake.days import fleet_day, vehicle_day, vehicle_evidence
-from lake.derived import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
-from lake.efficiency import fleet_efficiency, unlinked_energy, vehicle_efficiency
-from lake.energy import measured_energy
-from lake.facts import facts_of_window
-from lake.links import joined_links
+from lake.energy.efficiency import fleet_efficiency, unlinked_energy, vehicle_efficiency
+from lake.energy.interval_energy import measured_energy
+from lake.energy.links import joined_links
+from lake.energy.window_facts import facts_of_window
+from lake.rollups.daily_efficiency import fleet_day, vehicle_day, vehicle_evidence
+from lake.rollups.day_parts import day_parts
+from lake.schema.table_spec import TableSpec
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
 from lake.settings import ChargerClass
-from lake.table_spec import TableSpec
 from tests.unit.energy_recomputation import Row, charger_classes, devices, links, readings
 from tests.unit.energy_samples import (
     charged_at,
@@ -117,7 +117,7 @@ def fields(spec: TableSpec, table: pl.DataFrame) -> None:
 def few_devices_at_once() -> Iterator[None]:
     """A day is computed in parts; where it is cut must make no difference."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lake.day_parts._GROUPS_AT_ONCE", 2)
+        patch.setattr("lake.rollups.day_parts._GROUPS_AT_ONCE", 2)
         yield
 
 

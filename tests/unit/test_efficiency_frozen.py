@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings
-from lake.efficiency import vehicle_efficiency
-from lake.energy import measured_energy
+from lake.energy.efficiency import vehicle_efficiency
+from lake.energy.interval_energy import measured_energy
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings, Stream
-from lake.energy import exact_mean, exact_sum, measured_energy, utc_window
+from lake.energy.interval_energy import exact_mean, exact_sum, measured_energy
+from lake.schema.partitions import utc_window
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings
-from lake.energy import exact_sum, measured_energy
+from lake.energy.interval_energy import exact_sum, measured_energy
 from lake.settings import ChargerClass
 from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, readings, seconds
 from tests.unit.energy_samples import patiently, with_context

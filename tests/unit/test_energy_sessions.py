@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from lake import HOUR, METER, VEHICLE, EnergySettings, hour_of, hours_between
-from lake.efficiency import vehicle_efficiency
-from lake.energy import measured_energy
+from lake.energy.efficiency import vehicle_efficiency
+from lake.energy.interval_energy import measured_energy
 from tests.unit.energy_recomputation import charger_classes, links
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

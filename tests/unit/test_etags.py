@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingestion_api.etags import fingerprint, is_known, tagged
+from ingestion_api.rest.etags import fingerprint, is_known, tagged
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_after_an_upgrade_no_answer_of_the_code_before_is_known(
 ) -> None:
     before = [tagged("one")["ETag"]]
     assert is_known("one", before)
-    monkeypatch.setattr("ingestion_api.etags._CODE", "another")
+    monkeypatch.setattr("ingestion_api.rest.etags._CODE", "another")
     assert not is_known("one", before)
 
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from lake import METER, VEHICLE, EnergySettings
-from lake.charger_efficiency import charger_facts
-from lake.efficiency import vehicle_facts
-from lake.energy import measured_energy
-from lake.facts import facts_of_window
+from lake.energy.charger_efficiency import charger_facts
+from lake.energy.efficiency import vehicle_facts
+from lake.energy.interval_energy import measured_energy
+from lake.energy.window_facts import facts_of_window
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import METER, EnergySettings
-from lake.grid_health import GRID_HEALTH_HOURLY, grid_health
+from lake.health.grid import grid_health
+from lake.schema.grid_health import GRID_HEALTH_HOURLY
 from lake.settings import ChargerClass
 from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, readings, seconds
 from tests.unit.energy_samples import METERS, patiently

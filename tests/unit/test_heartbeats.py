@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ingestion_api.columns import Limits
-from ingestion_api.validation import (
+from ingestion_api.heartbeats.batch import Limits
+from ingestion_api.heartbeats.strict_decoder import (
     BatchTooLarge,
     Intake,
     NotReadable,

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_api.columns import Heartbeats
-from ingestion_api.receipt_clock import ReceiptClock
-from ingestion_api.records import MeterRecord
-from ingestion_api.transaction import newest_of_each_device
+from ingestion_api.commit.receipt_clock import ReceiptClock
+from ingestion_api.commit.transaction import newest_of_each_device
+from ingestion_api.heartbeats.batch import Heartbeats
+from ingestion_api.heartbeats.fast_decoder import MeterRecord
 from lake import METER
 
 TOLERANCE_SECONDS = 300

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 from fastapi import FastAPI
 
-from ingestion_api.problems import add_problem_handlers
+from ingestion_api.rest.problems import add_problem_handlers
 
 
 def test_an_unforeseen_error_tells_nothing_of_its_inside() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_api.columns import Heartbeats, breaking, broken_rules, instants
-from ingestion_api.heartbeats import TIME_PATTERN
+from ingestion_api.heartbeats.batch import Heartbeats, breaking, broken_rules, instants
+from ingestion_api.heartbeats.contract import TIME_PATTERN
 from lake import METER, VEHICLE
 from tests.unit.intakes import read_batch, read_telemetry
 from tests.unit.test_heartbeats import LIMITS

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 
-from lake.efficiency import STATUSES
-from pipelines.hour_chart import hour_chart
+from lake.energy.efficiency import STATUSES
+from pipelines.assets.hour_chart import hour_chart
 
 # Dagster's pages hide a longer text behind a click.
 SHOWN_AT_ONCE = 1_000

@@ -6,14 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake.hours import (
-    HOUR,
-    hour_of,
-    hours_between,
-    in_hours,
-    in_window,
-    with_partition,
-)
+from lake.schema.partitions import HOUR, hour_of, hours_between, in_hours, in_window, with_partition
 
 BASE = datetime(2025, 12, 30, tzinfo=UTC)
 moments = st.integers(0, 72 * 3600).map(lambda n: BASE + timedelta(seconds=n))

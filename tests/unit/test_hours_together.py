@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from lake import HOUR, METER, VEHICLE, EnergySettings
-from lake.hour_tables import HourInputs, efficiency_of_hour, health_of_hour
-from lake.hours_together import tables_of_hours
-from lake.links import links_within
+from lake.energy.links import links_within
+from lake.rollups.hour import HourInputs, efficiency_of_hour, health_of_hour
+from lake.rollups.hour_batch import tables_of_hours
 from tests.unit.energy_recomputation import HOUR_10, HOUR_11, charger_classes, links, readings
 from tests.unit.energy_samples import (
     charged_at,

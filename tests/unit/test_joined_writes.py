@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ingestion_api.joined_writes import JoinedWrites
+from ingestion_api.server.write_coalescing import JoinedWrites
 
 
 class Wire(asyncio.Transport):

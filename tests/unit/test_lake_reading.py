@@ -3,7 +3,7 @@
 import asyncio
 from threading import Event
 
-from ingestion_api.lake_reading import in_lake_thread
+from ingestion_api.analytics.lake_access import in_lake_thread
 
 
 def test_a_lake_that_does_not_answer_takes_no_thread_from_other_work() -> None:

@@ -3,8 +3,8 @@
 import pytest
 from pydantic_core import to_json
 
-from ingestion_api.link_import import read_links
-from ingestion_api.validation import BatchTooLarge, WrongShape
+from ingestion_api.heartbeats.strict_decoder import BatchTooLarge, WrongShape
+from ingestion_api.routes.link_bodies import read_links
 
 HEADER = b"valid_from,meter_id,,vehicle_id\n"
 ROW = b"2026-01-01T00:00:00Z,M,,V\n"

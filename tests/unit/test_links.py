@@ -8,12 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import VEHICLE, EnergySettings
-from lake.links import (
-    LINK_COLUMNS,
-    named_links,
-    pair_by_trailing_number,
-    resolve_links,
-)
+from lake.energy.links import LINK_COLUMNS, named_links, pair_by_trailing_number, resolve_links
 from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, named_meter, readings, seconds
 from tests.unit.energy_samples import METERS, VEHICLES, exclusive_links, naming_rows, patiently
 

@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import HOUR, EnergySettings, hours_between
-from lake.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
-from lake.derived import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from lake.losses import (
+from lake.costs.losses import (
     Costs,
     added_up,
     by_price,
@@ -20,7 +18,9 @@ from lake.losses import (
     one_point_a_year,
     worst_devices,
 )
-from lake.tariff import Band, Tariff, TariffPeriod, prices_of_hours
+from lake.costs.tariff import Band, Tariff, TariffPeriod, prices_of_hours
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from tests.table_samples import table_rows
 
 DAY = datetime(2026, 10, 25, tzinfo=UTC)  # 25 hours long in Berlin

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake import METER
-from lake.history import DUPLICATES
-from lake.merge import merge_heartbeats, merge_in_parts
-from pipelines.checks import lost_heartbeats
+from lake.history.deduplication import merge_heartbeats, merge_in_parts
+from lake.schema.history import DUPLICATES
+from pipelines.checks.rules import lost_heartbeats
 from tests.samples import HOUR_10, heartbeats
 
 COLUMNS = [column.name for column in METER.columns]

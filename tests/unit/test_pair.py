@@ -8,10 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lake import METER, REGISTER, VEHICLE, EnergySettings, Stream
-from lake.efficiency import VEHICLE_FACTS, vehicle_facts
-from lake.energy import measured_energy
-from lake.one_device import Readings
-from lake.pair import Fed, facts_of_pair
+from lake.energy.efficiency import VEHICLE_FACTS, vehicle_facts
+from lake.energy.interval_energy import measured_energy
+from lake.energy.single_vehicle.facts import Fed, facts_of_pair
+from lake.energy.single_vehicle.readings import Readings
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,

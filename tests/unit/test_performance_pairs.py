@@ -7,13 +7,13 @@ import polars as pl
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from ingestion_api.parameters import Period
-from ingestion_api.performance_facts import Facts
-from ingestion_api.performance_pairs import sole_link
+from ingestion_api.analytics.performance.facts import Facts
+from ingestion_api.analytics.performance.single_meter import sole_link
+from ingestion_api.rest.parameters import Period
 from lake import STREAMS, VEHICLE, EnergySettings
-from lake.links import named_links, resolve_links
-from lake.one_device import Readings
-from lake.one_device_links import SeveralMeters
+from lake.energy.links import named_links, resolve_links
+from lake.energy.single_vehicle.links import SeveralMeters
+from lake.energy.single_vehicle.readings import Readings
 from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, readings, seconds
 from tests.unit.energy_samples import naming_rows, patiently
 

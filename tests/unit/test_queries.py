@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 NAMES = [
     name

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_api.key_ring import LOOPBACK, Caller
-from ingestion_api.problems import Problem
-from ingestion_api.rate_limit import TokenBucket
+from ingestion_api.auth.api_keys import LOOPBACK, Caller
+from ingestion_api.rest.problems import Problem
+from ingestion_api.token_bucket import TokenBucket
 
 FULL_REQUEST = 10_000
 

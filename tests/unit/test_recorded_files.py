@@ -11,17 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion_api.bulk_import.block import Ids, to_arrow
+from ingestion_api.bulk_import.encoded_batch import Ids, to_arrow
 from ingestion_api.bulk_import.intake import take_part
 from ingestion_api.bulk_import.source import Source
-from ingestion_api.columns import Limits
-from ingestion_api.validation import TELEMETRY, take_values
+from ingestion_api.heartbeats.batch import Limits
+from ingestion_api.heartbeats.strict_decoder import TELEMETRY, take_values
 from lake import UnusableFile
 from lake.recordings import LocalTimes, Meaning, UnitCheck, of_columns, parse_number
 from lake.recordings.local_times import local_micros
 from lake.recordings.units import unit_of_name
+from local_stack.client.recordings import recorded_heartbeats
 from local_stack.errors import RecordingError
-from local_stack.recordings import recorded_heartbeats
 
 LIMITS = Limits(10_000, 2**62)
 METER = "meterId,timestamp,kwhConsumedAc"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_api.rejection_text import shown
+from ingestion_api.rejections.text import shown
 
 values = st.recursive(
     st.none()

@@ -7,8 +7,12 @@ import polars as pl
 import pytest
 
 from lake import EnergySettings
-from lake.derived import FLEET_EFFICIENCY_DAILY, FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_DAILY
-from lake.efficiency import fleet_efficiency, lowest_efficiency, with_efficiency
+from lake.energy.efficiency import fleet_efficiency, lowest_efficiency, with_efficiency
+from lake.schema.vehicle_efficiency import (
+    FLEET_EFFICIENCY_DAILY,
+    FLEET_EFFICIENCY_HOURLY,
+    VEHICLE_EFFICIENCY_DAILY,
+)
 from pipelines.report.chart import day_chart
 from pipelines.report.figures import DayFigures
 from pipelines.report.page import csv_table, energy, html_page, number

@@ -1,42 +1,404 @@
-"""Who may import whom: the walls of the house."""
+"""Rooms and their doors: who may import whom, what a room shows, whose a library is.
+
+A room is a folder, or a module that lies at the first level of a package. All imports count, also
+those below `if TYPE_CHECKING` and in functions. Whoever needs an import that is not here first asks
+in which room its line belongs.
+"""
 
 import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-ROOMS = {"ingestion_api", "lake", "warehouse_sql", "pipelines", "local_stack"}
-MAY_ENTER = {
-    "lake": set[str](),
-    "warehouse_sql": set[str](),
-    "ingestion_api": {"lake", "warehouse_sql"},
-    "pipelines": {"lake", "warehouse_sql"},
-    "local_stack": {"lake", "warehouse_sql"},
+
+# The packages that another one may import, and for each of its rooms the others that it may: all
+# of them, or one module. What is not named here is imported by no other room, and imports none.
+PACKAGES = {
+    "lake": "",
+    "warehouse_sql": "",
+    "ingestion_api": "lake warehouse_sql",
+    "pipelines": "lake warehouse_sql",
+    "local_stack": "lake warehouse_sql",
+    "benchmarks": "lake warehouse_sql ingestion_api local_stack",
 }
-OUTSIDE = {
-    "lake": {"fastapi", "dagster", "psycopg", "adbc_driver_postgresql", "httpx"},
-    "warehouse_sql": {"fastapi", "dagster", "deltalake", "polars", "httpx"},
+ROOMS = {
+    "lake": {
+        "errors": "",
+        "engine": "",
+        "prefetch": "",
+        "time_zones": "",
+        "csv_injection": "",
+        "schema": "",
+        "settings": "",
+        "recordings": "errors schema time_zones",
+        "energy": "schema engine settings",
+        "health": "energy schema settings",
+        "costs": "energy schema settings time_zones",
+        "rollups": "energy health schema engine settings",
+        "delta": "schema errors settings",
+        "history": "delta schema engine errors prefetch settings",
+        "reads": "delta energy history.deduplication schema engine settings",
+        "upkeep": "delta history.scans schema errors",
+        "__init__": "delta errors history schema settings",
+    },
+    "warehouse_sql": {
+        "errors": "",
+        "database_url": "",
+        "named_queries": "",
+        "binary_parameters": "",
+        "outbox": "",
+        "settings": "database_url",
+        "session": "errors",
+        "migrate": "errors",
+        "statement_pipeline": "named_queries",
+        "api_keys": "errors named_queries session",
+        "devices": "named_queries session",
+    },
+    "ingestion_api": {
+        "settings": "",
+        "errors": "",
+        "token_bucket": "",
+        "background_tasks": "",
+        "heartbeats": "",
+        "observability": "",
+        "database": "",
+        "page": "",
+        "rest": "errors heartbeats.contract settings",
+        "outbox": "heartbeats database observability background_tasks settings",
+        "rejections": "observability background_tasks settings",
+        "commit": "heartbeats outbox.pack outbox.backlog database observability background_tasks "
+        "errors settings",
+        "auth": "rest database background_tasks token_bucket",
+        "server": "rest observability token_bucket settings",
+        "alerts": "rest database observability background_tasks settings",
+        "analytics": "rest database outbox.pack observability background_tasks",
+        "services": "alerts analytics auth commit outbox rejections rest database observability "
+        "background_tasks settings",
+        "ingest": "services auth heartbeats rejections rest observability errors settings",
+        "bulk_import": "heartbeats commit.transaction outbox.lake_binding rejections.text database "
+        "settings",
+        "routes": "services ingest alerts analytics auth heartbeats rejections rest page server "
+        "database observability",
+        "app": "routes services ingest alerts analytics auth commit outbox rejections rest server "
+        "database background_tasks settings",
+        "__main__": "app alerts server database observability settings",
+    },
+    "pipelines": {
+        "settings": "",
+        "ledger": "",
+        "dagster_storage": "",
+        "run_session": "",
+        "checks": "",
+        "first_partition": "settings",
+        "partitions": "first_partition",
+        "resources": "run_session settings",
+        "compute": "ledger",
+        "assets": "compute checks ledger partitions resources settings",
+        "report": "assets partitions resources",
+        "maintenance": "assets ledger partitions resources settings",
+        "automation": "assets checks ledger partitions first_partition resources run_session "
+        "settings",
+        "verify": "assets checks compute ledger resources",
+        "definitions": "assets automation maintenance report resources",
+    },
+    "local_stack": {
+        "errors": "",
+        "terminal": "",
+        "settings": "errors",
+        "folders": "errors",
+        "client": "errors folders",
+        "simulator": "client errors",
+        "stack": "client simulator errors folders settings",
+        "cli": "client simulator stack terminal errors settings",
+        "__main__": "cli",
+    },
+}
+
+# What other packages import from the lake: these names, from the room itself.
+PUBLIC = {
+    "lake": """
+        DAY HOUR INTERVAL METER REGISTER STREAMS VEHICLE Column Compaction Delivered
+        EnergySettings Imported Lake LakeDamaged LakeError LakeSettings OldTable StaleRead
+        Stream TableMissing UnusableFile WrongLake append_files append_once compact_hour
+        compact_hours delivered hour_of hours_between imported replace_hours rows_by_hour
+        scan_context scan_heartbeats scan_history write_hour
+    """,
+    "lake.costs": """
+        BadTariff Costs PointOfEfficiency Tariff added_up by_price costs hourly_flows
+        one_point_a_year prices_of_hours read_tariff worst_devices
+    """,
+    "lake.delta": """
+        UNREADABLE DamagedFile DataFile RawHours damage_of damaged_files data_files
+        empty_commits live_files logged_rows naming_damage remove_file replace_changed
+        run_sql scan_window
+    """,
+    "lake.energy": """
+        CHARGER_CLASSES HEARTBEAT LINK PAIR RATED RULE STATUSES curve_step
+        efficiency_percent exact_sum links_by_rule lowest_efficiency measured_energy
+        named_links pair_by_trailing_number resolve_links same_trailing_number
+        trailing_number vehicle_curve vehicle_efficiency vehicle_rows
+    """,
+    "lake.energy.single_vehicle": """
+        Fed Range Readings SeveralMeters facts_of_pair facts_table named_meter
+    """,
+    "lake.history": """
+        HistoryInOrder HistoryWindow compact_anew merge_heartbeats rebuild_file
+    """,
+    "lake.reads": """
+        DeviceReader HourIndex LakeView Place Question TableReader TableVersion period_of
+        place_of read_page
+    """,
+    "lake.recordings": """
+        ENERGIES FIELDS IDS LOCAL_TIME MAX_INTERVAL_KWH MAX_REGISTER_KWH NUMBERS UNITS
+        LocalTimes Meaning UnitCheck cell_count_fault check_text field_of fields_of
+        local_micros no_zone_fault of_columns parse_number read_header to_kwh
+    """,
+    "lake.rollups": """
+        DayInputs HourInputs Tables efficiency_of_day efficiency_of_hour health_of_day
+        health_of_hour links_of_hours tables_of_hours
+    """,
+    "lake.schema": """
+        BATTERY_HEALTH_DAILY CHARGER_EFFICIENCY_DAILY CHARGER_EFFICIENCY_HOURLY
+        DAILY_EFFICIENCY DAILY_TABLES DATE DATE_PARTITION DERIVED_TABLES
+        FLEET_EFFICIENCY_DAILY FLEET_EFFICIENCY_HOURLY GRID_HEALTH_HOURLY
+        HEARTBEAT_COMPLETENESS_HOURLY HOURLY_EFFICIENCY HOURLY_TABLES HOUR_PARTITION
+        HOUR_START TIMESTAMP VEHICLE_EFFICIENCY_DAILY VEHICLE_EFFICIENCY_HOURLY TableSpec
+        as_received contiguous days_within history_table in_hours in_window number stretches
+        text
+    """,
+    "lake.upkeep": """
+        Archived RawHour archive_day checkpoint clean_log days_to_archive
+        drop_raw_partitions merge_raw_hours raw_hours vacuum
+    """,
+}
+
+# The libraries, and the packages and rooms that alone may use them.
+LIBRARIES = {
+    "adbc_driver_manager": "ingestion_api.outbox pipelines.verify",
+    "adbc_driver_postgresql": "ingestion_api.outbox pipelines.assets pipelines.resources "
+    "pipelines.verify",
+    "altair": "pipelines.report",
+    "dagster": "pipelines.__init__ pipelines.assets pipelines.automation pipelines.checks.results "
+    "pipelines.dagster_storage pipelines.definitions pipelines.maintenance pipelines.partitions "
+    "pipelines.report pipelines.resources",
+    "dagster_postgres": "pipelines.dagster_storage",
+    "deltalake": "lake.delta lake.upkeep lake.reads.open_tables "
+    # its types and errors alone
+    "ingestion_api.analytics ingestion_api.bulk_import ingestion_api.outbox local_stack.cli "
+    "pipelines.verify",
+    "fastapi": "ingestion_api.app ingestion_api.ingest ingestion_api.rest ingestion_api.routes "
+    "ingestion_api.services",
+    "fastapi_offline": "ingestion_api.app",
+    "httptools": "ingestion_api.server",
+    "httpx": "ingestion_api.alerts local_stack.client local_stack.stack pipelines.automation",
+    "jinja2": "ingestion_api.page pipelines.report",
+    "markupsafe": "pipelines.report",
+    "msgspec": "ingestion_api.heartbeats",
+    "numpy": "ingestion_api lake local_stack warehouse_sql",
+    "polars": "ingestion_api.analytics ingestion_api.bulk_import ingestion_api.rest "
+    "ingestion_api.routes lake local_stack.cli pipelines",
+    "prometheus_client": "ingestion_api.observability ingestion_api.routes ingestion_api.server",
+    "psycopg": "ingestion_api local_stack.stack pipelines warehouse_sql",
+    "psycopg_pool": "ingestion_api.database",
+    "pyarrow": "ingestion_api lake local_stack pipelines",
+    "pydantic": "ingestion_api lake local_stack pipelines warehouse_sql",
+    "pydantic_core": "ingestion_api warehouse_sql",
+    "pydantic_settings": "ingestion_api.settings lake.settings local_stack.settings "
+    "pipelines.settings warehouse_sql.settings",
+    "rich": "ingestion_api.bulk_import local_stack.cli local_stack.stack local_stack.terminal "
+    "pipelines.verify",
+    "starlette": "ingestion_api",
+    "structlog": "ingestion_api",
+    "typer": "local_stack.cli",
+    "typing_extensions": "ingestion_api.heartbeats",
+    "uvicorn": "ingestion_api.__main__ ingestion_api.server",
+    "vl_convert": "ingestion_api.page pipelines.report",
+    "yaml": "ingestion_api.alerts lake.costs",
 }
 
 
-def imported(room: str) -> set[str]:
-    names: set[str] = set()
-    for file in (REPOSITORY / room).rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names.add(node.module.split(".")[0])
-    return names
+def module_of(file: Path) -> str:
+    parts = file.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS))
-def test_a_room_enters_only_the_rooms_it_may(room: str) -> None:
-    assert imported(room) & ROOMS - {room} <= MAY_ENTER[room]
-    assert not imported(room) & {"tests", "benchmarks"}
+MODULES = {module_of(file): file for name in PACKAGES for file in (REPOSITORY / name).rglob("*.py")}
 
 
-@pytest.mark.parametrize("room", sorted(OUTSIDE))
-def test_a_foundation_knows_nothing_of_what_stands_on_it(room: str) -> None:
-    assert not imported(room) & OUTSIDE[room]
+@dataclass(frozen=True)
+class Import:
+    """One imported name, or a module where it is one."""
+
+    importer: str
+    module: str
+    name: str | None = None
+
+    @property
+    def is_within_a_package(self) -> bool:
+        return package_of(self.importer) == package_of(self.module)
+
+    def __str__(self) -> str:
+        return f"{self.importer} imports {self.module}" + (f".{self.name}" if self.name else "")
+
+
+def imports_of(module: str, source: str) -> Iterator[Import]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (Import(module, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module} has a relative import"
+            assert node.module
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                is_module = whole in MODULES
+                yield (
+                    Import(module, whole) if is_module else Import(module, node.module, alias.name)
+                )
+
+
+def package_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def room_of(module: str) -> str:
+    """The folder or module at the first level of its package."""
+    return (*module.split("."), "__init__")[1]
+
+
+def is_in(module: str, places: str) -> bool:
+    """Whether a module is one of the places, or in one of them; `__init__` is a package's own."""
+    own = module if "." in module else f"{module}.__init__"
+    return any(own == place or own.startswith(f"{place}.") for place in places.split())
+
+
+def doors_of(module: str) -> list[str]:
+    package = package_of(module)
+    allowed = ROOMS.get(package, {}).get(room_of(module), "")
+    return [f"{package}.{place}" for place in allowed.split()]
+
+
+IMPORTS = [
+    one
+    for module, file in MODULES.items()
+    for one in imports_of(module, file.read_text(encoding="utf-8"))
+]
+OWN = [one for one in IMPORTS if one.module in MODULES]
+BETWEEN_ROOMS = [
+    one
+    for one in OWN
+    if one.is_within_a_package
+    and package_of(one.importer) in ROOMS
+    and room_of(one.importer) != room_of(one.module)
+]
+
+
+def forbidden(imports: list[Import]) -> list[str]:
+    return sorted(str(one) for one in imports)
+
+
+def test_a_package_imports_only_the_packages_it_may() -> None:
+    ours = {*PACKAGES, "tests"}
+    assert not forbidden(
+        [
+            one
+            for one in IMPORTS
+            if not one.is_within_a_package
+            and package_of(one.module) in ours
+            and package_of(one.module) not in PACKAGES[package_of(one.importer)].split()
+        ]
+    )
+
+
+def test_a_room_imports_only_the_rooms_it_may() -> None:
+    assert not forbidden(
+        [one for one in BETWEEN_ROOMS if not is_in(one.module, " ".join(doors_of(one.importer)))]
+    )
+
+
+def test_every_room_is_in_the_table_and_every_door_of_it_is_used() -> None:
+    for package, rooms in ROOMS.items():
+        there = {room_of(module) for module in MODULES if package_of(module) == package}
+        assert there - {"__init__"} == rooms.keys() - {"__init__"}
+    used = {
+        (package_of(one.importer), room_of(one.importer), door)
+        for one in BETWEEN_ROOMS
+        for door in doors_of(one.importer)
+        if is_in(one.module, door)
+    }
+    doors = {
+        (package, room, f"{package}.{door}")
+        for package, rooms in ROOMS.items()
+        for room, allowed in rooms.items()
+        for door in allowed.split()
+    }
+    assert doors == used
+
+
+def test_no_room_imports_back_up() -> None:
+    for package, rooms in ROOMS.items():
+        below: set[str] = set()
+        for room, allowed in rooms.items():
+            above = {door.split(".")[0] for door in allowed.split()} - below
+            assert not above, f"{package}.{room} imports {above}, which stand above it"
+            below.add(room)
+
+
+def test_modules_import_one_another_in_no_circle() -> None:
+    graph: dict[str, set[str]] = {module: set() for module in MODULES}
+    for one in OWN:
+        graph[one.importer].add(one.module)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
+
+
+def test_the_lake_is_entered_by_what_its_rooms_show() -> None:
+    outside = [
+        one
+        for one in OWN
+        if package_of(one.module) == "lake" and package_of(one.importer) in {*ROOMS} - {"lake"}
+    ]
+    assert not forbidden(
+        [
+            one
+            for one in outside
+            if one.name is not None
+            and one.name not in PUBLIC.get(one.module, "").split()
+            # a room of one module shows all of it
+            and MODULES[one.module].parent != REPOSITORY / "lake"
+        ]
+    )
+    assert not forbidden([one for one in outside if one.name is None and "." in one.module])
+
+
+@pytest.mark.parametrize("room", PUBLIC)
+def test_a_room_shows_exactly_these_names(room: str) -> None:
+    source = ast.parse(MODULES[room].read_text(encoding="utf-8"))
+    (shown,) = (
+        ast.literal_eval(node.value)
+        for node in source.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    assert set(shown) == set(PUBLIC[room].split())
+    # A module of that name would be hidden by it.
+    assert not [name for name in shown if f"{room}.{name}" in MODULES]
+
+
+def test_a_library_is_used_only_in_the_rooms_it_belongs_to() -> None:
+    ours = {*PACKAGES, "tests"}
+    assert not forbidden(
+        [
+            one
+            for one in IMPORTS
+            if (library := package_of(one.module)) not in sys.stdlib_module_names
+            and library not in ours
+            and package_of(one.importer) in ROOMS
+            and not is_in(one.importer, LIBRARIES.get(library, ""))
+        ]
+    )

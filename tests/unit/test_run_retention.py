@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import RunsFilter
 
-from pipelines.run_retention import prune_runs
+from pipelines.maintenance.run_retention import prune_runs
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2026-01-01")
 

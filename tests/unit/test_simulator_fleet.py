@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local_stack.fleet_model import FleetModel
-from local_stack.oddities import Oddities
-from local_stack.simulated_heartbeats import LATEST_MINUTES, Arrival, arrivals
+from local_stack.simulator.anomalies import Oddities
+from local_stack.simulator.fleet_model import FleetModel
+from local_stack.simulator.heartbeats import LATEST_MINUTES, Arrival, arrivals
 
 NOON = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()) // 60
 HOURS = 3

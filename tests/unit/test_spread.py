@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import HOUR, EnergySettings
-from lake.spread import time_of_reading
+from lake.energy.weighting import time_of_reading
 from tests.samples import HOUR_10
 
 SETTINGS = EnergySettings()

@@ -11,19 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion_api.bulk_import.source import Source
-from ingestion_api.link_import import read_links
-from ingestion_api.table_formats import CSV, rendered
+from ingestion_api.rest.table_formats import CSV, rendered
+from ingestion_api.routes.link_bodies import read_links
 from lake import Column
+from lake.csv_injection import as_meant, harmless, harmless_frame, harmless_text, text_as_meant
 from lake.recordings import Meaning
-from lake.spreadsheets import (
-    as_meant,
-    harmless,
-    harmless_frame,
-    harmless_text,
-    text_as_meant,
-)
-from local_stack.device_rows import read_devices
-from local_stack.recordings import recorded_heartbeats
+from local_stack.cli.device_csv import read_devices
+from local_stack.client.recordings import recorded_heartbeats
 from warehouse_sql.devices import ToldDevice
 
 FORMULA = '=HYPERLINK("http://evil.example";"click")'

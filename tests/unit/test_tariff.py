@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import HOUR
-from lake.tariff import WEEK, BadTariff, Band, Tariff, TariffPeriod, read_tariff
+from lake.costs.tariff import WEEK, BadTariff, Band, Tariff, TariffPeriod, read_tariff
 
 BASE, PEAK = Decimal("0.21"), Decimal("0.385")
 PEAK_HOURS = Band(days=WEEK[:5], from_hour=7, to_hour=20, price_per_kwh=PEAK)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from ingestion_api.together import Together
+from ingestion_api.analytics.batching import Together
 
 
 class Desk:

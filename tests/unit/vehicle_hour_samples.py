@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pyarrow as pa
 
-from lake.derived import VEHICLE_EFFICIENCY_HOURLY
-from lake.table_spec import TableSpec
+from lake.schema.table_spec import TableSpec
+from lake.schema.vehicle_efficiency import VEHICLE_EFFICIENCY_HOURLY
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
 

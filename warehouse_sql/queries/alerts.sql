@@ -3,7 +3,7 @@
 UPDATE mart_publication SET publication = publication + 1
 
 -- name: try_alert_lease
--- Of all collectors one at a time does each of these works; see ingestion_api.alerts.leased.
+-- Of all collectors one at a time does each of these works; see ingestion_api.alerts.leased_worker.
 SELECT pg_try_advisory_lock(6736, hashtext(%(work)s)) AS is_taken
 
 -- name: alert_snapshot

@@ -1,0 +1,137 @@
+"""What a value says of a rule, and how it is told to a person."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from ingestion_api.alerts.rules import (
+    BatteryTemperature,
+    EfficiencyDrop,
+    EfficiencyStatus,
+    HourRule,
+    LiveRule,
+    Silent,
+    SocFalling,
+    Voltage,
+)
+from ingestion_api.alerts.state_machine import Level, Observation
+
+_HOUR: Final = timedelta(hours=1)
+_PLAUSIBLE_PERCENT: Final = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveReading:
+    """What live state says of a device in the terms of a rule.
+
+    `value` is in the unit of the rule's threshold, `detail` the voltage or the state of charge.
+    """
+
+    at: datetime
+    value: float
+    detail: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HourReading:
+    """A published hour of a vehicle; `usual` is its efficiency before, `limits` of its class.
+
+    Percent; `limits` are warning_from, good_from and excellent_above.
+    """
+
+    hour: datetime
+    status: str
+    efficiency: float | None
+    usual: float | None
+    limits: tuple[float, float, float]
+
+
+def observe_live(rule: LiveRule, reading: LiveReading) -> Observation:
+    """Compare a reading with the thresholds of a rule."""
+    raised_above, clears_at = thresholds(rule)
+    return Observation(
+        reading.at, reading.at, _level(reading.value, raised_above, clears_at), reading.value
+    )
+
+
+def observe_hour(rule: HourRule, reading: HourReading) -> Observation | None:
+    """What an hour says of a rule; None: nothing, it has no ratio to judge."""
+    if isinstance(rule, EfficiencyDrop):
+        if reading.usual is None or reading.efficiency is None or reading.status == "implausible":
+            return None
+        drop = round(reading.usual - reading.efficiency, 9)
+        level, value = _level(drop, rule.threshold, rule.clears_at), drop
+        return Observation(reading.hour, reading.hour + _HOUR, level, value)
+    level = _status_level(rule, reading)
+    return Observation(reading.hour, reading.hour + _HOUR, level, reading.efficiency)
+
+
+def thresholds(rule: LiveRule) -> tuple[float, float]:
+    """Threshold and clear threshold in the unit of the values."""
+    if isinstance(rule, Silent):
+        seconds = rule.threshold.total_seconds()
+        return seconds, seconds
+    return rule.threshold, rule.clears_at
+
+
+def lower_is_worse(rule: LiveRule | HourRule) -> bool:
+    """Whether the worst value is the smallest one."""
+    return isinstance(rule, EfficiencyStatus) and "implausible" not in rule.statuses
+
+
+def live_message(rule: LiveRule, reading: LiveReading) -> str:
+    """An alert of a live rule in a sentence."""
+    match rule:
+        case BatteryTemperature():
+            return f"battery at {reading.value:.1f} °C, over {rule.threshold:g} °C"
+        case Voltage():
+            return (
+                f"{reading.detail or 0:.1f} V, {reading.value:.1f} % off the nominal voltage, "
+                f"over {rule.threshold:g} %"
+            )
+        case SocFalling():
+            return (
+                f"state of charge fell {reading.value:.1f} points to {reading.detail or 0:.1f} % "
+                "while the meter delivers"
+            )
+        case Silent():
+            return f"no heartbeat since {reading.at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def hour_message(rule: HourRule, reading: HourReading) -> str:
+    """An alert of an hourly rule in a sentence."""
+    ratio = "energy on one side only"
+    if reading.efficiency is not None:
+        ratio = f"efficiency {reading.efficiency:.1f} %"
+    hour = f"in the hour from {reading.hour:%Y-%m-%d %H:%M} UTC"
+    if isinstance(rule, EfficiencyDrop):
+        return f"{ratio} {hour}, {reading.usual or 0:.1f} % in the weeks before"
+    return f"{ratio} {hour}: {reading.status}"
+
+
+def _level(value: float, raised_above: float, clears_at: float) -> Level:
+    if value > raised_above:
+        return Level.RAISED
+    return Level.CLEARED if value <= clears_at else Level.BETWEEN
+
+
+def _status_level(rule: EfficiencyStatus, reading: HourReading) -> Level:
+    """Of an hour outside of the statuses: whether it is far enough from them.
+
+    Better by less than `clear` is within the hysteresis: above the upper limit of the worst
+    efficiencies, under 100 % for what was implausible. Worse is another rule's matter.
+    """
+    if reading.status in rule.statuses:
+        return Level.RAISED
+    if reading.efficiency is None or reading.status == "implausible":
+        return Level.CLEARED
+    warning_from, good_from, _ = reading.limits
+    for status, limit in (("warning", good_from), ("critical", warning_from)):
+        if status in rule.statuses and limit <= reading.efficiency < limit + rule.clear:
+            return Level.BETWEEN
+    if (
+        "implausible" in rule.statuses
+        and _PLAUSIBLE_PERCENT - rule.clear < reading.efficiency <= _PLAUSIBLE_PERCENT
+    ):
+        return Level.BETWEEN
+    return Level.CLEARED

@@ -1,0 +1,139 @@
+"""Live state, looked at by the rules on heartbeats."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from psycopg.rows import DictRow
+
+from ingestion_api.alerts.evaluation import LiveReading, live_message, observe_live, thresholds
+from ingestion_api.alerts.rules import LiveRule, RuleFile, Silent, SocFalling, device_kinds
+from ingestion_api.alerts.state_machine import Condition, Level, step
+from ingestion_api.alerts.store import Changes, Connection, Subject
+from lake import EnergySettings
+from warehouse_sql.named_queries import query
+
+_NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_LONGEST_COMMIT: Final = timedelta(seconds=5)
+
+
+class LiveLook:
+    """Looks at live state, again and again, by the rules on heartbeats.
+
+    A rule sees the newest heartbeat of each device at the time of the look, by event time. What a
+    device sent between two looks, or was late with, is not seen.
+    """
+
+    def __init__(
+        self, rules: RuleFile, energy: EnergySettings, future_tolerance_seconds: float
+    ) -> None:
+        self._rules, self._energy = rules, energy
+        self._tolerance = timedelta(seconds=future_tolerance_seconds)
+        self._looked_at = _NEVER
+
+    def begin(self, conn: Connection) -> None:
+        """Forget what another process may have seen since, and take the rules as they are now."""
+        self._looked_at = _NEVER
+        follow_rules(conn, self._rules)
+
+    def look(self, conn: Connection) -> None:
+        """Open, update and resolve what live state gives cause for."""
+        rules, now = self._rules.live, datetime.now(UTC)
+        if self._looked_at > now:  # the clock was ahead
+            self._looked_at = _NEVER
+        # A heartbeat shows some time after its receipt; one that is missed is followed by more.
+        heard = {
+            "since": self._looked_at - _LONGEST_COMMIT,
+            "now": now,
+            "believed_until": now + self._tolerance,
+        }
+        with conn.transaction():
+            # A heartbeat that comes in between would be compared with a peak that knows it not.
+            conn.execute(query("alert_snapshot"))
+            conn.execute(query("alert_plans"))
+            conn.execute(query("alert_look"), {"now": now})
+            if any(isinstance(rule, SocFalling) for rule in rules):
+                conn.execute(query("alert_soc_peaks"), heard | _peak_parameters(self._energy))
+            parameters = heard | _parameters(rules, self._energy)
+            rows = conn.execute(query("alert_live"), parameters).fetchall()
+        changes = Changes()
+        by_name = {rule.name: rule for rule in rules}
+        for row in rows:
+            _judge(by_name[row["rule"]], row, changes)
+        if changes:
+            with conn.transaction():
+                changes.write(conn)
+        self._looked_at = now
+
+
+def follow_rules(conn: Connection, rules: RuleFile) -> None:
+    """Resolve what no rule speaks of any more; the other open alerts get the severity of theirs."""
+    known = [(rule, kind) for rule in rules.rules for kind in device_kinds(rule)]
+    values = {
+        "rules": [rule.name for rule, _ in known],
+        "device_kinds": [kind for _, kind in known],
+        "severities": [rule.severity for rule, _ in known],
+    }
+    with conn.transaction():
+        conn.execute(query("drop_pending_without_rule"), values)
+        changes = Changes()
+        for row in conn.execute(query("alerts_without_rule"), values):
+            at = row["observed_at"]
+            changes.resolve(row["id"], Condition(True, at, at, row["value"], row["worst_value"]))
+        for row in conn.execute(query("follow_severities"), values):
+            changes.told.append((row["id"], "updated"))
+        changes.write(conn)
+
+
+def _judge(rule: LiveRule, row: DictRow, changes: Changes) -> None:
+    before = None
+    if row["since"] is not None:
+        before = Condition(
+            is_open=row["alert_id"] is not None,
+            since=row["since"],
+            observed_at=row["observed_before"],
+            value=row["value_before"],
+            worst=row["worst_before"],
+        )
+    reading = LiveReading(row["observed_at"], row["value"], row["detail"])
+    seen = observe_live(rule, reading)
+    if row["is_retired"]:
+        seen = replace(seen, level=Level.CLEARED)
+    after = step(before, seen, rule.hold)
+    subject = Subject(rule, row["device_kind"], row["device_id"], row["alert_id"])
+    if after is None and before is not None and before.is_open:
+        last = replace(before, observed_at=seen.at, value=seen.value)
+        if isinstance(rule, Silent):
+            # From the last heartbeat before it to the one that ends it.
+            silence = (seen.at - before.observed_at).total_seconds()
+            last = replace(last, worst=max(silence, before.worst or 0))
+        changes.resolve(row["alert_id"], last)
+    else:
+        changes.note(subject, before, after, live_message(rule, reading))
+
+
+def _parameters(rules: list[LiveRule], energy: EnergySettings) -> dict[str, Any]:
+    asked = [(rule, kind, *thresholds(rule)) for rule in rules for kind in device_kinds(rule)]
+    own = {
+        name: one.nominal_voltage
+        for name, one in energy.charger_classes.items()
+        if one.nominal_voltage is not None
+    }
+    return {
+        "rules": [rule.name for rule, *_ in asked],
+        "kinds": [rule.kind for rule, *_ in asked],
+        "device_kinds": [kind for _, kind, *_ in asked],
+        "thresholds": [threshold for *_, threshold, _ in asked],
+        "clears": [clear for *_, clear in asked],
+        "classes": list(own),
+        "voltages": list(own.values()),
+        "nominal": energy.nominal_voltage,
+    }
+
+
+def _peak_parameters(energy: EnergySettings) -> dict[str, Any]:
+    return {
+        "gap": energy.largest_gap_seconds,
+        "interval": energy.nominal_interval_seconds,
+        "idle_kw": energy.idle_below_kwh,  # in an hour
+    }

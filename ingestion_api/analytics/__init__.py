@@ -1,0 +1,1 @@
+"""Answers computed from live state and from the lake."""

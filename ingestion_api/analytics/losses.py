@@ -1,0 +1,136 @@
+"""What the fleet lost in a window and what that cost, computed from the lake's tables of hours."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+import polars as pl
+
+from ingestion_api.analytics.lake_access import reading_the_lake
+from ingestion_api.rest.parameters import Period
+from lake import Column, EnergySettings, hours_between
+from lake.costs import (
+    Costs,
+    PointOfEfficiency,
+    Tariff,
+    added_up,
+    by_price,
+    costs,
+    hourly_flows,
+    one_point_a_year,
+    prices_of_hours,
+    worst_devices,
+)
+from lake.reads import TableVersion
+from lake.schema import DATE, HOUR_START, number, text
+
+By = Literal["hour", "day", "vehicle", "charger"]
+GROUPS: Final[dict[By, Column]] = {
+    "hour": HOUR_START,
+    "day": DATE,
+    "vehicle": text("vehicle_id", "id of the vehicle"),
+    "charger": text("meter_id", "id of the charger's meter"),
+}
+LOSS_COLUMNS: Final = (
+    number("energy_ac_kwh", "AC energy credited to vehicles, kWh", False),
+    number("unlinked_energy_ac_kwh", "AC energy of meters while they fed no vehicle, kWh", False),
+    number("rated_energy_ac_kwh", "AC energy of hours with a believable ratio, kWh", False),
+    number("rated_energy_dc_kwh", "DC energy of the same hours, kWh", False),
+    number("loss_kwh", "the difference of the two, kWh", False),
+    number("efficiency_percent", "100 * rated DC / rated AC energy, percent; null: no ratio"),
+    number(
+        "cost_of_energy",
+        "of all AC energy, in the currency of the tariff, to 6 decimals; null: no price is known",
+    ),
+    number("cost_of_losses", "of loss_kwh, likewise"),
+)
+_SHOWN: Final = Decimal(1).scaleb(-6)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Rows of each group with GROUPS and LOSS_COLUMNS, the same of all as one row, a point."""
+
+    rows: pl.DataFrame
+    total: dict[str, Any]
+    point: PointOfEfficiency | None
+
+
+@reading_the_lake()
+def losses(
+    fleet: TableVersion,
+    grouped: TableVersion,
+    period: Period,
+    by: By,
+    limit: int,
+    tariff: Tariff | None,
+    energy: EnergySettings,
+) -> Losses:
+    """The first `limit` hours or days in order, or devices by greater loss; blocks.
+
+    Raises LakeError.
+
+    `grouped` is the table of hours that has the groups; the totals are those of the fleet.
+    """
+    name, is_device = GROUPS[by].name, by in ("vehicle", "charger")
+    priced = _priced(grouped, period, [name], tariff)
+    order = ["loss_kwh", name] if is_device else [name]
+    rows = added_up(priced, [name], energy).sort(order, descending=[is_device, False][: len(order)])
+    rows, _ = _with_costs(rows.head(limit), priced, [name], tariff)
+    of_fleet = _priced(fleet, period, [], tariff)
+    total, money = _with_costs(added_up(of_fleet, [], energy), of_fleet, [], tariff)
+    (row,) = total.to_dicts()
+    hours = fleet.scan(period.start, period.end).select(pl.len()).collect().item()
+    of_all = money.get(())
+    point = one_point_a_year(
+        row["rated_energy_ac_kwh"],
+        row["rated_energy_dc_kwh"],
+        hours,
+        of_all.rated if of_all else None,
+    )
+    return Losses(rows, row, point)
+
+
+@reading_the_lake()
+def worst(
+    hours: TableVersion,
+    period: Period,
+    device: str,
+    count: int,
+    tariff: Tariff | None,
+    energy: EnergySettings,
+) -> pl.DataFrame:
+    """The devices of lowest efficiency over the window, the lowest first; blocks.
+
+    The columns are the device and LOSS_COLUMNS. Raises LakeError.
+    """
+    priced = _priced(hours, period, [device], tariff)
+    rows = worst_devices(added_up(priced, [device], energy), device, count)
+    return _with_costs(rows, priced, [device], tariff)[0]
+
+
+def _priced(
+    table: TableVersion, period: Period, by: Sequence[str], tariff: Tariff | None
+) -> pl.DataFrame:
+    prices = prices_of_hours(tariff, hours_between(period.start, period.end)) if tariff else {}
+    return by_price(hourly_flows(table.spec, table.scan(period.start, period.end)), prices, by)
+
+
+def _with_costs(
+    rows: pl.DataFrame, priced: pl.DataFrame, by: Sequence[str], tariff: Tariff | None
+) -> tuple[pl.DataFrame, dict[tuple[Any, ...], Costs | None]]:
+    """The rows with what each cost, and the exact costs; without a tariff there are none."""
+    shown = priced.join(rows.select(by), on=by, how="semi") if by else priced
+    money = costs(shown, by) if tariff else {}
+    groups = list(rows.select(by).iter_rows()) if by else [()]
+    found = [money.get(group) for group in groups]
+    with_money = rows.with_columns(
+        pl.Series("cost_of_energy", [_shown(c.energy) if c else None for c in found], pl.Float64),
+        pl.Series("cost_of_losses", [_shown(c.losses) if c else None for c in found], pl.Float64),
+    )
+    return with_money.select(*by, *(column.name for column in LOSS_COLUMNS)), money
+
+
+def _shown(money: Decimal) -> float:
+    return float(money.quantize(_SHOWN))

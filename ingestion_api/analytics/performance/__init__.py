@@ -1,0 +1,1 @@
+"""The performance of a vehicle over a window: energy, efficiency and its evidence."""

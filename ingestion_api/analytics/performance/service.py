@@ -1,0 +1,129 @@
+"""Requests for the performance of vehicles in one window are answered together.
+
+What one answer costs is mostly the same for twenty: a snapshot of Postgres, a look at the lake, a
+plan.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
+
+from ingestion_api.analytics.batching import Together
+from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
+from ingestion_api.analytics.performance.compute import Performance, performances
+from ingestion_api.analytics.performance.facts import Facts, FoundFacts, UnknownVehicle
+from ingestion_api.analytics.performance.snapshot import read_facts
+from ingestion_api.database.dedicated_connection import OwnConnection
+from ingestion_api.rest.parameters import BadWindow
+from lake import EnergySettings
+from lake.reads import DeviceReader, LakeView
+
+_MOST_VEHICLES: Final = 32
+
+_T = TypeVar("_T")
+_Window: TypeAlias = tuple[datetime | None, datetime | None]
+_Answer: TypeAlias = Performance | UnknownVehicle | BadWindow
+
+
+class Performances:
+    """Answers for vehicles, each exact as of a moment after it was asked for.
+
+    They raise UnknownVehicle, BadWindow, LakeError, and what Postgres fails with.
+    """
+
+    def __init__(
+        self,
+        connection: OwnConnection,
+        reader: DeviceReader,
+        energy: EnergySettings,
+        longest_days: int,
+        future_tolerance_seconds: float,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._connection, self._reader, self._energy = connection, reader, energy
+        self._longest_days, self._now = longest_days, now
+        self._tolerance = timedelta(seconds=future_tolerance_seconds)
+        self._windows: dict[_Window, Together[str, _Answer]] = {}
+
+    async def of(
+        self, vehicle_id: str, start: datetime | None, end: datetime | None
+    ) -> Performance:
+        """The performance in a window; without `end` it ends now, without `start` it is a day."""
+        window = start, end
+        together = self._windows.get(window)
+        if together is None:
+            answer = partial(self._answer, window)
+            together = self._windows[window] = Together(answer, _MOST_VEHICLES)
+        try:
+            found = await together.ask(vehicle_id)
+        finally:
+            if together.is_idle and self._windows.get(window) is together:
+                del self._windows[window]
+        if isinstance(found, Performance):
+            return found
+        raise found
+
+    async def unless_known(
+        self,
+        vehicle_id: str,
+        start: datetime | None,
+        end: datetime,
+        is_known: Callable[[str], bool],
+    ) -> tuple[str, Performance | None]:
+        """The tag of a closed window's answer, and the answer unless its tag is known."""
+        found = await self._facts({vehicle_id}, start, end)
+        for refused in found.refused.values():
+            raise refused
+        (facts,) = found.facts
+        return await in_lake_thread(self._unless_known, facts, is_known)
+
+    async def alone(
+        self,
+        vehicle_id: str,
+        start: datetime | None,
+        end: datetime | None,
+        compute: Callable[[LakeView, Facts], _T],
+    ) -> _T:
+        """What a function makes of the lake and the facts of one vehicle, in a thread."""
+        found = await self._facts({vehicle_id}, start, end)
+        for refused in found.refused.values():
+            raise refused
+        (facts,) = found.facts
+
+        @reading_the_lake()
+        def computed() -> _T:
+            return compute(self._reader.look(), facts)
+
+        return await in_lake_thread(computed)
+
+    async def _answer(self, window: _Window, vehicles: set[str]) -> Mapping[str, _Answer]:
+        found = await self._facts(vehicles, *window)
+        answers: dict[str, _Answer] = dict(found.refused)
+        for facts in found.facts:
+            answers |= await in_lake_thread(self._compute, facts)
+        return answers
+
+    async def _facts(
+        self, vehicles: set[str], start: datetime | None, end: datetime | None
+    ) -> FoundFacts:
+        now, longest, energy = self._now(), self._longest_days, self._energy
+        until = now + self._tolerance
+        return await self._connection.use(
+            lambda trips: read_facts(trips, vehicles, start, end, now, longest, energy, until)
+        )
+
+    @reading_the_lake()
+    def _compute(self, facts: Facts) -> dict[str, Performance]:
+        return performances(self._reader.look(), facts, self._energy)
+
+    @reading_the_lake()
+    def _unless_known(
+        self, facts: Facts, is_known: Callable[[str], bool]
+    ) -> tuple[str, Performance | None]:
+        view = self._reader.look()
+        tag = facts.fingerprint(view, self._energy)
+        if is_known(tag):
+            return tag, None
+        (found,) = performances(view, facts, self._energy).values()
+        return tag, found

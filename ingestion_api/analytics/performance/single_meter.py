@@ -1,0 +1,106 @@
+"""The short way to the performance of vehicles that one meter feeds, or none.
+
+So it is with nearly all of them, in nearly all windows. The others go the way of the tables of a
+fleet, which says the same of these and takes many times as long for one.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ingestion_api.analytics.performance.facts import Facts
+from lake import METER, VEHICLE, EnergySettings, Stream
+from lake.energy import HEARTBEAT, LINK, RULE, vehicle_rows
+from lake.energy.single_vehicle import (
+    Fed,
+    Range,
+    Readings,
+    SeveralMeters,
+    facts_of_pair,
+    facts_table,
+    named_meter,
+)
+from lake.engine import IN_MEMORY, UNCHANGED
+from lake.reads import LakeView
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of `vehicle_efficiency`, and the links of each vehicle that was looked at."""
+
+    rows: pl.DataFrame
+    links: dict[str, list[dict[str, Any]]]
+
+
+def of_pairs(view: LakeView, facts: Facts, energy: EnergySettings) -> Found:
+    """What can be found on the short way; blocks, so not for the event loop."""
+    start, end = facts.period.start, facts.period.end
+
+    def readings(stream: Stream, device: str) -> Readings:
+        dirty, outbox = facts.dirty_hours[stream.name], facts.outbox[stream.name]
+        return view.readings_of_one(stream, device, start, end, energy, dirty, outbox)
+
+    links, rows = dict[str, list[dict[str, Any]]](), []
+    for vehicle in facts.asked:
+        dc = readings(VEHICLE, vehicle)
+        try:
+            link = sole_link(facts, vehicle, dc, energy)
+        except SeveralMeters:
+            continue
+        if link is None:
+            links[vehicle] = []
+            if dc.within(start, end).at.size:
+                rows.append({"vehicle_id": vehicle, **facts_of_pair(None, dc, start, end, energy)})
+            continue
+        meter, source, ranges = link
+        links[vehicle] = [
+            {"meter_id": meter, "valid_from": since, "valid_to": until, "source": source}
+            for since, until in ranges
+        ]
+        charger_class = facts.charger_classes.get(meter)
+        fed = Fed(readings(METER, meter), ranges, energy.register_size(charger_class))
+        rows.append(
+            {
+                "vehicle_id": vehicle,
+                "link_source": source,
+                "meter_ids": [meter],
+                "charger_class": charger_class,
+                **facts_of_pair(fed, dc, start, end, energy),
+            }
+        )
+    table = vehicle_rows(facts_table(rows).lazy(), start, end, energy)
+    return Found(table.collect(engine=IN_MEMORY, optimizations=UNCHANGED), links)
+
+
+def sole_link(
+    facts: Facts, vehicle: str, readings: Readings, energy: EnergySettings
+) -> tuple[str, str, list[Range]] | None:
+    """The meter that feeds a vehicle, the source of the link, and when in the window.
+
+    None: nothing feeds it. `readings` are the vehicle's. What `resolve_links` says wherever there
+    is one claim alone; else SeveralMeters.
+    """
+    start, end = facts.period.start, facts.period.end
+    explicit = [link for link in facts.links if link["vehicle_id"] == vehicle]
+    if explicit:
+        # A meter has no other explicit link at the same time, and names and the rule give way.
+        first, *more = explicit
+        since, until = max(first["valid_from"], start), min(first["valid_to"] or end, end)
+        is_whole = since == start and until == end
+        if more or not (is_whole or named_meter(readings, start, end, energy) is None):
+            raise SeveralMeters
+        return first["meter_id"], LINK, [(since, until)]
+    if named := named_meter(readings, start, end, energy):
+        meter, ranges = named
+        source = HEARTBEAT
+    elif vehicle in facts.pairs:
+        meter, source, ranges = facts.pairs[vehicle], RULE, [(start, end)]
+    else:
+        return None
+    # Not known: the vehicle's first name of it came after the facts.
+    others = facts.linked_to.get(meter)
+    is_linked = any(link["meter_id"] == meter for link in facts.links)
+    if is_linked or others is None or not others <= {vehicle}:
+        raise SeveralMeters
+    return meter, source, ranges

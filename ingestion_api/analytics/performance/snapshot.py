@@ -1,0 +1,218 @@
+"""Reads the facts of vehicles in a window from one snapshot of Postgres."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion_api.analytics.performance.facts import (
+    Facts,
+    FoundFacts,
+    UnknownVehicle,
+    context_start,
+)
+from ingestion_api.database.dedicated_connection import Row, Trips
+from ingestion_api.outbox.pack import unpacked
+from ingestion_api.rest.parameters import LAST_HOURS, BadWindow, Period, window
+from lake import METER, VEHICLE, EnergySettings, Stream
+from lake.energy import same_trailing_number, trailing_number
+from warehouse_sql.binary_parameters import text_array, timestamp
+from warehouse_sql.named_queries import query
+from warehouse_sql.statement_pipeline import Statement
+
+
+async def read_facts(
+    trips: Trips,
+    vehicle_ids: Collection[str],
+    start: datetime | None,
+    end: datetime | None,
+    now: datetime,
+    longest_days: int,
+    energy: EnergySettings,
+    believed_until: datetime,
+) -> FoundFacts:
+    """Everything needed beside the lake, of one snapshot.
+
+    The window ends now, or just after the newest heartbeat of the vehicle or its meters if a
+    clock of theirs is ahead: what was acknowledged is always inside, unless it is of a time that
+    is not believed now, after `believed_until`. Vehicles of one window are one Facts.
+    """
+    asked = sorted(set(vehicle_ids))
+    until = end or now
+    # In a window up to now, a device counts as heard however far ahead its clock is.
+    _, by_rule, named = await trips.rows(
+        ("begin_snapshot", []),
+        _same_numbers(asked, start or until - LAST_HOURS, end, until, energy),
+        ("meters_of_vehicles", [text_array(asked)]),
+    )
+    pairs = _pairs(by_rule, asked)
+    fed_by = {vehicle: {meter} for vehicle, meter in pairs.items()}
+    for row in named:
+        fed_by.setdefault(row["vehicle_id"], set()).add(row["meter_id"])
+    every_meter = sorted(set[str]().union(*fed_by.values()))
+    meters = text_array(every_meter)
+    newest, others, classes = await trips.rows(
+        ("newest_times", [text_array(asked), meters]),
+        ("vehicles_of_meters", [meters]),
+        ("charger_classes_of_meters", [meters]),
+    )
+    linked_to: dict[str, set[str]] = defaultdict(set)
+    for row in others:
+        linked_to[row["meter_id"]].add(row["vehicle_id"])
+    of_meters = _OfMeters(
+        fed_by, linked_to, {row["meter_id"]: row["charger_class"] for row in classes}
+    )
+    heard = {(row["kind"], row["device_id"]): row["timestamp"] for row in newest}
+    refused: dict[str, UnknownVehicle | BadWindow] = {}
+    by_end: dict[datetime, list[str]] = defaultdict(list)
+    periods: dict[datetime, Period] = {}
+    for vehicle in asked:
+        if (VEHICLE.name, vehicle) not in heard:
+            refused[vehicle] = UnknownVehicle(vehicle)
+            continue
+        fed = ((METER.name, meter) for meter in fed_by.get(vehicle, ()))
+        times = [heard[key] for key in ((VEHICLE.name, vehicle), *fed) if key in heard]
+        believed = [time for time in times if time <= believed_until]
+        try:
+            period = window(start, end, _after(believed, now), longest_days)
+        except BadWindow as error:
+            refused[vehicle] = error
+            continue
+        by_end[period.end].append(vehicle)
+        periods[period.end] = period
+    facts = []
+    for until, vehicles in by_end.items():
+        of_these = {vehicle: pairs[vehicle] for vehicle in vehicles if vehicle in pairs}
+        if until != (end or now):  # a clock is ahead: a later window can only unpair
+            since = periods[until].start
+            (by_rule,) = await trips.rows(_same_numbers(vehicles, since, end, until, energy))
+            of_these = _pairs(by_rule, vehicles)
+        facts.append(await _facts(trips, vehicles, of_meters, of_these, periods[until], energy))
+    await trips.rows(("end_snapshot", []))
+    return FoundFacts(facts, refused)
+
+
+@dataclass(frozen=True)
+class _OfMeters:
+    """What is known of meters, whatever the window."""
+
+    fed_by: Mapping[str, set[str]]
+    linked_to: Mapping[str, set[str]]
+    charger_classes: Mapping[str, str]
+
+
+async def _facts(
+    trips: Trips,
+    asked: list[str],
+    known: _OfMeters,
+    pairs: Mapping[str, str],
+    period: Period,
+    energy: EnergySettings,
+) -> Facts:
+    meters = sorted(set[str]().union(*(known.fed_by.get(vehicle, set()) for vehicle in asked)))
+    linked_to = {meter: known.linked_to.get(meter, set()) for meter in meters}
+    vehicles = sorted(set(asked).union(*linked_to.values()))
+    since = context_start(period, energy)
+    between = timestamp(since), timestamp(period.end)
+    of_vehicles, of_meters = text_array(vehicles), text_array(meters)
+    links, dirty, packs, *waiting = await trips.rows(
+        ("links_of_devices", [of_vehicles, of_meters, timestamp(period.start), between[1]]),
+        ("dirty_hours_between", between),
+        ("packs_wait", []),
+        ("meter_outbox_of_device", [of_meters, *between]),
+        ("vehicle_outbox_of_device", [of_vehicles, *between]),
+    )
+    dirty_hours: dict[str, set[datetime]] = {METER.name: set(), VEHICLE.name: set()}
+    for row in dirty:
+        dirty_hours[row["stream"]].add(row["hour"])
+    outbox = {
+        stream.name: pa.Table.from_pylist(rows, stream.arrow_schema)
+        for stream, rows in zip((METER, VEHICLE), waiting, strict=True)
+    }
+    if packs[0]["wait"]:
+        for stream, devices in ((METER, meters), (VEHICLE, vehicles)):
+            packed = await _packed(trips.conn, stream, devices, since, period.end)
+            outbox[stream.name] = pa.concat_tables([outbox[stream.name], *packed])
+    classes = {
+        meter: known.charger_classes[meter] for meter in meters if meter in known.charger_classes
+    }
+    return Facts(
+        asked, period, vehicles, meters, links, pairs, linked_to, classes, dirty_hours, outbox
+    )
+
+
+async def _packed(
+    conn: psycopg.AsyncConnection,
+    stream: Stream,
+    devices: Sequence[str],
+    since: datetime,
+    until: datetime,
+) -> list[pa.Table]:
+    """The heartbeats of these devices in packs."""
+    parts = []
+    # A few at a time: while the lake is away, all may be more than fits in memory.
+    async with conn.cursor("packs", binary=True) as packs:
+        packs.itersize = 8
+        told = {"stream": stream.name, "start": since, "end": until}
+        await packs.execute(query("packs_between"), told)
+        async for (heartbeats,) in packs:
+            parts.append(await asyncio.to_thread(_of_devices, heartbeats, stream, devices))
+    return parts
+
+
+def _of_devices(pack: bytes, stream: Stream, devices: Sequence[str]) -> pa.Table:
+    """The heartbeats of these devices in a pack."""
+    rows = unpacked(pack, stream)
+    return rows.filter(pc.is_in(rows[stream.device], pa.array(devices, pa.large_string())))
+
+
+def _after(times: Sequence[datetime], now: datetime) -> datetime:
+    """The end of a window up to now that holds these: now, or the next whole second."""
+    newest = max(times, default=now)
+    if not times or newest < now:
+        return now
+    return newest.replace(microsecond=0) + timedelta(seconds=1)
+
+
+def _same_numbers(
+    vehicle_ids: Sequence[str],
+    start: datetime,
+    heard_before: datetime | None,
+    end: datetime,
+    energy: EnergySettings,
+) -> Statement:
+    """Asks for what the rule of the trailing number needs to find the meters of these vehicles.
+
+    The rule knows the devices that were heard in the window from `start` or in the days before it,
+    and before a time (None: whenever), and leaves alone what something else has linked before
+    `end`, the end of the window.
+    """
+    numbers = {trailing_number(vehicle) for vehicle in vehicle_ids}
+    asked = [number for number in numbers if number is not None]
+    return (
+        "same_trailing_number",
+        [
+            text_array(asked if energy.link_by_trailing_number else []),
+            None if heard_before is None else timestamp(heard_before),
+            timestamp(end),
+            timestamp(start),
+        ],
+    )
+
+
+def _pairs(devices: Sequence[Row], vehicle_ids: Sequence[str]) -> dict[str, str]:
+    """The meters of these vehicles by the rule."""
+    meters = {row["device_id"]: row["linked"] for row in devices if row["kind"] == METER.name}
+    vehicles = {row["device_id"]: row["linked"] for row in devices if row["kind"] == VEHICLE.name}
+    pairs = same_trailing_number(
+        meters,
+        vehicles,
+        [device for device, linked in meters.items() if linked],
+        [device for device, linked in vehicles.items() if linked],
+    )
+    return {vehicle: meter for meter, vehicle in pairs if vehicle in set(vehicle_ids)}

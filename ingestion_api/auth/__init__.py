@@ -1,0 +1,1 @@
+"""Authentication by API keys, and what each key may do."""

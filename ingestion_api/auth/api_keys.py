@@ -1,0 +1,159 @@
+"""Who calls: the living API keys, in the memory of the collector."""
+
+import asyncio
+import hmac
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+import structlog
+from psycopg.rows import DictRow
+
+from ingestion_api.background_tasks import background, cancelled
+from ingestion_api.database.pool import ReadPool
+from ingestion_api.rest.problems import Problem
+from ingestion_api.token_bucket import TokenBucket
+from warehouse_sql.api_keys import read_key
+from warehouse_sql.named_queries import query
+
+log = structlog.get_logger(__name__)
+
+SCOPES: Final = frozenset({"ingest", "read", "admin"})
+
+_FIRST_LOAD_SECONDS: Final = 30
+_LOAD_SECONDS: Final = 15  # a database that hangs must not let a revoked key live on
+_POOL_SECONDS: Final = 10  # while readers have all connections
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request, and what he may.
+
+    A caller with a `device_prefix` may write only for devices whose id begins so.
+    """
+
+    name: str
+    scopes: frozenset[str]
+    device_prefix: str | None = None
+    limit: TokenBucket | None = None
+
+    def spend(self, records: int) -> None:
+        """Charge records to the caller's rate limit; Problem 429 if he must wait first."""
+        if self.limit is None:
+            return
+        wait = self.limit.take(records)
+        if wait:
+            raise Problem(
+                429,
+                f"the key {self.name!r} may send {self.limit.per_second:g} records a second, and "
+                f"{self.limit.burst:g} at once; repeat this after Retry-After seconds",
+                headers={"Retry-After": str(math.floor(wait) + 1)},
+            )
+
+
+LOOPBACK: Final = Caller("loopback", SCOPES)
+
+
+class KeyRing:
+    """Every living key; a request asks memory, never the database.
+
+    The keys are read anew every `refresh_seconds`, so that a new or revoked key counts soon, in
+    every collector. While the database is away the last known keys stand.
+    """
+
+    def __init__(self, refresh_seconds: float) -> None:
+        self._refresh_seconds = refresh_seconds
+        self._keys: dict[str, _Key] = {}
+        self._refresher: asyncio.Task[None] | None = None
+
+    async def start(self, pool: ReadPool) -> None:
+        """Read the keys, and go on reading them; psycopg.Error if the first reading fails."""
+        await self._load(pool, _FIRST_LOAD_SECONDS)
+        self._say_how_many()
+        self._refresher = background(self._refresh(pool), "API keys")
+
+    async def stop(self) -> None:
+        """End the reading; the keys stay as they are."""
+        if self._refresher is not None:
+            await cancelled(self._refresher)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no living key at all."""
+        return not self._keys
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the keys are still being read."""
+        return self._refresher is not None and not self._refresher.done()
+
+    def find(self, text: str) -> Caller | None:
+        """Who has this key; None if it is no living key."""
+        sent = read_key(text)
+        if sent is None:
+            return None
+        identity, secret_sha256 = sent
+        key = self._keys.get(identity)  # the id is public, so this may take its time
+        if key is None or not hmac.compare_digest(key.row["secret_sha256"], secret_sha256):
+            return None
+        return key.caller
+
+    def knows(self, caller: Caller) -> bool:
+        """Whether a caller of before may still call."""
+        if self.is_empty:
+            return caller is LOOPBACK
+        return any(key.caller is caller for key in self._keys.values())
+
+    async def _refresh(self, pool: ReadPool) -> None:
+        is_away = False
+        while True:
+            await asyncio.sleep(self._refresh_seconds)
+            before = self._keys.keys()
+            try:
+                async with asyncio.timeout(_LOAD_SECONDS):
+                    await self._load(pool, _POOL_SECONDS)
+            except (psycopg.Error, OSError) as error:
+                if not is_away:
+                    log.warning(
+                        "API keys can't be read; the last known ones stand", error=str(error)
+                    )
+                is_away = True
+                continue
+            if is_away or self._keys.keys() != before:
+                self._say_how_many()
+            is_away = False
+
+    async def _load(self, pool: ReadPool, patience: float | None = None) -> None:
+        async with pool.connection(patience) as conn:
+            rows = await (await conn.execute(query("living_api_keys"))).fetchall()
+        # A key that is as it was keeps its caller, and with it what it has spent.
+        self._keys = {
+            row["id"]: known
+            if (known := self._keys.get(row["id"])) and known.row == row
+            else _Key(row)
+            for row in rows
+        }
+
+    def _say_how_many(self) -> None:
+        if self._keys:
+            log.info("callers need an API key", keys=len(self._keys))
+        else:
+            log.warning(
+                "there is no API key, so only loopback addresses are served; "
+                "make one: wattlake keys create NAME --scope ingest --scope read"
+            )
+
+
+class _Key:
+    """A row of the table, and the caller that it stands for."""
+
+    def __init__(self, row: DictRow) -> None:
+        self.row = row
+        rate: float | None = row["records_per_second"]
+        self.caller = Caller(
+            name=row["name"],
+            scopes=SCOPES if "admin" in row["scopes"] else frozenset(row["scopes"]),
+            device_prefix=row["device_prefix"],
+            limit=None if rate is None else TokenBucket(rate),
+        )

@@ -1,0 +1,1 @@
+"""Group commit: one Postgres transaction for all heartbeats that wait."""

@@ -1,0 +1,148 @@
+"""A database connection that commits one group after the other, and comes back when it is lost."""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import psycopg
+import structlog
+
+from ingestion_api.commit.commit_queue import Group
+from ingestion_api.commit.receipt_clock import ReceiptClock
+from ingestion_api.commit.transaction import NamedPairs, new_pairs, statements, transactions
+from ingestion_api.database.pool import cut, cut_after
+from ingestion_api.errors import NotCommitted
+from ingestion_api.heartbeats.batch import Heartbeats
+from ingestion_api.observability.metrics import COMMIT_FAILURES, COMMIT_ROWS, COMMIT_SECONDS
+from ingestion_api.settings import CollectorSettings
+from lake import VEHICLE
+from warehouse_sql.named_queries import query
+from warehouse_sql.statement_pipeline import OneTrip
+
+log = structlog.get_logger(__name__)
+
+_ATTEMPTS: Final = 10  # of a transaction that lost to another one
+_LOST: Final = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.UniqueViolation,  # two collectors inserted the same new device
+)
+_PAIRS_REMEMBERED: Final = 500_000
+_PAIRS_SECONDS: Final = 3_600  # a pair that was removed is stored again after so long
+_CONNECT_SECONDS: Final = 5
+
+
+class CommitLane:
+    """One of a collector's lanes; each has pairs of its own that it knows to be stored."""
+
+    def __init__(self, dsn: str, settings: CollectorSettings, clock: ReceiptClock) -> None:
+        """`clock` is the same for all lanes of a process."""
+        self._dsn, self._settings, self._clock = dsn, settings, clock
+        self._tolerance = timedelta(seconds=settings.future_tolerance_seconds)
+        self._conn: psycopg.AsyncConnection | None = None
+        self._trip: OneTrip | None = None
+        self._pairs_known: NamedPairs = {}
+        self._pairs_since = time.monotonic()
+        self._is_cut = False  # by a commit that took too long
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the database answered last time."""
+        return self._conn is not None
+
+    async def connect(self) -> None:
+        """Connect; psycopg.OperationalError where no database answers."""
+        conn = await psycopg.AsyncConnection.connect(
+            self._dsn,
+            autocommit=True,
+            connect_timeout=_CONNECT_SECONDS,
+            application_name="wattlake collector",
+        )
+        try:
+            with cut_after(_CONNECT_SECONDS, conn):
+                await conn.execute(query("committer_session"))
+        except (psycopg.Error, OSError):
+            await conn.close()
+            raise
+        # Pairs that were known to another database, as before a restore, are no pairs of this one.
+        self._pairs_known.clear()
+        self._conn, self._trip = conn, OneTrip(conn)
+
+    async def connected(self) -> bool:
+        """Connect; whether that worked."""
+        try:
+            await self.connect()
+        except (psycopg.Error, OSError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._conn is not None:
+            await self._conn.close()
+
+    async def commit(self, group: Group) -> NotCommitted | None:
+        """Commit the group; says why it is not acknowledged, if it is not."""
+        started = time.perf_counter()
+        rows = {name: self._clock.stamp(some) for name, some in group.rows.items()}
+        self._is_cut = False
+        loop = asyncio.get_running_loop()
+        failure: NotCommitted | None = None
+        watchdog = loop.call_later(self._settings.commit_timeout_seconds, self._cut)
+        try:
+            for part in transactions(rows):
+                failure = await self._write(part)
+                if failure is not None:
+                    break  # what is stored counts once when it is sent again
+        finally:
+            watchdog.cancel()
+        if failure is not None and self._is_cut:
+            failure = NotCommitted("timeout", "the commit took too long; send again")
+        COMMIT_SECONDS.observe(time.perf_counter() - started)
+        COMMIT_ROWS.observe(group.count)
+        if failure is not None:
+            COMMIT_FAILURES.labels(failure.cause).inc()
+        return failure
+
+    async def _write(self, rows: Mapping[str, Heartbeats]) -> NotCommitted | None:
+        reconnected = False
+        for attempt in range(1, _ATTEMPTS + 1):
+            conn, trip = self._conn, self._trip
+            if conn is None or trip is None or self._is_cut:
+                break
+            pairs = new_pairs(rows.get(VEHICLE.name), self._pairs_known)
+            until = datetime.now(UTC) + self._tolerance
+            try:
+                await trip.commit(statements(rows, pairs, self._settings.statement_rows, until))
+            except _LOST as error:
+                log.info("commit lost to another transaction", kind=type(error).__name__)
+                await asyncio.sleep(random.uniform(0, 0.02) * attempt)
+            except (psycopg.Error, OSError) as error:
+                # Perhaps only this connection is gone, as after a restart of the server. Rows
+                # that were committed after all have the same identity and time of receipt.
+                self._conn = None
+                await conn.close()
+                if self._is_cut or reconnected or not await self.connected():
+                    log.warning("database is away", kind=type(error).__name__, error=str(error))
+                    break
+                reconnected = True
+            else:
+                self._remember(pairs)
+                return None
+        return NotCommitted("database", "the database can't store this now; send again later")
+
+    def _remember(self, pairs: NamedPairs) -> None:
+        now = time.monotonic()
+        is_old = now - self._pairs_since > _PAIRS_SECONDS
+        if is_old or len(self._pairs_known) > _PAIRS_REMEMBERED:
+            self._pairs_known.clear()
+            self._pairs_since = now
+        self._pairs_known |= pairs
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        if self._conn is not None:
+            cut(self._conn)

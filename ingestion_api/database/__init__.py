@@ -1,0 +1,1 @@
+"""Connections to Postgres: the pool, and dedicated ones."""

@@ -1,0 +1,97 @@
+"""A database connection that one kind of question has for itself.
+
+A pool would ask the server whether the connection is alive each time, and psycopg would adapt the
+parameters: together that takes several times as long as a small question.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg import pq
+from psycopg.adapt import Transformer
+
+from ingestion_api.database.pool import cut, cut_after, noticing_loss
+from warehouse_sql.named_queries import query
+from warehouse_sql.statement_pipeline import OneTrip, Statement
+
+Row = dict[str, Any]
+
+_PATIENCE_SECONDS: Final = 5
+_T = TypeVar("_T")
+
+
+class Trips:
+    """What may be done with the connection, one after the other."""
+
+    def __init__(self, conn: psycopg.AsyncConnection) -> None:
+        self.conn = conn
+        self._trip = OneTrip(conn)
+
+    async def rows(self, *statements: Statement) -> list[list[Row]]:
+        """The rows of each statement: one way to the server and back, of 5 seconds at most."""
+        with cut_after(_PATIENCE_SECONDS, self.conn):
+            return [self._rows(result) for result in await self._trip.commit(statements)]
+
+    def _rows(self, result: "pq.abc.PGresult") -> list[Row]:
+        if not result.ntuples:
+            return []
+        names = [(result.fname(column) or b"").decode() for column in range(result.nfields)]
+        reader = Transformer(self.conn)
+        reader.set_pgresult(result, set_loaders=True, format=pq.Format.BINARY)
+        return reader.load_rows(
+            0, result.ntuples, lambda values: dict(zip(names, values, strict=True))
+        )
+
+
+class OwnConnection:
+    """Made when it is needed, and again when it was lost."""
+
+    def __init__(self, dsn: str, name: str) -> None:
+        """`name` says in Postgres what it is for."""
+        self._dsn, self._name = noticing_loss(dsn), name
+        self._trips: Trips | None = None
+        self._lock = asyncio.Lock()
+
+    async def use(self, work: Callable[[Trips], Awaitable[_T]]) -> _T:
+        """What `work` returns, which only reads: it is done once more if the connection was lost.
+
+        One at a time. Raises psycopg.Error where the database does not answer.
+        """
+        async with self._lock:
+            if self._trips is not None:
+                try:
+                    return await self._done(work, self._trips)
+                except psycopg.OperationalError:
+                    pass  # perhaps only this connection is gone, as after a restart of the server
+            conn = await psycopg.AsyncConnection.connect(
+                self._dsn,
+                autocommit=True,
+                connect_timeout=_PATIENCE_SECONDS,
+                application_name=f"wattlake collector, {self._name}",
+            )
+            self._trips = Trips(conn)
+            return await self._done(work, self._trips, is_new=True)
+
+    async def stop(self) -> None:
+        """End the connection."""
+        if self._trips is not None:
+            await self._trips.conn.close()
+        self._trips = None
+
+    async def _done(
+        self, work: Callable[[Trips], Awaitable[_T]], trips: Trips, *, is_new: bool = False
+    ) -> _T:
+        is_done = False
+        try:
+            if is_new:
+                with cut_after(_PATIENCE_SECONDS, trips.conn):
+                    await trips.conn.execute(query("generic_session"))
+            result = await work(trips)
+            is_done = True
+            return result
+        finally:
+            if not is_done:  # it may be in the middle of something
+                cut(trips.conn)
+                await self.stop()

@@ -1,0 +1,1 @@
+"""Decoding and validation of heartbeats: from bytes to columns."""

@@ -1,0 +1,337 @@
+"""Heartbeats of one stream as columns, and the rules that whole columns are held to."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake import INTERVAL, REGISTER, Stream
+from lake.recordings import MAX_INTERVAL_KWH
+from lake.schema import TIMESTAMP
+from warehouse_sql.binary_parameters import float8_array, text_array, timestamp_array
+
+Mask = npt.NDArray[np.bool_]
+Micros = npt.NDArray[np.int64]  # microseconds since 1970-01-01T00:00:00Z
+Numbers = npt.NDArray[np.float64]
+
+_EARLIEST: Final = 946_684_800_000_000  # 2000-01-01T00:00:00Z
+NO_TIME: Final = -(2**63)
+"""In the place of a time that is none."""
+_ROWS_A_CAST: Final = 1_000
+_FEW: Final = 32  # for fewer values Python is faster than what it takes to call Arrow
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+TOO_MANY_NEW_DEVICES: Final = "too_many_new_devices"
+"""The code of a rule that a later attempt may keep."""
+
+
+class NewDeviceLimit(Protocol):
+    """How many devices that were never heard before a caller may bring."""
+
+    @property
+    def per_hour(self) -> int: ...
+
+    def knows_all(self, stream: str, devices: Iterable[str]) -> bool:
+        """Whether none of these is new."""
+        ...
+
+    def refused(self, stream: str, devices: Sequence[str]) -> set[str]:
+        """The new ones beyond the bound; those within are known from now on."""
+        ...
+
+    def retry_after(self, devices: int) -> int:
+        """Seconds until so many more are taken, or as many as ever are at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may hold.
+
+    `newest` is the latest event time that is believed, in microseconds since 1970. Where there is
+    a `device_prefix`, the sender may write only for devices whose id begins so, and where there are
+    `new_devices`, bring only so many of them.
+    """
+
+    records: int
+    newest: int
+    device_prefix: str | None = None
+    new_devices: NewDeviceLimit | None = None
+
+    @classmethod
+    def at(
+        cls,
+        now: datetime,
+        tolerance_seconds: float,
+        records: int,
+        device_prefix: str | None = None,
+        new_devices: NewDeviceLimit | None = None,
+    ) -> "Limits":
+        """The limits at this moment of the collector's clock."""
+        newest = int((now.timestamp() + tolerance_seconds) * 1e6)
+        return cls(records, newest, device_prefix, new_devices)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeats:
+    """Heartbeats of one stream, column by column, in order of arrival.
+
+    `texts` holds the device, the reading type and, of vehicles, the meter; `numbers` the
+    measurements, NaN where one was not sent; `received` is None until the receipt is stamped.
+    Lists and NumPy arrays, because most requests bring one heartbeat: the making of an Arrow table
+    for it would cost more than all that is done with it.
+    """
+
+    stream: Stream
+    texts: Mapping[str, list[Any]]
+    times: Micros
+    numbers: Mapping[str, Numbers]
+    received: Micros | None = None
+
+    @classmethod
+    def of(cls, stream: Stream, records: Sequence[Any]) -> "Heartbeats":
+        """Of objects whose attributes are named as the columns; a time that is none is NO_TIME."""
+        return cls(
+            stream,
+            {
+                stream.device: [getattr(record, stream.device) for record in records],
+                **{
+                    name: [getattr(record, name) for record in records]
+                    for name in stream.text_measurements
+                },
+                "reading_type": [record.reading_type or INTERVAL for record in records],
+            },
+            instants([record.timestamp for record in records]),
+            {
+                name: np.array([getattr(record, name) for record in records], np.float64)
+                for name in stream.number_measurements
+            },
+        )
+
+    @classmethod
+    def from_arrow(cls, stream: Stream, rows: pa.Table) -> "Heartbeats":
+        """Of a table with the stream's columns, `received_at` or not."""
+        numbers = stream.number_measurements
+        times = {
+            name: rows[name].combine_chunks().view(pa.int64()).to_numpy()
+            for name in ("timestamp", "received_at")
+            if name in rows.column_names
+        }
+        return cls(
+            stream,
+            {
+                name: rows[name].to_pylist()
+                for name in (stream.device, *stream.text_measurements, "reading_type")
+            },
+            times["timestamp"],
+            {name: rows[name].to_numpy() for name in numbers},
+            times.get("received_at"),
+        )
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def devices(self) -> list[str]:
+        """Their ids."""
+        return self.texts[self.stream.device]
+
+    def stamped(self, received: Micros) -> "Heartbeats":
+        """The same with their times of receipt."""
+        return replace(self, received=received)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> "Heartbeats":
+        """Some of them, in the order of `rows`."""
+        at = rows.tolist()
+        return Heartbeats(
+            self.stream,
+            {name: [values[row] for row in at] for name, values in self.texts.items()},
+            self.times[rows],
+            {name: values[rows] for name, values in self.numbers.items()},
+            None if self.received is None else self.received[rows],
+        )
+
+    def slice(self, start: int, stop: int) -> "Heartbeats":
+        """Those from `start` up to `stop`."""
+        return Heartbeats(
+            self.stream,
+            {name: values[start:stop] for name, values in self.texts.items()},
+            self.times[start:stop],
+            {name: values[start:stop] for name, values in self.numbers.items()},
+            None if self.received is None else self.received[start:stop],
+        )
+
+    def parameters(self) -> list[bytes]:
+        """Every column in the stream's order, as PostgreSQL arrays in binary."""
+        return [self._array(column.name) for column in self.stream.columns]
+
+    def to_arrow(self) -> pa.Table:
+        """A table with the stream's columns; without `received_at` before the receipt."""
+        fields = [
+            field
+            for field in self.stream.arrow_schema
+            if field.name != "received_at" or self.received is not None
+        ]
+        return pa.Table.from_arrays(
+            [self._arrow(field.name, field.type) for field in fields], schema=pa.schema(fields)
+        )
+
+    def _array(self, column: str) -> bytes:
+        if column in self.texts:
+            return text_array(self.texts[column])
+        if column in self.numbers:
+            return float8_array(self.numbers[column])
+        return timestamp_array(self._moments(column))
+
+    def _arrow(self, column: str, kind: pa.DataType) -> Any:
+        if column in self.texts:
+            return pa.array(self.texts[column], kind)
+        if column in self.numbers:
+            return pa.array(self.numbers[column], kind, from_pandas=True)  # NaN becomes null
+        return pa.array(self._moments(column)).view(TIMESTAMP)
+
+    def _moments(self, column: str) -> Micros:
+        if column == "timestamp":
+            return self.times
+        assert self.received is not None, "rows are stored only after their receipt is stamped"
+        return self.received
+
+
+def together(parts: Sequence[Heartbeats]) -> Heartbeats:
+    """Heartbeats of one stream that are not stamped yet, one part after the other; at least one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return Heartbeats(
+        first.stream,
+        {name: [v for part in parts for v in part.texts[name]] for name in first.texts},
+        np.concatenate([part.times for part in parts]),
+        {name: np.concatenate([part.numbers[name] for part in parts]) for name in first.numbers},
+    )
+
+
+def broken_rules(rows: Heartbeats, limits: Limits) -> Iterator[tuple[Mask, str | None, str, str]]:
+    """For each rule the rows that break it, the column it speaks of, a code and a text."""
+    broken = np.zeros(len(rows), np.bool_)
+    for rule in _rules_of_rows(rows, limits):
+        broken |= rule[0]
+        yield rule
+    if (bound := limits.new_devices) is not None:
+        # Only what is taken otherwise makes a device known.
+        devices = [device for device, wrong in zip(rows.devices, broken, strict=True) if not wrong]
+        refused = bound.refused(rows.stream.name, devices)
+        beyond = np.array([device in refused for device in rows.devices]) & ~broken
+        reason = (
+            f"is a device that was never heard, and of these an API key brings {bound.per_hour:,} "
+            "in an hour; send it again later"
+        )
+        yield beyond, rows.stream.device, TOO_MANY_NEW_DEVICES, reason
+
+
+def _rules_of_rows(rows: Heartbeats, limits: Limits) -> Iterator[tuple[Mask, str | None, str, str]]:
+    missing = rows.times == NO_TIME
+    yield missing, "timestamp", "bad_time", "is not a time that exists"
+    early = (rows.times < _EARLIEST) & ~missing
+    yield early, "timestamp", "too_old", "is before the year 2000"
+    late = rows.times > limits.newest
+    yield late, "timestamp", "in_the_future", "is too far ahead of the collector's clock"
+    energy = rows.stream.energy
+    too_much = rows.numbers[energy] > MAX_INTERVAL_KWH
+    if too_much.any():
+        too_much &= np.array([kind != REGISTER for kind in rows.texts["reading_type"]])
+    reason = f"is more than {MAX_INTERVAL_KWH:,.0f} kWh in one interval; is it a register, or Wh?"
+    yield too_much, energy, "out_of_range", reason
+    nothing = np.ones(len(rows), np.bool_)
+    for values in rows.numbers.values():
+        nothing &= np.isnan(values)
+    wanted = ", ".join(camel_case(name) for name in rows.numbers)
+    yield nothing, None, "no_measurement", f"needs at least one of {wanted}"
+    if prefix := limits.device_prefix:
+        foreign = np.array([not device.startswith(prefix) for device in rows.devices])
+        reason = f"is not a device of this API key, whose devices begin with {prefix}"
+        yield foreign, rows.stream.device, "foreign_device", reason
+
+
+def breaking(rows: Heartbeats, limits: Limits) -> Mask:
+    """The rows that break any rule."""
+    broken = np.zeros(len(rows), np.bool_)
+    if not _all_hold(rows, limits):
+        for wrong, _, _, _ in broken_rules(rows, limits):
+            broken |= wrong
+    return broken
+
+
+def instants(texts: Sequence[str]) -> Micros:
+    """Microseconds since 1970 of ISO 8601 texts, cut to microseconds; NO_TIME where it is none."""
+    distinct = set(texts)
+    if len(distinct) < _FEW:  # as of devices that report on the minute
+        micros = {text: _micros(text) for text in distinct}
+        return np.array([micros[text] for text in texts], np.int64)
+    return instants_of(pa.array(texts, pa.large_string()))
+
+
+def instants_of(texts: Any) -> Micros:
+    """The same of a large_string array, in which a null is no time either."""
+    try:
+        found = texts.cast(TIMESTAMP)
+    except pa.ArrowInvalid:
+        cut = pc.replace_substring_regex(texts, r"(\.[0-9]{6})[0-9]+", r"\1")
+        parts = [cut.slice(row, _ROWS_A_CAST) for row in range(0, len(cut), _ROWS_A_CAST)]
+        found = pa.concat_arrays([_cast(part) for part in parts])
+    numbers = found.view(pa.int64())
+    if numbers.null_count:
+        numbers = numbers.fill_null(NO_TIME)
+    return cast(Micros, numbers.to_numpy())
+
+
+def _all_hold(rows: Heartbeats, limits: Limits) -> bool:
+    """Whether no row breaks a rule, in fewer steps than it takes to say which does.
+
+    False means only that it takes those steps.
+    """
+    measured = ~np.isnan(np.array(list(rows.numbers.values())))
+    return bool(
+        rows.times.min() >= _EARLIEST
+        and rows.times.max() <= limits.newest
+        and not (rows.numbers[rows.stream.energy] > MAX_INTERVAL_KWH).any()
+        and measured.any(axis=0).all()
+        and not limits.device_prefix
+        and (
+            limits.new_devices is None
+            or limits.new_devices.knows_all(rows.stream.name, rows.devices)
+        )
+    )
+
+
+def _micros(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)  # which cuts to microseconds
+    except ValueError:
+        return NO_TIME
+    return (moment - _1970) // _MICROSECOND
+
+
+def camel_case(name: str) -> str:
+    """The JSON field of a column."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _cast(texts: Any) -> Any:
+    """One cast for all, or for each where one of them is no time."""
+    try:
+        return texts.cast(TIMESTAMP)
+    except pa.ArrowInvalid:
+        return pa.concat_arrays([_instant(texts.slice(row, 1)) for row in range(len(texts))])
+
+
+def _instant(text: Any) -> Any:
+    try:
+        return text.cast(TIMESTAMP)
+    except pa.ArrowInvalid:
+        return pa.nulls(1, TIMESTAMP)

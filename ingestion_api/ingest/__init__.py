@@ -1,0 +1,1 @@
+"""The ingest endpoints, and what they answer."""

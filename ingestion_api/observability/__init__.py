@@ -1,0 +1,1 @@
+"""Metrics, logs, and the freshness of computed figures."""

@@ -1,0 +1,1 @@
+"""The transactional outbox: heartbeats from Postgres to Delta, exactly once."""

@@ -1,0 +1,138 @@
+"""How much waits in the outbox, looked up now and then: its bound, its metrics, its readiness.
+
+And how fast heartbeats come in, whichever collector takes them, how far the figures go that are
+computed from them, and how many hours wait.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import psycopg
+from psycopg.rows import DictRow
+
+from ingestion_api.background_tasks import background, cancelled
+from ingestion_api.database.pool import ReadPool
+from ingestion_api.observability.freshness import FiguresRow, read_figures
+from ingestion_api.observability.metrics import (
+    HOURS_WAITING,
+    HOURS_WAITING_SECONDS,
+    OUTBOX_AGE,
+    OUTBOX_BYTES,
+    OUTBOX_ROWS,
+)
+from ingestion_api.settings import CollectorSettings
+from warehouse_sql.named_queries import query
+
+_LEAST_SECONDS: Final = 2.0
+_MOST_SECONDS: Final = 60.0  # a database that hangs must not hold up the next look
+_SHARE: Final = 0.05  # of the time may go into looking, however long that takes
+_RATE_SECONDS: Final = 60.0  # devices send once a minute, and many of them at once
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Acknowledged heartbeats that the lake does not hold yet, as of `seen_at`."""
+
+    rows: int
+    bytes: int
+    oldest: datetime | None
+    seen_at: datetime
+
+    def age_seconds(self, now: datetime) -> float:
+        """Age of the oldest of them; 0 where there is none."""
+        return max(0.0, (now - self.oldest).total_seconds()) if self.oldest else 0.0
+
+
+class OutboxWatch:
+    """Looks at the outbox every other second, or less often once that takes long.
+
+    Counting is a scan: the outbox has no index, because every heartbeat would pay for it. While
+    the database is away the last look stands.
+    """
+
+    def __init__(self, settings: CollectorSettings) -> None:
+        self._settings = settings
+        self._task: asyncio.Task[None] | None = None
+        self._acknowledged: deque[tuple[float, int]] = deque()
+        self.backlog: Backlog | None = None
+        self.figures: FiguresRow | None = None
+        self.is_full = False
+
+    async def start(self, pool: ReadPool) -> None:
+        """Look once, and go on looking; psycopg.Error if the first look fails."""
+        await self._look(pool)
+        self._task = background(self._watch(pool), "outbox-watch")
+
+    async def stop(self) -> None:
+        """End the looking."""
+        if self._task is not None:
+            await cancelled(self._task)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still looks."""
+        return self._task is not None and not self._task.done()
+
+    @property
+    def records_per_second(self) -> float | None:
+        """Heartbeats acknowledged a second, over the last minute; None before the second look."""
+        if len(self._acknowledged) < 2:
+            return None
+        (since, before), (until, after) = self._acknowledged[0], self._acknowledged[-1]
+        return max(0.0, (after - before) / (until - since))
+
+    async def _watch(self, pool: ReadPool) -> None:
+        took = 0.0
+        while True:
+            await asyncio.sleep(max(_LEAST_SECONDS, took / _SHARE))
+            started = time.monotonic()
+            # While the database is away the last look stands; wattlake_database_up tells.
+            with contextlib.suppress(psycopg.Error, OSError):
+                async with asyncio.timeout(_MOST_SECONDS):
+                    await self._look(pool)
+            took = time.monotonic() - started
+
+    async def _look(self, pool: ReadPool) -> None:
+        async with pool.connection() as conn:
+            found = await (await conn.execute(query("outbox_backlog"))).fetchall()
+        for row in found:
+            OUTBOX_ROWS.labels(row["stream"]).set(row["rows"])
+        times = [row["oldest"] for row in found if row["oldest"] is not None]
+        now = datetime.now(UTC)
+        backlog = Backlog(
+            rows=sum(row["rows"] for row in found),
+            bytes=sum(row["bytes"] for row in found),
+            oldest=min(times, default=None),
+            seen_at=now,
+        )
+        OUTBOX_BYTES.set(backlog.bytes)
+        OUTBOX_AGE.set(backlog.age_seconds(now))
+        self.backlog = backlog
+        self._count(backlog.rows + sum(row["rows_in_lake"] for row in found))
+        self.is_full = (
+            backlog.rows >= self._settings.outbox_rows
+            or backlog.bytes >= self._settings.outbox_bytes
+        )
+        # A database from before the newest migrations lacks what this asks: /readyz says so.
+        with contextlib.suppress(psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable):
+            async with pool.connection() as conn:
+                await self._look_at_hours(conn, now)
+
+    async def _look_at_hours(self, conn: psycopg.AsyncConnection[DictRow], now: datetime) -> None:
+        waiting = await (await conn.execute(query("hours_waiting"))).fetchone()
+        assert waiting is not None, "the query always has one row"
+        HOURS_WAITING.set(waiting["hours"])
+        HOURS_WAITING_SECONDS.set(math.nan if waiting["seconds"] is None else waiting["seconds"])
+        self.figures = await read_figures(conn, now, self._settings.hours_lag_warning_seconds)
+
+    def _count(self, acknowledged: int) -> None:
+        looks, now = self._acknowledged, time.monotonic()
+        looks.append((now, acknowledged))
+        while len(looks) > 2 and looks[1][0] <= now - _RATE_SECONDS:
+            looks.popleft()

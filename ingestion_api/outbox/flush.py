@@ -1,0 +1,146 @@
+"""One flush: rows of the outbox become one Delta commit, and are then forgotten."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Self
+
+import adbc_driver_postgresql.dbapi as adbc
+import psycopg
+import pyarrow as pa
+import structlog
+
+from ingestion_api.observability.metrics import DELTA_COMMIT_SECONDS
+from ingestion_api.outbox.lake_binding import outbox_identity, require_same_lake, restore_ledger
+from ingestion_api.outbox.pack import unpacked
+from lake import (
+    STREAMS,
+    Delivered,
+    Lake,
+    LakeError,
+    StaleRead,
+    Stream,
+    append_once,
+    delivered,
+)
+from warehouse_sql.named_queries import query
+from warehouse_sql.outbox import outbox_app_id
+
+log = structlog.get_logger(__name__)
+
+# Where a flush can die, in order; tests stop it at each of them.
+STEPS: Final = ("before_read", "before_announce", "before_append", "before_settle", "after_settle")
+
+
+class OutboxFlush:
+    """The flush of every stream, by the one who holds the writer's lock on `conn`.
+
+    A flush reads all rows below a transaction horizon, announces the horizon, appends the rows to
+    the raw table in a Delta commit that records it, and deletes them while it adds them to the
+    partition ledger. Whoever starts after a crash finds in the Delta log how far the last one
+    came. A log that is further than any announcement tells that the database has gone back in
+    time and will give out the same transaction ids again: then its outbox is delivered under a
+    new app id, and de-duplication removes what the lake had already.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        conn: psycopg.Connection,
+        lake: Lake,
+        most_rows: int,
+        at_step: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        """`conn` is in autocommit; `most_rows` bounds the memory of a flush."""
+        self._conn, self._lake, self._most_rows, self._at_step = conn, lake, most_rows, at_step
+        self._dsn = dsn
+        self._app_ids: dict[str, str] = {}
+        self._delivered: dict[str, Delivered] = {}
+
+    def __enter__(self) -> Self:
+        self._conn.execute(query("commit_durably"))
+        self._conn.execute(query("restamp_foreign_packs"))
+        for stream in STREAMS.values():
+            self._conn.execute(query(f"restamp_foreign_{stream.name}_outbox"))
+            self._resume(stream)
+        self._reader = adbc.connect(self._dsn, autocommit=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reader.close()
+
+    def flush(self, stream: Stream) -> tuple[int, bool]:
+        """Move up to about `most_rows` rows; returns how many, and whether more wait."""
+        horizon, waiting = self._one(f"{stream.name}_flush_horizon", most_rows=self._most_rows)
+        if not waiting:
+            return 0, False
+        self._at_step("before_read")
+        rows = self._read(stream, horizon)
+        before, app_id = self._delivered[stream.name], self._app_ids[stream.name]
+        self._at_step("before_announce")
+        self._conn.execute(query("announce_horizon"), {"stream": stream.name, "horizon": horizon})
+        self._at_step("before_append")
+        try:
+            started = time.monotonic()
+            done = append_once(self._lake, stream, rows, app_id, horizon, before.horizon)
+            DELTA_COMMIT_SECONDS.labels(stream.name).observe(time.monotonic() - started)
+        except StaleRead as error:
+            found = delivered(self._lake, stream, app_id)
+            if found.horizon != before.horizon:
+                # Another writer, who has lost the lock by now, came first; what it took is in.
+                self._resume(stream)
+            elif found.version != before.version:
+                # Or old hours were dropped meanwhile; without that, the next refusal is an error.
+                self._delivered[stream.name] = found
+            else:
+                raise LakeError(f"the lake refuses the append: {error}") from error
+            return 0, True
+        self._at_step("before_settle")
+        self._settle(stream, done)
+        self._at_step("after_settle")
+        return rows.num_rows, waiting > rows.num_rows
+
+    def _resume(self, stream: Stream) -> None:
+        """Find out how far the outbox was delivered, and forget the rows up to there."""
+        require_same_lake(self._conn, self._lake, stream)
+        before, epoch, announced, _ = self._one("outbox_delivery", stream=stream.name)
+        identity = outbox_identity(self._conn)
+        found = delivered(self._lake, stream, outbox_app_id(identity, epoch))
+        if identity != before or found.horizon > announced:
+            if before is not None:
+                log.warning("transaction ids are counted anew", stream=stream.name)
+            (epoch,) = self._one("begin_epoch", stream=stream.name, identity=identity)
+            found = delivered(self._lake, stream, outbox_app_id(identity, epoch))
+            restore_ledger(self._conn, self._lake, stream, found.version)
+        self._app_ids[stream.name] = outbox_app_id(identity, epoch)
+        self._settle(stream, found)
+
+    def _read(self, stream: Stream, horizon: int) -> pa.Table:
+        with self._reader.cursor() as cursor:
+            cursor.execute(query(f"read_{stream.name}_outbox").decode(), (horizon,))
+            rows: pa.Table = cursor.fetch_arrow_table()
+        below = {"stream": stream.name, "horizon": horizon}
+        packs = self._conn.execute(query("read_packs"), below, binary=True)
+        try:
+            return pa.concat_tables(
+                [rows.cast(stream.arrow_schema), *(unpacked(pack, stream) for (pack,) in packs)]
+            )
+        except pa.ArrowException as error:
+            raise LakeError(f"a row of heartbeat_pack can't be read: {error}") from error
+
+    def _settle(self, stream: Stream, done: Delivered) -> None:
+        self._conn.execute(
+            query(f"settle_{stream.name}_outbox"),
+            {"horizon": done.horizon, "version": done.version},
+        )
+        self._delivered[stream.name] = done
+
+    def _one(self, name: str, **parameters: Any) -> tuple[Any, ...]:
+        row = self._conn.execute(query(name), parameters).fetchone()
+        assert row is not None, f"{name} always has one row"
+        return row

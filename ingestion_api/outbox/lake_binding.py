@@ -1,0 +1,67 @@
+"""Which lake belongs to a database: whoever appends to the raw tables asks here first."""
+
+import psycopg
+
+from lake import STREAMS, Lake, Stream, WrongLake, rows_by_hour
+from warehouse_sql.named_queries import query
+
+
+def outbox_identity(conn: psycopg.Connection) -> str:
+    """Names the database and the timeline that give out transaction ids."""
+    found = conn.execute(query("outbox_identity")).fetchone()
+    assert found is not None, "a select without a table has one row"
+    return str(found[0])
+
+
+def create_tables(conn: psycopg.Connection, lake: Lake) -> None:
+    """Create what is missing, but no empty lake where the one of this database is away.
+
+    Readers would take it for the whole truth. Raises TableMissing.
+    """
+    for stream in STREAMS.values():
+        if _bound_table(conn, stream) is not None:
+            lake.open(stream.raw_table)
+    lake.create_tables()
+
+
+def require_same_lake(conn: psycopg.Connection, lake: Lake, stream: Stream) -> None:
+    """Raise WrongLake where rows would go to another lake than those before them."""
+    bound = _bound_table(conn, stream)
+    # Before the table is opened: it may grow while we look, by another who appends to it.
+    row = conn.execute(query("newest_delivered_version"), {"stream": stream.name}).fetchone()
+    assert row is not None, "an aggregate has one row"
+    table = lake.open(stream.raw_table)
+    table_id, version = str(table.metadata().id), table.version()
+    if bound is None:
+        conn.execute(query("deliver_to_table"), {"stream": stream.name, "table": table_id})
+    elif bound != table_id:
+        raise WrongLake(
+            f"the lake at {lake.uri} is not the one that belongs to this database: its "
+            f"{stream.raw_table} has another id. Point LAKE_URI at the right one"
+        )
+    if row[0] > version:
+        raise WrongLake(
+            f"{stream.raw_table} at {lake.uri} is at version {version}, version "
+            f"{row[0]} was delivered before: this is an older copy. Bring the newer one back"
+        )
+
+
+def restore_ledger(conn: psycopg.Connection, lake: Lake, stream: Stream, version: int) -> None:
+    """Let the ledger know hours that were delivered by a database before this one."""
+    hours = rows_by_hour(lake, stream)
+    conn.execute(
+        query("restore_ledger"),
+        {
+            "stream": stream.name,
+            "version": version,
+            "hours": list(hours),
+            "rows": list(hours.values()),
+        },
+    )
+
+
+def _bound_table(conn: psycopg.Connection, stream: Stream) -> str | None:
+    row = conn.execute(query("outbox_delivery"), {"stream": stream.name}).fetchone()
+    assert row is not None, "every stream has a row from its migration on"
+    table: str | None = row[3]
+    return table

@@ -1,0 +1,1 @@
+"""Refused records, kept for the operator."""

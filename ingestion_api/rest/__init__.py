@@ -1,0 +1,1 @@
+"""REST conventions of all endpoints: parameters, problems, bodies, cursors, ETags."""

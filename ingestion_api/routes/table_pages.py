@@ -1,0 +1,176 @@
+"""Pages of the lake's computed tables as answers."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
+from ingestion_api.rest.cursors import LIFETIME, read_cursor, write_cursor
+from ingestion_api.rest.etags import NOT_MODIFIED, fingerprint, is_known, not_modified, tagged
+from ingestion_api.rest.parameters import BadWindow, Moment, Period, window
+from ingestion_api.rest.problems import Problem, documented
+from ingestion_api.rest.table_formats import (
+    JSON,
+    camel_rows,
+    chosen_format,
+    rendered,
+    row_schema,
+    table_content,
+)
+from ingestion_api.services import Services
+from lake import HOUR
+from lake.reads import Place, Question, TableVersion, period_of, place_of, read_page
+from lake.schema import DERIVED_TABLES, TableSpec
+
+_POSITION: Final = TypeAdapter(tuple[Moment, Moment, Moment, str])
+_DAY: Final = timedelta(days=1)
+# The columns that a filter may be about, by its name in the query.
+_COLUMNS: Final = {
+    "vehicleId": ("vehicle_id", "vehicle_ids"),
+    "meterId": ("meter_id", "meter_ids"),
+    "status": ("status",),
+}
+
+
+async def answer_table(
+    request: Request,
+    services: Services,
+    spec: TableSpec,
+    start: datetime | None,
+    end: datetime | None,
+    filters: Mapping[str, Sequence[str] | None],
+    limit: int,
+    cursor: str | None,
+    if_none_match: list[str] | None,
+) -> Response:
+    """A page of a table, or 304 where the caller has it; raises Problem.
+
+    `filters` are the values of which a row is to have one, by the parameter's name; None: any. One
+    that the table has no column for is refused, as the rows would be others than were asked for.
+    """
+    kind, now = chosen_format(request), services.now()
+    values = {_column(spec, name): sorted(set(found)) for name, found in filters.items() if found}
+    asked = [spec.name, start, end, sorted(values.items())]
+    after = None
+    if cursor is None:
+        period = table_window(services, spec, start, end)
+    else:
+        begins, ends, time, device = read_cursor(cursor, asked, _POSITION, now)
+        # Checked again: a cursor is not signed, and its window may be anybody's.
+        period, after = table_window(services, spec, begins, ends), Place(time, device)
+    (table,) = await newest_tables(services, spec)
+    same = fingerprint(spec.name, table.number, period, values, after, limit, kind)
+    # An answer that leads to a next page is good for as long as surely its cursor is.
+    last, leading = same, f"{same}-{int(now.timestamp() / LIFETIME.total_seconds() * 2)}"
+    for tag in (last, leading):
+        if is_known(tag, if_none_match):
+            return not_modified(tag)
+    question = Question(period.start, period.end, values, after)
+
+    def read() -> tuple[bytes, str | None]:
+        with reading_the_lake():
+            rows = read_page(table, question, limit + 1)
+        following = None
+        if rows.height > limit:
+            rows = rows.head(limit)
+            place = place_of(spec, rows.row(-1, named=True))
+            position = [period.start, period.end, place.time, place.device]
+            following = write_cursor(asked, position, now)
+        if kind != JSON:
+            return rendered(rows, spec.columns, kind), following
+        answer = {"period": period, "rows": camel_rows(rows), "nextCursor": following}
+        return to_json(answer), following
+
+    body, following = await in_lake_thread(read)
+    headers = tagged(last if following is None else leading)
+    if following is not None:
+        url = request.url.include_query_params(cursor=following)
+        headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    return Response(body, headers=headers, media_type=kind)
+
+
+def _column(spec: TableSpec, parameter: str) -> str:
+    """The column that a filter is about; Problem 422 with where to ask instead."""
+    for name in _COLUMNS[parameter]:
+        if name in spec.names:
+            return name
+    others = [
+        f"/v1/analytics/tables/{other.name}"
+        for other in DERIVED_TABLES
+        if period_of(other) == period_of(spec) and _COLUMNS[parameter][0] in other.names
+    ]
+    known = [name for name, columns in _COLUMNS.items() if {*columns} & {*spec.names}]
+    takes = f"only {' and '.join(known)}" if known else "no filter but the window"
+    raise Problem(
+        422,
+        f"{parameter}: rows of {spec.name} have none, it takes {takes}; "
+        f"with {parameter} ask GET {' or '.join(others)}",
+    )
+
+
+def table_responses(specs: Sequence[TableSpec]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` of a call that answers with pages of one of these tables."""
+    rows = [{"title": spec.name, **row_schema(spec.columns)} for spec in specs]
+    page = {
+        "type": "object",
+        "properties": {
+            "period": Period.model_json_schema(),
+            "rows": {"type": "array", "items": rows[0] if len(rows) == 1 else {"anyOf": rows}},
+            "nextCursor": {
+                "type": ["string", "null"],
+                "description": "`cursor` of the next page; null at the end",
+            },
+        },
+        "required": ["period", "rows", "nextCursor"],
+    }
+    etag = {"ETag": {"description": "of exactly this answer", "schema": {"type": "string"}}}
+    following = {"Link": {"description": "the next page, if any", "schema": {"type": "string"}}}
+    return {
+        200: {
+            "description": "a page of rows, newest first, then by device",
+            "headers": etag | following,
+            "content": table_content(page),
+        },
+        **NOT_MODIFIED,
+        **documented(406, 410, 422, 503),
+    }
+
+
+async def newest_tables(services: Services, *specs: TableSpec) -> list[TableVersion]:
+    """The newest version of each table; raises LakeError."""
+
+    @reading_the_lake()
+    def read() -> list[TableVersion]:
+        return [services.tables.newest(spec) for spec in specs]
+
+    return await in_lake_thread(read)
+
+
+def table_window(
+    services: Services, spec: TableSpec, start: datetime | None, end: datetime | None
+) -> Period:
+    """The window that is asked for; Problem 422 if it is none.
+
+    By default 24 hours, or 31 days of a table of days, up to the running one. A window of days may
+    be 24 times as long: it has as many rows.
+    """
+    unit = period_of(spec)
+    if start is None or end is None:
+        ends = end or _rounded_up(services.now(), unit)
+        length = _DAY if unit == HOUR else 31 * _DAY
+        start, end = start or ends - length, ends
+    try:
+        longest = services.settings.longest_window_days * (unit // HOUR)
+        return window(start, end, end, longest)
+    except BadWindow as error:
+        raise Problem(422, str(error)) from None
+
+
+def _rounded_up(now: datetime, unit: timedelta) -> datetime:
+    epoch = datetime(2000, 1, 1, tzinfo=UTC)
+    return epoch + ((now - epoch) // unit + 1) * unit

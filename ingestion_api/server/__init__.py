@@ -1,0 +1,1 @@
+"""HTTP around the application: connections, compression, CORS, metrics of requests."""

@@ -1,0 +1,161 @@
+"""Energy lost between the meters and the batteries, over a window, and what it costs.
+
+Formulas and assumptions are explained in docs/energy.md. Energies add up in whole microwatt-hours
+and money in decimal numbers, so parts add up to their whole exactly.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, localcontext
+from typing import Any, Final
+
+import polars as pl
+
+from lake.energy.efficiency import RATED, efficiency_percent, lowest_first
+from lake.energy.interval_energy import exact_sum
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
+from lake.schema.table_spec import TableSpec
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.settings import EnergySettings
+
+HOURS_A_YEAR: Final = 8_766
+ENERGIES: Final = (
+    "energy_ac_kwh",
+    "unlinked_energy_ac_kwh",
+    "rated_energy_ac_kwh",
+    "rated_energy_dc_kwh",
+    "loss_kwh",
+)
+_DAY: Final = pl.col("hour_start").dt.date().alias("date")
+# Money is added as whole numbers of 10^-9 kWh times 10^-8 of the currency: a price has 6 decimals,
+# and the mean of four quarters two more.
+_PER_KWH: Final = 10**9
+_PER_MONEY: Final = 10**8
+_DIGITS: Final = 60  # more than any sum here has
+_EXACT: Final = Decimal(1).scaleb(-9)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Money for the energy of all hours, of the rated ones, and for what was lost; exact."""
+
+    energy: Decimal = Decimal(0)
+    rated: Decimal = Decimal(0)
+    losses: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True)
+class PointOfEfficiency:
+    """What one percentage point is worth in a year; `cost` is None without prices."""
+
+    energy_kwh: float
+    cost: Decimal | None
+
+
+def hourly_flows(spec: TableSpec, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Hours of vehicles, chargers or the fleet in one form: hour_start, date, device, ENERGIES.
+
+    Energies in kWh; `energy_ac_kwh` is what was credited to vehicles. Rated is an hour with a
+    believable ratio (excellent to critical), and only of such hours a loss is known.
+    """
+    time = [pl.col("hour_start"), _DAY]
+    if spec is FLEET_EFFICIENCY_HOURLY:
+        return rows.select(*time, *map(pl.col, ENERGIES))
+    device = "vehicle_id" if spec is VEHICLE_EFFICIENCY_HOURLY else "meter_id"
+    unlinked = (
+        pl.col("unlinked_energy_ac_kwh") if spec is CHARGER_EFFICIENCY_HOURLY else pl.lit(0.0)
+    )
+    energy_dc, loss = pl.col("energy_dc_kwh"), pl.col("loss_kwh")
+    is_rated = pl.col("status").is_in(RATED)
+    return rows.select(
+        *time,
+        pl.col(device),
+        (pl.col("energy_ac_kwh") - unlinked).round(9).alias(ENERGIES[0]),
+        unlinked.alias(ENERGIES[1]),
+        pl.when(is_rated).then((energy_dc + loss).round(9)).alias(ENERGIES[2]),
+        pl.when(is_rated).then(energy_dc).alias(ENERGIES[3]),
+        pl.when(is_rated).then(loss).alias(ENERGIES[4]),
+    )
+
+
+def by_price(
+    flows: pl.LazyFrame, prices: Mapping[datetime, Decimal], by: Sequence[str]
+) -> pl.DataFrame:
+    """ENERGIES of each group and `price`, null where a kWh has none; prices are exact text."""
+    if not prices:
+        priced = flows.with_columns(price=pl.lit(None, pl.String))
+        return _sums(priced, by)
+    known = pl.LazyFrame(
+        {"hour_start": list(prices), "price": [str(price) for price in prices.values()]},
+        schema={"hour_start": pl.Datetime("us", "UTC"), "price": pl.String},
+    )
+    return _sums(flows.join(known, on="hour_start", how="left"), by)
+
+
+def added_up(priced: pl.DataFrame, by: Sequence[str], settings: EnergySettings) -> pl.DataFrame:
+    """ENERGIES of each group of `by_price`, in any order, with their efficiency_percent."""
+    sums = [exact_sum(pl.col(name)).fill_null(0.0) for name in ENERGIES]
+    grouped = priced.lazy().group_by(*by).agg(sums) if by else priced.lazy().select(sums)
+    rated_ac, rated_dc = pl.col("rated_energy_ac_kwh"), pl.col("rated_energy_dc_kwh")
+    return grouped.with_columns(
+        efficiency_percent=efficiency_percent(rated_ac, rated_dc, settings)
+    ).collect()
+
+
+def costs(priced: pl.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], Costs | None]:
+    """The costs of each group of `by_price`; None where energy flowed that has no price."""
+    found: dict[tuple[Any, ...], list[int] | None] = {}
+    scaled = {text: int(Decimal(text) * _PER_MONEY) for text in priced["price"].drop_nulls()}
+    energies = [(pl.col(name) * _PER_KWH).round().cast(pl.Int64) for name in ENERGIES]
+    for *group, text, energy, unlinked, rated, _, lost in priced.select(
+        *by, "price", *energies
+    ).iter_rows():
+        before = found.get(tuple(group), [0, 0, 0])
+        if text is None:
+            before = None if energy or unlinked else before
+        elif before is not None:
+            price, parts = scaled[text], (energy + unlinked, rated, lost)
+            before = [sum_ + part * price for sum_, part in zip(before, parts, strict=True)]
+        found[tuple(group)] = before
+    return {
+        group: None if sums is None else Costs(*(_money(one) for one in sums))
+        for group, sums in found.items()
+    }
+
+
+def worst_devices(added: pl.DataFrame, device: str, count: int) -> pl.DataFrame:
+    """The `count` devices of `added_up` of lowest efficiency, the lowest first."""
+    rated = added.lazy().filter(pl.col("efficiency_percent").is_not_null())
+    return lowest_first(rated, device).head(count).collect()
+
+
+def one_point_a_year(
+    rated_ac_kwh: float, rated_dc_kwh: float, hours: int, cost: Decimal | None
+) -> PointOfEfficiency | None:
+    """What the fleet would save in a year if of each 100 kWh one more reached a battery.
+
+    The demand of the batteries in these hours goes on for a year: E_dc * (1 / e - 1 / (e + 0.01)),
+    at the mean price of the rated energy, `cost` / `rated_ac_kwh`. None where there is no ratio.
+    """
+    if not (hours and rated_ac_kwh > 0 and rated_dc_kwh > 0):
+        return None
+    ratio = rated_dc_kwh / rated_ac_kwh
+    saved = rated_dc_kwh * HOURS_A_YEAR / hours * (1 / ratio - 1 / (ratio + 0.01))
+    if cost is None:
+        return PointOfEfficiency(saved, None)
+    return PointOfEfficiency(saved, Decimal(repr(saved)) * cost / _decimal(rated_ac_kwh))
+
+
+def _sums(priced: pl.LazyFrame, by: Sequence[str]) -> pl.DataFrame:
+    sums = [exact_sum(pl.col(name)).fill_null(0.0) for name in ENERGIES]
+    return priced.group_by(*by, "price").agg(sums).collect()
+
+
+def _money(scaled: int) -> Decimal:
+    with localcontext(prec=_DIGITS):
+        return Decimal(scaled) / _PER_KWH / _PER_MONEY
+
+
+def _decimal(kwh: float) -> Decimal:
+    return Decimal(repr(kwh)).quantize(_EXACT)

@@ -1,0 +1,160 @@
+"""Appending heartbeats to a raw table, each transaction of the outbox exactly once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction
+
+from lake.delta.durability import sync_file_system, sync_folders, sync_log, sync_newest_commit
+from lake.delta.parquet_files import write_data_file
+from lake.delta.storage import CHECKPOINT_INTERVAL, Lake
+from lake.errors import StaleRead
+from lake.schema.partitions import with_partition
+from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, Stream
+
+# Each file and each folder waits for the disk on its own: thousands of old hours took a minute.
+_SYNCED_ONE_BY_ONE: Final = 50
+_PARTITION: Final = [DATE_PARTITION.name, HOUR_PARTITION.name]
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """How far the raw table has taken in one outbox: all transactions below `horizon`."""
+
+    horizon: int
+    version: int
+    table_id: str
+
+
+def delivered(lake: Lake, stream: Stream, app_id: str) -> Delivered:
+    """What the raw table has taken in from the outbox `app_id`, durably.
+
+    Raises LakeDamaged if the newest commit claims data that is not on the disk.
+    """
+    table = lake.open(stream.raw_table)
+    sync_newest_commit(lake.local_folder, table)
+    sync_log(lake.local_folder, table, table.version() - CHECKPOINT_INTERVAL)
+    return _delivered(table, app_id)
+
+
+def append_once(
+    lake: Lake, stream: Stream, rows: pa.Table, app_id: str, horizon: int, expected: int
+) -> Delivered:
+    """Append `rows` and record `horizon` as delivered, in one durable Delta commit.
+
+    `rows` have the columns of `stream.columns` and are the outbox rows of the transactions from
+    `expected`, the horizon that was delivered before, up to `horizon`. Raises StaleRead, with
+    nothing written, if the table has taken in anything else since; then read the outbox anew.
+    """
+    table = lake.open(stream.raw_table)
+    before = _delivered(table, app_id)
+    if before.horizon != expected:
+        raise StaleRead(f"expected horizon {expected}, the table is at {before.horizon}")
+    hours = _by_hour(pl.DataFrame(rows), stream)
+    together = len(hours) > _SYNCED_ONE_BY_ONE
+    added = _write(lake, stream, hours, synced=not together)
+    if lake.local_folder and together:
+        sync_file_system(lake.local_folder)
+    elif lake.local_folder:
+        sync_folders(lake.local_folder / stream.raw_table, (file.path for file in added))
+    commit_files(table, added, {app_id: horizon})
+    done = lake.open(stream.raw_table)
+    # The newest commit may be another's: an outbox and imports append at the same time.
+    sync_log(lake.local_folder, done, table.version())
+    return _delivered(done, app_id)
+
+
+def commit_files(
+    table: DeltaTable,
+    added: Sequence[AddAction],
+    transactions: Mapping[str, int],
+) -> None:
+    """Append written files in one Delta commit that records `transactions` by their app ids.
+
+    The handle must be the one on which the caller has looked up what they were before: delta-rs
+    refuses it if another commit of one of them came in between, and accepts a repeated version
+    otherwise. That raises StaleRead. The handle stays at the version that it was opened at.
+    """
+    try:
+        table.create_write_transaction(
+            [*added],
+            "append",
+            table.schema(),
+            partition_by=_PARTITION,
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(*one) for one in transactions.items()],
+                max_commit_retries=50,
+            ),
+        )
+    except CommitFailedError as error:
+        raise StaleRead(str(error)) from error
+
+
+def rows_by_hour(lake: Lake, stream: Stream, version: int | None = None) -> dict[datetime, int]:
+    """How many rows the raw table holds of each hour, by its log; held at `version`, if given.
+
+    A version that is so old that its log is cleaned can't be asked any more: then, the newest.
+    """
+    table = lake.open(stream.raw_table)
+    if version is not None and version != table.version():
+        try:
+            table.load_as_version(version)
+        except TableNotFoundError:  # so the library says that a version has no log
+            table = lake.open(stream.raw_table)
+    return logged_rows(table)
+
+
+def logged_rows(table: DeltaTable) -> dict[datetime, int]:
+    """How many rows a table holds of each hour, by its log."""
+    actions = pl.DataFrame(table.get_add_actions(flatten=True))
+    if actions.is_empty():
+        return {}
+    hours = actions.group_by("partition.date", "partition.hour").agg(pl.col("num_records").sum())
+    return {
+        datetime.combine(day, time(), UTC) + timedelta(hours=hour): rows
+        for day, hour, rows in hours.rows()
+    }
+
+
+def _by_hour(rows: pl.DataFrame, stream: Stream) -> list[tuple[date, int, pa.Table]]:
+    """Date, hour and heartbeats of each hour, which stay in their order.
+
+    They are parts of one Arrow table: to bring each hour to Arrow would take half of a flush of
+    thousands of hours.
+    """
+    frame = with_partition(rows, "timestamp").sort(_PARTITION, maintain_order=True)
+    whole = frame.select([column.name for column in stream.columns]).rechunk().to_arrow()
+    counts = frame.group_by(_PARTITION, maintain_order=True).len()
+    starts = counts["len"].cum_sum() - counts["len"]
+    return [
+        (day, hour, whole.slice(start, count))
+        for (day, hour, count), start in zip(counts.rows(), starts, strict=True)
+    ]
+
+
+def _write(
+    lake: Lake, stream: Stream, hours: Sequence[tuple[date, int, pa.Table]], *, synced: bool
+) -> list[AddAction]:
+    """One file for each hour, one after the other: a buffer for every hour would take gigabytes."""
+    return [
+        write_data_file(
+            lake,
+            stream.raw_table,
+            {DATE_PARTITION.name: str(day), HOUR_PARTITION.name: str(hour)},
+            [part],
+            described=[stream.device],
+            synced=synced,
+        )
+        for day, hour, part in hours
+    ]
+
+
+def _delivered(table: DeltaTable, app_id: str) -> Delivered:
+    horizon = table.transaction_version(app_id) or 0
+    return Delivered(horizon, table.version(), str(table.metadata().id))

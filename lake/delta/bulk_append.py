@@ -1,0 +1,111 @@
+"""Files of an import in a raw table, each part of a source file exactly once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.transaction import AddAction
+
+from lake.delta.append import commit_files
+from lake.delta.durability import sync_file_system, sync_log, sync_newest_commit
+from lake.delta.parquet_files import write_data_file
+from lake.delta.storage import CHECKPOINT_INTERVAL, Lake, retry_stale
+from lake.errors import StaleRead
+from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, Stream
+
+_NOTHING: Final = 0
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a raw table holds of one source file.
+
+    All rows of the file before `upto`, the last commit those from `since`; `transaction` is the
+    id of the database transaction that notes this commit in the ledger, None where it was one of
+    another database. `received_at` is the import's time of receipt, microseconds since 1970;
+    `rows` the length of the file once all of it is in.
+    """
+
+    upto: int = 0
+    since: int = 0
+    received_at: int | None = None
+    transaction: int | None = None
+    rows: int | None = None
+
+
+def imported(lake: Lake, stream: Stream, import_id: str, database: str) -> Imported:
+    """How far a source file has come, durably; `database` names who gives out transaction ids."""
+    table = lake.open(stream.raw_table)
+    sync_newest_commit(lake.local_folder, table)
+    sync_log(lake.local_folder, table, table.version() - CHECKPOINT_INTERVAL)
+    return _imported(table, import_id, database)
+
+
+def write_hour(lake: Lake, stream: Stream, hour: datetime, rows: pa.Table) -> AddAction:
+    """Write the heartbeats of one hour into a file of their own, for `append_files`.
+
+    `rows` have the stream's columns. The file is on the disk only after the append. Can be called
+    from threads.
+    """
+    partition = {DATE_PARTITION.name: f"{hour:%Y-%m-%d}", HOUR_PARTITION.name: str(hour.hour)}
+    return write_data_file(
+        lake, stream.raw_table, partition, [rows], described=[stream.device], synced=False
+    )
+
+
+def append_files(
+    lake: Lake,
+    stream: Stream,
+    added: Sequence[AddAction],
+    import_id: str,
+    database: str,
+    before: Imported,
+    after: Imported,
+) -> int:
+    """Commit written files with how far the source file has come; returns the table's version.
+
+    One durable Delta commit. Raises StaleRead if the table does not stand at `before`: somebody
+    else imports the same file.
+    """
+    noted = {
+        import_id: after.upto,
+        f"{import_id}/since": after.since,
+        f"{import_id}/received": after.received_at,
+        f"{import_id}/rows": after.rows,
+        _transaction_id(import_id, database): after.transaction,
+    }
+    versions = {name: value for name, value in noted.items() if value is not None}
+
+    if lake.local_folder:
+        sync_file_system(lake.local_folder)
+
+    def append() -> int:
+        table = lake.open(stream.raw_table)
+        found = _imported(table, import_id, database)
+        if found == before:
+            commit_files(table, added, versions)
+        elif found != after:  # which it is if an attempt was told to have failed, and had not
+            raise StaleRead("another import of the same file came first; start this one again")
+        committed = lake.open(stream.raw_table)
+        since = min(table.version(), committed.version() - 1)
+        sync_log(lake.local_folder, committed, since)
+        return committed.version()
+
+    return retry_stale(append)
+
+
+def _imported(table: DeltaTable, import_id: str, database: str) -> Imported:
+    return Imported(
+        table.transaction_version(import_id) or _NOTHING,
+        table.transaction_version(f"{import_id}/since") or _NOTHING,
+        table.transaction_version(f"{import_id}/received"),
+        table.transaction_version(_transaction_id(import_id, database)),
+        table.transaction_version(f"{import_id}/rows"),
+    )
+
+
+def _transaction_id(import_id: str, database: str) -> str:
+    return f"{import_id}/transaction/{database}"

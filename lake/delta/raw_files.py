@@ -1,0 +1,76 @@
+"""The files of a raw table: each flush adds one to every hour it has heartbeats of."""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, date, datetime
+from datetime import time as time_of_day
+
+import polars as pl
+from deltalake import DeltaTable
+
+from lake.delta.file_statistics import LOG_DATE, LOG_HOUR
+from lake.delta.storage import Lake
+from lake.schema.streams import Stream
+
+
+class RawHours:
+    """What exactly one version of a raw table, that of the handle, holds of its hours.
+
+    Reads the files of an hour alone, while a scan of the table first looks at all that it has.
+    """
+
+    def __init__(self, lake: Lake, stream: Stream, table: DeltaTable) -> None:
+        self._lake, self._stream = lake, stream
+        self.version = table.version()
+        self._files = live_raw_files(table)
+
+    def rows(self) -> dict[datetime, int]:
+        """How many rows there are of each hour that has any."""
+        hours = self._files.group_by(LOG_DATE, LOG_HOUR).agg(pl.col("num_records").sum())
+        return {
+            datetime.combine(day, time_of_day(hour), UTC): rows for day, hour, rows in hours.rows()
+        }
+
+    def scan(self, hours: Sequence[datetime], without: Collection[str] = ()) -> pl.LazyFrame:
+        """The rows of contiguous hours of one UTC day, with the columns of the stream.
+
+        Leaves out the files with the paths of `without`.
+        """
+        first, last = hours[0], hours[-1]
+        of_day = self._files.filter(
+            pl.col(LOG_DATE) == first.date(),
+            pl.col(LOG_HOUR).is_between(first.hour, last.hour),
+            ~pl.col("path").is_in(list(without)),
+        )
+        return scan_raw_files(self._lake, self._stream, of_day)
+
+
+def live_raw_files(table: DeltaTable) -> pl.DataFrame:
+    """The files of a raw table: path, LOG_DATE, LOG_HOUR, size_bytes, num_records."""
+    log = pl.DataFrame(table.get_add_actions(flatten=True))
+    columns = {
+        "path": pl.String,
+        LOG_DATE: pl.Date,
+        LOG_HOUR: pl.Int32,
+        "size_bytes": pl.Int64,
+        "num_records": pl.Int64,
+    }
+    return pl.DataFrame(schema=columns) if log.is_empty() else log.select(columns.keys())
+
+
+def raw_files_of_hour(table: DeltaTable, day: date, hour: int) -> pl.DataFrame:
+    """Those of one hour."""
+    return live_raw_files(table).filter(pl.col(LOG_DATE) == day, pl.col(LOG_HOUR) == hour)
+
+
+def scan_raw_files(lake: Lake, stream: Stream, files: pl.DataFrame) -> pl.LazyFrame:
+    """Their rows, with the columns of the stream."""
+    nothing = pl.DataFrame(stream.arrow_schema.empty_table())
+    if files.is_empty():
+        return nothing.lazy()
+    return pl.scan_parquet(
+        [f"{lake.table_uri(stream.raw_table)}/{path}" for path in files["path"]],
+        storage_options=lake.storage_options or None,
+        hive_partitioning=False,
+        schema=nothing.schema,
+        missing_columns="insert",  # of files from before a column was added
+    )

@@ -1,0 +1,281 @@
+"""Replacing what a table holds of a stretch of time, file by file, in one commit.
+
+Tables are partitioned by `date`; within it an hour usually is a file of its own, until a day is
+archived as one. A file that reaches beyond the stretch is written anew without it, so late rows of
+any age find their place.
+"""
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Final
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
+
+from lake.delta.damage import UNREADABLE
+from lake.delta.durability import sync_folders, sync_log
+from lake.delta.parquet_files import FAST, SMALL, write_data_file
+from lake.delta.storage import Lake, retry_stale
+from lake.errors import StaleRead
+from lake.schema.partitions import days_within, first_and_last_day, in_window
+from lake.schema.streams import DATE_PARTITION
+from lake.schema.table_spec import TableSpec
+
+# Each replacement counts this up. The library lets two commits remove the same file, and the rows
+# of both would stay; of two that start from one version it refuses the second for its count.
+_APP_ID: Final = "wattlake-replace"
+_DATE: Final = DATE_PARTITION.name
+_ROWS_A_PART: Final = 2_000_000
+_EVER: Final = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class LiveFile:
+    """A file that a version of a table holds, and the times in it as far as its log knows."""
+
+    lake: Lake
+    spec: TableSpec
+    path: str
+    day: date
+    size: int
+    rows: int
+    first: datetime | None
+    last: datetime | None
+    """Rounded up to a millisecond."""
+
+    def may_reach(self, start: datetime, end: datetime) -> bool:
+        """Whether a row may lie in the window."""
+        return self.first is None or self.last is None or (self.first < end and self.last >= start)
+
+    def is_within(self, start: datetime, end: datetime) -> bool:
+        """Whether all rows surely lie in the window."""
+        if self.first is None or self.last is None:
+            return self.day in days_within(start, end)
+        return start <= self.first and self.last < end
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows with their `date`; null in a column that was added to the table later."""
+        empty = pl.DataFrame(self.spec.schema.empty_table())
+        rows = pl.scan_parquet(
+            f"{self.lake.table_uri(self.spec.name)}/{self.path}",
+            storage_options=self.lake.storage_options or None,
+            hive_partitioning=False,
+            schema=empty.drop(_DATE).schema,
+            missing_columns="insert",
+        )
+        return rows.with_columns(pl.lit(self.day).alias(_DATE))
+
+
+def replace_hours(
+    lake: Lake, spec: TableSpec, rows: pl.DataFrame, start: datetime, end: datetime
+) -> int:
+    """Let the table hold exactly `rows` of the time from `start` to `end`, whole hours or days.
+
+    `rows` have the columns of `spec`, in any order. One commit; returns the version after it.
+    """
+    rows = rows.sort(spec.key)
+    return retry_stale(lambda: replace_in(lake, lake.open(spec.name), spec, rows, start, end))
+
+
+def replace_changed(
+    lake: Lake, spec: TableSpec, rows: pl.DataFrame, start: datetime, end: datetime
+) -> int:
+    """`replace_hours`, but no commit where the table holds exactly these rows; the version after.
+
+    A rerun then leaves no new version, no dead files, and nothing for readers to load again. Only
+    for the one writer of a table, in its pool: nobody else may change the hours meanwhile.
+    """
+    table = lake.open(spec.name)
+    there = lake.scan(table).filter(in_window(start, end, spec.time_column)).select(spec.names)
+    try:
+        is_there = there.collect().sort(spec.key).equals(rows.select(spec.names).sort(spec.key))
+    except UNREADABLE:
+        is_there = False  # a file that can't be read is one to replace
+    return table.version() if is_there else replace_hours(lake, spec, rows, start, end)
+
+
+def replace_in(
+    lake: Lake,
+    table: DeltaTable,
+    spec: TableSpec,
+    rows: pl.DataFrame,
+    start: datetime,
+    end: datetime,
+    metadata: Mapping[str, str] | None = None,
+) -> int:
+    """`replace_hours` through a handle that was read.
+
+    Raises StaleRead, with nothing replaced, if the table has changed since the handle was opened.
+    """
+    days = _days(rows.select(spec.names), spec)
+    return replace_by_parts(lake, table, spec, days, start, end, metadata)
+
+
+def replace_by_parts(
+    lake: Lake,
+    table: DeltaTable,
+    spec: TableSpec,
+    days: Iterable[tuple[date, Iterable[pl.DataFrame]]],
+    start: datetime,
+    end: datetime,
+    metadata: Mapping[str, str] | None = None,
+) -> int:
+    """`replace_in` with the sorted rows of each day in parts, which have the columns in order."""
+    files = live_files(lake, table, spec, start, end)
+    replaced, kept = [], []
+    for file in files:
+        if file.is_within(start, end):
+            replaced.append(file)
+            continue
+        beyond = file.scan().filter(~in_window(start, end, spec.time_column))
+        if beyond.select(pl.len()).collect().item() < file.rows:
+            replaced.append(file)
+            kept.append(beyond.select(spec.names))
+    if kept:
+        new = (part.lazy() for _, parts in days for part in parts)
+        days = _sorted_days(pl.concat([*new, *kept]), spec)
+    return commit_files(lake, table, spec, days, replaced, metadata=metadata)
+
+
+def commit_files(
+    lake: Lake,
+    table: DeltaTable,
+    spec: TableSpec,
+    days: Iterable[tuple[date, Iterable[pl.DataFrame]]],
+    replaced: Sequence[LiveFile],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    archived: bool = False,
+) -> int:
+    """Put the sorted parts of each day in the place of some files; returns the version after it.
+
+    As an archive they are written for years.
+
+    Raises StaleRead, with nothing changed, if anybody has committed since `table` was opened.
+    """
+    before, now = table.version(), time.time_ns() // 1_000_000
+    actions: list[AddAction | RemoveAction] = [
+        RemoveAction(f.path, True, now, size=f.size, partition_values={_DATE: str(f.day)})
+        for f in replaced
+    ]
+    described = [name for name in spec.key if name != _DATE]
+    added = []
+    for day, parts in days:
+        content = (part.drop(_DATE, strict=False) for part in parts)
+        added.append(
+            write_data_file(
+                lake,
+                spec.name,
+                {_DATE: str(day)},
+                content,
+                described,
+                SMALL if archived else FAST,
+                rows_a_group=spec.archived_rows_a_group if archived else spec.rows_a_group,
+            )
+        )
+    actions += added
+    if not actions:
+        return before
+    if lake.local_folder:
+        sync_folders(lake.local_folder / spec.name, (file.path for file in added))
+    count = (table.transaction_version(_APP_ID) or 0) + 1
+    try:
+        table.create_write_transaction(
+            actions,
+            "append",
+            table.schema(),
+            partition_by=[_DATE],
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(_APP_ID, count)], custom_metadata=dict(metadata or {})
+            ),
+        )
+    except CommitFailedError as error:
+        raise StaleRead(str(error)) from error
+    table.update_incremental()
+    # The newest commit may be another's, and a lost one before it would hide that as well.
+    sync_log(lake.local_folder, table, before)
+    return table.version()
+
+
+def live_files(
+    lake: Lake, table: DeltaTable, spec: TableSpec, start: datetime, end: datetime
+) -> list[LiveFile]:
+    """The files of a table that may hold rows of the time from `start` to `end`."""
+    log = pl.DataFrame(table.get_add_actions(flatten=True))
+    if log.is_empty():
+        return []
+    bounds = [pl.lit(None).alias("first"), pl.lit(None).alias("last")]
+    if spec.time_column != _DATE:
+        bounds = [pl.col(f"{bound}.{spec.time_column}") for bound in ("min", "max")]
+    found = log.select("path", f"partition.{_DATE}", "size_bytes", "num_records", *bounds)
+    days = first_and_last_day(start, end)
+    within = found.filter(pl.col(f"partition.{_DATE}").is_between(*days))
+    files = (LiveFile(lake, spec, *row) for row in within.iter_rows())
+    return [file for file in files if file.may_reach(start, end)]
+
+
+def remove_file(lake: Lake, spec: TableSpec, path: str) -> None:
+    """Let a table no longer hold a file, whose rows then have to be computed again; one commit.
+
+    Nothing happens where the table does not hold it any more.
+    """
+
+    def remove() -> None:
+        table = lake.open(spec.name)
+        commit_files(lake, table, spec, [], _of_path(lake, table, spec, path))
+
+    retry_stale(remove)
+
+
+def _of_path(lake: Lake, table: DeltaTable, spec: TableSpec, path: str) -> list[LiveFile]:
+    return [file for file in live_files(lake, table, spec, *_EVER) if file.path == path]
+
+
+def scan_window(
+    lake: Lake,
+    table: DeltaTable,
+    spec: TableSpec,
+    start: datetime,
+    end: datetime,
+    without: Collection[str] = (),
+) -> pl.LazyFrame:
+    """What exactly the version of the handle holds of the time from `start` to `end`.
+
+    Reads the files of that time alone, while a scan of the table first looks at all that it has;
+    leaves out those with the paths of `without`.
+    """
+    nothing = pl.DataFrame(spec.schema.empty_table()).select(spec.names).lazy()
+    files = [f for f in live_files(lake, table, spec, start, end) if f.path not in without]
+    found = (file.scan().filter(in_window(start, end, spec.time_column)) for file in files)
+    return pl.concat([nothing, *(rows.select(spec.names) for rows in found)])
+
+
+def sorted_parts(rows: pl.LazyFrame, spec: TableSpec) -> Iterator[pl.DataFrame]:
+    """The rows in the order of the key, as parts that fit into memory."""
+    device = spec.key[0]
+    counts = rows.group_by(device).agg(rows=pl.len()).sort(device).collect()
+    part = (pl.col("rows").cum_sum() - 1) // _ROWS_A_PART
+    parts = counts.group_by(part, maintain_order=True).agg(
+        first=pl.col(device).first(), last=pl.col(device).last()
+    )
+    for first, last in parts.select("first", "last").iter_rows():
+        of_part = pl.col(device).is_between(pl.lit(first), pl.lit(last))
+        yield rows.filter(of_part).sort(spec.key).collect()
+
+
+def _sorted_days(
+    rows: pl.LazyFrame, spec: TableSpec
+) -> Iterator[tuple[date, Iterator[pl.DataFrame]]]:
+    day = pl.col(spec.time_column).dt.date()
+    for found in rows.select(day.unique().sort()).collect().to_series():
+        yield found, sorted_parts(rows.filter(day == found), spec)
+
+
+def _days(rows: pl.DataFrame, spec: TableSpec) -> Iterator[tuple[date, list[pl.DataFrame]]]:
+    day = rows[spec.time_column].dt.date()
+    for found in day.unique().sort():
+        yield found, [rows.filter(day == found)]

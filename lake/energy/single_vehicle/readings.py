@@ -1,0 +1,154 @@
+"""The heartbeats of one device as arrays: what an answer about a single vehicle is made of.
+
+Times are whole microseconds since 1970, energies kWh; a number that is not known is NaN.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from lake.schema.partitions import microseconds
+from lake.schema.streams import REGISTER, VEHICLE, Stream
+
+_NO_NAME: Final = pl.Series("meter_id", [None], pl.String)
+
+Times: TypeAlias = npt.NDArray[np.int64]
+Numbers: TypeAlias = npt.NDArray[np.float64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Heartbeats of one device, in order of time unless it says otherwise."""
+
+    at: Times
+    value: Numbers
+    is_register: Flags
+    duplicates: Times
+    battery_temp: Numbers
+    received_at: Times
+    names: pl.Series | None
+    """The meter that each names; None: nobody names any."""
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, stream: Stream) -> Self:
+        """Of rows with the stream's columns, in their order; `duplicates` are 0 if not there."""
+        size, is_vehicle = rows.height, stream is VEHICLE
+        return cls(
+            rows["timestamp"].to_physical().to_numpy(),
+            rows[stream.energy].to_numpy(),
+            (rows["reading_type"] == REGISTER).to_numpy(),
+            rows["duplicates"].to_numpy() if "duplicates" in rows.columns else np.zeros(size, int),
+            rows["battery_temp"].to_numpy() if is_vehicle else np.full(size, np.nan),
+            rows["received_at"].to_physical().to_numpy(),
+            _if_any(rows["meter_id"]) if is_vehicle else None,
+        )
+
+    def within(self, start: datetime, end: datetime) -> "Readings":
+        """Those with start <= time < end."""
+        first, after = np.searchsorted(self.at, (microseconds(start), microseconds(end)))
+        return self.chosen(slice(first, after))
+
+    def chosen(self, own: slice | Flags | Times) -> "Readings":
+        """Those at some places."""
+        names = self.names
+        if names is not None:
+            places = own if isinstance(own, slice) else np.arange(self.at.size)[own]
+            names = _if_any(names[places])
+        return Readings(
+            self.at[own],
+            self.value[own],
+            self.is_register[own],
+            self.duplicates[own],
+            self.battery_temp[own],
+            self.received_at[own],
+            names,
+        )
+
+
+def in_order(parts: Sequence[Readings]) -> Readings:
+    """All readings of a device by their time, and those of one time by their receipt."""
+    every = _beside(parts)
+    is_sorted = (every.at[1:] > every.at[:-1]).all()
+    return every if is_sorted else every.chosen(np.lexsort((every.received_at, every.at)))
+
+
+def merged(history: Readings, received: Readings) -> Readings | None:
+    """What `merge_heartbeats` makes of rows of the history and received copies, both `in_order`.
+
+    None in the rare case that the times of receipt don't tell which copy counts.
+    """
+    fresh = _latest(received)
+    if fresh is None:
+        return None
+    is_after = history.at[-1:] < fresh.at[:1]  # as it mostly is; empty where one has none
+    if is_after.all():
+        return in_order([history, fresh])
+    _, old, new = np.intersect1d(history.at, fresh.at, assume_unique=True, return_indices=True)
+    if not old.size:
+        return in_order([history, fresh])
+    is_same = history.received_at[old] == fresh.received_at[new]
+    if not _equal(history.chosen(old[is_same]), fresh.chosen(new[is_same])):
+        return None
+    # Copies that an earlier compaction has counted are among those that were received.
+    counted = np.maximum(history.duplicates[old], fresh.duplicates[new])
+    is_later = fresh.received_at[new] > history.received_at[old]
+    parts = []
+    for part, places, gives_way in ((history, old, is_later), (fresh, new, ~is_later)):
+        duplicates, stays = part.duplicates.copy(), np.full(part.at.shape, True)
+        duplicates[places], stays[places] = counted, ~gives_way
+        parts.append(replace(part, duplicates=duplicates).chosen(stays))
+    return in_order(parts)
+
+
+def _latest(received: Readings) -> Readings | None:
+    """Of the copies of each heartbeat the last received, which counts the others."""
+    is_copy = received.at[1:] == received.at[:-1]
+    if not is_copy.any():
+        return received
+    if (is_copy & (received.received_at[1:] == received.received_at[:-1])).any():
+        return None
+    ends = np.flatnonzero(np.append(~is_copy, True))
+    return replace(received.chosen(ends), duplicates=np.diff(ends, prepend=-1) - 1)
+
+
+def _equal(one: Readings, other: Readings) -> bool:
+    return (
+        np.array_equal(one.value, other.value, equal_nan=True)
+        and np.array_equal(one.is_register, other.is_register)
+        and np.array_equal(one.battery_temp, other.battery_temp, equal_nan=True)
+        and _names(one).equals(_names(other))
+    )
+
+
+def _names(readings: Readings) -> pl.Series:
+    if readings.names is not None:
+        return readings.names
+    return _NO_NAME.new_from_index(0, readings.at.size)
+
+
+def _if_any(names: pl.Series) -> pl.Series | None:
+    """Names take longer than all the numbers; most devices have none."""
+    return None if names.null_count() == names.len() else names
+
+
+def _beside(parts: Sequence[Readings]) -> Readings:
+    if len(parts) == 1:
+        return parts[0]
+    names = None
+    if any(part.names is not None for part in parts):
+        names = pl.concat(map(_names, parts))
+    return Readings(
+        np.concatenate([part.at for part in parts]),
+        np.concatenate([part.value for part in parts]),
+        np.concatenate([part.is_register for part in parts]),
+        np.concatenate([part.duplicates for part in parts]),
+        np.concatenate([part.battery_temp for part in parts]),
+        np.concatenate([part.received_at for part in parts]),
+        names,
+    )

@@ -1,0 +1,1 @@
+"""Health of the grid, of batteries, and of the reporting itself."""

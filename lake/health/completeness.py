@@ -1,0 +1,70 @@
+"""How many of the heartbeats that a fleet should send have arrived, and who is silent."""
+
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY, SILENT_DEVICES_NAMED
+from lake.schema.partitions import utc_window
+from lake.schema.streams import Stream
+from lake.settings import EnergySettings
+
+_LATE_BELOW: Final = 0.5
+
+
+def heartbeat_completeness(
+    readings: pl.LazyFrame,
+    expected: pl.LazyFrame,
+    stream: Stream,
+    start: datetime,
+    end: datetime,
+    settings: EnergySettings,
+) -> pl.LazyFrame:
+    """The row of HEARTBEAT_COMPLETENESS_HOURLY of one stream for the window [start, end).
+
+    `readings` have the stream's columns and `duplicates`, one row for each device and timestamp;
+    `expected` has the device column: the devices that should send.
+    """
+    start, end = utc_window(start, end)
+    of_one = (end - start).total_seconds() / settings.nominal_interval_seconds
+    received = pl.col("_received")
+    heard = (
+        readings.filter(pl.col("timestamp") >= start, pl.col("timestamp") < end)
+        .group_by(stream.device)
+        .agg(pl.col("duplicates").sum(), pl.col("received_at").max(), _received=pl.len())
+    )
+    devices = expected.select(stream.device, _is_expected=pl.lit(True)).unique()
+    is_expected = pl.col("_is_expected").fill_null(False)
+    is_heard = received.is_not_null()
+    is_silent = is_expected & ~is_heard
+    return (
+        devices.join(heard, on=stream.device, how="full", coalesce=True)
+        .select(
+            hour_start=pl.lit(start, pl.Datetime("us", "UTC")),
+            stream=pl.lit(stream.name),
+            devices_expected=_count(is_expected),
+            heartbeats_expected=_count(is_expected) * of_one,
+            heartbeats_received=received.sum().cast(pl.Int64),
+            duplicates=pl.col("duplicates").sum().cast(pl.Int64),
+            devices_heard=_count(is_heard),
+            devices_silent=_count(is_silent),
+            silent_devices=pl.col(stream.device)
+            .filter(is_silent)
+            .sort()
+            .head(SILENT_DEVICES_NAMED)
+            .implode(),
+            devices_late=_count(is_expected & (received < of_one * _LATE_BELOW)),
+            last_received_at=pl.col("received_at").max(),
+        )
+        .with_columns(
+            completeness_percent=pl.when(pl.col("heartbeats_expected") > 0).then(
+                100 * pl.col("heartbeats_received") / pl.col("heartbeats_expected")
+            )
+        )
+        .select(HEARTBEAT_COMPLETENESS_HOURLY.names)
+    )
+
+
+def _count(condition: pl.Expr) -> pl.Expr:
+    return condition.sum().cast(pl.Int64)

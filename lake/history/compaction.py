@@ -1,0 +1,167 @@
+"""Compaction: the raw files of an hour become one sorted, de-duplicated file of the history."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from typing import Final
+
+import polars as pl
+
+from lake.delta.damage import DataFile
+from lake.delta.raw_files import RawHours
+from lake.delta.replace import live_files, replace_by_parts, scan_window
+from lake.delta.storage import Lake, retry_stale
+from lake.errors import LakeDamaged
+from lake.history.deduplication import merge_in_parts
+from lake.prefetch import one_ahead
+from lake.schema.history import DUPLICATES, as_received, as_stored, history_table
+from lake.schema.partitions import HOUR
+from lake.schema.streams import Stream
+
+# Hours of a small fleet are compacted together: a commit takes as long for one as for many.
+_ROWS_TOGETHER: Final = 500_000
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What one compaction found and left.
+
+    `raw_rows` lay in the raw table at `raw_version`; `rows` are distinct heartbeats in the history
+    at `history_version`; `changed` tells whether this compaction had to write.
+    """
+
+    stream: str
+    hour: datetime
+    rows: int
+    duplicates_removed: int
+    raw_rows: int
+    raw_version: int
+    history_version: int
+    changed: bool
+
+
+def compact_hour(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
+    """`compact_hours` of one hour."""
+    (done,) = compact_hours(lake, stream, [hour])
+    return done
+
+
+def compact_hours(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> list[Compaction]:
+    """Take the raw heartbeats of contiguous hours into the history.
+
+    Idempotent: hours that hold everything already are not written again. A compaction of the
+    same hours by somebody else at the same time is noticed, and this one starts over. Hours of one
+    day with few heartbeats become one file in one commit.
+    """
+    parts = _together(hours, _raw_hours(lake, stream).rows())
+    done = (retry_stale(partial(_compact, lake, stream, part)) for part in parts)
+    return [compaction for of_part in done for compaction in of_part]
+
+
+def compact_anew(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
+    """Let the history of one hour be what its raw heartbeats alone say, whatever it held.
+
+    For a history that was damaged. Where raw lacks a heartbeat that the history has, because it
+    was dropped after its retention for one, this is `compact_hour`: nothing is ever forgotten.
+    """
+    (done,) = retry_stale(lambda: _compact(lake, stream, [hour], from_raw_alone=True))
+    return done
+
+
+def _together(hours: Sequence[datetime], rows: dict[datetime, int]) -> list[list[datetime]]:
+    """The hours in parts of one day each, with few heartbeats or of one hour."""
+    parts: list[list[datetime]] = []
+    total = 0
+    for hour in hours:
+        total += rows.get(hour, 0)
+        if not parts or hour.date() != parts[-1][-1].date() or total > _ROWS_TOGETHER:
+            parts.append([])
+            total = rows.get(hour, 0)
+        parts[-1].append(hour)
+    return parts
+
+
+def rebuild_file(lake: Lake, stream: Stream, file: DataFile) -> None:
+    """Put what raw holds in the place of a file of the history that can't be read; one commit.
+
+    For a file all of whose hours are whole in raw, which the caller has found out. Raises
+    LakeDamaged, with nothing changed, where raw gives fewer heartbeats than the file had. Nothing
+    happens where the history does not hold the file any more.
+    """
+    retry_stale(lambda: _rebuild(lake, stream, file))
+
+
+def _rebuild(lake: Lake, stream: Stream, file: DataFile) -> None:
+    spec, hours = history_table(stream), file.hours
+    raw, history = _raw_hours(lake, stream), lake.open(stream.history_table)
+    window = hours[0], hours[-1] + HOUR
+    if not any(live.path == file.path for live in live_files(lake, history, spec, *window)):
+        return
+
+    def by_hour() -> Iterator[tuple[date, Iterator[pl.DataFrame]]]:
+        found = 0
+        for hour in hours:
+            there = scan_window(lake, history, spec, hour, hour + HOUR, without=[file.path])
+            known = as_received(there, stream).collect()
+            merged = merge_in_parts(stream, known, raw.scan([hour]).collect())
+            found += merged.height - known.height
+            if merged.height:
+                parts = merged.parts(spec.rows_a_group)
+                yield hour.date(), (as_stored(part).select(spec.names) for part in parts)
+        if file.rows is None or found < file.rows:
+            raise LakeDamaged(
+                f"{file.described} is damaged, and raw has fewer heartbeats than were in it: "
+                "restore the file from a backup"
+            )
+
+    read = {"raw_version": str(raw.version)}
+    replace_by_parts(lake, history, spec, by_hour(), *window, read)
+
+
+def _compact(
+    lake: Lake, stream: Stream, hours: Sequence[datetime], *, from_raw_alone: bool = False
+) -> list[Compaction]:
+    spec, start, end = history_table(stream), hours[0], hours[-1] + HOUR
+    raw, history = _raw_hours(lake, stream), lake.open(stream.history_table)
+    received = raw.scan(hours).collect()
+    stored = scan_window(lake, history, spec, start, end)
+    compacted = as_received(stored, stream).collect()
+    known = compacted.clear() if from_raw_alone else compacted
+    merged = merge_in_parts(stream, known, received)
+    key = list(stream.key)
+    if from_raw_alone and compacted.join(merged.whole(), on=key, how="anti").height:
+        return _compact(lake, stream, hours)
+    changed = not merged.equals(compacted)
+    history_version = history.version()
+    if changed:
+        # One thread can encode, and meanwhile another puts the next rows together.
+        parts = (as_stored(part).select(spec.names) for part in merged.parts(spec.rows_a_group))
+        day = start.date(), one_ahead(parts)
+        read = {"raw_version": str(raw.version)}
+        history_version = replace_by_parts(lake, history, spec, [day], start, end, read)
+    raw_rows = _by_hour(received.select("timestamp"), pl.len())
+    rows = _by_hour(merged.times(), pl.len())
+    duplicates = _by_hour(merged.times(), pl.col(DUPLICATES.name).sum())
+    return [
+        Compaction(
+            stream=stream.name,
+            hour=hour,
+            rows=rows.get(hour, 0),
+            duplicates_removed=duplicates.get(hour, 0),
+            raw_rows=raw_rows.get(hour, 0),
+            raw_version=raw.version,
+            history_version=history_version,
+            changed=changed,
+        )
+        for hour in hours
+    ]
+
+
+def _raw_hours(lake: Lake, stream: Stream) -> RawHours:
+    return RawHours(lake, stream, lake.open(stream.raw_table))
+
+
+def _by_hour(rows: pl.DataFrame, figure: pl.Expr) -> dict[datetime, int]:
+    hour = pl.col("timestamp").dt.truncate("1h")
+    return dict(rows.group_by(hour).agg(figure.cast(pl.Int64)).iter_rows())

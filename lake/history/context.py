@@ -1,0 +1,145 @@
+"""The heartbeats of windows of the history, with the context before them.
+
+They give every energy that `scan_context` and `scan_history` give, and read the look-back once.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Final
+
+import polars as pl
+
+from lake.delta.damage import UNREADABLE, damaged_files
+from lake.delta.replace import live_files, scan_window
+from lake.delta.storage import Lake
+from lake.engine import IN_MEMORY
+from lake.history.scans import scan_context, scan_history
+from lake.schema.history import as_received, history_table
+from lake.schema.streams import REGISTER, VEHICLE, Stream
+from lake.settings import EnergySettings
+
+_ROWS_AHEAD: Final = 1_000_000
+
+
+class HistoryInOrder:
+    """Reads windows; the context of one that follows the last is had without reading.
+
+    All windows up to `until` are of one version of the history, the newest at the first of them;
+    few heartbeats are read at once for all.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        stream: Stream,
+        settings: EnergySettings,
+        until: datetime | None = None,
+    ) -> None:
+        self._lake, self._stream, self._settings = lake, stream, settings
+        self._until = until
+        self._end: datetime | None = None
+        self._ahead: pl.LazyFrame | None = None
+
+    def read(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """The heartbeats of [start, end) and their context, with the columns of `scan_history`."""
+        rows = self._rows(start, end)
+        if start != self._end:
+            self._context = _context(self._lake, self._stream, start, self._settings)
+        known = pl.concat([self._context, rows])
+        self._end, self._context = end, self._kept(known, end)
+        return known
+
+    def _rows(self, start: datetime, end: datetime) -> pl.DataFrame:
+        if self._until is None or end > self._until:
+            rows = scan_history(self._lake, self._stream, start, end)
+            return rows.collect(engine=IN_MEMORY)
+        if self._ahead is None:
+            table = self._lake.open(self._stream.history_table)
+            spec = history_table(self._stream)
+            files = live_files(self._lake, table, spec, start, self._until)
+            stored = scan_window(self._lake, table, spec, start, self._until)
+            self._ahead = as_received(stored, self._stream)
+            if sum(file.rows for file in files) <= _ROWS_AHEAD:
+                self._ahead = self._ahead.collect(engine=IN_MEMORY).lazy()
+        timestamp = pl.col("timestamp")
+        return self._ahead.filter(timestamp >= start, timestamp < end).collect(engine=IN_MEMORY)
+
+    def _kept(self, known: pl.DataFrame, end: datetime) -> pl.DataFrame:
+        """The context of a window that starts at `end`."""
+        timestamp, value = pl.col("timestamp"), pl.col(self._stream.energy)
+        is_near = timestamp >= end - timedelta(seconds=self._settings.largest_gap_seconds)
+        in_reach = timestamp >= end - timedelta(hours=self._settings.register_lookback_hours)
+        registers = (
+            known.lazy()
+            .filter(~is_near, in_reach, pl.col("reading_type") == REGISTER, value.is_not_null())
+            .filter(timestamp == timestamp.max().over(self._stream.device))
+        )
+        return pl.concat([registers.collect(engine=IN_MEMORY), known.filter(is_near)])
+
+
+@dataclass(frozen=True)
+class HistoryWindow:
+    """The window [start, end), some devices at a time."""
+
+    lake: Lake
+    stream: Stream
+    start: datetime
+    end: datetime
+    settings: EnergySettings
+
+    def scan(self) -> pl.LazyFrame:
+        """All heartbeats, and those of the largest gap before them."""
+        near = self.start - timedelta(seconds=self.settings.largest_gap_seconds)
+        return scan_history(self.lake, self.stream, near, self.end)
+
+    def of(self, devices: pl.Series) -> pl.LazyFrame:
+        """What the energies of these devices need: heartbeats and context, some of the columns.
+
+        A scan leaves out what lies outside of the range of the ids.
+        """
+        ids = devices.drop_nulls().unique()
+        device = pl.col(self.stream.device)
+        first, last = (pl.lit(bound, pl.String) for bound in (ids.min(), ids.max()))
+        rows = scan_history(self.lake, self.stream, self.start, self.end)
+        names = [*self.stream.key, self.stream.energy, "reading_type", "duplicates"]
+        if self.stream is VEHICLE:
+            names.append("battery_temp")
+        return (
+            pl.concat([self._context.lazy(), rows])
+            .filter(device.is_between(first, last), device.is_in(ids.to_list()))
+            .select(names)
+        )
+
+    @cached_property
+    def _context(self) -> pl.DataFrame:
+        return _context(self.lake, self.stream, self.start, self.settings)
+
+
+def _context(lake: Lake, stream: Stream, start: datetime, settings: EnergySettings) -> pl.DataFrame:
+    """From raw where a file of the history can't be read: that holds up its own hours alone.
+
+    What can't be read there either is as if it had never been received.
+    """
+    try:
+        return scan_context(lake, stream, start, settings).collect(engine=IN_MEMORY)
+    except UNREADABLE:
+        since = start - max(
+            timedelta(hours=settings.register_lookback_hours),
+            timedelta(seconds=settings.largest_gap_seconds),
+        )
+        damaged = [
+            one
+            for table in (stream.history_table, stream.raw_table)
+            for one in damaged_files(lake, table, "timestamp", since, start)
+        ]
+        if not damaged:
+            raise
+    return scan_context(
+        lake,
+        stream,
+        start,
+        settings,
+        dirty_hours={hour for one in damaged for hour in one.file.hours},
+        without={one.file.path for one in damaged},
+    ).collect(engine=IN_MEMORY)

@@ -1,0 +1,129 @@
+"""Reading heartbeats: the compacted history, or everything up to this moment."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+
+import polars as pl
+import pyarrow as pa
+
+from lake.delta.raw_files import RawHours
+from lake.delta.replace import scan_window
+from lake.delta.storage import Lake
+from lake.history.deduplication import merge_heartbeats
+from lake.schema.history import as_received, history_table
+from lake.schema.partitions import HOUR, hour_of, hours_between, in_hours, in_window
+from lake.schema.streams import REGISTER, Stream
+from lake.settings import EnergySettings
+
+
+def scan_history(
+    lake: Lake,
+    stream: Stream,
+    start: datetime,
+    end: datetime,
+    devices: Sequence[str] | None = None,
+    without: Collection[str] = (),
+) -> pl.LazyFrame:
+    """Compacted heartbeats with start <= timestamp < end, but for those in the files of `without`.
+
+    The columns of the stream and `duplicates`; sorted by device and time within each hour.
+    """
+    table = lake.open(stream.history_table)
+    if without:
+        rows = scan_window(lake, table, history_table(stream), start, end, without)
+    else:
+        rows = lake.scan(table).filter(in_window(start, end))
+    return as_received(_of_devices(rows, stream, devices), stream)
+
+
+def scan_heartbeats(
+    lake: Lake,
+    stream: Stream,
+    start: datetime,
+    end: datetime,
+    devices: Sequence[str] | None = None,
+    dirty_hours: Collection[datetime] = (),
+    outbox: pa.Table | None = None,
+    without: Collection[str] = (),
+) -> pl.LazyFrame:
+    """Heartbeats with start <= timestamp < end, exact up to the moment the caller looked.
+
+    The caller reads `dirty_hours` and the `outbox` rows of these devices in one Postgres snapshot
+    *before* this call opens the lake: a heartbeat leaves the outbox only after the lake has it,
+    so none can slip through. One that is seen in both is one heartbeat; its flush is no duplicate.
+    Files with a path of `without`, of the history or raw, are left out; let their hours be dirty.
+    """
+    history = scan_history(lake, stream, start, end, devices, without)
+    received = []
+    dirty = set(dirty_hours)
+    if outbox is not None and outbox.num_rows:
+        waiting = pl.DataFrame(outbox).filter(
+            pl.col("timestamp") >= start, pl.col("timestamp") < end
+        )
+        received.append(_of_devices(waiting.lazy(), stream, devices))
+        dirty |= {hour_of(moment) for moment in waiting["timestamp"]}
+    dirty &= set(hours_between(start, end))
+    if dirty:
+        raw = _raw(lake, stream, sorted(dirty), without).filter(
+            pl.col("timestamp") >= start, pl.col("timestamp") < end
+        )
+        received.append(_of_devices(raw, stream, devices))
+    if not received:
+        return history
+    columns = [column.name for column in stream.columns]
+    # A heartbeat on its way is in the outbox and in the raw table: the same row twice.
+    once = pl.concat([frame.select(columns) for frame in received]).unique()
+    return merge_heartbeats(stream, history, [once])
+
+
+def scan_context(
+    lake: Lake,
+    stream: Stream,
+    start: datetime,
+    settings: EnergySettings,
+    devices: Sequence[str] | None = None,
+    dirty_hours: Collection[datetime] = (),
+    outbox: pa.Table | None = None,
+    without: Collection[str] = (),
+) -> pl.LazyFrame:
+    """What a window needs to know of the time before it: the predecessors of its first readings.
+
+    All readings of the largest gap, and of each register its last value within the look-back.
+    """
+
+    def scan(since: datetime, until: datetime) -> pl.LazyFrame:
+        return scan_heartbeats(lake, stream, since, until, devices, dirty_hours, outbox, without)
+
+    near = start - timedelta(seconds=settings.largest_gap_seconds)
+    registers = (
+        scan(start - timedelta(hours=settings.register_lookback_hours), near)
+        .filter(pl.col("reading_type") == REGISTER, pl.col(stream.energy).is_not_null())
+        .filter(pl.col("timestamp") == pl.col("timestamp").max().over(stream.device))
+    )
+    return pl.concat([registers, scan(near, start)])
+
+
+def _raw(
+    lake: Lake, stream: Stream, hours: Sequence[datetime], without: Collection[str]
+) -> pl.LazyFrame:
+    """The raw heartbeats of some hours, in order."""
+    table = lake.open(stream.raw_table)
+    if without:
+        raw = RawHours(lake, stream, table)
+        return pl.concat([raw.scan([hour], without) for hour in hours])
+    return (
+        lake.scan(table)
+        .filter(
+            in_hours(hours[0], hours[-1] + HOUR),
+            pl.col("timestamp").dt.truncate("1h").is_in(hours),
+        )
+        .drop("date", "hour")
+    )
+
+
+def _of_devices(rows: pl.LazyFrame, stream: Stream, devices: Sequence[str] | None) -> pl.LazyFrame:
+    if devices is None:
+        return rows
+    if len(devices) == 1:  # equality prunes row groups, membership does not in every version
+        return rows.filter(pl.col(stream.device) == devices[0])
+    return rows.filter(pl.col(stream.device).is_in(list(devices)))

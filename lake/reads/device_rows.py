@@ -1,0 +1,122 @@
+"""The rows that files of the history hold of single devices, kept for the next question."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import polars as pl
+
+from lake.delta.storage import Lake
+from lake.engine import IN_MEMORY
+from lake.reads.lru_cache import Kept
+from lake.reads.open_tables import LiveFiles
+from lake.schema.history import as_received, history_table
+from lake.schema.streams import DATE_PARTITION, Stream
+
+# A window that slides along leaves files behind; so many more than it needs are carried along.
+_FILES_BESIDE = 48
+_BYTES_A_FILE = 500  # of a frame, however few rows it has
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """What each of some files holds of a device."""
+
+    stream: Stream
+    files: Mapping[str, pl.DataFrame]
+
+    @cached_property
+    def all(self) -> pl.DataFrame:
+        """The rows of all of these files: the stream's columns and `duplicates`."""
+        return self.of_files(self.files)
+
+    def of_files(self, paths: Iterable[str]) -> pl.DataFrame:
+        """The rows of some of these files."""
+        rows = pl.concat([self.files[path] for path in paths])
+        return as_received(rows.lazy(), self.stream).collect(engine=IN_MEMORY)
+
+    @cached_property
+    def bytes(self) -> int:
+        """Twice the rows, of which `all` makes a copy."""
+        rows = sum(int(frame.estimated_size()) for frame in self.files.values())
+        return 2 * rows + _BYTES_A_FILE * len(self.files)
+
+
+class DeviceRows:
+    """Rows of the history by device; reads from a file only what it was not asked for before."""
+
+    def __init__(self, lake: Lake, most_bytes: int) -> None:
+        self._lake = lake
+        self._kept: Kept[tuple[str, str], KeptRows] = Kept(most_bytes)
+
+    def of(
+        self,
+        stream: Stream,
+        live: LiveFiles,
+        devices: Sequence[str],
+        wanted: Sequence[str],
+    ) -> list[KeptRows]:
+        """The rows that each of these devices has in the wanted files, and maybe in others.
+
+        Nothing of a device if no file is wanted.
+        """
+        missing: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        found: dict[str, dict[str, pl.DataFrame]] = {}
+        ready = []
+        for device in dict.fromkeys(devices):
+            kept = self._kept.get((stream.name, device))
+            files = kept.files if kept else {}
+            absent = tuple(path for path in wanted if path not in files)
+            if kept and not absent and files.keys() <= live.paths:
+                ready.append(kept)
+                continue
+            surplus = len(files) > len(wanted) + _FILES_BESIDE
+            needed = set(wanted) if surplus else live.paths
+            found[device] = {path: rows for path, rows in files.items() if path in needed}
+            missing[absent].append(device)
+        for paths, of_devices in missing.items():
+            for path, rows in self._from_files(stream, paths, of_devices).items():
+                for device in of_devices:
+                    found[device][path] = rows.filter(pl.col(stream.device) == device)
+        for device, by_file in found.items():
+            if by_file:
+                kept = KeptRows(stream, by_file)
+                self._kept.put((stream.name, device), kept)
+                ready.append(kept)
+        return ready
+
+    def _from_files(
+        self, stream: Stream, paths: Sequence[str], devices: Sequence[str]
+    ) -> dict[str, pl.DataFrame]:
+        """What each of these files holds of these devices."""
+        device = pl.col(stream.device)
+        # Equality prunes row groups, membership does not in every version.
+        is_wanted = device == devices[0] if len(devices) == 1 else device.is_in(list(devices))
+        scans = [_scan_stored(self._lake, stream, path).filter(is_wanted) for path in paths]
+        return dict(zip(paths, pl.collect_all(scans), strict=True))
+
+
+def scan_rows(lake: Lake, stream: Stream, path: str) -> pl.LazyFrame:
+    """All rows of a file of the history, with the stream's columns and `duplicates`."""
+    return as_received(_scan_stored(lake, stream, path), stream)
+
+
+@cache
+def nothing(stream: Stream) -> pl.DataFrame:
+    """No rows, with the columns of the stream and `duplicates`."""
+    return as_received(_stored_nothing(stream).lazy(), stream).collect()
+
+
+def _scan_stored(lake: Lake, stream: Stream, path: str) -> pl.LazyFrame:
+    return pl.scan_parquet(
+        f"{lake.table_uri(stream.history_table)}/{path}",
+        storage_options=lake.storage_options or None,
+        hive_partitioning=False,
+        schema=_stored_nothing(stream).schema,
+        missing_columns="insert",  # of files from before a column was added
+    )
+
+
+def _stored_nothing(stream: Stream) -> pl.DataFrame:
+    return pl.DataFrame(history_table(stream).schema.empty_table()).drop(DATE_PARTITION.name)

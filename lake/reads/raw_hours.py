@@ -1,0 +1,138 @@
+"""Raw heartbeats of the newest hours that wait for their compaction, kept in order of the device.
+
+A flush adds a small file a minute, in order of receipt: to find one device in it costs as much as
+to read all of it. So each file is read once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Final
+
+import polars as pl
+
+from lake.delta.storage import Lake
+from lake.energy.single_vehicle.readings import Readings
+from lake.reads.lru_cache import Kept
+from lake.reads.open_tables import LiveFiles
+from lake.reads.row_ranges import DevicePlaces
+from lake.schema.streams import Stream
+
+# Hours that are dirty day by day are the newest; older ones are read from their files.
+_HOURS_KEPT: Final = 3
+_RUNS: Final = 8
+_BYTES_A_ROW: Final = 50  # of the arrays of a run
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Rows of some files, sorted by their device."""
+
+    rows: pl.DataFrame
+    readings: Readings
+    places: DevicePlaces
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, stream: Stream) -> "_Run":
+        """Of rows in any order."""
+        rows = rows.sort(stream.device, maintain_order=True)
+        return cls(rows, Readings.of(rows, stream), DevicePlaces.of(rows[stream.device]))
+
+
+@dataclass(frozen=True)
+class _Hour:
+    """An hour as a few runs, the largest first."""
+
+    files: frozenset[str]
+    runs: tuple[_Run, ...]
+
+    @cached_property
+    def bytes(self) -> int:
+        """Memory of the rows."""
+        return sum(
+            int(run.rows.estimated_size()) + _BYTES_A_ROW * run.rows.height + run.places.bytes
+            for run in self.runs
+        )
+
+    def with_more(self, files: Sequence[str], rows: pl.DataFrame, stream: Stream) -> "_Hour":
+        """The hour with the rows of more files."""
+        runs = [*self.runs, _Run.of(rows, stream)]
+        if len(runs) > _RUNS:
+            largest, *others = sorted(runs, key=lambda run: -run.rows.height)
+            merged = pl.concat([run.rows for run in others], rechunk=True)
+            runs = [largest, _Run.of(merged, stream)]
+        return _Hour(self.files | frozenset(files), tuple(runs))
+
+
+class RawHours:
+    """Rows of the raw tables by hour and device."""
+
+    def __init__(self, lake: Lake, most_bytes: int) -> None:
+        self._lake = lake
+        self._kept: Kept[tuple[str, datetime], _Hour] = Kept(most_bytes)
+
+    def read(
+        self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], devices: Sequence[str]
+    ) -> pl.DataFrame:
+        """All raw rows of these hours (in order) and devices, with the columns of the stream."""
+        parts = [self._old(stream, live, hours, devices)]
+        for run in self._runs(stream, live, hours):
+            parts += [run.rows[run.places.find(device)] for device in dict.fromkeys(devices)]
+        return pl.concat(parts)
+
+    def load(self, stream: Stream, live: LiveFiles, hours: Sequence[datetime]) -> None:
+        """Read what is kept of these hours, before anybody asks."""
+        self._runs(stream, live, sorted(hours))
+
+    def of(
+        self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], device: str
+    ) -> list[Readings]:
+        """What `read` finds of one device, in parts and in any order."""
+        runs = self._runs(stream, live, hours)
+        found = [run.readings.chosen(run.places.find(device)) for run in runs]
+        if len(hours) > _HOURS_KEPT:
+            found.append(Readings.of(self._old(stream, live, hours, [device]), stream))
+        return found
+
+    def _old(
+        self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], devices: Sequence[str]
+    ) -> pl.DataFrame:
+        """The rows of hours that are not kept."""
+        paths = live.of_hours(hours[:-_HOURS_KEPT])
+        is_wanted = pl.col(stream.device).is_in(list(devices))
+        return self._scan(stream, paths).filter(is_wanted).collect()
+
+    def _runs(self, stream: Stream, live: LiveFiles, hours: Sequence[datetime]) -> list[_Run]:
+        """The rows of the newest of these hours."""
+        kept = (self._hour(stream, live, hour) for hour in hours[-_HOURS_KEPT:])
+        return [run for hour in kept for run in hour.runs]
+
+    def _hour(self, stream: Stream, live: LiveFiles, hour: datetime) -> _Hour:
+        files = live.of_hours([hour])
+        kept = self._kept.get((stream.name, hour))
+        if kept is None or not kept.files <= live.paths:
+            kept = _Hour(frozenset(), ())
+        missing = [path for path in files if path not in kept.files]
+        if missing:
+            rows = self._scan(stream, missing).collect()
+            kept = kept.with_more(missing, rows, stream)
+            self._kept.put((stream.name, hour), kept)
+        return kept
+
+    def _scan(self, stream: Stream, paths: Sequence[str]) -> pl.LazyFrame:
+        empty = self._empty(stream)
+        if not paths:
+            return empty.lazy()
+        folder = self._lake.table_uri(stream.raw_table)
+        return pl.scan_parquet(
+            [f"{folder}/{path}" for path in paths],
+            storage_options=self._lake.storage_options or None,
+            hive_partitioning=False,
+            schema=empty.schema,
+            missing_columns="insert",  # of files from before a column was added
+        )
+
+    @staticmethod
+    def _empty(stream: Stream) -> pl.DataFrame:
+        return pl.DataFrame(stream.arrow_schema.empty_table())

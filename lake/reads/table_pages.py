@@ -1,0 +1,101 @@
+"""A page of a computed table: newest first, then by device."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import polars as pl
+import pyarrow as pa
+
+from lake.reads.table_reader import TableVersion
+from lake.schema.partitions import HOUR
+from lake.schema.streams import DATE_PARTITION
+from lake.schema.table_spec import TableSpec
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row stands in the order of pages: its time (of a day its start), and its device."""
+
+    time: datetime
+    device: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """The rows of [start, end) beyond a place in the order of pages.
+
+    `values` are those of which a row must have one, by the name of the column; where that holds
+    lists, in its list.
+    """
+
+    start: datetime
+    end: datetime
+    values: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    after: Place | None = None
+
+
+def period_of(spec: TableSpec) -> timedelta:
+    """The time that a row is about: an hour or a day."""
+    return _DAY if spec.time_column == DATE_PARTITION.name else HOUR
+
+
+def device_of(spec: TableSpec) -> str | None:
+    """The column beside the time that tells the rows apart; None: a time has one row."""
+    return next((name for name in spec.key if name != spec.time_column), None)
+
+
+def read_page(table: TableVersion, question: Question, limit: int) -> pl.DataFrame:
+    """The first `limit` rows; blocks while files are read.
+
+    It goes back in steps that grow, so that a page of a large fleet costs one hour's files, and one
+    of a small fleet, or of rare rows, few scans.
+    """
+    spec = table.spec
+    device, step = device_of(spec), period_of(spec)
+    end = question.end
+    if question.after is not None:
+        end = min(end, question.after.time + step)
+    if device in question.values:
+        step = end - question.start
+    order = [spec.time_column] + ([device] if device else [])
+    found = [table.scan(end, end).collect()]
+    while limit > 0 and question.start < end:
+        start = max(question.start, end - step)
+        rows = table.scan(start, end).filter(_conditions(spec, question))
+        page = rows.sort(order, descending=[True, False][: len(order)]).head(limit).collect()
+        found.append(page)
+        limit, end, step = limit - page.height, start, step * 2
+    return pl.concat(found)
+
+
+def place_of(spec: TableSpec, row: Mapping[str, object]) -> Place:
+    """The place of a row of a page."""
+    time, device = row[spec.time_column], device_of(spec)
+    if not isinstance(time, datetime):
+        time = datetime.fromisoformat(f"{time}T00:00:00+00:00")
+    return Place(time, str(row[device]) if device else "")
+
+
+def _conditions(spec: TableSpec, question: Question) -> list[pl.Expr]:
+    conditions = [
+        pl.any_horizontal(_holds(spec, name, value) for value in values)
+        for name, values in question.values.items()
+    ]
+    if (after := question.after) is not None:
+        time = pl.col(spec.time_column)
+        at = pl.lit(after.time if spec.time_column != DATE_PARTITION.name else after.time.date())
+        beyond = time < at
+        if device := device_of(spec):
+            beyond |= (time == at) & (pl.col(device) > after.device)
+        conditions.append(beyond)
+    return conditions or [pl.lit(True)]
+
+
+def _holds(spec: TableSpec, name: str, value: str) -> pl.Expr:
+    kind = spec.schema.field(name).type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pl.col(name).list.contains(value)
+    return pl.col(name) == value

@@ -1,0 +1,70 @@
+"""The computed tables as a server reads them: many small questions to the newest version."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from lake.delta.storage import Lake
+from lake.reads.open_tables import LiveFiles, OpenTables
+from lake.schema.partitions import in_window
+from lake.schema.streams import DATE_PARTITION
+from lake.schema.table_spec import TableSpec
+
+
+@dataclass(frozen=True)
+class TableVersion:
+    """A version of a table, and the files that make it up."""
+
+    lake: Lake
+    spec: TableSpec
+    files: LiveFiles
+
+    @property
+    def number(self) -> int:
+        """Another one whenever the rows may be others."""
+        return self.files.version
+
+    def scan(self, start: datetime, end: datetime) -> pl.LazyFrame:
+        """The rows about times in [start, end) with the columns of the table, in any order.
+
+        Of a table of days those about days that begin in it.
+        """
+        empty = pl.DataFrame(self.spec.schema.empty_table())
+        paths = self.files.between(start, end) if start < end else []
+        if not paths:
+            return empty.lazy().select(self.spec.names)
+        table = self.lake.table_uri(self.spec.name)
+        date = DATE_PARTITION.name
+        rows = pl.scan_parquet(
+            [f"{table}/{path}" for path in paths],
+            storage_options=self.lake.storage_options or None,
+            hive_partitioning=True,
+            hive_schema={date: pl.Date},
+            schema=empty.schema,
+            missing_columns="insert",
+        )
+        time = pl.col(self.spec.time_column)
+        begins = (
+            time.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+            if (self.spec.time_column == date)
+            else time
+        )
+        return rows.filter(
+            in_window(start, end, self.spec.time_column), begins >= start, begins < end
+        ).select(self.spec.names)
+
+
+class TableReader:
+    """Keeps each table open that was asked for. May be used by several threads at once."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake, self._tables = lake, OpenTables(lake)
+
+    def newest(self, spec: TableSpec) -> TableVersion:
+        """The version that the store has now; blocks, so not for the event loop.
+
+        Raises TableMissing, or DeltaError where the store can't be read.
+        """
+        files = self._tables.files(spec.name, spec.time_column)
+        return TableVersion(self._lake, spec, files)

@@ -1,0 +1,18 @@
+"""Rows of the hourly and daily tables, computed from readings; pure."""
+
+from lake.rollups.day import DayInputs, efficiency_of_day, health_of_day
+from lake.rollups.day_links import links_of_hours
+from lake.rollups.hour import HourInputs, Tables, efficiency_of_hour, health_of_hour
+from lake.rollups.hour_batch import tables_of_hours
+
+__all__ = [
+    "DayInputs",
+    "HourInputs",
+    "Tables",
+    "efficiency_of_day",
+    "efficiency_of_hour",
+    "health_of_day",
+    "health_of_hour",
+    "links_of_hours",
+    "tables_of_hours",
+]

@@ -1,0 +1,55 @@
+"""Schemas of all tables: streams, columns, partitions."""
+
+from lake.schema.battery_health import BATTERY_HEALTH_DAILY
+from lake.schema.catalog import (
+    DAILY_EFFICIENCY,
+    DAILY_TABLES,
+    DERIVED_TABLES,
+    HOURLY_EFFICIENCY,
+    HOURLY_TABLES,
+)
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
+from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
+from lake.schema.grid_health import GRID_HEALTH_HOURLY
+from lake.schema.history import as_received, history_table
+from lake.schema.partitions import contiguous, days_within, in_hours, in_window, stretches
+from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, TIMESTAMP
+from lake.schema.table_spec import DATE, HOUR_START, TableSpec, number, text
+from lake.schema.vehicle_efficiency import (
+    FLEET_EFFICIENCY_DAILY,
+    FLEET_EFFICIENCY_HOURLY,
+    VEHICLE_EFFICIENCY_DAILY,
+    VEHICLE_EFFICIENCY_HOURLY,
+)
+
+__all__ = [
+    "BATTERY_HEALTH_DAILY",
+    "CHARGER_EFFICIENCY_DAILY",
+    "CHARGER_EFFICIENCY_HOURLY",
+    "DAILY_EFFICIENCY",
+    "DAILY_TABLES",
+    "DATE",
+    "DATE_PARTITION",
+    "DERIVED_TABLES",
+    "FLEET_EFFICIENCY_DAILY",
+    "FLEET_EFFICIENCY_HOURLY",
+    "GRID_HEALTH_HOURLY",
+    "HEARTBEAT_COMPLETENESS_HOURLY",
+    "HOURLY_EFFICIENCY",
+    "HOURLY_TABLES",
+    "HOUR_PARTITION",
+    "HOUR_START",
+    "TIMESTAMP",
+    "VEHICLE_EFFICIENCY_DAILY",
+    "VEHICLE_EFFICIENCY_HOURLY",
+    "TableSpec",
+    "as_received",
+    "contiguous",
+    "days_within",
+    "history_table",
+    "in_hours",
+    "in_window",
+    "number",
+    "stretches",
+    "text",
+]

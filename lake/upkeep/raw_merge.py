@@ -1,0 +1,77 @@
+"""Raw files of an hour merged into one."""
+
+import time
+from datetime import UTC, date, datetime
+from datetime import time as time_of_day
+from functools import partial
+from typing import Final
+
+import polars as pl
+from deltalake import CommitProperties, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
+
+from lake.delta.durability import sync_folders, sync_log
+from lake.delta.file_statistics import LOG_DATE, LOG_HOUR
+from lake.delta.parquet_files import SMALL, write_data_file
+from lake.delta.raw_files import live_raw_files, raw_files_of_hour, scan_raw_files
+from lake.delta.storage import Lake, retry_stale
+from lake.errors import StaleRead
+from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, Stream
+from lake.upkeep.archive import Archived
+
+# Counted up by each merge: without it, two merges of the same files would both be accepted.
+_APP_ID: Final = "wattlake-merge"
+
+
+def merge_raw_hours(lake: Lake, stream: Stream, before: datetime) -> list[Archived]:
+    """Make one file of the raw files of each hour that began before `before`.
+
+    One commit an hour. The rows stay the same, so a lake writer that appends meanwhile is neither
+    disturbed nor in the way; of two merges of one hour the second finds nothing to do.
+    """
+    files = live_raw_files(lake.open(stream.raw_table))
+    many = (
+        files.group_by(LOG_DATE, LOG_HOUR).len().filter(pl.col("len") > 1).sort(LOG_DATE, LOG_HOUR)
+    )
+    return [
+        retry_stale(partial(_merge, lake, stream, day, hour))
+        for day, hour in many.select(LOG_DATE, LOG_HOUR).iter_rows()
+        if datetime.combine(day, time_of_day(hour), UTC) < before
+    ]
+
+
+def _merge(lake: Lake, stream: Stream, day: date, hour: int) -> Archived:
+    table = lake.open(stream.raw_table)
+    files = raw_files_of_hour(table, day, hour)
+    size = int(files["size_bytes"].sum())
+    if files.height < 2:
+        return Archived(files.height, size, size)
+    merged = scan_raw_files(lake, stream, files).sort("received_at", *stream.key).collect()
+    partition = {DATE_PARTITION.name: str(day), HOUR_PARTITION.name: str(hour)}
+    added = write_data_file(lake, stream.raw_table, partition, [merged], [stream.device], SMALL)
+    added.data_change = False
+    if lake.local_folder:
+        sync_folders(lake.local_folder / stream.raw_table, [added.path])
+    before, now = table.version(), time.time_ns() // 1_000_000
+    actions: list[AddAction | RemoveAction] = [
+        RemoveAction(path, False, now, size=of_file, partition_values={**partition})
+        for path, of_file in files.select("path", "size_bytes").iter_rows()
+    ]
+    count = (table.transaction_version(_APP_ID) or 0) + 1
+    try:
+        table.create_write_transaction(
+            [*actions, added],
+            "append",
+            table.schema(),
+            partition_by=list(partition),
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(_APP_ID, count)], max_commit_retries=50
+            ),
+        )
+    except CommitFailedError as error:
+        raise StaleRead(str(error)) from error
+    table.update_incremental()
+    # The newest commit may be another's, and a lost one before it would hide that as well.
+    sync_log(lake.local_folder, table, before)
+    return Archived(files.height, size, added.size)

@@ -1,0 +1,127 @@
+"""Dropping raw hours that the history has taken in, row for row."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+
+from lake.delta.durability import sync_log
+from lake.delta.storage import Lake, retry_stale
+from lake.errors import LakeDamaged, StaleRead
+from lake.history.scans import scan_history
+from lake.schema.partitions import HOUR
+from lake.schema.streams import Stream
+
+
+@dataclass(frozen=True)
+class RawHour:
+    """What the raw table holds of an hour."""
+
+    rows: int
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class RawDrop:
+    """What was dropped of each hour, and why an hour was not.
+
+    The files of a dropped hour are gone for readers at once and from the disk at a later vacuum.
+    """
+
+    dropped: Mapping[datetime, RawHour]
+    kept: Mapping[datetime, str]
+
+
+def raw_hours(lake: Lake, stream: Stream) -> dict[datetime, RawHour]:
+    """What the newest version of the raw table holds of each hour, by its log."""
+    return _raw_hours(lake.open(stream.raw_table))
+
+
+def drop_raw_partitions(
+    lake: Lake,
+    stream: Stream,
+    rows: Mapping[datetime, int],
+    before_commit: Callable[[Collection[datetime]], None] = lambda hours: None,
+) -> RawDrop:
+    """Drop these hours from the raw table, in one commit.
+
+    `rows` says how many rows the caller knows to be taken in of each hour. An hour is kept if the
+    table holds another number, or if the history does not account for each of them. Hours that
+    are gone already are in neither list. `before_commit` is told which hours are about to go. An
+    append at the same time is either noticed here, and this starts over, or notices this one.
+    """
+    return retry_stale(lambda: _drop(lake, stream, rows, before_commit))
+
+
+def _drop(
+    lake: Lake,
+    stream: Stream,
+    rows: Mapping[datetime, int],
+    before_commit: Callable[[Collection[datetime]], None],
+) -> RawDrop:
+    table = lake.open(stream.raw_table)
+    found = {hour: of_hour for hour, of_hour in _raw_hours(table).items() if hour in rows}
+    kept = {}
+    for hour, of_hour in found.items():
+        if of_hour.rows != rows[hour]:
+            kept[hour] = f"{of_hour.rows} raw rows where {rows[hour]} were taken in"
+        elif lost := _not_in_history(lake, stream, table, hour):
+            kept[hour] = f"the history does not account for {lost} heartbeats"
+    dropped = {hour: of_hour for hour, of_hour in found.items() if hour not in kept}
+    if dropped:
+        before_commit(dropped.keys())
+        before = table.version()
+        try:
+            # Through the very handle that was read, as every other change of what is there.
+            table.delete(_predicate(dropped))
+        except CommitFailedError as error:
+            raise StaleRead(str(error)) from error
+        sync_log(lake.local_folder, table, before)
+    return RawDrop(dropped, kept)
+
+
+def _raw_hours(table: DeltaTable) -> dict[datetime, RawHour]:
+    actions = pl.DataFrame(table.get_add_actions(flatten=True))
+    if actions.is_empty():
+        return {}
+    if actions["num_records"].has_nulls():
+        raise LakeDamaged(f"{table.table_uri} has files whose log entry counts no rows")
+    hours = actions.group_by("partition.date", "partition.hour").agg(
+        pl.col("num_records").sum(), pl.len(), pl.col("size_bytes").sum()
+    )
+    return {_moment(day, hour): RawHour(*counts) for day, hour, *counts in hours.rows()}
+
+
+def _not_in_history(lake: Lake, stream: Stream, table: DeltaTable, hour: datetime) -> int:
+    """Identities of the raw hour that the history lacks, has older, or has counted too few of."""
+    key = list(stream.key)
+    raw = lake.scan(table).filter(pl.col("date") == hour.date(), pl.col("hour") == hour.hour)
+    received = raw.group_by(key).agg(copies=pl.len().cast(pl.Int64), newest=pl.max("received_at"))
+    history = scan_history(lake, stream, hour, hour + HOUR)
+    accounted = pl.col("received_at").ge(pl.col("newest")) & pl.col("duplicates").ge(
+        pl.col("copies") - 1
+    )
+    lost = (
+        received.join(history.select(*key, "received_at", "duplicates"), on=key, how="left")
+        .filter(~accounted.fill_null(value=False))
+        .select(pl.len())
+    )
+    return int(lost.collect().item())
+
+
+def _predicate(hours: Collection[datetime]) -> str:
+    """SQL predicate of exactly these partitions."""
+    days: dict[date, list[str]] = {}
+    for hour in sorted(hours):
+        days.setdefault(hour.date(), []).append(str(hour.hour))
+    return " OR ".join(
+        f"(date = '{day}' AND hour IN ({', '.join(of_day)}))" for day, of_day in days.items()
+    )
+
+
+def _moment(day: date, hour: int) -> datetime:
+    return datetime.combine(day, time(), UTC) + timedelta(hours=hour)

@@ -1,0 +1,48 @@
+"""A command that another room carries out: its module runs as a process in this terminal."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from local_stack.settings import LocalStackSettings
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
+from local_stack.stack.parent_death import leashed
+
+
+def run_module(module: str, arguments: Sequence[str], settings: LocalStackSettings) -> int:
+    """Run `python -m module` on the database and lake of `wattlake up`; returns its exit code.
+
+    Both are those of the data folder unless DATABASE_URL and LAKE_URI are set. What the process
+    reads and prints is this terminal's, and so is its Ctrl-C. Raises PostgresError if no
+    database runs.
+    """
+    child = subprocess.Popen(
+        leashed([sys.executable, "-P", "-m", module, *arguments]), env=_environment(settings)
+    )
+    while True:
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:  # the terminal has told the child, too: let it end in order
+            continue
+        return code if code >= 0 else 128 - code
+
+
+def database_url(settings: LocalStackSettings) -> str:
+    """DATABASE_URL, or that of the embedded server which `wattlake up` runs in the data folder."""
+    if settings.database_url:
+        return settings.database_url
+    return EmbeddedPostgres(settings.folder / "postgres").url_of_running()
+
+
+def lake_uri(settings: LocalStackSettings) -> str:
+    """LAKE_URI, or the lake in the data folder."""
+    return settings.lake_uri or str(settings.folder / "lake")
+
+
+def _environment(settings: LocalStackSettings) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DATABASE_URL": database_url(settings),
+        "LAKE_URI": lake_uri(settings),
+    }

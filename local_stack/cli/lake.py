@@ -1,0 +1,187 @@
+"""`wattlake query`, `verify` and `import`: what is in the lake, whether it is right, and more."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lake.recordings import Meaning
+from lake.time_zones import time_zone as known_zone
+from local_stack.cli.child_command import run_module
+from local_stack.cli.commands import renames
+from local_stack.cli.lake_query import Format, print_tables
+from local_stack.cli.lake_query import query as run_query
+from local_stack.errors import UsageError
+from local_stack.settings import settings_with
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="data folder of `wattlake up`, where LAKE_URI does not name the lake"),
+]
+
+# What a recording may leave unsaid, the same for `import` and `replay`.
+ReadingType = Annotated[
+    Literal["interval", "register"] | None,
+    typer.Option(help="what the energies are, where a row does not say it"),
+]
+Renames = Annotated[
+    list[str] | None, typer.Option(help="a column of the file and its true name", metavar="A=B")
+]
+Unit = Annotated[
+    Literal["kWh", "Wh", "MWh", "J", "kJ", "MJ"] | None,
+    typer.Option(help="unit of the energies; kWh, unless the file looks otherwise"),
+]
+MeterId = Annotated[
+    str | None, typer.Option(help="the meter of every row, of a file that has no column for it")
+]
+VehicleId = Annotated[str | None, typer.Option(help="likewise the vehicle")]
+TimeZone = Annotated[
+    str | None,
+    typer.Option(help="zone of times without one, such as Europe/Amsterdam", metavar="ZONE"),
+]
+AssumeUtc = Annotated[bool, typer.Option("--assume-utc", help="times without a zone are UTC")]
+
+
+def meaning_of(
+    stream: str,
+    reading_type: str | None,
+    rename: list[str] | None,
+    *,
+    unit: str | None,
+    meter_id: str | None,
+    vehicle_id: str | None,
+    time_zone: str | None,
+    assume_utc: bool,
+) -> Meaning:
+    """What the options of `import` and `replay` say of a file; UsageError for what they can't."""
+    if assume_utc and time_zone is not None:
+        raise UsageError("--assume-utc and --time-zone say two things: give one of them")
+    if time_zone is not None:
+        try:
+            known_zone(time_zone)
+        except ValueError as error:
+            raise UsageError(f"--time-zone: {error}") from error
+    ids = {"meterId": meter_id, "vehicleId": vehicle_id}
+    if "" in ids.values():
+        raise UsageError("--meter-id and --vehicle-id take an id, which is not empty")
+    return Meaning(
+        stream=None if stream == "auto" else stream,
+        reading_type=reading_type,
+        renames=renames(rename or []),
+        unit=unit,
+        time_zone="UTC" if assume_utc else time_zone,
+        ids={name: device for name, device in ids.items() if device is not None},
+    )
+
+
+def query(
+    sql: Annotated[
+        str | None, typer.Argument(help="a SELECT; -: read from standard input", metavar="SQL")
+    ] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="list tables, columns and their units instead")
+    ] = False,
+    form: Annotated[Format, typer.Option("--format", help="how the rows come out")] = Format.TABLE,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="file for csv, json or parquet")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="most rows of a table; 0: all", min=0)] = 50,
+    data: Data = None,
+) -> None:
+    """Read the lake with SQL (DataFusion's, close to PostgreSQL's). Nothing is ever written.
+
+    It needs no database and no running stack. Times are UTC, after AT TIME ZONE those of that zone.
+    """
+    settings = settings_with({"data_folder": data})
+    if tables:
+        print_tables(settings)
+    elif sql is None:
+        raise UsageError("give the SQL, or - to read it from standard input, or --tables")
+    else:
+        run_query(sys.stdin.read() if sql == "-" else sql, settings, form, output, limit)
+
+
+def verify(
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="first hour, UTC: 2026-11-20T10, or a day", metavar="HOUR"),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="last hour or day, included", metavar="HOUR")
+    ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="count the ledger anew, replace damaged files that can be computed, and let the "
+            "hours that differ be computed again",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the report as JSON")] = False,
+    data: Data = None,
+) -> None:
+    """Recompute hours from the raw heartbeats and compare every table with them.
+
+    Without --from and --to all hours. A file that can't be read is named, with its hours, and what
+    does not need it is judged. Exit code 0: all was judged and agrees, 3: something differs or is
+    damaged, 4: nothing differs, but hours that wait for their computation, or are counted from what
+    can't be read, were not judged. It can run beside everything else.
+    """
+    given = (("--from", start), ("--to", end))
+    arguments = [part for name, value in given if value is not None for part in (name, value)]
+    arguments += ["--repair"] * repair + ["--json"] * as_json
+    code = run_module("pipelines.verify", arguments, settings_with({"data_folder": data}))
+    if code:
+        raise typer.Exit(code)
+
+
+def import_files(
+    files: Annotated[list[Path], typer.Argument(help="Parquet or CSV", metavar="FILE...")],
+    stream: Annotated[
+        Literal["auto", "meter", "vehicle"],
+        typer.Option(help="whose heartbeats these are; auto: told by each row"),
+    ] = "auto",
+    reading_type: ReadingType = None,
+    rename: Renames = None,
+    unit: Unit = None,
+    meter_id: MeterId = None,
+    vehicle_id: VehicleId = None,
+    time_zone: TimeZone = None,
+    assume_utc: AssumeUtc = False,
+    rejects: Annotated[
+        Path | None, typer.Option(help="where refused rows go [FILE.rejects.csv]")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Bring years of history straight into the lake, by the rules of the collector.
+
+    Columns have the names of the lake or of the JSON. An import that was
+    interrupted goes on where it ended, and a file that is in already is left alone. Of two
+    heartbeats with one device and time an imported one wins over those received before it.
+    """
+    meaning = meaning_of(
+        stream,
+        reading_type,
+        rename,
+        unit=unit,
+        meter_id=meter_id,
+        vehicle_id=vehicle_id,
+        time_zone=time_zone,
+        assume_utc=assume_utc,
+    )
+    given = {
+        "--stream": meaning.stream,
+        "--reading-type": reading_type,
+        "--unit": unit,
+        "--meter-id": meter_id,
+        "--vehicle-id": vehicle_id,
+        "--time-zone": meaning.time_zone,
+        "--rejects": rejects,
+    }
+    options = [f"{name}={value}" for name, value in given.items() if value is not None]
+    options += [f"--rename={one}" for one in rename or []]
+    arguments = [*options, "--", *map(str, files)]
+    code = run_module("ingestion_api.bulk_import", arguments, settings_with({"data_folder": data}))
+    if code:
+        raise typer.Exit(code)

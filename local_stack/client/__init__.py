@@ -1,0 +1,1 @@
+"""Clients of a collector: replay of recordings, status."""

@@ -1,0 +1,225 @@
+"""Recorded rows as the heartbeats that devices send."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import chain, islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from lake import UnusableFile
+from lake.recordings import (
+    ENERGIES,
+    FIELDS,
+    IDS,
+    NUMBERS,
+    LocalTimes,
+    Meaning,
+    UnitCheck,
+    field_of,
+    fields_of,
+    local_micros,
+    no_zone_fault,
+    of_columns,
+    parse_number,
+    read_header,
+    to_kwh,
+)
+from local_stack.client.recording_files import Row, Value, read_rows
+from local_stack.errors import RecordingError
+
+_FIELDS: Final = {
+    "meter": ("meterId", "timestamp", "kwhConsumedAc", "voltage", "readingType", "type"),
+    "vehicle": tuple(name for name in FIELDS if name not in {"kwhConsumedAc", "voltage"}),
+}
+_ROWS_JUDGED: Final = 100_000
+_1970: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # written with a Z
+
+Numbered = tuple[int, Row | str]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A heartbeat and its row in the file, from 1; or why that row is none, and which field."""
+
+    row: int
+    heartbeat: dict[str, Value]
+    problem: str | None = None
+    field: str | None = None
+
+
+def recorded_heartbeats(
+    file: Path, meaning: Meaning, order_by: str | None = None
+) -> Iterator[Recorded]:
+    """Every row of the file as a heartbeat, in file order or by a column.
+
+    Columns that no heartbeat has are left out, and so are nulls. Raises RecordingError, in one
+    line, if the file can't be what it is said to be; nothing was yielded then.
+    """
+    try:
+        yield from _heartbeats(file, meaning, order_by)
+    except UnusableFile as error:
+        raise RecordingError(f"{file} {error}") from error
+
+
+def _heartbeats(file: Path, meaning: Meaning, order_by: str | None) -> Iterator[Recorded]:
+    read = _Reader(_checked(file, meaning, order_by))
+    if meaning.unit is None:
+        _check_unit(islice(_rows(file, order_by), _ROWS_JUDGED), read)
+    clock = _clock(file, read, order_by) if meaning.time_zone else None
+    for row, values in _rows(file, order_by):
+        if isinstance(values, str):
+            yield Recorded(row, {}, values)
+            continue
+        heartbeat = read.heartbeat(values)
+        fault = None if clock is None else _tell_moment(row, heartbeat, clock)
+        yield Recorded(row, heartbeat, fault, fault and "timestamp")
+
+
+def _rows(file: Path, order_by: str | None) -> Iterator[Numbered]:
+    numbered: Iterator[Numbered] = enumerate(read_rows(file), start=1)
+    if order_by is None:
+        return numbered
+    return iter(sorted(numbered, key=lambda row: _sort_key(row[1], order_by)))
+
+
+def _checked(file: Path, meaning: Meaning, order_by: str | None) -> Meaning:
+    """The meaning for this file; tells at once what would make every row a refused one."""
+    rows = read_rows(file)
+    first = next(rows, None)
+    if first is None:
+        raise RecordingError(f"{file} has no rows")
+    if file.suffix.lower() == ".csv":
+        columns = read_header(file)
+    elif isinstance(first, str):
+        raise RecordingError(f"the first line of {file} is {first}")
+    else:
+        columns = [*first]
+    fields = fields_of(columns, meaning)
+    names = [name.strip() for name in columns]
+    if order_by is not None and order_by not in names:
+        raise UnusableFile(f"has no column {order_by} to order by; it has: {', '.join(names)}")
+    if meaning.time_zone is None:
+        read = _Reader(meaning)
+        some = (read.heartbeat(row) for row in chain([first], rows) if not isinstance(row, str))
+        time = next((time for one in some if (time := one.get("timestamp")) is not None), None)
+        if isinstance(time, str) and local_micros(time) is not None:
+            raise UnusableFile(no_zone_fault(time))
+    is_table = file.suffix.lower() in {".csv", ".parquet"}
+    return of_columns(meaning, [*fields.values(), *meaning.ids]) if is_table else meaning
+
+
+def _check_unit(rows: Iterator[Numbered], read: "_Reader") -> None:
+    """See whether the energies can be kWh, before one is posted."""
+    energies: dict[str, list[float]] = {name: [] for name in ENERGIES}
+    for _, values in rows:
+        heartbeat = {} if isinstance(values, str) else read.heartbeat(values)
+        if heartbeat.get("readingType") != "register":
+            for name, found in energies.items():
+                if isinstance(energy := heartbeat.get(name), float):
+                    found.append(energy)
+    check = UnitCheck()
+    for name, found in energies.items():
+        check.add(name, np.array(found, np.float64))
+    check.judge()
+
+
+def _clock(file: Path, read: "_Reader", order_by: str | None) -> LocalTimes:
+    """The clock of the zone, which has seen each device's rows near the repeated hours."""
+    clock = LocalTimes(read.meaning.time_zone or "UTC")
+    for row, values in _rows(file, order_by) if clock.repeats else ():
+        if not isinstance(values, str):
+            heartbeat = read.heartbeat(values)
+            time = _local(heartbeat)
+            if time is not None and clock.is_near_repeated(time):
+                clock.note(row, read.device(heartbeat), time)
+    clock.end()
+    return clock
+
+
+def _tell_moment(row: int, heartbeat: Row, clock: LocalTimes) -> str | None:
+    """Put the moment in the place of a local time; or tell why it has none."""
+    time = _local(heartbeat)
+    if time is None:
+        return None
+    moment = clock.moment(row, time)
+    if isinstance(moment, str):
+        return moment
+    heartbeat["timestamp"] = f"{(_1970 + timedelta(microseconds=moment)).isoformat()}Z"
+    return None
+
+
+def _local(heartbeat: Row) -> int | None:
+    time = heartbeat.get("timestamp")
+    return local_micros(time) if isinstance(time, str) else None
+
+
+class _Reader:
+    """Reads rows by their meaning."""
+
+    def __init__(self, meaning: Meaning) -> None:
+        self.meaning = meaning
+        self._fields: dict[str, str | None] = {}
+
+    def heartbeat(self, values: Row) -> Row:
+        """The heartbeat of a row; a local time is still as it stands there."""
+        found: Row = dict(self.meaning.ids)
+        for column, value in values.items():
+            if column not in self._fields:
+                self._fields[column] = field_of(column, self.meaning)
+            name = self._fields[column]
+            if name is not None and value is not None:
+                found[name] = self._json(name, value)
+        if self.meaning.reading_type is not None:
+            found.setdefault("readingType", self.meaning.reading_type)
+        if self.meaning.stream is not None:
+            found["type"] = self.meaning.stream
+            found = {name: found[name] for name in _FIELDS[self.meaning.stream] if name in found}
+        return found
+
+    def device(self, heartbeat: Row) -> tuple[str, Value]:
+        """Whose heartbeat it is."""
+        stream = self.meaning.stream or ("vehicle" if "vehicleId" in heartbeat else "meter")
+        return stream, heartbeat.get(f"{stream}Id")
+
+    def _json(self, name: str, value: Value) -> Value:
+        """As a device would send it; what is no number or time stays, and is refused."""
+        if isinstance(value, datetime):
+            return value.isoformat()
+        if name in IDS and isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if name not in NUMBERS or isinstance(value, bool):
+            return value
+        number = _number(value)
+        if number is None:
+            return str(value)  # JSON has no infinity
+        return to_kwh(number, self.meaning.unit) if name in ENERGIES else number
+
+
+def _number(value: Value) -> float | None:
+    if isinstance(value, str):
+        return parse_number(value)
+    if not isinstance(value, int | float | Decimal):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _sort_key(row: Row | str, column: str) -> tuple[int, float, str]:
+    """Numbers and times by value, then texts, at last rows that have neither."""
+    value = None if isinstance(row, str) else row.get(column)
+    if isinstance(value, datetime):
+        value = value.timestamp()
+    if isinstance(value, str):
+        number = parse_number(value)
+        if number is None:
+            return 1, 0.0, value
+        value = number
+    return (2, 0.0, "") if value is None else (0, float(value), "")

@@ -1,0 +1,164 @@
+"""Recorded heartbeats are posted like a device would, and an interrupted replay goes on."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from lake.recordings import Meaning
+from local_stack.client.collector import Collector, describe
+from local_stack.client.recording_files import count_rows
+from local_stack.client.recordings import Recorded, recorded_heartbeats
+from local_stack.errors import CollectorError, RecordingError
+from local_stack.folders import make_folder
+
+
+class _Refusal(BaseModel):
+    index: int
+    field: str | None
+    reason: str
+
+
+class _Answer(BaseModel):
+    accepted: int
+    errors: list[_Refusal]
+
+
+@dataclass
+class Position:
+    """How far a replay came: rows of the file that were answered for, and how."""
+
+    rows: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    finished: bool = False
+
+
+class Replay:
+    """One file on its way to one collector.
+
+    The position is kept in the user's folder for state, under the content of the file, the URL
+    and the meaning, so a renamed file goes on and a changed one starts again.
+    """
+
+    def __init__(
+        self, file: Path, meaning: Meaning, order_by: str | None, collector: Collector
+    ) -> None:
+        """Reads the file once; RecordingError if that fails."""
+        self.file, self._meaning, self._order_by = file, meaning, order_by
+        self._collector = collector
+        self.rejected_file = file.with_name(f"{file.name}.rejected.ndjson")
+        self.reasons: Counter[str] = Counter()
+        self.rows = count_rows(file)
+        key = hashlib.sha256()
+        told = json.dumps(_identity(meaning, order_by), sort_keys=True)
+        for part in (_content(file), collector.url, told):
+            key.update(f"{part}\n".encode())
+        self._state = _state_folder() / f"{key.hexdigest()}.json"
+        self.position = Position()
+        if self._state.exists():
+            self.position = Position(**json.loads(self._state.read_text(encoding="utf-8")))
+
+    def start_again(self) -> None:
+        """Forget the position."""
+        self.position = Position()
+
+    def run(
+        self, batch: int, patience: float, on_wait: Callable[[str], None]
+    ) -> Iterator[Position]:
+        """Post the rest of the file in batches; yields the position after each.
+
+        RecordingError, FolderError, or CollectorError after `patience` seconds without an answer;
+        the same replay then goes on where this one ended.
+        """
+        if self.position.rows == 0:
+            self.rejected_file.unlink(missing_ok=True)
+        every = recorded_heartbeats(self.file, self._meaning, self._order_by)
+        rest = islice(every, self.position.rows, None)
+        while part := list(islice(rest, batch)):
+            self._post(part, patience, on_wait)
+            self.position.rows += len(part)
+            self._keep_position()
+            yield self.position
+        self.position.finished = True
+        self._keep_position()
+
+    def _post(
+        self, part: Sequence[Recorded], patience: float, on_wait: Callable[[str], None]
+    ) -> None:
+        refused = [
+            (row, _Refusal(index=0, field=row.field, reason=row.problem))
+            for row in part
+            if row.problem is not None
+        ]
+        sent = [row for row in part if row.problem is None]
+        if sent:
+            body = json.dumps([row.heartbeat for row in sent], default=str)
+            response = self._collector.post_until_answered(
+                "/v1/ingest/telemetry", body.encode(), give_up_after=patience, on_wait=on_wait
+            )
+            try:
+                answer = _Answer.model_validate_json(response.content)
+            except ValidationError as error:
+                raise CollectorError(
+                    f"{self._collector.url} answers {describe(response)} to rows "
+                    f"{sent[0].row}-{sent[-1].row} of {self.file}"
+                ) from error
+            self.position.accepted += answer.accepted
+            refused += [(sent[refusal.index], refusal) for refusal in answer.errors]
+        self._keep_refused(refused)
+
+    def _keep_refused(self, refused: Sequence[tuple[Recorded, _Refusal]]) -> None:
+        if not refused:
+            return
+        by_row: dict[int, tuple[Recorded, list[_Refusal]]] = {}
+        for record, refusal in refused:
+            by_row.setdefault(record.row, (record, []))[1].append(refusal)
+            where = f"{refusal.field}: " if refusal.field else ""
+            self.reasons[f"{where}{refusal.reason}"] += 1
+        self.position.rejected += len(by_row)
+        try:
+            with self.rejected_file.open("a", encoding="utf-8") as file:
+                for row, (record, refusals) in by_row.items():
+                    errors = [refusal.model_dump(exclude={"index"}) for refusal in refusals]
+                    line = {"row": row, "errors": errors, "heartbeat": record.heartbeat}
+                    file.write(json.dumps(line, default=str) + "\n")
+        except OSError as error:
+            raise RecordingError(
+                f"refused rows can't be written to {self.rejected_file} ({error.strerror}): "
+                "replay a copy of the file from a folder that you may write"
+            ) from error
+
+    def _keep_position(self) -> None:
+        make_folder(self._state.parent)
+        unfinished = self._state.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(asdict(self.position)), encoding="utf-8")
+        unfinished.replace(self._state)
+
+
+def _identity(meaning: Meaning, order_by: str | None) -> dict[str, object]:
+    told = meaning.identity()
+    is_utc = told.get("time_zone") == "UTC"
+    if is_utc:
+        del told["time_zone"]
+    return {**told, "order_by": order_by, "assume_utc": is_utc}
+
+
+def _state_folder() -> Path:
+    state_home = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(state_home) if state_home else Path.home() / ".local" / "state"
+    return base / "wattlake" / "replay"
+
+
+def _content(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise RecordingError(f"{file} can't be read: {error.strerror}") from error

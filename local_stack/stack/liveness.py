@@ -1,0 +1,47 @@
+"""Whether a process that runs also does its work: what to ask whom."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import httpx
+import psycopg
+
+from warehouse_sql.named_queries import query
+
+_PATIENCE_SECONDS: Final = 5
+_NEWEST_HEARTBEAT: Final = timedelta(minutes=3)  # each of the daemon's threads sends two a minute
+_OLDEST_HEARTBEAT: Final = timedelta(minutes=30)  # as of `dagster-daemon liveness-check`
+
+
+def answers(url: str) -> Callable[[], bool]:
+    """Whether a GET of this URL has an answer that is no error."""
+
+    def ask() -> bool:
+        try:
+            return httpx.get(url, timeout=_PATIENCE_SECONDS).is_success
+        except httpx.HTTPError:
+            return False
+
+    return ask
+
+
+def daemon_works(dsn: str) -> Callable[[], bool]:
+    """Whether Dagster's daemon sends the heartbeats that it keeps in the database.
+
+    Where the database does not tell, the daemon is not at fault.
+    """
+
+    def ask() -> bool:
+        try:
+            with psycopg.connect(dsn, connect_timeout=_PATIENCE_SECONDS) as conn:
+                row = conn.execute(query("daemon_heartbeats")).fetchone()
+        except (psycopg.Error, OSError):
+            return True
+        if row is None or row[0] is None:
+            return False
+        now = datetime.now(UTC).replace(tzinfo=None)
+        newest, oldest = row
+        return bool(now - newest < _NEWEST_HEARTBEAT and now - oldest < _OLDEST_HEARTBEAT)
+
+    return ask

@@ -1,0 +1,112 @@
+"""A process of the stack: started on a leash, watched, started again, and stopped with its kin."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from rich.text import Text
+
+from local_stack.stack.parent_death import leashed
+from local_stack.stack.supervision import Supervised
+
+_TAIL_BYTES = 4_096
+
+
+class Service(Supervised):
+    """One child process with its output in a file.
+
+    Start and watch it from the main thread: at that thread's end the child is told to end.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+        is_alive: Callable[[], bool] = lambda: True,
+        stop_seconds: float = 20,
+    ) -> None:
+        super().__init__(name, is_alive)
+        self.log = log
+        self._command, self._environment = command, dict(environment)
+        self._stop_seconds = stop_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process; its output of before is kept in NAME.log.1."""
+        with contextlib.suppress(OSError):  # the first start, or a disk that takes nothing
+            self.log.replace(self.log.with_suffix(".log.1"))
+        self._launch()
+        self._note_start()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def ask_to_end(self) -> None:
+        """Tell the process to end, without waiting for it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def stop(self) -> None:
+        """End the process and whatever it started: ask, wait, then force."""
+        self.ask_to_end()
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(self._stop_seconds)
+        self.kill()
+
+    def kill(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def how_it_ended(self) -> str:
+        """Exit code or signal, with the last line that it said and where to read the others."""
+        assert self._process is not None, "asked only of one that was started"
+        code = self._process.returncode
+        if code < 0:
+            return f"{signal.Signals(-code).name}; see {self.log}"  # its last line is no reason
+        last = self._last_line()
+        return f"exit code {code}{': ' if last else ''}{last}; see {self.log}"
+
+    def _last_line(self) -> str:
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                said = Text.from_ansi(log.read().decode(errors="replace")).plain
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(said.split("\n")) if line.strip()), "")
+
+    def _launch(self) -> None:
+        with _appending(self.log) as log:
+            self._process = subprocess.Popen(
+                leashed(self._command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
+
+
+@contextlib.contextmanager
+def _appending(log: Path) -> Iterator[IO[bytes] | int]:
+    """The log, or nothing where it can't be opened: what a process does matters more."""
+    with contextlib.ExitStack() as opened:
+        file: IO[bytes] | int = subprocess.DEVNULL
+        with contextlib.suppress(OSError):
+            file = opened.enter_context(log.open("ab"))
+        yield file

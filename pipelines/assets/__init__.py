@@ -1,0 +1,1 @@
+"""Assets of raw data, history, hours, days and marts."""

@@ -1,0 +1,201 @@
+"""Days: the tables of each UTC day, computed again whenever one of its hours was."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from lake import DAY, EnergySettings
+from lake.delta import replace_changed
+from lake.schema import (
+    BATTERY_HEALTH_DAILY,
+    CHARGER_EFFICIENCY_DAILY,
+    CHARGER_EFFICIENCY_HOURLY,
+    DAILY_TABLES,
+    FLEET_EFFICIENCY_DAILY,
+    FLEET_EFFICIENCY_HOURLY,
+    HOURLY_EFFICIENCY,
+    VEHICLE_EFFICIENCY_DAILY,
+    VEHICLE_EFFICIENCY_HOURLY,
+    TableSpec,
+    stretches,
+)
+from pipelines.assets.history import meter_telemetry_history, vehicle_telemetry_history
+from pipelines.assets.hour_chart import hour_chart
+from pipelines.assets.hourly import CHARGERS, FLEET, VEHICLES
+from pipelines.assets.lineage import (
+    CHARGER_SOURCES,
+    VEHICLE_SOURCES,
+    Sources,
+    battery_sources,
+    daily_sources,
+    fleet_sources,
+    lineage_metadata,
+)
+from pipelines.assets.metadata import FRESH_EACH_DAY, OWNERS, RETRIES, delta_metadata
+from pipelines.assets.read_failures import HISTORIES, failing_by_name
+from pipelines.compute.inputs import tables_of_day
+from pipelines.partitions import DAILY, days_of_run
+from pipelines.resources import LakeResource, WarehouseResource
+
+_DAYS_A_COMMIT = 31
+_READ = (*HISTORIES, *(table.name for table in (*HOURLY_EFFICIENCY, *DAILY_TABLES)))
+_SHOWN = ("efficiency_percent", "energy_ac_kwh", "energy_dc_kwh", "loss_kwh", "vehicles", "hours")
+
+
+@dataclass(frozen=True)
+class DailyTable:
+    """A table of days and what its page in Dagster says of it."""
+
+    table: TableSpec
+    deps: Sequence[dg.AssetKey]
+    sources: Sources
+    how: str
+    caveats: str
+
+    @property
+    def key(self) -> dg.AssetKey:
+        """The table in the asset graph."""
+        return dg.AssetKey(self.table.name)
+
+    def spec(self) -> dg.AssetSpec:
+        """The asset."""
+        said = self.table.description
+        return dg.AssetSpec(
+            self.key,
+            deps=self.deps,
+            group_name="daily",
+            kinds={"deltalake", "polars"},
+            owners=OWNERS,
+            tags={"layer": "daily"},
+            code_version="1",
+            metadata={**delta_metadata(self.table), **lineage_metadata(self.sources)},
+            freshness_policy=FRESH_EACH_DAY,
+            description=(
+                f"{said[0].upper()}{said[1:]}.\n\n"
+                f"**How it is computed.** {self.how}\n\n**Caveats.** {self.caveats}"
+            ),
+        )
+
+
+_SO_FAR = (
+    "The running day is in here as far as its hours are computed; it is computed again after each."
+)
+_HISTORIES = [meter_telemetry_history.key, vehicle_telemetry_history.key]
+_HOW = (
+    "Energies and counts are the sums of the hours in `{hours}`; efficiency and status are those "
+    "of the sums. Coverage, matched shares and the longest gap don't add up: they come from the "
+    "day's heartbeats as one window, by the links that the hours had."
+)
+VEHICLE_DAYS = DailyTable(
+    VEHICLE_EFFICIENCY_DAILY,
+    [VEHICLES.key, *_HISTORIES],
+    daily_sources(VEHICLE_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_HOURLY, VEHICLE_SOURCES),
+    _HOW.format(hours=VEHICLE_EFFICIENCY_HOURLY.name),
+    "The status of a day is not that of most of its hours: a car that is rated in one hour and "
+    f"idle in the others is rated. {_SO_FAR}",
+)
+FLEET_DAYS = DailyTable(
+    FLEET_EFFICIENCY_DAILY,
+    [VEHICLE_DAYS.key, FLEET.key],
+    fleet_sources(
+        VEHICLE_EFFICIENCY_DAILY,
+        FLEET_EFFICIENCY_DAILY,
+        {
+            "unlinked_energy_ac_kwh": [
+                (FLEET_EFFICIENCY_HOURLY.name, "unlinked_energy_ac_kwh"),
+            ],
+            "hours": [(FLEET_EFFICIENCY_HOURLY.name, "hour_start")],
+        },
+    ),
+    "Sums over `vehicle_efficiency_daily`; efficiency and loss over the vehicles with a believable "
+    "ratio only.",
+    "Vehicles are rated by their day here: the loss is not the sum of the hours' losses. "
+    + _SO_FAR,
+)
+CHARGER_DAYS = DailyTable(
+    CHARGER_EFFICIENCY_DAILY,
+    [CHARGERS.key, *_HISTORIES],
+    daily_sources(CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY, CHARGER_SOURCES),
+    _HOW.format(hours=CHARGER_EFFICIENCY_HOURLY.name),
+    f"Where several meters feed a vehicle at once, each hour shares its energy anew. {_SO_FAR}",
+)
+BATTERY_DAYS = DailyTable(
+    BATTERY_HEALTH_DAILY,
+    [VEHICLES.key, vehicle_telemetry_history.key],
+    battery_sources(BATTERY_HEALTH_DAILY),
+    "Temperatures and states of charge of the day's heartbeats; each stands for the time since the "
+    "one before it, at most the largest gap. The DC energy is that of the vehicle's hours.",
+    f"What a battery did while its vehicle was silent is not in here. {_SO_FAR}",
+)
+TABLES = (VEHICLE_DAYS, CHARGER_DAYS, FLEET_DAYS, BATTERY_DAYS)
+
+
+@dg.multi_asset(
+    name="daily_tables",
+    specs=[daily.spec() for daily in TABLES],
+    partitions_def=DAILY,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool=VEHICLE_EFFICIENCY_DAILY.name,
+    retry_policy=RETRIES,
+    can_subset=True,
+)
+def daily_tables(
+    context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Compute the days of the run, all tables of a day together, each of a month in one commit."""
+    tables, settings, now = lake.lake(), EnergySettings(), datetime.now(UTC)
+    versions = {}
+    with warehouse.autocommit() as connection:
+        for days in stretches(days_of_run(context), DAY, _DAYS_A_COMMIT):
+            window = _midnight(days[0]), _midnight(days[-1]) + DAY
+            with failing_by_name(tables, _READ, *window):
+                computed = [tables_of_day(tables, connection, day, settings, now) for day in days]
+                for spec in (daily.table for daily in TABLES):
+                    rows = pl.concat([of_day[spec.name] for of_day in computed]).sort(spec.key)
+                    versions[spec.name] = replace_changed(tables, spec, rows, *window)
+            for day, of_day in zip(days, computed, strict=True):
+                _report_day(context, day, of_day)
+    for daily in TABLES:
+        if daily.key in context.selected_asset_keys:
+            yield dg.MaterializeResult(
+                asset_key=daily.key, metadata={"delta_version": versions[daily.table.name]}
+            )
+
+
+def _report_day(
+    context: dg.AssetExecutionContext, day: date, rows: Mapping[str, pl.DataFrame]
+) -> None:
+    """Metadata of one day: numbers that the asset's page plots over the partitions."""
+    vehicles = rows[VEHICLE_EFFICIENCY_DAILY.name]
+    fleet = next(rows[FLEET_EFFICIENCY_DAILY.name].iter_rows(named=True), {})
+    figures: dict[str, dict[str, Any]] = {
+        VEHICLE_EFFICIENCY_DAILY.name: {
+            **dict(vehicles["status"].value_counts().iter_rows()),
+            "plot": hour_chart(vehicles),
+        },
+        CHARGER_EFFICIENCY_DAILY.name: dict(
+            rows[CHARGER_EFFICIENCY_DAILY.name]["status"].value_counts().iter_rows()
+        ),
+        FLEET_EFFICIENCY_DAILY.name: {
+            name: fleet[name] for name in _SHOWN if fleet.get(name) is not None
+        },
+    }
+    for daily in TABLES:
+        name, key = daily.table.name, f"{day:%Y-%m-%d}"
+        metadata: dict[str, Any] = {
+            "dagster/partition_row_count": rows[name].height,
+            **figures.get(name, {}),
+        }
+        if daily.key in context.selected_asset_keys:
+            context.add_asset_metadata(metadata, asset_key=daily.key, partition_key=key)
+        else:
+            # Computed all the same, so its page should say so.
+            context.log_event(dg.AssetMaterialization(daily.key, partition=key, metadata=metadata))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -1,0 +1,304 @@
+"""Hours: the tables of each UTC hour, computed again whenever its heartbeats or links change."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import psycopg
+
+from lake import HOUR, EnergySettings
+from lake.delta import replace_changed
+from lake.rollups import HourInputs, Tables, tables_of_hours
+from lake.schema import (
+    CHARGER_EFFICIENCY_HOURLY,
+    FLEET_EFFICIENCY_HOURLY,
+    GRID_HEALTH_HOURLY,
+    HEARTBEAT_COMPLETENESS_HOURLY,
+    HOURLY_TABLES,
+    VEHICLE_EFFICIENCY_HOURLY,
+    TableSpec,
+    contiguous,
+)
+from pipelines.assets.history import meter_telemetry_history, vehicle_telemetry_history
+from pipelines.assets.hour_chart import hour_chart
+from pipelines.assets.lineage import (
+    CHARGER_SOURCES,
+    VEHICLE_SOURCES,
+    Sources,
+    completeness_sources,
+    fleet_sources,
+    grid_sources,
+    lineage_metadata,
+)
+from pipelines.assets.metadata import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
+from pipelines.assets.read_failures import HISTORIES, failing_by_name
+from pipelines.checks.results import held_result, selected
+from pipelines.checks.rules import (
+    COVERED,
+    gaining_vehicles,
+    implausible_vehicles,
+    uncovered_vehicles,
+)
+from pipelines.compute.following_hours import following_hours
+from pipelines.compute.inputs import Histories, histories, hour_inputs
+from pipelines.ledger import mark_computed, state_of_history
+from pipelines.partitions import HOURLY, hour_key, hours_of_run
+from pipelines.resources import LakeResource, WarehouseResource
+from pipelines.settings import PipelineSettings
+
+PLAUSIBLE, GAINING, COVERAGE = "efficiency_plausible", "dc_not_above_ac", "hours_covered"
+_UNCOVERED_PERCENT = PipelineSettings().uncovered_vehicles_percent
+_HOURS_A_COMMIT = 24
+_ROWS_TOGETHER = 200_000
+_READ = (*HISTORIES, *(table.name for table in HOURLY_TABLES))
+
+
+def _spec(
+    table: TableSpec,
+    deps: list[dg.AssetKey],
+    sources: Sources,
+    how: str,
+    caveats: str,
+    group: str = "efficiency",
+) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        table.name,
+        deps=deps,
+        group_name=group,
+        kinds={"deltalake", "polars"},
+        owners=OWNERS,
+        tags={"layer": group},
+        code_version="1",
+        metadata={**delta_metadata(table), **lineage_metadata(sources)},
+        freshness_policy=FRESH_EACH_HOUR,
+        description=(
+            f"{table.description[0].upper()}{table.description[1:]}.\n\n"
+            f"**How it is computed.** {how}\n\n**Caveats.** {caveats}"
+        ),
+    )
+
+
+VEHICLES = _spec(
+    VEHICLE_EFFICIENCY_HOURLY,
+    [meter_telemetry_history.key, vehicle_telemetry_history.key],
+    VEHICLE_SOURCES,
+    "The AC energy of the meters that fed the vehicle in this hour, and the DC energy that reached "
+    "its battery; `efficiency_percent` is 100 DC / AC and is never clamped. Links come from "
+    "`charging_link`, else from the meter that the vehicle's heartbeats name, else from equal "
+    "trailing numbers (`link_source` says which).",
+    "Look at `status` before the ratio: only excellent, good, warning and critical are believable. "
+    "An hour is recomputed when a link or late heartbeats change it or the reading before it. "
+    "For a longer time add up the energies; a mean of ratios is wrong.",
+)
+CHARGERS = _spec(
+    CHARGER_EFFICIENCY_HOURLY,
+    [meter_telemetry_history.key, vehicle_telemetry_history.key],
+    CHARGER_SOURCES,
+    "All AC energy of the meter, and the DC energy of the vehicles while it fed them; where "
+    "several meters feed a vehicle at once, each has its part by the AC energy it gave. Links as "
+    "for the vehicles.",
+    "The ratio and the status are about the energy while a vehicle was linked. A charger that is "
+    "low with every vehicle is failing; one that is low with a single one is not.",
+)
+GRID = _spec(
+    GRID_HEALTH_HOURLY,
+    [meter_telemetry_history.key],
+    grid_sources(GRID_HEALTH_HOURLY),
+    "The voltages of the meter against its nominal voltage, by the limits of EN 50160; a voltage "
+    "stands for the time since the reading before it, at most the largest gap.",
+    "Sampled once a minute: a sag shorter than that is seen by chance. Meters that send no voltage "
+    "have no row.",
+    group="health",
+)
+COMPLETENESS = _spec(
+    HEARTBEAT_COMPLETENESS_HOURLY,
+    [meter_telemetry_history.key, vehicle_telemetry_history.key],
+    completeness_sources(HEARTBEAT_COMPLETENESS_HOURLY),
+    "Received heartbeats, each counted once, against one for each nominal interval of every device "
+    "that was heard in the hour or in the seven UTC days before, and is not retired.",
+    "Over 100 % where devices send more often than the nominal interval. A device that left the "
+    "fleet is expected for a week, unless `wattlake devices import` retires it earlier.",
+    group="health",
+)
+FLEET = _spec(
+    FLEET_EFFICIENCY_HOURLY,
+    [VEHICLES.key, meter_telemetry_history.key],
+    fleet_sources(VEHICLE_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY),
+    "Sums over `vehicle_efficiency_hourly`; efficiency and loss over the vehicles with a "
+    "believable ratio only.",
+    "`energy_ac_kwh - energy_dc_kwh` is not the loss: it holds vehicles whose ratio nobody should "
+    "believe. Energy of meters without a vehicle is in `unlinked_energy_ac_kwh` only.",
+)
+
+SPECS = (VEHICLES, CHARGERS, FLEET, GRID, COMPLETENESS)
+
+# Warnings, because the numbers are what was measured: a sensor or a link is to be mended, and an
+# hour that stopped here would keep the figures of every other vehicle from the reader.
+_CHECKS = [
+    dg.AssetCheckSpec(
+        PLAUSIBLE,
+        asset=VEHICLES.key,
+        description="No vehicle gained energy or has it on one side only; where one does, a "
+        "sensor or a link is wrong.",
+    ),
+    dg.AssetCheckSpec(
+        GAINING,
+        asset=VEHICLES.key,
+        description="No linked vehicle has more DC than AC energy, also where its status says that "
+        "too little is known for a ratio. Energy does not come from nowhere: look for a wrong "
+        "link, a frozen register or a faulty sensor.",
+    ),
+    dg.AssetCheckSpec(
+        COVERAGE,
+        asset=VEHICLES.key,
+        description=f"At most {_UNCOVERED_PERCENT:g} % of the linked vehicles of an hour have "
+        f"less than {COVERED:.0%} of it covered by heartbeats, on either side. More than that is "
+        "an outage of a network or a site rather than of single devices.",
+    ),
+]
+
+
+@dg.multi_asset(
+    name="hourly_tables",
+    specs=SPECS,
+    check_specs=_CHECKS,
+    partitions_def=HOURLY,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool=VEHICLE_EFFICIENCY_HOURLY.name,
+    retry_policy=RETRIES,
+    # Any of them can be asked for, and a backfill may name them beside one history or both.
+    can_subset=True,
+)
+def hourly_tables(
+    context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Compute the hours of the run, and the hours whose energy is counted from within them.
+
+    All tables of an hour are computed together, also where only some of them were asked for.
+    """
+    tables, hours, settings = lake.lake(), hours_of_run(context), EnergySettings()
+    found: dict[str, list[pl.DataFrame]] = defaultdict(list)
+    versions = {}
+    with warehouse.autocommit() as connection:
+        states = state_of_history(connection, hours)
+        with failing_by_name(tables, HISTORIES, hours[0], hours[-1] + HOUR):
+            later = following_hours(tables, connection, hours, settings)
+        for stretch in contiguous([*hours, *later], _HOURS_A_COMMIT):
+            window = stretch[0], stretch[-1] + HOUR
+            readers = histories(tables, settings, window[1])
+            with failing_by_name(tables, _READ, *window):
+                computed = _computed(readers, connection, stretch, settings)
+                for table in HOURLY_TABLES:
+                    rows = pl.concat([of_hour[table.name] for of_hour in computed])
+                    versions[table.name] = replace_changed(tables, table, rows, *window)
+            for of_hour in computed:
+                vehicles = of_hour[VEHICLE_EFFICIENCY_HOURLY.name]
+                for name, offenders in _offenders(vehicles.lazy()).items():
+                    found[name].append(offenders.collect())
+            for hour, of_hour in zip(stretch, computed, strict=True):
+                _report_hour(context, hour, hour in later, of_hour)
+        # Not before the hours that follow are written, and not for them: what follows from those
+        # may lie further on, and is computed when their own turn comes.
+        mark_computed(connection, states)
+        checks = [
+            held_result(
+                connection,
+                name,
+                pl.concat(offenders),
+                [*hours, *later],
+                what=_WHAT[name],
+                asset_key=VEHICLES.key,
+                severity=dg.AssetCheckSeverity.WARN,
+            )
+            for name, offenders in found.items()
+        ]
+    for spec in SPECS:
+        if spec.key in context.selected_asset_keys:
+            yield dg.MaterializeResult(
+                asset_key=spec.key,
+                metadata={"delta_version": versions[spec.key.to_user_string()]},
+            )
+    yield from selected(context, checks)
+
+
+def _computed(
+    readers: Histories,
+    connection: psycopg.Connection,
+    hours: Sequence[datetime],
+    settings: EnergySettings,
+) -> list[Tables]:
+    """The tables of each hour; small hours are computed together."""
+    done: list[Tables] = []
+    waiting: list[HourInputs] = []
+    rows = 0
+    for hour in hours:
+        inputs = hour_inputs(readers, connection, hour, settings)
+        if waiting and rows + inputs.rows > _ROWS_TOGETHER:
+            done += tables_of_hours(waiting, settings)
+            waiting, rows = [], 0
+        waiting.append(inputs)
+        rows += inputs.rows
+    return done + tables_of_hours(waiting, settings)
+
+
+_WHAT = {
+    PLAUSIBLE: "implausible vehicle hours",
+    GAINING: "vehicle hours with more DC than AC energy",
+    COVERAGE: "vehicle hours that are poorly covered",
+}
+
+
+def _offenders(vehicles: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
+    """For each check the vehicle hours that break it."""
+    return {
+        PLAUSIBLE: implausible_vehicles(vehicles),
+        GAINING: gaining_vehicles(vehicles),
+        COVERAGE: uncovered_vehicles(vehicles, _UNCOVERED_PERCENT),
+    }
+
+
+def _report_hour(
+    context: dg.AssetExecutionContext, hour: datetime, follows: bool, tables: Tables
+) -> None:
+    """Metadata of one hour: numbers that the asset's page plots over the partitions."""
+    vehicles = tables[VEHICLE_EFFICIENCY_HOURLY.name]
+    picture = hour_chart(vehicles)
+    figures: dict[dg.AssetKey, dict[str, Any]] = {
+        VEHICLES.key: {**_statuses(vehicles), "plot": picture},
+        CHARGERS.key: _statuses(tables[CHARGER_EFFICIENCY_HOURLY.name]),
+        FLEET.key: {**_first_row(tables[FLEET_EFFICIENCY_HOURLY.name], _SHOWN), "plot": picture},
+        GRID.key: _sums(tables[GRID_HEALTH_HOURLY.name], ("minutes_below", "minutes_above")),
+        COMPLETENESS.key: _sums(
+            tables[HEARTBEAT_COMPLETENESS_HOURLY.name],
+            ("heartbeats_expected", "heartbeats_received", "devices_silent", "duplicates"),
+        ),
+    }
+    for key, of_hour in figures.items():
+        rows = tables[key.to_user_string()].height
+        metadata = {"dagster/partition_row_count": rows, **of_hour}
+        if follows or key not in context.selected_asset_keys:
+            # Not asked for by this run, and recomputed all the same: its page should say so.
+            context.log_event(
+                dg.AssetMaterialization(key, partition=hour_key(hour), metadata=metadata)
+            )
+        else:
+            context.add_asset_metadata(metadata, asset_key=key, partition_key=hour_key(hour))
+
+
+_SHOWN = ("efficiency_percent", "energy_ac_kwh", "energy_dc_kwh", "loss_kwh", "vehicles")
+
+
+def _statuses(rows: pl.DataFrame) -> dict[str, Any]:
+    return dict(rows["status"].value_counts().iter_rows())
+
+
+def _first_row(rows: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
+    first = next(rows.iter_rows(named=True), {})
+    return {name: first[name] for name in names if first.get(name) is not None}
+
+
+def _sums(rows: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: rows[name].sum() for name in names}

@@ -1,0 +1,180 @@
+"""From which columns the figures of a table come, down to what the devices sent."""
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from lake import METER, VEHICLE, Stream
+from lake.schema import CHARGER_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY, TableSpec
+
+Sources = Mapping[str, Sequence[tuple[str, str]]]
+"""For each column the (asset, column) pairs that it is computed from."""
+
+_METER, _VEHICLE = METER.history_table, VEHICLE.history_table
+_AC_ENERGY = [(_METER, name) for name in (METER.energy, "reading_type", "timestamp")]
+_DC_ENERGY = [(_VEHICLE, name) for name in (VEHICLE.energy, "reading_type", "timestamp")]
+_LINKS = [(_VEHICLE, "meter_id"), (_METER, "meter_id"), (_VEHICLE, "vehicle_id")]
+_BOTH = [*_AC_ENERGY, *_DC_ENERGY, *_LINKS]
+_TIMES = [(_METER, "timestamp"), (_VEHICLE, "timestamp"), *_LINKS]
+
+VEHICLE_SOURCES: Sources = {
+    "hour_start": [(_METER, "timestamp"), (_VEHICLE, "timestamp")],
+    "vehicle_id": _LINKS,
+    "energy_ac_kwh": [*_AC_ENERGY, *_LINKS],
+    "energy_dc_kwh": _DC_ENERGY,
+    "loss_kwh": _BOTH,
+    "efficiency_percent": _BOTH,
+    "status": _BOTH,
+    # The class itself is from the registry of devices, which is no asset.
+    "charger_class": [*_AC_ENERGY, *_LINKS],
+    "data_points_meter": [(_METER, "timestamp"), *_LINKS],
+    "data_points_vehicle": [(_VEHICLE, "timestamp")],
+    "coverage_ac": [*_AC_ENERGY, *_LINKS],
+    "coverage_dc": _DC_ENERGY,
+    "matched_share_ac": _BOTH,
+    "matched_share_dc": _BOTH,
+    "longest_gap_seconds": _TIMES,
+    "resets": [*_AC_ENERGY, *_DC_ENERGY, *_LINKS],
+    "duplicates": [(_METER, "duplicates"), (_VEHICLE, "duplicates"), *_LINKS],
+    "average_battery_temp": [(_VEHICLE, "battery_temp")],
+    "link_source": _LINKS,
+    "meter_ids": _LINKS,
+}
+
+_OF_CHARGERS = {
+    "meter_id": [(_METER, "meter_id")],
+    "energy_ac_kwh": _AC_ENERGY,
+    "unlinked_energy_ac_kwh": [*_AC_ENERGY, *_LINKS],
+    "energy_dc_kwh": _BOTH,
+    "coverage_ac": _AC_ENERGY,
+    "coverage_dc": [*_DC_ENERGY, *_LINKS],
+    "longest_gap_seconds": [(_METER, "timestamp")],
+    "data_points_meter": [(_METER, "timestamp")],
+    "data_points_vehicle": [(_VEHICLE, "timestamp"), *_LINKS],
+    "charger_class": [(_METER, "meter_id")],
+    "vehicle_ids": _LINKS,
+}
+CHARGER_SOURCES: Sources = {
+    column: _OF_CHARGERS.get(column) or VEHICLE_SOURCES[column]
+    for column in CHARGER_EFFICIENCY_HOURLY.names
+}
+
+
+def grid_sources(table: TableSpec) -> Sources:
+    """Every figure of the grid's health from the voltages and when they were read."""
+    keys = {"meter_id": [(_METER, "meter_id")], "hour_start": [(_METER, "timestamp")]}
+    voltages = [(_METER, "voltage"), (_METER, "timestamp")]
+    return {name: keys.get(name, voltages) for name in table.names}
+
+
+def completeness_sources(table: TableSpec) -> Sources:
+    """Every count from who was heard, and when."""
+    heard = [(_METER, "meter_id"), (_VEHICLE, "vehicle_id")]
+    heard += [(_METER, "timestamp"), (_VEHICLE, "timestamp")]
+    others = {
+        "duplicates": [(_METER, "duplicates"), (_VEHICLE, "duplicates")],
+        "last_received_at": [
+            (history, name)
+            for history in (_METER, _VEHICLE)
+            for name in ("timestamp", "received_after_us")
+        ],
+    }
+    return {name: others.get(name, heard) for name in table.names}
+
+
+UNLINKED: Sources = {"unlinked_energy_ac_kwh": [*_AC_ENERGY, *_LINKS]}
+
+
+def fleet_sources(vehicles: TableSpec, fleet: TableSpec, others: Sources = UNLINKED) -> Sources:
+    """A fleet's figures from those of its vehicles, and `others` from elsewhere."""
+    rated = ["energy_ac_kwh", "energy_dc_kwh", "status"]
+    needed = {
+        "energy_ac_kwh": ["energy_ac_kwh", "status"],
+        "energy_dc_kwh": ["energy_dc_kwh", "status"],
+        "rated_energy_ac_kwh": ["energy_ac_kwh", "status"],
+        "rated_energy_dc_kwh": ["energy_dc_kwh", "status"],
+        "loss_kwh": rated,
+        "efficiency_percent": rated,
+        "vehicles": ["vehicle_id"],
+        fleet.time_column: [vehicles.time_column],
+    }
+    found = {
+        name: [(vehicles.name, column) for column in needed.get(name, ["status"])]
+        for name in fleet.names
+    }
+    return {**found, **others}
+
+
+_SUMMED = (
+    *("energy_ac_kwh", "unlinked_energy_ac_kwh", "energy_dc_kwh", "resets", "duplicates"),
+    *("data_points_meter", "data_points_vehicle"),
+)
+
+
+def daily_sources(days: TableSpec, hours: TableSpec, from_heartbeats: Sources) -> Sources:
+    """A day's sums from its hours, what doesn't add up from the heartbeats as an hour has it."""
+    energies = [name for name in _SUMMED if name.endswith("kwh") and name in hours.names]
+    of_hours = {
+        **{name: [name] for name in _SUMMED},
+        **{name: [hours.time_column] for name in ("date", "hours")},
+        **{name: energies for name in ("loss_kwh", "efficiency_percent")},
+    }
+    found = {
+        name: [(hours.name, column) for column in of_hours[name]]
+        if name in of_hours
+        else list(from_heartbeats[name])
+        for name in days.names
+    }
+    return {**found, "status": [*((hours.name, name) for name in energies), *_BOTH]}
+
+
+def battery_sources(days: TableSpec) -> Sources:
+    """A battery's day from the vehicle's heartbeats, its energy from the vehicle's hours."""
+    hourly = VEHICLE_EFFICIENCY_HOURLY.name
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name in days.names:
+        value = "soc" if name.startswith("soc") else "battery_temp"
+        found[name] = [(_VEHICLE, value), (_VEHICLE, "timestamp")]
+    others = {
+        "vehicle_id": [(_VEHICLE, "vehicle_id")],
+        "date": [(_VEHICLE, "timestamp")],
+        "readings": [(_VEHICLE, "timestamp")],
+        "energy_dc_kwh": [(hourly, "energy_dc_kwh")],
+    }
+    return {**found, **others}
+
+
+def same_columns(table: TableSpec, source: str) -> Sources:
+    """Every column from the one of the same name."""
+    return {name: [(source, name)] for name in table.names}
+
+
+def history_sources(history: TableSpec, stream: Stream) -> Sources:
+    """A history's columns from those of the raw table; what it adds comes from the receipt."""
+    received = {column.name for column in stream.columns}
+    return {
+        name: [(stream.raw_table, name if name in received else "received_at")]
+        for name in history.names
+    }
+
+
+def lineage_metadata(sources: Sources) -> dict[str, object]:
+    """Static metadata: the lineage as Dagster keeps it, and as a table that its pages show.
+
+    Static, because it belongs to the code and not to each of 25,000 hours.
+    """
+    lineage = {
+        column: [dg.TableColumnDep(dg.AssetKey(asset.split("/")), name) for asset, name in deps]
+        for column, deps in sources.items()
+    }
+    lines = ["| column | comes from |", "| --- | --- |"]
+    for column, deps in sources.items():
+        origins: dict[str, list[str]] = {}
+        for asset, name in deps:
+            origins.setdefault(asset, []).append(f"`{name}`")
+        shown = "; ".join(f"{asset}: {', '.join(names)}" for asset, names in origins.items())
+        lines.append(f"| `{column}` | {shown} |")
+    return {
+        "dagster/column_lineage": dg.TableColumnLineage(lineage),
+        "columns_come_from": dg.MetadataValue.md("\n".join(lines)),
+    }

@@ -1,0 +1,30 @@
+"""What a run says of a file that it can't read, so that a person can act on it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+import dagster as dg
+
+from lake import STREAMS, Lake, LakeDamaged
+from lake.delta import naming_damage
+from lake.schema import DERIVED_TABLES
+
+HISTORIES = tuple(stream.history_table for stream in STREAMS.values())
+
+
+@contextmanager
+def failing_by_name(
+    lake: Lake, tables: Sequence[str], start: datetime, end: datetime
+) -> Iterator[None]:
+    """Fail the run, at once and naming file and hour, where the tables can't be read.
+
+    To read it again a few seconds later would find the same.
+    """
+    time_columns = {spec.name: spec.time_column for spec in DERIVED_TABLES}
+    asked = [(name, time_columns.get(name, "timestamp")) for name in tables]
+    try:
+        with naming_damage(lake, asked, start, end):
+            yield
+    except LakeDamaged as error:
+        raise dg.Failure(str(error), allow_retries=False) from error

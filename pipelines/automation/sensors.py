@@ -1,0 +1,220 @@
+"""What is computed because something has changed: late heartbeats, recomputed hours."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+from pydantic import BaseModel
+
+from lake import DAY, HOUR
+from lake.schema import contiguous, stretches
+from pipelines.assets.hourly import FLEET
+from pipelines.assets.raw import observations
+from pipelines.automation.jobs import daily, days_request, hourly, hours_request
+from pipelines.automation.runs import DayRuns, HourlyRuns, fail_abandoned_runs, free_slots
+from pipelines.first_partition import begin_with_waiting
+from pipelines.ledger import sessions_of_runs, waiting_hours
+from pipelines.partitions import FIRST_HOUR, hour_of_key
+from pipelines.resources import WarehouseResource
+from pipelines.settings import PipelineSettings
+
+_SETTINGS = PipelineSettings()
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+_REQUESTS_A_TICK = 10
+# So many keep one place busy until the next tick; the newest hours never wait behind them.
+_OLD_RANGES = 3
+_NEWEST = timedelta(hours=2)
+# Until a run of old hours leaves a table, the newest hour can't write it: seconds with so many.
+_ROWS_A_RUN = 5_000_000
+_EVENTS_A_LOOK = 5_000
+_DAYS_A_RUN = 31
+# Where late heartbeats keep the hourly runs busy, a day does not wait for a pause of theirs.
+_LONGEST_WAIT = timedelta(minutes=15)
+
+
+class Change(BaseModel, frozen=True):
+    """From when to when a day changed since the start of its newest successful run."""
+
+    first: datetime
+    last: datetime
+
+
+class BehindDays(BaseModel, frozen=True):
+    """The cursor of `changed_days`: the days whose tables and report are behind, until then."""
+
+    seen_event: int = 0
+    days: dict[date, Change] = {}
+
+
+@dg.sensor(
+    name="late_hours",
+    job=hourly,
+    minimum_interval_seconds=_SETTINGS.sensor_interval_seconds,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Computes each closed hour that has heartbeats which the marts do not know yet.",
+)
+def late_hours(
+    context: dg.SensorEvaluationContext, warehouse: WarehouseResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask for the waiting hours of the ledger, contiguous ones as one run, the newest first.
+
+    Of the older ones a few ranges at a time, in runs that leave the newest hour its place.
+    """
+    now = datetime.now(UTC)
+    closed = now - timedelta(seconds=_SETTINGS.hour_grace_seconds) - HOUR
+    with warehouse.autocommit() as connection:
+        sessions = sessions_of_runs(connection)
+        for run_id in fail_abandoned_runs(context.instance, sessions, now):
+            context.log.warning(f"the process of run {run_id} is gone; it is failed")
+        for run_id in free_slots(context.instance, sessions):
+            context.log.warning(f"run {run_id} has ended; the pool slots that it held are free")
+        runs = HourlyRuns(context.instance)
+        under_way = runs.under_way
+        if under_way is None:
+            return dg.SkipReason(f"run {runs.unfinished} is under way")
+        # The end is exclusive, an hour is closed from its grace on.
+        waiting = waiting_hours(connection, _BEGINNING, closed + timedelta(microseconds=1))
+        begin_with_waiting(connection, _SETTINGS.partitions_start)
+    early = sorted({entry.hour for entry in waiting if entry.hour < FIRST_HOUR})
+    if early:
+        context.log.warning(_early(early))
+    rows: dict[datetime, int] = defaultdict(int)
+    for entry in waiting:
+        rows[entry.hour] += entry.raw_rows
+    hours = rows.keys() - set(early)
+    failures = runs.failures()
+    due: dict[tuple[bool, int], list[datetime]] = defaultdict(list)
+    for hour in hours - under_way:
+        failed = failures.get(hour)
+        if failed is None or failed.is_due(now):
+            # Hours that failed do not share a run with others, or one bad hour would hold up all.
+            due[hour <= closed - _NEWEST, failed.count if failed else 0].append(hour)
+    ranges: dict[bool, list[Sequence[datetime]]] = defaultdict(list)
+    for (is_old, count), of_kind in sorted(due.items()):
+        longest = 1 if count > 1 else _SETTINGS.hours_per_run
+        ranges[is_old] += reversed(_bounded(contiguous(of_kind, longest), rows))
+    old = ranges[True][: max(_OLD_RANGES - runs.old_ranges, 0)]
+    asked = [*ranges[False], *old]
+    if not asked:
+        return dg.SkipReason(_why_idle(len(hours), len(hours & under_way), early))
+    return dg.SensorResult(
+        run_requests=[
+            *(hours_request(found, runs.newest) for found in ranges[False]),
+            *(hours_request(found, runs.newest, old=True) for found in old),
+        ],
+        asset_events=[event for found in asked for event in observations(waiting, found)],
+    )
+
+
+@dg.sensor(
+    name="changed_days",
+    job=daily,
+    minimum_interval_seconds=_SETTINGS.sensor_interval_seconds,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Computes a day again, with its report, until it knows every hour computed so far.",
+)
+def changed_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Ask for each changed day until a run that started after the change succeeds."""
+    now = datetime.now(UTC)
+    hourly_runs = HourlyRuns(context.instance)
+    runs = DayRuns(context.instance)
+    behind = _behind(context, runs, now)
+    failures, under_way = runs.failures(), runs.unfinished
+    recent = now.date() - DAY
+    due: dict[tuple[bool, bool], list[date]] = defaultdict(list)
+    for day, change in behind.days.items():
+        failed, is_old = failures.get(day), day < recent
+        wait = _may_change(day, is_old, hourly_runs) and now - change.first < _LONGEST_WAIT
+        if wait or day in under_way or (failed is not None and not failed.is_due(now)):
+            continue
+        # Days that failed do not share a run with others, or one bad day would hold up all.
+        due[is_old, failed is not None].append(day)
+    requests = [
+        days_request(days, runs.newest, old=is_old)
+        for (is_old, again), of_kind in sorted(due.items())
+        for days in reversed(stretches(of_kind, DAY, 1 if again else _DAYS_A_RUN))
+    ][:_REQUESTS_A_TICK]
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else _why_no_day(len(behind.days), hourly_runs.unfinished),
+        cursor=behind.model_dump_json(),
+    )
+
+
+def _bounded(
+    ranges: Iterable[Sequence[datetime]], rows: Mapping[datetime, int]
+) -> list[Sequence[datetime]]:
+    """The ranges in order, cut where one would have more rows than a run may."""
+    cut: list[list[datetime]] = []
+    for found in ranges:
+        cut.append([])
+        total = 0
+        for hour in found:
+            total += rows[hour]
+            if cut[-1] and total > _ROWS_A_RUN:
+                cut.append([])
+                total = rows[hour]
+            cut[-1].append(hour)
+    return list(cut)
+
+
+def _may_change(day: date, is_old: bool, runs: HourlyRuns) -> bool:
+    """Whether a run is under way that may change the day's hours; any run, for an old day."""
+    under_way = runs.under_way
+    if is_old or under_way is None:
+        return runs.unfinished is not None
+    return any(hour.date() == day for hour in under_way)
+
+
+def _behind(context: dg.SensorEvaluationContext, runs: DayRuns, now: datetime) -> BehindDays:
+    """The days of the cursor and what changed or failed since, without those now computed."""
+    known = BehindDays.model_validate_json(context.cursor) if context.cursor else BehindDays()
+    found = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=FLEET.key, after_storage_id=known.seen_event),
+        limit=_EVENTS_A_LOOK,
+        ascending=True,
+    ).records
+    moments = [
+        moment for day, c in known.days.items() for moment in ((day, c.first), (day, c.last))
+    ]
+    moments += [
+        (hour_of_key(event.partition_key).date(), datetime.fromtimestamp(event.timestamp, UTC))
+        for event in found
+        if event.partition_key is not None
+    ]
+    # A run that another asked for, the schedule for one, is nobody's care once it has failed.
+    moments += [(day, failed.last) for day, failed in runs.failures().items()]
+    computed = runs.computed(now)
+    behind: dict[date, Change] = {}
+    for day, told in moments:
+        moment = min(told, now)  # else no run would be new enough for what a clock ahead has told
+        if day >= FIRST_HOUR.date() and moment > computed.get(day, _BEGINNING):
+            change = behind.get(day, Change(first=moment, last=moment))
+            behind[day] = Change(first=min(change.first, moment), last=max(change.last, moment))
+    return BehindDays(seen_event=found[-1].storage_id if found else known.seen_event, days=behind)
+
+
+def _why_no_day(behind: int, hourly_run: str | None) -> str:
+    if not behind:
+        return "every day knows its newest hours"
+    waiting = f"{behind} days wait to be computed"
+    return f"{waiting}; run {hourly_run} is under way" if hourly_run else waiting
+
+
+def _why_idle(waiting: int, under_way: int, early: list[datetime]) -> str:
+    reason = f"{waiting} hours wait for their next attempt" if waiting else "no closed hour waits"
+    if under_way:
+        reason = f"{under_way} of {waiting} hours that wait are under way"
+    return f"{reason}; {_early(early)}" if early else reason
+
+
+def _early(hours: list[datetime]) -> str:
+    found = f"{len(hours)} hours from {hours[0]:%Y-%m-%d} on lie before the first partition, "
+    found += f"{FIRST_HOUR:%Y-%m-%d}: "
+    if _SETTINGS.partitions_start is None:
+        return found + (
+            "those of the last 100,000 hours are computed once the daemon has loaded the "
+            "definitions anew, within two minutes; older ones where PARTITIONS_START says so"
+        )
+    return found + "set PARTITIONS_START to an earlier day"

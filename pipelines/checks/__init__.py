@@ -1,0 +1,1 @@
+"""Asset checks: rules and results."""

@@ -1,0 +1,144 @@
+"""What must hold in and between tables, as the rows that break it: an empty frame is a pass."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import polars as pl
+
+from lake import Stream
+
+# A vehicle hour is covered when this part of it is known on both sides.
+COVERED = 0.9
+
+
+def lost_heartbeats(
+    raw: pl.LazyFrame, history: pl.LazyFrame, stream: Stream, *, raw_is_whole: bool = True
+) -> pl.LazyFrame:
+    """Identities of the raw table that the history does not account for.
+
+    Both hold one hour. A row for each identity whose received copies are not the history's one
+    row plus its `duplicates`: device, timestamp, received, accounted. Where raw rows were dropped
+    (`raw_is_whole` is false) the history may account for more than is still there.
+    """
+    key = list(stream.key)
+    received = raw.group_by(key).agg(received=pl.len().cast(pl.Int64))
+    accounted = history.group_by(key).agg(accounted=(pl.col("duplicates") + 1).sum())
+    count, known = pl.col("received"), pl.col("accounted")
+    return (
+        received.join(accounted, on=key, how="left")
+        .with_columns(known.fill_null(0))
+        .filter(count != known if raw_is_whole else count > known)
+        .sort(key)
+    )
+
+
+def repeated_keys(history: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
+    """Identities that the history holds more than once: device, timestamp, rows."""
+    key = list(stream.key)
+    return history.group_by(key).agg(rows=pl.len()).filter(pl.col("rows") > 1).sort(key)
+
+
+def unsorted_rows(rows: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
+    """Rows that belong before the row above them in the same file: device, timestamp, file.
+
+    `rows` have these columns and stand as they do in the files, one file after the other.
+    """
+    device, timestamp = (pl.col(name) for name in stream.key)
+    same_file = pl.col("file") == pl.col("file").shift(1)
+    steps_back = (device < device.shift(1)) | (
+        (device == device.shift(1)) & (timestamp < timestamp.shift(1))
+    )
+    return rows.filter(same_file & steps_back).select(
+        *stream.key, pl.col("file").str.split("/").list.last()
+    )
+
+
+def implausible_vehicles(vehicles: pl.LazyFrame) -> pl.LazyFrame:
+    """Vehicle hours whose energies cannot both be right, the greatest energies first."""
+    return (
+        vehicles.filter(pl.col("status") == "implausible")
+        .select(*_EVIDENCE)
+        .sort(pl.max_horizontal("energy_ac_kwh", "energy_dc_kwh"), descending=True, nulls_last=True)
+    )
+
+
+def gaining_vehicles(vehicles: pl.LazyFrame) -> pl.LazyFrame:
+    """Vehicle hours with more DC than AC energy, whatever their status; the greatest gain first."""
+    gain = pl.col("energy_dc_kwh") - pl.col("energy_ac_kwh")
+    return (
+        vehicles.filter(pl.col("link_source").is_not_null(), gain > 0)
+        .select(*_EVIDENCE, "status")
+        .sort(pl.col("energy_dc_kwh") - pl.col("energy_ac_kwh"), descending=True)
+    )
+
+
+def uncovered_vehicles(vehicles: pl.LazyFrame, limit_percent: float) -> pl.LazyFrame:
+    """Linked vehicles that are known for too little of an hour, where they are too many.
+
+    A row for each vehicle under COVERED on either side, of the hours in which these are more than
+    `limit_percent` of the linked vehicles; the least covered first.
+    """
+    linked = vehicles.filter(pl.col("link_source").is_not_null())
+    least = pl.min_horizontal("coverage_ac", "coverage_dc")
+    share = (least < COVERED).mean().over("hour_start") * 100
+    return (
+        linked.with_columns(percent_of_vehicles=share)
+        .filter(least < COVERED, pl.col("percent_of_vehicles") > limit_percent)
+        .sort("hour_start", least, "vehicle_id")
+        .select(
+            "hour_start",
+            "vehicle_id",
+            "coverage_ac",
+            "coverage_dc",
+            "longest_gap_seconds",
+            "meter_ids",
+            "percent_of_vehicles",
+        )
+    )
+
+
+def differing_rows(lake: pl.DataFrame, mart: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Keys whose rows differ between the lake's table and the mart, or stand in one only.
+
+    Both frames have the same columns; values are compared exactly, null equals null.
+    """
+    values = [name for name in lake.columns if name not in key]
+    both = lake.with_columns(in_lake=True).join(
+        mart.with_columns(in_mart=True), on=key, how="full", coalesce=True, suffix="_mart"
+    )
+    same = pl.all_horizontal(
+        pl.col("in_lake").is_not_null(),
+        pl.col("in_mart").is_not_null(),
+        *(pl.col(name).eq_missing(pl.col(f"{name}_mart")) for name in values),
+    )
+    return both.filter(~same).select(key).sort(key)
+
+
+def miscounted_hours(
+    ledger: Mapping[datetime, int], log: Mapping[datetime, int], *, dropped: Sequence[datetime] = ()
+) -> pl.DataFrame:
+    """Hours of which the ledger counts other raw rows than the Delta log: hour, ledger, delta_log.
+
+    The log may hold fewer of `dropped` hours, whose raw rows went after their retention.
+    """
+    gone = set(dropped)
+    return pl.DataFrame(
+        [
+            (hour, known, found)
+            for hour in sorted({*ledger, *log})
+            if (known := ledger.get(hour, 0)) != (found := log.get(hour, 0))
+            and not (hour in gone and found < known)
+        ],
+        schema={"hour": pl.Datetime("us", "UTC"), "ledger": pl.Int64, "delta_log": pl.Int64},
+        orient="row",
+    )
+
+
+_EVIDENCE = (
+    "hour_start",
+    "vehicle_id",
+    "energy_ac_kwh",
+    "energy_dc_kwh",
+    "efficiency_percent",
+    "meter_ids",
+)

@@ -1,0 +1,1 @@
+"""Inputs of the computations, read from the lake and from Postgres."""

@@ -1,0 +1,60 @@
+"""The device registry as the pipelines fill and read it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+import psycopg
+
+from lake import HOUR, Lake, Stream, scan_history
+from lake.energy import CHARGER_CLASSES
+from lake.schema import contiguous
+from warehouse_sql.named_queries import query
+
+_HOURS_A_LOOK = 24
+
+
+def register_devices(
+    connection: psycopg.Connection, lake: Lake, stream: Stream, hours: Sequence[datetime]
+) -> None:
+    """Note when the devices in the history of these hours were heard.
+
+    What is noted only grows, so that neither the order of the hours nor a repetition makes a
+    difference. Hours that did not expect a device then and should have are opened again. Ask before
+    the hours are marked as compacted: who finds them compacted finds their devices registered.
+    """
+    of_day = pl.col("timestamp").dt.date().alias("day")
+    heard = pl.concat(
+        scan_history(lake, stream, part[0], part[-1] + HOUR)
+        .group_by(stream.device, of_day)
+        .agg(pl.col("timestamp").min())
+        .collect()
+        for part in contiguous(hours, _HOURS_A_LOOK)
+    )
+    if heard.is_empty():
+        return
+    connection.execute(
+        query("register_devices"),
+        {
+            "stream": stream.name,
+            "devices": heard[stream.device].to_list(),
+            "times": heard["timestamp"].to_list(),
+        },
+    )
+
+
+def charger_classes(connection: psycopg.Connection) -> pl.DataFrame:
+    """meter_id and charger_class of every meter whose charger has a class.
+
+    Read it after the state of the hours to compute: a class that changes raises their revision.
+    """
+    rows = connection.execute(query("charger_classes")).fetchall()
+    return pl.DataFrame(rows, schema=CHARGER_CLASSES, orient="row")
+
+
+def expected_devices(connection: psycopg.Connection, stream: Stream, end: datetime) -> pl.LazyFrame:
+    """Ids of the devices that should have been heard in the hour before `end`."""
+    rows = connection.execute(
+        query("expected_devices"), {"stream": stream.name, "end": end}
+    ).fetchall()
+    return pl.LazyFrame(rows, schema={stream.device: pl.String}, orient="row")

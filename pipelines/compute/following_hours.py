@@ -1,0 +1,61 @@
+"""Which hours change when others do: a register's energy hangs on its reading before."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import polars as pl
+import psycopg
+
+from lake import HOUR, REGISTER, STREAMS, EnergySettings, Lake, Stream, scan_history
+from lake.delta import UNREADABLE, damaged_files
+from pipelines.ledger import compacted_hours
+
+
+def following_hours(
+    lake: Lake, connection: psycopg.Connection, hours: Sequence[datetime], settings: EnergySettings
+) -> list[datetime]:
+    """Compacted hours after `hours` whose energy is counted from a reading within them.
+
+    `hours` are contiguous. The next hour always is one, because the cover of its first readings
+    begins before it. Beyond it, the hour of each register's next reading, up to the look-back.
+    Hours whose history can't be read are left out: their own turn comes once that is repaired.
+    """
+    end = hours[-1] + HOUR
+    later = compacted_hours(
+        connection, end, end + timedelta(hours=settings.register_lookback_hours)
+    )
+    if not later:
+        return []
+    found = {hour for hour in later if hour == end}
+    for stream in STREAMS.values():
+        open_ended = _registers(lake, stream, hours[0], end)
+        for hour in later:
+            if open_ended.is_empty():
+                break
+            try:
+                seen = _registers(lake, stream, hour, hour + HOUR)
+            except UNREADABLE:
+                continue
+            closed = open_ended.filter(open_ended.is_in(seen.implode()))
+            if not closed.is_empty():
+                found.add(hour)
+                open_ended = open_ended.filter(~open_ended.is_in(closed.implode()))
+    return [hour for hour in sorted(found) if _is_readable(lake, hour)]
+
+
+def _is_readable(lake: Lake, hour: datetime) -> bool:
+    return not any(
+        damaged_files(lake, stream.history_table, "timestamp", hour, hour + HOUR)
+        for stream in STREAMS.values()
+    )
+
+
+def _registers(lake: Lake, stream: Stream, start: datetime, end: datetime) -> pl.Series:
+    """Devices with a register reading in the window."""
+    return (
+        scan_history(lake, stream, start, end)
+        .filter(pl.col("reading_type") == REGISTER, pl.col(stream.energy).is_not_null())
+        .select(pl.col(stream.device).unique())
+        .collect()
+        .to_series()
+    )

@@ -1,0 +1,181 @@
+"""What the tables of an hour and of a day are computed from, read from the lake and Postgres."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+
+import polars as pl
+import psycopg
+
+from lake import (
+    DAY,
+    HOUR,
+    METER,
+    STREAMS,
+    VEHICLE,
+    EnergySettings,
+    Lake,
+    Stream,
+    hour_of,
+)
+from lake.energy import links_by_rule, named_links, pair_by_trailing_number, resolve_links
+from lake.history import HistoryInOrder, HistoryWindow
+from lake.rollups import (
+    DayInputs,
+    HourInputs,
+    Tables,
+    efficiency_of_day,
+    health_of_day,
+    links_of_hours,
+)
+from lake.schema import HOURLY_EFFICIENCY, VEHICLE_EFFICIENCY_HOURLY
+from pipelines.compute.devices import charger_classes, expected_devices
+from warehouse_sql.named_queries import query
+
+Histories = Mapping[str, HistoryInOrder]
+
+
+def histories(lake: Lake, settings: EnergySettings, end: datetime) -> Histories:
+    """What `hour_inputs` reads hours up to `end` from that follow one another, by stream."""
+    return {name: HistoryInOrder(lake, stream, settings, end) for name, stream in STREAMS.items()}
+
+
+def hour_inputs(
+    histories: Histories, connection: psycopg.Connection, hour: datetime, settings: EnergySettings
+) -> HourInputs:
+    """The heartbeats of the history, the links and the devices of one hour."""
+    meters, vehicles = (
+        histories[stream.name].read(hour, hour + HOUR) for stream in (METER, VEHICLE)
+    )
+    return inputs_of_readings(connection, meters, vehicles, hour, settings)
+
+
+def inputs_of_readings(
+    connection: psycopg.Connection,
+    meters: pl.DataFrame,
+    vehicles: pl.DataFrame,
+    hour: datetime,
+    settings: EnergySettings,
+) -> HourInputs:
+    """The same with heartbeats from elsewhere: those of the hour and their context, each once."""
+    classes = charger_classes(connection)
+    return HourInputs(
+        start=hour,
+        meters=meters.lazy(),
+        vehicles=vehicles.lazy(),
+        links=_links(connection, meters, vehicles, hour, settings).lazy(),
+        charger_classes=classes.lazy(),
+        expected={
+            stream.name: expected_devices(connection, stream, hour + HOUR)
+            for stream in STREAMS.values()
+        },
+        rows=meters.height + vehicles.height + classes.height,
+    )
+
+
+def day_inputs(
+    lake: Lake,
+    connection: psycopg.Connection,
+    start: datetime,
+    end: datetime,
+    settings: EnergySettings,
+) -> DayInputs:
+    """The hours, heartbeats, links and classes of the day [start, end), at most 24 hours."""
+    meters, vehicles = (
+        HistoryWindow(lake, stream, start, end, settings) for stream in (METER, VEHICLE)
+    )
+    hours = {
+        spec.name: lake.scan(lake.open(spec.name))
+        .filter(pl.col("date") == start.date())
+        .select(spec.names)
+        .collect()
+        for spec in HOURLY_EFFICIENCY
+    }
+    of_vehicles = hours[VEHICLE_EFFICIENCY_HOURLY.name].filter(pl.col("hour_start") < end)
+    explicit = _explicit(connection, start, end)
+    return DayInputs(
+        meters=meters,
+        vehicles=vehicles,
+        hours=hours,
+        links=links_of_hours(of_vehicles, explicit.lazy(), vehicles.scan(), settings).lazy(),
+        charger_classes=charger_classes(connection).lazy(),
+    )
+
+
+def _links(
+    connection: psycopg.Connection,
+    meters: pl.DataFrame,
+    vehicles: pl.DataFrame,
+    hour: datetime,
+    settings: EnergySettings,
+) -> pl.DataFrame:
+    start, end = hour, hour + HOUR
+    by_rule = pl.DataFrame(schema={"meter_id": pl.String, "vehicle_id": pl.String})
+    if settings.link_by_trailing_number:
+        by_rule = _pairs(connection, end).filter(
+            pl.col(METER.device).is_in(_devices(meters, METER, start))
+            | pl.col(VEHICLE.device).is_in(_devices(vehicles, VEHICLE, start))
+        )
+    explicit = _explicit(connection, start, end)
+    if explicit.is_empty() and vehicles[METER.device].null_count() == vehicles.height:
+        return links_by_rule(by_rule.lazy(), start, end).collect()
+    links = resolve_links(
+        explicit.lazy(),
+        named_links(vehicles.lazy(), settings),
+        by_rule.lazy(),
+        start,
+        end,
+    )
+    # As a plan, every table that reads the links would have it optimized again: a second an hour.
+    return links.collect()
+
+
+def _explicit(connection: psycopg.Connection, start: datetime, end: datetime) -> pl.DataFrame:
+    """The links of the window that somebody has made, cut to it."""
+    return pl.DataFrame(
+        connection.execute(query("links_between"), {"start": start, "end": end}).fetchall(),
+        schema={
+            "meter_id": pl.String,
+            "vehicle_id": pl.String,
+            "valid_from": pl.Datetime("us", "UTC"),
+            "valid_to": pl.Datetime("us", "UTC"),
+        },
+        orient="row",
+    )
+
+
+def _pairs(connection: psycopg.Connection, end: datetime) -> pl.DataFrame:
+    """Pairs by the rule of the trailing number among the devices of the hour before `end`.
+
+    Also those that were heard in the days before only: a meter that is silent for an hour must
+    change no other link. Left alone are those that something else has linked before `end`.
+    """
+    devices = connection.execute(query("known_devices"), {"end": end}).fetchall()
+    known: dict[str, list[str]] = {METER.name: [], VEHICLE.name: []}
+    linked: dict[str, set[str]] = {METER.name: set(), VEHICLE.name: set()}
+    for kind, device, is_linked in devices:
+        known[kind].append(device)
+        if is_linked:
+            linked[kind].add(device)
+    return pair_by_trailing_number(
+        known[METER.name], known[VEHICLE.name], linked[METER.name], linked[VEHICLE.name]
+    )
+
+
+def _devices(readings: pl.DataFrame, stream: Stream, start: datetime) -> list[str]:
+    """Devices with a heartbeat in the hour that begins at `start`."""
+    present = readings.filter(pl.col("timestamp") >= start)
+    return present[stream.device].unique().to_list()
+
+
+def tables_of_day(
+    lake: Lake, connection: psycopg.Connection, day: date, settings: EnergySettings, now: datetime
+) -> Tables:
+    """The rows of each daily table for one day, by the name of the table.
+
+    Each frame has the columns of its TableSpec and the order of its key; it is empty where nothing
+    was heard. Of a day that is not over at `now` the coverage is that of the time that has passed.
+    """
+    start = datetime.combine(day, time(), UTC)
+    end = min(start + DAY, max(hour_of(now), start + HOUR))
+    inputs = day_inputs(lake, connection, start, end, settings)
+    return {**efficiency_of_day(inputs, settings), **health_of_day(inputs, settings)}

@@ -1,0 +1,1 @@
+"""Assets that maintain tables and runs: merging, archive, retention."""

@@ -1,0 +1,159 @@
+"""Maintenance: what keeps the lake small and its tables quick to open, each night."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from lake import STREAMS, Stream, hour_of
+from lake.schema import DERIVED_TABLES
+from lake.upkeep import checkpoint, clean_log, vacuum
+from pipelines.assets.metadata import MAINTENANCE, OWNERS, RETRIES
+from pipelines.ledger import newest_raw_version
+from pipelines.maintenance.archive import archive_assets
+from pipelines.maintenance.mart_retention import marts_retention
+from pipelines.maintenance.raw_retention import Retention, drop_old_hours
+from pipelines.maintenance.run_retention import runs_retention
+from pipelines.partitions import newest_partition
+from pipelines.resources import LakeResource, WarehouseResource
+from pipelines.settings import PipelineSettings
+
+_SHOWN = 20
+
+
+def upkeep_asset(table: str) -> dg.AssetsDefinition:
+    """The asset that keeps one table of the lake small."""
+
+    @dg.asset(
+        key=[MAINTENANCE, table],
+        deps=[newest_partition(table)],
+        group_name=MAINTENANCE,
+        kinds={"deltalake"},
+        owners=OWNERS,
+        tags={"layer": MAINTENANCE},
+        # The pool of the table's one writer, where it has one.
+        pool=table,
+        retry_policy=RETRIES,
+        description=(
+            f"Upkeep of `{table}`.\n\n"
+            "**How it works.** A checkpoint if the newest is old; log entries older than 30 days "
+            "go; data files that no version of the last 7 days holds go, those of failed commits "
+            "too. Runs beside appends and compactions.\n\n"
+            "**Caveats.** Rewrites no row. Versions older than 30 days can't be opened, and of "
+            "versions older than 7 days files may be missing."
+        ),
+    )
+    def upkeep(lake: LakeResource) -> dg.MaterializeResult[None]:
+        tables, started = lake.lake(), time.monotonic()
+        made = checkpoint(tables, table)
+        log = clean_log(tables, table)
+        dead = vacuum(tables, table)
+        newest = {} if made.version is None else {"checkpoint_version": made.version}
+        return dg.MaterializeResult(
+            metadata={
+                "files_removed": dead.files,
+                "bytes_freed": dead.bytes,
+                "log_files_removed": log.files,
+                "log_bytes_freed": log.bytes,
+                "checkpoint_made": made.made,
+                **newest,
+                "seconds": round(time.monotonic() - started, 3),
+            }
+        )
+
+    return upkeep
+
+
+def retention_asset(stream: Stream) -> dg.AssetsDefinition:
+    """The asset that drops old hours of a raw table."""
+
+    @dg.asset(
+        key=[MAINTENANCE, f"{stream.raw_table}_retention"],
+        deps=[newest_partition(stream.raw_table), newest_partition(stream.history_table)],
+        group_name=MAINTENANCE,
+        kinds={"deltalake", "postgres"},
+        owners=OWNERS,
+        tags={"layer": MAINTENANCE, "stream": stream.name},
+        pool=stream.raw_table,
+        retry_policy=RETRIES,
+        description=(
+            f"Drops hours of `{stream.raw_table}` that are older than `RAW_RETENTION_DAYS`.\n\n"
+            "**How it works.** By the clock and the hour of the event. An hour goes only if the "
+            "ledger says that the history has taken it in, and the history is found to account "
+            "for every raw heartbeat of it. The disk is free once the upkeep of the table has "
+            "run a week later.\n\n"
+            "**Caveats.** Without a retention nothing is dropped. What is dropped can't be "
+            "recomputed from raw. A heartbeat that arrives for a dropped hour is taken in as any "
+            "other; if it is a copy, `duplicates` may count it too little."
+        ),
+    )
+    def retention(
+        lake: LakeResource, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        tables, started = lake.lake(), time.monotonic()
+        days = PipelineSettings().raw_retention_days
+        if days is None:
+            yield dg.MaterializeResult(metadata={"retention": "raw heartbeats are kept for ever"})
+            return
+        before = hour_of(datetime.now(UTC)) - timedelta(days=days)
+        with warehouse.autocommit() as connection:
+            known = newest_raw_version(connection, stream)
+            if known is not None and tables.open(stream.raw_table).version() < known:
+                raise dg.Failure(
+                    f"{stream.raw_table} at {tables.uri} is older than the ledger; nothing is "
+                    "dropped. Point LAKE_URI at the lake that belongs to DATABASE_URL.",
+                    allow_retries=False,
+                )
+            done = drop_old_hours(tables, connection, stream, before)
+        yield dg.MaterializeResult(
+            metadata={
+                "retention": f"{days} days: hours before {before:%Y-%m-%d %H:00} UTC",
+                **_metadata(done),
+                "seconds": round(time.monotonic() - started, 3),
+            }
+        )
+
+    return retention
+
+
+def _metadata(done: Retention) -> dict[str, int | str]:
+    kept = [f"{hour:%Y-%m-%d %H:00}: {why}" for hour, why in sorted(done.kept.items())]
+    return {
+        "hours_dropped": len(done.dropped),
+        "rows_dropped": sum(hour.rows for hour in done.dropped.values()),
+        "files_dropped": sum(hour.files for hour in done.dropped.values()),
+        "bytes_for_a_later_vacuum": sum(hour.bytes for hour in done.dropped.values()),
+        "hours_kept": len(kept),
+        **({"first_kept": "\n".join(kept[:_SHOWN])} if kept else {}),
+    }
+
+
+_TABLES = (
+    *(stream.raw_table for stream in STREAMS.values()),
+    *(stream.history_table for stream in STREAMS.values()),
+    *(spec.name for spec in DERIVED_TABLES),
+)
+
+maintenance_assets = [
+    *map(retention_asset, STREAMS.values()),
+    marts_retention,
+    runs_retention,
+    *archive_assets,
+    *map(upkeep_asset, _TABLES),
+]
+
+maintenance = dg.define_asset_job(
+    "maintenance",
+    selection=dg.AssetSelection.groups(MAINTENANCE),
+    description="Drops hours past their retention, and frees what no reader needs.",
+)
+
+every_night = dg.ScheduleDefinition(
+    name="every_night",
+    job=maintenance,
+    cron_schedule="41 2 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Maintains every table of the lake, away from the full hour and its compaction.",
+)

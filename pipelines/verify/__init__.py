@@ -1,0 +1,1 @@
+"""Verification: every number recomputed from the raw heartbeats."""

@@ -1,0 +1,310 @@
+"""`python -m pipelines.verify`: are all numbers those that the raw heartbeats give?
+
+Exit codes: 0 everything was judged and agrees, 1 it can't run, 2 wrong usage, 3 something differs
+or can't be read, 4 nothing differs, but not everything could be judged, 130 interrupted.
+"""
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+import adbc_driver_manager
+import psycopg
+from deltalake.exceptions import DeltaError
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lake import HOUR, EnergySettings, Lake, LakeError, LakeSettings, hour_of
+from lake.schema import days_within
+from pipelines.resources import WarehouseResource
+from pipelines.verify.damage import DamagedFiles, table_damage
+from pipelines.verify.days import verify_day
+from pipelines.verify.files import CheckedTables, unreadable_tables
+from pipelines.verify.findings import Finding, Remedy, TableDamage
+from pipelines.verify.hours import Verification, VerifiedHour
+from pipelines.verify.repair import repair
+from warehouse_sql.settings import DatabaseSettings
+
+_AGREES, _CANNOT, _DIFFERS, _NOT_JUDGED, _INTERRUPTED = 0, 1, 3, 4, 130
+_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SHOWN: Final = 50
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify, print what was found; returns the exit code."""
+    asked = _parser().parse_args(arguments)
+    report = Report()
+    try:
+        _verify(report, asked.start, asked.end, mend=asked.repair)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        report.error = (
+            f"{str(first['loc'][0] if first['loc'] else 'settings').upper()}: {first['msg']}"
+        )
+    except (LakeError, DeltaError, OSError, psycopg.Error, adbc_driver_manager.Error) as error:
+        report.error = str(error)
+    if report.error is not None:
+        _complain(report.error)
+    if asked.json:
+        sys.stdout.write(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n")
+    elif report.error is None or report.has_findings:
+        report.print(Console(highlight=False))
+    return report.exit_code
+
+
+class Report:
+    """What became of all hours; `error` is what has kept it from being complete."""
+
+    def __init__(self) -> None:
+        self.agreeing = self.raw_rows = self.rows = 0
+        self.waiting: list[datetime] = []
+        self.unknown: list[datetime] = []
+        self.differing: set[datetime] = set()
+        self.days_unjudged: list[date] = []
+        self.tables: list[TableDamage] = []
+        self.findings: list[Finding] = []
+        self.energies: dict[str, float] = defaultdict(float)
+        self.reopened: set[datetime] | None = None
+        self.error: str | None = None
+
+    def add(self, hour: VerifiedHour) -> None:
+        """Count an hour."""
+        self.findings += hour.findings
+        if hour.waits:
+            self.waiting.append(hour.hour)
+        elif hour.unknown:
+            self.unknown.append(hour.hour)
+        elif hour.rows or hour.energies or hour.findings or hour.damaged:
+            # Otherwise nothing was ever heard in it.
+            if hour.findings or hour.damaged:
+                self.differing.add(hour.hour)
+            else:
+                self.agreeing += 1
+            self.raw_rows += hour.raw_rows
+            self.rows += hour.rows
+            for stream, kwh in hour.energies.items():
+                self.energies[stream] = round(self.energies[stream] + kwh, 9)
+
+    def add_day(self, day: date, findings: Sequence[Finding] | None) -> None:
+        """Count a day; None: it was not judged."""
+        if findings is None:
+            self.days_unjudged.append(day)
+        else:
+            self.findings += findings
+            self.differing |= {found.hour for found in findings}
+
+    @property
+    def has_findings(self) -> bool:
+        """Whether anything is not as it should be."""
+        return bool(self.tables or self.findings)
+
+    @property
+    def exit_code(self) -> int:
+        """0 only where everything was judged and is right."""
+        if self.error is not None:
+            return _CANNOT
+        if self.has_findings:
+            return _DIFFERS
+        is_unjudged = self.waiting or self.unknown or self.days_unjudged
+        return _NOT_JUDGED if is_unjudged else _AGREES
+
+    def as_json(self) -> dict[str, object]:
+        """All of it, times in ISO 8601."""
+        tables: list[dict[str, object]] = [
+            {
+                "hour": None,
+                "table": found.table,
+                "expected": "a log that can be read and is whole",
+                "found": found.reason,
+                "first": [],
+                "remedy": found.remedy.value,
+                "file": None,
+            }
+            for found in self.tables
+        ]
+        return {
+            "error": self.error,
+            "hoursAgreeing": self.agreeing,
+            "hoursDiffering": _texts(self.differing),
+            "hoursWaiting": _texts(self.waiting),
+            "hoursUnknown": _texts(self.unknown),
+            "daysNotJudged": [day.isoformat() for day in self.days_unjudged],
+            "hoursReopened": _texts(self.reopened or ()),
+            "rawHeartbeats": self.raw_rows,
+            "distinctHeartbeats": self.rows,
+            "energyKwh": dict(self.energies),
+            "findings": [*tables, *map(_finding_json, self.findings)],
+        }
+
+    def print(self, console: Console) -> None:
+        """As lines for a person; none is broken, however narrow the terminal."""
+        lines = []
+        for damage in self.tables:
+            lines += [
+                f"{damage.table}  its log can't be read, or is not whole: {damage.reason}",
+                f"    {damage.remedy.value}",
+            ]
+        for found in self.findings[:_SHOWN]:
+            first = f": {', '.join(found.first)}" if found.first else ""
+            lines += [
+                f"{found.hour:%Y-%m-%d %H:%M}  {found.table}{first}",
+                f"    expected  {found.expected}",
+                f"    found     {found.found}",
+            ]
+            if found.remedy.needs_person:
+                lines.append(f"    {found.remedy.value}")
+        if len(self.findings) > _SHOWN:
+            lines.append(f"{len(self.findings) - _SHOWN:,} more findings; --json has all")
+        energies = ", ".join(f"{name} {kwh:,.3f} kWh" for name, kwh in self.energies.items())
+        lines += [
+            f"hours judged: {self.agreeing + len(self.differing):,}; "
+            f"agree: {self.agreeing:,}; differ: {len(self.differing):,}",
+            *self._unjudged(),
+            f"heartbeats in raw: {self.raw_rows:,}; distinct: {self.rows:,}",
+            f"energy measured: {energies or 'none'}",
+            *self._what_to_do(),
+        ]
+        for line in lines:
+            console.print(line, soft_wrap=True, markup=False)
+
+    def _unjudged(self) -> Iterator[str]:
+        for what, hours in (
+            ("they wait for their computation", self.waiting),
+            ("what they should hold, or are counted from, can't be read", self.unknown),
+        ):
+            if hours:
+                yield (
+                    f"hours not judged: {len(hours):,}, {what}, first {min(hours):%Y-%m-%d %H:%M}"
+                )
+        if self.days_unjudged:
+            yield (
+                f"days not judged: {len(self.days_unjudged):,}, first {self.days_unjudged[0]}; "
+                "their hours or their own run are still to come, or can't be read"
+            )
+
+    def _what_to_do(self) -> Iterator[str]:
+        lost = {found.hour for found in self.findings if found.remedy is Remedy.NONE}
+        if lost:
+            yield (
+                f"raw heartbeats are missing in {len(lost):,} hours: restore them, nothing else can"
+            )
+        curable = {
+            hour
+            for found in self.findings
+            if not found.remedy.needs_person
+            for hour in found.concerned
+        }
+        if self.reopened is not None:
+            yield f"{len(self.reopened):,} hours wait now to be computed again"
+            if unheard := curable - self.reopened:
+                yield (
+                    f"{len(unheard):,} hours are not in the ledger, nothing was ever received in "
+                    f"them: run the job `hourly` by hand, first {min(unheard):%Y-%m-%d %H:%M}"
+                )
+        elif curable:
+            yield "--repair lets these hours be computed again"
+
+
+def _finding_json(found: Finding) -> dict[str, object]:
+    file = None
+    if found.file is not None:
+        file = {
+            "path": found.file.path,
+            "firstHour": found.file.hours[0].isoformat(),
+            "lastHour": found.file.hours[-1].isoformat(),
+            "devices": found.file.devices,
+            "rows": found.file.rows,
+        }
+    return {
+        "hour": found.hour.isoformat(),
+        "table": found.table,
+        "expected": found.expected,
+        "found": found.found,
+        "first": list(found.first),
+        "remedy": found.remedy.value,
+        "file": file,
+    }
+
+
+def _texts(hours: Iterable[datetime]) -> list[str]:
+    return [hour.isoformat() for hour in sorted(hours)]
+
+
+def _verify(report: Report, start: datetime, end: datetime, *, mend: bool) -> None:
+    lake, settings = Lake.from_settings(LakeSettings()), EnergySettings()
+    # The environment or .env provides the field.
+    warehouse = WarehouseResource(database_url=DatabaseSettings().dsn)
+    with warehouse.autocommit() as connection:
+        tables = CheckedTables(lake, unreadable_tables(lake, connection))
+    report.tables = table_damage(tables)
+    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    screen = Console(stderr=True)
+    with (
+        closing(Verification(tables, warehouse, settings)) as verification,
+        Progress(
+            *columns, console=screen, transient=True, disable=not screen.is_terminal
+        ) as progress,
+    ):
+        hours = verification.hours(start, end)
+        task = progress.add_task("", total=len(hours))
+        for hour in verification.run(hours):
+            report.add(hour)
+            progress.advance(task)
+    for day in sorted({hour.date() for hour in hours} & {*days_within(start, end)}):
+        report.add_day(day, verify_day(tables, warehouse, day, settings))
+    report.findings += DamagedFiles(tables, warehouse, settings).findings(start, end)
+    if mend:
+        with warehouse.autocommit() as connection:
+            report.reopened = (
+                repair(connection, lake, report.findings, tables.unreadable)
+                if report.findings
+                else set()
+            )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "wattlake verify", description="Recompute hours from raw and compare every table with them."
+    )
+    parser.add_argument("--from", dest="start", type=_first_hour, default=_BEGINNING)
+    parser.add_argument("--to", dest="end", type=_last_hour, default=hour_of(datetime.now(UTC)))
+    parser.add_argument("--repair", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def _first_hour(text: str) -> datetime:
+    return hour_of(_moment(text))
+
+
+def _last_hour(text: str) -> datetime:
+    """The end of the hour, or of the day, that was named."""
+    moment = _moment(text)
+    return moment + timedelta(days=1) if len(text) == len("2026-11-20") else hour_of(moment) + HOUR
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no hour: 2026-11-20T10 is one, 2026-11-20 a whole day, both UTC"
+        ) from error
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _complain(text: str) -> None:
+    line = " ".join(text.split())
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"wattlake: {line}", markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The tables of a UTC day against what its hours and heartbeats give, to the last bit."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+import polars as pl
+from psycopg.rows import class_row
+
+from lake import DAY, STREAMS, EnergySettings, TableMissing
+from lake.delta import UNREADABLE
+from lake.schema import DAILY_TABLES, FLEET_EFFICIENCY_DAILY, HOURLY_EFFICIENCY
+from pipelines.compute.inputs import tables_of_day
+from pipelines.resources import WarehouseResource
+from pipelines.verify.files import CheckedTables
+from pipelines.verify.findings import Finding, row_finding
+from warehouse_sql.named_queries import query
+
+# The daily run begins at most a quarter of an hour after the hourly one, and takes a while.
+_TIME_TO_FOLLOW: Final = timedelta(hours=1)
+# What a day is computed from, and the time in it.
+_SOURCES: Final = (
+    *((stream.history_table, "timestamp") for stream in STREAMS.values()),
+    *((spec.name, spec.time_column) for spec in HOURLY_EFFICIENCY),
+)
+
+
+@dataclass(frozen=True)
+class _LedgerDay:
+    first_hour: datetime | None
+    compacted_at: datetime | None
+    waits: bool
+
+
+def verify_day(
+    tables: CheckedTables, warehouse: WarehouseResource, day: date, settings: EnergySettings
+) -> list[Finding] | None:
+    """Where the daily tables are not what the hours and the heartbeats of the day give.
+
+    Every value counts: also coverage, shares and gaps, which do not add up. The history of the day
+    is taken as it is, its hours have been compared with raw. It is not judged, None, while an hour
+    of the day waits, where a file that it is computed from can't be read, or while the day's own
+    run may yet follow the last hour or the end of the day. A finding names the first hour of the
+    day that the ledger knows: once that is computed again, the day is as well.
+    """
+    midnight = datetime.combine(day, time(), UTC)
+    for spec in DAILY_TABLES:  # a file that is damaged is told also where nothing is judged
+        tables.is_whole(spec.name, spec.time_column, midnight, midnight + DAY)
+    ledger = _ledger_day(warehouse, midnight, settings)
+    if ledger.waits or not all(tables.is_whole(*of, midnight, midnight + DAY) for of in _SOURCES):
+        return None
+    first_hour = ledger.first_hour or midnight
+    try:
+        found = list(_differences(tables, warehouse, day, first_hour, settings))
+    except UNREADABLE:  # of the time before the day, from which its energy is counted
+        return None
+    changed_at = max(ledger.compacted_at or midnight, midnight + DAY)
+    lately = datetime.now(UTC) - changed_at < _TIME_TO_FOLLOW
+    if found and lately and not _is_written_since(tables, day, changed_at):
+        return None
+    return found
+
+
+def _differences(
+    tables: CheckedTables,
+    warehouse: WarehouseResource,
+    day: date,
+    hour: datetime,
+    settings: EnergySettings,
+) -> Iterator[Finding]:
+    midnight = datetime.combine(day, time(), UTC)
+    try:
+        with warehouse.autocommit() as connection:
+            expected = tables_of_day(tables.lake, connection, day, settings, datetime.now(UTC))
+    except TableMissing:
+        return  # a table of hours, and each hour has said so
+    for spec in DAILY_TABLES:
+        found = tables.computed(spec, midnight, midnight + DAY)
+        if not found.whole:
+            continue  # the file that can't be read is a finding
+        rows = expected[spec.name].select(spec.names).sort(spec.key)
+        finding = row_finding(hour, spec.name, rows, found.rows, spec.key)
+        if finding is not None:
+            yield finding
+
+
+def first_hour_of(warehouse: WarehouseResource, day: date, settings: EnergySettings) -> datetime:
+    """The hour that a finding of a day names."""
+    midnight = datetime.combine(day, time(), UTC)
+    return _ledger_day(warehouse, midnight, settings).first_hour or midnight
+
+
+def _is_written_since(tables: CheckedTables, day: date, moment: datetime) -> bool:
+    """Whether the tables of the day were written after `moment`."""
+    try:
+        table = tables.open(FLEET_EFFICIENCY_DAILY.name)
+    except TableMissing:
+        return False
+    if table is None:
+        return False
+    log = pl.DataFrame(table.get_add_actions(flatten=True))
+    if log.is_empty():
+        return False
+    written = log.filter(pl.col("partition.date") == day)["modification_time"]  # milliseconds
+    return bool((written > moment.timestamp() * 1000).any())
+
+
+def _ledger_day(
+    warehouse: WarehouseResource, midnight: datetime, settings: EnergySettings
+) -> _LedgerDay:
+    """What the ledger says of a day, and of the time before it from which it may be counted."""
+    look_back = timedelta(hours=settings.register_lookback_hours)
+    asked = {"since": midnight - look_back, "start": midnight, "end": midnight + DAY}
+    with (
+        warehouse.autocommit() as connection,
+        connection.cursor(row_factory=class_row(_LedgerDay)) as cursor,
+    ):
+        (found,) = cursor.execute(query("ledger_of_day"), asked).fetchall()
+    return found

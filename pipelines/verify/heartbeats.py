@@ -1,0 +1,144 @@
+"""The heartbeats of one stream, hour after hour, as the raw table alone tells them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from lake import HOUR, REGISTER, EnergySettings, Stream
+from lake.history import merge_heartbeats
+from pipelines.verify.files import CheckedTables
+
+
+@dataclass(frozen=True)
+class StreamHour:
+    """One stream's hour: what raw holds, what should be in the history, what is.
+
+    `expected` and `history` have the columns of the history, sorted by device and time.
+    `raw_rows` is null where raw heartbeats of the hour were dropped after their retention, or can't
+    be read. Then, and where raw lacks heartbeats that the history has (`lost`), the history counts
+    as well. `raw_whole` and `history_whole` tell whether all their files can be read.
+    """
+
+    stream: Stream
+    raw_rows: int | None
+    lost: pl.DataFrame
+    last_arrival: datetime | None
+    expected: pl.DataFrame
+    history: pl.DataFrame
+    raw_whole: bool
+    history_whole: bool
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a file can't be read."""
+        return not (self.raw_whole and self.history_whole)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether raw or the history tells what the hour should hold."""
+        return self.raw_rows is not None or self.history_whole
+
+
+class HeartbeatsInOrder:
+    """Reads hours in ascending order and keeps what the next ones need to know of those before.
+
+    The context is that of `lake.scan_context`, but every hour is read once instead of once for
+    each hour of the look-back.
+    """
+
+    def __init__(self, tables: CheckedTables, stream: Stream, settings: EnergySettings) -> None:
+        self._tables, self._stream = tables, stream
+        self._gap = timedelta(seconds=settings.largest_gap_seconds)
+        self._look_back = timedelta(hours=settings.register_lookback_hours)
+        columns = [column.name for column in stream.columns]
+        self._empty = pl.DataFrame(stream.arrow_schema.empty_table()).select(
+            *columns, duplicates=pl.lit(0, pl.Int64)
+        )
+        self._before = self._empty
+        self._unknown: set[datetime] = set()
+
+    @property
+    def has_registers(self) -> bool:
+        """Whether a register was read of which a later reading may be counted from."""
+        return not self._before.filter(self._is_value).is_empty()
+
+    def hangs_on_unknown(self, hour: datetime) -> bool:
+        """Whether the energy of an hour may be counted from one whose heartbeats nobody knows."""
+        return any(hour - self._look_back <= before <= hour for before in self._unknown)
+
+    def read(self, hour: datetime, *, raw_dropped: bool) -> StreamHour:
+        """The hour as it is now; TableMissing if there is no raw table."""
+        raw, history = (f(self._stream, hour) for f in (self._tables.raw, self._tables.history))
+        is_all = raw.whole and not raw_dropped
+        lost = self._lost(history.rows, raw.rows)
+        if not is_all:
+            lost = lost.clear()
+        known = self._empty if is_all and lost.is_empty() else history.rows
+        arrivals = [frame["received_at"].max() for frame in (raw.rows, known) if frame.height]
+        found = StreamHour(
+            stream=self._stream,
+            raw_rows=raw.rows.height if is_all else None,
+            lost=lost,
+            last_arrival=max((at for at in arrivals if isinstance(at, datetime)), default=None),
+            expected=merge_heartbeats(self._stream, known.lazy(), [raw.rows.lazy()]).collect(),
+            history=history.rows,
+            raw_whole=raw.whole,
+            history_whole=history.whole,
+        )
+        if not found.is_known:
+            self._unknown.add(hour)
+        return found
+
+    def with_context(self, hour: datetime, rows: pl.DataFrame) -> pl.DataFrame:
+        """The heartbeats of an hour and the predecessors of its first ones."""
+        near = pl.col("timestamp") >= hour - self._gap
+        registers = self._before.filter(~near, self._is_value).filter(
+            pl.col("timestamp") >= hour - self._look_back
+        )
+        return pl.concat([registers, self._before.filter(near), rows])
+
+    def move_on(self, hour: datetime, rows: pl.DataFrame) -> None:
+        """Keep of the hour, and of those before, what later hours need."""
+        near = pl.col("timestamp") >= hour + HOUR - self._gap
+        known = pl.concat([self._before, rows])
+        registers = (
+            known.filter(~near, self._is_value)
+            .sort("timestamp")
+            .unique(self._stream.device, keep="last")
+        )
+        self._before = pl.concat([registers, known.filter(near)])
+
+    def begin(self, hours: Iterable[datetime], dropped: Iterable[datetime]) -> None:
+        """Take in the hours before the first one that is verified, as much as those need."""
+        gone, hours = set(dropped), sorted(hours)
+        for hour in hours:
+            raw = self._tables.raw(self._stream, hour)
+            if hour in gone or not raw.whole:
+                rows = self.read(hour, raw_dropped=hour in gone).expected
+            else:
+                far = hour + HOUR <= hours[-1] + HOUR - self._gap
+                rows = self._distinct(raw.rows.lazy(), only_registers=far)
+            self.move_on(hour, rows)
+
+    def _distinct(self, raw: pl.LazyFrame, *, only_registers: bool) -> pl.DataFrame:
+        """The distinct heartbeats of an hour; of all devices, or of those with register values."""
+        if only_registers:
+            devices = raw.filter(self._is_value).select(pl.col(self._stream.device).unique())
+            raw = raw.join(devices, on=self._stream.device, how="semi")
+        return merge_heartbeats(self._stream, self._empty.lazy(), [raw]).collect()
+
+    @property
+    def _is_value(self) -> pl.Expr:
+        return (pl.col("reading_type") == REGISTER) & pl.col(self._stream.energy).is_not_null()
+
+    def _lost(self, history: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
+        """Heartbeats of the history of which raw has none, or fewer copies than were counted."""
+        key = list(self._stream.key)
+        received = raw.group_by(key).agg(received=pl.len().cast(pl.Int64))
+        return (
+            history.unique(key, maintain_order=True)
+            .join(received, on=key, how="left", maintain_order="left")
+            .filter(pl.col("received").fill_null(0) <= pl.col("duplicates"))
+        )

@@ -1,0 +1,349 @@
+"""One hour after the other is recomputed from raw and compared with all that follows from it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from itertools import pairwise
+from typing import Final
+
+import adbc_driver_manager
+import polars as pl
+from adbc_driver_postgresql import dbapi
+from psycopg.rows import class_row
+
+from lake import (
+    HOUR,
+    METER,
+    STREAMS,
+    VEHICLE,
+    EnergySettings,
+    Stream,
+    TableMissing,
+    hours_between,
+)
+from lake.delta import live_files, logged_rows
+from lake.schema import HOUR_START, HOURLY_TABLES, TableSpec, history_table
+from pipelines.assets.marts import MARTS, Mart, first_mart_hour, mart_rows
+from pipelines.resources import WarehouseResource
+from pipelines.verify.checks import (
+    LedgerHour,
+    compaction_findings,
+    energy_findings,
+    history_findings,
+    ledger_finding,
+)
+from pipelines.verify.files import CheckedTables
+from pipelines.verify.findings import Finding, Remedy, row_finding
+from pipelines.verify.heartbeats import HeartbeatsInOrder, StreamHour
+from pipelines.verify.ledger import Counted, count_raw
+from pipelines.verify.recompute import measured, recomputed
+from warehouse_sql.named_queries import query
+
+_ATTEMPTS: Final = 3
+_AWAY: Final = {"08", "57"}  # classes of SQLSTATE: no connection, or the server is stopping
+# The twins of the tables that are verified by the hour.
+_MARTS: Final = tuple(mart for mart in MARTS if mart.table.time_column == HOUR_START.name)
+
+
+@dataclass(frozen=True)
+class VerifiedHour:
+    """What became of one hour.
+
+    Where it waits for its computation, or `unknown` says that neither raw nor the history tells
+    what it should hold, it was not judged. `damaged`: a file of it can't be read.
+    """
+
+    hour: datetime
+    waits: bool = False
+    unknown: bool = False
+    damaged: bool = False
+    findings: Sequence[Finding] = ()
+    raw_rows: int = 0
+    rows: int = 0
+    energies: dict[str, float] = field(default_factory=dict)
+
+
+class Verification:
+    """Compares the hours of a range, oldest first, in the memory of one hour."""
+
+    def __init__(
+        self,
+        tables: CheckedTables,
+        warehouse: WarehouseResource,
+        settings: EnergySettings,
+    ) -> None:
+        self._tables, self._lake = tables, tables.lake
+        self._warehouse, self._settings = warehouse, settings
+        self._marts: dbapi.Connection | None = None
+
+    def close(self) -> None:
+        """Let go of Postgres."""
+        if self._marts is not None:
+            self._marts.close()
+        self._marts = None
+
+    def hours(self, start: datetime, end: datetime) -> list[datetime]:
+        """The hours from start to end (exclusive) that the lake, ledger or marts know."""
+        known = {hour for hour, _ in self._ledger(start, end)}
+        for stream in STREAMS.values():
+            known |= self._hours_of_raw(stream)
+        for table in (*map(history_table, STREAMS.values()), *HOURLY_TABLES):
+            known |= self._hours_of_files(table, start, end)
+        known = {hour for hour in known if start <= hour < end}
+        return sorted(known | self._only_in_marts(known, start, end))
+
+    def run(self, hours: Sequence[datetime]) -> Iterator[VerifiedHour]:
+        """Verify the hours, which `hours` has told; raises LakeError, psycopg.Error."""
+        if not hours:
+            return
+        look_back = timedelta(hours=self._settings.register_lookback_hours)
+        heartbeats = {
+            name: HeartbeatsInOrder(self._tables, stream, self._settings)
+            for name, stream in STREAMS.items()
+        }
+        before = self._ledger(hours[0] - look_back, hours[0])
+        for name, in_order in heartbeats.items():
+            in_order.begin(
+                self._before(STREAMS[name], hours[0], look_back),
+                [
+                    hour
+                    for (hour, stream), row in before.items()
+                    if stream == name and row.raw_dropped
+                ],
+            )
+        for hour in hours:
+            verified, truth = self._settled(hour, heartbeats)
+            for (
+                table
+            ) in HOURLY_TABLES:  # a file that is damaged is told also where nothing is judged
+                self._tables.is_whole(table.name, table.time_column, hour, hour + HOUR)
+            yield verified
+            for name, in_order in heartbeats.items():
+                in_order.move_on(hour, truth[name].expected)
+
+    # -- one hour --------------------------------------------------------------------------------
+
+    def _settled(
+        self, hour: datetime, heartbeats: dict[str, HeartbeatsInOrder]
+    ) -> tuple[VerifiedHour, dict[str, StreamHour]]:
+        """Verify an hour while nobody changes it: a run or a flush may be under way."""
+        for _ in range(_ATTEMPTS):
+            ledger = self._ledger_of(hour)
+            truth = {
+                name: in_order.read(hour, raw_dropped=name in ledger and ledger[name].raw_dropped)
+                for name, in_order in heartbeats.items()
+            }
+            verified = self._judged(hour, ledger, truth, heartbeats)
+            is_final = verified.waits or verified.unknown or not verified.findings
+            if is_final or self._ledger_of(hour) == ledger:
+                return verified, truth
+        return VerifiedHour(hour, waits=True), truth
+
+    def _judged(
+        self,
+        hour: datetime,
+        ledger: dict[str, LedgerHour],
+        truth: dict[str, StreamHour],
+        heartbeats: dict[str, HeartbeatsInOrder],
+    ) -> VerifiedHour:
+        if any(row.waits for row in ledger.values()):
+            return VerifiedHour(hour, waits=True)
+        ledger_findings, under_way = self._check_counts(hour, ledger, truth)
+        if under_way:
+            # Raw holds what the ledger does not know yet: nothing but the ledger can be judged.
+            return VerifiedHour(hour, waits=not ledger_findings, findings=ledger_findings)
+        if not all(of_stream.is_known for of_stream in truth.values()):
+            return VerifiedHour(hour, unknown=True)
+        verified = self._verify(hour, ledger, truth, heartbeats, ledger_findings)
+        if verified.findings and self._waits_for_another(hour, heartbeats):
+            return VerifiedHour(hour, waits=True)
+        if verified.findings and any(h.hangs_on_unknown(hour) for h in heartbeats.values()):
+            return VerifiedHour(hour, unknown=True)
+        return verified
+
+    def _verify(
+        self,
+        hour: datetime,
+        ledger: dict[str, LedgerHour],
+        truth: dict[str, StreamHour],
+        heartbeats: dict[str, HeartbeatsInOrder],
+        ledger_findings: Sequence[Finding],
+    ) -> VerifiedHour:
+        findings = list(ledger_findings)
+        for name, of_stream in truth.items():
+            findings += compaction_findings(hour, ledger.get(name), of_stream)
+            findings += history_findings(hour, of_stream)
+        readings = {
+            name: in_order.with_context(hour, truth[name].expected)
+            for name, in_order in heartbeats.items()
+        }
+        read = {t.name: self._tables.computed(t, hour, hour + HOUR) for t in HOURLY_TABLES}
+        found = {name: of_table.rows for name, of_table in read.items() if of_table.whole}
+        expected: dict[str, pl.DataFrame] = {}
+        energies: dict[str, float] = {}
+        # Nobody computes an hour of which nothing was ever heard; a run by hand may have.
+        if ledger or any(of_table.rows.height for of_table in read.values()) or _heard(truth):
+            with self._warehouse.autocommit() as connection:
+                expected = recomputed(
+                    connection, readings[METER.name], readings[VEHICLE.name], hour, self._settings
+                )
+                energies = {
+                    name: measured(connection, readings[name], stream, hour, self._settings)
+                    for name, stream in STREAMS.items()
+                }
+            expected = {
+                table.name: expected[table.name].select(table.names).sort(table.key)
+                for table in HOURLY_TABLES
+            }
+            for table in HOURLY_TABLES:
+                if table.name in found:
+                    rows = expected[table.name], found[table.name]
+                    findings += _some(row_finding(hour, table.name, *rows, table.key))
+            findings += energy_findings(hour, energies, found)
+        for mart in _MARTS:
+            # A copy of a table that can't be read is compared with what that should hold.
+            in_lake = found.get(mart.table.name, expected.get(mart.table.name))
+            if in_lake is not None:
+                findings += self._mart_findings(mart, hour, in_lake)
+        return VerifiedHour(
+            hour,
+            findings=findings,
+            damaged=len(found) < len(read) or _is_damaged(truth),
+            raw_rows=sum(of_stream.raw_rows or 0 for of_stream in truth.values()),
+            rows=sum(of_stream.expected.height for of_stream in truth.values()),
+            energies=energies,
+        )
+
+    def _mart_findings(self, mart: Mart, hour: datetime, in_lake: pl.DataFrame) -> list[Finding]:
+        name = "/".join(mart.asset_key.path)
+        try:
+            in_mart = self._mart_rows(mart, hour, hour + HOUR, in_lake)
+        except _MartUnreadable as error:
+            return [_unreadable_mart(hour, name, error)]
+        if hour < first_mart_hour(datetime.now(UTC)):
+            return []  # asked after the rows were read: the retention may just have met them
+        return _some(row_finding(hour, name, in_lake, in_mart, mart.table.key))
+
+    def _mart_rows(
+        self, mart: Mart, start: datetime, end: datetime, like: pl.DataFrame | None = None
+    ) -> pl.DataFrame:
+        """Raises _MartUnreadable, or what an unreachable Postgres fails with."""
+        if self._marts is None:
+            self._marts = dbapi.connect(self._warehouse.dsn, autocommit=True)
+        try:
+            return mart_rows(self._marts, mart, start, end, like)
+        except adbc_driver_manager.Error as error:
+            self.close()  # the driver leaves a failed transaction open
+            if error.sqlstate is None or error.sqlstate[:2] in _AWAY:
+                raise
+            raise _MartUnreadable(" ".join(str(error).split())[:300]) from error
+
+    def _check_counts(
+        self, hour: datetime, ledger: dict[str, LedgerHour], truth: dict[str, StreamHour]
+    ) -> tuple[list[Finding], bool]:
+        """Where the ledger has miscounted the raw rows, and whether a flush is under way."""
+        findings, under_way = [], False
+        for name, of_stream in truth.items():
+            known = ledger[name].raw_rows if name in ledger else 0
+            if of_stream.raw_rows in {None, known} or of_stream.lost.height:
+                continue
+            counted = self._counted(of_stream.stream, hour)
+            under_way = under_way or counted.pending > 0
+            if counted.rows != counted.in_ledger:
+                wrong = ("raw rows", counted.rows, counted.in_ledger)
+                findings.append(ledger_finding(hour, of_stream, wrong, Remedy.COUNT))
+        return findings, under_way
+
+    def _counted(self, stream: Stream, hour: datetime) -> Counted:
+        """Ledger and log of one moment: a flush may have written the one and not yet the other."""
+        with (
+            self._warehouse.autocommit() as connection,
+            connection.transaction(force_rollback=True),
+        ):
+            return count_raw(connection, self._lake, stream, {hour: None})[hour]
+
+    def _waits_for_another(self, hour: datetime, heartbeats: dict[str, HeartbeatsInOrder]) -> bool:
+        """Whether an hour before this one waits, from which this one's energy may be counted."""
+        registers = any(in_order.has_registers for in_order in heartbeats.values())
+        reach = self._settings.register_lookback_hours if registers else 1
+        return any(row.waits for row in self._ledger(hour - reach * HOUR, hour + HOUR).values())
+
+    # -- what is known --------------------------------------------------------------------------
+
+    def _ledger(self, start: datetime, end: datetime) -> dict[tuple[datetime, str], LedgerHour]:
+        with (
+            self._warehouse.autocommit() as connection,
+            connection.cursor(row_factory=class_row(LedgerHour)) as cursor,
+        ):
+            rows = cursor.execute(query("ledger_between"), {"start": start, "end": end})
+            return {(row.hour, row.stream): row for row in rows}
+
+    def _ledger_of(self, hour: datetime) -> dict[str, LedgerHour]:
+        return {stream: row for (_, stream), row in self._ledger(hour, hour + HOUR).items()}
+
+    def _hours_of_files(self, table: TableSpec, start: datetime, end: datetime) -> set[datetime]:
+        """The hours that the files of a table may hold rows of."""
+        try:
+            handle = self._tables.open(table.name)
+        except TableMissing:
+            return set()
+        if handle is None:
+            return set()
+        files = live_files(self._lake, handle, table, start, end)
+        hours: set[datetime] = set()
+        for file in files:
+            midnight = datetime.combine(file.day, time(), UTC)
+            last = file.last or midnight + timedelta(hours=23)
+            hours |= set(hours_between(file.first or midnight, last + timedelta(microseconds=1)))
+        return hours
+
+    def _hours_of_raw(self, stream: Stream) -> set[datetime]:
+        table = self._tables.open(stream.raw_table)
+        return set() if table is None else set(logged_rows(table))
+
+    def _before(self, stream: Stream, first: datetime, look_back: timedelta) -> list[datetime]:
+        known = self._hours_of_files(history_table(stream), first - look_back, first)
+        known |= self._hours_of_raw(stream)
+        return [hour for hour in sorted(known) if first - look_back <= hour < first]
+
+    def _only_in_marts(self, known: set[datetime], start: datetime, end: datetime) -> set[datetime]:
+        """Hours of mart rows that nothing else knows, looked for in the gaps between `known`."""
+        start = max(start, first_mart_hour(datetime.now(UTC)))
+        edges = [start - HOUR, *sorted(hour for hour in known if hour >= start), end]
+        strays: set[datetime] = set()
+        for last, following in pairwise(edges):
+            if following - last > HOUR:
+                for mart in _MARTS:
+                    try:
+                        rows = self._mart_rows(mart, last + HOUR, following)
+                    except _MartUnreadable:
+                        continue  # each hour that is known will say so
+                    strays |= set(rows["hour_start"].unique())
+        return strays
+
+
+class _MartUnreadable(Exception):
+    """Postgres does not give a mart: it was dropped, or its pages are damaged."""
+
+
+def _unreadable_mart(hour: datetime, name: str, error: _MartUnreadable) -> Finding:
+    return Finding(
+        hour=hour,
+        table=name,
+        expected="a table of Postgres that can be read",
+        found=str(error),
+        first=(),
+        remedy=Remedy.MART,
+    )
+
+
+def _some(found: Finding | None) -> list[Finding]:
+    return [] if found is None else [found]
+
+
+def _is_damaged(truth: dict[str, StreamHour]) -> bool:
+    return any(of_stream.is_damaged for of_stream in truth.values())
+
+
+def _heard(truth: dict[str, StreamHour]) -> bool:
+    return any(of_stream.expected.height for of_stream in truth.values())

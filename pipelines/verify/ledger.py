@@ -1,0 +1,114 @@
+"""The ledger counted anew from the Delta log, beside a lake writer that goes on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import psycopg
+
+from lake import Lake, LakeError, Stream, WrongLake
+from lake.delta import logged_rows
+from warehouse_sql.named_queries import query
+from warehouse_sql.outbox import outbox_app_id
+
+_HOURS_AT_ONCE: Final = 500
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Raw rows of an hour that the ledger should know, and those that it knows.
+
+    `pending` are further ones that a flush has yet to add; `version` is that of the raw table.
+    """
+
+    rows: int
+    in_ledger: int
+    pending: int
+    version: int
+
+
+def count_raw(
+    connection: psycopg.Connection,
+    lake: Lake,
+    stream: Stream,
+    arrivals: Mapping[datetime, datetime | None],
+) -> dict[datetime, Counted]:
+    """Count the raw rows of these hours as the ledger must; call it in a transaction.
+
+    A flush writes the Delta commit first, and then in one transaction forgets the outbox and adds
+    to the ledger. From here to the end of this transaction it can't add to these hours, because
+    their rows are locked. So what lies in the lake and in the outbox, too, is what it has yet to
+    add, and is not counted here. `arrivals` are receipt times that the hours are known to have.
+    Raises WrongLake, TableMissing, and LakeError while an import is under way.
+    """
+    hours = sorted(arrivals)
+    held = connection.execute(
+        query("hold_ledger_hours"),
+        {
+            "stream": stream.name,
+            "hours": hours,
+            "arrivals": [arrivals[hour] or _NEVER for hour in hours],
+        },
+    ).fetchall()
+    if connection.execute(query("import_under_way")).fetchone() == (True,):
+        raise LakeError(
+            "files are being imported, and the ledger is behind the lake until that has ended: "
+            "verify again afterwards, or a range that they do not touch"
+        )
+    table = lake.open(stream.raw_table)
+    in_log = logged_rows(table)
+    delivery = connection.execute(query("outbox_delivery"), {"stream": stream.name}).fetchone()
+    identity = connection.execute(query("outbox_identity")).fetchone()
+    assert delivery is not None, "every stream has a row from its migration on"
+    assert identity is not None, "a select without a table has one row"
+    known_identity, epoch, announced, table_id = delivery
+    if table_id not in {None, str(table.metadata().id)}:
+        raise WrongLake(
+            f"the lake at {lake.uri} is not the one that belongs to this database: its "
+            f"{stream.raw_table} has another id. Point LAKE_URI at the right one"
+        )
+    pending: dict[datetime, int] = {}
+    horizon = 0
+    if known_identity is not None:
+        horizon = table.transaction_version(outbox_app_id(known_identity, epoch)) or 0
+    # Otherwise the database has gone back in time: the lake writer delivers its outbox once more,
+    # and then adds it to what is in the lake already.
+    if known_identity == identity[0] and 0 < horizon <= announced:
+        rows = connection.execute(
+            query("delivered_outbox_hours"),
+            {"stream": stream.name, "horizon": horizon, "hours": hours},
+        )
+        pending = {hour.astimezone(UTC): count for hour, count in rows}
+    counted = {}
+    for hour, in_ledger in ((hour.astimezone(UTC), rows) for hour, rows in held):
+        waits = pending.get(hour, 0)
+        counted[hour] = Counted(in_log.get(hour, 0) - waits, in_ledger, waits, table.version())
+    return counted
+
+
+def rebuild_ledger(
+    connection: psycopg.Connection,
+    lake: Lake,
+    stream: Stream,
+    arrivals: Mapping[datetime, datetime | None],
+) -> None:
+    """Let the ledger's rows of these hours say what the Delta log says.
+
+    Their raw version becomes the one that was counted, so they wait for their compaction.
+    """
+    hours = sorted(arrivals)
+    for first in range(0, len(hours), _HOURS_AT_ONCE):
+        part: Sequence[datetime] = hours[first : first + _HOURS_AT_ONCE]
+        with connection.transaction():
+            counted = count_raw(connection, lake, stream, {hour: arrivals[hour] for hour in part})
+            connection.execute(
+                query("set_ledger_rows"),
+                {
+                    "stream": stream.name,
+                    "hours": list(counted),
+                    "rows": [count.rows for count in counted.values()],
+                    "version": max(count.version for count in counted.values()),
+                },
+            )

@@ -28,7 +28,7 @@ from tests.integration.api_collector import (
     wait_for,
 )
 from tests.table_samples import table_rows
-from tests.unit.test_report_page import figures
+from tests.unit.pipelines.report.test_page import figures
 from tests.unit.vehicle_hour_samples import vehicle_hour
 from warehouse_sql.api_keys import create_key
 

@@ -29,8 +29,8 @@ from tests.integration.api_collector import (
     running_collector,
     wait_for,
 )
+from tests.integration.local_stack.cli.test_command_line import wattlake as run_wattlake
 from tests.integration.pipeline_house import House
-from tests.integration.test_command_line import wattlake as run_wattlake
 
 REPOSITORY = Path(__file__).parents[2]
 RECORDINGS = REPOSITORY.parent / "shared" / "data"

@@ -22,7 +22,7 @@ forking.set_forkserver_preload(
         "local_stack.cli.main",
         "tests.faults.collector",
         "tests.integration.outbox_rows",
-        "tests.integration.test_bulk_import",
+        "tests.integration.ingestion_api.bulk_import.test_bulk_import",
     ]
 )
 

@@ -1,0 +1,355 @@
+"""Files of the lake that are damaged: who names them, what goes on beside them, what comes back."""
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from lake import HOUR, METER, REGISTER, VEHICLE, Lake, append_once
+from lake.delta.damage import damage_of, data_files
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY
+from lake.schema.history import history_table
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.upkeep.archive import archive_day
+from pipelines.automation.sensors import changed_days, late_hours
+from tests.integration.pipeline_house import House, Model, built_like
+from tests.integration.pipelines.verify.test_verify import (
+    AGREES,
+    CANNOT,
+    DIFFERS,
+    NOT_JUDGED,
+    Verified,
+    execute,
+)
+from tests.samples import HOUR_10, heartbeats, meter_rows
+
+TEN = "2026-11-20T10"
+TABLES = (
+    METER.history_table,
+    VEHICLE.history_table,
+    VEHICLE_EFFICIENCY_HOURLY.name,
+    FLEET_EFFICIENCY_HOURLY.name,
+    CHARGER_EFFICIENCY_DAILY.name,
+)
+ALL_HOURS = HOUR_10 - HOUR, HOUR_10 + 2 * HOUR
+
+
+@pytest.fixture
+def computed(computed_model: Model, tmp_path: Path) -> Iterator[House]:
+    """Three hours and their day, computed."""
+    with built_like(computed_model, tmp_path / "lake") as house:
+        yield house
+
+
+def missing(file: Path) -> None:
+    file.unlink()
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def overwritten(file: Path) -> None:
+    file.write_bytes(os.urandom(file.stat().st_size))
+
+
+def flipped(file: Path) -> None:
+    """One bit, in the values of a column."""
+    column = pq.ParquetFile(file).metadata.row_group(0).column(0)
+    content = bytearray(file.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGES: tuple[Callable[[Path], None], ...] = (missing, cut, emptied, overwritten, flipped)
+
+
+def files_of(house: House, table: str, hour: datetime = HOUR_10) -> list[Path]:
+    """The live files of a table that may hold rows of an hour."""
+    time = "hour_start" if table.endswith("hourly") else "timestamp"
+    found = data_files(house.lake.open(table), table, time, hour, hour + HOUR)
+    return [Path(house.lake.uri) / table / file.path for file in found]
+
+
+def run_what_waits(house: House) -> None:
+    """What the sensors ask for, until they ask for nothing."""
+    for request in house.tick(late_hours).run_requests or []:
+        assert house.run("hourly", request.tags).success
+    for request in house.tick(changed_days).run_requests or []:
+        assert house.run("daily", request.tags).success
+
+
+def reason_of_failure(house: House, hour: datetime) -> str:
+    """What a run of an hour, which fails, says of it."""
+    result = house.run_hours(hour, hour, raise_on_error=False)
+    assert not result.success
+    (failed,) = [e for e in result.all_events if e.is_step_failure]
+    data = failed.step_failure_data
+    assert data.user_failure_data is not None
+    return str(data.user_failure_data.description)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_kind_of_damage_is_seen(lake: Lake, damage: Callable[[Path], None]) -> None:
+    rows = heartbeats(METER, [{"meter_id": f"METER{n:03}"} for n in range(200)])
+    append_once(lake, METER, rows, "app", 1, 0)
+    (file,) = data_files(lake.open(METER.raw_table), METER.raw_table, "timestamp", *ALL_HOURS)
+    assert damage_of(lake, file) is None
+    damage(Path(lake.uri) / METER.raw_table / file.path)
+    damaged = damage_of(lake, file)
+    assert damaged is not None
+    assert damaged.is_lost
+    assert damaged.file.described.endswith("(2026-11-20 10:00 UTC, METER000 to METER199)")
+
+
+def test_a_damaged_file_of_any_computed_table_is_told_and_comes_back(
+    computed: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {name: computed.table(name) for name in TABLES}
+    for table, damage in zip(TABLES, DAMAGES, strict=True):
+        (file,) = files_of(computed, table)
+        damage(file)
+
+    found = Verified(capsys)
+    assert found.code == DIFFERS
+    assert {one["table"] for one in found.report["findings"]} == set(TABLES)
+    for table in TABLES:
+        told = found.first(table)
+        assert "can't be read" in told["found"]
+        assert told["file"]["path"] in str(files_of(computed, table))
+    meters = found.first(METER.history_table)
+    assert meters["file"]["devices"] == ["METER001", "METER003"]
+    assert {meters["hour"], meters["file"]["lastHour"]} == {f"{TEN}:00:00+00:00"}
+    assert "is replaced by what raw gives" in meters["remedy"]
+    assert len(found.report["hoursDiffering"]) == 3  # one file has the efficiency of all of them
+
+    assert Verified(capsys, "--repair").code == DIFFERS
+    assert Verified(capsys).code == NOT_JUDGED
+    run_what_waits(computed)
+    after = Verified(capsys)
+    assert after.code == AGREES, after.report
+    for name, rows in before.items():
+        assert computed.table(name).equals(rows), name
+
+
+@pytest.mark.parametrize("damage", [missing, flipped])
+def test_a_lost_raw_file_is_told_and_the_hour_is_judged_by_its_history(
+    computed: House, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+) -> None:
+    (file,) = files_of(computed, METER.raw_table)
+    damage(file)
+    found = Verified(capsys, "--repair")
+    assert found.code == DIFFERS
+    assert found.findings == [(TEN, METER.raw_table)]
+    assert "restore the raw heartbeats" in found.first(METER.raw_table)["remedy"]
+    assert found.report["hoursReopened"] == []
+
+    # What hangs on it is still found: the history tells what it should be.
+    computed.lake.open(VEHICLE_EFFICIENCY_HOURLY.name).delete("vehicle_id = 'VEH001'")
+    again = Verified(capsys)
+    assert (TEN, VEHICLE_EFFICIENCY_HOURLY.name) in again.findings
+
+
+def test_a_file_that_neither_raw_nor_the_history_has_any_more_is_left_for_a_backup(
+    computed: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And so are the tables of its hour, which could not be computed again."""
+    (raw,), (history,) = (files_of(computed, t) for t in (METER.raw_table, METER.history_table))
+    (derived,) = files_of(computed, FLEET_EFFICIENCY_HOURLY.name)
+    kept = {file: file.read_bytes() for file in (raw, history, derived)}
+    for file in kept:
+        cut(file)
+    versions = {t: computed.lake.open(t).version() for t in TABLES}
+
+    found = Verified(capsys, "--repair")
+
+    assert found.code == DIFFERS
+    assert found.report["hoursUnknown"] == [f"{TEN}:00:00+00:00"]
+    assert found.report["daysNotJudged"] == ["2026-11-20"]
+    assert "restore the raw heartbeats" in found.first(METER.raw_table)["remedy"]
+    for table in (METER.history_table, FLEET_EFFICIENCY_HOURLY.name):
+        assert "restore the file from a backup" in found.first(table)["remedy"]
+    assert {t: computed.lake.open(t).version() for t in TABLES} == versions
+
+    for file, content in kept.items():
+        file.write_bytes(content)
+    assert Verified(capsys).code == AGREES
+
+
+def test_a_history_whose_raw_was_dropped_is_never_made_from_what_is_left(
+    computed: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    execute(
+        computed,
+        b"UPDATE partition_ledger SET raw_dropped_at = now(), raw_dropped_rows = raw_rows"
+        b" WHERE stream = 'meter' AND hour = '2026-11-20T10:00Z'",
+    )
+    computed.lake.open(METER.raw_table).delete("hour = 10")
+    (file,) = files_of(computed, METER.history_table)
+    cut(file)
+    found = Verified(capsys, "--repair")
+    assert found.findings == [(TEN, METER.history_table)]
+    assert "restore the file from a backup" in found.first(METER.history_table)["remedy"]
+    assert files_of(computed, METER.history_table) == [file]
+
+
+def test_an_archived_day_that_is_damaged_comes_back_whole(
+    computed: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All hours of it, also where only one is verified."""
+    before = {name: computed.table(name) for name in TABLES}
+    for spec in (history_table(METER), VEHICLE_EFFICIENCY_HOURLY):
+        archive_day(computed.lake, spec, HOUR_10.date())
+        (file,) = files_of(computed, spec.name)
+        overwritten(file)
+    found = Verified(capsys, "--repair", "--from", TEN, "--to", TEN)
+    assert found.code == DIFFERS
+    assert len(found.findings) == 2
+    assert len(found.report["hoursReopened"]) == 3
+    run_what_waits(computed)
+    assert Verified(capsys).code == AGREES
+    for name, rows in before.items():
+        assert computed.table(name).equals(rows), name
+
+
+def test_a_file_that_may_not_be_read_is_not_replaced(
+    computed: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = files_of(computed, METER.history_table)
+    content = file.read_bytes()
+    file.unlink()
+    file.mkdir()  # as a stranger's file it would still be there for root, who runs tests as well
+    found = Verified(capsys, "--repair")
+    assert found.code == DIFFERS
+    assert "let this account read the file" in found.first(METER.history_table)["remedy"]
+    assert files_of(computed, METER.history_table) == [file]
+    file.rmdir()
+    file.write_bytes(content)
+    assert Verified(capsys).code == AGREES
+
+
+def log_entry(house: House, table: str, number: int) -> Path:
+    """An entry of the log of a table, by its place in time."""
+    return sorted((Path(house.lake.uri) / table / "_delta_log").glob("*.json"))[number]
+
+
+@pytest.mark.parametrize(
+    ("table", "damage"),
+    [
+        (METER.raw_table, missing),
+        (METER.history_table, overwritten),
+        ("grid_health_hourly", overwritten),
+    ],
+)
+def test_a_table_whose_log_is_damaged_is_told_and_the_others_are_judged(
+    computed: House,
+    capsys: pytest.CaptureFixture[str],
+    table: str,
+    damage: Callable[[Path], None],
+) -> None:
+    damage(log_entry(computed, table, 0))
+    computed.lake.open(FLEET_EFFICIENCY_HOURLY.name).delete("hour_start = '2026-11-20T11:00:00Z'")
+    found = Verified(capsys, "--repair")
+    assert found.code == DIFFERS
+    (damaged,) = [one for one in found.report["findings"] if one["hour"] is None]
+    assert damaged["table"] == table
+    assert "needs a person" in damaged["remedy"]
+    assert ("2026-11-20T11", FLEET_EFFICIENCY_HOURLY.name) in [
+        (str(one["hour"])[:13], one["table"]) for one in found.report["findings"]
+    ]
+
+
+@pytest.mark.parametrize("damage", [missing, emptied])
+def test_a_raw_table_whose_newest_commit_is_lost_is_not_taken_for_the_truth(
+    computed: House, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+) -> None:
+    """Delta opens it all the same, at an older version or without the rows of that commit."""
+    counts = computed.rows(b"SELECT stream, hour, raw_rows FROM partition_ledger ORDER BY 1, 2")
+    damage(log_entry(computed, METER.raw_table, -1))
+    found = Verified(capsys, "--repair")
+    assert found.code == DIFFERS
+    assert [(one["hour"], one["table"]) for one in found.report["findings"]] == [
+        (None, METER.raw_table)
+    ]
+    assert (
+        computed.rows(b"SELECT stream, hour, raw_rows FROM partition_ledger ORDER BY 1, 2")
+        == counts
+    )
+
+
+def test_a_mart_that_is_gone_is_a_finding_and_the_lake_is_judged(
+    computed: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    execute(computed, b"DROP TABLE fleet_efficiency_hourly")
+    found = Verified(capsys)
+    assert found.code == DIFFERS
+    mart = "warehouse/fleet_efficiency_hourly"
+    assert {table for _, table in found.findings} == {mart}
+    assert "restore this table" in found.first(mart)["remedy"]
+    assert found.report["rawHeartbeats"] == 3 * 6 * 60
+
+
+def test_what_keeps_it_from_running_is_json_as_well(
+    computed: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKE_URI", computed.lake.uri + "-elsewhere")
+    found = Verified(capsys)
+    assert found.code == CANNOT
+    assert "has no table" in found.report["error"]
+
+
+# -- the runs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("table", "damage"),
+    [(METER.raw_table, missing), (METER.history_table, cut), (METER.history_table, overwritten)],
+)
+def test_a_run_over_a_damaged_file_names_it_and_its_hour(
+    computed: House, table: str, damage: Callable[[Path], None]
+) -> None:
+    (file,) = files_of(computed, table)
+    damage(file)
+    reason = reason_of_failure(computed, HOUR_10)
+    assert file.name in reason
+    assert f"{table}/" in reason
+    assert "2026-11-20 10:00" in reason
+    assert "wattlake verify --repair" in reason
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_damaged_hour_holds_up_no_other_hour_not_even_one_counted_from_it(
+    computed: House, capsys: pytest.CaptureFixture[str], lost: bool
+) -> None:
+    """The hour after it has a register, whose last value lies in the damaged one."""
+    register = {"meter_id": "METER009", "reading_type": REGISTER}
+    ten, eleven = HOUR_10 + timedelta(minutes=5), HOUR_10 + HOUR + timedelta(minutes=5)
+    computed.deliver(METER, meter_rows({**register, "timestamp": ten, "kwh_consumed_ac": 100.0}))
+    computed.run_hours(HOUR_10, HOUR_10)
+    for hour, kwh in ((eleven, 104.5), (ten - HOUR, 98.0)):
+        row = {**register, "timestamp": hour, "kwh_consumed_ac": kwh}
+        computed.deliver(METER, meter_rows(row))
+    for table in (METER.history_table, METER.raw_table)[: 2 if lost else 1]:
+        for file in files_of(computed, table):
+            cut(file)
+
+    computed.run_hours(HOUR_10 + HOUR, HOUR_10 + HOUR)
+    computed.run_hours(HOUR_10 - HOUR, HOUR_10 - HOUR)
+
+    found = computed.table("charger_efficiency_hourly").filter(
+        pl.col("meter_id") == "METER009", pl.col("hour_start") == HOUR_10 + HOUR
+    )
+    # Of a reading that neither raw nor the history has any more nobody can tell.
+    assert found["energy_ac_kwh"].to_list() == [pytest.approx(6.5 if lost else 4.5)]
+    if not lost:
+        assert Verified(capsys, "--repair").code == DIFFERS
+        run_what_waits(computed)
+        assert Verified(capsys).report["findings"] == []

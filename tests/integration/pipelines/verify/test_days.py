@@ -1,0 +1,77 @@
+"""`wattlake verify` on the tables of days: they add up, and what does not is computed again."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import write_deltalake
+
+from lake import HOUR
+from lake.schema.battery_health import BATTERY_HEALTH_DAILY
+from lake.schema.catalog import DAILY_TABLES
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
+from pipelines.automation.sensors import changed_days, late_hours
+from tests.integration.pipeline_house import House, Model, built_like
+from tests.integration.pipelines.verify.test_verify import AGREES, DIFFERS, NOT_JUDGED, Verified
+from tests.samples import HOUR_10
+
+DAMAGED = {
+    VEHICLE_EFFICIENCY_DAILY.name: "coverage_dc",
+    CHARGER_EFFICIENCY_DAILY.name: "longest_gap_seconds",
+    FLEET_EFFICIENCY_DAILY.name: "unlinked_energy_ac_kwh",
+    BATTERY_HEALTH_DAILY.name: "minutes_measured",
+}
+
+
+def test_a_damaged_day_is_found_and_computed_again(
+    charged: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
+    before_it = Verified(capsys)  # the day's own run has yet to come
+    assert (before_it.code, before_it.report["daysNotJudged"]) == (NOT_JUDGED, ["2026-11-20"])
+    run_days(charged)
+    assert Verified(capsys).code == AGREES
+    before = {spec.name: charged.table(spec.name) for spec in DAILY_TABLES}
+
+    for name, column in DAMAGED.items():
+        table = charged.lake.open(name)
+        rows = charged.lake.scan(table).collect()
+        changed = rows.with_columns(
+            pl.when(pl.int_range(pl.len()) == 0)
+            .then(pl.col(column) + 1)
+            .otherwise(column)
+            .alias(column)
+        )
+        write_deltalake(table, changed.rechunk().to_arrow(), mode="overwrite")
+
+    found = Verified(capsys, "--repair")
+    assert found.code == DIFFERS
+    assert {table for _, table in found.findings} == DAMAGED.keys()
+    assert {hour for hour, _ in found.findings} == {"2026-11-20T09"}
+    for request in charged.tick(late_hours).run_requests or []:
+        assert charged.run("hourly", request.tags).success
+    run_days(charged)
+    assert Verified(capsys).code == AGREES
+    for name, rows in before.items():
+        assert charged.table(name).equals(rows), name
+
+
+def test_days_that_lie_partly_in_the_range_are_not_judged(
+    computed_model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with built_like(computed_model, tmp_path / "lake") as computed:
+        computed.lake.open(VEHICLE_EFFICIENCY_DAILY.name).delete("vehicle_id = 'VEH001'")
+        part = Verified(capsys, "--from", "2026-11-20T10", "--to", "2026-11-20T10")
+        assert part.code == AGREES
+        whole = Verified(capsys, "--from", "2026-11-20", "--to", "2026-11-20")
+        assert whole.code == DIFFERS
+        assert "1 missing" in whole.first(VEHICLE_EFFICIENCY_DAILY.name)["found"]
+
+
+def run_days(house: House) -> None:
+    """Run what the sensor of the days asks for."""
+    requests = house.tick(changed_days).run_requests or []
+    assert requests
+    for request in requests:
+        assert house.run("daily", request.tags).success

@@ -6,7 +6,7 @@ DATA   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help run test bench nightly check lock clean
+.PHONY: help run test bench nightly check docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ check: $(VENV)/installed-dev  ## format, lint, types
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/mypy
+
+docs: $(VENV)/installed  ## write docs/configuration.md and .env.example from the settings classes
+	@$(BIN)/python -m docs.configuration
 
 lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

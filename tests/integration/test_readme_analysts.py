@@ -1,4 +1,4 @@
-"""The README's examples for analysts do what they say."""
+"""The examples for analysts do what they say."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from lake.schema.vehicle_efficiency import VEHICLE_EFFICIENCY_HOURLY
 from tests.integration.local_stack.cli.test_command_line import DONE, wattlake
 from tests.samples import HOUR_10
 
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs/analysts.md"
 
 
 @pytest.fixture
@@ -36,10 +36,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def examples(language: str) -> list[str]:
-    """The code blocks of the section for analysts."""
-    text = README.read_text(encoding="utf-8")
-    section = text.split("## For analysts")[1].split("\n## ")[0]
-    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    """The code blocks of the guide for analysts."""
+    text = GUIDE.read_text(encoding="utf-8")
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     return found
 
 

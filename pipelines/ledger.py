@@ -1,14 +1,17 @@
 """The partition ledger as the pipelines read and write it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 import psycopg
 from psycopg.rows import class_row
 
 from lake import Compaction, Stream
 from warehouse_sql.named_queries import query
+
+_HOURS_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,20 @@ def mark_computed(connection: psycopg.Connection, states: Iterable[HourState]) -
 def mark_published(connection: psycopg.Connection, states: Iterable[HourState]) -> None:
     """Record which computation the marts hold; row by row, as `mark_computed`."""
     _mark(connection, "mark_published", states)
+
+
+def reopen_hours(connection: psycopg.Connection, hours: Mapping[datetime, bool]) -> set[datetime]:
+    """Let hours be computed again; returns those that the ledger knows.
+
+    True: the history of the hour is wrong as well, and readers take the raw rows until then.
+    """
+    in_order, reopened = sorted(hours), set[datetime]()
+    for first in range(0, len(in_order), _HOURS_AT_ONCE):
+        part = in_order[first : first + _HOURS_AT_ONCE]
+        asked = {"hours": part, "histories": [hours[hour] for hour in part]}
+        rows = connection.execute(query("reopen_damaged_hours"), asked)
+        reopened |= {hour.astimezone(UTC) for (hour,) in rows}
+    return reopened
 
 
 def _states(

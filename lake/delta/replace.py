@@ -20,7 +20,7 @@ from lake.delta.damage import UNREADABLE
 from lake.delta.durability import sync_folders, sync_log
 from lake.delta.parquet_files import FAST, SMALL, write_data_file
 from lake.delta.storage import Lake, retry_stale
-from lake.errors import StaleRead
+from lake.errors import LakeDamaged, StaleRead
 from lake.schema.partitions import days_within, first_and_last_day, in_window
 from lake.schema.streams import DATE_PARTITION
 from lake.schema.table_spec import TableSpec
@@ -131,10 +131,14 @@ def replace_by_parts(
         if file.is_within(start, end):
             replaced.append(file)
             continue
-        beyond = file.scan().filter(~in_window(start, end, spec.time_column))
-        if beyond.select(pl.len()).collect().item() < file.rows:
+        is_beyond = ~in_window(start, end, spec.time_column)
+        count = file.scan().select(rows=pl.len(), beyond=is_beyond.sum()).collect()
+        rows, beyond = count.row(0)
+        if rows != file.rows:
+            raise LakeDamaged(f"{spec.name}/{file.path}: {rows:,} rows, {file.rows:,} were written")
+        if beyond < rows:
             replaced.append(file)
-            kept.append(beyond.select(spec.names))
+            kept.append(file.scan().filter(is_beyond).select(spec.names))
     if kept:
         new = (part.lazy() for _, parts in days for part in parts)
         days = _sorted_days(pl.concat([*new, *kept]), spec)

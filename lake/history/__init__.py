@@ -1,6 +1,6 @@
 """The deduplicated history of heartbeats: compaction and scans."""
 
-from lake.history.compaction import compact_anew, rebuild_file
+from lake.history.compaction import compact_anew, rebuild_files
 from lake.history.context import HistoryInOrder, HistoryWindow
 from lake.history.deduplication import merge_heartbeats
 
@@ -9,5 +9,5 @@ __all__ = [
     "HistoryWindow",
     "compact_anew",
     "merge_heartbeats",
-    "rebuild_file",
+    "rebuild_files",
 ]

@@ -16,7 +16,7 @@ from lake.errors import LakeDamaged
 from lake.history.deduplication import merge_in_parts
 from lake.prefetch import one_ahead
 from lake.schema.history import DUPLICATES, as_received, as_stored, history_table
-from lake.schema.partitions import HOUR
+from lake.schema.partitions import HOUR, hours_between
 from lake.schema.streams import Stream
 
 # Hours of a small fleet are compacted together: a commit takes as long for one as for many.
@@ -82,37 +82,41 @@ def _together(hours: Sequence[datetime], rows: dict[datetime, int]) -> list[list
     return parts
 
 
-def rebuild_file(lake: Lake, stream: Stream, file: DataFile) -> None:
-    """Put what raw holds in the place of a file of the history that can't be read; one commit.
+def rebuild_files(lake: Lake, stream: Stream, files: Sequence[DataFile]) -> None:
+    """Put what raw holds in the place of files of the history that can't be read; one commit.
 
-    For a file all of whose hours are whole in raw, which the caller has found out. Raises
-    LakeDamaged, with nothing changed, where raw gives fewer heartbeats than the file had. Nothing
-    happens where the history does not hold the file any more.
+    For all such files of a stretch of time, whose hours are whole in raw, which the caller has
+    found out. Raises LakeDamaged, with nothing changed, where raw gives fewer heartbeats than the
+    files had. Nothing happens where the history does not hold them any more.
     """
-    retry_stale(lambda: _rebuild(lake, stream, file))
+    retry_stale(lambda: _rebuild(lake, stream, files))
 
 
-def _rebuild(lake: Lake, stream: Stream, file: DataFile) -> None:
-    spec, hours = history_table(stream), file.hours
+def _rebuild(lake: Lake, stream: Stream, files: Sequence[DataFile]) -> None:
+    spec = history_table(stream)
     raw, history = _raw_hours(lake, stream), lake.open(stream.history_table)
-    window = hours[0], hours[-1] + HOUR
-    if not any(live.path == file.path for live in live_files(lake, history, spec, *window)):
+    within = min(file.hours[0] for file in files), max(file.hours[-1] for file in files) + HOUR
+    live = {file.path for file in live_files(lake, history, spec, *within)}
+    lost = [file for file in files if file.path in live]
+    if not lost:
         return
+    window = min(file.hours[0] for file in lost), max(file.hours[-1] for file in lost) + HOUR
+    without = [file.path for file in lost]
 
     def by_hour() -> Iterator[tuple[date, Iterator[pl.DataFrame]]]:
         found = 0
-        for hour in hours:
-            there = scan_window(lake, history, spec, hour, hour + HOUR, without=[file.path])
+        for hour in hours_between(*window):
+            there = scan_window(lake, history, spec, hour, hour + HOUR, without=without)
             known = as_received(there, stream).collect()
             merged = merge_in_parts(stream, known, raw.scan([hour]).collect())
             found += merged.height - known.height
             if merged.height:
                 parts = merged.parts(spec.rows_a_group)
                 yield hour.date(), (as_stored(part).select(spec.names) for part in parts)
-        if file.rows is None or found < file.rows:
+        if any(file.rows is None for file in lost) or found < sum(file.rows or 0 for file in lost):
             raise LakeDamaged(
-                f"{file.described} is damaged, and raw has fewer heartbeats than were in it: "
-                "restore the file from a backup"
+                f"{', '.join(file.described for file in lost)} can't be read, and raw has fewer "
+                "heartbeats than were in it: restore from a backup"
             )
 
     read = {"raw_version": str(raw.version)}

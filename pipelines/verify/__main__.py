@@ -15,12 +15,12 @@ from typing import Final
 
 import adbc_driver_manager
 import psycopg
-from deltalake.exceptions import DeltaError
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lake import HOUR, EnergySettings, Lake, LakeError, LakeSettings, hour_of
+from lake.delta import UNREADABLE
 from lake.schema import days_within
 from pipelines.resources import WarehouseResource
 from pipelines.verify.damage import DamagedFiles, table_damage
@@ -28,7 +28,7 @@ from pipelines.verify.days import verify_day
 from pipelines.verify.files import CheckedTables, unreadable_tables
 from pipelines.verify.findings import Finding, Remedy, TableDamage
 from pipelines.verify.hours import Verification, VerifiedHour
-from pipelines.verify.repair import repair
+from pipelines.verify.repair import Repair, repair
 from warehouse_sql.settings import DatabaseSettings
 
 _AGREES, _CANNOT, _DIFFERS, _NOT_JUDGED, _INTERRUPTED = 0, 1, 3, 4, 130
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.error = (
             f"{str(first['loc'][0] if first['loc'] else 'settings').upper()}: {first['msg']}"
         )
-    except (LakeError, DeltaError, OSError, psycopg.Error, adbc_driver_manager.Error) as error:
-        report.error = str(error)
+    except (LakeError, *UNREADABLE, psycopg.Error, adbc_driver_manager.Error) as error:
+        report.error = " ".join(str(error).split()) or type(error).__name__
     if report.error is not None:
         _complain(report.error)
     if asked.json:
@@ -72,7 +72,7 @@ class Report:
         self.tables: list[TableDamage] = []
         self.findings: list[Finding] = []
         self.energies: dict[str, float] = defaultdict(float)
-        self.reopened: set[datetime] | None = None
+        self.repair: Repair | None = None
         self.error: str | None = None
 
     def add(self, hour: VerifiedHour) -> None:
@@ -137,7 +137,11 @@ class Report:
             "hoursWaiting": _texts(self.waiting),
             "hoursUnknown": _texts(self.unknown),
             "daysNotJudged": [day.isoformat() for day in self.days_unjudged],
-            "hoursReopened": _texts(self.reopened or ()),
+            "hoursReopened": _texts(self.repair.reopened if self.repair else ()),
+            "notRepaired": [
+                {"hour": found.hour.isoformat(), "table": found.table, "reason": reason}
+                for found, reason in (self.repair.left if self.repair else ())
+            ],
             "rawHeartbeats": self.raw_rows,
             "distinctHeartbeats": self.rows,
             "energyKwh": dict(self.energies),
@@ -202,9 +206,12 @@ class Report:
             if not found.remedy.needs_person
             for hour in found.concerned
         }
-        if self.reopened is not None:
-            yield f"{len(self.reopened):,} hours wait now to be computed again"
-            if unheard := curable - self.reopened:
+        if self.repair is not None:
+            for found, reason in self.repair.left[:_SHOWN]:
+                yield f"{found.hour:%Y-%m-%d %H:%M}  {found.table} is left as it was: {reason}"
+                curable -= set(found.concerned)
+            yield f"{len(self.repair.reopened):,} hours wait now to be computed again"
+            if unheard := curable - self.repair.reopened:
                 yield (
                     f"{len(unheard):,} hours are not in the ledger, nothing was ever received in "
                     f"them: run the job `hourly` by hand, first {min(unheard):%Y-%m-%d %H:%M}"
@@ -263,10 +270,10 @@ def _verify(report: Report, start: datetime, end: datetime, *, mend: bool) -> No
     report.findings += DamagedFiles(tables, warehouse, settings).findings(start, end)
     if mend:
         with warehouse.autocommit() as connection:
-            report.reopened = (
+            report.repair = (
                 repair(connection, lake, report.findings, tables.unreadable)
                 if report.findings
-                else set()
+                else Repair()
             )
 
 

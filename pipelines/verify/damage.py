@@ -6,7 +6,7 @@ from typing import Final
 
 from psycopg.rows import class_row
 
-from lake import HOUR, STREAMS, EnergySettings, Stream
+from lake import DAY, HOUR, STREAMS, EnergySettings, Stream
 from lake.delta import DamagedFile, DataFile, logged_rows
 from lake.schema import DAILY_TABLES
 from pipelines.resources import WarehouseResource
@@ -76,7 +76,7 @@ class DamagedFiles:
             return Remedy.NONE
         if stream := _OF_HISTORY.get(file.table):
             return Remedy.REBUILD if self._is_in_raw(stream, file) else Remedy.RESTORE
-        start, end = file.hours[0], file.hours[-1] + HOUR
+        start, end = file.hours[0], file.hours[-1] + (DAY if file.table in _DAILY else HOUR)
         is_known = all(self._is_known(stream, start, end) for stream in STREAMS.values())
         return Remedy.REPLACE if is_known else Remedy.RESTORE
 
@@ -85,7 +85,7 @@ class DamagedFiles:
         if self._tables.is_whole(stream.history_table, "timestamp", start, end):
             return True
         return stream.history_table not in self._tables.unreadable and all(
-            self._is_in_raw(stream, one.file)
+            one.is_lost and self._is_in_raw(stream, one.file)
             for one in self._tables.damaged
             if one.file.table == stream.history_table
             and one.file.first < end

@@ -147,7 +147,7 @@ PUBLIC = {
         Fed Range Readings SeveralMeters facts_of_pair facts_table named_meter
     """,
     "lake.history": """
-        HistoryInOrder HistoryWindow compact_anew merge_heartbeats rebuild_file
+        HistoryInOrder HistoryWindow compact_anew merge_heartbeats rebuild_files
     """,
     "lake.reads": """
         DeviceReader HourIndex LakeView Place Question TableReader TableVersion period_of

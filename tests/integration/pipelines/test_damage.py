@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from lake.schema.history import history_table
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.upkeep.archive import archive_day
 from pipelines.automation.sensors import changed_days, late_hours
-from tests.integration.pipeline_house import House, Model, built_like
+from tests.integration.pipeline_house import House, Model, built_like, minutes_of
 from tests.integration.pipelines.verify.test_verify import (
     AGREES,
     CANNOT,
@@ -67,6 +68,18 @@ def flipped(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
     file.write_bytes(content)
+
+
+@contextmanager
+def out_of_reach(*files: Path) -> Iterator[None]:
+    """Let nobody read some files for a while, as it is without the rights; root has them all."""
+    away = [file.with_suffix(".away") for file in files]
+    for file, place in zip(files, away, strict=True):
+        file.rename(place)
+        file.symlink_to(file)
+    yield
+    for file, place in zip(files, away, strict=True):
+        place.replace(file)
 
 
 DAMAGES: tuple[Callable[[Path], None], ...] = (missing, cut, emptied, overwritten, flipped)
@@ -218,6 +231,40 @@ def test_an_archived_day_that_is_damaged_comes_back_whole(
     assert Verified(capsys).code == AGREES
     for name, rows in before.items():
         assert computed.table(name).equals(rows), name
+
+
+def test_damaged_files_that_overlap_come_back_together_and_hold_up_no_other_finding(
+    computed: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A range that was compacted into one file, and a late device of it in another."""
+    first = HOUR_10 + 48 * HOUR
+    computed.deliver(METER, meter_rows(*minutes_of(first), *minutes_of(first + 2 * HOUR)))
+    computed.run_hours(first, first + 2 * HOUR)
+    computed.deliver(METER, meter_rows(*minutes_of(first + HOUR)))
+    computed.run_hours(first + HOUR, first + HOUR)
+    overlapping = sorted(files_of(computed, METER.history_table, first + HOUR))
+    assert len(overlapping) == 2
+    before = {name: computed.table(name) for name in TABLES[:-1]}
+    hours = {(first + n * HOUR).isoformat() for n in range(3)}
+    (derived,) = files_of(computed, FLEET_EFFICIENCY_HOURLY.name)
+    for file in (*overlapping, derived):
+        cut(file)
+    with out_of_reach(overlapping[0]):  # and so what lies beside it can't be made anew
+        found = Verified(capsys, "--repair")
+    assert found.code == DIFFERS
+    (left,) = found.report["notRepaired"]
+    assert left["table"] == METER.history_table
+    assert f"{TEN}:00:00+00:00" in found.report["hoursReopened"]
+    assert derived not in files_of(computed, FLEET_EFFICIENCY_HOURLY.name)
+    assert sorted(files_of(computed, METER.history_table, first + HOUR)) == overlapping
+
+    found = Verified(capsys, "--repair")
+    assert (found.code, found.report["notRepaired"]) == (DIFFERS, [])
+    assert hours <= {*found.report["hoursReopened"]}
+    run_what_waits(computed)
+    for name, rows in before.items():
+        assert computed.table(name).equals(rows), name
+    assert Verified(capsys).report["findings"] == []
 
 
 def test_a_file_that_may_not_be_read_is_not_replaced(

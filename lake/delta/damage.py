@@ -68,6 +68,11 @@ class DamagedFile:
     reason: str
     is_lost: bool
 
+    def require_lost(self) -> None:
+        """Raise LakeDamaged where its content may yet be had: nobody may do without it."""
+        if not self.is_lost:
+            raise LakeDamaged(f"{self.file.described} can't be read: {self.reason}")
+
 
 def data_files(
     table: DeltaTable, name: str, time_column: str, start: datetime, end: datetime

@@ -11,11 +11,13 @@ from typing import Final
 import polars as pl
 
 from lake.delta.damage import UNREADABLE, damaged_files
+from lake.delta.raw_files import RawHours
 from lake.delta.replace import live_files, scan_window
 from lake.delta.storage import Lake
 from lake.engine import IN_MEMORY
 from lake.history.scans import scan_context, scan_history
 from lake.schema.history import as_received, history_table
+from lake.schema.partitions import HOUR
 from lake.schema.streams import REGISTER, VEHICLE, Stream
 from lake.settings import EnergySettings
 
@@ -39,13 +41,16 @@ class HistoryInOrder:
         self._lake, self._stream, self._settings = lake, stream, settings
         self._until = until
         self._end: datetime | None = None
+        self.lost: frozenset[datetime] = frozenset()
+        """Hours before the windows whose readings nothing has any more, and which were left out."""
         self._ahead: pl.LazyFrame | None = None
 
     def read(self, start: datetime, end: datetime) -> pl.DataFrame:
         """The heartbeats of [start, end) and their context, with the columns of `scan_history`."""
         rows = self._rows(start, end)
         if start != self._end:
-            self._context = _context(self._lake, self._stream, start, self._settings)
+            context = _context(self._lake, self._stream, start, self._settings)
+            self._context, self.lost = context.rows, self.lost | context.lost
         known = pl.concat([self._context, rows])
         self._end, self._context = end, self._kept(known, end)
         return known
@@ -91,7 +96,9 @@ class HistoryWindow:
     def scan(self) -> pl.LazyFrame:
         """All heartbeats, and those of the largest gap before them."""
         near = self.start - timedelta(seconds=self.settings.largest_gap_seconds)
-        return scan_history(self.lake, self.stream, near, self.end)
+        before = self._context.rows.filter(pl.col("timestamp") >= near)
+        rows = scan_history(self.lake, self.stream, self.start, self.end)
+        return pl.concat([before.lazy(), rows])
 
     def of(self, devices: pl.Series) -> pl.LazyFrame:
         """What the energies of these devices need: heartbeats and context, some of the columns.
@@ -106,40 +113,63 @@ class HistoryWindow:
         if self.stream is VEHICLE:
             names.append("battery_temp")
         return (
-            pl.concat([self._context.lazy(), rows])
+            pl.concat([self._context.rows.lazy(), rows])
             .filter(device.is_between(first, last), device.is_in(ids.to_list()))
             .select(names)
         )
 
+    @property
+    def lost(self) -> frozenset[datetime]:
+        """As for `HistoryInOrder`; reads the context."""
+        return self._context.lost
+
     @cached_property
-    def _context(self) -> pl.DataFrame:
+    def _context(self) -> "_Context":
         return _context(self.lake, self.stream, self.start, self.settings)
 
 
-def _context(lake: Lake, stream: Stream, start: datetime, settings: EnergySettings) -> pl.DataFrame:
+@dataclass(frozen=True)
+class _Context:
+    rows: pl.DataFrame
+    lost: frozenset[datetime]
+
+
+def _context(lake: Lake, stream: Stream, start: datetime, settings: EnergySettings) -> _Context:
     """From raw where a file of the history can't be read: that holds up its own hours alone.
 
-    What can't be read there either is as if it had never been received.
+    What is lost there as well is as if it had never been received. Raises LakeDamaged where it is
+    only out of reach: who waits gets the right figures.
     """
     try:
-        return scan_context(lake, stream, start, settings).collect(engine=IN_MEMORY)
+        rows = scan_context(lake, stream, start, settings).collect(engine=IN_MEMORY)
+        return _Context(rows, frozenset())
     except UNREADABLE:
         since = start - max(
             timedelta(hours=settings.register_lookback_hours),
             timedelta(seconds=settings.largest_gap_seconds),
         )
-        damaged = [
-            one
-            for table in (stream.history_table, stream.raw_table)
-            for one in damaged_files(lake, table, "timestamp", since, start)
-        ]
+        damaged = damaged_files(lake, stream.history_table, "timestamp", since, start)
         if not damaged:
             raise
-    return scan_context(
+    in_raw = RawHours(lake, stream, lake.open(stream.raw_table)).rows()
+    lost: set[datetime] = set()
+    without = {one.file.path for one in damaged}
+    for one in damaged:
+        hours = one.file.hours
+        of_raw = damaged_files(lake, stream.raw_table, "timestamp", hours[0], hours[-1] + HOUR)
+        rows_there = sum(in_raw.get(hour, 0) for hour in hours)
+        if not of_raw and one.file.rows is not None and rows_there >= one.file.rows:
+            continue
+        for file in (one, *of_raw):
+            file.require_lost()
+        lost.update(hours)
+        without |= {file.file.path for file in of_raw}
+    rows = scan_context(
         lake,
         stream,
         start,
         settings,
         dirty_hours={hour for one in damaged for hour in one.file.hours},
-        without={one.file.path for one in damaged},
+        without=without,
     ).collect(engine=IN_MEMORY)
+    return _Context(rows, frozenset(lost))

@@ -37,6 +37,10 @@ class WindowReadings(Protocol):
     def start(self) -> datetime: ...
     @property
     def end(self) -> datetime: ...
+    @property
+    def lost(self) -> frozenset[datetime]:
+        """Hours before the window whose readings are lost, and were left out."""
+        ...
 
     def scan(self) -> pl.LazyFrame:
         """All heartbeats, and those of the largest gap before them."""

@@ -38,6 +38,7 @@ from pipelines.assets.lineage import (
 from pipelines.assets.metadata import FRESH_EACH_DAY, OWNERS, RETRIES, delta_metadata
 from pipelines.assets.read_failures import HISTORIES, failing_by_name
 from pipelines.compute.inputs import tables_of_day
+from pipelines.ledger import reopen_hours
 from pipelines.partitions import DAILY, days_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 
@@ -153,10 +154,13 @@ def daily_tables(
         for days in stretches(days_of_run(context), DAY, _DAYS_A_COMMIT):
             window = _midnight(days[0]), _midnight(days[-1]) + DAY
             with failing_by_name(tables, _READ, *window):
-                computed = [tables_of_day(tables, connection, day, settings, now) for day in days]
+                found = [tables_of_day(tables, connection, day, settings, now) for day in days]
+                computed = [of_day for of_day, _ in found]
                 for spec in (daily.table for daily in TABLES):
                     rows = pl.concat([of_day[spec.name] for of_day in computed]).sort(spec.key)
                     versions[spec.name] = replace_changed(tables, spec, rows, *window)
+            lost = {hour for _, hours in found for hour in hours}
+            reopen_hours(connection, dict.fromkeys(lost, False))
             for day, of_day in zip(days, computed, strict=True):
                 _report_day(context, day, of_day)
     for daily in TABLES:

@@ -44,7 +44,7 @@ from pipelines.checks.rules import (
 )
 from pipelines.compute.following_hours import following_hours
 from pipelines.compute.inputs import Histories, histories, hour_inputs
-from pipelines.ledger import mark_computed, state_of_history
+from pipelines.ledger import mark_computed, reopen_hours, state_of_history
 from pipelines.partitions import HOURLY, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
@@ -194,6 +194,9 @@ def hourly_tables(
                 for table in HOURLY_TABLES:
                     rows = pl.concat([of_hour[table.name] for of_hour in computed])
                     versions[table.name] = replace_changed(tables, table, rows, *window)
+            # Should they come back after all, what was computed without them follows from them.
+            lost = {hour for reader in readers.values() for hour in reader.lost}
+            reopen_hours(connection, dict.fromkeys(lost, False))
             for of_hour in computed:
                 vehicles = of_hour[VEHICLE_EFFICIENCY_HOURLY.name]
                 for name, offenders in _offenders(vehicles.lazy()).items():

@@ -8,7 +8,7 @@ import psycopg
 
 from lake import HOUR, REGISTER, STREAMS, EnergySettings, Lake, Stream, scan_history
 from lake.delta import UNREADABLE, damaged_files
-from pipelines.ledger import compacted_hours
+from pipelines.ledger import compacted_hours, reopen_hours
 
 
 def following_hours(
@@ -18,7 +18,8 @@ def following_hours(
 
     `hours` are contiguous. The next hour always is one, because the cover of its first readings
     begins before it. Beyond it, the hour of each register's next reading, up to the look-back.
-    Hours whose history can't be read are left out: their own turn comes once that is repaired.
+    An hour whose history is lost is left out and opened again, so that it waits for what brings it
+    back. Raises LakeDamaged where a history is only out of reach.
     """
     end = hours[-1] + HOUR
     later = compacted_hours(
@@ -26,7 +27,7 @@ def following_hours(
     )
     if not later:
         return []
-    found = {hour for hour in later if hour == end}
+    found, lost = {hour for hour in later if hour == end}, set[datetime]()
     for stream in STREAMS.values():
         open_ended = _registers(lake, stream, hours[0], end)
         for hour in later:
@@ -35,19 +36,29 @@ def following_hours(
             try:
                 seen = _registers(lake, stream, hour, hour + HOUR)
             except UNREADABLE:
+                if not _is_lost(lake, hour):
+                    raise
+                lost.add(hour)
                 continue
             closed = open_ended.filter(open_ended.is_in(seen.implode()))
             if not closed.is_empty():
                 found.add(hour)
                 open_ended = open_ended.filter(~open_ended.is_in(closed.implode()))
-    return [hour for hour in sorted(found) if _is_readable(lake, hour)]
+    lost |= {hour for hour in found if _is_lost(lake, hour)}
+    reopen_hours(connection, dict.fromkeys(lost, False))
+    return sorted(found - lost)
 
 
-def _is_readable(lake: Lake, hour: datetime) -> bool:
-    return not any(
-        damaged_files(lake, stream.history_table, "timestamp", hour, hour + HOUR)
+def _is_lost(lake: Lake, hour: datetime) -> bool:
+    """Whether the history of an hour is damaged for good; raises LakeDamaged where it is not."""
+    damaged = [
+        one
         for stream in STREAMS.values()
-    )
+        for one in damaged_files(lake, stream.history_table, "timestamp", hour, hour + HOUR)
+    ]
+    for one in damaged:
+        one.require_lost()
+    return bool(damaged)
 
 
 def _registers(lake: Lake, stream: Stream, start: datetime, end: datetime) -> pl.Series:

@@ -169,13 +169,15 @@ def _devices(readings: pl.DataFrame, stream: Stream, start: datetime) -> list[st
 
 def tables_of_day(
     lake: Lake, connection: psycopg.Connection, day: date, settings: EnergySettings, now: datetime
-) -> Tables:
+) -> tuple[Tables, frozenset[datetime]]:
     """The rows of each daily table for one day, by the name of the table.
 
+    With them hours before the day whose readings are lost, and which they should have known.
     Each frame has the columns of its TableSpec and the order of its key; it is empty where nothing
     was heard. Of a day that is not over at `now` the coverage is that of the time that has passed.
     """
     start = datetime.combine(day, time(), UTC)
     end = min(start + DAY, max(hour_of(now), start + HOUR))
     inputs = day_inputs(lake, connection, start, end, settings)
-    return {**efficiency_of_day(inputs, settings), **health_of_day(inputs, settings)}
+    lost = inputs.meters.lost | inputs.vehicles.lost
+    return {**efficiency_of_day(inputs, settings), **health_of_day(inputs, settings)}, lost

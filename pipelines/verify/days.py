@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 from psycopg.rows import class_row
 
-from lake import DAY, STREAMS, EnergySettings, TableMissing
+from lake import DAY, STREAMS, EnergySettings, LakeDamaged, TableMissing
 from lake.delta import UNREADABLE
 from lake.schema import DAILY_TABLES, FLEET_EFFICIENCY_DAILY, HOURLY_EFFICIENCY
 from pipelines.compute.inputs import tables_of_day
@@ -53,7 +53,7 @@ def verify_day(
     first_hour = ledger.first_hour or midnight
     try:
         found = list(_differences(tables, warehouse, day, first_hour, settings))
-    except UNREADABLE:  # of the time before the day, from which its energy is counted
+    except (LakeDamaged, *UNREADABLE):  # of the time before the day, from which it is counted
         return None
     changed_at = max(ledger.compacted_at or midnight, midnight + DAY)
     lately = datetime.now(UTC) - changed_at < _TIME_TO_FOLLOW
@@ -72,9 +72,13 @@ def _differences(
     midnight = datetime.combine(day, time(), UTC)
     try:
         with warehouse.autocommit() as connection:
-            expected = tables_of_day(tables.lake, connection, day, settings, datetime.now(UTC))
+            expected, lost = tables_of_day(
+                tables.lake, connection, day, settings, datetime.now(UTC)
+            )
     except TableMissing:
         return  # a table of hours, and each hour has said so
+    if lost:
+        raise LakeDamaged(f"the heartbeats of {min(lost):%Y-%m-%d %H:%M} UTC are lost")
     for spec in DAILY_TABLES:
         found = tables.computed(spec, midnight, midnight + DAY)
         if not found.whole:

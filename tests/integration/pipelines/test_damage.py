@@ -400,3 +400,60 @@ def test_a_damaged_hour_holds_up_no_other_hour_not_even_one_counted_from_it(
         assert Verified(capsys, "--repair").code == DIFFERS
         run_what_waits(computed)
         assert Verified(capsys).report["findings"] == []
+
+
+def deliver_registers(house: House, *readings: tuple[int, float]) -> None:
+    """Readings of a register: minutes after 10 o'clock, and kWh."""
+    rows = [
+        {
+            "meter_id": "METER009",
+            "reading_type": REGISTER,
+            "timestamp": HOUR_10 + timedelta(minutes=minute),
+            "kwh_consumed_ac": kwh,
+        }
+        for minute, kwh in readings
+    ]
+    house.deliver(METER, meter_rows(*rows))
+
+
+def register_energy(house: House, hour: datetime) -> float | None:
+    """The energy of that register in an hour."""
+    rows = house.table("charger_efficiency_hourly").filter(
+        pl.col("meter_id") == "METER009", pl.col("hour_start") == hour
+    )
+    return float(rows["energy_ac_kwh"].item())
+
+
+@pytest.mark.parametrize("context_only", [False, True])
+def test_an_hour_waits_for_what_it_is_counted_from_or_with_while_that_can_not_be_read(
+    computed: House, context_only: bool
+) -> None:
+    """Out of reach, the run fails and names the file; gone, and back from a backup, it follows."""
+    deliver_registers(computed, (30, 10.0), (65, 12.0), (95, 13.0))
+    eleven = HOUR_10 + HOUR
+    for hour in (HOUR_10, eleven):
+        computed.run_hours(hour, hour)
+    assert register_energy(computed, eleven) == pytest.approx(3)
+    if context_only:  # a later reading in the hour after the one that can't be read
+        run, damaged = eleven, HOUR_10
+        deliver_registers(computed, (115, 14.0))
+    else:  # a later reading in the hour before it
+        run, damaged = HOUR_10, eleven
+        deliver_registers(computed, (55, 11.9))
+    files = [
+        file
+        for table in (METER.history_table, METER.raw_table)[: 2 if context_only else 1]
+        for file in files_of(computed, table, damaged)
+    ]
+    with out_of_reach(*files):
+        assert files[0].name in reason_of_failure(computed, run)
+    contents = {file: file.read_bytes() for file in files}
+    for file in files:
+        missing(file)
+    computed.run_hours(run, run)
+    for file, content in contents.items():
+        file.write_bytes(content)
+    run_what_waits(computed)
+    run_what_waits(computed)
+    assert register_energy(computed, eleven) == pytest.approx(4 if context_only else 1.1)
+    assert computed.rows(b"SELECT * FROM unpublished_hour") == []

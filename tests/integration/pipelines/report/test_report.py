@@ -154,7 +154,7 @@ def test_coverage_is_that_of_the_time_that_has_passed(charged: House) -> None:
 
     with psycopg.connect(charged.database_url) as connection:
         at_noon, after = (
-            tables_of_day(charged.lake, connection, HOUR_10.date(), EnergySettings(), moment)
+            tables_of_day(charged.lake, connection, HOUR_10.date(), EnergySettings(), moment)[0]
             for moment in (noon, later)
         )
 

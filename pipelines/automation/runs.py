@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Generic, TypeVar
 
@@ -53,16 +53,26 @@ Part = TypeVar("Part", bound=date)
 
 @dataclass(frozen=True)
 class Failures:
-    """The failures of an hour or a day since it last succeeded."""
+    """The failures of an hour or a day since it last succeeded.
+
+    `together` is of how many hours or days the shortest run that failed was, `count` how many runs
+    of so many failed.
+    """
 
     count: int
     last: datetime
+    together: int
 
     @property
     def retry_at(self) -> datetime:
         """When it may be tried again; the pause doubles with each failure up to an hour."""
         doubled = min(self.count - 1, 10)
         return self.last + min(_FIRST_PAUSE * (1 << doubled), _LONGEST_PAUSE)
+
+    @property
+    def longest(self) -> int:
+        """Of how many the next run may be: half, so that one bad part is soon alone."""
+        return -(-self.together // 2)
 
     def is_due(self, now: datetime) -> bool:
         """Whether it may be tried again now; at once after a failure while a clock was ahead."""
@@ -92,13 +102,17 @@ class _RunsOfJob(ABC, Generic[Part]):
             run = record.dagster_run
             if run.status in _UNFINISHED:
                 continue
-            of_run = self.parts(run.tags) - settled
+            of_run = self.parts(run.tags)
             if run.status == DagsterRunStatus.SUCCESS:
                 settled |= of_run
                 continue
-            for part in of_run:
-                known = failed.get(part, Failures(0, _changed(record)))
-                failed[part] = Failures(known.count + 1, known.last)
+            together = len(of_run)
+            for part in of_run - settled:
+                known = failed.get(part, Failures(0, _changed(record), together))
+                if together < known.together:
+                    known = Failures(0, known.last, together)
+                count = known.count + (together == known.together)
+                failed[part] = replace(known, count=count)
         return failed
 
 

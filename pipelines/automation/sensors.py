@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 import dagster as dg
 from pydantic import BaseModel
@@ -12,7 +13,7 @@ from lake.schema import contiguous, stretches
 from pipelines.assets.hourly import FLEET
 from pipelines.assets.raw import observations
 from pipelines.automation.jobs import daily, days_request, hourly, hours_request
-from pipelines.automation.runs import DayRuns, HourlyRuns, fail_abandoned_runs, free_slots
+from pipelines.automation.runs import DayRuns, Failures, HourlyRuns, fail_abandoned_runs, free_slots
 from pipelines.first_partition import begin_with_waiting
 from pipelines.ledger import sessions_of_runs, waiting_hours
 from pipelines.partitions import FIRST_HOUR, hour_of_key
@@ -84,16 +85,15 @@ def late_hours(
         rows[entry.hour] += entry.raw_rows
     hours = rows.keys() - set(early)
     failures = runs.failures()
-    due: dict[tuple[bool, int], list[datetime]] = defaultdict(list)
+    due: dict[tuple[bool, Together], list[datetime]] = defaultdict(list)
     for hour in hours - under_way:
         failed = failures.get(hour)
         if failed is None or failed.is_due(now):
-            # Hours that failed do not share a run with others, or one bad hour would hold up all.
-            due[hour <= closed - _NEWEST, failed.count if failed else 0].append(hour)
+            kind = hour <= closed - _NEWEST, _together(failed, _SETTINGS.hours_per_run)
+            due[kind].append(hour)
     ranges: dict[bool, list[Sequence[datetime]]] = defaultdict(list)
-    for (is_old, count), of_kind in sorted(due.items()):
-        longest = 1 if count > 1 else _SETTINGS.hours_per_run
-        ranges[is_old] += reversed(_bounded(contiguous(of_kind, longest), rows))
+    for (is_old, together), of_kind in sorted(due.items()):
+        ranges[is_old] += reversed(_bounded(contiguous(of_kind, together.longest), rows))
     old = ranges[True][: max(_OLD_RANGES - runs.old_ranges, 0)]
     asked = [*ranges[False], *old]
     if not asked:
@@ -122,24 +122,41 @@ def changed_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     behind = _behind(context, runs, now)
     failures, under_way = runs.failures(), runs.unfinished
     recent = now.date() - DAY
-    due: dict[tuple[bool, bool], list[date]] = defaultdict(list)
+    due: dict[tuple[bool, Together], list[date]] = defaultdict(list)
     for day, change in behind.days.items():
         failed, is_old = failures.get(day), day < recent
         wait = _may_change(day, is_old, hourly_runs) and now - change.first < _LONGEST_WAIT
         if wait or day in under_way or (failed is not None and not failed.is_due(now)):
             continue
-        # Days that failed do not share a run with others, or one bad day would hold up all.
-        due[is_old, failed is not None].append(day)
+        due[is_old, _together(failed, _DAYS_A_RUN)].append(day)
     requests = [
         days_request(days, runs.newest, old=is_old)
-        for (is_old, again), of_kind in sorted(due.items())
-        for days in reversed(stretches(of_kind, DAY, 1 if again else _DAYS_A_RUN))
+        for (is_old, together), of_kind in sorted(due.items())
+        for days in reversed(stretches(of_kind, DAY, together.longest))
     ][:_REQUESTS_A_TICK]
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else _why_no_day(len(behind.days), hourly_runs.unfinished),
         cursor=behind.model_dump_json(),
     )
+
+
+class Together(NamedTuple):
+    """Which hours or days may share a run; the largest ranges come first."""
+
+    failed: bool
+    shortened: int
+    longest: int
+
+
+def _together(failed: Failures | None, most: int) -> Together:
+    """Those that failed share no run with others, and at most half of the one that failed.
+
+    So a bad hour is alone after as many runs as a range can be halved, and all others are computed
+    in large ranges.
+    """
+    longest = min(failed.longest, most) if failed else most
+    return Together(failed is not None, most - longest, longest)
 
 
 def _bounded(

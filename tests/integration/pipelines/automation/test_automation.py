@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 from dagster import DagsterRunStatus
 from dagster._core.events import EngineEventData
@@ -27,7 +28,7 @@ from pipelines.automation.schedules import every_day, every_hour
 from pipelines.automation.sensors import BehindDays, changed_days, late_hours
 from pipelines.definitions import definitions
 from pipelines.ledger import Sessions, sessions_of_runs
-from pipelines.partitions import hour_key
+from pipelines.partitions import hour_key, hour_of_key
 from pipelines.resources import WarehouseResource
 from pipelines.settings import PipelineSettings
 from tests.integration.pipeline_house import RESOURCES, House
@@ -490,6 +491,47 @@ def test_a_failed_hour_is_tried_again_after_a_pause_and_holds_up_no_other(
         (hour_key(HOUR_10 + HOUR), hour_key(HOUR_10 + HOUR)),
         (hour_key(HOUR_10), hour_key(HOUR_10)),
     ]
+
+
+def test_a_bad_hour_is_soon_alone_and_all_others_are_computed_in_large_ranges(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.runs._FIRST_PAUSE", timedelta(seconds=0))
+    hours = [HOUR_10 - n * HOUR for n in range(720)]
+    house.deliver(METER, meter_rows(*({"timestamp": hour} for hour in hours)))
+    bad, runs = hour_key(hours[217]), 0
+    while ranges := [one for one in asked(house) if one != (bad, bad)]:
+        for first, last in ranges:
+            is_bad = first <= bad <= last
+            house.instance.create_run_for_job(
+                definitions.resolve_job_def("hourly"),
+                status=DagsterRunStatus.FAILURE if is_bad else DagsterRunStatus.SUCCESS,
+                tags=range_tags(first, last),
+            )
+            if not is_bad:
+                publish(house, first, last)
+            runs += 1
+        assert runs < 40
+    assert asked(house) == [(bad, bad)]
+    # Alone it is tried again after ever longer pauses.
+    for _ in range(3):
+        house.instance.create_run_for_job(
+            definitions.resolve_job_def("hourly"),
+            status=DagsterRunStatus.FAILURE,
+            tags=range_tags(bad, bad),
+        )
+    (failed,) = HourlyRuns(house.instance).failures().values()
+    assert (failed.count, failed.together, failed.longest) == (3, 1, 1)
+
+
+def publish(house: House, first: str, last: str) -> None:
+    """What a successful run notes of its hours."""
+    with psycopg.connect(house.database_url) as connection:
+        connection.execute(
+            "UPDATE partition_ledger SET published_version = raw_version,"
+            " published_revision = revision WHERE hour BETWEEN %s AND %s",
+            [hour_of_key(first), hour_of_key(last)],
+        )
 
 
 def first_day_loaded(house: House) -> str:

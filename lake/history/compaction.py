@@ -13,7 +13,7 @@ from lake.delta.raw_files import RawHours
 from lake.delta.replace import live_files, replace_by_parts, scan_window
 from lake.delta.storage import Lake, retry_stale
 from lake.errors import LakeDamaged
-from lake.history.deduplication import merge_in_parts
+from lake.history.deduplication import Merged, merge_in_parts
 from lake.prefetch import one_ahead
 from lake.schema.history import DUPLICATES, as_received, as_stored, history_table
 from lake.schema.partitions import HOUR, hours_between
@@ -136,7 +136,7 @@ def _compact(
     key = list(stream.key)
     if from_raw_alone and compacted.join(merged.whole(), on=key, how="anti").height:
         return _compact(lake, stream, hours)
-    changed = not merged.equals(compacted)
+    changed = not (merged.equals(compacted) or _is_in_order_of_hours(compacted, merged, stream))
     history_version = history.version()
     if changed:
         # One thread can encode, and meanwhile another puts the next rows together.
@@ -160,6 +160,15 @@ def _compact(
         )
         for hour in hours
     ]
+
+
+def _is_in_order_of_hours(compacted: pl.DataFrame, merged: Merged, stream: Stream) -> bool:
+    """Whether all rows are there, each hour in order: of hours that are files of their own."""
+    if merged.height != compacted.height:
+        return False
+    hour, key = pl.col("timestamp").dt.truncate("1h"), list(stream.key)
+    by_hour = compacted.sort(hour, maintain_order=True)
+    return by_hour.equals(compacted.sort(hour, *key)) and merged.equals(compacted.sort(key))
 
 
 def _raw_hours(lake: Lake, stream: Stream) -> RawHours:

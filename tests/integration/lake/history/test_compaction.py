@@ -12,7 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from lake import HOUR, METER, Lake, StaleRead, append_once, compact_hour, delivered, scan_history
+from lake import (
+    HOUR,
+    METER,
+    Lake,
+    StaleRead,
+    append_once,
+    compact_hour,
+    compact_hours,
+    delivered,
+    scan_history,
+)
 from lake.delta.replace import replace_in
 from lake.history import compaction
 from lake.schema.history import as_stored, history_table
@@ -58,13 +68,16 @@ def test_a_correction_replaces_the_reading_and_is_counted(lake: Lake) -> None:
     assert history(lake)["kwh_consumed_ac"].to_list() == [0.2]
 
 
-def test_compacting_again_writes_nothing(lake: Lake) -> None:
-    append(lake, many(range(5)))
-    first = compact_hour(lake, METER, HOUR_10)
-    again = compact_hour(lake, METER, HOUR_10)
-    assert first.changed
-    assert not again.changed
-    assert again.history_version == first.history_version
+def test_compacting_again_writes_nothing_however_the_hours_are_put_together(lake: Lake) -> None:
+    append(lake, many(range(50, 70)))
+    hours = [HOUR_10, HOUR_10 + HOUR]
+    for hour in reversed(hours):
+        assert compact_hour(lake, METER, hour).changed
+    version = lake.open(METER.history_table).version()
+    for again in ([HOUR_10], hours):
+        done = compact_hours(lake, METER, again)
+        assert not any(one.changed for one in done)
+        assert {one.history_version for one in done} == {version}
 
 
 def test_other_hours_stay_as_they_are(lake: Lake) -> None:

@@ -158,6 +158,8 @@ def remove_devices(dsn: str, devices: Collection[tuple[str, str]]) -> Removed:
         for first in range(0, len(ids), _AT_A_TIME):
             some = {"stream": stream, "devices": ids[first : first + _AT_A_TIME]}
             with transaction(dsn) as conn:
+                # Who registers devices meanwhile would expect them again from what it has read.
+                conn.execute(query("lock_devices"))
                 conn.execute(query(f"remove_{stream}_live_state"), some)
                 for name in _REMOVALS:
                     conn.execute(query(name), some)

@@ -24,9 +24,12 @@ def register_devices(
     the hours are marked as compacted: who finds them compacted finds their devices registered.
     """
     of_day = pl.col("timestamp").dt.date().alias("day")
+    removed = _removed_within(connection, stream, hours[0], hours[-1] + HOUR)
+    is_back = (pl.col("timestamp") > pl.col("removed_at")).fill_null(value=False).alias("is_back")
     heard = pl.concat(
         scan_history(lake, stream, part[0], part[-1] + HOUR)
-        .group_by(stream.device, of_day)
+        .join(removed, on=stream.device, how="left")
+        .group_by(stream.device, of_day, is_back)
         .agg(pl.col("timestamp").min())
         .collect()
         for part in contiguous(hours, _HOURS_A_LOOK)
@@ -41,6 +44,17 @@ def register_devices(
             "times": heard["timestamp"].to_list(),
         },
     )
+
+
+def _removed_within(
+    connection: psycopg.Connection, stream: Stream, start: datetime, end: datetime
+) -> pl.LazyFrame:
+    """Devices that were removed in a window: what they said before and after are two things."""
+    rows = connection.execute(
+        query("devices_removed_within"), {"stream": stream.name, "start": start, "end": end}
+    ).fetchall()
+    schema = {stream.device: pl.String(), "removed_at": pl.Datetime("us", "UTC")}
+    return pl.LazyFrame(rows, schema=schema, orient="row")
 
 
 def charger_classes(connection: psycopg.Connection) -> pl.DataFrame:

@@ -37,6 +37,10 @@ WHERE (stream, hour) IN (SELECT stream, hour FROM partition_ledger
                          WHERE hour <@ (SELECT hours FROM changed)
                          ORDER BY stream, hour FOR UPDATE)
 
+-- name: devices_removed_within
+SELECT device_id, removed_at FROM device
+WHERE stream = %(stream)s AND removed_at >= %(start)s AND removed_at < %(end)s
+
 -- name: expected_devices
 -- Devices of a stream that should be heard in the hour that ends at `end`.
 SELECT device_id FROM device

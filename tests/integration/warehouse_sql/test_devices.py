@@ -401,6 +401,33 @@ def test_a_removed_device_is_expected_no_longer_and_back_with_its_next_heartbeat
     assert [one.device_id for one in list_devices(database_url)] == ["gone", "stays"]
 
 
+def test_a_device_that_is_removed_while_a_run_registers_it_is_expected_no_longer(
+    db: Connection, database_url: str
+) -> None:
+    """The run has read the registry before, and waits for another device's row."""
+    now = datetime.now(UTC)
+    register(db, "meter", {"another": now - 30 * HOUR, "gone": now - 30 * HOUR})
+
+    def register_again() -> None:
+        with connected(database_url) as connection:
+            register(connection, "meter", {"another": now, "gone": now})
+
+    def remove() -> None:
+        remove_devices(database_url, [("meter", "gone")])
+
+    with ThreadPoolExecutor() as pool:
+        with connected(database_url) as holder, holder.transaction():
+            holder.execute(b"SELECT FROM device WHERE device_id = 'another' FOR UPDATE")
+            registering = pool.submit(register_again)
+            wait_for(lambda: len(db.execute(WAITING).fetchall()) == 1)
+            removing = pool.submit(remove)
+            wait_for(lambda: removing.done() or len(db.execute(WAITING).fetchall()) == 2)
+        registering.result()
+        removing.result()
+    rows = db.execute(query("expected_devices"), {"stream": "meter", "end": now + 3 * HOUR})
+    assert [row["device_id"] for row in rows] == ["another"]
+
+
 def test_all_that_is_known_of_a_removed_device_goes_and_its_open_alerts_are_resolved(
     db: Connection, database_url: str
 ) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from lake import HOUR, METER, VEHICLE, hour_of
@@ -18,6 +19,7 @@ from tests.integration.pipelines.test_waiting import (
 )
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 from warehouse_sql.devices import ToldDevice, tell_devices
+from warehouse_sql.queries import query
 
 
 @pytest.fixture
@@ -44,6 +46,29 @@ def test_a_run_registers_the_devices_of_its_hours(house: House) -> None:
     house.run_hours(HOUR_10, HOUR_10)
     assert registered(house) == {odd: HOUR_10, "VEH2": second}
     assert waiting(house) == []
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_device_that_is_removed_and_heard_again_on_the_same_day_is_expected_from_then_on(
+    house: House, together: bool
+) -> None:
+    """Also where both hours are compacted by one run."""
+    hours = [HOUR_10 + n * HOUR for n in range(-1, 6)]
+    house.deliver(METER, meter_rows({"meter_id": "BOX1", "timestamp": hours[0]}))
+    house.run_hours(hours[0], hours[0])
+    with psycopg.connect(house.database_url) as connection:
+        connection.execute(query("remove_from_registry"), {"stream": "meter", "devices": ["BOX1"]})
+        connection.execute(
+            "UPDATE device SET removed_at = %s,"
+            " expected = expected - tstzmultirange(tstzrange(%s, NULL))",
+            [hours[3] + timedelta(minutes=30), hours[4]],
+        )
+    house.deliver(METER, meter_rows(*({"meter_id": "BOX1", "timestamp": hours[n]} for n in (1, 5))))
+    for first, last in [(1, 5)] if together else [(1, 1), (5, 5)]:
+        house.run_hours(hours[first], hours[last])
+    (found,) = house.rows(b"SELECT expected FROM device")
+    is_expected = [any(hour in within for within in found["expected"]) for hour in hours]
+    assert is_expected == [True] * 4 + [False] + [True] * 2
 
 
 def test_a_late_first_heartbeat_opens_the_hours_between_it_and_the_one_known_before(

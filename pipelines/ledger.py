@@ -114,6 +114,13 @@ def newest_published_hour(connection: psycopg.Connection, now: datetime) -> date
     return hour
 
 
+def first_hour(connection: psycopg.Connection) -> datetime:
+    """The first hour that is computed, or will be without a hand."""
+    ((hour,),) = connection.execute(query("first_hour")).fetchall()
+    first: datetime = hour.astimezone(UTC)
+    return first
+
+
 def compacted_hours(
     connection: psycopg.Connection, start: datetime, end: datetime
 ) -> list[datetime]:

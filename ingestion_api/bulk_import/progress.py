@@ -93,6 +93,7 @@ class Screen:
                     f"  {len(early):,} hours before PARTITIONS_START {set_to} are not computed: "
                     f"set it to {first} and restart Dagster"
                 )
+                self._partitions(first)
         elif day < before:
             partitions = (datetime.now(UTC).date() - day).days * 24
             self.say(
@@ -100,8 +101,11 @@ class Screen:
                 f"{partitions:,} hourly partitions. Dagster's pages show them once its code "
                 "location is reloaded there, under Deployment"
             )
-            if partitions > _ADVISED_PARTITIONS:
-                self.say(f"  Dagster advises at most {_ADVISED_PARTITIONS:,}: its pages get slow")
+            self._partitions(day)
+
+    def _partitions(self, day: date) -> None:
+        if (datetime.now(UTC).date() - day).days * 24 > _ADVISED_PARTITIONS:
+            self.say(f"  Dagster advises at most {_ADVISED_PARTITIONS:,}: its pages get slow")
 
     def _lines(self, file: Path, done: Done) -> Callable[[], None]:
         printed_at = time.monotonic()

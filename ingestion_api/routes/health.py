@@ -152,7 +152,12 @@ async def _early_hours(conn: psycopg.AsyncConnection[DictRow]) -> str | None:
     found = await (await conn.execute(query("hours_never_computed"))).fetchone()
     if found is None or not found["hours"]:
         return None
-    return (
-        f"{found['hours']} hours before {found['begin']:%Y-%m-%d} are not computed: set "
-        f"PARTITIONS_START to {found['first']:%Y-%m-%d} and restart Dagster"
-    )
+    warning = f"{found['hours']} hours before {found['begin']:%Y-%m-%d} are not computed"
+    if found["advised"]:
+        warning += f": set PARTITIONS_START to {found['advised']:%Y-%m-%d} and restart Dagster"
+    if found["too_early"]:
+        warning += (
+            f"; {found['too_early']} of them, from {found['first']:%Y-%m-%d} on, are of more than "
+            "the 100,000 hours ago that Dagster advises, as a clock tells that was wrong"
+        )
+    return warning

@@ -13,6 +13,7 @@ from pipelines.checks.rules import miscounted_hours
 from pipelines.ledger import (
     WaitingHour,
     counted_hours,
+    first_hour,
     import_under_way,
     newest_published_hour,
     waiting_hours,
@@ -22,7 +23,6 @@ from pipelines.resources import LakeResource, WarehouseResource
 IN_TIME, COUNTED = "computed_in_time", "ledger_agrees_with_log"
 # The run of an hour takes seconds and begins minutes after its end.
 _LONGEST_WAIT = timedelta(hours=2)
-_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
 @dg.asset_check(
@@ -36,7 +36,7 @@ def computed_in_time(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     now = datetime.now(UTC)
     with warehouse.autocommit() as connection:
         newest = newest_published_hour(connection, now)
-        waiting = waiting_hours(connection, _BEGINNING, now)
+        waiting = waiting_hours(connection, first_hour(connection), now)
     overdue = overdue_hours(waiting, newest, now)
     hours = overdue["hour"].to_list() or [newest or hour_of(now)]
     return check_result(IN_TIME, overdue, hours, what="hours that are not computed")

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lake import HOUR, EnergySettings, Lake, LakeError, LakeSettings, hour_of
 from lake.delta import UNREADABLE
 from lake.schema import days_within
+from pipelines.ledger import first_hour
 from pipelines.resources import WarehouseResource
 from pipelines.verify.damage import DamagedFiles, table_damage
 from pipelines.verify.days import verify_day
@@ -64,8 +65,10 @@ class Report:
     """What became of all hours; `error` is what has kept it from being complete."""
 
     def __init__(self) -> None:
+        self.first_hour = _BEGINNING
         self.agreeing = self.raw_rows = self.rows = 0
         self.waiting: list[datetime] = []
+        self.never: list[datetime] = []
         self.unknown: list[datetime] = []
         self.differing: set[datetime] = set()
         self.days_unjudged: list[date] = []
@@ -79,7 +82,8 @@ class Report:
         """Count an hour."""
         self.findings += hour.findings
         if hour.waits:
-            self.waiting.append(hour.hour)
+            early = hour.hour < self.first_hour
+            (self.never if early else self.waiting).append(hour.hour)
         elif hour.unknown:
             self.unknown.append(hour.hour)
         elif hour.rows or hour.energies or hour.findings or hour.damaged:
@@ -135,6 +139,7 @@ class Report:
             "hoursAgreeing": self.agreeing,
             "hoursDiffering": _texts(self.differing),
             "hoursWaiting": _texts(self.waiting),
+            "hoursNeverComputed": _texts(self.never),
             "hoursUnknown": _texts(self.unknown),
             "daysNotJudged": [day.isoformat() for day in self.days_unjudged],
             "hoursReopened": _texts(self.repair.reopened if self.repair else ()),
@@ -188,6 +193,11 @@ class Report:
                 yield (
                     f"hours not judged: {len(hours):,}, {what}, first {min(hours):%Y-%m-%d %H:%M}"
                 )
+        if self.never:
+            yield (
+                f"hours before the first that is computed, {self.first_hour:%Y-%m-%d}: "
+                f"{len(self.never):,}, first {min(self.never):%Y-%m-%d %H:%M}"
+            )
         if self.days_unjudged:
             yield (
                 f"days not judged: {len(self.days_unjudged):,}, first {self.days_unjudged[0]}; "
@@ -251,6 +261,7 @@ def _verify(report: Report, start: datetime, end: datetime, *, mend: bool) -> No
     warehouse = WarehouseResource(database_url=DatabaseSettings().dsn)
     with warehouse.autocommit() as connection:
         tables = CheckedTables(lake, unreadable_tables(lake, connection))
+        report.first_hour = first_hour(connection)
     report.tables = table_damage(tables)
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     screen = Console(stderr=True)
@@ -265,7 +276,8 @@ def _verify(report: Report, start: datetime, end: datetime, *, mend: bool) -> No
         for hour in verification.run(hours):
             report.add(hour)
             progress.advance(task)
-    for day in sorted({hour.date() for hour in hours} & {*days_within(start, end)}):
+    days = {hour.date() for hour in hours if hour >= report.first_hour}
+    for day in sorted(days & {*days_within(start, end)}):
         report.add_day(day, verify_day(tables, warehouse, day, settings))
     report.findings += DamagedFiles(tables, warehouse, settings).findings(start, end)
     if mend:

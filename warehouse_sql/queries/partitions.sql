@@ -17,7 +17,16 @@ WHERE first_partition.day > oldest.day
 -- What Dagster's setting is, for those who don't have it.
 UPDATE first_partition SET set_to = %(set_to)s WHERE set_to IS DISTINCT FROM %(set_to)s
 
+-- name: first_hour
+SELECT hour FROM first_hour
+
 -- name: hours_never_computed
--- Hours before the first one that is computed; null and 0 where there is none.
-SELECT count(DISTINCT waiting.hour) AS hours, min(waiting.hour) AS first, max(first.hour) AS begin
-FROM first_hour AS first LEFT JOIN unpublished_hour AS waiting ON waiting.hour < first.hour
+-- Hours before the first one that is computed; null and 0 where there is none. `advised` is the first
+-- of them with which there would be no more partitions than Dagster advises, `too_early` counts those
+-- before that.
+SELECT count(DISTINCT waiting.hour) AS hours, min(waiting.hour) AS first, max(first.hour) AS begin,
+       min(waiting.hour) FILTER (WHERE waiting.hour >= earliest) AS advised,
+       count(DISTINCT waiting.hour) FILTER (WHERE waiting.hour < earliest) AS too_early
+FROM first_hour AS first
+     CROSS JOIN date_trunc('day', now() - interval '100000 hours', 'UTC') AS earliest
+     LEFT JOIN unpublished_hour AS waiting ON waiting.hour < first.hour

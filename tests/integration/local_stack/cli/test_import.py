@@ -227,6 +227,6 @@ def test_a_file_of_years_ago_says_from_where_on_hours_are_computed(
     told = imported(2011)
     assert "1 hours before PARTITIONS_START 2016-01-01 are not computed" in told
     assert "set it to 2011-03-11 and restart Dagster" in told
-    assert "3 hours before 2016-01-01 are not computed: set PARTITIONS_START to 2011" in warnings()
+    assert "3 hours before 2016-01-01 are not computed; 3 of them, from 2011-03-11" in warnings()
     status = wattlake(tmp_path, "status", "--url", str(collector.http.base_url))
     assert re.search(r"hours never computed +3", status.stdout)

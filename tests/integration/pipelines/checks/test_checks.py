@@ -179,9 +179,12 @@ def test_heartbeats_that_the_ledger_is_about_to_count_are_not_miscounted(charged
 
 
 def test_an_hour_that_nobody_computes_fails_the_watch(charged: House) -> None:
+    stray = datetime(2003, 5, 1, tzinfo=UTC)  # of a clock; nobody ever computes its hour
+    charged.deliver(METER, meter_rows({"timestamp": stray}))
     evaluation = failed(charged.run("watch", {}), "computed_in_time")
 
     assert "vehicle heartbeats wait since" in first_ones(evaluation)
+    assert "2003-05-01" not in first_ones(evaluation)
 
 
 def test_hours_are_overdue_two_hours_after_they_could_be_computed() -> None:

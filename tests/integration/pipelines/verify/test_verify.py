@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -132,6 +132,12 @@ def test_a_computed_lake_agrees_with_its_raw_heartbeats_whatever_the_range(
     assert (last.code, last.report["hoursAgreeing"]) == (AGREES, 1)
     assert last.report["energyKwh"]["meter"] == pytest.approx(3 * 6 + 4.5)
     assert Verified(capsys, "--from", "2026-11-21").report["hoursAgreeing"] == 0
+
+    # What a stray clock tells lies before the first hour that anybody computes.
+    computed.deliver(METER, meter_rows({"timestamp": datetime(2003, 5, 1, tzinfo=UTC)}))
+    all_but_today = Verified(capsys, "--to", "2026-11-20T11")
+    assert (all_but_today.code, all_but_today.report["hoursAgreeing"]) == (AGREES, 3)
+    assert all_but_today.report["hoursNeverComputed"] == ["2003-05-01T00:00:00+00:00"]
 
 
 def test_each_kind_of_damage_is_found_named_and_computed_again(

@@ -267,19 +267,26 @@ def test_damaged_files_that_overlap_come_back_together_and_hold_up_no_other_find
     assert Verified(capsys).report["findings"] == []
 
 
-def test_a_file_that_may_not_be_read_is_not_replaced(
+def test_a_file_that_may_not_be_read_is_not_replaced_nor_is_what_is_computed_from_it_taken_away(
     computed: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (file,) = files_of(computed, METER.history_table)
-    content = file.read_bytes()
-    file.unlink()
-    file.mkdir()  # as a stranger's file it would still be there for root, who runs tests as well
-    found = Verified(capsys, "--repair")
+    (history,) = files_of(computed, METER.history_table)
+    kept = {
+        file: file.read_bytes()
+        for table in (FLEET_EFFICIENCY_HOURLY.name, CHARGER_EFFICIENCY_DAILY.name)
+        for file in files_of(computed, table)
+    }
+    for file in kept:
+        cut(file)
+    with out_of_reach(history):
+        found = Verified(capsys, "--repair")
     assert found.code == DIFFERS
     assert "let this account read the file" in found.first(METER.history_table)["remedy"]
-    assert files_of(computed, METER.history_table) == [file]
-    file.rmdir()
-    file.write_bytes(content)
+    assert files_of(computed, METER.history_table) == [history]
+    for table in (FLEET_EFFICIENCY_HOURLY.name, CHARGER_EFFICIENCY_DAILY.name):
+        assert files_of(computed, table)[0] in kept, table
+    for file, content in kept.items():
+        file.write_bytes(content)
     assert Verified(capsys).code == AGREES
 
 

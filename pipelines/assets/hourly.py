@@ -203,9 +203,6 @@ def hourly_tables(
                     found[name].append(offenders.collect())
             for hour, of_hour in zip(stretch, computed, strict=True):
                 _report_hour(context, hour, hour in later, of_hour)
-        # Not before the hours that follow are written, and not for them: what follows from those
-        # may lie further on, and is computed when their own turn comes.
-        mark_computed(connection, states)
         checks = [
             held_result(
                 connection,
@@ -218,6 +215,9 @@ def hourly_tables(
             )
             for name, offenders in found.items()
         ]
+        # Not before the hours that follow are written and all is checked, and not for those: what
+        # follows from them may lie further on, and is computed when their own turn comes.
+        mark_computed(connection, states)
     for spec in SPECS:
         if spec.key in context.selected_asset_keys:
             yield dg.MaterializeResult(

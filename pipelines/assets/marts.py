@@ -122,8 +122,6 @@ def efficiency_marts(
             for mart in MARTS:
                 _replace(connection, mart, rows[mart.table.name], start, end)
             connection.execute(query("note_publication"))  # alert rules look at what is new
-    with warehouse.autocommit() as connection:
-        mark_published(connection, states)
     with warehouse.arrow() as connection:
         compared = [_compare(tables, connection, mart, [*hours, *later], first) for mart in MARTS]
     with warehouse.autocommit() as connection:
@@ -139,6 +137,8 @@ def efficiency_marts(
             )
             for mart, (differing, _) in zip(MARTS, compared, strict=True)
         ]
+        # Not before they are compared, or a run that dies in between would leave that undone.
+        mark_published(connection, states)
     for mart, (_, counts), check in zip(MARTS, compared, checks, strict=True):
         if mart.asset_key in context.selected_asset_keys:
             for hour in hours:

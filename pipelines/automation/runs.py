@@ -1,7 +1,7 @@
 """The runs: which is at work, which was left behind by a dead process, what failed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Generic, TypeVar
@@ -207,12 +207,15 @@ def fail_abandoned_runs(
     return ended
 
 
-def free_slots(instance: dg.DagsterInstance, sessions: Sessions) -> list[str]:
+def free_slots(
+    instance: dg.DagsterInstance, sessions: Sessions, just_failed: Collection[str] = ()
+) -> list[str]:
     """Free the pool slots of runs that have ended, whichever way, or were deleted; their run ids.
 
     Such a slot is left taken where the database or the process dies at the end of a step, and
     whoever waits for it would wait for ever. A run that was ended by force keeps its slots until
-    its process is gone. Read `sessions` before.
+    its process is gone, and one of `just_failed` until the next look: if it lives after all, it has
+    a session again by then. Read `sessions` before.
     """
     storage = instance.event_log_storage
     pools = storage.get_concurrency_infos(sorted(storage.get_concurrency_keys())).values()
@@ -223,7 +226,9 @@ def free_slots(instance: dg.DagsterInstance, sessions: Sessions) -> list[str]:
     alive = RunsFilter(run_ids=sorted(holders), statuses=list(_UNFINISHED))
     unfinished = {record.dagster_run.run_id for record in instance.get_run_records(alive)}
     ended = sorted(
-        run_id for run_id in holders - unfinished if session_of_run(run_id) not in sessions.names
+        run_id
+        for run_id in holders - unfinished - set(just_failed)
+        if session_of_run(run_id) not in sessions.names
     )
     for run_id in ended:
         storage.free_concurrency_slots_for_run(run_id)

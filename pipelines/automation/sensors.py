@@ -66,9 +66,10 @@ def late_hours(
     closed = now - timedelta(seconds=_SETTINGS.hour_grace_seconds) - HOUR
     with warehouse.autocommit() as connection:
         sessions = sessions_of_runs(connection)
-        for run_id in fail_abandoned_runs(context.instance, sessions, now):
+        failed_runs = fail_abandoned_runs(context.instance, sessions, now)
+        for run_id in failed_runs:
             context.log.warning(f"the process of run {run_id} is gone; it is failed")
-        for run_id in free_slots(context.instance, sessions):
+        for run_id in free_slots(context.instance, sessions, failed_runs):
             context.log.warning(f"run {run_id} has ended; the pool slots that it held are free")
         runs = HourlyRuns(context.instance)
         under_way = runs.under_way

@@ -210,6 +210,21 @@ def test_nothing_is_asked_for_once_an_hour_is_computed(charged: House) -> None:
     assert charged.tick(late_hours).skip_message == "no closed hour waits"
 
 
+@pytest.mark.parametrize("step", ["hourly", "serving"])
+def test_an_hour_waits_until_what_was_written_of_it_is_checked(
+    charged: House, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise dg.Failure("as a kill does", allow_retries=False)
+
+    monkeypatch.setattr(f"pipelines.{step}.held_result", die)
+    assert not charged.run_hours(HOUR_10, HOUR_10, raise_on_error=False).success
+
+    noted = b"SELECT FROM partition_ledger WHERE computed_version IS NOT NULL"
+    assert bool(charged.rows(noted)) == (step == "serving")
+    assert charged.rows(b"SELECT FROM partition_ledger WHERE published_version IS NOT NULL") == []
+
+
 def test_a_late_heartbeat_opens_its_hour_again_and_everything_follows(charged: House) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
     late = {"timestamp": HOUR_10 + timedelta(minutes=30, seconds=30), "kwh_delivered_dc": 0.4}
@@ -264,6 +279,7 @@ def test_a_run_whose_process_was_killed_is_failed_and_its_hour_asked_for_again(
     assert fail_abandoned_runs(house.instance, sessions(run), in_(minutes=1)) == []
 
     monkeypatch.setattr("pipelines.automation.runs._TIME_WITHOUT_SESSION", timedelta(seconds=-1))
+    monkeypatch.setattr("pipelines.automation.runs._TIME_TO_RENEW", timedelta(seconds=-1))
     monkeypatch.setattr("pipelines.automation.runs._FIRST_PAUSE", timedelta(seconds=0))
     assert asked(house) == []  # this look fails the run, the next one asks again
     assert asked(house) == [(hour_key(HOUR_10), hour_key(HOUR_10))]
@@ -374,6 +390,25 @@ def test_a_run_keeps_its_slot_as_long_as_it_or_its_process_lives(house: House) -
     at_work = begin_run(house, DagsterRunStatus.STARTED)
     assert claim(house, at_work.run_id)
     assert free_slots(house.instance, NO_SESSIONS) == []
+
+
+def test_a_run_that_was_given_up_keeps_its_slot_for_one_more_look(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may live and take a new session by then, as after a cut connection."""
+    monkeypatch.setattr("pipelines.runs._TIME_WITHOUT_SESSION", timedelta(seconds=-1))
+    monkeypatch.setattr("pipelines.runs._TIME_TO_RENEW", timedelta(seconds=-1))
+    holder = begin_run(house, DagsterRunStatus.STARTED)
+    waiting = begin_run(house, DagsterRunStatus.QUEUED).run_id
+    assert claim(house, holder.run_id)
+
+    house.tick(late_hours)
+    assert status_of(house, holder) == DagsterRunStatus.FAILURE
+    assert not claim(house, waiting)
+    assert free_slots(house.instance, sessions(holder)) == []
+
+    house.tick(late_hours)
+    assert claim(house, waiting)
 
 
 def test_a_run_that_uses_no_warehouse_and_so_holds_no_session_is_left_alone(house: House) -> None:
@@ -563,7 +598,7 @@ def test_hours_of_a_clock_at_its_epoch_are_named_and_never_asked_for(house: Hous
     assert "before the first partition" in str(house.tick(late_hours).skip_message)
     assert first_day_loaded(house) == f"{in_(days=-365):%Y-%m-%d}"
     (never,) = house.rows(query("hours_never_computed"))
-    assert never["hours"] == 1
+    assert (never["hours"], never["advised"], never["too_early"]) == (1, None, 1)
     (status,) = house.rows(query("whole_status"), now=datetime.now(UTC))
     assert (status["hours_waiting"], status["hours_compacted"]) == (0, 0)
 
@@ -579,7 +614,8 @@ def test_a_setting_says_where_partitions_begin_and_others_learn_of_it(
     assert "set PARTITIONS_START to an earlier day" in str(house.tick(late_hours).skip_message)
     assert first_day_loaded(house) == "2026-06-01"
     (never,) = house.rows(query("hours_never_computed"))
-    assert (never["hours"], never["first"]) == (1, datetime(2026, 5, 1, tzinfo=UTC))
+    first = datetime(2026, 5, 1, tzinfo=UTC)
+    assert (never["hours"], never["first"], never["advised"]) == (1, first, first)
 
     monkeypatch.delenv("PARTITIONS_START")
     monkeypatch.setattr(sensors, "_SETTINGS", PipelineSettings())

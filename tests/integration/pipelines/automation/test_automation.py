@@ -396,8 +396,8 @@ def test_a_run_that_was_given_up_keeps_its_slot_for_one_more_look(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may live and take a new session by then, as after a cut connection."""
-    monkeypatch.setattr("pipelines.runs._TIME_WITHOUT_SESSION", timedelta(seconds=-1))
-    monkeypatch.setattr("pipelines.runs._TIME_TO_RENEW", timedelta(seconds=-1))
+    monkeypatch.setattr("pipelines.automation.runs._TIME_WITHOUT_SESSION", timedelta(seconds=-1))
+    monkeypatch.setattr("pipelines.automation.runs._TIME_TO_RENEW", timedelta(seconds=-1))
     holder = begin_run(house, DagsterRunStatus.STARTED)
     waiting = begin_run(house, DagsterRunStatus.QUEUED).run_id
     assert claim(house, holder.run_id)
@@ -531,7 +531,7 @@ def test_a_failed_hour_is_tried_again_after_a_pause_and_holds_up_no_other(
 def test_a_bad_hour_is_soon_alone_and_all_others_are_computed_in_large_ranges(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.runs._FIRST_PAUSE", timedelta(seconds=0))
+    monkeypatch.setattr("pipelines.automation.runs._FIRST_PAUSE", timedelta(seconds=0))
     hours = [HOUR_10 - n * HOUR for n in range(720)]
     house.deliver(METER, meter_rows(*({"timestamp": hour} for hour in hours)))
     bad, runs = hour_key(hours[217]), 0

@@ -19,7 +19,7 @@ from tests.integration.pipelines.test_waiting import (
 )
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 from warehouse_sql.devices import ToldDevice, tell_devices
-from warehouse_sql.queries import query
+from warehouse_sql.named_queries import query
 
 
 @pytest.fixture

@@ -19,7 +19,11 @@ from ingestion_api.alerts.rule_file import BadRules, read_rules
 from ingestion_api.app import create_app
 from ingestion_api.database.pool import DatabaseNotReady, check_database
 from ingestion_api.observability.logs import guard_output, set_up_logs
-from ingestion_api.server.http_protocol import WebSocket, bounded_connection, possible_connections
+from ingestion_api.server.http_protocol import (
+    bounded_connection,
+    bounded_websocket,
+    possible_connections,
+)
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake, LakeSettings
 from lake.costs import BadTariff, read_tariff
@@ -94,7 +98,7 @@ def _serve(
             server_header=False,
             http=bounded_connection(connections, settings),
             timeout_keep_alive=settings.keep_alive_seconds,
-            ws=WebSocket,
+            ws=bounded_websocket(settings),
             ws_max_size=65_536,  # nothing that is sent to the WebSocket is of any use
             proxy_headers=False,  # who is local is told by the connection, not by a header
             timeout_graceful_shutdown=20,

@@ -25,6 +25,7 @@ _TURNED_AWAY_SECONDS: Final = 2.0
 # Bytes of a client that sends on after its answer, and of one that has not said how many come.
 _MOST_DISCARDED: Final = 256 * 1024 * 1024
 _MOST_DISCARDED_OF_CHUNKS: Final = 8 * 1024 * 1024
+_UNREAD_AT_THE_END: Final = 5.0  # seconds; a stop waits no longer for who does not read
 _LOGGED_A_SECOND: Final = 0.2
 
 
@@ -52,8 +53,76 @@ def bounded_connection(connections: int, settings: CollectorSettings) -> type[as
     return cast("type[asyncio.Protocol]", made)
 
 
-class WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's takes it for a fault of ours to send to a client that broke the protocol."""
+def bounded_websocket(settings: CollectorSettings) -> type[asyncio.Protocol]:
+    """What uvicorn is to use for each WebSocket."""
+    made = partial(_WebSocket, patience=settings.body_timeout_seconds)
+    return cast("type[asyncio.Protocol]", made)
+
+
+class _Unread:
+    """Ends a connection whose client does not read what was sent, however little that is.
+
+    An end in order waits for the last byte, so it would wait for ever.
+    """
+
+    def __init__(self, transport: asyncio.Transport, patience: float) -> None:
+        self._transport, self._patience = transport, patience
+        self._timer: asyncio.TimerHandle | None = None
+        # From the first byte on that the system does not take at once, the protocol is paused.
+        transport.set_write_buffer_limits(0)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether something is still unread."""
+        return self._timer is not None
+
+    def begin(self) -> None:
+        """Something is unread from now on."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._patience, self._transport.abort)
+
+    def end(self) -> None:
+        """Nothing is unread any more."""
+        _cancel(self._timer)
+        self._timer = None
+
+    def hurry(self) -> None:
+        """The server ends."""
+        self._patience = min(self._patience, _UNREAD_AT_THE_END)
+        if self.is_awaited:
+            self.end()
+            self.begin()
+
+
+class _WebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's waits for ever for a client that does not read.
+
+    And takes it for a fault of ours to send to one that broke the protocol.
+    """
+
+    def __init__(self, *args: Any, patience: float, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._unread_patience = patience
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._unread = _Unread(cast("asyncio.Transport", transport), self._unread_patience)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unread.end()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread.begin()
+
+    def resume_writing(self) -> None:
+        self._unread.end()
+        super().resume_writing()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._unread.hurry()
 
     def handle_parser_exception(self) -> None:
         """The client broke the protocol, and is told so."""
@@ -87,9 +156,9 @@ class _BoundedConnection(RequestHeads):
     """uvicorn's own closes an idle connection after its first answer only.
 
     This one is closed, too, where the head of a request takes too long, the first one's from the
-    start of the connection; and where an answer of some size is not read for too long. A client
-    that is still sending when it is closed is read for a while longer: it would meet a connection
-    that is reset, and never see its answer.
+    start of the connection; and where an answer is not read for too long. A client that is still
+    sending when it is closed is read for a while longer: it would meet a connection that is reset,
+    and never see its answer.
     """
 
     def __init__(
@@ -107,11 +176,11 @@ class _BoundedConnection(RequestHeads):
         self._discards = False
         self._discarded = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        self._unread_timer: asyncio.TimerHandle | None = None
         self._end_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._under = transport
+        self._unread = _Unread(transport, self._patience)
         self._joined = JoinedWrites(transport, self.loop, self._end)
         super().connection_made(self._joined)
         too_many = len(self.connections) - self._most
@@ -127,7 +196,8 @@ class _BoundedConnection(RequestHeads):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # uvicorn leaves it where the connection was reset
-        for timer in (self._head_timer, self._unread_timer, self._end_timer):
+        self._unread.end()
+        for timer in (self._head_timer, self._end_timer):
             _cancel(timer)
 
     def data_received(self, data: bytes) -> None:
@@ -156,9 +226,13 @@ class _BoundedConnection(RequestHeads):
     def handle_websocket_upgrade(self) -> None:
         self.transport = self._under
         super().handle_websocket_upgrade()
+        if self._unread.is_awaited:  # of the answers before it
+            self._unread.end()
+            cast("_WebSocket", self._under.get_protocol()).pause_writing()
 
     def shutdown(self) -> None:
         self._stopping = True
+        self._unread.hurry()
         if self.cycle is not None and self.cycle.scope.get(ENDLESS):
             self.transport.close()  # its answer has no end to wait for
         elif self._is_idle():
@@ -169,10 +243,10 @@ class _BoundedConnection(RequestHeads):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unread_timer = self.loop.call_later(self._patience, self._under.abort)
+        self._unread.begin()
 
     def resume_writing(self) -> None:
-        _cancel(self._unread_timer)
+        self._unread.end()
         super().resume_writing()
 
     def _mind_the_head(self) -> None:

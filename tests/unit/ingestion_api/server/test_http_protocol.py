@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -11,7 +12,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from ingestion_api.server.http_protocol import WebSocket, bounded_connection
+from ingestion_api import connections
+from ingestion_api.server.http_protocol import bounded_connection, bounded_websocket
 from ingestion_api.server.request_heads import MOST_HEAD_BYTES, MOST_HEADERS, MOST_WAITING
 from ingestion_api.server.request_metrics import ObserveRequests
 from ingestion_api.settings import CollectorSettings
@@ -54,6 +56,9 @@ class Wire(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
     def pause_reading(self) -> None:
         self.is_paused = True
 
@@ -85,21 +90,26 @@ async def answer(send: Send, status: int, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def configured(app: ASGIApp, most: int = 10, patience: float = 20) -> uvicorn.Config:
+    settings = CollectorSettings(_env_file=None, body_timeout_seconds=patience)
+    config = uvicorn.Config(
+        ObserveRequests(app),
+        http=bounded_connection(most, settings),
+        ws=bounded_websocket(settings),
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+    )
+    config.load()
+    return config
+
+
 class Connection:
     """A connection whose packets the test hands over one by one."""
 
     def __init__(self, app: ASGIApp = echo, state: ServerState | None = None, most: int = 10):
-        settings = CollectorSettings(_env_file=None, body_timeout_seconds=20)
-        made: Any = bounded_connection(most, settings)
-        config = uvicorn.Config(
-            ObserveRequests(app),
-            http=made,
-            ws=WebSocket,
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-        )
-        config.load()
+        config = configured(app, most)
+        made: Any = config.http_protocol_class
         self.wire = Wire()
         self.protocol = made(config, state or ServerState(), {})
         self.protocol.connection_made(self.wire)
@@ -155,6 +165,10 @@ LONG = b"a" * (2 * MOST_HEAD_BYTES)
 MANY = b"".join(b"x%d: 1\r\n" % number for number in range(MOST_HEADERS + 1))
 LINE = b"x" * 10_000
 UPGRADE = b"Host: localhost\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+UPGRADING = (
+    b"GET / HTTP/1.1\r\n" + UPGRADE + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Version: 13\r\n\r\n"
+)
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -379,8 +393,7 @@ def test_a_client_that_ends_a_websocket_however_is_no_fault_in_the_log(
 
     async def test() -> None:
         connection = Connection(stream)
-        key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        assert statuses(await connection.get(b"GET / HTTP/1.1\r\n" + UPGRADE + key)) == [101]
+        assert statuses(await connection.get(UPGRADING)) == [101]
         connection.wire.protocol.data_received(frames)
         may.set()
         for _ in range(20):
@@ -475,6 +488,110 @@ def test_empty_lines_between_requests_keep_no_connection_for_ever() -> None:
         assert statuses(await connection.get(GET)) == [200, 200]
 
     run(test)
+
+
+LITTLE = 40_000  # more than the sockets of these tests hold, and too little to hold up a writer
+
+
+async def little(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with a little, and to a WebSocket, too."""
+    if scope["type"] == "http":
+        await answer(send, 200, bytes(LITTLE))
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "bytes": bytes(LITTLE)})
+    await receive()
+
+
+async def every_end(state: ServerState) -> None:
+    for _ in range(1_000):
+        if not state.connections:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("a connection stays")
+
+
+def with_slow_reader(
+    test: Callable[[socket.socket, ServerState], Awaitable[None]], patience: float
+) -> None:
+    """Run a test with a client that has a connection to the protocol, in the server's own loop."""
+    config, state = configured(little, patience=patience), ServerState()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        made: Any = config.http_protocol_class
+        with socket.socket() as listening, socket.socket() as client:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+            listening.bind(("127.0.0.1", 0))
+            server = await loop.create_server(lambda: made(config, state, {}), sock=listening)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+            client.setblocking(False)
+            await loop.sock_connect(client, listening.getsockname())
+            try:
+                async with asyncio.timeout(30):
+                    await test(client, state)
+            finally:
+                server.close()
+                for connection in list(state.connections):
+                    connection.transport.abort()
+                await asyncio.sleep(0.1)
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [GET],
+        [GET + GET[:20]],
+        [GET + b"nonsense\r\n\r\n"],
+        [UPGRADING],
+        [GET, UPGRADING],
+    ],
+    ids=["a request", "half a head more", "a refusal", "a WebSocket", "one after a request"],
+)
+def test_a_client_that_never_reads_has_its_connection_no_longer_than_others(
+    sent: list[bytes],
+) -> None:
+    async def test(client: socket.socket, state: ServerState) -> None:
+        for packet in sent:
+            await asyncio.get_running_loop().sock_sendall(client, packet)
+            await asyncio.sleep(0.1)
+        await every_end(state)
+
+    with_slow_reader(test, patience=0.3)
+
+
+@pytest.mark.parametrize("sent", [GET, UPGRADING], ids=["a request", "a WebSocket"])
+def test_a_stop_does_not_wait_long_for_it(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_UNREAD_AT_THE_END", 0.3)
+
+    async def test(client: socket.socket, state: ServerState) -> None:
+        await asyncio.get_running_loop().sock_sendall(client, sent)
+        await asyncio.sleep(0.1)
+        (connection,) = state.connections
+        connection.shutdown()
+        await every_end(state)
+
+    with_slow_reader(test, patience=600)
+
+
+def test_a_client_that_reads_late_has_all_and_its_connection_stays() -> None:
+    async def test(client: socket.socket, state: ServerState) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(3):
+            await loop.sock_sendall(client, GET)
+            await asyncio.sleep(0.1)
+            received = b""
+            while received.count(b"\0") < LITTLE:
+                received += await loop.sock_recv(client, 4_096)
+            assert statuses(received) == [200]
+        (connection,) = state.connections
+        assert not connection.transport.is_closing()
+
+    with_slow_reader(test, patience=20)
 
 
 def test_a_connection_too_many_is_told_so_and_read_for_a_while() -> None:

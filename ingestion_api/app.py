@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from fastapi import Depends, FastAPI
@@ -65,6 +65,8 @@ from lake.reads import DeviceReader, HourIndex, TableReader
 
 log = structlog.get_logger(__name__)
 
+_MONITOR_CONNECTIONS: Final = 3  # one each for readiness, the API keys and the outbox watch
+
 
 def create_app(
     dsn: str,
@@ -90,12 +92,14 @@ def create_app(
         rejected = RejectionLog(dsn, settings)
         committer = GroupCommit(dsn, settings, outbox, on_commit=writer.committed)
         await committer.start()
-        pool = read_pool(dsn, settings.read_connections)
-        await pool.open()
-        await keys.start(pool)
+        pool, monitor_pool = (
+            read_pool(dsn, most) for most in (settings.read_connections, _MONITOR_CONNECTIONS)
+        )
+        await asyncio.gather(pool.open(), monitor_pool.open())
+        await keys.start(monitor_pool)
         new_devices = NewDevices(settings.new_devices_per_hour)
-        await new_devices.start(pool)
-        await outbox.start(pool)
+        await new_devices.start(monitor_pool)
+        await outbox.start(monitor_pool)
         await rejected.start()
         live_states = LiveStates(dsn)
         performance_facts = OwnConnection(dsn, "performance")
@@ -134,6 +138,7 @@ def create_app(
             committer,
             writer,
             pool,
+            monitor_pool,
             bodies,
             outbox,
             rejected,
@@ -162,7 +167,7 @@ def create_app(
         await reading_ahead.stop()
         await performance_facts.stop()
         await live_states.stop()
-        await pool.close()
+        await asyncio.gather(pool.close(), monitor_pool.close())
         log.info("collector stopped")
 
     app = FastAPIOffline(

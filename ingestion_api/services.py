@@ -36,6 +36,7 @@ class Services:
     committer: GroupCommit
     writer: LakeWriter
     pool: ReadPool
+    monitor_pool: ReadPool  # of what must go on while readers have all connections of the other
     bodies: Bodies
     outbox: OutboxWatch
     rejections: RejectionLog

@@ -23,7 +23,7 @@ SCOPES: Final = frozenset({"ingest", "read", "admin"})
 
 _FIRST_LOAD_SECONDS: Final = 30
 _LOAD_SECONDS: Final = 15  # a database that hangs must not let a revoked key live on
-_POOL_SECONDS: Final = 10  # while readers have all connections
+_POOL_SECONDS: Final = 10  # while the others of its pool have all connections
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 import psycopg_pool
@@ -15,6 +15,8 @@ from psycopg.rows import DictRow, dict_row
 from warehouse_sql.migrate import migrations
 from warehouse_sql.named_queries import query
 
+_STATEMENT_SECONDS: Final = 30  # as long as clients wait; what takes longer blocks the others
+
 ReadPool = psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]
 
 
@@ -23,15 +25,15 @@ class DatabaseNotReady(Exception):
 
 
 def read_pool(dsn: str, connections: int) -> ReadPool:
-    """Connections for reading requests, autocommit, rows as dicts; to be opened by the caller."""
+    """Connections for reading, autocommit, rows as dicts; to be opened by the caller."""
     return psycopg_pool.AsyncConnectionPool(
-        dsn,
+        noticing_loss(dsn),
         min_size=1,
         max_size=connections,
         timeout=2,
         reconnect_timeout=10,
         open=False,
-        configure=_in_utc,
+        configure=_configure,
         check=psycopg_pool.AsyncConnectionPool.check_connection,
         kwargs={
             "autocommit": True,
@@ -42,9 +44,10 @@ def read_pool(dsn: str, connections: int) -> ReadPool:
     )
 
 
-async def _in_utc(conn: psycopg.AsyncConnection[DictRow]) -> None:
+async def _configure(conn: psycopg.AsyncConnection[DictRow]) -> None:
     # Times come in the session's zone, and another name of UTC is another type in the lake.
     await conn.execute(query("session_in_utc"))
+    await conn.execute(query("session_with_timeout"), {"milliseconds": 1_000 * _STATEMENT_SECONDS})
 
 
 @contextlib.contextmanager

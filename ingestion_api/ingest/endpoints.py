@@ -308,7 +308,7 @@ def _new_devices(intake: Intake) -> set[tuple[str, str]]:
 async def _learn(services: Services, devices: set[tuple[str, str]]) -> bool:
     """Whether the database knows any of them; NotCommitted where it does not answer."""
     try:
-        return await services.new_devices.learn(services.pool, devices)
+        return await services.new_devices.learn(services.monitor_pool, devices)
     except psycopg.Error as error:
         away = "the database does not answer; send again later"
         raise NotCommitted("database", away) from error

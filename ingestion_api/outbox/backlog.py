@@ -32,6 +32,7 @@ from warehouse_sql.named_queries import query
 _LEAST_SECONDS: Final = 2.0
 _MOST_SECONDS: Final = 60.0  # a database that hangs must not hold up the next look
 _SHARE: Final = 0.05  # of the time may go into looking, however long that takes
+_MISSED_LOOKS: Final = 3  # so many in a row may fail before it is said
 _RATE_SECONDS: Final = 60.0  # devices send once a minute, and many of them at once
 
 
@@ -63,10 +64,12 @@ class OutboxWatch:
         self.backlog: Backlog | None = None
         self.figures: FiguresRow | None = None
         self.is_full = False
+        self._seen_at = self._next_looks_until = math.inf
 
     async def start(self, pool: ReadPool) -> None:
         """Look once, and go on looking; psycopg.Error if the first look fails."""
         await self._look(pool)
+        self._note_look(0.0)
         self._task = background(self._watch(pool), "outbox-watch")
 
     async def stop(self) -> None:
@@ -78,6 +81,12 @@ class OutboxWatch:
     def is_alive(self) -> bool:
         """Whether it still looks."""
         return self._task is not None and not self._task.done()
+
+    @property
+    def unseen_seconds(self) -> float | None:
+        """How long ago the last look was; None where the next is not overdue."""
+        now = time.monotonic()
+        return now - self._seen_at if now > self._next_looks_until else None
 
     @property
     def records_per_second(self) -> float | None:
@@ -96,7 +105,13 @@ class OutboxWatch:
             with contextlib.suppress(psycopg.Error, OSError):
                 async with asyncio.timeout(_MOST_SECONDS):
                     await self._look(pool)
+                self._note_look(time.monotonic() - started)
             took = time.monotonic() - started
+
+    def _note_look(self, took: float) -> None:
+        self._seen_at = time.monotonic()
+        pause = max(_LEAST_SECONDS, took / _SHARE)
+        self._next_looks_until = self._seen_at + _MISSED_LOOKS * pause + _MOST_SECONDS
 
     async def _look(self, pool: ReadPool) -> None:
         async with pool.connection() as conn:

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import psycopg
+import psycopg_pool
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
@@ -115,11 +116,16 @@ def add_problem_handlers(app: FastAPI, retry_after_seconds: int) -> None:
     async def not_committed(_: Request, error: Exception) -> Response:
         return problem_response(503, str(error), later)
 
-    async def database_away(_: Request, error: Exception) -> Response:
+    async def database_away(request: Request, error: Exception) -> Response:
         log.warning(
             "database does not serve a request", kind=type(error).__name__, error=str(error)
         )
-        return problem_response(503, "the database can't serve this now; ask again later", later)
+        why = "the database can't serve this now"
+        # The committer has a connection of its own: it tells a busy pool from one without a server.
+        services = request.app.state.services
+        if isinstance(error, psycopg_pool.PoolTimeout) and services.committer.is_connected:
+            why = "all reading connections are busy"
+        return problem_response(503, f"{why}; ask again later", later)
 
     async def lake_away(_: Request, error: Exception) -> Response:
         log.warning("lake can't be read", kind=type(error).__name__, error=str(error))

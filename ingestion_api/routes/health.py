@@ -80,7 +80,7 @@ async def readiness(services: Shared) -> Response:
     backlog = services.outbox.backlog
     age = backlog.age_seconds(services.now()) if backlog else None
     try:
-        async with asyncio.timeout(_LOOK_SECONDS), services.pool.connection() as conn:
+        async with asyncio.timeout(_LOOK_SECONDS), services.monitor_pool.connection() as conn:
             applied = await (await conn.execute(query("applied_migrations"))).fetchall()
             if missing := missing_migrations([row["name"] for row in applied]):
                 reasons.append(f"migration {missing[0]} is missing; run: wattlake migrate")
@@ -100,6 +100,11 @@ async def readiness(services: Shared) -> Response:
         reasons.append("the committer has no database connection; it keeps trying")
     if (part := services.parts.ended) is not None:
         reasons.append(f"{part} ended by a fault, so this process ends, to be started again")
+    if services.outbox.unseen_seconds:
+        warnings.append(
+            f"the outbox was last looked at {services.outbox.unseen_seconds:.0f} seconds ago, for "
+            "counting takes too long: its size and the end of the figures are of then"
+        )
     if services.outbox.is_full:
         reasons.append("the outbox is full; it takes again once the lake is back")
     if services.committer.is_crowded:

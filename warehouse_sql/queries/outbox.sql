@@ -13,6 +13,10 @@ SET synchronous_commit = on
 -- name: session_in_utc
 SET timezone = 'UTC'
 
+-- name: session_with_timeout
+-- No statement of this session takes longer than so many milliseconds.
+SELECT set_config('statement_timeout', %(milliseconds)s::text, false)
+
 -- name: notice_lost_client
 -- For a session that holds a lock: the server ends it some 20 seconds after the client's machine has
 -- vanished, which otherwise takes two hours, and the lock with it.

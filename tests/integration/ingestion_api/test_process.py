@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import psycopg
 import pytest
 
 from ingestion_api.__main__ import main
+from ingestion_api.database import pool as database
+from ingestion_api.outbox import backlog as outbox_watch
 from lake import METER, Lake
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.integration.api_collector import (
@@ -30,6 +33,7 @@ from tests.integration.api_collector import (
 from tests.integration.forking import Forked
 from tests.integration.local_stack.cli.test_command_line import wattlake
 from tests.integration.relay import Relay
+from warehouse_sql.api_keys import create_key
 from warehouse_sql.migrate import migrate
 
 
@@ -237,6 +241,48 @@ def test_readiness_names_the_transaction_that_holds_up_the_flush(
             assert f"process {conn.info.backend_pid} of" in warnings()
         wait_for(lambda: not warnings())
         assert collector.sql("SELECT count(*) FROM meter_heartbeat_outbox") == [(0,)]
+
+
+def test_readers_that_wait_hold_up_nobody_else_and_are_given_up(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_STATEMENT_SECONDS", 8)
+    settings = {"READ_CONNECTIONS": "1", "KEY_REFRESH_SECONDS": "0.1"}
+    with (
+        running_collector(database_url, tmp_path, **settings) as collector,
+        psycopg.connect(database_url) as conn,
+        ThreadPoolExecutor(1) as reader,
+    ):
+        conn.execute("LOCK TABLE vehicle_efficiency_hourly IN ACCESS EXCLUSIVE MODE")
+        given_up = reader.submit(collector.http.get, "/v1/status")
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        wait_for(lambda: collector.sql(waits) == [(1,)])
+        busy = collector.http.get("/v1/status")
+        assert busy.status_code == 503
+        assert busy.json()["detail"] == "all reading connections are busy; ask again later"
+        ready = collector.http.get("/readyz")
+        assert (ready.status_code, ready.json()["reasons"]) == (200, [])
+        assert collector.post("/v1/ingest/meter", meter("M")).status_code == 201
+        create_key(database_url, "a new one", ["ingest"])
+        wait_for(lambda: collector.http.get("/v1/status").status_code == 401)
+        assert given_up.result(60).status_code == 503
+        conn.rollback()
+
+
+def test_readiness_tells_that_the_outbox_was_not_looked_at_for_long(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_watch, "_MOST_SECONDS", 0.5)
+    monkeypatch.setattr(outbox_watch, "_MISSED_LOOKS", 1)
+    with running_collector(database_url, tmp_path) as collector:
+
+        def warnings() -> str:
+            return " ".join(collector.http.get("/readyz").json()["warnings"])
+
+        assert "last looked at" not in warnings()
+        with psycopg.connect(database_url) as conn:
+            conn.execute("LOCK TABLE partition_ledger IN ACCESS EXCLUSIVE MODE")
+            wait_for(lambda: "the outbox was last looked at" in warnings())
 
 
 @pytest.mark.parametrize("zone", ["Etc/UTC", "Europe/Berlin"])

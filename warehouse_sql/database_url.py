@@ -2,7 +2,7 @@
 
 import re
 from typing import Annotated, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -10,6 +10,7 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 _FORM: Final = "postgresql://user:password@host:port/database"
+_HOST: Final = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]*)(:\d*)?")
 _SCHEME: Final = re.compile(r"postgres(ql)?(\+[a-z0-9]+)?")
 # Of Prisma and other pools; the connections of Wattlake have settings of their own.
 _OF_A_POOL: Final = ("connection_limit", "pool_timeout", "socket_timeout", "statement_cache_size")
@@ -19,8 +20,9 @@ _SSL_MODES: Final = {"true": "require", "1": "require", "false": "disable", "0":
 def libpq_url(text: str) -> str:
     """The URL for libpq; ValueError, with what to do, for one that is not to be used.
 
-    Quotes around it, the driver in its scheme, `schema=public` and parameters of connection pools
-    are dropped, `ssl=true` becomes `sslmode`.
+    Its text shows nothing that could be a part of the password. Quotes around it, the driver in its
+    scheme, `schema=public` and parameters of connection pools are dropped, `ssl=true` becomes
+    `sslmode` where there is none.
     """
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
@@ -31,15 +33,31 @@ def libpq_url(text: str) -> str:
     if unsafe := re.search(r"[\s#]", rest):
         raise ValueError(f"has {unsafe[0]!r} in it: write it as %{ord(unsafe[0]):02X}")
     place, _, query = rest.partition("?")
-    parameters = [kept for one in filter(None, query.split("&")) if (kept := _parameter(one))]
+    authority, _, path = place.partition("/")
+    if "@" in path or "@" in query:
+        raise ValueError(
+            "has an @ behind a / or ?: write / in a password as %2F, ? as %3F, any other @ as %40"
+        )
+    if authority.count("@") > 1:
+        raise ValueError("has @ twice: write @ in a user or password as %40")
+    # From here on nothing behind the / or ? can be of the password, which an @ follows.
+    has_mode = any(one.startswith("sslmode=") for one in query.split("&"))
+    parameters = [
+        kept
+        for one in filter(None, query.split("&"))
+        if not (has_mode and one.startswith("ssl=")) and (kept := _parameter(one))
+    ]
     url = f"postgresql://{place}" + ("?" + "&".join(parameters) if parameters else "")
+    for host in authority.rpartition("@")[2].split(","):
+        if not _HOST.fullmatch(host):
+            raise ValueError(
+                f"has a host or port that is none: {_FORM}, / in the password as %2F, ? as %3F"
+            )
     try:
-        if "," not in place:  # of several hosts
-            _ = urlsplit(url).port
         parts = conninfo_to_dict(url)
-    except (ValueError, psycopg.Error) as error:
+    except psycopg.Error as error:
         why = str(error).strip()
-        told = f" ({why})" if "query parameter" in why or "Port" in why else ""  # not the password
+        told = f" ({why})" if "query parameter" in why else ""  # not the password
         raise ValueError(
             f"can't be read{told}: {_FORM}, special characters of the password as %40 for @"
         ) from None
@@ -52,6 +70,14 @@ def dagster_url(database_url: str) -> str:
     """The same database in Dagster's own schema, for SQLAlchemy with psycopg2."""
     place, _, query = database_url.removeprefix("postgresql").partition("?")
     parameters = [one for one in query.split("&") if one and not one.startswith("options=")]
+    authority, slash, path = place.removeprefix("://").partition("/")
+    user, at, hosts = authority.rpartition("@")
+    if "," in hosts:  # SQLAlchemy takes several as parameters only
+        place = f"://{user}{at}{slash}{path}"
+        told_hosts = conninfo_to_dict(database_url)
+        parameters += [
+            f"{name}={told_hosts[name]}" for name in ("host", "port") if told_hosts.get(name)
+        ]
     options = [unquote(one) for one in query.split("&") if one.startswith("options=")]
     told = " ".join([*(one.removeprefix("options=") for one in options), "-csearch_path=dagster"])
     return f"postgresql+psycopg2{place}?" + "&".join([*parameters, f"options={quote(told)}"])

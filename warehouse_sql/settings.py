@@ -10,7 +10,11 @@ class DatabaseSettings(BaseSettings):
     """Read from the environment and `.env`; each name in capitals is the variable."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # the URL of the database has a password
     )
 
     database_url: DatabaseUrl = Field(

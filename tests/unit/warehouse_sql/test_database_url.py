@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
+from sqlalchemy.engine import make_url
 
 from local_stack.errors import UsageError
 from local_stack.settings import LocalStackSettings, settings_with
@@ -27,6 +28,8 @@ def no_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (f"{PLAIN}?schema=public&connection_limit=5&pool_timeout=10&pgbouncer=false", PLAIN),
         (f"{PLAIN}?schema=public&sslmode=require", f"{PLAIN}?sslmode=require"),
         (f"{PLAIN}?ssl=true", f"{PLAIN}?sslmode=require"),
+        (f"{PLAIN}?sslmode=prefer&ssl=false", f"{PLAIN}?sslmode=prefer"),
+        ("postgresql://u:p@h:5432,h2:5433/db", "postgresql://u:p@h:5432,h2:5433/db"),
         (f"{PLAIN}?options=-cjit%3Doff", f"{PLAIN}?options=-cjit%3Doff"),
         (f" {PLAIN}\n", PLAIN),
         (f'"{PLAIN}?schema=public"', PLAIN),
@@ -59,7 +62,15 @@ def test_a_url_is_taken_as_it_is_meant_by_all_who_read_it(
         ("postgresql://u:p@h:5432/?sslmode=require", "names no database"),
         ("postgresql://u:p#ss@h/db", "has '#' in it: write it as %23"),
         ("postgresql://u:p ss@h/db", "has ' ' in it: write it as %20"),
-        ("postgresql://u:p@h:port/db", "can't be read (Port could not"),
+        ("postgresql://u:p@h:port/db", "has a host or port that is none"),
+        ("postgresql://u:s3cr3t/x@h/db", "write / in a password as %2F"),
+        ("postgresql://u:s3cr3t?x@h/db", "? as %3F"),
+        ("postgresql://u:s3cr3t?schema=app@h/db", "? as %3F"),
+        ("postgresql://u:12/s3cr3t?x=1@h/db", "write / in a password as %2F"),
+        ("postgresql://u:12?s3cr3t&ssl=x@h/db", "? as %3F"),
+        ("postgresql://u:s3cr3t@x@h/db", "has @ twice: write @ in a user or password as %40"),
+        ("postgresql://u:s3cr3t/db", "has a host or port that is none"),
+        ("postgresql://u:s3cr3t]@[h/db", "has a host or port that is none"),
         ("postgresql://u:p%zz@h/db", "can't be read: postgresql://user:password@"),
         ("mysql://u:p@h/db", "is no URL of a PostgreSQL database: postgresql://user"),
         ("host=h dbname=db", "is no URL of a PostgreSQL database"),
@@ -73,7 +84,10 @@ def test_a_url_that_cannot_be_used_says_what_to_write(
         DatabaseSettings()
     (fault,) = error.value.errors()
     assert told in fault["msg"]
-    assert "%zz" not in fault["msg"]
+    for secret in ("%zz", "s3cr3t"):
+        assert secret not in fault["msg"]
+        assert secret not in str(error.value)
+    assert "\n" not in fault["msg"]
     with pytest.raises(UsageError) as refused:
         settings_with({})
     assert str(refused.value) == f"DATABASE_URL: {fault['msg']}"
@@ -98,7 +112,20 @@ def test_a_url_of_quotes_alone_in_the_env_file_is_one_clear_fault(tmp_path: Path
             "postgresql:///db?host=/tmp",
             "postgresql+psycopg2:///db?host=/tmp&options=-csearch_path%3Ddagster",
         ),
+        (
+            "postgresql://u:p@h:5432,[::1]/db?sslmode=require",
+            "postgresql+psycopg2://u:p@/db?sslmode=require&host=h,::1&port=5432,"
+            "&options=-csearch_path%3Ddagster",
+        ),
     ],
 )
 def test_dagster_has_its_own_schema_in_the_same_database(url: str, told: str) -> None:
     assert dagster_url(url) == told
+    made = make_url(told)
+    _, given = made.get_dialect()().create_connect_args(made)
+    wanted = conninfo_to_dict(url)
+    assert {name: given.get(name) for name in wanted if name != "options"} == {
+        name: int(value) if name == "port" and str(value).isdigit() else value
+        for name, value in wanted.items()
+        if name != "options"
+    }

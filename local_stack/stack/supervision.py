@@ -10,8 +10,9 @@ from local_stack.errors import LocalStackError
 _LONGEST_PAUSE: Final = 15.0
 _STEADY_SECONDS: Final = 60.0  # who lived so long starts again at once
 _LOOK_SECONDS: Final = 5.0
-_SILENT_LOOKS: Final = 12  # counted, because a machine may sleep in between
-_SILENT_LOOKS_AT_START: Final = 60
+_LOOK_COUNTS_AT_MOST: Final = 15.0  # a machine may sleep in between
+_SILENT_SECONDS: Final = 60.0
+_SILENT_SECONDS_AT_START: Final = 300.0
 
 
 class Supervised(ABC):
@@ -20,10 +21,10 @@ class Supervised(ABC):
     def __init__(self, name: str, is_alive: Callable[[], bool] = lambda: True) -> None:
         """`is_alive` asks it, within some seconds; a process that ended is noticed without."""
         self.name, self._is_alive = name, is_alive
-        self._started_at = self._next_look = 0.0
+        self._started_at = self._next_look = self._last_look = 0.0
         self._start_again_at: float | None = None
         self._pause = 1.0
-        self._silent, self._has_answered = 0, False
+        self._silent, self._has_answered = 0.0, False
         self._last_refusal = ""
 
     @property
@@ -82,7 +83,8 @@ class Supervised(ABC):
 
     def _note_start(self) -> None:
         self._started_at, self._start_again_at = time.monotonic(), None
-        self._silent, self._has_answered, self._last_refusal = 0, False, ""
+        self._last_look = self._started_at
+        self._silent, self._has_answered, self._last_refusal = 0.0, False, ""
 
     def _plan(self) -> None:
         self._start_again_at = time.monotonic() + self._pause
@@ -91,12 +93,15 @@ class Supervised(ABC):
     def _look(self) -> str | None:
         if time.monotonic() < self._next_look:
             return None
-        if self._is_alive():
-            self._silent, self._has_answered = 0, True
-        else:
-            self._silent += 1
-        self._next_look = time.monotonic() + _LOOK_SECONDS
-        if self._silent < (_SILENT_LOOKS if self._has_answered else _SILENT_LOOKS_AT_START):
+        is_alive = self._is_alive()
+        now = time.monotonic()
+        passed, self._last_look = now - self._last_look, now
+        self._next_look = now + _LOOK_SECONDS
+        if is_alive:
+            self._silent, self._has_answered = 0.0, True
+            return None
+        self._silent += min(passed, _LOOK_COUNTS_AT_MOST)
+        if self._silent < (_SILENT_SECONDS if self._has_answered else _SILENT_SECONDS_AT_START):
             return None
         self.kill()
         self._plan()

@@ -174,7 +174,7 @@ def test_a_server_that_hangs_is_killed_by_its_supervisor_and_recovers(
     server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervision, "_LOOK_SECONDS", 0)
-    monkeypatch.setattr(supervision, "_SILENT_LOOKS", 1)
+    monkeypatch.setattr(supervision, "_SILENT_SECONDS", 0.0)
     database = DatabaseService(server)
     url, hanging = database.start(), server.pid
     keep_rows(url, 3)

@@ -56,8 +56,10 @@ def watch_until(part: Supervised, condition: Callable[[], object]) -> list[str]:
 
 
 def test_a_part_that_does_not_answer_is_killed_and_started_again(
-    tmp_path: Path, stop: list[Service]
+    tmp_path: Path, stop: list[Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    monkeypatch.setattr(supervised, "time", clock)
     is_answering = True
     service = Service("part", LONG, tmp_path / "part.log", os.environ, lambda: is_answering)
     stop.append(service)
@@ -65,16 +67,37 @@ def test_a_part_that_does_not_answer_is_killed_and_started_again(
     assert service.watch() is None
     first = service.pid
     is_answering = False
-    for _ in range(supervision._SILENT_LOOKS - 1):
-        assert service.watch() is None  # it may just be busy
-    assert "does not answer" in (service.watch() or "")
+    assert looks_until_killed(service, clock, seconds=12) == 5  # each takes a while itself
     watch_until(service, lambda: service.running)
     assert service.pid != first
-    for _ in range(supervision._SILENT_LOOKS + 1):
-        assert service.watch() is None  # a start takes longer
+    assert looks_until_killed(service, clock, seconds=10) == 30  # a start takes longer
+    watch_until(service, lambda: service.running)
     is_answering = True
-    watch_until(service, lambda: service.watch() is None)
-    assert service.running
+    clock.now += 10
+    assert service.watch() is None
+    is_answering = False
+    assert looks_until_killed(service, clock, seconds=9_000) == 4  # the machine slept in between
+
+
+class Clock:
+    """The supervisor's, and only that: what it sees of `time`."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def looks_until_killed(service: Service, clock: Clock, seconds: float) -> int:
+    """How often a silent part is looked at, so many seconds apart, until it is killed."""
+    for looks in range(1, 100):
+        clock.now += seconds
+        if text := service.watch():
+            assert "does not answer" in text
+            clock.now += 60
+            return looks
+    raise AssertionError("it is never killed")
 
 
 def test_a_part_starts_although_its_log_cant_be_opened_or_kept(

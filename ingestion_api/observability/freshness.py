@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from ingestion_api.settings import CollectorSettings
 from lake import hour_of
 from warehouse_sql.named_queries import query
 
@@ -86,11 +87,15 @@ class FiguresRow:
 
 
 async def read_figures(
-    conn: AsyncConnection[dict[str, Any]], now: datetime, longest_seconds: float
+    conn: AsyncConnection[dict[str, Any]], now: datetime, settings: CollectorSettings
 ) -> FiguresRow:
     """What the ledger and live state tell; raises psycopg.Error."""
-    late = now - timedelta(seconds=longest_seconds)
-    row = await (await conn.execute(query("figures"), {"now": now, "late": late})).fetchone()
+    asked = {
+        "now": now,
+        "late": now - timedelta(seconds=settings.hours_lag_warning_seconds),
+        "believed_until": now + timedelta(seconds=settings.future_tolerance_seconds),
+    }
+    row = await (await conn.execute(query("figures"), asked)).fetchone()
     assert row is not None, "the query always has one row"
     return FiguresRow(**row)
 

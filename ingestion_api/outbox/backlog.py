@@ -144,7 +144,7 @@ class OutboxWatch:
         assert waiting is not None, "the query always has one row"
         HOURS_WAITING.set(waiting["hours"])
         HOURS_WAITING_SECONDS.set(math.nan if waiting["seconds"] is None else waiting["seconds"])
-        self.figures = await read_figures(conn, now, self._settings.hours_lag_warning_seconds)
+        self.figures = await read_figures(conn, now, self._settings)
 
     def _count(self, acknowledged: int) -> None:
         looks, now = self._acknowledged, time.monotonic()

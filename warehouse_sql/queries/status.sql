@@ -53,7 +53,8 @@ WHERE daemon_id = (
 
 -- name: figures
 -- How far the computed hours go, and which closed ones wait. Those of the last day, and all that are
--- newer than any computed hour, tell whether numbers still come; older ones may be of an import.
+-- newer than any computed hour, tell whether numbers still come; older ones may be of an import. What
+-- was received in the future came while a clock was ahead; where all was, the ledger tells the last.
 WITH published AS (
     SELECT max(newest.hour) AS hour
     FROM (VALUES ('meter'), ('vehicle')) AS of_stream (stream),
@@ -75,7 +76,11 @@ SELECT published.hour + interval '1 hour' AS end_at,
        coalesce((SELECT bool_or(newer AND since < %(late)s) FROM recent), false) AS late,
        oldest.hour AS waiting_hour, oldest.since AS waiting_since,
        (SELECT count(*) FROM waiting) - (SELECT count(*) FROM recent) AS older_waiting,
-       greatest((SELECT max(received_at) FROM meter_live_state),
-                (SELECT max(received_at) FROM vehicle_live_state)) AS last_heartbeat_at
+       coalesce(greatest((SELECT max(received_at) FROM meter_live_state
+                          WHERE received_at <= %(believed_until)s),
+                         (SELECT max(received_at) FROM vehicle_live_state
+                          WHERE received_at <= %(believed_until)s)),
+                (SELECT max(last_arrival) FROM partition_ledger
+                 WHERE last_arrival <= %(believed_until)s)) AS last_heartbeat_at
 FROM published LEFT JOIN LATERAL
      (SELECT hour, since FROM recent ORDER BY since, hour LIMIT 1) AS oldest ON true

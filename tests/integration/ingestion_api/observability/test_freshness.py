@@ -9,7 +9,7 @@ import pytest
 
 from lake import HOUR, hour_of
 from local_stack.client.status import Figures
-from tests.integration.api_collector import Collector, meter, running_collector, wait_for
+from tests.integration.api_collector import Collector, meter, running_collector, vehicle, wait_for
 
 ADD = """
 INSERT INTO partition_ledger (stream, hour, raw_rows, raw_version, last_arrival, waiting_since,
@@ -106,13 +106,24 @@ def test_figures_that_end_too_early_are_told_and_old_imports_cry_no_wolf(
             running - 3 * HOUR,
         )
 
-        # A fleet that is silent is another thing.
-        wait_for(lambda: api.http.get("/v1/status").json()["outboxRows"] in (0, 1))
+        # A fleet that is silent is another thing, also where a clock was ahead before.
+        api.post("/v1/ingest/telemetry", [meter("AHEAD"), vehicle("AHEAD")])
+        wait_for(lambda: api.http.get("/v1/status").json()["outboxRows"] in range(4))
         api.sql("UPDATE meter_live_state SET received_at = now() - interval '45 minutes'")
+        for ahead in (
+            "UPDATE meter_live_state SET received_at = now() + interval '3 days'"
+            " WHERE meter_id = 'AHEAD'",
+            "UPDATE vehicle_live_state SET received_at = now() + interval '3 days'",
+        ):
+            api.sql(ahead)
         wait_for(lambda: told(api)[0] == "silent")
         warning = str(told(api)[3])
         assert warning.startswith("no heartbeat has come since ")
         assert warning.endswith(f"figures end at {said(running - HOUR)}")
+        api.sql("DELETE FROM meter_live_state WHERE meter_id <> 'AHEAD'")
+        wait_for(lambda: told(api)[0] == "current")  # the hours of the lake came just now
+        api.sql("UPDATE partition_ledger SET last_arrival = now() - interval '2 days'")
+        wait_for(lambda: told(api)[0] == "silent")
 
 
 def said(moment: datetime) -> str:

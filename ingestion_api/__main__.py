@@ -32,6 +32,7 @@ from warehouse_sql.settings import DatabaseSettings
 log = structlog.get_logger(__name__)
 
 CONFIGURATION_WRONG, DATABASE_NOT_READY, PORT_TAKEN, PART_ENDED = 2, 3, 4, 5
+GRACEFUL_SECONDS = 20  # for open connections at a stop; then comes the last flush
 _LONGEST_END = 60  # seconds until it is gone, beside those of the last flush
 
 
@@ -101,7 +102,7 @@ def _serve(
             ws=bounded_websocket(settings),
             ws_max_size=65_536,  # nothing that is sent to the WebSocket is of any use
             proxy_headers=False,  # who is local is told by the connection, not by a header
-            timeout_graceful_shutdown=20,
+            timeout_graceful_shutdown=GRACEFUL_SECONDS,
             backlog=2048,
         )
     )

@@ -61,6 +61,10 @@ class LocalStackSettings(BaseSettings):
         default=5, gt=0, description="how often heartbeats move on to the lake"
     )
 
+    last_flush_seconds: float = Field(
+        default=30, gt=0, description="longest time for the last flush at a stop"
+    )
+
     @property
     def folder(self) -> Path:
         """The data folder, absolute."""

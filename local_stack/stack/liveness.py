@@ -1,5 +1,9 @@
-"""Whether a process that runs also does its work: what to ask whom."""
+"""Whether a process that runs also does its work: what to ask whom.
 
+`python -m local_stack.liveness` asks it of Dagster's daemon: exit code 0 if it does.
+"""
+
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -8,6 +12,7 @@ import httpx
 import psycopg
 
 from warehouse_sql.named_queries import query
+from warehouse_sql.settings import DatabaseSettings
 
 _PATIENCE_SECONDS: Final = 5
 _NEWEST_HEARTBEAT: Final = timedelta(minutes=3)  # each of the daemon's threads sends two a minute
@@ -45,3 +50,7 @@ def daemon_works(dsn: str) -> Callable[[], bool]:
         return bool(now - newest < _NEWEST_HEARTBEAT and now - oldest < _OLDEST_HEARTBEAT)
 
     return ask
+
+
+if __name__ == "__main__":
+    sys.exit(not daemon_works(DatabaseSettings().dsn)())

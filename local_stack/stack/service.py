@@ -14,6 +14,7 @@ from local_stack.stack.parent_death import leashed
 from local_stack.stack.supervision import Supervised
 
 _TAIL_BYTES = 4_096
+STOP_SECONDS = 20.0
 
 
 class Service(Supervised):
@@ -29,7 +30,7 @@ class Service(Supervised):
         log: Path,
         environment: Mapping[str, str],
         is_alive: Callable[[], bool] = lambda: True,
-        stop_seconds: float = 20,
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
         super().__init__(name, is_alive)
         self.log = log

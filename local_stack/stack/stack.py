@@ -22,13 +22,14 @@ from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from local_stack.stack.liveness import answers, daemon_works
 from local_stack.stack.own_key import OwnKey
 from local_stack.stack.parent_death import reap_orphans
-from local_stack.stack.service import Service
+from local_stack.stack.service import STOP_SECONDS, Service
 from warehouse_sql.database_url import dagster_url
 from warehouse_sql.errors import WarehouseError
 from warehouse_sql.migrate import migrate
 
 _READY_SECONDS = 60
 _HISTORY_SECONDS = 30
+_OPEN_CONNECTIONS_SECONDS = 40.0  # twice what the collector waits for them before its last flush
 _MODULE = (sys.executable, "-P", "-m")
 
 
@@ -73,6 +74,7 @@ class Stack:
             [*_MODULE, "ingestion_api"],
             environment,
             answers(f"{self.collector_url}/healthz"),
+            stop_seconds=collector_stop_seconds(self.settings),
         )
         self._wait_until_ready(collector)
         if self.settings.fleet_size:
@@ -186,8 +188,10 @@ class Stack:
         command: list[str],
         environment: dict[str, str],
         is_alive: Callable[[], bool] = lambda: True,
+        stop_seconds: float = STOP_SECONDS,
     ) -> Service:
-        service = Service(name, command, self.logs / f"{name}.log", environment, is_alive)
+        log = self.logs / f"{name}.log"
+        service = Service(name, command, log, environment, is_alive, stop_seconds)
         self._services.append(service)
         service.start()
         return service
@@ -240,6 +244,11 @@ class Stack:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def collector_stop_seconds(settings: LocalStackSettings) -> float:
+    """How long the collector may take for open connections, its last flush, and its end."""
+    return _OPEN_CONNECTIONS_SECONDS + settings.last_flush_seconds
 
 
 def _check_port(name: str, port: int) -> None:

@@ -16,14 +16,21 @@ import pytest
 import yaml
 
 import local_stack
+from ingestion_api.__main__ import GRACEFUL_SECONDS
+from ingestion_api.settings import CollectorSettings
 from local_stack.errors import PostgresError
+from local_stack.settings import LocalStackSettings
 from local_stack.stack import health_check, supervision
 from local_stack.stack.liveness import answers, daemon_works
 from local_stack.stack.service import Service
+from local_stack.stack.stack import collector_stop_seconds
 from local_stack.stack.supervision import Supervised
 from tests.integration.api_collector import free_port
 
 REPOSITORY = Path(local_stack.__file__).parents[1]
+HEARTBEATS = (
+    "CREATE TABLE dagster.daemon_heartbeats (daemon_type text, daemon_id text, timestamp timestamp)"
+)
 LONG = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 
 
@@ -59,7 +66,7 @@ def test_a_part_that_does_not_answer_is_killed_and_started_again(
     tmp_path: Path, stop: list[Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(supervised, "time", clock)
+    monkeypatch.setattr(supervision, "time", clock)
     is_answering = True
     service = Service("part", LONG, tmp_path / "part.log", os.environ, lambda: is_answering)
     stop.append(service)
@@ -159,10 +166,7 @@ def test_a_silent_daemon_is_told_from_a_living_one_and_from_a_database_that_is_a
     works = daemon_works(database_url)
     assert works()  # Dagster has not made its tables yet
     with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute(
-            "CREATE TABLE dagster.daemon_heartbeats"
-            " (daemon_type text, daemon_id text, timestamp timestamp)"
-        )
+        conn.execute(HEARTBEATS)
         assert not works()
         beat = (
             "INSERT INTO dagster.daemon_heartbeats"
@@ -233,7 +237,7 @@ def test_a_screen_that_cant_be_written_ends_nothing() -> None:
 
 
 def test_a_containers_health_check_ends_what_hangs_and_only_that(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
     monkeypatch.setattr(health_check, "_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(health_check, "_END_SECONDS", 0.5)
@@ -241,12 +245,20 @@ def test_a_containers_health_check_ends_what_hangs_and_only_that(
     init = f"import subprocess; raise SystemExit(-subprocess.call({[sys.executable, '-c', hangs]}))"
     with subprocess.Popen([sys.executable, "-c", init]) as container:
         check = partial(health_check.main, first=container.pid)
+        monkeypatch.setenv("DATABASE_URL", f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+        monkeypatch.setattr(health_check, "_START_SECONDS", -1)
+        daemon = [sys.executable, "-m", "local_stack.liveness"]
+        assert check(daemon) == 0  # who knows?
+        monkeypatch.setattr(health_check, "_START_SECONDS", 300)
+        monkeypatch.setenv("DATABASE_URL", database_url)
+        assert check(daemon) == 0  # it has made no tables yet
+        with psycopg.connect(database_url, autocommit=True) as conn:
+            conn.execute(HEARTBEATS)
         nobody = [f"http://127.0.0.1:{free_port()}/healthz"]
-        assert check([sys.executable, "-c", ""]) == 0
         assert check(nobody) == 1
         assert container.poll() is None  # it may still be starting
         monkeypatch.setattr(health_check, "_START_SECONDS", -1)
-        assert check([sys.executable, "-c", "raise SystemExit(1)"]) == 1
+        assert check(daemon) == 1
         assert container.wait(30) == signal.SIGKILL
 
 
@@ -258,5 +270,17 @@ def test_every_container_is_started_again_and_has_a_check_that_ends_what_hangs()
     assert all(part["restart"] == "unless-stopped" for part in ours.values())
     image = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
     assert "CMD python -m local_stack.stack.health_check http://127.0.0.1:$PORT/healthz" in image
-    for name in ("dagster-webserver", "dagster-daemon"):
-        assert ours[name]["healthcheck"]["test"][2:4] == ["-m", "local_stack.stack.health_check"]
+    for name, asked in (
+        ("dagster-webserver", ["http://127.0.0.1:3001/server_info"]),
+        ("dagster-daemon", ["python", "-m", "local_stack.stack.liveness"]),
+    ):
+        test = ["CMD", "python", "-m", "local_stack.stack.health_check", *asked]
+        assert ours[name]["healthcheck"]["test"] == test
+    bounds = CollectorSettings(_env_file=None)
+    wanted = GRACEFUL_SECONDS + bounds.last_flush_seconds
+    assert int(ours["collector"]["stop_grace_period"].rstrip("s")) > wanted
+
+
+def test_a_stop_leaves_the_collector_time_for_its_last_flush(tmp_path: Path) -> None:
+    settings = LocalStackSettings(_env_file=None, data_folder=tmp_path, last_flush_seconds=70)
+    assert collector_stop_seconds(settings) > GRACEFUL_SECONDS + 70

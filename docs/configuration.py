@@ -41,10 +41,11 @@ _ABOVE_EXAMPLE: Final = """\
 _BELOW: Final = """
 ## Set in other ways
 
-`wattlake up` keeps the lake in its data folder and flushes every 5 seconds unless `LAKE_URI` and
-`FLUSH_SECONDS` are set. Dagster itself reads `DAGSTER_HOME` and `DAGSTER_POSTGRES_URL`
-([server.md](server.md)). The command line reads `WATTLAKE_URL`, where the collector is, and
-`WATTLAKE_API_KEY`, the key to send, from the environment only.
+`wattlake up` keeps the lake in its data folder, flushes every 5 seconds and takes any number of new
+devices unless `LAKE_URI`, `FLUSH_SECONDS` and `NEW_DEVICES_PER_HOUR` are set. Dagster itself reads
+`DAGSTER_HOME` and `DAGSTER_POSTGRES_URL` ([server.md](server.md)). The command line reads
+`WATTLAKE_URL`, where the collector is, and `WATTLAKE_API_KEY`, the key to send, from the environment
+only.
 """
 
 

@@ -61,6 +61,11 @@ class LocalStackSettings(BaseSettings):
         default=5, gt=0, description="how often heartbeats move on to the lake"
     )
 
+    new_devices_per_hour: int = Field(
+        default=0,
+        ge=0,
+        description="devices never heard before that come in an hour; 0: any number",
+    )
     last_flush_seconds: float = Field(
         default=30, gt=0, description="longest time for the last flush at a stop"
     )

@@ -1,7 +1,9 @@
 """The collector as its clients see it: HTTP with patience."""
 
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -12,8 +14,19 @@ from local_stack.errors import CollectorError, KeyRefused
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
+TOO_MANY_NEW_DEVICES: Final = "too_many_new_devices"  # code of a record that is to come again
+
 _LONGEST_WAIT: Final = 30.0
 _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Posted:
+    """An answer to the records at some places of a list; `later` are indexes of `places`."""
+
+    places: Sequence[int]
+    response: httpx.Response
+    later: Sequence[int]
 
 
 class Collector:
@@ -94,6 +107,29 @@ class Collector:
             time.sleep(min(wait, _LONGEST_WAIT))
             pause = min(2 * pause, 10)
 
+    def post_records(
+        self,
+        path: str,
+        records: Sequence[object],
+        give_up_after: float | None = None,
+        on_wait: Callable[[str], None] = lambda reason: None,
+    ) -> Iterator[Posted]:
+        """Post a list until each record is taken or refused for good; yields each answer to some.
+
+        What is refused with `too_many_new_devices` is posted again after Retry-After. The rest is
+        as for `post_until_answered`.
+        """
+        places = list(range(len(records)))
+        while places:
+            body = json.dumps([records[place] for place in places], default=str).encode()
+            response = self.post_until_answered(path, body, give_up_after, on_wait)
+            posted = Posted(places, response, _taken_later(response))
+            yield posted
+            places = [places[index] for index in posted.later]
+            if places:
+                on_wait(f"{describe(response)}: {len(places)} records are of too many new devices")
+                time.sleep(min(_retry_after(response) or 1, _LONGEST_WAIT))
+
     def _get(self, path: str, parameters: Mapping[str, str | int]) -> httpx.Response:
         response = self._once(self._http.build_request("GET", path, params=parameters))
         if not response.is_success:
@@ -116,6 +152,14 @@ class Collector:
                 f"{self.url} {told} WATTLAKE_API_KEY; `wattlake keys create` makes one"
             )
         return response
+
+
+def _taken_later(response: httpx.Response) -> list[int]:
+    try:
+        errors = response.json().get("errors", [])
+        return [error["index"] for error in errors if error.get("code") == TOO_MANY_NEW_DEVICES]
+    except (ValueError, AttributeError, KeyError, TypeError):  # no answer of a collector
+        return []
 
 
 def describe(response: httpx.Response) -> str:

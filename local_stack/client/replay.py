@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from lake.recordings import Meaning
-from local_stack.client.collector import Collector, describe
+from local_stack.client.collector import TOO_MANY_NEW_DEVICES, Collector, describe
 from local_stack.client.recording_files import count_rows
 from local_stack.client.recordings import Recorded, recorded_heartbeats
 from local_stack.errors import CollectorError, RecordingError
@@ -23,6 +23,7 @@ class _Refusal(BaseModel):
     index: int
     field: str | None
     reason: str
+    code: str | None = None
 
 
 class _Answer(BaseModel):
@@ -98,20 +99,25 @@ class Replay:
             if row.problem is not None
         ]
         sent = [row for row in part if row.problem is None]
-        if sent:
-            body = json.dumps([row.heartbeat for row in sent], default=str)
-            response = self._collector.post_until_answered(
-                "/v1/ingest/telemetry", body.encode(), give_up_after=patience, on_wait=on_wait
-            )
+        heartbeats = [row.heartbeat for row in sent]
+        accepted = 0
+        for posted in self._collector.post_records(
+            "/v1/ingest/telemetry", heartbeats, give_up_after=patience, on_wait=on_wait
+        ):
             try:
-                answer = _Answer.model_validate_json(response.content)
+                answer = _Answer.model_validate_json(posted.response.content)
             except ValidationError as error:
                 raise CollectorError(
-                    f"{self._collector.url} answers {describe(response)} to rows "
+                    f"{self._collector.url} answers {describe(posted.response)} to rows "
                     f"{sent[0].row}-{sent[-1].row} of {self.file}"
                 ) from error
-            self.position.accepted += answer.accepted
-            refused += [(sent[refusal.index], refusal) for refusal in answer.errors]
+            accepted += answer.accepted
+            refused += [
+                (sent[posted.places[refusal.index]], refusal)
+                for refusal in answer.errors
+                if refusal.code != TOO_MANY_NEW_DEVICES
+            ]
+        self.position.accepted += accepted
         self._keep_refused(refused)
 
     def _keep_refused(self, refused: Sequence[tuple[Recorded, _Refusal]]) -> None:
@@ -126,7 +132,7 @@ class Replay:
         try:
             with self.rejected_file.open("a", encoding="utf-8") as file:
                 for row, (record, refusals) in by_row.items():
-                    errors = [refusal.model_dump(exclude={"index"}) for refusal in refusals]
+                    errors = [refusal.model_dump(exclude={"index", "code"}) for refusal in refusals]
                     line = {"row": row, "errors": errors, "heartbeat": record.heartbeat}
                     file.write(json.dumps(line, default=str) + "\n")
         except OSError as error:

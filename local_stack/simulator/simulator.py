@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from local_stack.client.collector import Collector, describe
@@ -143,20 +144,35 @@ class Simulator:
     def _post(self, taken: Sequence[Arrival]) -> None:
         if self._refused:
             return  # the run is about to end
-        if len(taken) == 1:
-            path, body = f"/v1/ingest/{taken[0].stream}", json.dumps(taken[0].heartbeat)
-        else:
-            path = "/v1/ingest/telemetry"
-            body = json.dumps([arrival.heartbeat for arrival in taken])
         try:
-            response = self._collector.post_until_answered(
-                path, body.encode(), on_wait=lambda reason: self._say_once(f"waiting: {reason}")
-            )
+            if len(taken) == 1:
+                self._post_one(taken[0])
+            else:
+                self._post_batch(taken)
         except KeyRefused as error:
             self._refused.append(str(error))
-            return
+
+    def _post_one(self, arrival: Arrival) -> None:
+        path, body = f"/v1/ingest/{arrival.stream}", json.dumps(arrival.heartbeat)
+        response = self._collector.post_until_answered(path, body.encode(), on_wait=self._wait)
         if response.status_code != 201:
-            self._refused.append(f"{path} answers {describe(response)}: {response.text[:500]}")
+            self._note_refusal(path, response)
+
+    def _post_batch(self, taken: Sequence[Arrival]) -> None:
+        path, heartbeats = "/v1/ingest/telemetry", [arrival.heartbeat for arrival in taken]
+        for posted in self._collector.post_records(path, heartbeats, on_wait=self._wait):
+            response = posted.response
+            if response.status_code != 201 and not (
+                posted.later and len(posted.later) == response.json()["rejected"]
+            ):
+                self._note_refusal(path, response)
+                return
+
+    def _note_refusal(self, path: str, response: httpx.Response) -> None:
+        self._refused.append(f"{path} answers {describe(response)}: {response.text[:500]}")
+
+    def _wait(self, reason: str) -> None:
+        self._say_once(f"waiting: {reason}")
 
     def _say_once(self, reason: str) -> None:
         if reason != self._last_said:

@@ -159,6 +159,7 @@ class Stack:
             "LAKE_URI": self.settings.lake_uri or str(self._in("lake")),
             "HOST": "127.0.0.1",
             "PORT": str(self.settings.port),
+            "NEW_DEVICES_PER_HOUR": str(self.settings.new_devices_per_hour),
             "FLUSH_SECONDS": str(self.settings.flush_seconds),
             "DAGSTER_HOME": str(self._in("dagster")),
             "DAGSTER_POSTGRES_URL": dagster_url(database_url),

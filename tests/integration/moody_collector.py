@@ -11,6 +11,8 @@ from typing import Any
 class MoodyCollector(ThreadingHTTPServer):
     """Answers `moods` in turn (a status code each; 0 hangs up), then takes everything.
 
+    With 207 it takes all but the first heartbeat, which is of too many new devices.
+
     What it took stands in `heartbeats`, in order of arrival, with the path of its request.
     """
 
@@ -40,6 +42,9 @@ def moody_collector(*moods: int) -> Iterator[MoodyCollector]:
             thread.join()
 
 
+_TOO_MANY = "too_many_new_devices"
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: MoodyCollector
     protocol_version = "HTTP/1.1"
@@ -53,12 +58,20 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.posts += 1
             mood = self.server.moods.pop(0) if self.server.moods else 201
+            if mood == 207 and len(heartbeats) == 1:
+                mood = 429
+            if mood == 207:
+                self.server.heartbeats += [(self.path, one) for one in heartbeats[1:]]
             if mood == 201:
                 self.server.heartbeats += [(self.path, heartbeat) for heartbeat in heartbeats]
         if mood == 0:
             self.close_connection = True
         elif mood == 201:
             self._answer(201, {"accepted": len(heartbeats), "rejected": 0, "errors": []})
+        elif mood == 207:
+            error = {"index": 0, "field": "meterId", "reason": "too many", "code": _TOO_MANY}
+            accepted = len(heartbeats) - 1
+            self._answer(207, {"accepted": accepted, "rejected": 1, "errors": [error]})
         else:
             self._answer(mood, {"title": "in a mood", "detail": f"mood {mood}"})
 
@@ -67,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(text)))
-        if status == 503:
+        if status in (207, 429, 503):
             self.send_header("retry-after", "1")
         self.end_headers()
         self.wfile.write(text)

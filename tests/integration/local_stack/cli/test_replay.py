@@ -136,6 +136,17 @@ def test_a_collector_that_is_busy_or_hangs_up_gets_every_heartbeat_once_it_answe
     assert "waiting: 503 (mood 503)" in done.stdout
 
 
+def test_rows_of_too_many_new_devices_are_sent_again_and_none_is_refused(tmp_path: Path) -> None:
+    recording(tmp_path, 10)
+    with moody_collector(207, 207, 429) as collector:
+        done = wattlake(tmp_path, "replay", "recording.parquet", "--url", collector.url)
+        energies = [heartbeat["kwhConsumedAc"] for _, heartbeat in collector.heartbeats]
+    assert (done.returncode, done.stderr) == (DONE, "")
+    assert "10 accepted, 0 rejected" in done.stdout
+    assert energies == [row / 1000 for row in (*range(1, 10), 0)]
+    assert not (tmp_path / "recording.parquet.rejected.ndjson").exists()
+
+
 def test_a_collector_that_stays_away_ends_the_replay_which_then_goes_on(tmp_path: Path) -> None:
     recording(tmp_path, 30)
     replay = ("replay", "recording.parquet", "--batch", "10", "--patience", "0.5")

@@ -124,6 +124,18 @@ def test_a_simulator_goes_on_while_it_can_note_and_say_nothing(tmp_path: Path) -
         assert history <= received(collector)
 
 
+def test_a_simulator_waits_where_it_brings_too_many_new_devices(tmp_path: Path) -> None:
+    with (
+        moody_collector(207, 207, 429) as collector,
+        simulator(tmp_path, collector.url) as process,
+    ):
+        now = int(time.time()) // 60
+        wait_for(lambda: noted(tmp_path).get("posted_before", 0) >= now, process)
+        state = noted(tmp_path)
+    history = expected(state["since"], state["posted_before"], state["since"])
+    assert history <= received(collector)
+
+
 def test_a_refusal_ends_the_simulator_with_one_clear_line(tmp_path: Path) -> None:
     with (
         moody_collector(*[400] * 100) as collector,

@@ -33,6 +33,7 @@ class RequestHeads(HttpToolsProtocol):
 
     _in_head = True  # or before it
     _in_message = False
+    _has_host = False
     _keeps_alive = True
     _stopping = False
     _framing_bytes = 0  # of late, those that were not of a body
@@ -59,7 +60,7 @@ class RequestHeads(HttpToolsProtocol):
             self.cycle.keep_alive = False
             raise httptools.HttpParserError("the connection is closed after these")
         self._in_head = self._in_message = True
-        self.is_chunked = False
+        self.is_chunked = self._has_host = False
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -81,6 +82,7 @@ class RequestHeads(HttpToolsProtocol):
         name = name.lower()
         if name in {b"host", b"transfer-encoding"}:
             self._check(name, value)
+            self._has_host = self._has_host or name == b"host"
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
@@ -91,6 +93,8 @@ class RequestHeads(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in {"1.1", "1.0"}:
             self._fail(Problem(505, "the request must be one of HTTP 1.1, or 1.0"))
+        if version == "1.1" and not self._has_host:
+            self._fail(Problem(400, "Host is missing"))
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 self._fail(Problem(501, "this is no proxy: it connects nobody with others"))

@@ -287,6 +287,8 @@ def test_what_another_server_could_read_otherwise_is_refused(rest: bytes, status
         (b"\x16\x03\x01\x02\x00", 501),
         (b"GET /\r\n\r\n", 505),
         (b"GET / HTTP/3.0\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: Host\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"GET / x HTTP/1.1\r\n\r\n", 400),
         (b"GET /\xff HTTP/1.1\r\n\r\n", 400),

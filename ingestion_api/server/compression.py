@@ -11,7 +11,7 @@ _ASIDE: Final = 65_536  # to pack more bytes would hold up the event loop for mi
 
 
 class PackAnswers:
-    """Packs the answers to GET. The ETags of this collector are weak: they hold for both forms.
+    """Packs the answers to GET. The ETags of what is computed are weak: they hold for both forms.
 
     Streams of events and what is packed already go out as they are.
     """

@@ -141,9 +141,7 @@ def _create_account() -> None:
 
 def _readable_copy(package: Path) -> Path:
     """The package and the libraries that its binaries look for beside it, in a readable place."""
-    version = subprocess.run(
-        [str(package / "pginstall/bin/postgres"), "-V"], check=True, capture_output=True, text=True
-    ).stdout.split()[2]
+    version = _output([str(package / "pginstall/bin/postgres"), "-V"]).split()[2]
     copy = COPIES / f"postgres-{version}"
     if not copy.exists():
         make_folder(COPIES)
@@ -152,9 +150,17 @@ def _readable_copy(package: Path) -> Path:
         for folder in (package, libraries):
             if folder.is_dir():
                 shutil.copytree(folder, unfinished / folder.name, symlinks=True)
-        subprocess.run(["chmod", "-R", "a+rX,go-w", str(unfinished)], check=True)
+        _output(["chmod", "-R", "a+rX,go-w", str(unfinished)])
         try:
             unfinished.rename(copy)
         except OSError:  # another process was first
             shutil.rmtree(unfinished)
     return copy / package.name
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise PostgresError(f"{command[0]} fails: {reason}")
+    return done.stdout

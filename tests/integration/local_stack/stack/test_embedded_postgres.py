@@ -486,3 +486,12 @@ def told_by(starter: subprocess.Popen[str]) -> tuple[str, int]:
     assert starter.stdout is not None
     url, pid = starter.stdout.readline().split()
     return url, int(pid)
+
+
+def test_binaries_that_do_not_run_are_one_clear_line(tmp_path: Path) -> None:
+    binary = tmp_path / "pginstall/bin/postgres"
+    binary.parent.mkdir(parents=True)
+    binary.write_text("#!/bin/sh\necho a library is missing >&2\nexit 127\n")
+    binary.chmod(0o755)
+    with pytest.raises(PostgresError, match="postgres fails: a library is missing"):
+        postgres_account._readable_copy(tmp_path)

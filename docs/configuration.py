@@ -44,8 +44,8 @@ _BELOW: Final = """
 `wattlake up` keeps the lake in its data folder, flushes every 5 seconds and takes any number of new
 devices unless `LAKE_URI`, `FLUSH_SECONDS` and `NEW_DEVICES_PER_HOUR` are set. Dagster itself reads
 `DAGSTER_HOME` and `DAGSTER_POSTGRES_URL` ([server.md](server.md)). The command line reads
-`WATTLAKE_URL`, where the collector is, and `WATTLAKE_API_KEY`, the key to send, from the environment
-only.
+`WATTLAKE_URL`, where the collector is, and `WATTLAKE_API_KEY`, the key to send, from the
+environment only.
 """
 
 

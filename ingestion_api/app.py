@@ -179,7 +179,10 @@ def create_app(
         lifespan=lifespan,
     )
     _add_routes(app)
-    add_problem_handlers(app, settings.retry_after_seconds)
+    # The committer has a connection of its own: it tells a busy pool from one without a server.
+    add_problem_handlers(
+        app, settings.retry_after_seconds, lambda: app.state.services.committer.is_connected
+    )
     _describe_errors(app)
     return _served(app, settings, bodies, keys)
 

@@ -1,6 +1,6 @@
 """RFC 9457 problem details: the one form of every error."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -87,7 +87,9 @@ def documented(
     }
 
 
-def add_problem_handlers(app: FastAPI, retry_after_seconds: int) -> None:
+def add_problem_handlers(
+    app: FastAPI, retry_after_seconds: int, is_database_up: Callable[[], bool] = lambda: False
+) -> None:
     """Answer every error of `app` as problem details."""
     later = {"Retry-After": str(retry_after_seconds)}
 
@@ -116,14 +118,12 @@ def add_problem_handlers(app: FastAPI, retry_after_seconds: int) -> None:
     async def not_committed(_: Request, error: Exception) -> Response:
         return problem_response(503, str(error), later)
 
-    async def database_away(request: Request, error: Exception) -> Response:
+    async def database_away(_: Request, error: Exception) -> Response:
         log.warning(
             "database does not serve a request", kind=type(error).__name__, error=str(error)
         )
         why = "the database can't serve this now"
-        # The committer has a connection of its own: it tells a busy pool from one without a server.
-        services = request.app.state.services
-        if isinstance(error, psycopg_pool.PoolTimeout) and services.committer.is_connected:
+        if isinstance(error, psycopg_pool.PoolTimeout) and is_database_up():
             why = "all reading connections are busy"
         return problem_response(503, f"{why}; ask again later", later)
 

@@ -162,6 +162,11 @@ def _taken_later(response: httpx.Response) -> list[int]:
         return []
 
 
+def refusal(path: str, response: httpx.Response) -> str:
+    """An answer that takes nothing, with the start of its body."""
+    return f"{path} answers {describe(response)}: {response.text[:500]}"
+
+
 def describe(response: httpx.Response) -> str:
     """Status and, where the answer tells it, the reason."""
     try:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from local_stack.client.collector import Collector, describe
+from local_stack.client.collector import Collector, refusal
 from local_stack.errors import CollectorError, KeyRefused
 from local_stack.simulator.fleet_model import FleetModel
 from local_stack.simulator.heartbeats import Arrival, arrivals
@@ -156,7 +155,7 @@ class Simulator:
         path, body = f"/v1/ingest/{arrival.stream}", json.dumps(arrival.heartbeat)
         response = self._collector.post_until_answered(path, body.encode(), on_wait=self._wait)
         if response.status_code != 201:
-            self._note_refusal(path, response)
+            self._refused.append(refusal(path, response))
 
     def _post_batch(self, taken: Sequence[Arrival]) -> None:
         path, heartbeats = "/v1/ingest/telemetry", [arrival.heartbeat for arrival in taken]
@@ -165,11 +164,8 @@ class Simulator:
             if response.status_code != 201 and not (
                 posted.later and len(posted.later) == response.json()["rejected"]
             ):
-                self._note_refusal(path, response)
+                self._refused.append(refusal(path, response))
                 return
-
-    def _note_refusal(self, path: str, response: httpx.Response) -> None:
-        self._refused.append(f"{path} answers {describe(response)}: {response.text[:500]}")
 
     def _wait(self, reason: str) -> None:
         self._say_once(f"waiting: {reason}")

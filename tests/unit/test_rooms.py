@@ -65,7 +65,7 @@ ROOMS = {
         "token_bucket": "",
         "background_tasks": "",
         "heartbeats": "",
-        "observability": "",
+        "observability": "settings",
         "database": "",
         "page": "",
         "rest": "errors heartbeats.contract settings",
@@ -204,7 +204,9 @@ LIBRARIES = {
     "ingestion_api.routes lake local_stack.cli pipelines",
     "prometheus_client": "ingestion_api.observability ingestion_api.routes ingestion_api.server",
     "psycopg": "ingestion_api local_stack.stack pipelines warehouse_sql",
-    "psycopg_pool": "ingestion_api.database",
+    "psycopg_pool": "ingestion_api.database "
+    # its error alone
+    "ingestion_api.rest.problems",
     "pyarrow": "ingestion_api lake local_stack pipelines",
     "pydantic": "ingestion_api lake local_stack pipelines warehouse_sql",
     "pydantic_core": "ingestion_api warehouse_sql",

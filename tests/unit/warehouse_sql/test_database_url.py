@@ -125,7 +125,7 @@ def test_dagster_has_its_own_schema_in_the_same_database(url: str, told: str) ->
     _, given = made.get_dialect()().create_connect_args(made)
     wanted = conninfo_to_dict(url)
     assert {name: given.get(name) for name in wanted if name != "options"} == {
-        name: int(value) if name == "port" and str(value).isdigit() else value
+        name: int(str(value)) if name == "port" and str(value).isdigit() else value
         for name, value in wanted.items()
         if name != "options"
     }

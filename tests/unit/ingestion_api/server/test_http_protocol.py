@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from ingestion_api import connections
+from ingestion_api.server import http_protocol
 from ingestion_api.server.http_protocol import bounded_connection, bounded_websocket
 from ingestion_api.server.request_heads import MOST_HEAD_BYTES, MOST_HEADERS, MOST_WAITING
 from ingestion_api.server.request_metrics import ObserveRequests
@@ -568,7 +568,7 @@ def test_a_client_that_never_reads_has_its_connection_no_longer_than_others(
 
 @pytest.mark.parametrize("sent", [GET, UPGRADING], ids=["a request", "a WebSocket"])
 def test_a_stop_does_not_wait_long_for_it(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_UNREAD_AT_THE_END", 0.3)
+    monkeypatch.setattr(http_protocol, "_UNREAD_AT_THE_END", 0.3)
 
     async def test(client: socket.socket, state: ServerState) -> None:
         await asyncio.get_running_loop().sock_sendall(client, sent)

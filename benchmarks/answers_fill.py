@@ -19,10 +19,10 @@ from deltalake.transaction import AddAction
 
 from benchmarks.full_fleet import VEHICLES, FullFleet
 from benchmarks.lake_fill import FILES_AN_HOUR
-from lake import HOUR, REGISTER, STREAMS, VEHICLE, Lake, Stream, append_once, delivered
+from lake import HOUR, REGISTER, STREAMS, VEHICLE, Lake, Stream, append_once, read_delivered_horizon
 from lake.delta.parquet_files import FAST, SMALL, write_data_file
 from lake.history.deduplication import merge_heartbeats
-from lake.schema.history import as_stored, history_table
+from lake.schema.history import encode_history, history_table
 from lake.schema.streams import DATE_PARTITION
 from warehouse_sql.named_queries import query
 
@@ -49,7 +49,7 @@ class FleetLake:
         for stream in STREAMS.values():
             received = self._received[stream.name]
             for flush in received.iter_slices(-(-received.height // FILES_AN_HOUR)):
-                before = delivered(lake, stream, "benchmark").horizon
+                before = read_delivered_horizon(lake, stream, "benchmark").horizon
                 append_once(lake, stream, flush.to_arrow(), "benchmark", before + 1, before)
             self._add(lake, stream, self._hours(lake, stream, 1, _WHOLE_HOURS, whole=True))
 
@@ -186,7 +186,7 @@ def _renamed(rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:
 
 def _merged(received: pl.DataFrame, stream: Stream) -> pl.DataFrame:
     nothing = received.lazy().clear().with_columns(duplicates=pl.lit(0, pl.Int64))
-    rows = as_stored(merge_heartbeats(stream, nothing, [received.lazy()]).collect())
+    rows = encode_history(merge_heartbeats(stream, nothing, [received.lazy()]).collect())
     return rows.select(history_table(stream).names)
 
 

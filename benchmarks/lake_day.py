@@ -25,9 +25,14 @@ from lake import (
     scan_history,
 )
 from lake.energy.interval_energy import CHARGER_CLASSES
-from lake.energy.links import joined_links, named_links, pair_by_trailing_number, resolve_links
+from lake.energy.links import (
+    join_adjacent_links,
+    named_links,
+    pair_by_trailing_number,
+    resolve_links,
+)
 from lake.engine import IN_MEMORY
-from lake.history.context import HistoryInOrder, HistoryWindow
+from lake.history.context import HistoryWindow, SequentialHistoryReader
 from lake.rollups.day import DayInputs, efficiency_of_day, health_of_day
 from lake.rollups.day_links import links_of_hours
 from lake.rollups.hour import HourInputs, Tables, efficiency_of_hour, health_of_hour
@@ -87,7 +92,7 @@ def in_duckdb(folder: Path) -> Figures:
     with duckdb.connect() as connection:
         connection.execute(f"SET threads = {_THREADS}")
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("links", joined_links(of_hours.lazy()).collect().to_arrow())
+        connection.register("links", join_adjacent_links(of_hours.lazy()).collect().to_arrow())
         for stream in STREAMS.values():
             files = lake.open(stream.history_table).file_uris()
             read = connection.read_parquet(files, hive_partitioning=False)
@@ -126,7 +131,8 @@ class _Day:
         self.hours = hours_between(DAY, newest.item())
         self._end = self.hours[-1] + HOUR
         self._histories = {
-            name: HistoryInOrder(lake, stream, self._settings) for name, stream in STREAMS.items()
+            name: SequentialHistoryReader(lake, stream, self._settings)
+            for name, stream in STREAMS.items()
         }
         self._expected = {name: devices.lazy() for name, devices in known.items()}
         self._by_rule = pair_by_trailing_number(

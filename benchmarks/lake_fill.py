@@ -10,12 +10,12 @@ from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from benchmarks.full_fleet import FullFleet
-from lake import HOUR, STREAMS, Lake, Stream, append_once, delivered, replace_hours
+from lake import HOUR, STREAMS, Lake, Stream, append_once, read_delivered_horizon, replace_hours
 from lake.delta.parquet_files import FAST, SMALL, write_data_file
 from lake.history.deduplication import merge_heartbeats
-from lake.schema.history import as_stored, history_table
+from lake.schema.history import encode_history, history_table
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION
-from lake.upkeep.cleanup import checkpoint
+from lake.upkeep.cleanup import checkpoint_if_due
 
 FILES_AN_HOUR: Final = 60
 _HOUR_FILES_DAYS: Final = 30
@@ -30,7 +30,7 @@ def fill_raw_hour(lake: Lake, fleet: FullFleet, hour: datetime) -> int:
         received = fleet.hour(stream, hour)
         size = -(-received.height // FILES_AN_HOUR)
         for flush in received.iter_slices(size):
-            before = delivered(lake, stream, "benchmark").horizon
+            before = read_delivered_horizon(lake, stream, "benchmark").horizon
             append_once(lake, stream, flush.to_arrow(), "benchmark", before + 1, before)
         rows += received.height
     return rows
@@ -44,7 +44,7 @@ def fill_history(lake: Lake, fleet: FullFleet, hours: Iterable[datetime]) -> int
             received = fleet.hour(stream, hour).lazy()
             nothing = received.clear().with_columns(duplicates=pl.lit(0, pl.Int64))
             merged = merge_heartbeats(stream, nothing, [received]).collect()
-            replace_hours(lake, history_table(stream), as_stored(merged), hour, hour + HOUR)
+            replace_hours(lake, history_table(stream), encode_history(merged), hour, hour + HOUR)
             rows += merged.height
     return rows
 
@@ -69,7 +69,7 @@ def fill_year(lake: Lake, before: datetime) -> None:
             (_history_file(lake, stream, row, at, level) for at, level in files),
         )
         for table in (stream.raw_table, stream.history_table):
-            checkpoint(lake, table, commits=0)
+            checkpoint_if_due(lake, table, commits=0)
 
 
 def one_heartbeat(stream: Stream) -> pl.DataFrame:
@@ -85,7 +85,7 @@ def _raw_file(lake: Lake, stream: Stream, row: pl.DataFrame, hour: datetime) -> 
 def _history_file(
     lake: Lake, stream: Stream, row: pl.DataFrame, at: datetime, level: int
 ) -> AddAction:
-    rows = as_stored(_at(row, at)).with_columns(duplicates=pl.lit(0, pl.Int64))
+    rows = encode_history(_at(row, at)).with_columns(duplicates=pl.lit(0, pl.Int64))
     spec = history_table(stream)
     partition = {DATE_PARTITION.name: f"{at:%Y-%m-%d}"}
     rows_a_group = spec.rows_a_group if level == FAST else spec.archived_rows_a_group

@@ -1,7 +1,12 @@
 """The lake: Delta tables of heartbeats and the mathematics of energy."""
 
-from lake.delta.append import Delivered, append_once, delivered, rows_by_hour
-from lake.delta.bulk_append import Imported, append_files, imported, write_hour
+from lake.delta.append import DeliveredHorizon, append_once, read_delivered_horizon, rows_by_hour
+from lake.delta.bulk_append import (
+    ImportProgress,
+    append_files,
+    read_import_progress,
+    write_hour_file,
+)
 from lake.delta.replace import replace_hours
 from lake.delta.storage import Lake
 from lake.errors import (
@@ -29,9 +34,9 @@ __all__ = [
     "VEHICLE",
     "Column",
     "Compaction",
-    "Delivered",
+    "DeliveredHorizon",
     "EnergySettings",
-    "Imported",
+    "ImportProgress",
     "Lake",
     "LakeDamaged",
     "LakeError",
@@ -46,14 +51,14 @@ __all__ = [
     "append_once",
     "compact_hour",
     "compact_hours",
-    "delivered",
     "hour_of",
     "hours_between",
-    "imported",
+    "read_delivered_horizon",
+    "read_import_progress",
     "replace_hours",
     "rows_by_hour",
     "scan_context",
     "scan_heartbeats",
     "scan_history",
-    "write_hour",
+    "write_hour_file",
 ]

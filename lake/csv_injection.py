@@ -16,27 +16,27 @@ _BEGINS: Final = re.compile(_FORMULA)
 _QUOTED: Final = re.compile("'" + _FORMULA)
 
 
-def harmless(text: str) -> str:
+def escape_formula(text: str) -> str:
     """A cell."""
     return f"'{text}" if _BEGINS.match(text) else text
 
 
-def harmless_frame(rows: pl.DataFrame) -> pl.DataFrame:
+def escape_frame(rows: pl.DataFrame) -> pl.DataFrame:
     """Every text of a frame."""
     return rows.with_columns(pl.col(pl.String).str.replace(f"^({_FORMULA})", "'${1}"))
 
 
-def harmless_text(column: "pa.Array[Any]") -> "pa.Array[Any]":
+def escape_column(column: "pa.Array[Any]") -> "pa.Array[Any]":
     """A column of text."""
     return pc.replace_substring_regex(column, f"^({_FORMULA})", r"'\1", max_replacements=1)
 
 
-def as_meant(cell: str) -> str:
+def unescape_formula(cell: str) -> str:
     """What such a cell was before."""
     return cell[1:] if _QUOTED.match(cell) else cell
 
 
-def text_as_meant(column: "pa.Array[Any]") -> "pa.Array[Any]":
+def unescape_column(column: "pa.Array[Any]") -> "pa.Array[Any]":
     """What the cells of a column of text were before."""
     if not pc.any(pc.starts_with(column, "'")).as_py():
         return column

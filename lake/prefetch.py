@@ -7,7 +7,7 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-def one_ahead(things: Iterable[_T]) -> Iterator[_T]:
+def prefetch(things: Iterable[_T]) -> Iterator[_T]:
     """The same things; each is made in another thread while its predecessor is in use.
 
     For who makes them, and who uses them, in libraries that let other threads run meanwhile.

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lake import Lake
 from lake.delta.replace import replace_hours
-from lake.reads.table_pages import period_of
+from lake.reads.table_pages import row_period
 from lake.schema.table_spec import TableSpec
 
 
@@ -26,7 +26,7 @@ def put(lake: Lake, spec: TableSpec, time: datetime, *rows: Mapping[str, Any]) -
     """Let the table hold exactly these rows of the hour or day that begins at `time`."""
     named = time.date() if spec.time_column == "date" else time
     content = table_rows(spec, *({spec.time_column: named, **row} for row in rows))
-    replace_hours(lake, spec, content, time, time + period_of(spec))
+    replace_hours(lake, spec, content, time, time + row_period(spec))
 
 
 def _usual(name: str, kind: pa.DataType) -> Any:

@@ -12,38 +12,42 @@ from ingestion_api.rest.parameters import Period
 from lake import Column, EnergySettings, hours_between
 from lake.costs import (
     Costs,
-    PointOfEfficiency,
+    EfficiencyPointValue,
     Tariff,
-    added_up,
-    by_price,
-    costs,
+    calculate_costs,
+    group_by_price,
     hourly_flows,
-    one_point_a_year,
     prices_of_hours,
+    sum_energies,
+    value_of_one_point,
     worst_devices,
 )
 from lake.reads import TableVersion
-from lake.schema import DATE, HOUR_START, number, text
+from lake.schema import DATE, HOUR_START, number_column, text_column
 
 By = Literal["hour", "day", "vehicle", "charger"]
 GROUPS: Final[dict[By, Column]] = {
     "hour": HOUR_START,
     "day": DATE,
-    "vehicle": text("vehicle_id", "id of the vehicle"),
-    "charger": text("meter_id", "id of the charger's meter"),
+    "vehicle": text_column("vehicle_id", "id of the vehicle"),
+    "charger": text_column("meter_id", "id of the charger's meter"),
 }
 LOSS_COLUMNS: Final = (
-    number("energy_ac_kwh", "AC energy credited to vehicles, kWh", False),
-    number("unlinked_energy_ac_kwh", "AC energy of meters while they fed no vehicle, kWh", False),
-    number("rated_energy_ac_kwh", "AC energy of hours with a believable ratio, kWh", False),
-    number("rated_energy_dc_kwh", "DC energy of the same hours, kWh", False),
-    number("loss_kwh", "the difference of the two, kWh", False),
-    number("efficiency_percent", "100 * rated DC / rated AC energy, percent; null: no ratio"),
-    number(
+    number_column("energy_ac_kwh", "AC energy credited to vehicles, kWh", False),
+    number_column(
+        "unlinked_energy_ac_kwh", "AC energy of meters while they fed no vehicle, kWh", False
+    ),
+    number_column("rated_energy_ac_kwh", "AC energy of hours with a believable ratio, kWh", False),
+    number_column("rated_energy_dc_kwh", "DC energy of the same hours, kWh", False),
+    number_column("loss_kwh", "the difference of the two, kWh", False),
+    number_column(
+        "efficiency_percent", "100 * rated DC / rated AC energy, percent; null: no ratio"
+    ),
+    number_column(
         "cost_of_energy",
         "of all AC energy, in the currency of the tariff, to 6 decimals; null: no price is known",
     ),
-    number("cost_of_losses", "of loss_kwh, likewise"),
+    number_column("cost_of_losses", "of loss_kwh, likewise"),
 )
 _SHOWN: Final = Decimal(1).scaleb(-6)
 
@@ -54,7 +58,7 @@ class Losses:
 
     rows: pl.DataFrame
     total: dict[str, Any]
-    point: PointOfEfficiency | None
+    point: EfficiencyPointValue | None
 
 
 @reading_the_lake()
@@ -76,14 +80,16 @@ def losses(
     name, is_device = GROUPS[by].name, by in ("vehicle", "charger")
     priced = _priced(grouped, period, [name], tariff)
     order = ["loss_kwh", name] if is_device else [name]
-    rows = added_up(priced, [name], energy).sort(order, descending=[is_device, False][: len(order)])
+    rows = sum_energies(priced, [name], energy).sort(
+        order, descending=[is_device, False][: len(order)]
+    )
     rows, _ = _with_costs(rows.head(limit), priced, [name], tariff)
     of_fleet = _priced(fleet, period, [], tariff)
-    total, money = _with_costs(added_up(of_fleet, [], energy), of_fleet, [], tariff)
+    total, money = _with_costs(sum_energies(of_fleet, [], energy), of_fleet, [], tariff)
     (row,) = total.to_dicts()
     hours = fleet.scan(period.start, period.end).select(pl.len()).collect().item()
     of_all = money.get(())
-    point = one_point_a_year(
+    point = value_of_one_point(
         row["rated_energy_ac_kwh"],
         row["rated_energy_dc_kwh"],
         hours,
@@ -106,7 +112,7 @@ def worst(
     The columns are the device and LOSS_COLUMNS. Raises LakeError.
     """
     priced = _priced(hours, period, [device], tariff)
-    rows = worst_devices(added_up(priced, [device], energy), device, count)
+    rows = worst_devices(sum_energies(priced, [device], energy), device, count)
     return _with_costs(rows, priced, [device], tariff)[0]
 
 
@@ -114,7 +120,9 @@ def _priced(
     table: TableVersion, period: Period, by: Sequence[str], tariff: Tariff | None
 ) -> pl.DataFrame:
     prices = prices_of_hours(tariff, hours_between(period.start, period.end)) if tariff else {}
-    return by_price(hourly_flows(table.spec, table.scan(period.start, period.end)), prices, by)
+    return group_by_price(
+        hourly_flows(table.spec, table.scan(period.start, period.end)), prices, by
+    )
 
 
 def _with_costs(
@@ -122,7 +130,7 @@ def _with_costs(
 ) -> tuple[pl.DataFrame, dict[tuple[Any, ...], Costs | None]]:
     """The rows with what each cost, and the exact costs; without a tariff there are none."""
     shown = priced.join(rows.select(by), on=by, how="semi") if by else priced
-    money = costs(shown, by) if tariff else {}
+    money = calculate_costs(shown, by) if tariff else {}
     groups = list(rows.select(by).iter_rows()) if by else [()]
     found = [money.get(group) for group in groups]
     with_money = rows.with_columns(

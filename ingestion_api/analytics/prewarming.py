@@ -72,14 +72,16 @@ class ReadingAhead:
 
     @reading_the_lake()
     def _load(self, dirty_hours: list[Row]) -> None:
-        view = self._reader.look()
+        view = self._reader.snapshot()
         for name, stream in STREAMS.items():
-            view.load(stream, {row["hour"] for row in dirty_hours if row["stream"] == name})
+            view.preload(stream, {row["hour"] for row in dirty_hours if row["stream"] == name})
 
     async def _index_one(self) -> bool:
         """Whether there may be more."""
         try:
-            is_one = await in_lake_thread(reading_the_lake()(self._reader.index_one), self._now())
+            is_one = await in_lake_thread(
+                reading_the_lake()(self._reader.index_next_hour), self._now()
+            )
         except LakeError as error:
             if not self._is_failing:
                 log.warning("hours are not indexed, answers take longer", reason=str(error))

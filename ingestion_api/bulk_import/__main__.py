@@ -25,7 +25,7 @@ from lake import (
     LakeSettings,
     UnusableFile,
 )
-from lake.recordings import UNITS, Meaning
+from lake.recordings import UNITS, ColumnMapping
 from lake.time_zones import time_zone
 from warehouse_sql.named_queries import query
 from warehouse_sql.settings import DatabaseSettings
@@ -39,7 +39,7 @@ def main() -> int:
     if given.rejects and len(given.files) > 1:
         return _fail(WRONG_USAGE, "--rejects is for one file; each file has its own by default")
     ids = {"meterId": given.meter_id, "vehicleId": given.vehicle_id}
-    meaning = Meaning(
+    meaning = ColumnMapping(
         given.stream,
         given.reading_type,
         dict(given.rename),

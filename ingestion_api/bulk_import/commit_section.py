@@ -16,7 +16,7 @@ from deltalake.transaction import AddAction
 from ingestion_api.bulk_import.encoded_batch import Block, Ids, to_arrow
 from ingestion_api.bulk_import.latest_readings import Newest
 from ingestion_api.bulk_import.spill import HOUR_MICROS, Spill
-from lake import Lake, Stream, write_hour
+from lake import Lake, Stream, write_hour_file
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _THREADS: Final = max(2, min(4, (os.cpu_count() or 1) + 1))  # one waits for the disk
@@ -76,7 +76,7 @@ class Section:
                 rows = to_arrow(block, texts, received)
                 for hour, start, end in _hours(block):
                     part = rows.slice(start, end - start)
-                    done.append((write_hour(lake, self.stream, hour, part), repeats))
+                    done.append((write_hour_file(lake, self.stream, hour, part), repeats))
                     repeats = 0  # told once for the block
                 on_rows(len(block))
             return done

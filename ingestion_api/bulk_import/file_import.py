@@ -20,15 +20,15 @@ from ingestion_api.bulk_import.source import Part, Source
 from ingestion_api.heartbeats.batch import Limits
 from lake import (
     STREAMS,
-    Imported,
+    ImportProgress,
     Lake,
     StaleRead,
     UnusableFile,
     append_files,
-    imported,
+    read_import_progress,
 )
-from lake.prefetch import one_ahead
-from lake.recordings import Meaning, UnitCheck, of_columns
+from lake.prefetch import prefetch
+from lake.recordings import ColumnMapping, UnitCheck, with_default_stream
 
 SECTION_ROWS: Final = 50_000_000
 _TRANSACTION_SECONDS: Final = 10
@@ -65,7 +65,7 @@ class FileImport:
     def __init__(
         self,
         source: Source,
-        meaning: Meaning,
+        meaning: ColumnMapping,
         lake: Lake,
         ledger: Ledger,
         future_tolerance_seconds: float,
@@ -80,11 +80,12 @@ class FileImport:
         self._unit = UnitCheck()
         if not ledger.take_lock(source.identity):
             raise UnusableFile("is being imported by another process")
-        self._meaning = of_columns(meaning, source.fields)
+        self._meaning = with_default_stream(meaning, source.fields)
         names = [self._meaning.stream] if self._meaning.stream else [*STREAMS]
         self._streams = [STREAMS[name] for name in names]
         self._reached = {
-            name: imported(lake, STREAMS[name], self._id, ledger.identity) for name in names
+            name: read_import_progress(lake, STREAMS[name], self._id, ledger.identity)
+            for name in names
         }
         began = [one.received_at for one in self._reached.values() if one.received_at is not None]
         self._received_at = min(began, default=time.time_ns() // 1_000)
@@ -109,7 +110,7 @@ class FileImport:
             return None
         first = self.progress.began_after
         refused = RejectsFile(rejects, first)
-        parts = one_ahead(self._source.parts(first))
+        parts = prefetch(self._source.parts(first))
         part = next(parts, None)
         while part is not None:
             with ExitStack() as stack:
@@ -157,7 +158,7 @@ class FileImport:
         """Before anything of the file is taken, see whether its energies can be kWh."""
         if self._meaning.unit is None:
             try:
-                self._unit.judge()
+                self._unit.require_kwh()
             except UnusableFile:
                 refused.remove()
                 raise
@@ -179,7 +180,7 @@ class FileImport:
         self._at_step("before_write")
         received_at = self._received_at + first
         written = section.write(self._lake, self._ids, received_at, wrote)
-        reached = Imported(upto, first, self._received_at, None, end)
+        reached = ImportProgress(upto, first, self._received_at, None, end)
         self._append(section, written.files, received_at, reached)
         progress.duplicates += written.duplicates
         progress.files += len(written.files)
@@ -187,7 +188,11 @@ class FileImport:
         progress.hours |= {(stream.name, hour) for hour in hours.tolist()}
 
     def _append(
-        self, section: Section, files: Sequence[AddAction], received_at: int, reached: Imported
+        self,
+        section: Section,
+        files: Sequence[AddAction],
+        received_at: int,
+        reached: ImportProgress,
     ) -> None:
         """Commit the files and settle them in one transaction, whose id the commit records."""
         stream, ledger = section.stream, self._ledger

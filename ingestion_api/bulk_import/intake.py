@@ -27,7 +27,7 @@ from ingestion_api.heartbeats.arrow_decoder import to_instants
 from ingestion_api.heartbeats.batch import NO_TIME, Heartbeats, Limits, Mask, breaking, camel_case
 from ingestion_api.heartbeats.strict_decoder import TELEMETRY, Refusal, kind_of, take_values
 from lake import METER, STREAMS, VEHICLE, Stream
-from lake.recordings import ENERGIES, IDS, NUMBERS, Meaning, UnitCheck, parse_number, to_kwh
+from lake.recordings import ENERGIES, IDS, NUMBERS, ColumnMapping, UnitCheck, parse_number, to_kwh
 
 CLOSE_LOOK_ROWS: Final = 10_000
 _METER_ONLY: Final = tuple(camel_case(name) for name in METER.number_measurements)
@@ -52,7 +52,9 @@ class Taken:
     refused: list[Refused]
 
 
-def take_part(part: Part, meaning: Meaning, ids: Ids, limits: Limits, check: UnitCheck) -> Taken:
+def take_part(
+    part: Part, meaning: ColumnMapping, ids: Ids, limits: Limits, check: UnitCheck
+) -> Taken:
     """Judge every row of a part; new ids are added to `ids`, its energies to `check`.
 
     Raises UnusableFile where a whole column has a type that it can't have.
@@ -93,7 +95,9 @@ def take_part(part: Part, meaning: Meaning, ids: Ids, limits: Limits, check: Uni
     return Taken(blocks, numbers, refused)
 
 
-def _rows_by_stream(columns: PartColumns, rows: pa.Table, meaning: Meaning) -> dict[str, Mask]:
+def _rows_by_stream(
+    columns: PartColumns, rows: pa.Table, meaning: ColumnMapping
+) -> dict[str, Mask]:
     """Which rows are surely for which stream, as the collector tells it."""
     if meaning.stream:
         return {meaning.stream: np.ones(columns.size, np.bool_)}
@@ -142,7 +146,7 @@ def _look_closely(
     at: npt.NDArray[np.intp],
     columns: PartColumns,
     sure: Mapping[str, Mask],
-    meaning: Meaning,
+    meaning: ColumnMapping,
     ids: Ids,
     limits: Limits,
 ) -> list[Refused]:
@@ -183,7 +187,7 @@ def _put(
         columns.numbers[camel_case(name)] = changed
 
 
-def _records(rows: pa.Table, meaning: Meaning) -> list[dict[str, Any]]:
+def _records(rows: pa.Table, meaning: ColumnMapping) -> list[dict[str, Any]]:
     """Rows as they would be posted."""
     columns = {}
     for name in rows.column_names:
@@ -211,7 +215,7 @@ def _records(rows: pa.Table, meaning: Meaning) -> list[dict[str, Any]]:
     return records
 
 
-def _value(name: str, value: Any, meaning: Meaning) -> Any:
+def _value(name: str, value: Any, meaning: ColumnMapping) -> Any:
     """A number that a file holds as text; what is none stays, and is refused."""
     if name not in NUMBERS:
         return value

@@ -18,7 +18,7 @@ from lake.recordings import (
     ENERGIES,
     IDS,
     NUMBERS,
-    Meaning,
+    ColumnMapping,
     UnitCheck,
     to_kwh,
 )
@@ -55,7 +55,7 @@ class PartColumns:
         }
 
 
-def columns_of(rows: pa.Table, meaning: Meaning, ids: Ids) -> PartColumns:
+def columns_of(rows: pa.Table, meaning: ColumnMapping, ids: Ids) -> PartColumns:
     """Read the columns, by JSON name; raises UnusableFile where one has a type it can't have."""
     found, size = PartColumns(rows.num_rows), rows.num_rows
     arrays = {name: one_array(rows[name]) for name in rows.column_names}

@@ -65,7 +65,7 @@ def note_near_repeated(
         device = next(
             ((name, some[at]) for name, some in ids.items() if some[at] is not None), None
         )
-        clock.note(int(numbers[place]), device, int(micros[place]))
+        clock.add_row(int(numbers[place]), device, int(micros[place]))
 
 
 def _local(times: Any) -> tuple[Mask, Micros]:

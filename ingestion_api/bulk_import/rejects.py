@@ -11,7 +11,7 @@ from ingestion_api.bulk_import.intake import Refused
 from ingestion_api.heartbeats.strict_decoder import Refusal
 from ingestion_api.rejections.text import shown
 from lake import UnusableFile
-from lake.csv_injection import harmless
+from lake.csv_injection import escape_formula
 
 COLUMNS: Final = ("row", "stream", "device", "timestamp", "codes", "reasons", "record")
 _RECORD_CHARACTERS: Final = 2_000
@@ -93,7 +93,7 @@ def _line(refused: Refused) -> list[object]:
         "; ".join(map(_reason, refused.refusals)),
         shown(refused.record, _RECORD_CHARACTERS),
     ]
-    return [harmless(cell) if isinstance(cell, str) else cell for cell in cells]
+    return [escape_formula(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def _reason(refusal: Refusal) -> str:

@@ -17,16 +17,16 @@ import pyarrow.parquet as pq
 
 from ingestion_api.bulk_import.part_times import first_local, in_utc, note_near_repeated
 from lake import UnusableFile
-from lake.csv_injection import text_as_meant
+from lake.csv_injection import unescape_column
 from lake.recordings import (
     IDS,
+    ColumnMapping,
     LocalTimes,
-    Meaning,
     cell_count_fault,
-    check_text,
-    fields_of,
+    map_columns,
     no_zone_fault,
     read_header,
+    require_utf8,
 )
 
 ROWS_A_PART: Final = 500_000
@@ -71,7 +71,7 @@ class Part:
 class Source:
     """A Parquet or CSV file; UnusableFile, with a reason, if it is neither."""
 
-    def __init__(self, file: Path, meaning: Meaning) -> None:
+    def __init__(self, file: Path, meaning: ColumnMapping) -> None:
         """Reads the file once, for its identity."""
         self.file, self._meaning = file, meaning
         self._is_csv = file.suffix.lower() == ".csv"
@@ -81,13 +81,13 @@ class Source:
             self.size = file.stat().st_size
             self.identity = _identity(file, meaning)
             if self._is_csv:
-                check_text(file)
+                require_utf8(file)
                 columns = read_header(file)
             else:
                 columns = pq.read_schema(file).names
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(error) from error
-        self._columns = fields_of(columns, meaning)
+        self._columns = map_columns(columns, meaning)
         self.fields = {*self._columns.values(), *meaning.ids}
         if meaning.time_zone is None:
             first = next(self._read(0, rows=1_000), None)
@@ -147,7 +147,7 @@ class Source:
         clock = LocalTimes(self._meaning.time_zone)
         for part in self._read(0) if clock.repeats else ():
             note_near_repeated(part.rows, part.numbers, self._meaning.stream, clock)
-        clock.end()
+        clock.finish()
         return clock
 
     def _parquet(self, after: int, rows: int) -> Iterator[Part]:
@@ -208,7 +208,7 @@ class Source:
             if self._is_csv:
                 named[name] = _without_blanks(named[name])
                 if name in IDS:
-                    named[name] = text_as_meant(named[name])
+                    named[name] = unescape_column(named[name])
         for name, device in self._meaning.ids.items():
             named[name] = pa.repeat(device, batch.num_rows)
         return pa.table(named)
@@ -220,7 +220,7 @@ def _without_blanks(cells: Any) -> Any:
     return pc.if_else(is_empty, pa.scalar(None, trimmed.type), trimmed)
 
 
-def _identity(file: Path, meaning: Meaning) -> str:
+def _identity(file: Path, meaning: ColumnMapping) -> str:
     """Of the content and of how it is meant, wherever the file lies: a corrected one is another."""
     with file.open("rb") as opened:
         content = hashlib.file_digest(opened, "sha256")

@@ -15,13 +15,13 @@ from ingestion_api.outbox.lake_binding import outbox_identity, require_same_lake
 from ingestion_api.outbox.pack import unpacked
 from lake import (
     STREAMS,
-    Delivered,
+    DeliveredHorizon,
     Lake,
     LakeError,
     StaleRead,
     Stream,
     append_once,
-    delivered,
+    read_delivered_horizon,
 )
 from warehouse_sql.named_queries import query
 from warehouse_sql.outbox import outbox_app_id
@@ -55,7 +55,7 @@ class OutboxFlush:
         self._conn, self._lake, self._most_rows, self._at_step = conn, lake, most_rows, at_step
         self._dsn = dsn
         self._app_ids: dict[str, str] = {}
-        self._delivered: dict[str, Delivered] = {}
+        self._delivered: dict[str, DeliveredHorizon] = {}
 
     def __enter__(self) -> Self:
         self._conn.execute(query("commit_durably"))
@@ -90,7 +90,7 @@ class OutboxFlush:
             done = append_once(self._lake, stream, rows, app_id, horizon, before.horizon)
             DELTA_COMMIT_SECONDS.labels(stream.name).observe(time.monotonic() - started)
         except StaleRead as error:
-            found = delivered(self._lake, stream, app_id)
+            found = read_delivered_horizon(self._lake, stream, app_id)
             if found.horizon != before.horizon:
                 # Another writer, who has lost the lock by now, came first; what it took is in.
                 self._resume(stream)
@@ -110,12 +110,12 @@ class OutboxFlush:
         require_same_lake(self._conn, self._lake, stream)
         before, epoch, announced, _ = self._one("outbox_delivery", stream=stream.name)
         identity = outbox_identity(self._conn)
-        found = delivered(self._lake, stream, outbox_app_id(identity, epoch))
+        found = read_delivered_horizon(self._lake, stream, outbox_app_id(identity, epoch))
         if identity != before or found.horizon > announced:
             if before is not None:
                 log.warning("transaction ids are counted anew", stream=stream.name)
             (epoch,) = self._one("begin_epoch", stream=stream.name, identity=identity)
-            found = delivered(self._lake, stream, outbox_app_id(identity, epoch))
+            found = read_delivered_horizon(self._lake, stream, outbox_app_id(identity, epoch))
             restore_ledger(self._conn, self._lake, stream, found.version)
         self._app_ids[stream.name] = outbox_app_id(identity, epoch)
         self._settle(stream, found)
@@ -133,7 +133,7 @@ class OutboxFlush:
         except pa.ArrowException as error:
             raise LakeError(f"a row of heartbeat_pack can't be read: {error}") from error
 
-    def _settle(self, stream: Stream, done: Delivered) -> None:
+    def _settle(self, stream: Stream, done: DeliveredHorizon) -> None:
         self._conn.execute(
             query(f"settle_{stream.name}_outbox"),
             {"horizon": done.horizon, "version": done.version},

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from ingestion_api.rest.problems import Problem
 from lake import Column
-from lake.csv_injection import harmless_frame
+from lake.csv_injection import escape_frame
 
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
@@ -79,7 +79,7 @@ def _csv(rows: pl.DataFrame) -> bytes:
         pl.Series(name, [to_json(value).decode() for value in rows[name].to_list()], pl.String)
         for name in lists
     ]
-    text = harmless_frame(rows.with_columns(as_json)).write_csv(
+    text = escape_frame(rows.with_columns(as_json)).write_csv(
         line_terminator="\r\n", datetime_format="%Y-%m-%dT%H:%M:%S%.fZ"
     )
     return text.encode()

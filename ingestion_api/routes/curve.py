@@ -15,7 +15,7 @@ from ingestion_api.routes.live import unknown_device
 from ingestion_api.services import Shared
 from lake import EnergySettings
 from lake.energy import curve_step, vehicle_curve
-from lake.reads import LakeView
+from lake.reads import LakeSnapshot
 
 router = APIRouter(prefix="/v1/analytics", tags=["performance"])
 
@@ -57,7 +57,7 @@ async def curve_of_vehicle(
     values are null. A window may have 31 days.
     """
 
-    def computed(view: LakeView, facts: Facts) -> tuple[Period, pl.DataFrame]:
+    def computed(view: LakeSnapshot, facts: Facts) -> tuple[Period, pl.DataFrame]:
         return facts.period, _curve(view, facts, services.energy)
 
     try:
@@ -74,7 +74,7 @@ async def curve_of_vehicle(
     )
 
 
-def _curve(view: LakeView, facts: Facts, energy: EnergySettings) -> pl.DataFrame:
+def _curve(view: LakeSnapshot, facts: Facts, energy: EnergySettings) -> pl.DataFrame:
     found = measured(view, facts, energy)
     start, end = facts.period.start, facts.period.end
     return vehicle_curve(

@@ -14,7 +14,7 @@ from ingestion_api.heartbeats.contract import DeviceId
 from ingestion_api.heartbeats.strict_decoder import BatchTooLarge, NotReadable, Refusal, WrongShape
 from ingestion_api.rest.parameters import Moment
 from ingestion_api.rest.validation_messages import fields_of, no_such, reason_of
-from lake.csv_injection import as_meant
+from lake.csv_injection import unescape_formula
 
 CSV_COLUMNS: Final = ("meter_id", "vehicle_id", "valid_from", "valid_to")
 
@@ -109,7 +109,9 @@ def _csv_rows(body: bytes) -> Iterator[dict[str, str | None]]:
                 raise WrongShape(f"the CSV has the column {name} twice")
         for row in reader:
             cells = {
-                (header[at] if at < len(header) else "") or f"cell {at + 1}": as_meant(cell.strip())
+                (header[at] if at < len(header) else "") or f"cell {at + 1}": unescape_formula(
+                    cell.strip()
+                )
                 for at, cell in enumerate(row)
             }
             if row:

@@ -84,7 +84,7 @@ def _find(lake: Lake) -> dict[str, set[str]]:
     """The forms there are of each day's report."""
     selector = pyarrow.fs.FileSelector("reports", allow_not_found=True, recursive=True)
     found: dict[str, set[str]] = {}
-    for info in lake.files().get_file_info(selector):
+    for info in lake.file_system().get_file_info(selector):
         if match := _REPORT.search(info.path):
             found.setdefault(match[1], set()).add(match[2])
     return found
@@ -93,7 +93,7 @@ def _find(lake: Lake) -> dict[str, set[str]]:
 @reading_the_lake()
 def _read(lake: Lake, path: str) -> bytes | None:
     try:
-        with lake.files().open_input_stream(path) as stream:
+        with lake.file_system().open_input_stream(path) as stream:
             content: bytes = stream.read()
             return content
     except FileNotFoundError:

@@ -24,7 +24,7 @@ from ingestion_api.rest.table_formats import (
 )
 from ingestion_api.services import Services
 from lake import HOUR
-from lake.reads import Place, Question, TableVersion, period_of, place_of, read_page
+from lake.reads import PagePosition, PageQuery, TableVersion, page_position, read_page, row_period
 from lake.schema import DERIVED_TABLES, TableSpec
 
 _POSITION: Final = TypeAdapter(tuple[Moment, Moment, Moment, str])
@@ -62,7 +62,7 @@ async def answer_table(
     else:
         begins, ends, time, device = read_cursor(cursor, asked, _POSITION, now)
         # Checked again: a cursor is not signed, and its window may be anybody's.
-        period, after = table_window(services, spec, begins, ends), Place(time, device)
+        period, after = table_window(services, spec, begins, ends), PagePosition(time, device)
     (table,) = await newest_tables(services, spec)
     same = fingerprint(spec.name, table.number, period, values, after, limit, kind)
     # An answer that leads to a next page is good for as long as surely its cursor is.
@@ -70,7 +70,7 @@ async def answer_table(
     for tag in (last, leading):
         if is_known(tag, if_none_match):
             return not_modified(tag)
-    question = Question(period.start, period.end, values, after)
+    question = PageQuery(period.start, period.end, values, after)
 
     def read() -> tuple[bytes, str | None]:
         with reading_the_lake():
@@ -78,7 +78,7 @@ async def answer_table(
         following = None
         if rows.height > limit:
             rows = rows.head(limit)
-            place = place_of(spec, rows.row(-1, named=True))
+            place = page_position(spec, rows.row(-1, named=True))
             position = [period.start, period.end, place.time, place.device]
             following = write_cursor(asked, position, now)
         if kind != JSON:
@@ -102,7 +102,7 @@ def _column(spec: TableSpec, parameter: str) -> str:
     others = [
         f"/v1/analytics/tables/{other.name}"
         for other in DERIVED_TABLES
-        if period_of(other) == period_of(spec) and _COLUMNS[parameter][0] in other.names
+        if row_period(other) == row_period(spec) and _COLUMNS[parameter][0] in other.names
     ]
     known = [name for name, columns in _COLUMNS.items() if {*columns} & {*spec.names}]
     takes = f"only {' and '.join(known)}" if known else "no filter but the window"
@@ -146,7 +146,7 @@ async def newest_tables(services: Services, *specs: TableSpec) -> list[TableVers
 
     @reading_the_lake()
     def read() -> list[TableVersion]:
-        return [services.tables.newest(spec) for spec in specs]
+        return [services.tables.newest_version(spec) for spec in specs]
 
     return await in_lake_thread(read)
 
@@ -159,7 +159,7 @@ def table_window(
     By default 24 hours, or 31 days of a table of days, up to the running one. A window of days may
     be 24 times as long: it has as many rows.
     """
-    unit = period_of(spec)
+    unit = row_period(spec)
     if start is None or end is None:
         ends = end or _rounded_up(services.now(), unit)
         length = _DAY if unit == HOUR else 31 * _DAY

@@ -2,12 +2,12 @@
 
 from lake.costs.losses import (
     Costs,
-    PointOfEfficiency,
-    added_up,
-    by_price,
-    costs,
+    EfficiencyPointValue,
+    calculate_costs,
+    group_by_price,
     hourly_flows,
-    one_point_a_year,
+    sum_energies,
+    value_of_one_point,
     worst_devices,
 )
 from lake.costs.tariff import BadTariff, Tariff, prices_of_hours, read_tariff
@@ -15,14 +15,14 @@ from lake.costs.tariff import BadTariff, Tariff, prices_of_hours, read_tariff
 __all__ = [
     "BadTariff",
     "Costs",
-    "PointOfEfficiency",
+    "EfficiencyPointValue",
     "Tariff",
-    "added_up",
-    "by_price",
-    "costs",
+    "calculate_costs",
+    "group_by_price",
     "hourly_flows",
-    "one_point_a_year",
     "prices_of_hours",
     "read_tariff",
+    "sum_energies",
+    "value_of_one_point",
     "worst_devices",
 ]

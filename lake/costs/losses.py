@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from lake.energy.efficiency import RATED, efficiency_percent, lowest_first
+from lake.energy.efficiency import RATED, efficiency_percent, sort_by_efficiency
 from lake.energy.interval_energy import exact_sum
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.schema.table_spec import TableSpec
@@ -46,7 +46,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class PointOfEfficiency:
+class EfficiencyPointValue:
     """What one percentage point is worth in a year; `cost` is None without prices."""
 
     energy_kwh: float
@@ -79,7 +79,7 @@ def hourly_flows(spec: TableSpec, rows: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def by_price(
+def group_by_price(
     flows: pl.LazyFrame, prices: Mapping[datetime, Decimal], by: Sequence[str]
 ) -> pl.DataFrame:
     """ENERGIES of each group and `price`, null where a kWh has none; prices are exact text."""
@@ -93,8 +93,8 @@ def by_price(
     return _sums(flows.join(known, on="hour_start", how="left"), by)
 
 
-def added_up(priced: pl.DataFrame, by: Sequence[str], settings: EnergySettings) -> pl.DataFrame:
-    """ENERGIES of each group of `by_price`, in any order, with their efficiency_percent."""
+def sum_energies(priced: pl.DataFrame, by: Sequence[str], settings: EnergySettings) -> pl.DataFrame:
+    """ENERGIES of each group of `group_by_price`, in any order, with their efficiency_percent."""
     sums = [exact_sum(pl.col(name)).fill_null(0.0) for name in ENERGIES]
     grouped = priced.lazy().group_by(*by).agg(sums) if by else priced.lazy().select(sums)
     rated_ac, rated_dc = pl.col("rated_energy_ac_kwh"), pl.col("rated_energy_dc_kwh")
@@ -103,8 +103,8 @@ def added_up(priced: pl.DataFrame, by: Sequence[str], settings: EnergySettings) 
     ).collect()
 
 
-def costs(priced: pl.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], Costs | None]:
-    """The costs of each group of `by_price`; None where energy flowed that has no price."""
+def calculate_costs(priced: pl.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], Costs | None]:
+    """The costs of each group of `group_by_price`; None where energy flowed that has no price."""
     found: dict[tuple[Any, ...], list[int] | None] = {}
     scaled = {text: int(Decimal(text) * _PER_MONEY) for text in priced["price"].drop_nulls()}
     energies = [(pl.col(name) * _PER_KWH).round().cast(pl.Int64) for name in ENERGIES]
@@ -125,14 +125,14 @@ def costs(priced: pl.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], Cost
 
 
 def worst_devices(added: pl.DataFrame, device: str, count: int) -> pl.DataFrame:
-    """The `count` devices of `added_up` of lowest efficiency, the lowest first."""
+    """The `count` devices of `sum_energies` of lowest efficiency, the lowest first."""
     rated = added.lazy().filter(pl.col("efficiency_percent").is_not_null())
-    return lowest_first(rated, device).head(count).collect()
+    return sort_by_efficiency(rated, device).head(count).collect()
 
 
-def one_point_a_year(
+def value_of_one_point(
     rated_ac_kwh: float, rated_dc_kwh: float, hours: int, cost: Decimal | None
-) -> PointOfEfficiency | None:
+) -> EfficiencyPointValue | None:
     """What the fleet would save in a year if of each 100 kWh one more reached a battery.
 
     The demand of the batteries in these hours goes on for a year: E_dc * (1 / e - 1 / (e + 0.01)),
@@ -143,8 +143,8 @@ def one_point_a_year(
     ratio = rated_dc_kwh / rated_ac_kwh
     saved = rated_dc_kwh * HOURS_A_YEAR / hours * (1 / ratio - 1 / (ratio + 0.01))
     if cost is None:
-        return PointOfEfficiency(saved, None)
-    return PointOfEfficiency(saved, Decimal(repr(saved)) * cost / _decimal(rated_ac_kwh))
+        return EfficiencyPointValue(saved, None)
+    return EfficiencyPointValue(saved, Decimal(repr(saved)) * cost / _decimal(rated_ac_kwh))
 
 
 def _sums(priced: pl.LazyFrame, by: Sequence[str]) -> pl.DataFrame:

@@ -1,34 +1,34 @@
 """Reading and writing Delta tables; beside `lake.upkeep` the only writers."""
 
-from lake.delta.append import logged_rows
+from lake.delta.append import count_rows_by_hour
 from lake.delta.damage import (
-    UNREADABLE,
+    READ_ERRORS,
     DamagedFile,
     DataFile,
-    damage_of,
-    damaged_files,
     data_files,
+    diagnose_read_errors,
     empty_commits,
-    naming_damage,
+    find_damage,
+    find_damaged_files,
 )
-from lake.delta.raw_files import RawHours
-from lake.delta.replace import live_files, remove_file, replace_changed, scan_window
+from lake.delta.raw_files import RawSnapshot
+from lake.delta.replace import live_files, remove_file, replace_if_changed, scan_window
 from lake.delta.sql import run_sql
 
 __all__ = [
-    "UNREADABLE",
+    "READ_ERRORS",
     "DamagedFile",
     "DataFile",
-    "RawHours",
-    "damage_of",
-    "damaged_files",
+    "RawSnapshot",
+    "count_rows_by_hour",
     "data_files",
+    "diagnose_read_errors",
     "empty_commits",
+    "find_damage",
+    "find_damaged_files",
     "live_files",
-    "logged_rows",
-    "naming_damage",
     "remove_file",
-    "replace_changed",
+    "replace_if_changed",
     "run_sql",
     "scan_window",
 ]

@@ -24,7 +24,7 @@ _PARTITION: Final = [DATE_PARTITION.name, HOUR_PARTITION.name]
 
 
 @dataclass(frozen=True)
-class Delivered:
+class DeliveredHorizon:
     """How far the raw table has taken in one outbox: all transactions below `horizon`."""
 
     horizon: int
@@ -32,7 +32,7 @@ class Delivered:
     table_id: str
 
 
-def delivered(lake: Lake, stream: Stream, app_id: str) -> Delivered:
+def read_delivered_horizon(lake: Lake, stream: Stream, app_id: str) -> DeliveredHorizon:
     """What the raw table has taken in from the outbox `app_id`, durably.
 
     Raises LakeDamaged if the newest commit claims data that is not on the disk.
@@ -40,12 +40,12 @@ def delivered(lake: Lake, stream: Stream, app_id: str) -> Delivered:
     table = lake.open(stream.raw_table)
     sync_newest_commit(lake.local_folder, table)
     sync_log(lake.local_folder, table, table.version() - CHECKPOINT_INTERVAL)
-    return _delivered(table, app_id)
+    return _horizon_of(table, app_id)
 
 
 def append_once(
     lake: Lake, stream: Stream, rows: pa.Table, app_id: str, horizon: int, expected: int
-) -> Delivered:
+) -> DeliveredHorizon:
     """Append `rows` and record `horizon` as delivered, in one durable Delta commit.
 
     `rows` have the columns of `stream.columns` and are the outbox rows of the transactions from
@@ -53,7 +53,7 @@ def append_once(
     nothing written, if the table has taken in anything else since; then read the outbox anew.
     """
     table = lake.open(stream.raw_table)
-    before = _delivered(table, app_id)
+    before = _horizon_of(table, app_id)
     if before.horizon != expected:
         raise StaleRead(f"expected horizon {expected}, the table is at {before.horizon}")
     hours = _by_hour(pl.DataFrame(rows), stream)
@@ -67,7 +67,7 @@ def append_once(
     done = lake.open(stream.raw_table)
     # The newest commit may be another's: an outbox and imports append at the same time.
     sync_log(lake.local_folder, done, table.version())
-    return _delivered(done, app_id)
+    return _horizon_of(done, app_id)
 
 
 def commit_files(
@@ -107,10 +107,10 @@ def rows_by_hour(lake: Lake, stream: Stream, version: int | None = None) -> dict
             table.load_as_version(version)
         except TableNotFoundError:  # so the library says that a version has no log
             table = lake.open(stream.raw_table)
-    return logged_rows(table)
+    return count_rows_by_hour(table)
 
 
-def logged_rows(table: DeltaTable) -> dict[datetime, int]:
+def count_rows_by_hour(table: DeltaTable) -> dict[datetime, int]:
     """How many rows a table holds of each hour, by its log."""
     actions = pl.DataFrame(table.get_add_actions(flatten=True))
     if actions.is_empty():
@@ -155,6 +155,6 @@ def _write(
     ]
 
 
-def _delivered(table: DeltaTable, app_id: str) -> Delivered:
+def _horizon_of(table: DeltaTable, app_id: str) -> DeliveredHorizon:
     horizon = table.transaction_version(app_id) or 0
-    return Delivered(horizon, table.version(), str(table.metadata().id))
+    return DeliveredHorizon(horizon, table.version(), str(table.metadata().id))

@@ -20,7 +20,7 @@ _NOTHING: Final = 0
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportProgress:
     """What a raw table holds of one source file.
 
     All rows of the file before `upto`, the last commit those from `since`; `transaction` is the
@@ -36,15 +36,17 @@ class Imported:
     rows: int | None = None
 
 
-def imported(lake: Lake, stream: Stream, import_id: str, database: str) -> Imported:
+def read_import_progress(
+    lake: Lake, stream: Stream, import_id: str, database: str
+) -> ImportProgress:
     """How far a source file has come, durably; `database` names who gives out transaction ids."""
     table = lake.open(stream.raw_table)
     sync_newest_commit(lake.local_folder, table)
     sync_log(lake.local_folder, table, table.version() - CHECKPOINT_INTERVAL)
-    return _imported(table, import_id, database)
+    return _progress_of(table, import_id, database)
 
 
-def write_hour(lake: Lake, stream: Stream, hour: datetime, rows: pa.Table) -> AddAction:
+def write_hour_file(lake: Lake, stream: Stream, hour: datetime, rows: pa.Table) -> AddAction:
     """Write the heartbeats of one hour into a file of their own, for `append_files`.
 
     `rows` have the stream's columns. The file is on the disk only after the append. Can be called
@@ -62,8 +64,8 @@ def append_files(
     added: Sequence[AddAction],
     import_id: str,
     database: str,
-    before: Imported,
-    after: Imported,
+    before: ImportProgress,
+    after: ImportProgress,
 ) -> int:
     """Commit written files with how far the source file has come; returns the table's version.
 
@@ -84,7 +86,7 @@ def append_files(
 
     def append() -> int:
         table = lake.open(stream.raw_table)
-        found = _imported(table, import_id, database)
+        found = _progress_of(table, import_id, database)
         if found == before:
             commit_files(table, added, versions)
         elif found != after:  # which it is if an attempt was told to have failed, and had not
@@ -97,8 +99,8 @@ def append_files(
     return retry_stale(append)
 
 
-def _imported(table: DeltaTable, import_id: str, database: str) -> Imported:
-    return Imported(
+def _progress_of(table: DeltaTable, import_id: str, database: str) -> ImportProgress:
+    return ImportProgress(
         table.transaction_version(import_id) or _NOTHING,
         table.transaction_version(f"{import_id}/since") or _NOTHING,
         table.transaction_version(f"{import_id}/received"),

@@ -19,7 +19,7 @@ from lake.errors import LakeDamaged, TableMissing
 from lake.schema.partitions import hours_between
 
 # Whatever a reader of a file or of a table's log may fail with.
-UNREADABLE: Final = (
+READ_ERRORS: Final = (
     DeltaError,
     pl.exceptions.PolarsError,
     pl.exceptions.PanicException,  # of a file that is too short; not an Exception by its class
@@ -49,7 +49,7 @@ class DataFile:
         return hours_between(self.first, self.last + _TICK)
 
     @property
-    def described(self) -> str:
+    def description(self) -> str:
         """The file, its hours and devices in words."""
         hours = self.hours
         last = f" to {hours[-1]:%H:%M}" if len(hours) > 1 else ""
@@ -71,7 +71,7 @@ class DamagedFile:
     def require_lost(self) -> None:
         """Raise LakeDamaged where its content may yet be had: nobody may do without it."""
         if not self.is_lost:
-            raise LakeDamaged(f"{self.file.described} can't be read: {self.reason}")
+            raise LakeDamaged(f"{self.file.description} can't be read: {self.reason}")
 
 
 def data_files(
@@ -102,10 +102,10 @@ def data_files(
     ]
 
 
-def damage_of(lake: Lake, file: DataFile) -> DamagedFile | None:
+def find_damage(lake: Lake, file: DataFile) -> DamagedFile | None:
     """What is wrong with a file; None: all of it can be read, and is what was written."""
     try:
-        with lake.files().open_input_file(f"{file.table}/{file.path}") as stream:
+        with lake.file_system().open_input_file(f"{file.table}/{file.path}") as stream:
             content = stream.readall()
     except FileNotFoundError:
         return DamagedFile(file, "the file is missing", is_lost=True)
@@ -125,19 +125,20 @@ def damage_of(lake: Lake, file: DataFile) -> DamagedFile | None:
     return None
 
 
-def damaged_files(
+def find_damaged_files(
     lake: Lake, name: str, time_column: str, start: datetime, end: datetime
 ) -> list[DamagedFile]:
     """The files of the newest version of a table that are damaged and may concern [start, end)."""
     found = (
-        damage_of(lake, file) for file in data_files(lake.open(name), name, time_column, start, end)
+        find_damage(lake, file)
+        for file in data_files(lake.open(name), name, time_column, start, end)
     )
     return [damaged for damaged in found if damaged is not None]
 
 
 def empty_commits(lake: Lake, name: str) -> list[str]:
     """Names of the log entries of a table that are empty files, which the library reads over."""
-    entries = lake.files().get_file_info(pyarrow.fs.FileSelector(f"{name}/_delta_log"))
+    entries = lake.file_system().get_file_info(pyarrow.fs.FileSelector(f"{name}/_delta_log"))
     newest = max((e.base_name[:20] for e in entries if ".checkpoint" in e.base_name), default="")
     return sorted(
         e.base_name
@@ -147,7 +148,7 @@ def empty_commits(lake: Lake, name: str) -> list[str]:
 
 
 @contextmanager
-def naming_damage(
+def diagnose_read_errors(
     lake: Lake, tables: Collection[tuple[str, str]], start: datetime, end: datetime
 ) -> Iterator[None]:
     """Raise LakeDamaged, which names file and hour, where reading [start, end) fails.
@@ -156,17 +157,17 @@ def naming_damage(
     """
     try:
         yield
-    except UNREADABLE as error:
+    except READ_ERRORS as error:
         reasons = []
         for name, time_column in tables:
             try:
-                found = damaged_files(lake, name, time_column, start, end)
+                found = find_damaged_files(lake, name, time_column, start, end)
             except TableMissing:
                 continue
             except DeltaError as of_log:
                 reasons.append(f"the log of {name} can't be read: {_line(of_log)}")
                 continue
-            reasons += [f"{one.file.described} can't be read: {one.reason}" for one in found]
+            reasons += [f"{one.file.description} can't be read: {one.reason}" for one in found]
         if not reasons and isinstance(error, Exception):
             raise
         reason = "; ".join(reasons) or _line(error)

@@ -57,7 +57,7 @@ def write_data_file(
     the columns by whose least and greatest values readers skip the file. Without the commit it is
     an orphan that no reader sees.
     """
-    files = lake.files()
+    files = lake.file_system()
     folder = "/".join(f"{name}={value}" for name, value in partition.items())
     name = f"{folder}/part-{uuid4()}.zstd.parquet"
     path = f"{table}/{name}"

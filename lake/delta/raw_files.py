@@ -12,7 +12,7 @@ from lake.delta.storage import Lake
 from lake.schema.streams import Stream
 
 
-class RawHours:
+class RawSnapshot:
     """What exactly one version of a raw table, that of the handle, holds of its hours.
 
     Reads the files of an hour alone, while a scan of the table first looks at all that it has.
@@ -23,7 +23,7 @@ class RawHours:
         self.version = table.version()
         self._files = live_raw_files(table)
 
-    def rows(self) -> dict[datetime, int]:
+    def rows_by_hour(self) -> dict[datetime, int]:
         """How many rows there are of each hour that has any."""
         hours = self._files.group_by(LOG_DATE, LOG_HOUR).agg(pl.col("num_records").sum())
         return {

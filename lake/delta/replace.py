@@ -16,7 +16,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
-from lake.delta.damage import UNREADABLE
+from lake.delta.damage import READ_ERRORS
 from lake.delta.durability import sync_folders, sync_log
 from lake.delta.parquet_files import FAST, SMALL, write_data_file
 from lake.delta.storage import Lake, retry_stale
@@ -78,10 +78,10 @@ def replace_hours(
     `rows` have the columns of `spec`, in any order. One commit; returns the version after it.
     """
     rows = rows.sort(spec.key)
-    return retry_stale(lambda: replace_in(lake, lake.open(spec.name), spec, rows, start, end))
+    return retry_stale(lambda: replace_window(lake, lake.open(spec.name), spec, rows, start, end))
 
 
-def replace_changed(
+def replace_if_changed(
     lake: Lake, spec: TableSpec, rows: pl.DataFrame, start: datetime, end: datetime
 ) -> int:
     """`replace_hours`, but no commit where the table holds exactly these rows; the version after.
@@ -93,12 +93,12 @@ def replace_changed(
     there = lake.scan(table).filter(in_window(start, end, spec.time_column)).select(spec.names)
     try:
         is_there = there.collect().sort(spec.key).equals(rows.select(spec.names).sort(spec.key))
-    except UNREADABLE:
+    except READ_ERRORS:
         is_there = False  # a file that can't be read is one to replace
     return table.version() if is_there else replace_hours(lake, spec, rows, start, end)
 
 
-def replace_in(
+def replace_window(
     lake: Lake,
     table: DeltaTable,
     spec: TableSpec,
@@ -112,10 +112,10 @@ def replace_in(
     Raises StaleRead, with nothing replaced, if the table has changed since the handle was opened.
     """
     days = _days(rows.select(spec.names), spec)
-    return replace_by_parts(lake, table, spec, days, start, end, metadata)
+    return replace_window_in_parts(lake, table, spec, days, start, end, metadata)
 
 
-def replace_by_parts(
+def replace_window_in_parts(
     lake: Lake,
     table: DeltaTable,
     spec: TableSpec,
@@ -124,7 +124,10 @@ def replace_by_parts(
     end: datetime,
     metadata: Mapping[str, str] | None = None,
 ) -> int:
-    """`replace_in` with the sorted rows of each day in parts, which have the columns in order."""
+    """Do as `replace_window`, with the sorted rows of each day in parts.
+
+    The parts have the columns in the order of `spec`.
+    """
     files = live_files(lake, table, spec, start, end)
     replaced, kept = [], []
     for file in files:

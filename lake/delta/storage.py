@@ -94,7 +94,7 @@ class Lake:
             statistics = [name for name in spec.key if name != DATE_PARTITION.name]
             self._create(spec.name, spec.description, spec.schema, statistics)
 
-    def files(self) -> pyarrow.fs.FileSystem:
+    def file_system(self) -> pyarrow.fs.FileSystem:
         """The files below the lake's URL, for what is not a table."""
         if folder := self.local_folder:
             return pyarrow.fs.SubTreeFileSystem(str(folder), pyarrow.fs.LocalFileSystem())

@@ -7,7 +7,7 @@ from lake.energy.efficiency import (
     efficiency_percent,
     lowest_efficiency,
     vehicle_efficiency,
-    vehicle_rows,
+    vehicle_efficiency_rows,
 )
 from lake.energy.interval_energy import CHARGER_CLASSES, exact_sum, measured_energy
 from lake.energy.links import (
@@ -16,10 +16,10 @@ from lake.energy.links import (
     PAIR,
     RULE,
     links_by_rule,
+    match_trailing_numbers,
     named_links,
     pair_by_trailing_number,
     resolve_links,
-    same_trailing_number,
     trailing_number,
 )
 
@@ -36,13 +36,13 @@ __all__ = [
     "exact_sum",
     "links_by_rule",
     "lowest_efficiency",
+    "match_trailing_numbers",
     "measured_energy",
     "named_links",
     "pair_by_trailing_number",
     "resolve_links",
-    "same_trailing_number",
     "trailing_number",
     "vehicle_curve",
     "vehicle_efficiency",
-    "vehicle_rows",
+    "vehicle_efficiency_rows",
 ]

@@ -23,7 +23,9 @@ def numbered_vehicles(vehicles: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFra
     return pl.concat([heard, silent], how="diagonal").with_columns(number.fill_null(after))
 
 
-def credited(meters: pl.LazyFrame, links: pl.LazyFrame, axis: TimeAxis) -> pl.LazyFrame:
+def attribute_to_vehicles(
+    meters: pl.LazyFrame, links: pl.LazyFrame, axis: TimeAxis
+) -> pl.LazyFrame:
     """Each meter reading with the `link` of its timestamp and the vehicle's `number`, or nulls.
 
     `links` have meter_id, valid_from and valid_to within the window, `link` (what tells them
@@ -36,15 +38,15 @@ def credited(meters: pl.LazyFrame, links: pl.LazyFrame, axis: TimeAxis) -> pl.La
             "link",
             "number",
             "valid_from",
-            _begins=axis.at("valid_from", "_meter"),
-            _ends=axis.at("valid_to", "_meter"),
+            _begins=axis.position("valid_from", "_meter"),
+            _ends=axis.position("valid_to", "_meter"),
         )
         .sort("_begins")
     )
     is_fed = pl.col("_at") < pl.col("_ends")
     since = pl.when(is_fed).then("valid_from")
     return (
-        meters.with_columns(_at=axis.at("timestamp"))
+        meters.with_columns(_at=axis.position("timestamp"))
         .drop("number")
         .join_asof(ranges, left_on="_at", right_on="_begins", coalesce=False)
         .with_columns(
@@ -58,13 +60,13 @@ def credited(meters: pl.LazyFrame, links: pl.LazyFrame, axis: TimeAxis) -> pl.La
     )
 
 
-def totals(side: pl.LazyFrame, axis: TimeAxis, by: str, *more: pl.Expr) -> pl.LazyFrame:
+def sum_readings(side: pl.LazyFrame, axis: TimeAxis, by: str, *more: pl.Expr) -> pl.LazyFrame:
     """Energy, counts and silences of a side's readings (rows of `on_axis`), for each `by`.
 
     `gap` and `last` are microseconds: the longest time without a reading of the vehicle up to one
     of these readings, and the last of them since the start of the window. `more` is added up too.
     """
-    first, earlier = axis.first(), pl.col("at").shift(1)
+    first, earlier = axis.start_position(), pl.col("at").shift(1)
     return (
         side.with_columns(
             _gap=pl.col("at") - pl.max_horizontal(earlier, first), _last=pl.col("at") - first
@@ -82,7 +84,7 @@ def totals(side: pl.LazyFrame, axis: TimeAxis, by: str, *more: pl.Expr) -> pl.La
     )
 
 
-def of_side(found: pl.LazyFrame, axis: TimeAxis, side: str) -> pl.LazyFrame:
+def label_side(found: pl.LazyFrame, axis: TimeAxis, side: str) -> pl.LazyFrame:
     """The totals of a side, ac or dc, with its name in theirs; the gap in seconds, to the end."""
     longest_gap = pl.max_horizontal("gap", axis.length - pl.col("last"))
     return found.select(
@@ -94,7 +96,7 @@ def of_side(found: pl.LazyFrame, axis: TimeAxis, side: str) -> pl.LazyFrame:
     )
 
 
-def of_most_energy(rows: pl.LazyFrame, owner: str, name: str, energy: pl.Expr) -> pl.LazyFrame:
+def name_of_most_energy(rows: pl.LazyFrame, owner: str, name: str, energy: pl.Expr) -> pl.LazyFrame:
     """For each owner the name with the most energy in its rows; of equal ones the first."""
     return (
         rows.group_by(owner, name)
@@ -117,7 +119,7 @@ def numbered_meters(meters: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
     return pl.concat([heard, silent], how="diagonal").with_columns(number.fill_null(after))
 
 
-def of_feeding_meters(
+def attribute_to_meters(
     vehicles: pl.LazyFrame, fed: pl.LazyFrame, links: pl.LazyFrame, axis: TimeAxis
 ) -> pl.LazyFrame:
     """Each vehicle reading once for each meter that fed the vehicle then, with its part.
@@ -134,14 +136,14 @@ def of_feeding_meters(
         shares.select("vehicle_id", "_time", "_from", "_to")
         .unique()
         .join(_devices(vehicles, "vehicle_id"), on="vehicle_id")
-        .select("_time", _begins=axis.at("_from"), _ends=axis.at("_to"))
+        .select("_time", _begins=axis.position("_from"), _ends=axis.position("_to"))
         .sort("_begins")
     )
     whole = (pl.col("energy_kwh") * PER_UNIT).round()
     part = (whole * pl.col("_until")).round() - (whole * pl.col("_since")).round()
     covered_from = pl.max_horizontal("covered_from", "valid_from")
     return (
-        vehicles.with_columns(_at=axis.at("timestamp"))
+        vehicles.with_columns(_at=axis.position("timestamp"))
         .drop("number", "vehicle_id")
         .join_asof(times, left_on="_at", right_on="_begins", coalesce=False)
         .filter(pl.col("_at") < pl.col("_ends"))

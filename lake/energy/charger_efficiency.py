@@ -8,10 +8,10 @@ from typing import Final
 
 import polars as pl
 
-from lake.energy.attribution import credited, numbered_meters, of_feeding_meters
+from lake.energy.attribution import attribute_to_meters, attribute_to_vehicles, numbered_meters
 from lake.energy.efficiency import with_efficiency
 from lake.energy.interval_energy import exact_sum
-from lake.energy.links import links_within
+from lake.energy.links import clip_links
 from lake.energy.matched_share import coverage, known_time, matched_share, on_axis
 from lake.energy.time_axis import TimeAxis
 from lake.schema.charger_efficiency import CHARGER_COLUMNS, CHARGER_EFFICIENCY_HOURLY
@@ -59,10 +59,10 @@ def charger_efficiency(
     """
     start, end = utc_window(start, end)
     facts = charger_facts(meters, vehicles, links, classes, start, end)
-    return charger_rows(facts, start, end, settings)
+    return charger_efficiency_rows(facts, start, end, settings)
 
 
-def charger_rows(
+def charger_efficiency_rows(
     facts: pl.LazyFrame, start: datetime, end: datetime, settings: EnergySettings
 ) -> pl.LazyFrame:
     """The rows of `charger_efficiency` from those of `charger_facts`; the window is in UTC."""
@@ -89,12 +89,12 @@ def charger_facts(
     axis = TimeAxis(start, end)
     meters = meters.select("meter_id", "gap_seconds", *_OF_READINGS).cache()
     vehicles = vehicles.select("vehicle_id", *_OF_READINGS).cache()
-    links = links_within(links, axis.start, axis.end)
+    links = clip_links(links, axis.start, axis.end)
     numbers = numbered_meters(meters, links).cache()
     links = links.join(numbers, on="meter_id").with_row_index("link").cache()
-    linked = credited(meters, links, axis).filter(pl.col("link").is_not_null())
+    linked = attribute_to_vehicles(meters, links, axis).filter(pl.col("link").is_not_null())
     ac = on_axis(linked, axis).cache()
-    dc = on_axis(of_feeding_meters(vehicles, ac, links, axis), axis).cache()
+    dc = on_axis(attribute_to_meters(vehicles, ac, links, axis), axis).cache()
     known_ac, known_dc = known_time(ac), known_time(dc).cache()
     table = numbers
     for facts in (
@@ -108,10 +108,10 @@ def charger_facts(
         matched_share(dc, known_ac, "dc"),
     ):
         table = table.join(facts, on="number", how="left")
-    return finished_charger_facts(table, classes, axis)
+    return finish_charger_facts(table, classes, axis)
 
 
-def finished_charger_facts(
+def finish_charger_facts(
     table: pl.LazyFrame, classes: pl.LazyFrame, axis: TimeAxis
 ) -> pl.LazyFrame:
     """CHARGER_FACTS from the numbers of both sides of each meter, null where there is nothing.

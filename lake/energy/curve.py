@@ -8,10 +8,10 @@ from typing import Final
 
 import polars as pl
 
-from lake.energy.attribution import credited, numbered_vehicles
+from lake.energy.attribution import attribute_to_vehicles, numbered_vehicles
 from lake.energy.efficiency import efficiency_percent
 from lake.energy.interval_energy import DECIMALS, PER_UNIT, exact_mean, exact_sum
-from lake.energy.links import links_within
+from lake.energy.links import clip_links
 from lake.energy.time_axis import TimeAxis
 from lake.schema.partitions import utc_window
 from lake.settings import EnergySettings
@@ -54,10 +54,10 @@ def vehicle_curve(
     """
     start, end = utc_window(start, end)
     axis = TimeAxis(start, end)
-    links = links_within(links, start, end)
+    links = clip_links(links, start, end)
     numbers = numbered_vehicles(vehicle, links)
     links = links.join(numbers, on="vehicle_id").with_row_index("link")
-    fed = credited(meters, links, axis).filter(pl.col("link").is_not_null())
+    fed = attribute_to_vehicles(meters, links, axis).filter(pl.col("link").is_not_null())
     width = step // _MICROSECOND
     place = pl.col("timestamp").dt.epoch("us") // width
     state = vehicle.group_by(_step=place).agg(

@@ -9,9 +9,15 @@ from typing import Final
 
 import polars as pl
 
-from lake.energy.attribution import credited, numbered_vehicles, of_most_energy, of_side, totals
+from lake.energy.attribution import (
+    attribute_to_vehicles,
+    label_side,
+    name_of_most_energy,
+    numbered_vehicles,
+    sum_readings,
+)
 from lake.energy.interval_energy import exact_mean, exact_sum
-from lake.energy.links import STRONGEST_FIRST, links_within
+from lake.energy.links import STRONGEST_FIRST, clip_links
 from lake.energy.matched_share import coverage, known_time, matched_share, on_axis
 from lake.energy.time_axis import TimeAxis
 from lake.schema.partitions import literal, utc_window
@@ -23,7 +29,7 @@ STATUSES: Final = (*RATED, "idle", "insufficient_data", "unmapped", "implausible
 
 MEAN_TEMPERATURE: Final = exact_mean(pl.col("battery_temp")).alias("average_battery_temp")
 
-# What is known of a side: `of_side`, `coverage` and `matched_share`.
+# What is known of a side: `label_side`, `coverage` and `matched_share`.
 _OF_SIDE: Final = (
     "energy_{}_kwh",
     "data_points_{}",
@@ -60,7 +66,7 @@ def vehicle_efficiency(
     """
     start, end = utc_window(start, end)
     facts = vehicle_facts(meters, vehicles, links, charger_classes, start, end)
-    return vehicle_rows(facts, start, end, settings)
+    return vehicle_efficiency_rows(facts, start, end, settings)
 
 
 def vehicle_facts(
@@ -77,20 +83,20 @@ def vehicle_facts(
     """
     axis = TimeAxis(start, end)
     meters, vehicles = meters.cache(), vehicles.cache()
-    links = links_within(links, axis.start, axis.end)
+    links = clip_links(links, axis.start, axis.end)
     numbers = numbered_vehicles(vehicles, links).cache()
     links = links.join(numbers, on="vehicle_id").with_row_index("link").cache()
-    fed = credited(meters, links, axis).filter(pl.col("link").is_not_null())
+    fed = attribute_to_vehicles(meters, links, axis).filter(pl.col("link").is_not_null())
     ac, dc = on_axis(fed, axis).cache(), on_axis(vehicles, axis).cache()
     known_ac, known_dc = known_time(ac).cache(), known_time(dc).cache()
-    of_links = links.join(totals(ac, axis, "link"), on="link", how="left").cache()
-    of_vehicles = totals(dc, axis, "number", MEAN_TEMPERATURE)
+    of_links = links.join(sum_readings(ac, axis, "link"), on="link", how="left").cache()
+    of_vehicles = sum_readings(dc, axis, "number", MEAN_TEMPERATURE)
     table = numbers
     for facts in (
         _link_summary(links),
         _charger_class(of_links, charger_classes),
-        of_side(_by_vehicle(of_links), axis, "ac"),
-        of_side(of_vehicles, axis, "dc"),
+        label_side(_by_vehicle(of_links), axis, "ac"),
+        label_side(of_vehicles, axis, "dc"),
         coverage(known_ac, axis, "ac"),
         coverage(known_dc, axis, "dc"),
         matched_share(ac, known_dc, "ac"),
@@ -100,7 +106,7 @@ def vehicle_facts(
     return table.select(VEHICLE_FACTS)
 
 
-def vehicle_rows(
+def vehicle_efficiency_rows(
     facts: pl.LazyFrame, start: datetime, end: datetime, settings: EnergySettings
 ) -> pl.LazyFrame:
     """The rows of `vehicle_efficiency` from those of `vehicle_facts`."""
@@ -163,10 +169,12 @@ def fleet_efficiency(
 
 def lowest_efficiency(vehicles: pl.LazyFrame, count: int) -> pl.LazyFrame:
     """The `count` rated vehicles of lowest efficiency, the lowest first, ties by greater loss."""
-    return lowest_first(vehicles.filter(pl.col("status").is_in(RATED)), "vehicle_id").head(count)
+    return sort_by_efficiency(vehicles.filter(pl.col("status").is_in(RATED)), "vehicle_id").head(
+        count
+    )
 
 
-def lowest_first(rated: pl.LazyFrame, device: str) -> pl.LazyFrame:
+def sort_by_efficiency(rated: pl.LazyFrame, device: str) -> pl.LazyFrame:
     """Devices by efficiency, the lowest first, ties by greater loss, then by id."""
     return rated.sort("efficiency_percent", "loss_kwh", device, descending=[False, True, False])
 
@@ -189,9 +197,9 @@ def unlinked_readings(
 ) -> pl.LazyFrame:
     """The readings of meters, rows of `measured_energy`, at times when no link feeds a vehicle."""
     axis = TimeAxis(*utc_window(start, end))
-    links = links_within(links, axis.start, axis.end)
+    links = clip_links(links, axis.start, axis.end)
     numbered = links.with_row_index("link").with_columns(number=pl.lit(0, pl.Int64))
-    return credited(meters, numbered, axis).filter(pl.col("link").is_null())
+    return attribute_to_vehicles(meters, numbered, axis).filter(pl.col("link").is_null())
 
 
 def with_efficiency(
@@ -314,7 +322,7 @@ def _by_vehicle(of_links: pl.LazyFrame) -> pl.LazyFrame:
 def _charger_class(of_links: pl.LazyFrame, charger_classes: pl.LazyFrame) -> pl.LazyFrame:
     """The class of the meter that gave each vehicle the most; of equal ones the first by id."""
     return (
-        of_most_energy(of_links, "number", "meter_id", pl.col("energy_kwh"))
+        name_of_most_energy(of_links, "number", "meter_id", pl.col("energy_kwh"))
         .join(charger_classes, on="meter_id", how="left")
         .select("number", "charger_class")
     )

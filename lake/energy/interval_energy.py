@@ -121,7 +121,7 @@ def exact_sum(values: pl.Expr) -> pl.Expr:
     return pl.when(values.count() > 0).then(total)
 
 
-def as_stored(energy: pl.Expr) -> pl.Expr:
+def round_to_microwatt_hours(energy: pl.Expr) -> pl.Expr:
     """The nearest whole microwatt-hours, in kWh."""
     return ((energy * PER_UNIT).round() / PER_UNIT).round(DECIMALS)
 

@@ -54,7 +54,7 @@ def resolve_links(
             _claims(named, "valid_from", "valid_to", HEARTBEAT, rank=2),
         ]
     )
-    claims = links_within(claims, start, end).cache()
+    claims = clip_links(claims, start, end).cache()
     rule = by_rule.join(claims, on="meter_id", how="anti").join(claims, on="vehicle_id", how="anti")
     of_one_vehicle = _best_at_each_time(claims, "vehicle_id")
     of_one_meter = _best_at_each_time(of_one_vehicle, "meter_id").filter(
@@ -63,7 +63,7 @@ def resolve_links(
     return (
         pl.concat(
             [
-                joined_links(of_one_meter),
+                join_adjacent_links(of_one_meter),
                 links_by_rule(rule, start, end),
             ]
         )
@@ -78,7 +78,7 @@ def links_by_rule(pairs: pl.LazyFrame, start: datetime, end: datetime) -> pl.Laz
     return claims.select(LINK_COLUMNS).sort("meter_id", "valid_from")
 
 
-def links_within(links: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
+def clip_links(links: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
     """The links with a moment in the window, cut to it."""
     return links.with_columns(
         valid_from=pl.max_horizontal("valid_from", literal(start)),
@@ -86,7 +86,7 @@ def links_within(links: pl.LazyFrame, start: datetime, end: datetime) -> pl.Lazy
     ).filter(pl.col("valid_from") < pl.col("valid_to"))
 
 
-def joined_links(links: pl.LazyFrame) -> pl.LazyFrame:
+def join_adjacent_links(links: pl.LazyFrame) -> pl.LazyFrame:
     """One link of neighbours that say the same; the links of the hours become those of the day."""
     same = pl.all_horizontal(
         pl.col(name) == pl.col(name).shift(1) for name in ("meter_id", "vehicle_id", "source")
@@ -170,12 +170,12 @@ def pair_by_trailing_number(
     linked_meters: Collection[str],
     linked_vehicles: Collection[str],
 ) -> pl.DataFrame:
-    """The pairs of `same_trailing_number` as a table with the columns PAIR, sorted."""
-    pairs = same_trailing_number(meter_ids, vehicle_ids, linked_meters, linked_vehicles)
+    """The pairs of `match_trailing_numbers` as a table with the columns PAIR, sorted."""
+    pairs = match_trailing_numbers(meter_ids, vehicle_ids, linked_meters, linked_vehicles)
     return pl.DataFrame(sorted(pairs), schema=PAIR, orient="row")
 
 
-def same_trailing_number(
+def match_trailing_numbers(
     meter_ids: Iterable[str],
     vehicle_ids: Iterable[str],
     linked_meters: Collection[str],

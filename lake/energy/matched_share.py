@@ -7,7 +7,7 @@ Explained in docs/energy.md. A side are rows of `on_axis`: readings that count f
 import polars as pl
 
 from lake.energy.interval_energy import exact_sum
-from lake.energy.time_axis import TimeAxis, in_order
+from lake.energy.time_axis import TimeAxis, sort_by_position
 
 
 def on_axis(readings: pl.LazyFrame, axis: TimeAxis) -> pl.LazyFrame:
@@ -18,9 +18,9 @@ def on_axis(readings: pl.LazyFrame, axis: TimeAxis) -> pl.LazyFrame:
     """
     times = {"at": "timestamp", "since": "interval_start", "known_from": "covered_from"}
     return (
-        readings.with_columns(**{name: axis.at(moment) for name, moment in times.items()})
+        readings.with_columns(**{name: axis.position(moment) for name, moment in times.items()})
         .drop(times.values())
-        .pipe(in_order, "at")
+        .pipe(sort_by_position, "at")
         .set_sorted("number")
     )
 
@@ -76,7 +76,7 @@ def matched_readings(side: pl.LazyFrame, known: pl.LazyFrame) -> pl.LazyFrame:
         "number", "at", "since", pl.col("energy_kwh").abs()
     )
     for moment in ("since", "at"):
-        energies = _known_until(in_order(energies, moment), moment, known)
+        energies = _known_until(sort_by_position(energies, moment), moment, known)
     return energies.select("number", "energy_kwh", share=share)
 
 

@@ -27,12 +27,12 @@ class TimeAxis:
         """Microseconds of the window."""
         return (self.end - self.start) // _MICROSECOND
 
-    def at(self, moment: str, number: str = "number") -> pl.Expr:
+    def position(self, moment: str, number: str = "number") -> pl.Expr:
         """Where a moment of the window lies for the device of this number; its end included."""
         since = (pl.col(moment) - literal(self.start)).dt.total_microseconds()
-        return self.first(number) + since
+        return self.start_position(number) + since
 
-    def first(self, number: str = "number") -> pl.Expr:
+    def start_position(self, number: str = "number") -> pl.Expr:
         """Where the window starts for the device of this number."""
         return pl.col(number).cast(pl.Int64) * self.length
 
@@ -42,7 +42,7 @@ class TimeAxis:
         return (length / 1e6).round(6)
 
 
-def in_order(rows: pl.LazyFrame, place: str) -> pl.LazyFrame:
+def sort_by_position(rows: pl.LazyFrame, place: str) -> pl.LazyFrame:
     """Sort by a place on the axis; rows that are sorted, as most are, are only looked at."""
 
     def sort(frame: pl.DataFrame) -> pl.DataFrame:

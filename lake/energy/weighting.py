@@ -16,7 +16,7 @@ def percentile(values: pl.Expr, percent: int) -> pl.Expr:
     return values.quantile(percent / 100, interpolation="linear").round(9)
 
 
-def time_of_reading(device: str, settings: EnergySettings) -> pl.Expr:
+def time_weights(device: str, settings: EnergySettings) -> pl.Expr:
     """The microseconds that a reading stands for: since the device's previous one.
 
     Of rows sorted by device and timestamp. At most the largest gap; a first reading stands for one
@@ -34,6 +34,6 @@ def time_of_reading(device: str, settings: EnergySettings) -> pl.Expr:
     return time.dt.total_microseconds()
 
 
-def minutes(time: pl.Expr, where: pl.Expr) -> pl.Expr:
+def weighted_minutes(time: pl.Expr, where: pl.Expr) -> pl.Expr:
     """Minutes of the readings where a condition is true; one that is null is not."""
     return (time.filter(where).sum() / 60e6).round(9)

@@ -10,16 +10,16 @@ from datetime import datetime
 
 import polars as pl
 
-from lake.energy.attribution import numbered_meters, numbered_vehicles, of_side, totals
+from lake.energy.attribution import label_side, numbered_meters, numbered_vehicles, sum_readings
 from lake.energy.charger_efficiency import (
     CHARGER_FACTS,
     LINKED_ENERGY,
     charger_facts,
-    finished_charger_facts,
+    finish_charger_facts,
 )
 from lake.energy.efficiency import MEAN_TEMPERATURE, VEHICLE_FACTS, vehicle_facts
-from lake.energy.interval_energy import as_stored
-from lake.energy.links import links_within
+from lake.energy.interval_energy import round_to_microwatt_hours
+from lake.energy.links import clip_links
 from lake.energy.matched_share import (
     coverage,
     known_time,
@@ -45,7 +45,7 @@ def facts_of_window(
     The arguments are those of `charger_efficiency`.
     """
     start, end = utc_window(start, end)
-    within = links_within(links, start, end).collect()
+    within = clip_links(links, start, end).collect()
     is_pair = (
         (pl.col("valid_from") == start)
         & (pl.col("valid_to") == end)
@@ -93,17 +93,17 @@ def _facts_of_pairs(
     matched_ac = matched_readings(ac, _beside(known_dc, numbers, "vehicle", "meter", axis))
     matched_dc = matched_readings(dc, _beside(known_ac, numbers, "meter", "vehicle", axis)).cache()
     # A charger is given whole microwatt-hours.
-    given = matched_dc.with_columns(as_stored(pl.col("energy_kwh"))).filter(
+    given = matched_dc.with_columns(round_to_microwatt_hours(pl.col("energy_kwh"))).filter(
         pl.col("energy_kwh") != 0
     )
     for facts in (
-        of_side(totals(ac, axis, "number"), axis, "ac"),
+        label_side(sum_readings(ac, axis, "number"), axis, "ac"),
         coverage(known_ac, axis, "ac"),
         share_of_energy(matched_ac, "ac"),
     ):
         of_meters = of_meters.join(facts, on="number", how="left")
     for facts in (
-        of_side(totals(dc, axis, "number", MEAN_TEMPERATURE), axis, "dc"),
+        label_side(sum_readings(dc, axis, "number", MEAN_TEMPERATURE), axis, "dc"),
         coverage(known_dc, axis, "dc"),
         share_of_energy(matched_dc, "dc"),
         share_of_energy(given, "given"),
@@ -131,7 +131,7 @@ def _facts_of_pairs(
             data_points_vehicle=pl.col("data_points_dc"),
             **{LINKED_ENERGY: pl.when(is_linked).then("energy_ac_kwh")},
         )
-        .pipe(finished_charger_facts, classes, axis)
+        .pipe(finish_charger_facts, classes, axis)
         .select(CHARGER_FACTS)
     )
     return facts_of_vehicles, facts_of_chargers
@@ -141,7 +141,7 @@ def _beside(
     known: pl.LazyFrame, numbers: pl.LazyFrame, owner: str, other: str, axis: TimeAxis
 ) -> pl.LazyFrame:
     """Known time of the owners, in the places of the devices that they are linked to."""
-    moved = axis.first(other) - axis.first("number")
+    moved = axis.start_position(other) - axis.start_position("number")
     length = pl.col("ends") - pl.col("begins")
     return (
         known.join(numbers, left_on="number", right_on=owner)

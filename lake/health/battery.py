@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from lake.energy.interval_energy import exact_mean, exact_sum
-from lake.energy.weighting import minutes, percentile, time_of_reading
+from lake.energy.weighting import percentile, time_weights, weighted_minutes
 from lake.schema.battery_health import (
     BATTERY_HEALTH_DAILY,
     FREEZING,
@@ -43,9 +43,12 @@ def battery_health(
             temperature_mean=exact_mean(temperature),
             temperature_max=temperature.max(),
             **{f"temperature_p{n:02}": percentile(temperature, n) for n in TEMPERATURE_PERCENTILES},
-            minutes_measured=minutes(time, temperature.is_not_null()),
-            **{f"minutes_above_{n}": minutes(time, temperature > n) for n in TEMPERATURE_LIMITS},
-            **{f"minutes_below_{FREEZING}": minutes(time, temperature < FREEZING)},
+            minutes_measured=weighted_minutes(time, temperature.is_not_null()),
+            **{
+                f"minutes_above_{n}": weighted_minutes(time, temperature > n)
+                for n in TEMPERATURE_LIMITS
+            },
+            **{f"minutes_below_{FREEZING}": weighted_minutes(time, temperature < FREEZING)},
             soc_min=soc.min(),
             soc_max=soc.max(),
             soc_first=soc.drop_nulls().first(),
@@ -104,7 +107,7 @@ def _in_order(readings: pl.LazyFrame, start: datetime, settings: EnergySettings)
         .sort("vehicle_id", "timestamp", maintain_order=True)
         .with_columns(_device=pl.col("vehicle_id").rle_id())
         .with_columns(
-            _time=time_of_reading("_device", settings),
+            _time=time_weights("_device", settings),
             **{name: value.forward_fill().shift(1) for name, value in before.items()},
         )
         .with_columns(_soc_step=pl.when(counts).then(soc - pl.col("_soc_before")))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from lake.energy.interval_energy import exact_mean
-from lake.energy.weighting import minutes, percentile, time_of_reading
+from lake.energy.weighting import percentile, time_weights, weighted_minutes
 from lake.schema.grid_health import (
     GRID_HEALTH_HOURLY,
     HIGHEST_TENTHS,
@@ -50,9 +50,9 @@ def grid_health(
                 f"voltage_p{percent:02}": percentile(voltage, percent)
                 for percent in VOLTAGE_PERCENTILES
             },
-            minutes_measured=minutes(time, pl.lit(True)),
-            minutes_below=minutes(time, pl.col("_is_low")),
-            minutes_above=minutes(time, pl.col("_is_high")),
+            minutes_measured=weighted_minutes(time, pl.lit(True)),
+            minutes_below=weighted_minutes(time, pl.col("_is_low")),
+            minutes_above=weighted_minutes(time, pl.col("_is_high")),
             sags=pl.col("_begins_low").sum().cast(pl.Int64),
             swells=pl.col("_begins_high").sum().cast(pl.Int64),
         )
@@ -75,7 +75,7 @@ def _voltages(
         readings.select("meter_id", "timestamp", "voltage")
         .sort("meter_id", "timestamp", maintain_order=True)  # takes sorted rows as they are
         .with_columns(_device=pl.col("meter_id").rle_id())
-        .with_columns(_time=time_of_reading("_device", settings))
+        .with_columns(_time=time_weights("_device", settings))
         .filter(voltage.is_not_null())
         .join(
             _nominal_voltages(classes, settings), on="meter_id", how="left", maintain_order="left"

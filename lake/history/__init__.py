@@ -1,13 +1,13 @@
 """The deduplicated history of heartbeats: compaction and scans."""
 
-from lake.history.compaction import compact_anew, rebuild_files
-from lake.history.context import HistoryInOrder, HistoryWindow
+from lake.history.compaction import rebuild_files, rebuild_hour
+from lake.history.context import HistoryWindow, SequentialHistoryReader
 from lake.history.deduplication import merge_heartbeats
 
 __all__ = [
-    "HistoryInOrder",
     "HistoryWindow",
-    "compact_anew",
+    "SequentialHistoryReader",
     "merge_heartbeats",
     "rebuild_files",
+    "rebuild_hour",
 ]

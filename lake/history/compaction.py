@@ -9,13 +9,13 @@ from typing import Final
 import polars as pl
 
 from lake.delta.damage import DataFile
-from lake.delta.raw_files import RawHours
-from lake.delta.replace import live_files, replace_by_parts, scan_window
+from lake.delta.raw_files import RawSnapshot
+from lake.delta.replace import live_files, replace_window_in_parts, scan_window
 from lake.delta.storage import Lake, retry_stale
 from lake.errors import LakeDamaged
-from lake.history.deduplication import Merged, merge_in_parts
-from lake.prefetch import one_ahead
-from lake.schema.history import DUPLICATES, as_received, as_stored, history_table
+from lake.history.deduplication import Deduplicated, merge_in_parts
+from lake.prefetch import prefetch
+from lake.schema.history import DUPLICATES, decode_history, encode_history, history_table
 from lake.schema.partitions import HOUR, hours_between
 from lake.schema.streams import Stream
 
@@ -54,12 +54,12 @@ def compact_hours(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> list
     same hours by somebody else at the same time is noticed, and this one starts over. Hours of one
     day with few heartbeats become one file in one commit.
     """
-    parts = _together(hours, _raw_hours(lake, stream).rows())
+    parts = _together(hours, _raw_hours(lake, stream).rows_by_hour())
     done = (retry_stale(partial(_compact, lake, stream, part)) for part in parts)
     return [compaction for of_part in done for compaction in of_part]
 
 
-def compact_anew(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
+def rebuild_hour(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
     """Let the history of one hour be what its raw heartbeats alone say, whatever it held.
 
     For a history that was damaged. Where raw lacks a heartbeat that the history has, because it
@@ -107,20 +107,20 @@ def _rebuild(lake: Lake, stream: Stream, files: Sequence[DataFile]) -> None:
         found = 0
         for hour in hours_between(*window):
             there = scan_window(lake, history, spec, hour, hour + HOUR, without=without)
-            known = as_received(there, stream).collect()
+            known = decode_history(there, stream).collect()
             merged = merge_in_parts(stream, known, raw.scan([hour]).collect())
             found += merged.height - known.height
             if merged.height:
                 parts = merged.parts(spec.rows_a_group)
-                yield hour.date(), (as_stored(part).select(spec.names) for part in parts)
+                yield hour.date(), (encode_history(part).select(spec.names) for part in parts)
         if any(file.rows is None for file in lost) or found < sum(file.rows or 0 for file in lost):
             raise LakeDamaged(
-                f"{', '.join(file.described for file in lost)} can't be read, and raw has fewer "
+                f"{', '.join(file.description for file in lost)} can't be read, and raw has fewer "
                 "heartbeats than were in it: restore from a backup"
             )
 
     read = {"raw_version": str(raw.version)}
-    replace_by_parts(lake, history, spec, by_hour(), *window, read)
+    replace_window_in_parts(lake, history, spec, by_hour(), *window, read)
 
 
 def _compact(
@@ -130,20 +130,22 @@ def _compact(
     raw, history = _raw_hours(lake, stream), lake.open(stream.history_table)
     received = raw.scan(hours).collect()
     stored = scan_window(lake, history, spec, start, end)
-    compacted = as_received(stored, stream).collect()
+    compacted = decode_history(stored, stream).collect()
     known = compacted.clear() if from_raw_alone else compacted
     merged = merge_in_parts(stream, known, received)
     key = list(stream.key)
-    if from_raw_alone and compacted.join(merged.whole(), on=key, how="anti").height:
+    if from_raw_alone and compacted.join(merged.all_rows(), on=key, how="anti").height:
         return _compact(lake, stream, hours)
     changed = not (merged.equals(compacted) or _is_in_order_of_hours(compacted, merged, stream))
     history_version = history.version()
     if changed:
         # One thread can encode, and meanwhile another puts the next rows together.
-        parts = (as_stored(part).select(spec.names) for part in merged.parts(spec.rows_a_group))
-        day = start.date(), one_ahead(parts)
+        parts = (
+            encode_history(part).select(spec.names) for part in merged.parts(spec.rows_a_group)
+        )
+        day = start.date(), prefetch(parts)
         read = {"raw_version": str(raw.version)}
-        history_version = replace_by_parts(lake, history, spec, [day], start, end, read)
+        history_version = replace_window_in_parts(lake, history, spec, [day], start, end, read)
     raw_rows = _by_hour(received.select("timestamp"), pl.len())
     rows = _by_hour(merged.times(), pl.len())
     duplicates = _by_hour(merged.times(), pl.col(DUPLICATES.name).sum())
@@ -162,7 +164,7 @@ def _compact(
     ]
 
 
-def _is_in_order_of_hours(compacted: pl.DataFrame, merged: Merged, stream: Stream) -> bool:
+def _is_in_order_of_hours(compacted: pl.DataFrame, merged: Deduplicated, stream: Stream) -> bool:
     """Whether all rows are there, each hour in order: of hours that are files of their own."""
     if merged.height != compacted.height:
         return False
@@ -171,8 +173,8 @@ def _is_in_order_of_hours(compacted: pl.DataFrame, merged: Merged, stream: Strea
     return by_hour.equals(compacted.sort(hour, *key)) and merged.equals(compacted.sort(key))
 
 
-def _raw_hours(lake: Lake, stream: Stream) -> RawHours:
-    return RawHours(lake, stream, lake.open(stream.raw_table))
+def _raw_hours(lake: Lake, stream: Stream) -> RawSnapshot:
+    return RawSnapshot(lake, stream, lake.open(stream.raw_table))
 
 
 def _by_hour(rows: pl.DataFrame, figure: pl.Expr) -> dict[datetime, int]:

@@ -10,13 +10,13 @@ from typing import Final
 
 import polars as pl
 
-from lake.delta.damage import UNREADABLE, damaged_files
-from lake.delta.raw_files import RawHours
+from lake.delta.damage import READ_ERRORS, find_damaged_files
+from lake.delta.raw_files import RawSnapshot
 from lake.delta.replace import live_files, scan_window
 from lake.delta.storage import Lake
 from lake.engine import IN_MEMORY
 from lake.history.scans import scan_context, scan_history
-from lake.schema.history import as_received, history_table
+from lake.schema.history import decode_history, history_table
 from lake.schema.partitions import HOUR
 from lake.schema.streams import REGISTER, VEHICLE, Stream
 from lake.settings import EnergySettings
@@ -24,7 +24,7 @@ from lake.settings import EnergySettings
 _ROWS_AHEAD: Final = 1_000_000
 
 
-class HistoryInOrder:
+class SequentialHistoryReader:
     """Reads windows; the context of one that follows the last is had without reading.
 
     All windows up to `until` are of one version of the history, the newest at the first of them;
@@ -64,7 +64,7 @@ class HistoryInOrder:
             spec = history_table(self._stream)
             files = live_files(self._lake, table, spec, start, self._until)
             stored = scan_window(self._lake, table, spec, start, self._until)
-            self._ahead = as_received(stored, self._stream)
+            self._ahead = decode_history(stored, self._stream)
             if sum(file.rows for file in files) <= _ROWS_AHEAD:
                 self._ahead = self._ahead.collect(engine=IN_MEMORY).lazy()
         timestamp = pl.col("timestamp")
@@ -100,7 +100,7 @@ class HistoryWindow:
         rows = scan_history(self.lake, self.stream, self.start, self.end)
         return pl.concat([before.lazy(), rows])
 
-    def of(self, devices: pl.Series) -> pl.LazyFrame:
+    def scan_devices(self, devices: pl.Series) -> pl.LazyFrame:
         """What the energies of these devices need: heartbeats and context, some of the columns.
 
         A scan leaves out what lies outside of the range of the ids.
@@ -120,7 +120,7 @@ class HistoryWindow:
 
     @property
     def lost(self) -> frozenset[datetime]:
-        """As for `HistoryInOrder`; reads the context."""
+        """As for `SequentialHistoryReader`; reads the context."""
         return self._context.lost
 
     @cached_property
@@ -143,20 +143,20 @@ def _context(lake: Lake, stream: Stream, start: datetime, settings: EnergySettin
     try:
         rows = scan_context(lake, stream, start, settings).collect(engine=IN_MEMORY)
         return _Context(rows, frozenset())
-    except UNREADABLE:
+    except READ_ERRORS:
         since = start - max(
             timedelta(hours=settings.register_lookback_hours),
             timedelta(seconds=settings.largest_gap_seconds),
         )
-        damaged = damaged_files(lake, stream.history_table, "timestamp", since, start)
+        damaged = find_damaged_files(lake, stream.history_table, "timestamp", since, start)
         if not damaged:
             raise
-    in_raw = RawHours(lake, stream, lake.open(stream.raw_table)).rows()
+    in_raw = RawSnapshot(lake, stream, lake.open(stream.raw_table)).rows_by_hour()
     lost: set[datetime] = set()
     without = {one.file.path for one in damaged}
     for one in damaged:
         hours = one.file.hours
-        of_raw = damaged_files(lake, stream.raw_table, "timestamp", hours[0], hours[-1] + HOUR)
+        of_raw = find_damaged_files(lake, stream.raw_table, "timestamp", hours[0], hours[-1] + HOUR)
         rows_there = sum(in_raw.get(hour, 0) for hour in hours)
         if not of_raw and one.file.rows is not None and rows_there >= one.file.rows:
             continue

@@ -17,7 +17,7 @@ _ROWS_COMPARED: Final = 100_000  # at once, so that they take little memory
 
 
 @dataclass(frozen=True)
-class Merged:
+class Deduplicated:
     """One row for each identity, sorted by device and time, with the columns of the history.
 
     Only their order is worked out; each part is put together when it is asked for.
@@ -45,7 +45,7 @@ class Merged:
         """`timestamp` and `duplicates` of all rows."""
         return self._copies.select("timestamp")[self._stay].with_columns(self.duplicates)
 
-    def whole(self) -> pl.DataFrame:
+    def all_rows(self) -> pl.DataFrame:
         """All rows."""
         return self._part(0, self.height)
 
@@ -71,7 +71,7 @@ def merge_heartbeats(
     return _all_copies(stream, compacted, received).map_batches(partial(_merge_whole, stream))
 
 
-def merge_in_parts(stream: Stream, compacted: pl.DataFrame, received: pl.DataFrame) -> Merged:
+def merge_in_parts(stream: Stream, compacted: pl.DataFrame, received: pl.DataFrame) -> Deduplicated:
     """`merge_heartbeats` for who takes the rows part by part."""
     return _merge(stream, _all_copies(stream, compacted.lazy(), [received.lazy()]).collect())
 
@@ -90,12 +90,12 @@ def _all_copies(
 
 
 def _merge_whole(stream: Stream, rows: pl.DataFrame) -> pl.DataFrame:
-    return _merge(stream, rows).whole()
+    return _merge(stream, rows).all_rows()
 
 
-def _merge(stream: Stream, rows: pl.DataFrame) -> Merged:
+def _merge(stream: Stream, rows: pl.DataFrame) -> Deduplicated:
     if rows.is_empty():
-        return Merged(rows, pl.Series(dtype=pl.UInt32), rows[DUPLICATES.name])
+        return Deduplicated(rows, pl.Series(dtype=pl.UInt32), rows[DUPLICATES.name])
     rows = rows.rechunk()
     place = _place(stream, rows)
     order = place.arg_sort()
@@ -111,7 +111,7 @@ def _merge(stream: Stream, rows: pl.DataFrame) -> Merged:
         where = ordered["again"].filter(ordered["last"]).arg_true()
         stay = stay.scatter(where, _latest(stream, rows, copies))
         duplicates = duplicates.scatter(where, _others(rows, copies))
-    return Merged(rows, stay, duplicates)
+    return Deduplicated(rows, stay, duplicates)
 
 
 def _place(stream: Stream, rows: pl.DataFrame) -> pl.Series:

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 import polars as pl
 import pyarrow as pa
 
-from lake.delta.raw_files import RawHours
+from lake.delta.raw_files import RawSnapshot
 from lake.delta.replace import scan_window
 from lake.delta.storage import Lake
 from lake.history.deduplication import merge_heartbeats
-from lake.schema.history import as_received, history_table
-from lake.schema.partitions import HOUR, hour_of, hours_between, in_hours, in_window
+from lake.schema.history import decode_history, history_table
+from lake.schema.partitions import HOUR, hour_of, hours_between, in_raw_partitions, in_window
 from lake.schema.streams import REGISTER, Stream
 from lake.settings import EnergySettings
 
@@ -33,7 +33,7 @@ def scan_history(
         rows = scan_window(lake, table, history_table(stream), start, end, without)
     else:
         rows = lake.scan(table).filter(in_window(start, end))
-    return as_received(_of_devices(rows, stream, devices), stream)
+    return decode_history(_of_devices(rows, stream, devices), stream)
 
 
 def scan_heartbeats(
@@ -109,12 +109,12 @@ def _raw(
     """The raw heartbeats of some hours, in order."""
     table = lake.open(stream.raw_table)
     if without:
-        raw = RawHours(lake, stream, table)
+        raw = RawSnapshot(lake, stream, table)
         return pl.concat([raw.scan([hour], without) for hour in hours])
     return (
         lake.scan(table)
         .filter(
-            in_hours(hours[0], hours[-1] + HOUR),
+            in_raw_partitions(hours[0], hours[-1] + HOUR),
             pl.col("timestamp").dt.truncate("1h").is_in(hours),
         )
         .drop("date", "hour")

@@ -1,19 +1,19 @@
 """Reads of low latency: open tables, caches of devices, pages of rows."""
 
-from lake.reads.device_reader import DeviceReader, LakeView
+from lake.reads.device_reader import DeviceReader, LakeSnapshot
 from lake.reads.hour_index import HourIndex
-from lake.reads.table_pages import Place, Question, period_of, place_of, read_page
+from lake.reads.table_pages import PagePosition, PageQuery, page_position, read_page, row_period
 from lake.reads.table_reader import TableReader, TableVersion
 
 __all__ = [
     "DeviceReader",
     "HourIndex",
-    "LakeView",
-    "Place",
-    "Question",
+    "LakeSnapshot",
+    "PagePosition",
+    "PageQuery",
     "TableReader",
     "TableVersion",
-    "period_of",
-    "place_of",
+    "page_position",
     "read_page",
+    "row_period",
 ]

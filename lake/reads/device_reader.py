@@ -15,14 +15,14 @@ import polars as pl
 import pyarrow as pa
 
 from lake.delta.storage import Lake
-from lake.energy.single_vehicle.readings import Readings, in_order, merged
-from lake.engine import IN_MEMORY, UNCHANGED
+from lake.energy.single_vehicle.readings import Readings, concat_sorted, merge_received
+from lake.engine import IN_MEMORY, NO_OPTIMIZATIONS
 from lake.history.deduplication import merge_heartbeats
-from lake.reads.device_cache import DeviceHistory
-from lake.reads.device_rows import DeviceRows, nothing
+from lake.reads.device_cache import DeviceCache
+from lake.reads.device_rows import DeviceRows, empty_rows
 from lake.reads.hour_index import HourIndex
 from lake.reads.open_tables import LiveFiles, OpenTables
-from lake.reads.raw_hours import RawHours
+from lake.reads.raw_hours import RawHourCache
 from lake.schema.history import history_table
 from lake.schema.partitions import hour_of, hours_between, literal, microseconds
 from lake.schema.streams import REGISTER, STREAMS, Stream
@@ -34,11 +34,11 @@ class DeviceReader:
 
     def __init__(self, lake: Lake, cache_bytes: int, index: HourIndex) -> None:
         self._tables, self._index = OpenTables(lake), index
-        self._raw = RawHours(lake, cache_bytes // 2)
+        self._raw = RawHourCache(lake, cache_bytes // 2)
         self._rows = DeviceRows(lake, cache_bytes // 4)
-        self._history = DeviceHistory(self._rows, index, cache_bytes // 4)
+        self._history = DeviceCache(self._rows, index, cache_bytes // 4)
 
-    def look(self) -> "LakeView":
+    def snapshot(self) -> "LakeSnapshot":
         """The lake as it is now. Raises LakeError and DeltaError.
 
         The caller has read the outbox and the dirty hours before: what has left the outbox since
@@ -49,15 +49,15 @@ class DeviceReader:
             s.name: self._tables.files(s.history_table, history_table(s).time_column)
             for s in STREAMS.values()
         }
-        return LakeView(raw, history, self._raw, self._rows, self._history)
+        return LakeSnapshot(raw, history, self._raw, self._rows, self._history)
 
-    def index_one(self, now: datetime) -> bool:
+    def index_next_hour(self, now: datetime) -> bool:
         """Index an hour of the last ones that is not; False if all are. One call at a time.
 
-        Raises what `look` and `HourIndex.take_one` do.
+        Raises what `snapshot` and `HourIndex.index_next` do.
         """
-        live = self.look().history
-        return any(self._index.take_one(s, live[s.name], now) for s in STREAMS.values())
+        live = self.snapshot().history
+        return any(self._index.index_next(s, live[s.name], now) for s in STREAMS.values())
 
     @property
     def indexed_hours(self) -> int:
@@ -66,14 +66,14 @@ class DeviceReader:
 
 
 @dataclass(frozen=True)
-class LakeView:
+class LakeSnapshot:
     """The files of one moment."""
 
     raw: Mapping[str, LiveFiles]
     history: Mapping[str, LiveFiles]
-    _raw_hours: RawHours
+    _raw_hours: RawHourCache
     _device_rows: DeviceRows
-    _device_history: DeviceHistory
+    _device_history: DeviceCache
 
     def readings(
         self,
@@ -114,7 +114,7 @@ class LakeView:
             known = pl.concat([known, parts[-1][stream.device]])
         return pl.concat(parts) if len(parts) > 1 else found
 
-    def readings_of_one(
+    def readings_of_device(
         self,
         stream: Stream,
         device: str,
@@ -137,17 +137,17 @@ class LakeView:
                 break
         return found
 
-    def load(self, stream: Stream, dirty_hours: Collection[datetime]) -> None:
+    def preload(self, stream: Stream, dirty_hours: Collection[datetime]) -> None:
         """Read the newest of these hours, whose first reading takes a second or two, ahead."""
-        self._raw_hours.load(stream, self.raw[stream.name], sorted(dirty_hours))
+        self._raw_hours.preload(stream, self.raw[stream.name], sorted(dirty_hours))
 
-    def paths(
+    def file_paths(
         self, stream: Stream, start: datetime, end: datetime, dirty_hours: Collection[datetime]
     ) -> list[str]:
         """The files that a reading of this window may rest on; files never change."""
         dirty = sorted(dirty_hours)
-        history = self.history[stream.name].between(start, end)
-        return [*history, *(self.raw[stream.name].of_hours(dirty) if dirty else [])]
+        history = self.history[stream.name].paths_between(start, end)
+        return [*history, *(self.raw[stream.name].paths_of_hours(dirty) if dirty else [])]
 
     def _of_one(
         self,
@@ -158,21 +158,23 @@ class LakeView:
         dirty_hours: Collection[datetime],
         outbox: pa.Table,
     ) -> Readings:
-        history = self._device_history.of(stream, self.history[stream.name], device, start, end)
+        history = self._device_history.readings(
+            stream, self.history[stream.name], device, start, end
+        )
         received, hours = [], set(dirty_hours)
         if outbox:
             waiting = pl.DataFrame(outbox).filter(pl.col(stream.device) == device)
-            received.append(Readings.of(waiting, stream))
+            received.append(Readings.from_rows(waiting, stream))
             hours |= {hour_of(moment) for moment in waiting["timestamp"]}
         dirty = sorted(hours.intersection(hours_between(start, end)))
         if dirty:
-            received += self._raw_hours.of(stream, self.raw[stream.name], dirty, device)
+            received += self._raw_hours.readings_for(stream, self.raw[stream.name], dirty, device)
         if not received:
             return history
-        found = merged(history, in_order(received).within(start, end))
+        found = merge_received(history, concat_sorted(received).in_window(start, end))
         if found is None:
             rows = self._heartbeats(stream, [device], start, end, dirty, pl.DataFrame(outbox))
-            return Readings.of(rows.sort("timestamp"), stream)
+            return Readings.from_rows(rows.sort("timestamp"), stream)
         return found
 
     def _heartbeats(
@@ -188,15 +190,15 @@ class LakeView:
         in_window = (timestamp >= literal(start)) & (timestamp < literal(end))
         of_devices = device == devices[0] if len(devices) == 1 else device.is_in(list(devices))
         live = self.history[stream.name]
-        kept = self._device_rows.of(stream, live, devices, live.between(start, end))
-        stored = pl.concat([rows.all for rows in kept]) if kept else nothing(stream)
+        kept = self._device_rows.rows_for(stream, live, devices, live.paths_between(start, end))
+        stored = pl.concat([rows.all_rows for rows in kept]) if kept else empty_rows(stream)
         history = stored.filter(in_window)
         waiting = outbox.filter(in_window, of_devices)
         dirty = set(dirty_hours) | {hour_of(moment) for moment in waiting["timestamp"]}
         dirty &= set(hours_between(start, end))
         if not dirty:
             return history
-        raw = self._raw_hours.read(stream, self.raw[stream.name], sorted(dirty), devices)
+        raw = self._raw_hours.rows_for(stream, self.raw[stream.name], sorted(dirty), devices)
         columns = [column.name for column in stream.columns]
         # A heartbeat on its way is in the outbox and in the raw table: the same row twice.
         received = pl.concat([waiting.select(columns), raw.filter(in_window).select(columns)])
@@ -207,7 +209,7 @@ class LakeView:
             return every  # nothing came twice, which is what a merge would find out more slowly
         merged = merge_heartbeats(
             stream, history.lazy().filter(is_dirty), [received.lazy()]
-        ).collect(engine=IN_MEMORY, optimizations=UNCHANGED)
+        ).collect(engine=IN_MEMORY, optimizations=NO_OPTIMIZATIONS)
         return pl.concat([history.filter(~is_dirty), merged])
 
 

@@ -9,9 +9,9 @@ import polars as pl
 
 from lake.delta.storage import Lake
 from lake.engine import IN_MEMORY
-from lake.reads.lru_cache import Kept
+from lake.reads.lru_cache import LruCache
 from lake.reads.open_tables import LiveFiles
-from lake.schema.history import as_received, history_table
+from lake.schema.history import decode_history, history_table
 from lake.schema.streams import DATE_PARTITION, Stream
 
 # A window that slides along leaves files behind; so many more than it needs are carried along.
@@ -20,25 +20,25 @@ _BYTES_A_FILE = 500  # of a frame, however few rows it has
 
 
 @dataclass(frozen=True)
-class KeptRows:
+class CachedRows:
     """What each of some files holds of a device."""
 
     stream: Stream
     files: Mapping[str, pl.DataFrame]
 
     @cached_property
-    def all(self) -> pl.DataFrame:
+    def all_rows(self) -> pl.DataFrame:
         """The rows of all of these files: the stream's columns and `duplicates`."""
-        return self.of_files(self.files)
+        return self.rows_of_files(self.files)
 
-    def of_files(self, paths: Iterable[str]) -> pl.DataFrame:
+    def rows_of_files(self, paths: Iterable[str]) -> pl.DataFrame:
         """The rows of some of these files."""
         rows = pl.concat([self.files[path] for path in paths])
-        return as_received(rows.lazy(), self.stream).collect(engine=IN_MEMORY)
+        return decode_history(rows.lazy(), self.stream).collect(engine=IN_MEMORY)
 
     @cached_property
     def bytes(self) -> int:
-        """Twice the rows, of which `all` makes a copy."""
+        """Twice the rows, of which `all_rows` makes a copy."""
         rows = sum(int(frame.estimated_size()) for frame in self.files.values())
         return 2 * rows + _BYTES_A_FILE * len(self.files)
 
@@ -48,15 +48,15 @@ class DeviceRows:
 
     def __init__(self, lake: Lake, most_bytes: int) -> None:
         self._lake = lake
-        self._kept: Kept[tuple[str, str], KeptRows] = Kept(most_bytes)
+        self._kept: LruCache[tuple[str, str], CachedRows] = LruCache(most_bytes)
 
-    def of(
+    def rows_for(
         self,
         stream: Stream,
         live: LiveFiles,
         devices: Sequence[str],
         wanted: Sequence[str],
-    ) -> list[KeptRows]:
+    ) -> list[CachedRows]:
         """The rows that each of these devices has in the wanted files, and maybe in others.
 
         Nothing of a device if no file is wanted.
@@ -81,7 +81,7 @@ class DeviceRows:
                     found[device][path] = rows.filter(pl.col(stream.device) == device)
         for device, by_file in found.items():
             if by_file:
-                kept = KeptRows(stream, by_file)
+                kept = CachedRows(stream, by_file)
                 self._kept.put((stream.name, device), kept)
                 ready.append(kept)
         return ready
@@ -99,13 +99,13 @@ class DeviceRows:
 
 def scan_rows(lake: Lake, stream: Stream, path: str) -> pl.LazyFrame:
     """All rows of a file of the history, with the stream's columns and `duplicates`."""
-    return as_received(_scan_stored(lake, stream, path), stream)
+    return decode_history(_scan_stored(lake, stream, path), stream)
 
 
 @cache
-def nothing(stream: Stream) -> pl.DataFrame:
+def empty_rows(stream: Stream) -> pl.DataFrame:
     """No rows, with the columns of the stream and `duplicates`."""
-    return as_received(_stored_nothing(stream).lazy(), stream).collect()
+    return decode_history(_stored_nothing(stream).lazy(), stream).collect()
 
 
 def _scan_stored(lake: Lake, stream: Stream, path: str) -> pl.LazyFrame:

@@ -23,7 +23,7 @@ from lake.delta.storage import Lake
 from lake.energy.single_vehicle.readings import Readings
 from lake.reads.device_rows import scan_rows
 from lake.reads.open_tables import LiveFiles
-from lake.reads.row_ranges import DevicePlaces
+from lake.reads.row_ranges import RowRanges
 from lake.schema.partitions import HOUR, hour_of
 from lake.schema.streams import VEHICLE, Stream
 
@@ -41,7 +41,7 @@ class HourIndex:
         self._lake, self._folder, self._reach = lake, folder, hours * HOUR
         self._hours: dict[str, IndexedHours] = {}
 
-    def of(self, stream: Stream) -> IndexedHours:
+    def indexed_hours(self, stream: Stream) -> IndexedHours:
         """Those that are there now."""
         return self._hours.get(stream.name, {})
 
@@ -50,18 +50,18 @@ class HourIndex:
         """How many there are."""
         return sum(map(len, self._hours.values()))
 
-    def take_one(self, stream: Stream, live: LiveFiles, now: datetime) -> bool:
+    def index_next(self, stream: Stream, live: LiveFiles, now: datetime) -> bool:
         """Index the newest hour that is missing, and forget what has passed or was replaced.
 
         False if none was missing. Blocks for a fraction of a second; one call at a time. Raises
         PolarsError and OSError.
         """
-        wanted = live.hours_since(hour_of(now - self._reach)) if self._reach else []
-        kept = {path: hour for path, hour in self.of(stream).items() if path in wanted}
+        wanted = live.hour_paths_since(hour_of(now - self._reach)) if self._reach else []
+        kept = {path: hour for path, hour in self.indexed_hours(stream).items() if path in wanted}
         missing = next((path for path in reversed(wanted) if path not in kept), None)
         if missing is not None:
             rows = scan_rows(self._lake, stream, missing).collect()
-            kept[missing] = IndexedHour.of(rows, stream, self._folder)
+            kept[missing] = IndexedHour.from_rows(rows, stream, self._folder)
         self._hours[stream.name] = kept
         return missing is not None
 
@@ -72,15 +72,15 @@ class IndexedHour:
 
     stream: Stream
     file: int
-    places: DevicePlaces
+    ranges: RowRanges
     names: Sequence[str | None]
     """The meters that vehicles name by their number; the last one is None, of no meter."""
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, stream: Stream, folder: Path) -> "IndexedHour":
+    def from_rows(cls, rows: pl.DataFrame, stream: Stream, folder: Path) -> "IndexedHour":
         """Write rows, which have the stream's columns and `duplicates`."""
         rows = rows.sort(stream.device, maintain_order=True)
-        readings, packed = Readings.of(rows, stream), np.empty(rows.height, _row(stream))
+        readings, packed = Readings.from_rows(rows, stream), np.empty(rows.height, _row(stream))
         packed["at"], packed["received_at"] = readings.at, readings.received_at
         packed["value"], packed["is_register"] = readings.value, readings.is_register
         packed["duplicates"] = rows["duplicates"].cast(pl.Int32).to_numpy()
@@ -93,14 +93,14 @@ class IndexedHour:
         with TemporaryFile(dir=folder) as file:
             file.write(packed.tobytes())
             file.flush()
-            places = DevicePlaces.of(rows[stream.device])
+            places = RowRanges.from_sorted(rows[stream.device])
             hour = cls(stream, os.dup(file.fileno()), places, [*names, None])
         weakref.finalize(hour, os.close, hour.file)
         return hour
 
-    def place_of(self, device: str) -> tuple[int, int]:
+    def byte_range(self, device: str) -> tuple[int, int]:
         """Where in the file the rows of a device begin, and how many bytes they are."""
-        place, size = self.places.find(device), _row(self.stream).itemsize
+        place, size = self.ranges.find(device), _row(self.stream).itemsize
         return place.start * size, (place.stop - place.start) * size
 
     def read(self, start: int, length: int) -> bytes:
@@ -113,7 +113,7 @@ class IndexedHour:
 
 def indexed_readings(hours: Sequence[IndexedHour], stream: Stream, device: str) -> Readings:
     """The readings of a device in some hours of a stream, in the order of these. Raises OSError."""
-    places = [hour.place_of(device) for hour in hours]
+    places = [hour.byte_range(device) for hour in hours]
     for hour, (start, length) in zip(hours, places, strict=True):
         if length:  # 0 would mean all of the file
             # What is not in memory is read from the disk for all hours at once.

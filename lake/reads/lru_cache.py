@@ -16,7 +16,7 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value", bound=Sized)
 
 
-class Kept(Generic[_Key, _Value]):
+class LruCache(Generic[_Key, _Value]):
     """Values by key, up to about `most_bytes`; those not asked for the longest go first.
 
     Safe between threads; values are replaced and never changed.

@@ -37,19 +37,19 @@ class LiveFiles:
     """path, first, last (included)."""
     paths: frozenset[str] = field(repr=False)
 
-    def between(self, start: datetime, end: datetime) -> list[str]:
+    def paths_between(self, start: datetime, end: datetime) -> list[str]:
         """Paths of the files that may hold rows with start <= time < end, in order of time."""
         first, last, paths = self._arrays
         found = (first < microseconds(end)) & (last >= microseconds(start))
         return list(paths[found])
 
-    def hours_since(self, start: datetime) -> list[str]:
+    def hour_paths_since(self, start: datetime) -> list[str]:
         """Paths of the files with rows of an hour at most, from `start` on; in order of time."""
         first, last, paths = self._arrays
         found = (first >= microseconds(start)) & (last - first <= HOUR // _TICK)
         return list(paths[found])
 
-    def of_hours(self, hours: Sequence[datetime]) -> list[str]:
+    def paths_of_hours(self, hours: Sequence[datetime]) -> list[str]:
         """Paths of the files that begin with one of these hours; for a table by hours."""
         return [path for hour in hours for path in self._by_first.get(microseconds(hour), ())]
 

@@ -14,9 +14,9 @@ import polars as pl
 
 from lake.delta.storage import Lake
 from lake.energy.single_vehicle.readings import Readings
-from lake.reads.lru_cache import Kept
+from lake.reads.lru_cache import LruCache
 from lake.reads.open_tables import LiveFiles
-from lake.reads.row_ranges import DevicePlaces
+from lake.reads.row_ranges import RowRanges
 from lake.schema.streams import Stream
 
 # Hours that are dirty day by day are the newest; older ones are read from their files.
@@ -31,13 +31,15 @@ class _Run:
 
     rows: pl.DataFrame
     readings: Readings
-    places: DevicePlaces
+    ranges: RowRanges
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, stream: Stream) -> "_Run":
+    def from_rows(cls, rows: pl.DataFrame, stream: Stream) -> "_Run":
         """Of rows in any order."""
         rows = rows.sort(stream.device, maintain_order=True)
-        return cls(rows, Readings.of(rows, stream), DevicePlaces.of(rows[stream.device]))
+        return cls(
+            rows, Readings.from_rows(rows, stream), RowRanges.from_sorted(rows[stream.device])
+        )
 
 
 @dataclass(frozen=True)
@@ -51,55 +53,55 @@ class _Hour:
     def bytes(self) -> int:
         """Memory of the rows."""
         return sum(
-            int(run.rows.estimated_size()) + _BYTES_A_ROW * run.rows.height + run.places.bytes
+            int(run.rows.estimated_size()) + _BYTES_A_ROW * run.rows.height + run.ranges.bytes
             for run in self.runs
         )
 
     def with_more(self, files: Sequence[str], rows: pl.DataFrame, stream: Stream) -> "_Hour":
         """The hour with the rows of more files."""
-        runs = [*self.runs, _Run.of(rows, stream)]
+        runs = [*self.runs, _Run.from_rows(rows, stream)]
         if len(runs) > _RUNS:
             largest, *others = sorted(runs, key=lambda run: -run.rows.height)
             merged = pl.concat([run.rows for run in others], rechunk=True)
-            runs = [largest, _Run.of(merged, stream)]
+            runs = [largest, _Run.from_rows(merged, stream)]
         return _Hour(self.files | frozenset(files), tuple(runs))
 
 
-class RawHours:
+class RawHourCache:
     """Rows of the raw tables by hour and device."""
 
     def __init__(self, lake: Lake, most_bytes: int) -> None:
         self._lake = lake
-        self._kept: Kept[tuple[str, datetime], _Hour] = Kept(most_bytes)
+        self._kept: LruCache[tuple[str, datetime], _Hour] = LruCache(most_bytes)
 
-    def read(
+    def rows_for(
         self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], devices: Sequence[str]
     ) -> pl.DataFrame:
         """All raw rows of these hours (in order) and devices, with the columns of the stream."""
         parts = [self._old(stream, live, hours, devices)]
         for run in self._runs(stream, live, hours):
-            parts += [run.rows[run.places.find(device)] for device in dict.fromkeys(devices)]
+            parts += [run.rows[run.ranges.find(device)] for device in dict.fromkeys(devices)]
         return pl.concat(parts)
 
-    def load(self, stream: Stream, live: LiveFiles, hours: Sequence[datetime]) -> None:
+    def preload(self, stream: Stream, live: LiveFiles, hours: Sequence[datetime]) -> None:
         """Read what is kept of these hours, before anybody asks."""
         self._runs(stream, live, sorted(hours))
 
-    def of(
+    def readings_for(
         self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], device: str
     ) -> list[Readings]:
         """What `read` finds of one device, in parts and in any order."""
         runs = self._runs(stream, live, hours)
-        found = [run.readings.chosen(run.places.find(device)) for run in runs]
+        found = [run.readings.rows_at(run.ranges.find(device)) for run in runs]
         if len(hours) > _HOURS_KEPT:
-            found.append(Readings.of(self._old(stream, live, hours, [device]), stream))
+            found.append(Readings.from_rows(self._old(stream, live, hours, [device]), stream))
         return found
 
     def _old(
         self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], devices: Sequence[str]
     ) -> pl.DataFrame:
         """The rows of hours that are not kept."""
-        paths = live.of_hours(hours[:-_HOURS_KEPT])
+        paths = live.paths_of_hours(hours[:-_HOURS_KEPT])
         is_wanted = pl.col(stream.device).is_in(list(devices))
         return self._scan(stream, paths).filter(is_wanted).collect()
 
@@ -109,7 +111,7 @@ class RawHours:
         return [run for hour in kept for run in hour.runs]
 
     def _hour(self, stream: Stream, live: LiveFiles, hour: datetime) -> _Hour:
-        files = live.of_hours([hour])
+        files = live.paths_of_hours([hour])
         kept = self._kept.get((stream.name, hour))
         if kept is None or not kept.files <= live.paths:
             kept = _Hour(frozenset(), ())

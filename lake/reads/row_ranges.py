@@ -9,7 +9,7 @@ import polars as pl
 
 
 @dataclass(frozen=True)
-class DevicePlaces:
+class RowRanges:
     """Some bytes a device, however many rows it has."""
 
     devices: npt.NDArray[np.bytes_]
@@ -17,7 +17,7 @@ class DevicePlaces:
     """Where the rows of each device begin, and at last where they end."""
 
     @classmethod
-    def of(cls, sorted_devices: pl.Series) -> Self:
+    def from_sorted(cls, sorted_devices: pl.Series) -> Self:
         """Of the ids of all rows."""
         lengths = sorted_devices.rle()
         devices = np.array([device.encode() for device in lengths.struct.field("value")], np.bytes_)

@@ -16,7 +16,7 @@ _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Place:
+class PagePosition:
     """Where a row stands in the order of pages: its time (of a day its start), and its device."""
 
     time: datetime
@@ -24,7 +24,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Question:
+class PageQuery:
     """The rows of [start, end) beyond a place in the order of pages.
 
     `values` are those of which a row must have one, by the name of the column; where that holds
@@ -34,27 +34,27 @@ class Question:
     start: datetime
     end: datetime
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    after: Place | None = None
+    after: PagePosition | None = None
 
 
-def period_of(spec: TableSpec) -> timedelta:
+def row_period(spec: TableSpec) -> timedelta:
     """The time that a row is about: an hour or a day."""
     return _DAY if spec.time_column == DATE_PARTITION.name else HOUR
 
 
-def device_of(spec: TableSpec) -> str | None:
+def device_column(spec: TableSpec) -> str | None:
     """The column beside the time that tells the rows apart; None: a time has one row."""
     return next((name for name in spec.key if name != spec.time_column), None)
 
 
-def read_page(table: TableVersion, question: Question, limit: int) -> pl.DataFrame:
+def read_page(table: TableVersion, question: PageQuery, limit: int) -> pl.DataFrame:
     """The first `limit` rows; blocks while files are read.
 
     It goes back in steps that grow, so that a page of a large fleet costs one hour's files, and one
     of a small fleet, or of rare rows, few scans.
     """
     spec = table.spec
-    device, step = device_of(spec), period_of(spec)
+    device, step = device_column(spec), row_period(spec)
     end = question.end
     if question.after is not None:
         end = min(end, question.after.time + step)
@@ -71,15 +71,15 @@ def read_page(table: TableVersion, question: Question, limit: int) -> pl.DataFra
     return pl.concat(found)
 
 
-def place_of(spec: TableSpec, row: Mapping[str, object]) -> Place:
+def page_position(spec: TableSpec, row: Mapping[str, object]) -> PagePosition:
     """The place of a row of a page."""
-    time, device = row[spec.time_column], device_of(spec)
+    time, device = row[spec.time_column], device_column(spec)
     if not isinstance(time, datetime):
         time = datetime.fromisoformat(f"{time}T00:00:00+00:00")
-    return Place(time, str(row[device]) if device else "")
+    return PagePosition(time, str(row[device]) if device else "")
 
 
-def _conditions(spec: TableSpec, question: Question) -> list[pl.Expr]:
+def _conditions(spec: TableSpec, question: PageQuery) -> list[pl.Expr]:
     conditions = [
         pl.any_horizontal(_holds(spec, name, value) for value in values)
         for name, values in question.values.items()
@@ -88,7 +88,7 @@ def _conditions(spec: TableSpec, question: Question) -> list[pl.Expr]:
         time = pl.col(spec.time_column)
         at = pl.lit(after.time if spec.time_column != DATE_PARTITION.name else after.time.date())
         beyond = time < at
-        if device := device_of(spec):
+        if device := device_column(spec):
             beyond |= (time == at) & (pl.col(device) > after.device)
         conditions.append(beyond)
     return conditions or [pl.lit(True)]

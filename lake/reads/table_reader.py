@@ -31,7 +31,7 @@ class TableVersion:
         Of a table of days those about days that begin in it.
         """
         empty = pl.DataFrame(self.spec.schema.empty_table())
-        paths = self.files.between(start, end) if start < end else []
+        paths = self.files.paths_between(start, end) if start < end else []
         if not paths:
             return empty.lazy().select(self.spec.names)
         table = self.lake.table_uri(self.spec.name)
@@ -61,7 +61,7 @@ class TableReader:
     def __init__(self, lake: Lake) -> None:
         self._lake, self._tables = lake, OpenTables(lake)
 
-    def newest(self, spec: TableSpec) -> TableVersion:
+    def newest_version(self, spec: TableSpec) -> TableVersion:
         """The version that the store has now; blocks, so not for the event loop.
 
         Raises TableMissing, or DeltaError where the store can't be read.

@@ -8,12 +8,12 @@ from lake.recordings.column_mapping import (
     FIELDS,
     IDS,
     NUMBERS,
-    Meaning,
-    field_of,
-    fields_of,
-    of_columns,
+    ColumnMapping,
+    map_column,
+    map_columns,
+    with_default_stream,
 )
-from lake.recordings.csv_files import cell_count_fault, check_text, read_header
+from lake.recordings.csv_files import cell_count_fault, read_header, require_utf8
 from lake.recordings.local_times import LOCAL_TIME, LocalTimes, local_micros, no_zone_fault
 from lake.recordings.numbers import parse_number
 from lake.recordings.units import MAX_INTERVAL_KWH, MAX_REGISTER_KWH, UNITS, UnitCheck, to_kwh
@@ -27,17 +27,17 @@ __all__ = [
     "MAX_REGISTER_KWH",
     "NUMBERS",
     "UNITS",
+    "ColumnMapping",
     "LocalTimes",
-    "Meaning",
     "UnitCheck",
     "cell_count_fault",
-    "check_text",
-    "field_of",
-    "fields_of",
     "local_micros",
+    "map_column",
+    "map_columns",
     "no_zone_fault",
-    "of_columns",
     "parse_number",
     "read_header",
+    "require_utf8",
     "to_kwh",
+    "with_default_stream",
 ]

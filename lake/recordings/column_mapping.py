@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from lake.errors import UnusableFile
-from lake.recordings.units import check_name
+from lake.recordings.units import require_kwh_name
 from lake.schema.streams import METER, VEHICLE
 
 _JSON_NAMES: Final = {
@@ -32,7 +32,7 @@ _OPTIONS: Final = {"meterId": "--meter-id", "vehicleId": "--vehicle-id"}
 
 
 @dataclass(frozen=True)
-class Meaning:
+class ColumnMapping:
     """What a file does not say of itself.
 
     `stream`: meter or vehicle; None tells it row by row. `renames`: a file's column to the name
@@ -63,7 +63,7 @@ class Meaning:
         }
 
 
-def field_of(column: str, meaning: Meaning) -> str | None:
+def map_column(column: str, meaning: ColumnMapping) -> str | None:
     """The JSON field that a column holds; blanks around its name don't count."""
     name = column.strip()
     name = next((true for one, true in meaning.renames.items() if one.strip() == name), name)
@@ -71,7 +71,7 @@ def field_of(column: str, meaning: Meaning) -> str | None:
     return name if name in FIELDS else None
 
 
-def fields_of(columns: Sequence[str], meaning: Meaning) -> dict[str, str]:
+def map_columns(columns: Sequence[str], meaning: ColumnMapping) -> dict[str, str]:
     """The JSON field of each column of a file that has one.
 
     Raises UnusableFile for what would make every row a refused or a wrong one.
@@ -82,7 +82,7 @@ def fields_of(columns: Sequence[str], meaning: Meaning) -> dict[str, str]:
         raise UnusableFile(f"has no column {unknown[0]} to rename; it has: {has}")
     found: dict[str, str] = {}
     for column in columns:
-        name = field_of(column, meaning)
+        name = map_column(column, meaning)
         if name is None:
             continue
         if name in meaning.ids:
@@ -91,19 +91,19 @@ def fields_of(columns: Sequence[str], meaning: Meaning) -> dict[str, str]:
             raise UnusableFile(f"has two columns for {name}; it has: {has}")
         found[column] = name
         if name in ENERGIES and meaning.unit is None:
-            check_name(column.strip(), name)
+            require_kwh_name(column.strip(), name)
     _require_fields([*found.values(), *meaning.ids], has, meaning)
     return found
 
 
-def of_columns(meaning: Meaning, fields: Collection[str]) -> Meaning:
+def with_default_stream(meaning: ColumnMapping, fields: Collection[str]) -> ColumnMapping:
     """The meaning for a file whose rows all have these fields: without vehicles it is of meters."""
     if meaning.stream is None and "vehicleId" not in fields and "type" not in fields:
         return replace(meaning, stream=METER.name)
     return meaning
 
 
-def _require_fields(fields: Sequence[str], has: str, meaning: Meaning) -> None:
+def _require_fields(fields: Sequence[str], has: str, meaning: ColumnMapping) -> None:
     stream = meaning.stream or (VEHICLE.name if "vehicleId" in fields else METER.name)
     device = f"{stream}Id"
     for wanted in ((device,), ("timestamp",), _MEASURED[stream]):

@@ -18,7 +18,7 @@ _WIDE: Final = {
 _OTHER_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def check_text(file: Path) -> None:
+def require_utf8(file: Path) -> None:
     """Read the file once and raise UnusableFile unless it is UTF-8; OSError if it can't be read."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with file.open("rb") as opened:

@@ -97,7 +97,7 @@ class LocalTimes:
         """The same of one time."""
         return bool(self.near_repeated(np.array([time], np.int64))[0])
 
-    def note(self, row: int, device: Hashable, time: int) -> None:
+    def add_row(self, row: int, device: Hashable, time: int) -> None:
         """The next row of a device."""
         hour = self._repeated_hour(time)
         open_ = self._open.get(device)
@@ -110,7 +110,7 @@ class LocalTimes:
             open_.rows.append((row, time))
         self._last[device] = time
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """There are no more rows."""
         for open_ in self._open.values():
             self._close(open_, None)

@@ -50,7 +50,7 @@ def to_kwh(values: Any, unit: str | None) -> Any:
     return values * factor / divisor
 
 
-def check_name(column: str, field: str) -> None:
+def require_kwh_name(column: str, field: str) -> None:
     """UnusableFile if the name of an energy column names another unit than kWh."""
     named = unit_of_name(column)
     if named in {"kW", "W"}:
@@ -97,7 +97,7 @@ class UnitCheck:
         self._energies[field] += len(counted)
         self._too_large[field] += int((counted > MAX_INTERVAL_KWH).sum())
 
-    def judge(self) -> None:
+    def require_kwh(self) -> None:
         """UnusableFile if so many are too large that they can hardly be kWh of intervals."""
         for field, too_large in self._too_large.items():
             energies = self._energies[field]

@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from lake.energy.charger_efficiency import LINKED_ENERGY, with_charger_efficiency
-from lake.energy.efficiency import fleet_efficiency, vehicle_rows, with_efficiency
+from lake.energy.efficiency import fleet_efficiency, vehicle_efficiency_rows, with_efficiency
 from lake.energy.interval_energy import exact_sum
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY
 from lake.schema.partitions import utc_window
@@ -55,7 +55,7 @@ def vehicle_evidence(
     facts: pl.LazyFrame, start: datetime, end: datetime, settings: EnergySettings
 ) -> pl.LazyFrame:
     """What does not add up over the hours of [start, end), from rows of `vehicle_facts`."""
-    return vehicle_rows(facts, start, end, settings).select("vehicle_id", *_EVIDENCE)
+    return vehicle_efficiency_rows(facts, start, end, settings).select("vehicle_id", *_EVIDENCE)
 
 
 def vehicle_day(

@@ -46,7 +46,7 @@ class WindowReadings(Protocol):
         """All heartbeats, and those of the largest gap before them."""
         ...
 
-    def of(self, devices: pl.Series) -> pl.LazyFrame:
+    def scan_devices(self, devices: pl.Series) -> pl.LazyFrame:
         """What the energies of these devices need: heartbeats and context."""
         ...
 
@@ -76,8 +76,8 @@ def efficiency_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
     parts = day_parts(
         of_chargers["meter_id"].unique(),
         of_vehicles["vehicle_id"].unique(),
-        day.meters.of,
-        day.vehicles.of,
+        day.meters.scan_devices,
+        day.vehicles.scan_devices,
         day.links,
         day.charger_classes,
         start,

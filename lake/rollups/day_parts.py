@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from lake.energy.interval_energy import measured_energy
-from lake.energy.links import joined_links
+from lake.energy.links import join_adjacent_links
 from lake.engine import IN_MEMORY
 from lake.schema.streams import METER, VEHICLE
 from lake.settings import EnergySettings
@@ -48,7 +48,7 @@ def day_parts(
     The ids are those of all devices with a heartbeat or a link in the window. `links` are what the
     hours resolved, one after another. Readings are those of the window and the context before it.
     """
-    joined = joined_links(links).collect()
+    joined = join_adjacent_links(links).collect()
     for devices in _parts(meter_ids, vehicle_ids, joined):
         meters, vehicles = devices["meter_id"], devices["vehicle_id"]
         ac, dc = (

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import polars as pl
 
-from lake.energy.charger_efficiency import charger_rows
-from lake.energy.efficiency import fleet_efficiency, unlinked_energy, vehicle_rows
+from lake.energy.charger_efficiency import charger_efficiency_rows
+from lake.energy.efficiency import fleet_efficiency, unlinked_energy, vehicle_efficiency_rows
 from lake.energy.interval_energy import measured_energy
 from lake.energy.window_facts import facts_of_window
 from lake.engine import IN_MEMORY
@@ -86,8 +86,8 @@ def devices_of_hour(
     )
     of_vehicles, of_chargers, found = pl.collect_all(
         [
-            vehicle_rows(facts_of_vehicles.lazy(), *window, settings),
-            charger_rows(facts_of_chargers.lazy(), *window, settings),
+            vehicle_efficiency_rows(facts_of_vehicles.lazy(), *window, settings),
+            charger_efficiency_rows(facts_of_chargers.lazy(), *window, settings),
             unlinked(meters, links, *window),
         ],
         engine=IN_MEMORY,

@@ -11,10 +11,16 @@ from lake.schema.catalog import (
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
 from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.schema.grid_health import GRID_HEALTH_HOURLY
-from lake.schema.history import as_received, history_table
-from lake.schema.partitions import contiguous, days_within, in_hours, in_window, stretches
+from lake.schema.history import decode_history, history_table
+from lake.schema.partitions import (
+    contiguous_hours,
+    contiguous_ranges,
+    days_within,
+    in_raw_partitions,
+    in_window,
+)
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, TIMESTAMP
-from lake.schema.table_spec import DATE, HOUR_START, TableSpec, number, text
+from lake.schema.table_spec import DATE, HOUR_START, TableSpec, number_column, text_column
 from lake.schema.vehicle_efficiency import (
     FLEET_EFFICIENCY_DAILY,
     FLEET_EFFICIENCY_HOURLY,
@@ -43,13 +49,13 @@ __all__ = [
     "VEHICLE_EFFICIENCY_DAILY",
     "VEHICLE_EFFICIENCY_HOURLY",
     "TableSpec",
-    "as_received",
-    "contiguous",
+    "contiguous_hours",
+    "contiguous_ranges",
     "days_within",
+    "decode_history",
     "history_table",
-    "in_hours",
+    "in_raw_partitions",
     "in_window",
-    "number",
-    "stretches",
-    "text",
+    "number_column",
+    "text_column",
 ]

@@ -5,57 +5,68 @@ from typing import Final
 import pyarrow as pa
 
 from lake.schema.streams import Column
-from lake.schema.table_spec import DATE, HOUR_START, TableSpec, count, number, text
+from lake.schema.table_spec import (
+    DATE,
+    HOUR_START,
+    TableSpec,
+    count_column,
+    number_column,
+    text_column,
+)
 
 CHARGER_COLUMNS: Final = (
-    text("meter_id", "id of the meter"),
-    text("charger_class", "class of the charger; null: of none", nullable=True),
-    number("energy_ac_kwh", "AC energy of the meter, kWh; null: not known"),
-    number(
+    text_column("meter_id", "id of the meter"),
+    text_column("charger_class", "class of the charger; null: of none", nullable=True),
+    number_column("energy_ac_kwh", "AC energy of the meter, kWh; null: not known"),
+    number_column(
         "unlinked_energy_ac_kwh",
         "part of energy_ac_kwh while the meter fed no vehicle, kWh",
         nullable=False,
     ),
-    number(
+    number_column(
         "energy_dc_kwh",
         "DC energy of the vehicles while this meter fed them, where several did its part by AC "
         "energy, kWh; null: not known",
     ),
-    number(
+    number_column(
         "loss_kwh",
         "energy_ac_kwh - unlinked_energy_ac_kwh - energy_dc_kwh, kWh; null where the AC energy "
         "while linked or the DC energy is not known",
     ),
-    number(
+    number_column(
         "efficiency_percent",
         "100 * energy_dc_kwh / (energy_ac_kwh - unlinked_energy_ac_kwh), never clamped, percent; "
         "null where AC energy is too small for a ratio or either energy is not known",
     ),
-    text(
+    text_column(
         "status",
         "of the energy while linked: excellent, good, warning, critical, idle, insufficient_data, "
         "unmapped (fed no vehicle) or implausible",
     ),
-    count("data_points_meter", "heartbeats of the meter"),
-    count("data_points_vehicle", "heartbeats of vehicles while this meter fed them"),
-    number("coverage_ac", "part of the time with known AC energy, 0-1", nullable=False),
-    number(
+    count_column("data_points_meter", "heartbeats of the meter"),
+    count_column("data_points_vehicle", "heartbeats of vehicles while this meter fed them"),
+    number_column("coverage_ac", "part of the time with known AC energy, 0-1", nullable=False),
+    number_column(
         "coverage_dc",
         "part of the time with known DC energy of a vehicle that this meter fed, 0-1",
         nullable=False,
     ),
-    number(
+    number_column(
         "matched_share_ac",
         "part of the AC energy while linked in time with known DC energy, 0-1; null: no such AC "
         "energy",
     ),
-    number(
+    number_column(
         "matched_share_dc",
         "part of the DC energy in time with known AC energy of this meter, 0-1; null: no DC energy",
     ),
-    number("longest_gap_seconds", "longest time without a heartbeat of the meter, seconds", False),
-    count("resets", "registers that restarted at zero, of the meter and the vehicles it fed"),
-    count("duplicates", "received copies of the counted heartbeats that were removed"),
+    number_column(
+        "longest_gap_seconds", "longest time without a heartbeat of the meter, seconds", False
+    ),
+    count_column(
+        "resets", "registers that restarted at zero, of the meter and the vehicles it fed"
+    ),
+    count_column("duplicates", "received copies of the counted heartbeats that were removed"),
     Column(
         "vehicle_ids",
         pa.list_(pa.large_string()),
@@ -75,5 +86,9 @@ CHARGER_EFFICIENCY_DAILY: Final = TableSpec(
     "charger_efficiency_daily",
     "energy, efficiency and its evidence for each meter and UTC day, whoever charged there",
     ("date", "meter_id"),
-    (DATE, *CHARGER_COLUMNS, count("hours", "hours with a row in charger_efficiency_hourly")),
+    (
+        DATE,
+        *CHARGER_COLUMNS,
+        count_column("hours", "hours with a row in charger_efficiency_hourly"),
+    ),
 )

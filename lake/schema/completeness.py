@@ -5,7 +5,7 @@ from typing import Final
 import pyarrow as pa
 
 from lake.schema.streams import TIMESTAMP, Column
-from lake.schema.table_spec import HOUR_START, TableSpec, count, number, text
+from lake.schema.table_spec import HOUR_START, TableSpec, count_column, number_column, text_column
 
 SILENT_DEVICES_NAMED: Final = 100
 
@@ -15,33 +15,33 @@ HEARTBEAT_COMPLETENESS_HOURLY: Final = TableSpec(
     ("stream", "hour_start"),
     (
         HOUR_START,
-        text("stream", "meter or vehicle"),
-        count(
+        text_column("stream", "meter or vehicle"),
+        count_column(
             "devices_expected",
             "devices heard in the hour or in the seven UTC days before, and not retired",
         ),
-        number(
+        number_column(
             "heartbeats_expected",
             "one of each expected device in each nominal interval, heartbeats",
             nullable=False,
         ),
-        count("heartbeats_received", "distinct heartbeats of all devices, expected or not"),
-        number(
+        count_column("heartbeats_received", "distinct heartbeats of all devices, expected or not"),
+        number_column(
             "completeness_percent",
             "100 * heartbeats_received / heartbeats_expected, never clamped, percent; over 100: "
             "devices send more often than the nominal interval, or were not expected; null: none "
             "was expected",
         ),
-        count("duplicates", "received copies of heartbeats that were removed"),
-        count("devices_heard", "devices with a heartbeat, expected or not"),
-        count("devices_silent", "expected devices without a heartbeat"),
+        count_column("duplicates", "received copies of heartbeats that were removed"),
+        count_column("devices_heard", "devices with a heartbeat, expected or not"),
+        count_column("devices_silent", "expected devices without a heartbeat"),
         Column(
             "silent_devices",
             pa.list_(pa.large_string()),
             f"ids of the silent devices, sorted; the first {SILENT_DEVICES_NAMED}",
             nullable=False,
         ),
-        count(
+        count_column(
             "devices_late",
             "expected devices with a heartbeat, but with less than half of those expected of one",
         ),

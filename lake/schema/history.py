@@ -7,9 +7,11 @@ import polars as pl
 import pyarrow as pa
 
 from lake.schema.streams import Column, Stream
-from lake.schema.table_spec import TableSpec, count
+from lake.schema.table_spec import TableSpec, count_column
 
-DUPLICATES: Final = count("duplicates", "received copies of this heartbeat that were removed")
+DUPLICATES: Final = count_column(
+    "duplicates", "received copies of this heartbeat that were removed"
+)
 
 # A receipt time is all noise to the microsecond; its distance from the event time packs into half.
 RECEIPT_DELAY: Final = Column(
@@ -39,7 +41,7 @@ def history_table(stream: Stream) -> TableSpec:
     )
 
 
-def as_stored(rows: pl.DataFrame) -> pl.DataFrame:
+def encode_history(rows: pl.DataFrame) -> pl.DataFrame:
     """Heartbeats with `received_at` as the history keeps them."""
     delay = pl.col("received_at") - pl.col("timestamp")
     return rows.with_columns(delay.dt.total_microseconds().alias(RECEIPT_DELAY.name)).drop(
@@ -47,7 +49,7 @@ def as_stored(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def as_received(stored: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
+def decode_history(stored: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
     """Rows of the history with the columns of the stream and `duplicates`."""
     received_at = pl.col("timestamp") + pl.duration(microseconds=RECEIPT_DELAY.name)
     return stored.with_columns(received_at=received_at).select(

@@ -46,7 +46,7 @@ def with_partition(rows: pl.DataFrame, time_column: str) -> pl.DataFrame:
     )
 
 
-def in_hours(start: datetime, end: datetime) -> pl.Expr:
+def in_raw_partitions(start: datetime, end: datetime) -> pl.Expr:
     """Condition on the partition of a raw table that no row of the window fails; prunes files."""
     first, last = hour_of(start), hour_of(end - timedelta(microseconds=1))
     if first.date() == last.date():
@@ -94,12 +94,14 @@ def utc_window(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     return start, end
 
 
-def contiguous(hours: Iterable[datetime], longest: int) -> list[Sequence[datetime]]:
+def contiguous_hours(hours: Iterable[datetime], longest: int) -> list[Sequence[datetime]]:
     """The hours in order, as ranges without a hole and of at most `longest` hours."""
-    return stretches(hours, HOUR, longest)
+    return contiguous_ranges(hours, HOUR, longest)
 
 
-def stretches(parts: Iterable[_Part], step: timedelta, longest: int) -> list[Sequence[_Part]]:
+def contiguous_ranges(
+    parts: Iterable[_Part], step: timedelta, longest: int
+) -> list[Sequence[_Part]]:
     """Hours or days in order, as ranges in which each is one step from the last."""
     ranges: list[list[_Part]] = []
     for part in sorted(set(parts)):

@@ -47,16 +47,16 @@ HOUR_START: Final = Column("hour_start", TIMESTAMP, "start of the hour, UTC", nu
 DATE: Final = Column("date", pa.date32(), "UTC day", nullable=False)
 
 
-def number(name: str, description: str, nullable: bool = True) -> Column:
+def number_column(name: str, description: str, nullable: bool = True) -> Column:
     """A column of a measure; the description ends with the unit."""
     return Column(name, pa.float64(), description, nullable)
 
 
-def count(name: str, description: str) -> Column:
+def count_column(name: str, description: str) -> Column:
     """A column of a count, which is never unknown."""
     return Column(name, pa.int64(), description, nullable=False)
 
 
-def text(name: str, description: str, nullable: bool = False) -> Column:
+def text_column(name: str, description: str, nullable: bool = False) -> Column:
     """A column of an id or a name."""
     return Column(name, pa.large_string(), description, nullable)

@@ -16,7 +16,7 @@ from lake.schema.table_spec import TableSpec
 
 
 @dataclass(frozen=True)
-class Archived:
+class ArchiveResult:
     """What an archive did to one stretch of a table."""
 
     files_before: int
@@ -24,7 +24,7 @@ class Archived:
     bytes_after: int
 
 
-def archive_day(lake: Lake, spec: TableSpec, day: date) -> Archived:
+def archive_day(lake: Lake, spec: TableSpec, day: date) -> ArchiveResult:
     """Make one file of all files of a day; a day that is one file already stays as it is.
 
     The rows stay the same, and late ones still find their hour. Raises StaleRead where somebody
@@ -43,15 +43,17 @@ def days_to_archive(lake: Lake, spec: TableSpec, before: date) -> list[date]:
     return days.to_series().sort().to_list()
 
 
-def _archive(lake: Lake, spec: TableSpec, day: date) -> Archived:
+def _archive(lake: Lake, spec: TableSpec, day: date) -> ArchiveResult:
     table = lake.open(spec.name)
     midnight = datetime.combine(day, time(), UTC)
     window = midnight, midnight + timedelta(days=1)
     files = live_files(lake, table, spec, *window)
     size = sum(file.size for file in files)
     if len(files) < 2:
-        return Archived(len(files), size, size)
+        return ArchiveResult(len(files), size, size)
     rows = pl.concat([file.scan().select(spec.names) for file in files])
     days = [(day, sorted_parts(rows, spec))]
     commit_files(lake, table, spec, days, files, archived=True)
-    return Archived(len(files), size, sum(f.size for f in live_files(lake, table, spec, *window)))
+    return ArchiveResult(
+        len(files), size, sum(f.size for f in live_files(lake, table, spec, *window))
+    )

@@ -32,14 +32,16 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Freed:
+class FreedSpace:
     """Files that are gone, and the bytes they took."""
 
     files: int
     bytes: int
 
 
-def checkpoint(lake: Lake, table: str, commits: int = COMMITS_WITHOUT_CHECKPOINT) -> Checkpoint:
+def checkpoint_if_due(
+    lake: Lake, table: str, commits: int = COMMITS_WITHOUT_CHECKPOINT
+) -> Checkpoint:
     """Make a checkpoint if the newest one is more than `commits` versions old."""
     handle = lake.open(table)
     newest = max(map(_checkpoint_version, _log_files(lake, table)), default=-1)
@@ -50,7 +52,7 @@ def checkpoint(lake: Lake, table: str, commits: int = COMMITS_WITHOUT_CHECKPOINT
     return Checkpoint(handle.version(), made=True)
 
 
-def clean_log(lake: Lake, table: str) -> Freed:
+def clean_log(lake: Lake, table: str) -> FreedSpace:
     """Remove log files past `delta.logRetentionDuration` that a checkpoint stands for.
 
     What the table holds, and how far each outbox was delivered, is in the checkpoint; what goes
@@ -64,7 +66,7 @@ def clean_log(lake: Lake, table: str) -> Freed:
     return _freed(before, before.keys() - _log_files(lake, table).keys())
 
 
-def vacuum(lake: Lake, table: str) -> Freed:
+def vacuum(lake: Lake, table: str) -> FreedSpace:
     """Remove data files that no version of the last `delta.deletedFileRetentionDuration` has.
 
     Those of commits that never came about as well. A file that is written for a commit to come
@@ -74,8 +76,8 @@ def vacuum(lake: Lake, table: str) -> Freed:
     handle = lake.open(table)
     dead = handle.vacuum(dry_run=True, full=True)
     if not dead:
-        return Freed(0, 0)  # and no commit that says so
-    sizes = {info.path: info.size for info in lake.files().get_file_info(_paths(table, dead))}
+        return FreedSpace(0, 0)  # and no commit that says so
+    sizes = {info.path: info.size for info in lake.file_system().get_file_info(_paths(table, dead))}
     before = handle.version()
     removed = _paths(table, handle.vacuum(dry_run=False, full=True))
     sync_log(lake.local_folder, handle, before)
@@ -86,7 +88,7 @@ def vacuum(lake: Lake, table: str) -> Freed:
 
 def _log_files(lake: Lake, table: str) -> dict[str, int]:
     """Every file of the log and its size in bytes."""
-    found = lake.files().get_file_info(pyarrow.fs.FileSelector(f"{table}/_delta_log"))
+    found = lake.file_system().get_file_info(pyarrow.fs.FileSelector(f"{table}/_delta_log"))
     return {info.path: info.size for info in found if info.is_file}
 
 
@@ -100,9 +102,9 @@ def _paths(table: str, files: Iterable[str]) -> list[str]:
     return [f"{table}/{file}" for file in files]
 
 
-def _freed(sizes: dict[str, int], gone: Iterable[str]) -> Freed:
+def _freed(sizes: dict[str, int], gone: Iterable[str]) -> FreedSpace:
     taken = [sizes.get(path) or 0 for path in gone]
-    return Freed(len(taken), sum(taken))
+    return FreedSpace(len(taken), sum(taken))
 
 
 def _remove_empty_folders(lake_folder: Path, table: str, removed: Iterable[str]) -> None:

@@ -18,13 +18,13 @@ from lake.delta.raw_files import live_raw_files, raw_files_of_hour, scan_raw_fil
 from lake.delta.storage import Lake, retry_stale
 from lake.errors import StaleRead
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, Stream
-from lake.upkeep.archive import Archived
+from lake.upkeep.archive import ArchiveResult
 
 # Counted up by each merge: without it, two merges of the same files would both be accepted.
 _APP_ID: Final = "wattlake-merge"
 
 
-def merge_raw_hours(lake: Lake, stream: Stream, before: datetime) -> list[Archived]:
+def merge_raw_hours(lake: Lake, stream: Stream, before: datetime) -> list[ArchiveResult]:
     """Make one file of the raw files of each hour that began before `before`.
 
     One commit an hour. The rows stay the same, so a lake writer that appends meanwhile is neither
@@ -41,12 +41,12 @@ def merge_raw_hours(lake: Lake, stream: Stream, before: datetime) -> list[Archiv
     ]
 
 
-def _merge(lake: Lake, stream: Stream, day: date, hour: int) -> Archived:
+def _merge(lake: Lake, stream: Stream, day: date, hour: int) -> ArchiveResult:
     table = lake.open(stream.raw_table)
     files = raw_files_of_hour(table, day, hour)
     size = int(files["size_bytes"].sum())
     if files.height < 2:
-        return Archived(files.height, size, size)
+        return ArchiveResult(files.height, size, size)
     merged = scan_raw_files(lake, stream, files).sort("received_at", *stream.key).collect()
     partition = {DATE_PARTITION.name: str(day), HOUR_PARTITION.name: str(hour)}
     added = write_data_file(lake, stream.raw_table, partition, [merged], [stream.device], SMALL)
@@ -74,4 +74,4 @@ def _merge(lake: Lake, stream: Stream, day: date, hour: int) -> Archived:
     table.update_incremental()
     # The newest commit may be another's, and a lost one before it would hide that as well.
     sync_log(lake.local_folder, table, before)
-    return Archived(files.height, size, added.size)
+    return ArchiveResult(files.height, size, added.size)

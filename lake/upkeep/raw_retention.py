@@ -17,7 +17,7 @@ from lake.schema.streams import Stream
 
 
 @dataclass(frozen=True)
-class RawHour:
+class RawHourSize:
     """What the raw table holds of an hour."""
 
     rows: int
@@ -32,11 +32,11 @@ class RawDrop:
     The files of a dropped hour are gone for readers at once and from the disk at a later vacuum.
     """
 
-    dropped: Mapping[datetime, RawHour]
+    dropped: Mapping[datetime, RawHourSize]
     kept: Mapping[datetime, str]
 
 
-def raw_hours(lake: Lake, stream: Stream) -> dict[datetime, RawHour]:
+def raw_hour_sizes(lake: Lake, stream: Stream) -> dict[datetime, RawHourSize]:
     """What the newest version of the raw table holds of each hour, by its log."""
     return _raw_hours(lake.open(stream.raw_table))
 
@@ -84,7 +84,7 @@ def _drop(
     return RawDrop(dropped, kept)
 
 
-def _raw_hours(table: DeltaTable) -> dict[datetime, RawHour]:
+def _raw_hours(table: DeltaTable) -> dict[datetime, RawHourSize]:
     actions = pl.DataFrame(table.get_add_actions(flatten=True))
     if actions.is_empty():
         return {}
@@ -93,7 +93,7 @@ def _raw_hours(table: DeltaTable) -> dict[datetime, RawHour]:
     hours = actions.group_by("partition.date", "partition.hour").agg(
         pl.col("num_records").sum(), pl.len(), pl.col("size_bytes").sum()
     )
-    return {_moment(day, hour): RawHour(*counts) for day, hour, *counts in hours.rows()}
+    return {_moment(day, hour): RawHourSize(*counts) for day, hour, *counts in hours.rows()}
 
 
 def _not_in_history(lake: Lake, stream: Stream, table: DeltaTable, hour: datetime) -> int:

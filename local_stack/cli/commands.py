@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lake import UnusableFile
-from lake.recordings import Meaning, check_text, read_header
+from lake.recordings import ColumnMapping, read_header, require_utf8
 from local_stack.cli.alert_table import alert_table, open_alerts
 from local_stack.cli.efficiency_tables import (
     fleet_hours,
@@ -55,7 +55,7 @@ def renames(given: Sequence[str]) -> dict[str, str]:
 
 def replay(
     file: Path,
-    meaning: Meaning,
+    meaning: ColumnMapping,
     order_by: str | None,
     url: str,
     *,
@@ -249,7 +249,7 @@ def _say_once(console: Console) -> Callable[[str], None]:
 def _csv_parts(file: Path) -> Iterator[tuple[list[str], list[tuple[int, list[str]]]]]:
     """The CSV in parts that one request may hold: its header, and rows with their numbers."""
     try:
-        check_text(file)
+        require_utf8(file)
         header = [name.strip() for name in read_header(file)]
         with file.open(encoding="utf-8-sig", newline="") as opened:
             rows = filter(None, csv.reader(opened, strict=True))

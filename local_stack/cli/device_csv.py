@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from lake import UnusableFile
-from lake.csv_injection import as_meant
-from lake.recordings import check_text, read_header
+from lake.csv_injection import unescape_formula
+from lake.recordings import read_header, require_utf8
 from local_stack.client.rejects_file import RefusedRow
 from local_stack.errors import RecordingError
 from warehouse_sql.devices import Keep, ToldDevice
@@ -113,7 +113,7 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
     A column that nobody knows refuses the file: its name may be a misspelt one.
     """
     try:
-        check_text(file)
+        require_utf8(file)
         header = [name.strip() for name in read_header(file)]
         with file.open(encoding="utf-8-sig", newline="") as opened:
             rows = filter(None, csv.reader(opened, strict=True))
@@ -133,7 +133,7 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
             for row in rows:
                 names = chain(header, repeat(_NO_COLUMN))
                 cells = {
-                    name: as_meant(cell.strip())
+                    name: unescape_formula(cell.strip())
                     for name, cell in zip(names, row, strict=False)
                     if cell
                 }

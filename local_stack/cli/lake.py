@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from lake.recordings import Meaning
+from lake.recordings import ColumnMapping
 from lake.time_zones import time_zone as known_zone
 from local_stack.cli.child_command import run_module
 from local_stack.cli.commands import renames
@@ -53,7 +53,7 @@ def meaning_of(
     vehicle_id: str | None,
     time_zone: str | None,
     assume_utc: bool,
-) -> Meaning:
+) -> ColumnMapping:
     """What the options of `import` and `replay` say of a file; UsageError for what they can't."""
     if assume_utc and time_zone is not None:
         raise UsageError("--assume-utc and --time-zone say two things: give one of them")
@@ -65,7 +65,7 @@ def meaning_of(
     ids = {"meterId": meter_id, "vehicleId": vehicle_id}
     if "" in ids.values():
         raise UsageError("--meter-id and --vehicle-id take an id, which is not empty")
-    return Meaning(
+    return ColumnMapping(
         stream=None if stream == "auto" else stream,
         reading_type=reading_type,
         renames=renames(rename or []),

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lake import Lake, LakeError, LakeSettings
-from lake.csv_injection import harmless, harmless_text
+from lake.csv_injection import escape_column, escape_formula
 from lake.delta import run_sql
 from local_stack.cli.child_command import lake_uri
 from local_stack.cli.lake_tables import TABLES, lake_tables
@@ -116,7 +116,7 @@ def _write_file(found: pa.RecordBatchReader, form: Format, output: Path) -> int:
 def _write_csv(found: pa.RecordBatchReader, stream: IO[bytes]) -> int:
     flat = pa.schema(
         [
-            pa.field(harmless(field.name), field.type if _fits_csv(field.type) else _TEXT)
+            pa.field(escape_formula(field.name), field.type if _fits_csv(field.type) else _TEXT)
             for field in found.schema
         ]
     )
@@ -167,7 +167,7 @@ def _csv_column(column: "pa.Array[Any]", kind: pa.DataType) -> "pa.Array[Any]":
         return column
     if pa.types.is_nested(column.type) or not _is_text(column.type):
         return pa.array(_as_json(column), kind)
-    return harmless_text(column.cast(kind))
+    return escape_column(column.cast(kind))
 
 
 def _is_text(kind: pa.DataType) -> bool:

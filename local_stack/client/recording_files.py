@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake import UnusableFile
-from lake.csv_injection import as_meant
-from lake.recordings import cell_count_fault, check_text, read_header
+from lake.csv_injection import unescape_formula
+from lake.recordings import cell_count_fault, read_header, require_utf8
 from local_stack.errors import RecordingError
 
 Value = str | int | float | bool | datetime | Decimal | None
@@ -30,7 +30,7 @@ def read_rows(file: Path) -> Iterator[Row | str]:
         raise RecordingError(f"{file} is not one of {', '.join(_READERS)}: convert it first")
     try:
         if reader is not _parquet:
-            check_text(file)
+            require_utf8(file)
         yield from reader(file)
     except UnusableFile as error:
         raise RecordingError(f"{file} {error}") from error
@@ -68,7 +68,7 @@ def _csv(file: Path) -> Iterator[Row | str]:
         next(rows)
         for cells in rows:
             fault = cell_count_fault(len(cells), len(names))
-            values = (as_meant(cell.strip()) or None for cell in cells)
+            values = (unescape_formula(cell.strip()) or None for cell in cells)
             yield fault or dict(zip(names, values, strict=True))
 
 

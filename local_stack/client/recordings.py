@@ -17,17 +17,17 @@ from lake.recordings import (
     FIELDS,
     IDS,
     NUMBERS,
+    ColumnMapping,
     LocalTimes,
-    Meaning,
     UnitCheck,
-    field_of,
-    fields_of,
     local_micros,
+    map_column,
+    map_columns,
     no_zone_fault,
-    of_columns,
     parse_number,
     read_header,
     to_kwh,
+    with_default_stream,
 )
 from local_stack.client.recording_files import Row, Value, read_rows
 from local_stack.errors import RecordingError
@@ -53,7 +53,7 @@ class Recorded:
 
 
 def recorded_heartbeats(
-    file: Path, meaning: Meaning, order_by: str | None = None
+    file: Path, meaning: ColumnMapping, order_by: str | None = None
 ) -> Iterator[Recorded]:
     """Every row of the file as a heartbeat, in file order or by a column.
 
@@ -66,7 +66,7 @@ def recorded_heartbeats(
         raise RecordingError(f"{file} {error}") from error
 
 
-def _heartbeats(file: Path, meaning: Meaning, order_by: str | None) -> Iterator[Recorded]:
+def _heartbeats(file: Path, meaning: ColumnMapping, order_by: str | None) -> Iterator[Recorded]:
     read = _Reader(_checked(file, meaning, order_by))
     if meaning.unit is None:
         _check_unit(islice(_rows(file, order_by), _ROWS_JUDGED), read)
@@ -87,7 +87,7 @@ def _rows(file: Path, order_by: str | None) -> Iterator[Numbered]:
     return iter(sorted(numbered, key=lambda row: _sort_key(row[1], order_by)))
 
 
-def _checked(file: Path, meaning: Meaning, order_by: str | None) -> Meaning:
+def _checked(file: Path, meaning: ColumnMapping, order_by: str | None) -> ColumnMapping:
     """The meaning for this file; tells at once what would make every row a refused one."""
     rows = read_rows(file)
     first = next(rows, None)
@@ -99,7 +99,7 @@ def _checked(file: Path, meaning: Meaning, order_by: str | None) -> Meaning:
         raise RecordingError(f"the first line of {file} is {first}")
     else:
         columns = [*first]
-    fields = fields_of(columns, meaning)
+    fields = map_columns(columns, meaning)
     names = [name.strip() for name in columns]
     if order_by is not None and order_by not in names:
         raise UnusableFile(f"has no column {order_by} to order by; it has: {', '.join(names)}")
@@ -110,7 +110,7 @@ def _checked(file: Path, meaning: Meaning, order_by: str | None) -> Meaning:
         if isinstance(time, str) and local_micros(time) is not None:
             raise UnusableFile(no_zone_fault(time))
     is_table = file.suffix.lower() in {".csv", ".parquet"}
-    return of_columns(meaning, [*fields.values(), *meaning.ids]) if is_table else meaning
+    return with_default_stream(meaning, [*fields.values(), *meaning.ids]) if is_table else meaning
 
 
 def _check_unit(rows: Iterator[Numbered], read: "_Reader") -> None:
@@ -125,7 +125,7 @@ def _check_unit(rows: Iterator[Numbered], read: "_Reader") -> None:
     check = UnitCheck()
     for name, found in energies.items():
         check.add(name, np.array(found, np.float64))
-    check.judge()
+    check.require_kwh()
 
 
 def _clock(file: Path, read: "_Reader", order_by: str | None) -> LocalTimes:
@@ -136,8 +136,8 @@ def _clock(file: Path, read: "_Reader", order_by: str | None) -> LocalTimes:
             heartbeat = read.heartbeat(values)
             time = _local(heartbeat)
             if time is not None and clock.is_near_repeated(time):
-                clock.note(row, read.device(heartbeat), time)
-    clock.end()
+                clock.add_row(row, read.device(heartbeat), time)
+    clock.finish()
     return clock
 
 
@@ -161,7 +161,7 @@ def _local(heartbeat: Row) -> int | None:
 class _Reader:
     """Reads rows by their meaning."""
 
-    def __init__(self, meaning: Meaning) -> None:
+    def __init__(self, meaning: ColumnMapping) -> None:
         self.meaning = meaning
         self._fields: dict[str, str | None] = {}
 
@@ -170,7 +170,7 @@ class _Reader:
         found: Row = dict(self.meaning.ids)
         for column, value in values.items():
             if column not in self._fields:
-                self._fields[column] = field_of(column, self.meaning)
+                self._fields[column] = map_column(column, self.meaning)
             name = self._fields[column]
             if name is not None and value is not None:
                 found[name] = self._json(name, value)

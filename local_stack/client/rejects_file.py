@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lake.csv_injection import harmless
+from lake.csv_injection import escape_formula
 from local_stack.errors import RecordingError
 
 
@@ -33,7 +33,8 @@ class RejectsFile:
     def add(self, refused: Iterable[RefusedRow]) -> None:
         """Write the rows behind those before them; raises RecordingError."""
         lines = [
-            (row.number, row.reasons, *(harmless(cell) for cell in row.cells)) for row in refused
+            (row.number, row.reasons, *(escape_formula(cell) for cell in row.cells))
+            for row in refused
         ]
         if not lines:
             return

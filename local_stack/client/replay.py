@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from lake.recordings import Meaning
+from lake.recordings import ColumnMapping
 from local_stack.client.collector import TOO_MANY_NEW_DEVICES, Collector, describe
 from local_stack.client.recording_files import count_rows
 from local_stack.client.recordings import Recorded, recorded_heartbeats
@@ -49,7 +49,7 @@ class Replay:
     """
 
     def __init__(
-        self, file: Path, meaning: Meaning, order_by: str | None, collector: Collector
+        self, file: Path, meaning: ColumnMapping, order_by: str | None, collector: Collector
     ) -> None:
         """Reads the file once; RecordingError if that fails."""
         self.file, self._meaning, self._order_by = file, meaning, order_by
@@ -148,7 +148,7 @@ class Replay:
         unfinished.replace(self._state)
 
 
-def _identity(meaning: Meaning, order_by: str | None) -> dict[str, object]:
+def _identity(meaning: ColumnMapping, order_by: str | None) -> dict[str, object]:
     told = meaning.identity()
     is_utc = told.get("time_zone") == "UTC"
     if is_utc:

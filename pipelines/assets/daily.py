@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from lake import DAY, EnergySettings
-from lake.delta import replace_changed
+from lake.delta import replace_if_changed
 from lake.schema import (
     BATTERY_HEALTH_DAILY,
     CHARGER_EFFICIENCY_DAILY,
@@ -21,7 +21,7 @@ from lake.schema import (
     VEHICLE_EFFICIENCY_DAILY,
     VEHICLE_EFFICIENCY_HOURLY,
     TableSpec,
-    stretches,
+    contiguous_ranges,
 )
 from pipelines.assets.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.assets.hour_chart import hour_chart
@@ -151,14 +151,14 @@ def daily_tables(
     tables, settings, now = lake.lake(), EnergySettings(), datetime.now(UTC)
     versions = {}
     with warehouse.autocommit() as connection:
-        for days in stretches(days_of_run(context), DAY, _DAYS_A_COMMIT):
+        for days in contiguous_ranges(days_of_run(context), DAY, _DAYS_A_COMMIT):
             window = _midnight(days[0]), _midnight(days[-1]) + DAY
             with failing_by_name(tables, _READ, *window):
                 found = [tables_of_day(tables, connection, day, settings, now) for day in days]
                 computed = [of_day for of_day, _ in found]
                 for spec in (daily.table for daily in TABLES):
                     rows = pl.concat([of_day[spec.name] for of_day in computed]).sort(spec.key)
-                    versions[spec.name] = replace_changed(tables, spec, rows, *window)
+                    versions[spec.name] = replace_if_changed(tables, spec, rows, *window)
             lost = {hour for _, hours in found for hour in hours}
             reopen_hours(connection, dict.fromkeys(lost, False))
             for day, of_day in zip(days, computed, strict=True):

@@ -10,7 +10,7 @@ import psycopg
 
 from lake import HOUR, METER, VEHICLE, Compaction, Lake, Stream, compact_hours, scan_history
 from lake.delta import live_files
-from lake.schema import history_table, in_hours
+from lake.schema import history_table, in_raw_partitions
 from pipelines.assets.lineage import history_sources, lineage_metadata
 from pipelines.assets.metadata import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
 from pipelines.assets.raw import RAW_SPECS
@@ -130,7 +130,7 @@ def _offenders(
         table = lake.open(stream.raw_table)
         if table.version() != part[0].raw_version:
             table.load_as_version(part[0].raw_version)
-        raw = lake.scan(table).filter(in_hours(start, end))
+        raw = lake.scan(table).filter(in_raw_partitions(start, end))
         history = scan_history(lake, stream, start, end)
         whole = start not in dropped
         lost.append(lost_heartbeats(raw, history, stream, raw_is_whole=whole).collect())

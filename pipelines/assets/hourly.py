@@ -10,7 +10,7 @@ import polars as pl
 import psycopg
 
 from lake import HOUR, EnergySettings
-from lake.delta import replace_changed
+from lake.delta import replace_if_changed
 from lake.rollups import HourInputs, Tables, tables_of_hours
 from lake.schema import (
     CHARGER_EFFICIENCY_HOURLY,
@@ -20,7 +20,7 @@ from lake.schema import (
     HOURLY_TABLES,
     VEHICLE_EFFICIENCY_HOURLY,
     TableSpec,
-    contiguous,
+    contiguous_hours,
 )
 from pipelines.assets.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.assets.hour_chart import hour_chart
@@ -186,14 +186,14 @@ def hourly_tables(
         states = state_of_history(connection, hours)
         with failing_by_name(tables, HISTORIES, hours[0], hours[-1] + HOUR):
             later = following_hours(tables, connection, hours, settings)
-        for stretch in contiguous([*hours, *later], _HOURS_A_COMMIT):
+        for stretch in contiguous_hours([*hours, *later], _HOURS_A_COMMIT):
             window = stretch[0], stretch[-1] + HOUR
             readers = histories(tables, settings, window[1])
             with failing_by_name(tables, _READ, *window):
                 computed = _computed(readers, connection, stretch, settings)
                 for table in HOURLY_TABLES:
                     rows = pl.concat([of_hour[table.name] for of_hour in computed])
-                    versions[table.name] = replace_changed(tables, table, rows, *window)
+                    versions[table.name] = replace_if_changed(tables, table, rows, *window)
             # Should they come back after all, what was computed without them follows from them.
             lost = {hour for reader in readers.values() for hour in reader.lost}
             reopen_hours(connection, dict.fromkeys(lost, False))

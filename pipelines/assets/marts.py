@@ -14,7 +14,7 @@ from lake.schema import (
     FLEET_EFFICIENCY_HOURLY,
     VEHICLE_EFFICIENCY_HOURLY,
     TableSpec,
-    contiguous,
+    contiguous_hours,
     in_window,
 )
 from pipelines.assets.hourly import FLEET, VEHICLES
@@ -112,7 +112,7 @@ def efficiency_marts(
         states = state_of_efficiency(connection, hours)
         with failing_by_name(tables, HISTORIES, hours[0], hours[-1] + HOUR):
             later = following_hours(tables, connection, hours, EnergySettings())
-    for stretch in contiguous([*hours, *later], _HOURS_A_TRANSACTION):
+    for stretch in contiguous_hours([*hours, *later], _HOURS_A_TRANSACTION):
         start, end = stretch[0], stretch[-1] + HOUR
         with failing_by_name(tables, [mart.table.name for mart in MARTS], start, end):
             rows = {
@@ -174,7 +174,7 @@ def _compare(
 ) -> tuple[pl.DataFrame, Mapping[datetime, int]]:
     """Keys of the rows that differ, and the rows of each hour in Postgres."""
     differing, counts = [], {}
-    for stretch in contiguous(hours, _HOURS_A_TRANSACTION):
+    for stretch in contiguous_hours(hours, _HOURS_A_TRANSACTION):
         start, end = stretch[0], stretch[-1] + HOUR
         expected = _lake_rows(lake, mart, max(start, first), end)
         found = mart_rows(connection, mart, start, end, expected)

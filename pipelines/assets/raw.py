@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from lake import METER, STREAMS, VEHICLE, Stream
-from lake.schema import contiguous
+from lake.schema import contiguous_hours
 from pipelines.assets.metadata import OWNERS, raw_metadata
 from pipelines.ledger import WaitingHour, raw_totals, waiting_hours
 from pipelines.partitions import FIRST_HOUR, HOURLY, hour_key
@@ -55,7 +55,7 @@ def _observe(
         totals = {stream.name: raw_totals(connection, stream) for stream in streams}
     for stream in streams:
         of_stream = [entry for entry in waiting if entry.stream == stream.name]
-        for hours in contiguous((entry.hour for entry in of_stream), _HOURS_A_RANGE):
+        for hours in contiguous_hours((entry.hour for entry in of_stream), _HOURS_A_RANGE):
             for observation in observations(of_stream, hours):
                 context.log_event(observation)
         total = totals[stream.name]

@@ -7,7 +7,7 @@ from datetime import datetime
 import dagster as dg
 
 from lake import STREAMS, Lake, LakeDamaged
-from lake.delta import naming_damage
+from lake.delta import diagnose_read_errors
 from lake.schema import DERIVED_TABLES
 
 HISTORIES = tuple(stream.history_table for stream in STREAMS.values())
@@ -24,7 +24,7 @@ def failing_by_name(
     time_columns = {spec.name: spec.time_column for spec in DERIVED_TABLES}
     asked = [(name, time_columns.get(name, "timestamp")) for name in tables]
     try:
-        with naming_damage(lake, asked, start, end):
+        with diagnose_read_errors(lake, asked, start, end):
             yield
     except LakeDamaged as error:
         raise dg.Failure(str(error), allow_retries=False) from error

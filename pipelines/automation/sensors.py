@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from lake import DAY, HOUR
-from lake.schema import contiguous, stretches
+from lake.schema import contiguous_hours, contiguous_ranges
 from pipelines.assets.hourly import FLEET
 from pipelines.assets.raw import observations
 from pipelines.automation.jobs import daily, days_request, hourly, hours_request
@@ -94,7 +94,7 @@ def late_hours(
             due[kind].append(hour)
     ranges: dict[bool, list[Sequence[datetime]]] = defaultdict(list)
     for (is_old, together), of_kind in sorted(due.items()):
-        ranges[is_old] += reversed(_bounded(contiguous(of_kind, together.longest), rows))
+        ranges[is_old] += reversed(_bounded(contiguous_hours(of_kind, together.longest), rows))
     old = ranges[True][: max(_OLD_RANGES - runs.old_ranges, 0)]
     asked = [*ranges[False], *old]
     if not asked:
@@ -133,7 +133,7 @@ def changed_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     requests = [
         days_request(days, runs.newest, old=is_old)
         for (is_old, together), of_kind in sorted(due.items())
-        for days in reversed(stretches(of_kind, DAY, together.longest))
+        for days in reversed(contiguous_ranges(of_kind, DAY, together.longest))
     ][:_REQUESTS_A_TICK]
     return dg.SensorResult(
         run_requests=requests,

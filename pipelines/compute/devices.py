@@ -8,7 +8,7 @@ import psycopg
 
 from lake import HOUR, Lake, Stream, scan_history
 from lake.energy import CHARGER_CLASSES
-from lake.schema import contiguous
+from lake.schema import contiguous_hours
 from warehouse_sql.named_queries import query
 
 _HOURS_A_LOOK = 24
@@ -32,7 +32,7 @@ def register_devices(
         .group_by(stream.device, of_day, is_back)
         .agg(pl.col("timestamp").min())
         .collect()
-        for part in contiguous(hours, _HOURS_A_LOOK)
+        for part in contiguous_hours(hours, _HOURS_A_LOOK)
     )
     if heard.is_empty():
         return

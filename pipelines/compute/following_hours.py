@@ -7,7 +7,7 @@ import polars as pl
 import psycopg
 
 from lake import HOUR, REGISTER, STREAMS, EnergySettings, Lake, Stream, scan_history
-from lake.delta import UNREADABLE, damaged_files
+from lake.delta import READ_ERRORS, find_damaged_files
 from pipelines.ledger import compacted_hours, reopen_hours
 
 
@@ -35,7 +35,7 @@ def following_hours(
                 break
             try:
                 seen = _registers(lake, stream, hour, hour + HOUR)
-            except UNREADABLE:
+            except READ_ERRORS:
                 if not _is_lost(lake, hour):
                     raise
                 lost.add(hour)
@@ -54,7 +54,7 @@ def _is_lost(lake: Lake, hour: datetime) -> bool:
     damaged = [
         one
         for stream in STREAMS.values()
-        for one in damaged_files(lake, stream.history_table, "timestamp", hour, hour + HOUR)
+        for one in find_damaged_files(lake, stream.history_table, "timestamp", hour, hour + HOUR)
     ]
     for one in damaged:
         one.require_lost()

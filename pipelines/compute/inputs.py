@@ -18,7 +18,7 @@ from lake import (
     hour_of,
 )
 from lake.energy import links_by_rule, named_links, pair_by_trailing_number, resolve_links
-from lake.history import HistoryInOrder, HistoryWindow
+from lake.history import HistoryWindow, SequentialHistoryReader
 from lake.rollups import (
     DayInputs,
     HourInputs,
@@ -31,12 +31,15 @@ from lake.schema import HOURLY_EFFICIENCY, VEHICLE_EFFICIENCY_HOURLY
 from pipelines.compute.devices import charger_classes, expected_devices
 from warehouse_sql.named_queries import query
 
-Histories = Mapping[str, HistoryInOrder]
+Histories = Mapping[str, SequentialHistoryReader]
 
 
 def histories(lake: Lake, settings: EnergySettings, end: datetime) -> Histories:
     """What `hour_inputs` reads hours up to `end` from that follow one another, by stream."""
-    return {name: HistoryInOrder(lake, stream, settings, end) for name, stream in STREAMS.items()}
+    return {
+        name: SequentialHistoryReader(lake, stream, settings, end)
+        for name, stream in STREAMS.items()
+    }
 
 
 def hour_inputs(

@@ -8,7 +8,7 @@ import dagster as dg
 
 from lake import DAY, STREAMS, Stream
 from lake.schema import DERIVED_TABLES, TableSpec, history_table
-from lake.upkeep import Archived, archive_day, days_to_archive, merge_raw_hours
+from lake.upkeep import ArchiveResult, archive_day, days_to_archive, merge_raw_hours
 from pipelines.assets.metadata import MAINTENANCE, OWNERS, RETRIES
 from pipelines.assets.read_failures import failing_by_name
 from pipelines.partitions import newest_partition
@@ -92,7 +92,7 @@ def _before() -> datetime:
     return today - timedelta(days=PipelineSettings().archive_after_days)
 
 
-def _metadata(done: list[Archived], started: float) -> dict[str, float]:
+def _metadata(done: list[ArchiveResult], started: float) -> dict[str, float]:
     return {
         "files_merged": sum(archived.files_before for archived in done),
         "bytes_before": sum(archived.bytes_before for archived in done),

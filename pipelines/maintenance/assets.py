@@ -8,7 +8,7 @@ import dagster as dg
 
 from lake import STREAMS, Stream, hour_of
 from lake.schema import DERIVED_TABLES
-from lake.upkeep import checkpoint, clean_log, vacuum
+from lake.upkeep import checkpoint_if_due, clean_log, vacuum
 from pipelines.assets.metadata import MAINTENANCE, OWNERS, RETRIES
 from pipelines.ledger import newest_raw_version
 from pipelines.maintenance.archive import archive_assets
@@ -46,7 +46,7 @@ def upkeep_asset(table: str) -> dg.AssetsDefinition:
     )
     def upkeep(lake: LakeResource) -> dg.MaterializeResult[None]:
         tables, started = lake.lake(), time.monotonic()
-        made = checkpoint(tables, table)
+        made = checkpoint_if_due(tables, table)
         log = clean_log(tables, table)
         dead = vacuum(tables, table)
         newest = {} if made.version is None else {"checkpoint_version": made.version}

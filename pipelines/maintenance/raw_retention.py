@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from lake import Lake, Stream
-from lake.upkeep import RawHour, drop_raw_partitions, raw_hours
+from lake.upkeep import RawHourSize, drop_raw_partitions, raw_hour_sizes
 from warehouse_sql.named_queries import query
 
 # A week a commit: what a kill loses of a long first run, and the length of the predicate.
@@ -20,7 +20,7 @@ _HOURS_A_COMMIT: Final = 168
 class Retention:
     """What a retention dropped of each hour, and why hours of its age were kept."""
 
-    dropped: dict[datetime, RawHour]
+    dropped: dict[datetime, RawHourSize]
     kept: dict[datetime, str]
 
 
@@ -45,7 +45,7 @@ def drop_old_hours(
     old = _settled(lake, connection, stream, before)
     kept = {of.hour: "not compacted" for of in old if not of.compacted}
     ready = [of for of in old if of.compacted]
-    dropped: dict[datetime, RawHour] = {}
+    dropped: dict[datetime, RawHourSize] = {}
     for first in range(0, len(ready), _HOURS_A_COMMIT):
         rows = {of.hour: of.rows_left for of in ready[first : first + _HOURS_A_COMMIT]}
         # Noted before it is done: from then on nobody takes what is missing for lost.
@@ -70,7 +70,7 @@ def _settled(
     with connection.cursor(row_factory=class_row(_OldHour)) as cursor:
         asked = {"stream": stream.name, "before": before}
         old = cursor.execute(query("raw_hours_before"), asked).fetchall()
-    found = raw_hours(lake, stream) if old else {}
+    found = raw_hour_sizes(lake, stream) if old else {}
     there = []
     for of in old:
         left = found[of.hour].rows if of.hour in found else 0

@@ -48,8 +48,8 @@ def daily_efficiency_report(
         figures = figures_of_day(tables, day, datetime.now(UTC))
         folder = f"reports/date={day:%Y-%m-%d}"
         page = html_page(figures, tables.uri, settings)
-        write_file(tables.files(), f"{folder}/efficiency.csv", csv_table(figures).encode())
-        write_file(tables.files(), f"{folder}/efficiency.html", page.encode())
+        write_file(tables.file_system(), f"{folder}/efficiency.csv", csv_table(figures).encode())
+        write_file(tables.file_system(), f"{folder}/efficiency.html", page.encode())
         totals = next(figures.fleet.iter_rows(named=True), {})
         shown = ("efficiency_percent", "loss_kwh", "energy_ac_kwh", "energy_dc_kwh", "vehicles")
         context.add_asset_metadata(

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lake import EnergySettings
-from lake.csv_injection import harmless_frame
+from lake.csv_injection import escape_frame
 from lake.energy import STATUSES, lowest_efficiency
 from pipelines.report.chart import day_chart
 from pipelines.report.figures import DayFigures
@@ -106,7 +106,7 @@ def csv_table(figures: DayFigures) -> str:
         pl.col("meter_ids").list.join(" "),
     )
     table = pl.concat([vehicles.clear(), totals, vehicles], how="diagonal")
-    return harmless_frame(table).write_csv()
+    return escape_frame(table).write_csv()
 
 
 def number(value: float | None, decimals: int = 0) -> str:

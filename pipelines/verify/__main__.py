@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lake import HOUR, EnergySettings, Lake, LakeError, LakeSettings, hour_of
-from lake.delta import UNREADABLE
+from lake.delta import READ_ERRORS
 from lake.schema import days_within
 from pipelines.ledger import first_hour
 from pipelines.resources import WarehouseResource
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.error = (
             f"{str(first['loc'][0] if first['loc'] else 'settings').upper()}: {first['msg']}"
         )
-    except (LakeError, *UNREADABLE, psycopg.Error, adbc_driver_manager.Error) as error:
+    except (LakeError, *READ_ERRORS, psycopg.Error, adbc_driver_manager.Error) as error:
         report.error = " ".join(str(error).split()) or type(error).__name__
     if report.error is not None:
         _complain(report.error)

@@ -7,7 +7,7 @@ from typing import Final
 from psycopg.rows import class_row
 
 from lake import DAY, HOUR, STREAMS, EnergySettings, Stream
-from lake.delta import DamagedFile, DataFile, logged_rows
+from lake.delta import DamagedFile, DataFile, count_rows_by_hour
 from lake.schema import DAILY_TABLES
 from pipelines.resources import WarehouseResource
 from pipelines.verify.checks import LedgerHour
@@ -55,7 +55,7 @@ class DamagedFiles:
                 yield Finding(
                     hour=hours[0],
                     table=file.table,
-                    expected=f"{file.described}{rows}",
+                    expected=f"{file.description}{rows}",
                     found=f"it can't be read: {damaged.reason}",
                     first=(),
                     remedy=self._remedy(damaged),
@@ -105,7 +105,7 @@ class DamagedFiles:
         if not self._tables.is_whole(stream.raw_table, "timestamp", start, end):
             return False
         table = self._tables.open(stream.raw_table)
-        logged = {} if table is None else logged_rows(table)
+        logged = {} if table is None else count_rows_by_hour(table)
         return all(
             not row.raw_dropped and logged.get(row.hour.astimezone(UTC), 0) >= row.raw_rows
             for row in ledger

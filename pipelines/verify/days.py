@@ -9,7 +9,7 @@ import polars as pl
 from psycopg.rows import class_row
 
 from lake import DAY, STREAMS, EnergySettings, LakeDamaged, TableMissing
-from lake.delta import UNREADABLE
+from lake.delta import READ_ERRORS
 from lake.schema import DAILY_TABLES, FLEET_EFFICIENCY_DAILY, HOURLY_EFFICIENCY
 from pipelines.compute.inputs import tables_of_day
 from pipelines.resources import WarehouseResource
@@ -53,7 +53,7 @@ def verify_day(
     first_hour = ledger.first_hour or midnight
     try:
         found = list(_differences(tables, warehouse, day, first_hour, settings))
-    except (LakeDamaged, *UNREADABLE):  # of the time before the day, from which it is counted
+    except (LakeDamaged, *READ_ERRORS):  # of the time before the day, from which it is counted
         return None
     changed_at = max(ledger.compacted_at or midnight, midnight + DAY)
     lately = datetime.now(UTC) - changed_at < _TIME_TO_FOLLOW

@@ -14,13 +14,13 @@ from lake import HOUR, STREAMS, Lake, Stream, TableMissing
 from lake.delta import (
     DamagedFile,
     DataFile,
-    RawHours,
-    damage_of,
+    RawSnapshot,
     data_files,
     empty_commits,
+    find_damage,
     scan_window,
 )
-from lake.schema import DERIVED_TABLES, TableSpec, as_received, history_table
+from lake.schema import DERIVED_TABLES, TableSpec, decode_history, history_table
 from pipelines.ledger import newest_raw_version
 
 _RAW: Final = {stream.raw_table: stream for stream in STREAMS.values()}
@@ -64,14 +64,14 @@ class CheckedTables:
         if table is None:
             return Found(nothing, whole=False)
         damaged = self._damaged_in(table, stream.raw_table, "timestamp", hour, hour + HOUR)
-        raw = RawHours(self.lake, stream, table)
+        raw = RawSnapshot(self.lake, stream, table)
         rows = raw.scan([hour], without=[one.file.path for one in damaged])
         return Found(rows.collect(), whole=not damaged)
 
     def history(self, stream: Stream, hour: datetime) -> Found:
         """The history of an hour: the columns of the stream and `duplicates`, in their order."""
         found = self.computed(history_table(stream), hour, hour + HOUR)
-        rows = as_received(found.rows.lazy(), stream).collect()
+        rows = decode_history(found.rows.lazy(), stream).collect()
         return Found(rows, found.whole)
 
     def computed(self, spec: TableSpec, start: datetime, end: datetime) -> Found:
@@ -106,7 +106,7 @@ class CheckedTables:
     def _check(self, file: DataFile) -> DamagedFile | None:
         key = file.table, file.path
         if key not in self._checked:
-            self._checked[key] = damage_of(self.lake, file)
+            self._checked[key] = find_damage(self.lake, file)
         return self._checked[key]
 
 

@@ -21,7 +21,7 @@ from lake import (
     TableMissing,
     hours_between,
 )
-from lake.delta import live_files, logged_rows
+from lake.delta import count_rows_by_hour, live_files
 from lake.schema import HOUR_START, HOURLY_TABLES, TableSpec, history_table
 from pipelines.assets.marts import MARTS, Mart, first_mart_hour, mart_rows
 from pipelines.resources import WarehouseResource
@@ -299,7 +299,7 @@ class Verification:
 
     def _hours_of_raw(self, stream: Stream) -> set[datetime]:
         table = self._tables.open(stream.raw_table)
-        return set() if table is None else set(logged_rows(table))
+        return set() if table is None else set(count_rows_by_hour(table))
 
     def _before(self, stream: Stream, first: datetime, look_back: timedelta) -> list[datetime]:
         known = self._hours_of_files(history_table(stream), first - look_back, first)

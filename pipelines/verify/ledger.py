@@ -8,7 +8,7 @@ from typing import Final
 import psycopg
 
 from lake import Lake, LakeError, Stream, WrongLake
-from lake.delta import logged_rows
+from lake.delta import count_rows_by_hour
 from warehouse_sql.named_queries import query
 from warehouse_sql.outbox import outbox_app_id
 
@@ -58,7 +58,7 @@ def count_raw(
             "verify again afterwards, or a range that they do not touch"
         )
     table = lake.open(stream.raw_table)
-    in_log = logged_rows(table)
+    in_log = count_rows_by_hour(table)
     delivery = connection.execute(query("outbox_delivery"), {"stream": stream.name}).fetchone()
     identity = connection.execute(query("outbox_identity")).fetchone()
     assert delivery is not None, "every stream has a row from its migration on"

@@ -10,8 +10,8 @@ from typing import Final
 import psycopg
 
 from lake import HOUR, STREAMS, Lake, LakeError, Stream
-from lake.delta import UNREADABLE, DataFile, remove_file
-from lake.history import compact_anew, rebuild_files
+from lake.delta import READ_ERRORS, DataFile, remove_file
+from lake.history import rebuild_files, rebuild_hour
 from lake.schema import DAILY_TABLES, DERIVED_TABLES
 from pipelines.ledger import reopen_hours
 from pipelines.verify.findings import Finding, Remedy
@@ -68,7 +68,7 @@ def repair(
         done.reopened |= _reopen(connection, mended)
         try:
             mend()
-        except (LakeError, *UNREADABLE) as error:
+        except (LakeError, *READ_ERRORS) as error:
             done.left += [(found, " ".join(str(error).split())) for found in mended]
             unknown |= hours if is_history else set()
     # Once more: a run that has computed one of them meanwhile may have read what was there before.
@@ -87,7 +87,7 @@ def _steps(
         yield partial(rebuild_files, lake, stream, files), mended
     for found in findings:
         if found.remedy is Remedy.COMPACT and found.stream and not _raw_dropped(connection, found):
-            yield partial(compact_anew, lake, STREAMS[found.stream], found.hour), [found]
+            yield partial(rebuild_hour, lake, STREAMS[found.stream], found.hour), [found]
     for found in findings:
         if found.remedy is Remedy.REPLACE and found.file:
             yield partial(remove_file, lake, _COMPUTED[found.table], found.file.path), [found]

@@ -31,7 +31,7 @@ import polars as pl
 import psycopg
 
 from lake import STREAMS, Lake
-from lake.schema.history import as_received
+from lake.schema.history import decode_history
 from lake.schema.partitions import hour_of
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from local_stack.stack.liveness import answers, daemon_works
@@ -140,7 +140,9 @@ class FullDisks:
             ours = pl.col(stream.device).is_in(sent[stream.device].unique().implode())
             raw = lake.scan(lake.open(stream.raw_table)).filter(ours)
             raw_rows = raw.with_columns(serial_of(stream)).collect()
-            history = as_received(lake.scan(lake.open(stream.history_table)), stream).filter(ours)
+            history = decode_history(lake.scan(lake.open(stream.history_table)), stream).filter(
+                ours
+            )
             history_rows = history.with_columns(serial_of(stream)).collect()
             ended = pl.col("timestamp") < running
             problems += raw_problems(stream, sent, raw_rows)

@@ -13,7 +13,7 @@ import polars as pl
 import psycopg
 
 from lake import STREAMS, Compaction, Lake, Stream, compact_hour, rows_by_hour
-from lake.schema.history import as_received
+from lake.schema.history import decode_history
 from tests.faults.ledger import Ledger, camel, serial_of
 from warehouse_sql.named_queries import query
 
@@ -49,7 +49,7 @@ def judge(
         sent = ledger.sent(stream).join(outcomes, on="serial")
         raw = lake.scan(lake.open(stream.raw_table)).with_columns(serial_of(stream)).collect()
         done = [compact_hour(lake, stream, hour) for hour in rows_by_hour(lake, stream)]
-        history = as_received(lake.scan(lake.open(stream.history_table)), stream)
+        history = decode_history(lake.scan(lake.open(stream.history_table)), stream)
         compacted = history.with_columns(serial_of(stream)).collect()
         problems += [
             f"{stream.name}: {problem}"

@@ -122,41 +122,44 @@ ROOMS = {
 # What other packages import from the lake: these names, from the room itself.
 PUBLIC = {
     "lake": """
-        DAY HOUR INTERVAL METER REGISTER STREAMS VEHICLE Column Compaction Delivered
-        EnergySettings Imported Lake LakeDamaged LakeError LakeSettings OldTable StaleRead
-        Stream TableMissing UnusableFile WrongLake append_files append_once compact_hour
-        compact_hours delivered hour_of hours_between imported replace_hours rows_by_hour
-        scan_context scan_heartbeats scan_history write_hour
+        DAY HOUR INTERVAL METER REGISTER STREAMS VEHICLE Column Compaction DeliveredHorizon
+        EnergySettings ImportProgress Lake LakeDamaged LakeError LakeSettings OldTable
+        StaleRead Stream TableMissing UnusableFile WrongLake append_files append_once
+        compact_hour compact_hours hour_of hours_between read_delivered_horizon
+        read_import_progress replace_hours rows_by_hour scan_context scan_heartbeats
+        scan_history write_hour_file
     """,
     "lake.costs": """
-        BadTariff Costs PointOfEfficiency Tariff added_up by_price costs hourly_flows
-        one_point_a_year prices_of_hours read_tariff worst_devices
+        BadTariff Costs EfficiencyPointValue Tariff calculate_costs group_by_price
+        hourly_flows prices_of_hours read_tariff sum_energies value_of_one_point
+        worst_devices
     """,
     "lake.delta": """
-        UNREADABLE DamagedFile DataFile RawHours damage_of damaged_files data_files
-        empty_commits live_files logged_rows naming_damage remove_file replace_changed
-        run_sql scan_window
+        READ_ERRORS DamagedFile DataFile RawSnapshot count_rows_by_hour data_files
+        diagnose_read_errors empty_commits find_damage find_damaged_files live_files
+        remove_file replace_if_changed run_sql scan_window
     """,
     "lake.energy": """
         CHARGER_CLASSES HEARTBEAT LINK PAIR RATED RULE STATUSES curve_step
-        efficiency_percent exact_sum links_by_rule lowest_efficiency measured_energy
-        named_links pair_by_trailing_number resolve_links same_trailing_number
-        trailing_number vehicle_curve vehicle_efficiency vehicle_rows
+        efficiency_percent exact_sum links_by_rule lowest_efficiency match_trailing_numbers
+        measured_energy named_links pair_by_trailing_number resolve_links trailing_number
+        vehicle_curve vehicle_efficiency vehicle_efficiency_rows
     """,
     "lake.energy.single_vehicle": """
-        Fed Range Readings SeveralMeters facts_of_pair facts_table named_meter
+        LinkedMeter Range Readings SeveralMeters facts_of_pair facts_table named_meter
     """,
     "lake.history": """
-        HistoryInOrder HistoryWindow compact_anew merge_heartbeats rebuild_files
+        HistoryWindow SequentialHistoryReader merge_heartbeats rebuild_files rebuild_hour
     """,
     "lake.reads": """
-        DeviceReader HourIndex LakeView Place Question TableReader TableVersion period_of
-        place_of read_page
+        DeviceReader HourIndex LakeSnapshot PagePosition PageQuery TableReader TableVersion
+        page_position read_page row_period
     """,
     "lake.recordings": """
         ENERGIES FIELDS IDS LOCAL_TIME MAX_INTERVAL_KWH MAX_REGISTER_KWH NUMBERS UNITS
-        LocalTimes Meaning UnitCheck cell_count_fault check_text field_of fields_of
-        local_micros no_zone_fault of_columns parse_number read_header to_kwh
+        ColumnMapping LocalTimes UnitCheck cell_count_fault local_micros map_column
+        map_columns no_zone_fault parse_number read_header require_utf8 to_kwh
+        with_default_stream
     """,
     "lake.rollups": """
         DayInputs HourInputs Tables efficiency_of_day efficiency_of_hour health_of_day
@@ -168,12 +171,12 @@ PUBLIC = {
         FLEET_EFFICIENCY_DAILY FLEET_EFFICIENCY_HOURLY GRID_HEALTH_HOURLY
         HEARTBEAT_COMPLETENESS_HOURLY HOURLY_EFFICIENCY HOURLY_TABLES HOUR_PARTITION
         HOUR_START TIMESTAMP VEHICLE_EFFICIENCY_DAILY VEHICLE_EFFICIENCY_HOURLY TableSpec
-        as_received contiguous days_within history_table in_hours in_window number stretches
-        text
+        contiguous_hours contiguous_ranges days_within decode_history history_table
+        in_raw_partitions in_window number_column text_column
     """,
     "lake.upkeep": """
-        Archived RawHour archive_day checkpoint clean_log days_to_archive
-        drop_raw_partitions merge_raw_hours raw_hours vacuum
+        ArchiveResult RawHourSize archive_day checkpoint_if_due clean_log days_to_archive
+        drop_raw_partitions merge_raw_hours raw_hour_sizes vacuum
     """,
 }
 

@@ -21,8 +21,8 @@ from lake.energy import (
     resolve_links,
     vehicle_efficiency,
 )
-from lake.engine import IN_MEMORY, UNCHANGED
-from lake.reads import LakeView
+from lake.engine import IN_MEMORY, NO_OPTIMIZATIONS
+from lake.reads import LakeSnapshot
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Measured:
     links: pl.DataFrame
 
 
-def measured(view: LakeView, facts: Facts, energy: EnergySettings) -> Measured:
+def measured(view: LakeSnapshot, facts: Facts, energy: EnergySettings) -> Measured:
     """Read the lake for all vehicles asked for; blocks, so not for the event loop."""
     start, end = facts.period.start, facts.period.end
 
@@ -69,7 +69,9 @@ def measured(view: LakeView, facts: Facts, energy: EnergySettings) -> Measured:
     )
 
 
-def performances(view: LakeView, facts: Facts, energy: EnergySettings) -> dict[str, Performance]:
+def performances(
+    view: LakeSnapshot, facts: Facts, energy: EnergySettings
+) -> dict[str, Performance]:
     """Read the lake and compute for all vehicles asked for; blocks, so not for the event loop.
 
     What comes out for a vehicle is the same beside any others.
@@ -91,7 +93,7 @@ def _told(facts: Facts, found: Found) -> dict[str, Performance]:
     }
 
 
-def _of_any(view: LakeView, facts: Facts, energy: EnergySettings) -> Found:
+def _of_any(view: LakeSnapshot, facts: Facts, energy: EnergySettings) -> Found:
     """What is found of vehicles with any links."""
     both, window = measured(view, facts, energy), (facts.period.start, facts.period.end)
     rows = vehicle_efficiency(
@@ -110,4 +112,4 @@ def _of_any(view: LakeView, facts: Facts, energy: EnergySettings) -> Found:
 
 def _collected(plan: pl.LazyFrame) -> pl.DataFrame:
     """For few devices an optimizer takes longer than it saves."""
-    return plan.collect(engine=IN_MEMORY, optimizations=UNCHANGED)
+    return plan.collect(engine=IN_MEMORY, optimizations=NO_OPTIMIZATIONS)

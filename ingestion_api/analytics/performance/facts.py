@@ -13,7 +13,7 @@ from ingestion_api.rest.etags import fingerprint
 from ingestion_api.rest.parameters import BadWindow, Period
 from lake import STREAMS, EnergySettings, hour_of
 from lake.energy import CHARGER_CLASSES, PAIR
-from lake.reads import LakeView
+from lake.reads import LakeSnapshot
 
 _TIME: Final = pl.Datetime("us", "UTC")
 _LINKS: Final = {**PAIR, "valid_from": _TIME, "valid_to": _TIME}
@@ -61,7 +61,7 @@ class Facts:
         classes = [*self.charger_classes.items()]
         return pl.DataFrame(classes, schema=CHARGER_CLASSES, orient="row")
 
-    def fingerprint(self, view: LakeView, energy: EnergySettings) -> str:
+    def fingerprint(self, view: LakeSnapshot, energy: EnergySettings) -> str:
         """Another text whenever the answer may be another: all that it rests on, as a hash."""
         since = context_start(self.period, energy)
         told: list[Any] = [
@@ -74,7 +74,7 @@ class Facts:
         for stream in STREAMS.values():
             dirty, waiting = self.dirty_hours[stream.name], self.outbox[stream.name]
             dirty = dirty | {hour_of(row["timestamp"]) for row in waiting.to_pylist()}
-            told += [view.paths(stream, since, self.period.end, dirty), waiting.to_pylist()]
+            told += [view.file_paths(stream, since, self.period.end, dirty), waiting.to_pylist()]
         return fingerprint(repr(told))
 
 

@@ -17,7 +17,7 @@ from ingestion_api.analytics.performance.snapshot import read_facts
 from ingestion_api.database.dedicated_connection import OwnConnection
 from ingestion_api.rest.parameters import BadWindow
 from lake import EnergySettings
-from lake.reads import DeviceReader, LakeView
+from lake.reads import DeviceReader, LakeSnapshot
 
 _MOST_VEHICLES: Final = 32
 
@@ -83,7 +83,7 @@ class Performances:
         vehicle_id: str,
         start: datetime | None,
         end: datetime | None,
-        compute: Callable[[LakeView, Facts], _T],
+        compute: Callable[[LakeSnapshot, Facts], _T],
     ) -> _T:
         """What a function makes of the lake and the facts of one vehicle, in a thread."""
         found = await self._facts({vehicle_id}, start, end)
@@ -93,7 +93,7 @@ class Performances:
 
         @reading_the_lake()
         def computed() -> _T:
-            return compute(self._reader.look(), facts)
+            return compute(self._reader.snapshot(), facts)
 
         return await in_lake_thread(computed)
 
@@ -115,13 +115,13 @@ class Performances:
 
     @reading_the_lake()
     def _compute(self, facts: Facts) -> dict[str, Performance]:
-        return performances(self._reader.look(), facts, self._energy)
+        return performances(self._reader.snapshot(), facts, self._energy)
 
     @reading_the_lake()
     def _unless_known(
         self, facts: Facts, is_known: Callable[[str], bool]
     ) -> tuple[str, Performance | None]:
-        view = self._reader.look()
+        view = self._reader.snapshot()
         tag = facts.fingerprint(view, self._energy)
         if is_known(tag):
             return tag, None

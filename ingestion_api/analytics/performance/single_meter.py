@@ -11,9 +11,9 @@ import polars as pl
 
 from ingestion_api.analytics.performance.facts import Facts
 from lake import METER, VEHICLE, EnergySettings, Stream
-from lake.energy import HEARTBEAT, LINK, RULE, vehicle_rows
+from lake.energy import HEARTBEAT, LINK, RULE, vehicle_efficiency_rows
 from lake.energy.single_vehicle import (
-    Fed,
+    LinkedMeter,
     Range,
     Readings,
     SeveralMeters,
@@ -21,8 +21,8 @@ from lake.energy.single_vehicle import (
     facts_table,
     named_meter,
 )
-from lake.engine import IN_MEMORY, UNCHANGED
-from lake.reads import LakeView
+from lake.engine import IN_MEMORY, NO_OPTIMIZATIONS
+from lake.reads import LakeSnapshot
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Found:
     links: dict[str, list[dict[str, Any]]]
 
 
-def of_pairs(view: LakeView, facts: Facts, energy: EnergySettings) -> Found:
+def of_pairs(view: LakeSnapshot, facts: Facts, energy: EnergySettings) -> Found:
     """What can be found on the short way; blocks, so not for the event loop."""
     start, end = facts.period.start, facts.period.end
 
     def readings(stream: Stream, device: str) -> Readings:
         dirty, outbox = facts.dirty_hours[stream.name], facts.outbox[stream.name]
-        return view.readings_of_one(stream, device, start, end, energy, dirty, outbox)
+        return view.readings_of_device(stream, device, start, end, energy, dirty, outbox)
 
     links, rows = dict[str, list[dict[str, Any]]](), []
     for vehicle in facts.asked:
@@ -50,7 +50,7 @@ def of_pairs(view: LakeView, facts: Facts, energy: EnergySettings) -> Found:
             continue
         if link is None:
             links[vehicle] = []
-            if dc.within(start, end).at.size:
+            if dc.in_window(start, end).at.size:
                 rows.append({"vehicle_id": vehicle, **facts_of_pair(None, dc, start, end, energy)})
             continue
         meter, source, ranges = link
@@ -59,7 +59,7 @@ def of_pairs(view: LakeView, facts: Facts, energy: EnergySettings) -> Found:
             for since, until in ranges
         ]
         charger_class = facts.charger_classes.get(meter)
-        fed = Fed(readings(METER, meter), ranges, energy.register_size(charger_class))
+        fed = LinkedMeter(readings(METER, meter), ranges, energy.register_size(charger_class))
         rows.append(
             {
                 "vehicle_id": vehicle,
@@ -69,8 +69,8 @@ def of_pairs(view: LakeView, facts: Facts, energy: EnergySettings) -> Found:
                 **facts_of_pair(fed, dc, start, end, energy),
             }
         )
-    table = vehicle_rows(facts_table(rows).lazy(), start, end, energy)
-    return Found(table.collect(engine=IN_MEMORY, optimizations=UNCHANGED), links)
+    table = vehicle_efficiency_rows(facts_table(rows).lazy(), start, end, energy)
+    return Found(table.collect(engine=IN_MEMORY, optimizations=NO_OPTIMIZATIONS), links)
 
 
 def sole_link(

@@ -20,7 +20,7 @@ from ingestion_api.database.dedicated_connection import Row, Trips
 from ingestion_api.outbox.pack import unpacked
 from ingestion_api.rest.parameters import LAST_HOURS, BadWindow, Period, window
 from lake import METER, VEHICLE, EnergySettings, Stream
-from lake.energy import same_trailing_number, trailing_number
+from lake.energy import match_trailing_numbers, trailing_number
 from warehouse_sql.binary_parameters import text_array, timestamp
 from warehouse_sql.named_queries import query
 from warehouse_sql.statement_pipeline import Statement
@@ -209,7 +209,7 @@ def _pairs(devices: Sequence[Row], vehicle_ids: Sequence[str]) -> dict[str, str]
     """The meters of these vehicles by the rule."""
     meters = {row["device_id"]: row["linked"] for row in devices if row["kind"] == METER.name}
     vehicles = {row["device_id"]: row["linked"] for row in devices if row["kind"] == VEHICLE.name}
-    pairs = same_trailing_number(
+    pairs = match_trailing_numbers(
         meters,
         vehicles,
         [device for device, linked in meters.items() if linked],

@@ -1,11 +1,11 @@
 """The same mathematics for one vehicle and the meter that feeds it, in NumPy."""
 
-from lake.energy.single_vehicle.facts import Fed, facts_of_pair, facts_table
+from lake.energy.single_vehicle.facts import LinkedMeter, facts_of_pair, facts_table
 from lake.energy.single_vehicle.links import Range, SeveralMeters, named_meter
 from lake.energy.single_vehicle.readings import Readings
 
 __all__ = [
-    "Fed",
+    "LinkedMeter",
     "Range",
     "Readings",
     "SeveralMeters",

@@ -39,7 +39,7 @@ class KnownTime:
         before: Times = np.cumsum(length) - length
         return before
 
-    def until(self, moments: Times) -> tuple[Times, Flags]:
+    def known_until(self, moments: Times) -> tuple[Times, Flags]:
         """The known microseconds up to each moment, and whether the moment is known itself."""
         if not self.begins.size:
             return np.zeros(moments.shape, np.int64), np.zeros(moments.shape, np.bool_)
@@ -51,7 +51,7 @@ class KnownTime:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredReadings:
     """The readings of one device in a window; the arrays are columns of `measured_energy`."""
 
     readings: Readings
@@ -73,8 +73,8 @@ class Measured:
         is_cut = begins[1:] > ends[:-1]
         return KnownTime(begins[np.append(True, is_cut)], ends[np.append(is_cut, True)])
 
-    def within(self, ranges: Sequence[tuple[datetime, datetime]]) -> "Measured":
-        """Those of a meter while it was linked: what `credited` does; ranges are in order."""
+    def while_linked(self, ranges: Sequence[tuple[datetime, datetime]]) -> "MeasuredReadings":
+        """Return a meter's readings in its sorted link ranges, like `attribute_to_vehicles`."""
         begins, ends = (
             np.array([microseconds(moment) for moment in side])
             for side in zip(*ranges, strict=True)
@@ -84,8 +84,8 @@ class Measured:
         is_fed = (place >= 0) & (at < ends[place])
         since = begins[place[is_fed]]
         covered_from = self.covered_from[is_fed]
-        return Measured(
-            self.readings.chosen(is_fed),
+        return MeasuredReadings(
+            self.readings.rows_at(is_fed),
             self.energy_kwh[is_fed],
             self.is_reset[is_fed],
             np.maximum(self.interval_start[is_fed], since),
@@ -93,17 +93,17 @@ class Measured:
         )
 
 
-def measured(
+def measure_energy(
     every: Readings,
     start: datetime,
     end: datetime,
     settings: EnergySettings,
     register_size_kwh: float | None,
-) -> Measured:
+) -> MeasuredReadings:
     """The readings with start <= time < end; those before are context and never count."""
     window_start = microseconds(start)
     first, after = np.searchsorted(every.at, (window_start, microseconds(end))).tolist()
-    own = every.chosen(slice(first, after))
+    own = every.rows_at(slice(first, after))
     nominal, largest_gap = (
         timedelta(seconds=seconds) // _MICROSECOND
         for seconds in (settings.nominal_interval_seconds, settings.largest_gap_seconds)
@@ -114,7 +114,7 @@ def measured(
         since[:1] = every.at[first - 1]
     if not own.is_register.any():
         covered_from = np.maximum(np.maximum(since, reach), window_start)
-        return Measured(
+        return MeasuredReadings(
             own,
             own.value,
             own.is_register,
@@ -134,7 +134,7 @@ def measured(
     # A reading without a value between two register values: the later one brings its energy.
     is_bridged = np.isnan(own.value) & ~np.isnan(last) & follows
     is_known = ~np.isnan(energy) | is_bridged
-    return Measured(
+    return MeasuredReadings(
         own,
         energy,
         is_reset,

@@ -15,7 +15,7 @@ import polars as pl
 
 from lake.energy.efficiency import VEHICLE_FACTS
 from lake.energy.interval_energy import DECIMALS, PER_UNIT
-from lake.energy.single_vehicle.energy import KnownTime, Measured, measured
+from lake.energy.single_vehicle.energy import KnownTime, MeasuredReadings, measure_energy
 from lake.energy.single_vehicle.readings import Numbers, Readings
 from lake.schema.partitions import microseconds
 from lake.settings import EnergySettings
@@ -29,7 +29,7 @@ _NOTHING: Final = KnownTime(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 @dataclass(frozen=True)
-class Fed:
+class LinkedMeter:
     """A meter while it feeds a vehicle."""
 
     readings: Readings
@@ -39,17 +39,21 @@ class Fed:
 
 
 def facts_of_pair(
-    meter: Fed | None, vehicle: Readings, start: datetime, end: datetime, settings: EnergySettings
+    meter: LinkedMeter | None,
+    vehicle: Readings,
+    start: datetime,
+    end: datetime,
+    settings: EnergySettings,
 ) -> dict[str, Any]:
     """The columns of `vehicle_facts` about both sides, and the mean temperature.
 
     `meter` is None if none feeds the vehicle. Readings before `start` are context, as they are for
     `measured_energy`.
     """
-    dc, ac = measured(vehicle, start, end, settings, settings.register_size_kwh), None
+    dc, ac = measure_energy(vehicle, start, end, settings, settings.register_size_kwh), None
     if meter:
-        of_window = measured(meter.readings, start, end, settings, meter.register_size_kwh)
-        ac = of_window.within(meter.ranges)
+        of_window = measure_energy(meter.readings, start, end, settings, meter.register_size_kwh)
+        ac = of_window.while_linked(meter.ranges)
     return {
         **_side(ac, dc.known, start, end, "ac"),
         **_side(dc, ac.known if ac else _NOTHING, start, end, "dc"),
@@ -70,7 +74,7 @@ def facts_table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
 
 
 def _side(
-    side: Measured | None, other: KnownTime, start: datetime, end: datetime, name: str
+    side: MeasuredReadings | None, other: KnownTime, start: datetime, end: datetime, name: str
 ) -> dict[str, Any]:
     """What is known of a side, ac or dc; all None without a reading."""
     facts = _facts(side, other, start, end) if side and side.readings.at.size else {}
@@ -88,7 +92,9 @@ def _side(
     }
 
 
-def _facts(side: Measured, other: KnownTime, start: datetime, end: datetime) -> dict[str, Any]:
+def _facts(
+    side: MeasuredReadings, other: KnownTime, start: datetime, end: datetime
+) -> dict[str, Any]:
     at = side.readings.at
     moments = np.concatenate(([microseconds(start)], at, [microseconds(end)]))
     known_seconds = _rounded(side.known.length / 1e6, 6)
@@ -104,14 +110,14 @@ def _facts(side: Measured, other: KnownTime, start: datetime, end: datetime) -> 
     }
 
 
-def _matched_share(side: Measured, other: KnownTime) -> float | None:
+def _matched_share(side: MeasuredReadings, other: KnownTime) -> float | None:
     """Part of the energy in known time of the other side; None without energy."""
     has_energy = ~np.isnan(side.energy_kwh) & (side.energy_kwh != 0)
     weight = np.abs(side.energy_kwh[has_energy])
     if not weight.size:
         return None
     since, at = side.interval_start[has_energy], side.readings.at[has_energy]
-    (until_since, _), (until_at, is_known) = other.until(since), other.until(at)
+    (until_since, _), (until_at, is_known) = other.known_until(since), other.known_until(at)
     length = at - since
     # An interval of no length (a reading at the very start) is matched if its moment is known.
     share = np.where(length > 0, (until_at - until_since) / np.maximum(length, 1), is_known)

@@ -26,7 +26,7 @@ def named_meter(
     None if no heartbeat names a meter in the window or shortly before it. Raises SeveralMeters.
     """
     largest_gap = timedelta(seconds=settings.largest_gap_seconds)
-    near, gap = vehicle.within(start - largest_gap, end), largest_gap // _MICROSECOND
+    near, gap = vehicle.in_window(start - largest_gap, end), largest_gap // _MICROSECOND
     if near.names is None:
         return None
     names = near.names.drop_nulls()

@@ -36,7 +36,7 @@ class Readings:
     """The meter that each names; None: nobody names any."""
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, stream: Stream) -> Self:
+    def from_rows(cls, rows: pl.DataFrame, stream: Stream) -> Self:
         """Of rows with the stream's columns, in their order; `duplicates` are 0 if not there."""
         size, is_vehicle = rows.height, stream is VEHICLE
         return cls(
@@ -49,12 +49,12 @@ class Readings:
             _if_any(rows["meter_id"]) if is_vehicle else None,
         )
 
-    def within(self, start: datetime, end: datetime) -> "Readings":
+    def in_window(self, start: datetime, end: datetime) -> "Readings":
         """Those with start <= time < end."""
         first, after = np.searchsorted(self.at, (microseconds(start), microseconds(end)))
-        return self.chosen(slice(first, after))
+        return self.rows_at(slice(first, after))
 
-    def chosen(self, own: slice | Flags | Times) -> "Readings":
+    def rows_at(self, own: slice | Flags | Times) -> "Readings":
         """Those at some places."""
         names = self.names
         if names is not None:
@@ -71,15 +71,15 @@ class Readings:
         )
 
 
-def in_order(parts: Sequence[Readings]) -> Readings:
+def concat_sorted(parts: Sequence[Readings]) -> Readings:
     """All readings of a device by their time, and those of one time by their receipt."""
     every = _beside(parts)
     is_sorted = (every.at[1:] > every.at[:-1]).all()
-    return every if is_sorted else every.chosen(np.lexsort((every.received_at, every.at)))
+    return every if is_sorted else every.rows_at(np.lexsort((every.received_at, every.at)))
 
 
-def merged(history: Readings, received: Readings) -> Readings | None:
-    """What `merge_heartbeats` makes of rows of the history and received copies, both `in_order`.
+def merge_received(history: Readings, received: Readings) -> Readings | None:
+    """Merge rows of the history and received copies, both sorted, as `merge_heartbeats` does.
 
     None in the rare case that the times of receipt don't tell which copy counts.
     """
@@ -88,12 +88,12 @@ def merged(history: Readings, received: Readings) -> Readings | None:
         return None
     is_after = history.at[-1:] < fresh.at[:1]  # as it mostly is; empty where one has none
     if is_after.all():
-        return in_order([history, fresh])
+        return concat_sorted([history, fresh])
     _, old, new = np.intersect1d(history.at, fresh.at, assume_unique=True, return_indices=True)
     if not old.size:
-        return in_order([history, fresh])
+        return concat_sorted([history, fresh])
     is_same = history.received_at[old] == fresh.received_at[new]
-    if not _equal(history.chosen(old[is_same]), fresh.chosen(new[is_same])):
+    if not _equal(history.rows_at(old[is_same]), fresh.rows_at(new[is_same])):
         return None
     # Copies that an earlier compaction has counted are among those that were received.
     counted = np.maximum(history.duplicates[old], fresh.duplicates[new])
@@ -102,8 +102,8 @@ def merged(history: Readings, received: Readings) -> Readings | None:
     for part, places, gives_way in ((history, old, is_later), (fresh, new, ~is_later)):
         duplicates, stays = part.duplicates.copy(), np.full(part.at.shape, True)
         duplicates[places], stays[places] = counted, ~gives_way
-        parts.append(replace(part, duplicates=duplicates).chosen(stays))
-    return in_order(parts)
+        parts.append(replace(part, duplicates=duplicates).rows_at(stays))
+    return concat_sorted(parts)
 
 
 def _latest(received: Readings) -> Readings | None:
@@ -114,7 +114,7 @@ def _latest(received: Readings) -> Readings | None:
     if (is_copy & (received.received_at[1:] == received.received_at[:-1])).any():
         return None
     ends = np.flatnonzero(np.append(~is_copy, True))
-    return replace(received.chosen(ends), duplicates=np.diff(ends, prepend=-1) - 1)
+    return replace(received.rows_at(ends), duplicates=np.diff(ends, prepend=-1) - 1)
 
 
 def _equal(one: Readings, other: Readings) -> bool:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lake import HOUR, METER, REGISTER, VEHICLE, Lake, append_once
-from lake.delta.damage import damage_of, data_files
+from lake.delta.damage import data_files, find_damage
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY
 from lake.schema.history import history_table
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
@@ -115,12 +115,12 @@ def test_every_kind_of_damage_is_seen(lake: Lake, damage: Callable[[Path], None]
     rows = heartbeats(METER, [{"meter_id": f"METER{n:03}"} for n in range(200)])
     append_once(lake, METER, rows, "app", 1, 0)
     (file,) = data_files(lake.open(METER.raw_table), METER.raw_table, "timestamp", *ALL_HOURS)
-    assert damage_of(lake, file) is None
+    assert find_damage(lake, file) is None
     damage(Path(lake.uri) / METER.raw_table / file.path)
-    damaged = damage_of(lake, file)
+    damaged = find_damage(lake, file)
     assert damaged is not None
     assert damaged.is_lost
-    assert damaged.file.described.endswith("(2026-11-20 10:00 UTC, METER000 to METER199)")
+    assert damaged.file.description.endswith("(2026-11-20 10:00 UTC, METER000 to METER199)")
 
 
 def test_a_damaged_file_of_any_computed_table_is_told_and_comes_back(

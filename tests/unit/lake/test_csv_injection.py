@@ -14,8 +14,14 @@ from ingestion_api.bulk_import.source import Source
 from ingestion_api.rest.table_formats import CSV, rendered
 from ingestion_api.routes.link_bodies import read_links
 from lake import Column
-from lake.csv_injection import as_meant, harmless, harmless_frame, harmless_text, text_as_meant
-from lake.recordings import Meaning
+from lake.csv_injection import (
+    escape_column,
+    escape_formula,
+    escape_frame,
+    unescape_column,
+    unescape_formula,
+)
+from lake.recordings import ColumnMapping
 from local_stack.cli.device_csv import read_devices
 from local_stack.client.recordings import recorded_heartbeats
 from warehouse_sql.devices import ToldDevice
@@ -27,19 +33,19 @@ TEXTS = st.lists(st.none() | st.text(st.sampled_from("'=-+@\t\r\nab \uff1d\N{SNO
 
 @pytest.mark.parametrize("start", STARTS)
 def test_text_that_begins_like_a_formula_does_not_any_more(start: str) -> None:
-    assert harmless(f"{start}1+1") == f"'{start}1+1"
-    assert harmless(f"a{start}1") == f"a{start}1"
+    assert escape_formula(f"{start}1+1") == f"'{start}1+1"
+    assert escape_formula(f"a{start}1") == f"a{start}1"
 
 
 @given(texts=TEXTS)
 def test_cells_frames_and_columns_are_treated_alike_and_come_back(texts: list[str | None]) -> None:
-    cells = [None if text is None else harmless(text) for text in texts]
+    cells = [None if text is None else escape_formula(text) for text in texts]
     column = pa.array(texts, pa.large_string())
-    assert harmless_text(column).to_pylist() == cells
-    assert text_as_meant(harmless_text(column)).to_pylist() == texts
+    assert escape_column(column).to_pylist() == cells
+    assert unescape_column(escape_column(column)).to_pylist() == texts
     frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
-    assert harmless_frame(frame)["text"].to_list() == cells
-    assert [None if cell is None else as_meant(cell) for cell in cells] == texts
+    assert escape_frame(frame)["text"].to_list() == cells
+    assert [None if cell is None else unescape_formula(cell) for cell in cells] == texts
 
 
 def test_a_table_has_harmless_text_and_its_numbers() -> None:
@@ -56,7 +62,7 @@ def test_what_is_read_back_is_the_id_that_was_written(tmp_path: Path, device: st
 
     def write(*rows: list[str]) -> Path:
         with file.open("w", newline="") as opened:
-            csv.writer(opened).writerows([[harmless(cell) for cell in row] for row in rows])
+            csv.writer(opened).writerows([[escape_formula(cell) for cell in row] for row in rows])
         return file
 
     write(["stream", "device_id", "retired_at"], ["meter", device, "none"])
@@ -66,7 +72,7 @@ def test_what_is_read_back_is_the_id_that_was_written(tmp_path: Path, device: st
     assert (link.meter_id, link.vehicle_id, refused) == (device, device, [])
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC).isoformat()
     write(["meter_id", "timestamp", "kwh_consumed_ac"], [device, noon, "0.5"], ["M", noon, "1"])
-    first, _ = recorded_heartbeats(file, Meaning())
+    first, _ = recorded_heartbeats(file, ColumnMapping())
     assert first.heartbeat["meterId"] == device
-    (part,) = Source(file, Meaning()).parts(0)
+    (part,) = Source(file, ColumnMapping()).parts(0)
     assert part.rows["meterId"].to_pylist() == [device, "M"]

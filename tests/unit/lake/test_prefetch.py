@@ -5,12 +5,12 @@ from threading import Event
 
 import pytest
 
-from lake.prefetch import one_ahead
+from lake.prefetch import prefetch
 
 
 def test_everything_comes_in_order() -> None:
-    assert list(one_ahead(range(5))) == [0, 1, 2, 3, 4]
-    assert list(one_ahead([])) == []
+    assert list(prefetch(range(5))) == [0, 1, 2, 3, 4]
+    assert list(prefetch([])) == []
 
 
 def test_the_next_is_made_while_one_is_in_use_and_no_other() -> None:
@@ -21,7 +21,7 @@ def test_the_next_is_made_while_one_is_in_use_and_no_other() -> None:
             event.set()
             yield number
 
-    things = one_ahead(make())
+    things = prefetch(make())
     assert next(things) == 0
     assert began[1].wait(10)
     assert not began[2].is_set()
@@ -32,7 +32,7 @@ def test_what_fails_while_it_is_made_fails_where_it_is_used() -> None:
         yield 1
         raise OSError("the disk is gone")
 
-    things = one_ahead(make())
+    things = prefetch(make())
     assert next(things) == 1
     with pytest.raises(OSError, match="the disk is gone"):
         next(things)

@@ -46,7 +46,7 @@ from lake import (
     rows_by_hour,
 )
 from lake.history.deduplication import merge_heartbeats
-from lake.recordings import Meaning, parse_number
+from lake.recordings import ColumnMapping, parse_number
 from tests.integration.outbox_rows import execute
 from tests.integration.victims import die_in
 from tests.samples import ANY_TIME, HOUR_10
@@ -56,9 +56,9 @@ METER_COLUMNS = ("meter_id", "timestamp", "kwh_consumed_ac", "voltage", "reading
 
 
 def import_file(
-    dsn: str, lake: Lake, file: Path, meaning: Meaning | None = None, **options: Any
+    dsn: str, lake: Lake, file: Path, meaning: ColumnMapping | None = None, **options: Any
 ) -> FileImport:
-    meaning = meaning or Meaning()
+    meaning = meaning or ColumnMapping()
     with Ledger(dsn, lake) as ledger:
         done = FileImport(Source(file, meaning), meaning, lake, ledger, TOLERANCE, **options)
         done.run(rejects_of(file), lambda: None)
@@ -276,7 +276,9 @@ def test_an_import_of_any_split_is_as_if_its_rows_were_posted(
             wanted = post(database_url, lake, prefixed(piece, posted))
             file = tmp_path / f"{name}-{number}.{suffix}"
             write(file, prefixed(piece, name))
-            done = import_file(database_url, lake, file, Meaning(unit="kWh"), section_rows=section)
+            done = import_file(
+                database_url, lake, file, ColumnMapping(unit="kWh"), section_rows=section
+            )
             found = {int(row["row"]): row["codes"].split() for row in refused_rows(file)}
             assert found == {row: list(dict.fromkeys(codes)) for row, codes in wanted.items()}
             assert done.progress.taken + done.progress.refused == len(piece)
@@ -355,11 +357,11 @@ def test_a_file_is_imported_by_one_process_at_a_time(
     database_url: str, lake: Lake, tmp_path: Path
 ) -> None:
     file = parquet(tmp_path, minutes(0, 9))
-    source = Source(file, Meaning())
+    source = Source(file, ColumnMapping())
     with Ledger(database_url, lake) as first, Ledger(database_url, lake) as second:
-        FileImport(source, Meaning(), lake, first, TOLERANCE)
+        FileImport(source, ColumnMapping(), lake, first, TOLERANCE)
         with pytest.raises(UnusableFile, match="by another process"):
-            FileImport(source, Meaning(), lake, second, TOLERANCE)
+            FileImport(source, ColumnMapping(), lake, second, TOLERANCE)
 
 
 def test_a_year_of_a_device_after_the_other_makes_a_file_an_hour(
@@ -428,7 +430,7 @@ def test_refused_rows_are_told_with_their_place_reasons_and_content(
         "M1,2026-03-01T12:05:00Z,230,\n"
         "=M1,torn"
     )
-    meaning = Meaning(stream="meter")
+    meaning = ColumnMapping(stream="meter")
     done = import_file(database_url, lake, tmp_path / "a.csv", meaning)
     found = refused_rows(tmp_path / "a.csv")
     assert [(int(row["row"]), row["codes"]) for row in found] == [
@@ -461,7 +463,7 @@ def test_typed_columns_and_texts_are_read_alike(
         }
     )
     done = import_file(
-        database_url, lake, parquet(tmp_path, typed), Meaning(reading_type="register")
+        database_url, lake, parquet(tmp_path, typed), ColumnMapping(reading_type="register")
     )
     assert [(row["row"], row["codes"]) for row in refused_rows(tmp_path / "a.parquet")] == [
         ("1", "out_of_range"),
@@ -490,7 +492,7 @@ def test_a_file_that_can_not_be_imported_says_why(
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(UnusableFile) as refused:
-        Source(tmp_path / name, Meaning())
+        Source(tmp_path / name, ColumnMapping())
     assert message in str(refused.value)
 
 
@@ -499,4 +501,4 @@ def test_a_timestamp_column_without_a_zone_is_refused_as_a_whole(tmp_path: Path)
     naive = table["timestamp"].cast(pa.timestamp("us"))
     file = parquet(tmp_path, table.set_column(1, "timestamp", naive))
     with pytest.raises(UnusableFile, match="without a zone"):
-        Source(file, Meaning())
+        Source(file, ColumnMapping())

@@ -19,7 +19,16 @@ import pytest
 from ingestion_api.outbox.flush import STEPS, OutboxFlush
 from ingestion_api.outbox.lake_binding import outbox_identity
 from ingestion_api.outbox.lake_writer import LakeWriter
-from lake import HOUR, METER, VEHICLE, Lake, LakeDamaged, Stream, delivered, rows_by_hour
+from lake import (
+    HOUR,
+    METER,
+    VEHICLE,
+    Lake,
+    LakeDamaged,
+    Stream,
+    read_delivered_horizon,
+    rows_by_hour,
+)
 from tests.integration.outbox_rows import (
     flush_all,
     kill_a_flush,
@@ -263,4 +272,4 @@ def test_a_restored_database_starts_from_nothing(database_url: str, lake: Lake) 
     with psycopg.connect(database_url, autocommit=True) as conn:
         put(conn, METER, numbered(0, 3))
     flush_all(database_url, lake)
-    assert delivered(lake, METER, "outbox-of-a-restored-database").horizon == 0
+    assert read_delivered_horizon(lake, METER, "outbox-of-a-restored-database").horizon == 0

@@ -10,7 +10,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, scan_history
+from lake import HOUR, METER, Lake, append_once, compact_hour, read_delivered_horizon, scan_history
 from lake.schema.history import history_table
 from lake.upkeep.archive import archive_day
 from tests.samples import heartbeats
@@ -90,7 +90,7 @@ def test_the_order_and_the_split_of_heartbeats_do_not_matter(
 def flush(lake: Lake, rows: list[Row]) -> None:
     if not rows:
         return
-    before = delivered(lake, METER, "test").horizon
+    before = read_delivered_horizon(lake, METER, "test").horizon
     append_once(lake, METER, heartbeats(METER, rows), "test", before + 1, before)
 
 

@@ -20,19 +20,19 @@ from lake import (
     append_once,
     compact_hour,
     compact_hours,
-    delivered,
+    read_delivered_horizon,
     scan_history,
 )
-from lake.delta.replace import replace_in
+from lake.delta.replace import replace_window
 from lake.history import compaction
-from lake.schema.history import as_stored, history_table
+from lake.schema.history import encode_history, history_table
 from tests.samples import HOUR_10, meter_rows
 
 horizons = count(100)
 
 
 def append(lake: Lake, rows: pa.Table) -> None:
-    before = delivered(lake, METER, "test")
+    before = read_delivered_horizon(lake, METER, "test")
     append_once(lake, METER, rows, "test", next(horizons), before.horizon)
 
 
@@ -122,11 +122,11 @@ def test_heartbeats_that_arrive_during_a_compaction_are_never_overwritten(lake: 
     append(lake, meter_rows({}))
     compact_hour(lake, METER, HOUR_10)
     stale = lake.open(METER.history_table)
-    rival = as_stored(history(lake).with_columns(meter_id=pl.lit("METER777")))
+    rival = encode_history(history(lake).with_columns(meter_id=pl.lit("METER777")))
     window = HOUR_10, HOUR_10 + HOUR
-    replace_in(lake, lake.open(METER.history_table), history_table(METER), rival, *window)
+    replace_window(lake, lake.open(METER.history_table), history_table(METER), rival, *window)
     with pytest.raises(StaleRead):
-        replace_in(lake, stale, history_table(METER), rival.clear(), *window)
+        replace_window(lake, stale, history_table(METER), rival.clear(), *window)
     assert history(lake)["meter_id"].to_list() == ["METER777"]
 
 

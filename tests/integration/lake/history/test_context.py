@@ -18,8 +18,8 @@ from lake import (
     scan_history,
 )
 from lake.energy.interval_energy import measured_energy
-from lake.history.context import HistoryInOrder, HistoryWindow
-from lake.schema.history import as_stored, history_table
+from lake.history.context import HistoryWindow, SequentialHistoryReader
+from lake.schema.history import encode_history, history_table
 from tests.samples import HOUR_10, meter_rows
 
 SETTINGS = EnergySettings(_env_file=None)
@@ -47,7 +47,7 @@ def silences(lake: Lake) -> Lake:
                 [0.05, cadence, cadence, 1.5, 6, chance.choice([8, 20, 47, 50])]
             )
             at += timedelta(hours=silence * (0.5 + chance.random() / 2))
-    history = as_stored(
+    history = encode_history(
         pl.DataFrame(meter_rows(*rows)).with_columns(duplicates=pl.lit(0, pl.Int64))
     )
     spec = history_table(METER)
@@ -68,7 +68,10 @@ def with_whole_look_back(lake: Lake, start: datetime, end: datetime) -> pl.LazyF
 
 
 def test_hours_one_after_another_have_the_energies_of_the_whole_look_back(silences: Lake) -> None:
-    history, first = HistoryInOrder(silences, METER, SETTINGS), HOUR_10 - timedelta(hours=30)
+    history, first = (
+        SequentialHistoryReader(silences, METER, SETTINGS),
+        HOUR_10 - timedelta(hours=30),
+    )
     # The last is no successor of the one before it.
     hours = [*(first + n * HOUR for n in range(14)), HOUR_10 - 2 * HOUR]
     for hour in hours:
@@ -84,5 +87,5 @@ def test_some_devices_of_a_day_have_the_energies_of_the_whole_look_back(silences
     assert expected["energy_kwh"].count() > len(DEVICES)
     for some in (DEVICES[:5], DEVICES[3::3], DEVICES[:0]):
         ids = pl.Series("meter_id", some, pl.String)
-        found = measured(window.of(ids), *day)
+        found = measured(window.scan_devices(ids), *day)
         assert_frame_equal(found, expected.filter(pl.col("meter_id").is_in(some)))

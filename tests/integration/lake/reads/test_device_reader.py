@@ -23,14 +23,14 @@ from lake import (
     Lake,
     append_once,
     compact_hour,
-    delivered,
     hour_of,
+    read_delivered_horizon,
     replace_hours,
     scan_context,
     scan_heartbeats,
 )
 from lake.energy.interval_energy import measured_energy
-from lake.energy.single_vehicle.energy import Measured, measured
+from lake.energy.single_vehicle.energy import MeasuredReadings, measure_energy
 from lake.energy.single_vehicle.readings import Readings
 from lake.reads.device_reader import DeviceReader
 from lake.reads.hour_index import HourIndex
@@ -83,13 +83,13 @@ def test_a_reader_that_keeps_what_it_read_agrees_with_one_that_keeps_nothing(
         dirty: set[datetime] = set()
         for step in steps:
             if isinstance(step, list):
-                before = delivered(lake, METER, "test").horizon
+                before = read_delivered_horizon(lake, METER, "test").horizon
                 append_once(lake, METER, meter_rows(*step), "test", before + 1, before)
                 dirty |= {hour_of(moment) for moment in _times(step)}
             elif step == "archive the day":
                 archive_day(lake, history_table(METER), HOUR_10.date())
             elif step == "index an hour":
-                reader.index_one(END)
+                reader.index_next_hour(END)
             elif isinstance(step, int):
                 compact_hour(lake, METER, HOUR_10 - step * HOUR)
                 dirty.discard(HOUR_10 - step * HOUR)
@@ -113,7 +113,7 @@ def test_a_reader_that_keeps_what_it_read_agrees_with_one_that_keeps_nothing(
 def test_hours_that_were_read_ahead_are_not_read_again(lake: Lake, tmp_path: Path) -> None:
     append_once(lake, METER, meter_rows({"meter_id": "A", "timestamp": HOUR_10}), "test", 1, 0)
     reader = DeviceReader(lake, 1_000_000, HourIndex(lake, tmp_path, 26))
-    reader.look().load(METER, {HOUR_10})
+    reader.snapshot().preload(METER, {HOUR_10})
     assert lake.local_folder
     for file in lake.local_folder.rglob("*.parquet"):
         file.unlink()
@@ -139,7 +139,7 @@ def test_an_indexed_hour_is_what_its_file_says_without_a_look_at_it(
         DeviceReader(lake, 0, HourIndex(lake, tmp_path, hours_indexed)) for hours_indexed in (26, 0)
     ]
     for reader in readers:
-        while reader.index_one(END + HOUR):
+        while reader.index_next_hour(END + HOUR):
             pass
     plain = _of_vehicle(readers[1], "A")
     assert lake.local_folder
@@ -166,11 +166,11 @@ def test_an_hour_that_is_compacted_anew_is_indexed_anew_and_an_old_one_forgotten
         row = {"meter_id": "A", "timestamp": HOUR_10 + count * MINUTE}
         append_once(lake, METER, meter_rows(row), "test", count, count - 1)
         compact_hour(lake, METER, HOUR_10)
-        assert reader.index_one(END)
-        assert not reader.index_one(END)
+        assert reader.index_next_hour(END)
+        assert not reader.index_next_hour(END)
         assert reader.indexed_hours == 1
         assert _alone(reader, "A", set(), HOUR_10, END).readings.at.size == count
-    assert not reader.index_one(END + 3 * HOUR)
+    assert not reader.index_next_hour(END + 3 * HOUR)
     assert reader.indexed_hours == 0
     assert _alone(reader, "A", set(), HOUR_10, END).readings.at.size == 2
     assert not list(folder.iterdir())
@@ -191,7 +191,7 @@ def test_what_has_gone_from_the_lake_is_not_told_any_more(lake: Lake, tmp_path: 
 
 def _of_vehicle(reader: DeviceReader, vehicle: str) -> Readings:
     nothing, window = VEHICLE.arrow_schema.empty_table(), (HOUR_10, END + HOUR)
-    return reader.look().readings_of_one(VEHICLE, vehicle, *window, ENERGY, set(), nothing)
+    return reader.snapshot().readings_of_device(VEHICLE, vehicle, *window, ENERGY, set(), nothing)
 
 
 def _same(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
@@ -207,17 +207,17 @@ def _kept(
     reader: DeviceReader, devices: set[str], dirty: set[datetime], start: datetime, end: datetime
 ) -> pl.DataFrame:
     nothing = METER.arrow_schema.empty_table()
-    found = reader.look().readings(METER, sorted(devices), start, end, ENERGY, dirty, nothing)
+    found = reader.snapshot().readings(METER, sorted(devices), start, end, ENERGY, dirty, nothing)
     return measured_energy(found.lazy(), METER, start, end, ENERGY).collect()
 
 
 def _alone(
     reader: DeviceReader, device: str, dirty: set[datetime], start: datetime, end: datetime
-) -> Measured:
+) -> MeasuredReadings:
     nothing = METER.arrow_schema.empty_table()
-    view = reader.look()
-    found = view.readings_of_one(METER, device, start, end, ENERGY, dirty, nothing)
-    return measured(found, start, end, ENERGY, None)
+    view = reader.snapshot()
+    found = view.readings_of_device(METER, device, start, end, ENERGY, dirty, nothing)
+    return measure_energy(found, start, end, ENERGY, None)
 
 
 def _fresh(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake import HOUR, Lake
-from lake.reads.table_pages import Place, Question, place_of, read_page
+from lake.reads.table_pages import PagePosition, PageQuery, page_position, read_page
 from lake.reads.table_reader import TableReader
 from lake.schema.table_spec import TableSpec
 from lake.schema.vehicle_efficiency import VEHICLE_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_HOURLY
@@ -43,16 +43,16 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 
 def pages(
-    tables: TableReader, spec: TableSpec, question: Question, limit: int
+    tables: TableReader, spec: TableSpec, question: PageQuery, limit: int
 ) -> Iterator[pl.DataFrame]:
-    after: Place | None = None
+    after: PagePosition | None = None
     while True:
-        asked = Question(question.start, question.end, question.values, after)
-        page = read_page(tables.newest(spec), asked, limit)
+        asked = PageQuery(question.start, question.end, question.values, after)
+        page = read_page(tables.newest_version(spec), asked, limit)
         yield page
         if page.height < limit:
             return
-        after = place_of(spec, page.row(-1, named=True))
+        after = page_position(spec, page.row(-1, named=True))
 
 
 @settings(max_examples=40)
@@ -78,12 +78,12 @@ def test_the_pages_of_a_window_hold_each_of_its_rows_once_and_in_order(
     end = start + timedelta(minutes=minutes)
     asked = {"vehicle_id": [car] if car else [], "status": statuses}
     values = {name: one_of for name, one_of in asked.items() if one_of}
-    found = pl.concat(pages(TableReader(filled), spec, Question(start, end, values), limit))
+    found = pl.concat(pages(TableReader(filled), spec, PageQuery(start, end, values), limit))
     rows = filled.scan(filled.open(spec.name)).select(spec.names).collect()
     expected = [
         row
         for row in rows.iter_rows(named=True)
-        if start <= place_of(spec, row).time < end
+        if start <= page_position(spec, row).time < end
         and all(row[name] in one_of for name, one_of in values.items())
     ]
     expected.sort(key=lambda row: row["vehicle_id"])
@@ -98,7 +98,7 @@ def test_hours_that_come_between_two_pages_neither_shift_nor_repeat_rows(lake: L
         put(lake, spec, hour, {"vehicle_id": "A"}, {"vehicle_id": "B"})
     seen: list[tuple[datetime, str]] = []
     tables, later = TableReader(lake), count(5)
-    for page in pages(tables, spec, Question(MIDNIGHT, MIDNIGHT + DAY), 3):
+    for page in pages(tables, spec, PageQuery(MIDNIGHT, MIDNIGHT + DAY), 3):
         seen += page.select("hour_start", "vehicle_id").rows()
         put(lake, spec, MIDNIGHT + next(later) * HOUR, {"vehicle_id": "A"})
     assert seen == [(hour, car) for hour in reversed(hours) for car in ("A", "B")]
@@ -123,5 +123,5 @@ def test_rows_from_before_a_column_was_added_have_a_null_there(tmp_path: Path) -
     older = replace(spec, columns=tuple(c for c in spec.columns if c.name != "charger_class"))
     put(lake, older, MIDNIGHT, {"vehicle_id": "A"})
     put(lake, spec, MIDNIGHT + HOUR, {"vehicle_id": "A", "charger_class": "depot"})
-    page = read_page(TableReader(lake).newest(spec), Question(MIDNIGHT, MIDNIGHT + DAY), 9)
+    page = read_page(TableReader(lake).newest_version(spec), PageQuery(MIDNIGHT, MIDNIGHT + DAY), 9)
     assert page["charger_class"].to_list() == ["depot", None]

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, scan_history
+from lake import HOUR, METER, Lake, append_once, compact_hour, read_delivered_horizon, scan_history
 from lake.delta import replace as replace_module
-from lake.delta.replace import replace_hours, replace_in
+from lake.delta.replace import replace_hours, replace_window
 from lake.errors import OldTable, StaleRead, UnusableFolder
-from lake.schema.history import as_stored, history_table
+from lake.schema.history import encode_history, history_table
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY
 from lake.upkeep.archive import archive_day, days_to_archive
 from tests.samples import HOUR_10, meter_rows
@@ -31,7 +31,7 @@ def day(lake: Lake) -> Lake:
 
 
 def send(lake: Lake, *rows: dict[str, object]) -> None:
-    before = delivered(lake, METER, "test").horizon
+    before = read_delivered_horizon(lake, METER, "test").horizon
     append_once(lake, METER, meter_rows(*rows), "test", before + 1, before)
 
 
@@ -103,7 +103,7 @@ def test_of_an_archive_and_a_compaction_at_once_one_starts_over(day: Lake) -> No
     hour = scan_history(day, METER, MIDNIGHT, MIDNIGHT + HOUR).collect()
     archive_day(day, HISTORY, MIDNIGHT.date())
     with pytest.raises(StaleRead):
-        replace_in(day, stale, HISTORY, as_stored(hour), MIDNIGHT, MIDNIGHT + HOUR)
+        replace_window(day, stale, HISTORY, encode_history(hour), MIDNIGHT, MIDNIGHT + HOUR)
     assert history(day).height == 4 * 99
 
 
@@ -137,7 +137,7 @@ def test_a_table_in_the_layout_of_an_earlier_version_is_refused(lake: Lake) -> N
     old = Lake(f"{lake.uri}/old")
     old.create_tables()
     schema = old.open(METER.raw_table).schema()
-    old.files().delete_dir(HISTORY.name)
+    old.file_system().delete_dir(HISTORY.name)
     DeltaTable.create(old.table_uri(HISTORY.name), schema, partition_by=["date", "hour"])
     for refused in (old.create_tables, lambda: old.open(HISTORY.name)):
         with pytest.raises(OldTable, match="wattlake verify --repair"):

@@ -10,12 +10,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, rows_by_hour
+from lake import HOUR, METER, Lake, append_once, compact_hour, read_delivered_horizon, rows_by_hour
 from lake.delta import parquet_files
 from lake.delta.parquet_files import write_data_file
-from lake.delta.replace import replace_in
+from lake.delta.replace import replace_window
 from lake.schema.history import history_table
-from lake.upkeep.cleanup import checkpoint, clean_log, vacuum
+from lake.upkeep.cleanup import checkpoint_if_due, clean_log, vacuum
 from tests.integration.interruption import between_files_and_commit
 from tests.samples import HOUR_10, meter_rows
 
@@ -24,7 +24,7 @@ RAW = METER.raw_table
 
 
 def append(lake: Lake, *rows: dict[str, Any]) -> None:
-    before = delivered(lake, METER, "test").horizon
+    before = read_delivered_horizon(lake, METER, "test").horizon
     append_once(lake, METER, meter_rows(*rows), "test", before + 1, before)
 
 
@@ -164,17 +164,17 @@ def test_a_vacuum_does_not_disturb_a_compaction_under_way(lake: Lake) -> None:
     assert vacuum(lake, METER.history_table).bytes == 4
 
     rows = lake.scan(reading).collect()
-    replace_in(lake, reading, history_table(METER), rows, HOUR_10, HOUR_10 + HOUR)
+    replace_window(lake, reading, history_table(METER), rows, HOUR_10, HOUR_10 + HOUR)
     assert lake.open(METER.history_table).count() == 1
 
 
 def test_a_checkpoint_is_made_only_where_the_newest_is_old(lake: Lake) -> None:
     for minute in range(5):
         append(lake, {"timestamp": HOUR_10 + timedelta(minutes=minute)})
-    assert not checkpoint(lake, RAW, commits=5).made
-    made = checkpoint(lake, RAW, commits=4)
+    assert not checkpoint_if_due(lake, RAW, commits=5).made
+    made = checkpoint_if_due(lake, RAW, commits=4)
     assert (made.version, made.made) == (5, True)
-    again = checkpoint(lake, RAW, commits=4)
+    again = checkpoint_if_due(lake, RAW, commits=4)
     assert (again.version, again.made) == (5, False)
     assert lake.open(RAW).count() == 5
 
@@ -182,7 +182,7 @@ def test_a_checkpoint_is_made_only_where_the_newest_is_old(lake: Lake) -> None:
 def test_a_cleaned_log_still_knows_its_rows_and_how_far_the_outbox_came(lake: Lake) -> None:
     for minute in range(5):
         append(lake, {"timestamp": HOUR_10 + timedelta(minutes=minute)})
-    checkpoint(lake, RAW, commits=1)
+    checkpoint_if_due(lake, RAW, commits=1)
     append(lake, {"timestamp": HOUR_10 + timedelta(minutes=30)})
     age(lake, f"{RAW}/_delta_log", days=31)
 
@@ -193,7 +193,7 @@ def test_a_cleaned_log_still_knows_its_rows_and_how_far_the_outbox_came(lake: La
     # The ledger may still name a version from before a month of silence.
     assert rows_by_hour(lake, METER, version=2) == {HOUR_10: 6}
     assert rows_by_hour(lake, METER, version=5) == {HOUR_10: 5}
-    assert delivered(lake, METER, "test").horizon == 6
+    assert read_delivered_horizon(lake, METER, "test").horizon == 6
     assert lake.open(RAW).count() == 6
     assert clean_log(lake, RAW).files == 0
 
@@ -204,7 +204,7 @@ def test_every_version_of_the_last_month_can_be_opened(lake: Lake) -> None:
     age(lake, f"{RAW}/_delta_log", days=31)
     for minute in (30, 31):
         append(lake, {"timestamp": HOUR_10 + timedelta(minutes=minute)})
-    checkpoint(lake, RAW, commits=1)  # of version 7: 6 needs all before it
+    checkpoint_if_due(lake, RAW, commits=1)  # of version 7: 6 needs all before it
 
     assert clean_log(lake, RAW).files == 0
     table = lake.open(RAW)
@@ -229,7 +229,7 @@ def test_what_maintenance_commits_is_brought_to_the_disk(
     monkeypatch.setattr(os, "fsync", noting)
     before = lake.open(RAW).version()
     vacuum(lake, RAW)
-    checkpoint(lake, RAW, commits=0)
+    checkpoint_if_due(lake, RAW, commits=0)
 
     after = lake.open(RAW).version()
     assert after > before

@@ -12,17 +12,17 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from lake import HOUR, METER, Lake, append_once, compact_hour, delivered, rows_by_hour
+from lake import HOUR, METER, Lake, append_once, compact_hour, read_delivered_horizon, rows_by_hour
 from lake.schema.partitions import with_partition
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION
-from lake.upkeep.archive import Archived
+from lake.upkeep.archive import ArchiveResult
 from lake.upkeep.raw_merge import merge_raw_hours
 from lake.upkeep.raw_retention import drop_raw_partitions
 from tests.samples import HOUR_10, meter_rows
 
 
 def send(lake: Lake, minute: int, hour: int = 0) -> None:
-    before = delivered(lake, METER, "test").horizon
+    before = read_delivered_horizon(lake, METER, "test").horizon
     at = HOUR_10 + hour * HOUR + timedelta(minutes=minute)
     rows = meter_rows(*({"meter_id": f"M{n}", "timestamp": at} for n in range(5)))
     append_once(lake, METER, rows, "test", before + 1, before)
@@ -159,7 +159,7 @@ def test_a_drop_starts_over_when_its_hour_is_merged_meanwhile(lake: Lake) -> Non
     send(lake, 0)
     send(lake, 1)
     compact_hour(lake, METER, HOUR_10)
-    merges: list[Archived] = []
+    merges: list[ArchiveResult] = []
 
     def merge(_: object) -> None:
         if not merges:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import HOUR, METER, VEHICLE, Lake, Stream, compact_hours, hour_of
-from lake.delta.replace import replace_in
+from lake.delta.replace import replace_window
 from lake.schema.history import history_table
 from pipelines.assets import history
 from pipelines.automation.watch import overdue_hours
@@ -50,7 +50,7 @@ def test_an_unsorted_file_is_named_with_its_rows_and_stops_nothing(
             first, rest = rows.filter(meter_id="METER001"), rows.filter(meter_id="METER002")
             scrambled = pl.concat([rest, first])
             table, spec = lake.open(stream.history_table), history_table(stream)
-            replace_in(lake, table, spec, scrambled, hour, hour + HOUR)
+            replace_window(lake, table, spec, scrambled, hour, hour + HOUR)
         return done
 
     monkeypatch.setattr(history, "compact_hours", scrambling)

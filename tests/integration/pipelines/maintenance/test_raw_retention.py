@@ -16,10 +16,10 @@ from lake import (
     append_once,
     compact_hour,
     compact_hours,
-    delivered,
     hour_of,
+    read_delivered_horizon,
 )
-from lake.upkeep.raw_retention import drop_raw_partitions, raw_hours
+from lake.upkeep.raw_retention import drop_raw_partitions, raw_hour_sizes
 from pipelines.assets import history
 from pipelines.definitions import definitions
 from pipelines.maintenance import raw_retention
@@ -35,7 +35,7 @@ LATER = HOUR_10 + timedelta(hours=5)
 
 
 def append(lake: Lake, *rows: dict[str, Any]) -> None:
-    before = delivered(lake, METER, "test").horizon
+    before = read_delivered_horizon(lake, METER, "test").horizon
     append_once(lake, METER, meter_rows(*rows), "test", before + 1, before)
 
 
@@ -77,7 +77,7 @@ def test_an_hour_that_the_history_has_taken_in_goes_in_one_commit(lake: Lake) ->
 
     assert set(done.dropped) == {HOUR_10, HOUR_10 + 30 * HOUR}
     assert all((hour.rows, hour.files) == (1, 1) and hour.bytes for hour in done.dropped.values())
-    assert set(raw_hours(lake, METER)) == {HOUR_10 + HOUR}
+    assert set(raw_hour_sizes(lake, METER)) == {HOUR_10 + HOUR}
     assert lake.open(METER.raw_table).version() == version + 1
 
 
@@ -143,7 +143,7 @@ def test_a_heartbeat_of_another_hour_does_not_stop_a_drop(lake: Lake) -> None:
     )
 
     assert set(done.dropped) == {HOUR_10}
-    assert set(raw_hours(lake, METER)) == {HOUR_10 + HOUR}
+    assert set(raw_hour_sizes(lake, METER)) == {HOUR_10 + HOUR}
 
 
 def test_an_append_that_a_drop_overtakes_is_refused_and_writes_nothing(
@@ -170,7 +170,7 @@ def test_a_flush_that_a_drop_overtakes_loses_and_doubles_nothing(
     assert flush_all(house.database_url, house.lake) == 2
 
     assert set(overtaken[0].dropped) == {HOUR_10}
-    assert {hour: of.rows for hour, of in raw_hours(house.lake, METER).items()} == {
+    assert {hour: of.rows for hour, of in raw_hour_sizes(house.lake, METER).items()} == {
         HOUR_10: 1,
         HOUR_10 + HOUR: 1,
     }
@@ -237,7 +237,7 @@ def test_hours_from_the_retention_on_stay(house: House) -> None:
     house.deliver(METER, meter_rows(at(0, 1.0), {"timestamp": HOUR_10 + HOUR}))
     house.run_hours(HOUR_10, HOUR_10 + HOUR)
     assert set(drop(house, before=HOUR_10 + HOUR).dropped) == {HOUR_10}
-    assert set(raw_hours(house.lake, METER)) == {HOUR_10 + HOUR}
+    assert set(raw_hour_sizes(house.lake, METER)) == {HOUR_10 + HOUR}
 
 
 def test_a_kill_before_the_commit_is_made_good_by_the_next_drop(
@@ -301,7 +301,7 @@ def test_the_nightly_job_drops_by_the_clock_and_tells_what_it_freed(
     result = house.run("maintenance", {})
 
     assert result.success
-    assert set(raw_hours(house.lake, METER)) == {young, ahead}
+    assert set(raw_hour_sizes(house.lake, METER)) == {young, ahead}
     dropped = metadata(result, RETENTION)
     assert (dropped["hours_dropped"], dropped["rows_dropped"], dropped["hours_kept"]) == (1, 1, 0)
     upkeep = metadata(result, "maintenance/meter_telemetry_history")

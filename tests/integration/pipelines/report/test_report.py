@@ -30,7 +30,7 @@ def reported(computed_model: Model, tmp_path: Path) -> Iterator[House]:
 
 
 def read(house: House, name: str) -> str:
-    with house.lake.files().open_input_stream(f"{FOLDER}/{name}") as stream:
+    with house.lake.file_system().open_input_stream(f"{FOLDER}/{name}") as stream:
         return bytes(stream.read()).decode()
 
 
@@ -81,7 +81,9 @@ def test_a_range_run_reports_every_day_of_it(charged: House) -> None:
     charged.run_hours(HOUR_10, HOUR_10)
     charged.run("daily", range_tags("2026-11-19", "2026-11-20"))
 
-    with charged.lake.files().open_input_stream("reports/date=2026-11-19/efficiency.html") as page:
+    with charged.lake.file_system().open_input_stream(
+        "reports/date=2026-11-19/efficiency.html"
+    ) as page:
         assert b"nothing to rate" in bytes(page.read())
     assert rows_of_csv(charged)[0]["scope"] == "fleet"
 
@@ -140,7 +142,9 @@ def test_heartbeats_that_are_a_year_late_reach_hour_mart_day_and_report(charged:
     )
     days = charged.table("vehicle_efficiency_daily")
     (day,) = days.filter(pl.col("date") == old.date()).to_dicts()
-    with charged.lake.files().open_input_stream("reports/date=2025-11-20/efficiency.csv") as file:
+    with charged.lake.file_system().open_input_stream(
+        "reports/date=2025-11-20/efficiency.csv"
+    ) as file:
         (_, told) = csv.DictReader(io.StringIO(bytes(file.read()).decode()))
     for percent in (mart["efficiency_percent"], day["efficiency_percent"]):
         assert percent == pytest.approx(80)

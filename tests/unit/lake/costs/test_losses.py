@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from lake import HOUR, EnergySettings, hours_between
 from lake.costs.losses import (
     Costs,
-    added_up,
-    by_price,
-    costs,
+    calculate_costs,
+    group_by_price,
     hourly_flows,
-    one_point_a_year,
+    sum_energies,
+    value_of_one_point,
     worst_devices,
 )
 from lake.costs.tariff import Band, Tariff, TariffPeriod, prices_of_hours
@@ -83,7 +83,7 @@ def test_the_cost_of_hours_days_and_vehicles_adds_up_exactly_to_that_of_the_wind
         rated = Decimal(repr(row["rated_energy_ac_kwh"] or 0.0)) * price
         expected = Costs(expected.energy + energy, expected.rated + rated, expected.losses + loss)
     for by in (["hour_start"], ["date"], ["vehicle_id"], []):
-        found = costs(by_price(flows, PRICES, by), by).values()
+        found = calculate_costs(group_by_price(flows, PRICES, by), by).values()
         total = Costs()
         for one in found:
             assert one is not None
@@ -97,7 +97,9 @@ def test_the_cost_of_hours_days_and_vehicles_adds_up_exactly_to_that_of_the_wind
 def test_the_worst_are_those_of_lowest_ratio_of_sums_over_their_rated_hours(
     hours: list[tuple[int, str, int, float, str]],
 ) -> None:
-    added = added_up(by_price(vehicle_flows(hours), {}, ["vehicle_id"]), ["vehicle_id"], SETTINGS)
+    added = sum_energies(
+        group_by_price(vehicle_flows(hours), {}, ["vehicle_id"]), ["vehicle_id"], SETTINGS
+    )
     found = worst_devices(added, "vehicle_id", 2)
     sums: dict[str, list[int]] = {}
     for _, car, ac, share, status in hours:
@@ -141,7 +143,9 @@ def test_vehicles_chargers_and_the_fleet_tell_the_same_energy() -> None:
         },
     )
     energies = [
-        added_up(by_price(hourly_flows(spec, rows.lazy()), PRICES, []), [], SETTINGS).to_dicts()
+        sum_energies(
+            group_by_price(hourly_flows(spec, rows.lazy()), PRICES, []), [], SETTINGS
+        ).to_dicts()
         for spec, rows in (
             (CHARGER_EFFICIENCY_HOURLY, chargers),
             (FLEET_EFFICIENCY_HOURLY, fleet),
@@ -154,18 +158,18 @@ def test_vehicles_chargers_and_the_fleet_tell_the_same_energy() -> None:
 def test_a_cost_is_not_known_where_energy_flowed_before_the_first_price() -> None:
     flows = vehicle_flows([(0, "A", 10**9, 0.9, "good"), (1, "A", 10**9, 0.9, "good")])
     later = {hour: price for hour, price in PRICES.items() if hour > DAY}
-    assert costs(by_price(flows, later, []), []) == {(): None}
-    by_hour = costs(by_price(flows, later, ["hour_start"]), ["hour_start"])
+    assert calculate_costs(group_by_price(flows, later, []), []) == {(): None}
+    by_hour = calculate_costs(group_by_price(flows, later, ["hour_start"]), ["hour_start"])
     assert by_hour[DAY,] is None
     assert by_hour[DAY + HOUR,] is not None
 
 
 def test_one_percentage_point_is_worth_what_the_same_demand_takes_less() -> None:
     # 80 kWh of 100 in 24 hours, at 0.30 a kWh: a year has 365.25 such days.
-    point = one_point_a_year(100.0, 80.0, 24, Decimal("30"))
+    point = value_of_one_point(100.0, 80.0, 24, Decimal("30"))
     assert point is not None
     saved = 365.25 * (80 / 0.80 - 80 / 0.81)
     assert point.energy_kwh == pytest.approx(saved)
     assert point.cost is not None
     assert float(point.cost) == pytest.approx(saved * 0.30)
-    assert one_point_a_year(0.0, 0.0, 24, None) is None
+    assert value_of_one_point(0.0, 0.0, 24, None) is None

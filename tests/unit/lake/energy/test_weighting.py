@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import HOUR, EnergySettings
-from lake.energy.weighting import time_of_reading
+from lake.energy.weighting import time_weights
 from tests.samples import HOUR_10
 
 SETTINGS = EnergySettings()
@@ -32,7 +32,7 @@ def known_to(readings: list[tuple[str, int]], start: datetime, end: datetime) ->
 
 def stood_for(readings: pl.DataFrame, start: datetime) -> pl.DataFrame:
     """Device, timestamp and microseconds of the readings of a window."""
-    timed = readings.with_columns(time=time_of_reading("device", SETTINGS))
+    timed = readings.with_columns(time=time_weights("device", SETTINGS))
     return timed.filter(pl.col("timestamp") >= start)
 
 

@@ -17,7 +17,7 @@ from ingestion_api.bulk_import.source import Source
 from ingestion_api.heartbeats.batch import Limits
 from ingestion_api.heartbeats.strict_decoder import TELEMETRY, take_values
 from lake import UnusableFile
-from lake.recordings import LocalTimes, Meaning, UnitCheck, of_columns, parse_number
+from lake.recordings import ColumnMapping, LocalTimes, UnitCheck, parse_number, with_default_stream
 from lake.recordings.local_times import local_micros
 from lake.recordings.units import unit_of_name
 from local_stack.client.recordings import recorded_heartbeats
@@ -31,7 +31,7 @@ Taken = list[dict[str, Any]]
 Refused = dict[int, list[str]]
 
 
-def by_replay(file: Path, meaning: Meaning) -> tuple[Taken, Refused]:
+def by_replay(file: Path, meaning: ColumnMapping) -> tuple[Taken, Refused]:
     """What the collector takes and refuses of what a replay posts; rows by their number."""
     taken: Taken = []
     refused: Refused = {}
@@ -47,9 +47,9 @@ def by_replay(file: Path, meaning: Meaning) -> tuple[Taken, Refused]:
     return in_order(taken), refused
 
 
-def by_import(file: Path, meaning: Meaning) -> tuple[Taken, Refused]:
+def by_import(file: Path, meaning: ColumnMapping) -> tuple[Taken, Refused]:
     source, ids, check = Source(file, meaning), Ids(), UnitCheck()
-    meaning = of_columns(meaning, source.fields)
+    meaning = with_default_stream(meaning, source.fields)
     taken: Taken = []
     refused: Refused = {}
     for part in source.parts(0):
@@ -60,7 +60,7 @@ def by_import(file: Path, meaning: Meaning) -> tuple[Taken, Refused]:
         for one in judged.refused:
             refused[one.row] = [f"{each.field}: {each.reason}" for each in one.refusals]
     if meaning.unit is None:
-        check.judge()
+        check.require_kwh()
     return in_order(taken), refused
 
 
@@ -68,18 +68,18 @@ def in_order(rows: Taken) -> Taken:
     return sorted(rows, key=lambda row: (row["timestamp"], repr(row)))
 
 
-def by_both(file: Path, meaning: Meaning | None = None) -> tuple[Taken, Refused]:
-    replayed = by_replay(file, meaning or Meaning())
-    assert by_import(file, meaning or Meaning()) == replayed
+def by_both(file: Path, meaning: ColumnMapping | None = None) -> tuple[Taken, Refused]:
+    replayed = by_replay(file, meaning or ColumnMapping())
+    assert by_import(file, meaning or ColumnMapping()) == replayed
     return replayed
 
 
-def refused_by_both(file: Path, meaning: Meaning | None = None) -> str:
+def refused_by_both(file: Path, meaning: ColumnMapping | None = None) -> str:
     """The one line that both say of a file, without its name."""
     with pytest.raises(RecordingError) as by_one:
-        by_replay(file, meaning or Meaning())
+        by_replay(file, meaning or ColumnMapping())
     with pytest.raises(UnusableFile) as by_other:
-        by_import(file, meaning or Meaning())
+        by_import(file, meaning or ColumnMapping())
     assert str(by_one.value) == f"{file} {by_other.value}"
     assert "\n" not in str(by_other.value)
     return str(by_other.value)
@@ -118,7 +118,7 @@ def test_what_is_no_number_is_refused_in_every_format(tmp_path: Path, text: str)
     (tmp_path / "a.ndjson").write_text(
         f'{{"meterId": "M1", "timestamp": "{TIME}", "kwhConsumedAc": "{text}"}}'
     )
-    assert by_replay(tmp_path / "a.ndjson", Meaning()) == ([], refused)
+    assert by_replay(tmp_path / "a.ndjson", ColumnMapping()) == ([], refused)
     rows = {"meterId": ["M1"], "timestamp": [TIME], "kwhConsumedAc": [text]}
     pq.write_table(pa.table(rows), tmp_path / "a.parquet")
     assert by_both(tmp_path / "a.parquet") == ([], refused)
@@ -192,7 +192,7 @@ def test_ndjson_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     file.write_text(
         f'\ufeff{{"meterId": "M1", "timestamp": "{TIME}", "kwhConsumedAc": 1}}\n', encoding="utf-8"
     )
-    assert energies(by_replay(file, Meaning())[0]) == [1.0]
+    assert energies(by_replay(file, ColumnMapping())[0]) == [1.0]
 
 
 CELL = st.sampled_from(
@@ -219,7 +219,7 @@ def test_any_csv_is_taken_and_refused_alike(
         )
 
     lines = "\n".join(map(text, [list(NAMES), first, *rows]))
-    by_both(write(tmp_path, lines), Meaning(unit="kWh"))
+    by_both(write(tmp_path, lines), ColumnMapping(unit="kWh"))
 
 
 # -- units -----------------------------------------------------------------------------------------
@@ -237,10 +237,10 @@ OF_ZAP = {
 
 def test_a_column_in_watt_hours_is_asked_about_and_taken_with_its_unit(tmp_path: Path) -> None:
     file = write(tmp_path, WATT_HOURS)
-    told = refused_by_both(file, Meaning(renames=OF_ZAP))
+    told = refused_by_both(file, ColumnMapping(renames=OF_ZAP))
     assert "has Wh in 'Diverter Energy (L1) (Wh)'" in told
     assert "--unit Wh" in told
-    taken, refused = by_both(file, Meaning(renames=OF_ZAP, unit="Wh"))
+    taken, refused = by_both(file, ColumnMapping(renames=OF_ZAP, unit="Wh"))
     assert sum(energies(taken)) == pytest.approx(4.33228, abs=1e-12)
     assert refused == {}
     assert energies(taken)[1] == 0.8125
@@ -249,12 +249,12 @@ def test_a_column_in_watt_hours_is_asked_about_and_taken_with_its_unit(tmp_path:
 def test_watt_hours_are_seen_by_their_size_where_no_name_tells_them(tmp_path: Path) -> None:
     file = write(tmp_path, WATT_HOURS.replace("Diverter Energy (L1) (Wh)", "kwhConsumedAc"))
     renames = {name: OF_ZAP[name] for name in ("Serial Number", "Timestamp")}
-    told = refused_by_both(file, Meaning(renames=renames))
+    told = refused_by_both(file, ColumnMapping(renames=renames))
     assert "1 of 3 energies in kwhConsumedAc above 1,000 kWh in one interval: are they Wh?" in told
-    _, refused = by_both(file, Meaning(renames=renames, unit="kWh"))
+    _, refused = by_both(file, ColumnMapping(renames=renames, unit="kWh"))
     assert [*refused] == [3]
     assert "is it a register, or Wh?" in refused[3][0]
-    by_both(file, Meaning(renames=renames, reading_type="register"))
+    by_both(file, ColumnMapping(renames=renames, reading_type="register"))
 
 
 def test_one_absurd_energy_among_many_is_refused_alone(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_one_absurd_energy_among_many_is_refused_alone(tmp_path: Path) -> None:
 )
 def test_every_unit_becomes_kilowatt_hours(tmp_path: Path, unit: str, energy: float) -> None:
     file = write(tmp_path, f"{METER},soc\nM1,{TIME},{energy!r},5\n")
-    taken, _ = by_both(file, Meaning(unit=unit))
+    taken, _ = by_both(file, ColumnMapping(unit=unit))
     assert energies(taken) == [360.0]
 
 
@@ -295,7 +295,7 @@ def test_the_name_of_a_column_tells_its_unit(name: str, unit: str | None) -> Non
 
 def test_a_power_is_no_energy(tmp_path: Path) -> None:
     file = write(tmp_path, f"meterId,timestamp,Power (kW)\nM1,{TIME},7.2\n")
-    told = refused_by_both(file, Meaning(renames={"Power (kW)": "kwhConsumedAc"}))
+    told = refused_by_both(file, ColumnMapping(renames={"Power (kW)": "kwhConsumedAc"}))
     assert "has a power (kW) in 'Power (kW)', and kwhConsumedAc is an energy" in told
 
 
@@ -307,7 +307,7 @@ def test_a_file_of_one_device_is_told_whose_it_is(tmp_path: Path) -> None:
         tmp_path,
         "time,kwh\n2026-11-17T10:00:00.000+01:00,28477.6\n2026-11-17T10:15:00.000+01:00,28477.9\n",
     )
-    meaning = Meaning(
+    meaning = ColumnMapping(
         renames={"time": "timestamp", "kwh": "kwhConsumedAc"},
         reading_type="register",
         ids={"meterId": "P1"},
@@ -319,13 +319,13 @@ def test_a_file_of_one_device_is_told_whose_it_is(tmp_path: Path) -> None:
         ("P1", 28477.9),
     ]
     car = write(tmp_path, f"timestamp,soc\n{TIME},50\n")
-    (row,), refused = by_both(car, Meaning(ids={"vehicleId": "V1", "meterId": "P1"}))
+    (row,), refused = by_both(car, ColumnMapping(ids={"vehicleId": "V1", "meterId": "P1"}))
     assert (row["vehicle_id"], row["meter_id"], row["soc"]) == ("V1", "P1", 50)
 
 
 def test_an_id_for_all_rows_and_a_column_of_ids_do_not_go_together(tmp_path: Path) -> None:
     file = write(tmp_path, f"{METER}\nM1,{TIME},1\n")
-    told = refused_by_both(file, Meaning(ids={"meterId": "P1"}))
+    told = refused_by_both(file, ColumnMapping(ids={"meterId": "P1"}))
     assert told == "has a column for meterId: leave --meter-id away"
 
 
@@ -343,7 +343,7 @@ def utc_times(rows: Taken) -> list[datetime]:
     return [row["timestamp"].replace(tzinfo=UTC) for row in rows]
 
 
-AMSTERDAM = Meaning(time_zone="Europe/Amsterdam")
+AMSTERDAM = ColumnMapping(time_zone="Europe/Amsterdam")
 QUARTERS = [
     datetime(2026, 10, 24, 23, 45, tzinfo=UTC) + n * timedelta(minutes=15) for n in range(10)
 ]
@@ -435,7 +435,7 @@ def test_an_hour_that_is_skipped_is_refused_and_a_time_with_a_zone_stays(tmp_pat
 )
 def test_a_zone_has_the_offset_of_that_day(tmp_path: Path, zone: str, local: str, utc: str) -> None:
     file = write(tmp_path, f"{METER}\nM1,{local},1\n")
-    taken, _ = by_both(file, Meaning(time_zone=zone))
+    taken, _ = by_both(file, ColumnMapping(time_zone=zone))
     assert [f"{time:%Y-%m-%d %H:%M}" for time in utc_times(taken)] == [utc]
 
 
@@ -443,7 +443,7 @@ def test_half_an_hour_comes_twice_on_lord_howe(tmp_path: Path) -> None:
     times = ["01:15", "01:30", "01:45", "01:30", "01:45", "02:00"]
     rows = local_rows(times, day="2026-04-05")
     taken, refused = by_both(
-        write(tmp_path, f"{METER}\n{rows}"), Meaning(time_zone="Australia/Lord_Howe")
+        write(tmp_path, f"{METER}\n{rows}"), ColumnMapping(time_zone="Australia/Lord_Howe")
     )
     assert refused == {}
     first = datetime(2026, 4, 4, 14, 15, tzinfo=UTC)
@@ -487,11 +487,16 @@ def test_times_without_a_zone_are_asked_about(tmp_path: Path, suffix: str) -> No
 
 def test_a_meaning_that_says_nothing_new_has_the_identity_it_had(tmp_path: Path) -> None:
     """Or a file that was imported by an earlier version would go in once more."""
-    assert Meaning().identity() == {"stream": None, "reading_type": None, "renames": {}}
-    assert Meaning(unit="kWh").identity() == Meaning().identity()
+    assert ColumnMapping().identity() == {"stream": None, "reading_type": None, "renames": {}}
+    assert ColumnMapping(unit="kWh").identity() == ColumnMapping().identity()
     file = write(tmp_path, f"{METER}\nM1,{TIME},1\n")
     identities = {
         Source(file, meaning).identity
-        for meaning in (Meaning(), Meaning(unit="Wh"), AMSTERDAM, Meaning(time_zone="UTC"))
+        for meaning in (
+            ColumnMapping(),
+            ColumnMapping(unit="Wh"),
+            AMSTERDAM,
+            ColumnMapping(time_zone="UTC"),
+        )
     }
     assert len(identities) == 4

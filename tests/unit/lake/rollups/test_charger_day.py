@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from lake import HOUR, METER, VEHICLE, EnergySettings
 from lake.energy.charger_efficiency import charger_efficiency
 from lake.energy.interval_energy import measured_energy
-from lake.energy.links import joined_links
+from lake.energy.links import join_adjacent_links
 from lake.energy.window_facts import facts_of_window
 from lake.rollups.daily_efficiency import charger_day, charger_evidence
 from lake.rollups.day_parts import day_parts
@@ -68,7 +68,7 @@ def of_window(
         .lazy()
         for stream, rows in ((METER, meters), (VEHICLE, vehicles))
     )
-    fed = joined_links(links(ranges)).collect().lazy()
+    fed = join_adjacent_links(links(ranges)).collect().lazy()
     return charger_efficiency(ac, dc, fed, CLASSES, start, end, SETTINGS).collect()
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from lake import HOUR, METER, VEHICLE, EnergySettings
 from lake.energy.efficiency import fleet_efficiency, unlinked_energy, vehicle_efficiency
 from lake.energy.interval_energy import measured_energy
-from lake.energy.links import joined_links
+from lake.energy.links import join_adjacent_links
 from lake.energy.window_facts import facts_of_window
 from lake.rollups.daily_efficiency import fleet_day, vehicle_day, vehicle_evidence
 from lake.rollups.day_parts import day_parts
@@ -133,7 +133,7 @@ def test_a_day_is_what_its_heartbeats_say_in_one_window(
     sample = Sample(meters, vehicles, ranges, classes)
     ac, dc = sample.measured(START, END)
     # Neighbours that say the same are one link, as resolve_links returns them.
-    fed = joined_links(links(ranges)).collect().lazy()
+    fed = join_adjacent_links(links(ranges)).collect().lazy()
     whole = vehicle_efficiency(ac, dc, fed, sample.classes, START, END, SETTINGS).collect()
     day = sample.day()
     assert day.drop("date", "hours").equals(whole.drop("hour_start"))

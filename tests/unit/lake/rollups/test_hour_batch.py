@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from lake import HOUR, METER, VEHICLE, EnergySettings
-from lake.energy.links import links_within
+from lake.energy.links import clip_links
 from lake.rollups.hour import HourInputs, efficiency_of_hour, health_of_hour
 from lake.rollups.hour_batch import tables_of_hours
 from tests.unit.energy_recomputation import HOUR_10, HOUR_11, charger_classes, links, readings
@@ -40,7 +40,7 @@ def an_hour(draw: st.DrawFn) -> HourInputs:
         start=HOUR_10,
         meters=meters,
         vehicles=vehicles,
-        links=links_within(links(draw(none_or(exclusive_links()))), HOUR_10, HOUR_11),
+        links=clip_links(links(draw(none_or(exclusive_links()))), HOUR_10, HOUR_11),
         charger_classes=charger_classes(draw(charged_at)),
         expected={
             stream.name: pl.LazyFrame(

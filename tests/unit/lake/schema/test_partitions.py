@@ -6,7 +6,14 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake.schema.partitions import HOUR, hour_of, hours_between, in_hours, in_window, with_partition
+from lake.schema.partitions import (
+    HOUR,
+    hour_of,
+    hours_between,
+    in_raw_partitions,
+    in_window,
+    with_partition,
+)
 
 BASE = datetime(2025, 12, 30, tzinfo=UTC)
 moments = st.integers(0, 72 * 3600).map(lambda n: BASE + timedelta(seconds=n))
@@ -24,7 +31,7 @@ def test_pruning_by_partition_drops_no_row_of_the_window(a: datetime, b: datetim
     start, end = min(a, b), max(a, b) + timedelta(seconds=1)
     expected = EVERY_TEN_MINUTES.filter(pl.col("timestamp").is_between(start, end, "left"))
     assert EVERY_TEN_MINUTES.filter(in_window(start, end)).equals(expected)
-    assert expected.filter(in_hours(start, end)).equals(expected)
+    assert expected.filter(in_raw_partitions(start, end)).equals(expected)
 
 
 @given(moments, moments)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lake.recordings import Meaning
+from lake.recordings import ColumnMapping
 from local_stack.client.recordings import Recorded, recorded_heartbeats
 from local_stack.errors import RecordingError
 
@@ -27,8 +27,10 @@ def text(folder: Path, name: str, content: str) -> Path:
     return file
 
 
-def read(file: Path, meaning: Meaning | None = None, order_by: str | None = None) -> list[Recorded]:
-    return list(recorded_heartbeats(file, meaning or Meaning(), order_by))
+def read(
+    file: Path, meaning: ColumnMapping | None = None, order_by: str | None = None
+) -> list[Recorded]:
+    return list(recorded_heartbeats(file, meaning or ColumnMapping(), order_by))
 
 
 def test_the_columns_of_the_lake_become_the_fields_of_a_heartbeat(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_a_null_is_left_out_and_never_a_zero(tmp_path: Path) -> None:
 def test_a_foreign_column_is_renamed_and_gets_the_reading_type(tmp_path: Path) -> None:
     file = parquet(tmp_path, car=["V1"], timestamp=[NOON], charge_energy_added_kwh=[1.5])
     renames = {"charge_energy_added_kwh": "kwh_delivered_dc", "car": "vehicleId"}
-    (record,) = read(file, Meaning(renames=renames, reading_type="register"))
+    (record,) = read(file, ColumnMapping(renames=renames, reading_type="register"))
     assert record.heartbeat["kwhDeliveredDc"] == 1.5
     assert record.heartbeat["readingType"] == "register"
 
@@ -130,7 +132,7 @@ def test_times_without_a_zone_are_refused_until_they_are_said_to_be_utc(
         file = text(tmp_path, "a.ndjson", json.dumps(line))
     with pytest.raises(RecordingError, match=r"without a zone .* --assume-utc"):
         read(file)
-    (record,) = read(file, Meaning(time_zone="UTC"))
+    (record,) = read(file, ColumnMapping(time_zone="UTC"))
     assert datetime.fromisoformat(str(record.heartbeat["timestamp"])) == NOON
 
 
@@ -168,8 +170,8 @@ def test_one_file_with_both_sides_can_be_sent_as_either(tmp_path: Path) -> None:
         kwh_consumed_ac=[1.0],
         kwh_delivered_dc=[0.9],
     )
-    (meter,) = read(file, Meaning(stream="meter"))
-    (vehicle,) = read(file, Meaning(stream="vehicle"))
+    (meter,) = read(file, ColumnMapping(stream="meter"))
+    (vehicle,) = read(file, ColumnMapping(stream="vehicle"))
     assert set(meter.heartbeat) == {"type", "meterId", "timestamp", "kwhConsumedAc"}
     assert set(vehicle.heartbeat) == {"type", "vehicleId", "timestamp", "kwhDeliveredDc", "meterId"}
     assert (meter.heartbeat["type"], vehicle.heartbeat["type"]) == ("meter", "vehicle")
@@ -178,20 +180,20 @@ def test_one_file_with_both_sides_can_be_sent_as_either(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "meaning", "message"),
     [
-        ("a,b\n1,2\n", Meaning(), "no meterId for a meter; it has: a, b"),
-        ("meter_id,voltage\nM1,2\n", Meaning(), "no timestamp for a meter"),
+        ("a,b\n1,2\n", ColumnMapping(), "no meterId for a meter; it has: a, b"),
+        ("meter_id,voltage\nM1,2\n", ColumnMapping(), "no timestamp for a meter"),
         (
             "vehicle_id,timestamp\nV1,2026-03-01T12:00:00Z\n",
-            Meaning(),
+            ColumnMapping(),
             "no kwhDeliveredDc or soc or batteryTemp for a vehicle",
         ),
-        ("a,b\n1,2\n", Meaning(renames={"x": "meter_id"}), "no column x to rename"),
-        ("a,b\n", Meaning(), "has no rows"),
-        ("", Meaning(), "is empty"),
+        ("a,b\n1,2\n", ColumnMapping(renames={"x": "meter_id"}), "no column x to rename"),
+        ("a,b\n", ColumnMapping(), "has no rows"),
+        ("", ColumnMapping(), "is empty"),
     ],
 )
 def test_a_file_that_is_no_recording_says_what_is_missing(
-    tmp_path: Path, content: str, meaning: Meaning, message: str
+    tmp_path: Path, content: str, meaning: ColumnMapping, message: str
 ) -> None:
     with pytest.raises(RecordingError, match=message):
         read(text(tmp_path, "a.csv", content), meaning)

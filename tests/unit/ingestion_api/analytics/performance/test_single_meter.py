@@ -74,7 +74,7 @@ def test_what_is_found_on_the_short_way_are_the_links_that_count(
     heartbeats = readings(VEHICLE, rows)
     own = heartbeats.filter(pl.col("vehicle_id") == "V1").sort("timestamp").collect()
     try:
-        found = sole_link(facts, "V1", Readings.of(own, VEHICLE), SETTINGS)
+        found = sole_link(facts, "V1", Readings.from_rows(own, VEHICLE), SETTINGS)
     except SeveralMeters:
         event("the long way")
         return

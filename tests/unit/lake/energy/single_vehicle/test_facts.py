@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lake import METER, REGISTER, VEHICLE, EnergySettings, Stream
 from lake.energy.efficiency import VEHICLE_FACTS, vehicle_facts
 from lake.energy.interval_energy import measured_energy
-from lake.energy.single_vehicle.facts import Fed, facts_of_pair
+from lake.energy.single_vehicle.facts import LinkedMeter, facts_of_pair
 from lake.energy.single_vehicle.readings import Readings
 from tests.unit.energy_recomputation import (
     HOUR_10,
@@ -76,8 +76,8 @@ def test_a_pair_has_the_facts_of_the_fleet_to_the_last_bit(
         *WINDOW,
     ).collect()
     found = facts_of_pair(
-        Fed(Readings.of(ac, METER), ranges, register_size) if fed else None,
-        Readings.of(dc, VEHICLE),
+        LinkedMeter(Readings.from_rows(ac, METER), ranges, register_size) if fed else None,
+        Readings.from_rows(dc, VEHICLE),
         *WINDOW,
         limits,
     )

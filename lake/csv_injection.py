@@ -1,7 +1,7 @@
-"""Text in a CSV that no spreadsheet takes for a formula.
+"""Escaping of CSV text, so that no spreadsheet takes a cell for a formula.
 
-A cell that begins like one has an apostrophe in front; so has a cell that begins with apostrophes
-before it, so that what was written can be told. Numbers are no text: -0.5 stays.
+A cell that begins like a formula, or with apostrophes and then like a formula, gets an apostrophe
+in front, so that `unescape_formula` can restore it. Numbers are no text: -0.5 stays.
 """
 
 import re
@@ -17,27 +17,27 @@ _QUOTED: Final = re.compile("'" + _FORMULA)
 
 
 def escape_formula(text: str) -> str:
-    """A cell."""
+    """Escape a cell."""
     return f"'{text}" if _BEGINS.match(text) else text
 
 
 def escape_frame(rows: pl.DataFrame) -> pl.DataFrame:
-    """Every text of a frame."""
+    """Escape every text of a frame."""
     return rows.with_columns(pl.col(pl.String).str.replace(f"^({_FORMULA})", "'${1}"))
 
 
 def escape_column(column: "pa.Array[Any]") -> "pa.Array[Any]":
-    """A column of text."""
+    """Escape a column of text."""
     return pc.replace_substring_regex(column, f"^({_FORMULA})", r"'\1", max_replacements=1)
 
 
 def unescape_formula(cell: str) -> str:
-    """What such a cell was before."""
+    """Return the cell as it was before `escape_formula`."""
     return cell[1:] if _QUOTED.match(cell) else cell
 
 
 def unescape_column(column: "pa.Array[Any]") -> "pa.Array[Any]":
-    """What the cells of a column of text were before."""
+    """Return a column of text as it was before `escape_column`."""
     if not pc.any(pc.starts_with(column, "'")).as_py():
         return column
     return pc.replace_substring_regex(column, f"^'({_FORMULA})", r"\1", max_replacements=1)

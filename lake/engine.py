@@ -1,4 +1,4 @@
-"""Engine and optimizations that plans are collected with."""
+"""The engine and the optimizations with which Polars plans are collected."""
 
 from typing import Final
 

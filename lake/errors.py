@@ -1,4 +1,4 @@
-"""What can go wrong in the lake, told so that a person can act on it."""
+"""Errors of the lake, with texts that say what to do."""
 
 
 class LakeError(Exception):

@@ -1,4 +1,4 @@
-"""Making a thing while the one before it is in use."""
+"""Prefetching: the next item is made while the one before it is in use."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ _T = TypeVar("_T")
 
 
 def prefetch(things: Iterable[_T]) -> Iterator[_T]:
-    """The same things; each is made in another thread while its predecessor is in use.
+    """Yield the items; each is made in another thread while its predecessor is in use.
 
     For who makes them, and who uses them, in libraries that let other threads run meanwhile.
     """

@@ -1,4 +1,4 @@
-"""Where the lake is, and the limits of its mathematics."""
+"""Settings: the place of the lake, and the limits of its mathematics."""
 
 from typing import Self
 
@@ -24,7 +24,7 @@ class LakeSettings(BaseSettings):
 
 
 class ChargerClass(BaseModel, frozen=True, extra="forbid"):
-    """What is different for the chargers of one class; None: as for all."""
+    """Limits of one class of chargers; None: as for all."""
 
     excellent_above_percent: float | None = None
     good_from_percent: float | None = None
@@ -102,7 +102,7 @@ class EnergySettings(BaseSettings):
         )
 
     def register_size(self, charger_class: str | None) -> float | None:
-        """Where the register of a charger of this class rolls over, kWh; None: nowhere."""
+        """Return the kWh at which the register of this class rolls over; None: never."""
         of_class = self.charger_classes.get(charger_class or "", ChargerClass())
         size = of_class.register_size_kwh
         return self.register_size_kwh if size is None else size

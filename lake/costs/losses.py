@@ -47,14 +47,14 @@ class Costs:
 
 @dataclass(frozen=True)
 class EfficiencyPointValue:
-    """What one percentage point is worth in a year; `cost` is None without prices."""
+    """The worth of one percentage point for a year; `cost` is None without prices."""
 
     energy_kwh: float
     cost: Decimal | None
 
 
 def hourly_flows(spec: TableSpec, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Hours of vehicles, chargers or the fleet in one form: hour_start, date, device, ENERGIES.
+    """Return hours of any efficiency table in one form: hour_start, date, device, ENERGIES.
 
     Energies in kWh; `energy_ac_kwh` is what was credited to vehicles. Rated is an hour with a
     believable ratio (excellent to critical), and only of such hours a loss is known.
@@ -82,7 +82,7 @@ def hourly_flows(spec: TableSpec, rows: pl.LazyFrame) -> pl.LazyFrame:
 def group_by_price(
     flows: pl.LazyFrame, prices: Mapping[datetime, Decimal], by: Sequence[str]
 ) -> pl.DataFrame:
-    """ENERGIES of each group and `price`, null where a kWh has none; prices are exact text."""
+    """Add ENERGIES up by group and `price`, null where a kWh has none; prices are exact text."""
     if not prices:
         priced = flows.with_columns(price=pl.lit(None, pl.String))
         return _sums(priced, by)
@@ -94,7 +94,7 @@ def group_by_price(
 
 
 def sum_energies(priced: pl.DataFrame, by: Sequence[str], settings: EnergySettings) -> pl.DataFrame:
-    """ENERGIES of each group of `group_by_price`, in any order, with their efficiency_percent."""
+    """Add ENERGIES of `group_by_price` up by group, in any order, with efficiency_percent."""
     sums = [exact_sum(pl.col(name)).fill_null(0.0) for name in ENERGIES]
     grouped = priced.lazy().group_by(*by).agg(sums) if by else priced.lazy().select(sums)
     rated_ac, rated_dc = pl.col("rated_energy_ac_kwh"), pl.col("rated_energy_dc_kwh")
@@ -104,7 +104,7 @@ def sum_energies(priced: pl.DataFrame, by: Sequence[str], settings: EnergySettin
 
 
 def calculate_costs(priced: pl.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], Costs | None]:
-    """The costs of each group of `group_by_price`; None where energy flowed that has no price."""
+    """Return the costs by group of `group_by_price`; None where energy flowed without a price."""
     found: dict[tuple[Any, ...], list[int] | None] = {}
     scaled = {text: int(Decimal(text) * _PER_MONEY) for text in priced["price"].drop_nulls()}
     energies = [(pl.col(name) * _PER_KWH).round().cast(pl.Int64) for name in ENERGIES]
@@ -125,7 +125,7 @@ def calculate_costs(priced: pl.DataFrame, by: Sequence[str]) -> dict[tuple[Any, 
 
 
 def worst_devices(added: pl.DataFrame, device: str, count: int) -> pl.DataFrame:
-    """The `count` devices of `sum_energies` of lowest efficiency, the lowest first."""
+    """Return the `count` devices of `sum_energies` of lowest efficiency, the lowest first."""
     rated = added.lazy().filter(pl.col("efficiency_percent").is_not_null())
     return sort_by_efficiency(rated, device).head(count).collect()
 
@@ -133,7 +133,7 @@ def worst_devices(added: pl.DataFrame, device: str, count: int) -> pl.DataFrame:
 def value_of_one_point(
     rated_ac_kwh: float, rated_dc_kwh: float, hours: int, cost: Decimal | None
 ) -> EfficiencyPointValue | None:
-    """What the fleet would save in a year if of each 100 kWh one more reached a battery.
+    """Return what the fleet would save in a year if 1 kWh more of each 100 reached a battery.
 
     The demand of the batteries in these hours goes on for a year: E_dc * (1 / e - 1 / (e + 0.01)),
     at the mean price of the rated energy, `cost` / `rated_ac_kwh`. None where there is no ratio.

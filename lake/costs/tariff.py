@@ -1,4 +1,4 @@
-"""What a kilowatt-hour costs, and when: a price, bands of hours with prices of their own, changes.
+"""Prices of energy: a base price, bands of hours with other prices, and their changes over time.
 
 Explained in docs/energy.md. Prices are decimal numbers and stay exact.
 """
@@ -42,7 +42,7 @@ class _Part(BaseModel):
 
 
 class Band(_Part):
-    """Hours of some weekdays, by the clock on the wall, that have a price of their own."""
+    """Hours of some weekdays, by local time, that have a price of their own."""
 
     days: tuple[Weekday, ...] = Field(default=WEEK, min_length=1)
     from_hour: int = Field(ge=0, le=23)
@@ -58,12 +58,12 @@ class Band(_Part):
         return self
 
     def holds(self, weekday: Weekday, hour: int) -> bool:
-        """Whether this hour of the clock is in it."""
+        """Tell whether an hour of local time is in the band."""
         return weekday in self.days and self.from_hour <= hour < self.to_hour
 
 
 class TariffPeriod(_Part):
-    """What holds from a local day on, until the next one: a price, and bands with others."""
+    """Prices from a local day on, until the next period: a base price and bands with others."""
 
     valid_from: date
     price_per_kwh: Price

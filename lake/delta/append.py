@@ -25,7 +25,7 @@ _PARTITION: Final = [DATE_PARTITION.name, HOUR_PARTITION.name]
 
 @dataclass(frozen=True)
 class DeliveredHorizon:
-    """How far the raw table has taken in one outbox: all transactions below `horizon`."""
+    """The progress of one outbox in a raw table: all transactions below `horizon` are in it."""
 
     horizon: int
     version: int
@@ -33,7 +33,7 @@ class DeliveredHorizon:
 
 
 def read_delivered_horizon(lake: Lake, stream: Stream, app_id: str) -> DeliveredHorizon:
-    """What the raw table has taken in from the outbox `app_id`, durably.
+    """Return how much of the outbox `app_id` the raw table holds, durably.
 
     Raises LakeDamaged if the newest commit claims data that is not on the disk.
     """
@@ -97,9 +97,9 @@ def commit_files(
 
 
 def rows_by_hour(lake: Lake, stream: Stream, version: int | None = None) -> dict[datetime, int]:
-    """How many rows the raw table holds of each hour, by its log; held at `version`, if given.
+    """Count the rows of each hour in the raw table by its log, at `version` if given.
 
-    A version that is so old that its log is cleaned can't be asked any more: then, the newest.
+    The newest version is counted instead of one whose log is cleaned already.
     """
     table = lake.open(stream.raw_table)
     if version is not None and version != table.version():
@@ -111,7 +111,7 @@ def rows_by_hour(lake: Lake, stream: Stream, version: int | None = None) -> dict
 
 
 def count_rows_by_hour(table: DeltaTable) -> dict[datetime, int]:
-    """How many rows a table holds of each hour, by its log."""
+    """Count the rows of each hour in the version of the handle, by its log."""
     actions = pl.DataFrame(table.get_add_actions(flatten=True))
     if actions.is_empty():
         return {}

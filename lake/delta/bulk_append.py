@@ -1,4 +1,4 @@
-"""Files of an import in a raw table, each part of a source file exactly once."""
+"""Imported files in a raw table, each part of a source file exactly once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _NOTHING: Final = 0
 
 @dataclass(frozen=True)
 class ImportProgress:
-    """What a raw table holds of one source file.
+    """The rows of one source file that a raw table holds.
 
     All rows of the file before `upto`, the last commit those from `since`; `transaction` is the
     id of the database transaction that notes this commit in the ledger, None where it was one of
@@ -39,7 +39,7 @@ class ImportProgress:
 def read_import_progress(
     lake: Lake, stream: Stream, import_id: str, database: str
 ) -> ImportProgress:
-    """How far a source file has come, durably; `database` names who gives out transaction ids."""
+    """Return how much of a source file is in the raw table, durably."""
     table = lake.open(stream.raw_table)
     sync_newest_commit(lake.local_folder, table)
     sync_log(lake.local_folder, table, table.version() - CHECKPOINT_INTERVAL)
@@ -89,7 +89,7 @@ def append_files(
         found = _progress_of(table, import_id, database)
         if found == before:
             commit_files(table, added, versions)
-        elif found != after:  # which it is if an attempt was told to have failed, and had not
+        elif found != after:  # which it is after a commit that failed only by its answer
             raise StaleRead("another import of the same file came first; start this one again")
         committed = lake.open(stream.raw_table)
         since = min(table.version(), committed.version() - 1)

@@ -1,4 +1,4 @@
-"""Data files that can't be read: which of a table, what was in them, and why."""
+"""Data files that can't be read: their names, their hours, and the reasons."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -59,7 +59,7 @@ class DataFile:
 
 @dataclass(frozen=True)
 class DamagedFile:
-    """A file that can't be read, and why.
+    """A file that can't be read, with the reason.
 
     `is_lost`: its content is gone; otherwise it is only out of reach, by its rights for one.
     """
@@ -77,7 +77,7 @@ class DamagedFile:
 def data_files(
     table: DeltaTable, name: str, time_column: str, start: datetime, end: datetime
 ) -> list[DataFile]:
-    """The files of a table, raw or computed, that may hold rows of [start, end), by their time."""
+    """Return the files of a table, raw or computed, that may hold rows of [start, end), by time."""
     log = pl.DataFrame(table.get_add_actions(flatten=True))
     if log.is_empty():
         return []
@@ -103,7 +103,7 @@ def data_files(
 
 
 def find_damage(lake: Lake, file: DataFile) -> DamagedFile | None:
-    """What is wrong with a file; None: all of it can be read, and is what was written."""
+    """Read a whole file and return its damage; None: it is as it was written."""
     try:
         with lake.file_system().open_input_file(f"{file.table}/{file.path}") as stream:
             content = stream.readall()
@@ -128,7 +128,7 @@ def find_damage(lake: Lake, file: DataFile) -> DamagedFile | None:
 def find_damaged_files(
     lake: Lake, name: str, time_column: str, start: datetime, end: datetime
 ) -> list[DamagedFile]:
-    """The files of the newest version of a table that are damaged and may concern [start, end)."""
+    """Return the damaged files of a table's newest version that may hold rows of [start, end)."""
     found = (
         find_damage(lake, file)
         for file in data_files(lake.open(name), name, time_column, start, end)
@@ -137,7 +137,7 @@ def find_damaged_files(
 
 
 def empty_commits(lake: Lake, name: str) -> list[str]:
-    """Names of the log entries of a table that are empty files, which the library reads over."""
+    """Return the names of a table's empty log entries, which the Delta library skips silently."""
     entries = lake.file_system().get_file_info(pyarrow.fs.FileSelector(f"{name}/_delta_log"))
     newest = max((e.base_name[:20] for e in entries if ".checkpoint" in e.base_name), default="")
     return sorted(
@@ -151,7 +151,7 @@ def empty_commits(lake: Lake, name: str) -> list[str]:
 def diagnose_read_errors(
     lake: Lake, tables: Collection[tuple[str, str]], start: datetime, end: datetime
 ) -> Iterator[None]:
-    """Raise LakeDamaged, which names file and hour, where reading [start, end) fails.
+    """Raise LakeDamaged, with file and hour, where reading [start, end) fails in this context.
 
     `tables` are what is read, with the name of the time in each.
     """

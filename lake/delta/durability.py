@@ -1,4 +1,4 @@
-"""Making a Delta commit survive a power cut: delta-rs itself syncs nothing on a local disk."""
+"""Syncs that make a Delta commit survive a power cut: delta-rs syncs nothing on a local disk."""
 
 import ctypes
 import json

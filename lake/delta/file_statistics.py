@@ -1,4 +1,4 @@
-"""The times in a data file, as the log of its table tells them."""
+"""The times in a data file, by the statistics in the log of its table."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -14,7 +14,7 @@ _TICK: Final = timedelta(microseconds=1)
 
 
 def times_of_files(columns: Collection[str], time_column: str) -> tuple[pl.Expr, pl.Expr]:
-    """The first and last time that a file may hold, of the flat log that has these columns."""
+    """Return the first and last time a file may hold, for a flat log with these columns."""
     first = pl.col(LOG_DATE).cast(_TIME)
     last = first + timedelta(days=1) - _TICK
     if LOG_HOUR in columns:

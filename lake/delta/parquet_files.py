@@ -1,4 +1,4 @@
-"""The Parquet files of all tables: how they are encoded, and what a commit says of them.
+"""The Parquet files of all tables: their encodings and their statistics.
 
 The library's own writer keeps a buffer for every hour at once, which measured 165 KB an hour: a
 backlog or a batch whose heartbeats are years apart would take gigabytes. It also commits before
@@ -105,7 +105,7 @@ def _writer(path: str, files: FileSystem, schema: pa.Schema, level: int) -> pq.P
 
 
 def _statistics(rows: int, ends: Mapping[str, Sequence[Any]]) -> str:
-    """The log's words on a file whose least and greatest values are among `ends`."""
+    """Return the statistics in the log of a file whose least and greatest values are in `ends`."""
     return json.dumps(
         {
             "numRecords": rows,

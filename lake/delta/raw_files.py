@@ -13,7 +13,7 @@ from lake.schema.streams import Stream
 
 
 class RawSnapshot:
-    """What exactly one version of a raw table, that of the handle, holds of its hours.
+    """One version of a raw table, that of the handle, and its rows by hour.
 
     Reads the files of an hour alone, while a scan of the table first looks at all that it has.
     """
@@ -24,14 +24,14 @@ class RawSnapshot:
         self._files = live_raw_files(table)
 
     def rows_by_hour(self) -> dict[datetime, int]:
-        """How many rows there are of each hour that has any."""
+        """Return the number of rows of each hour that has any."""
         hours = self._files.group_by(LOG_DATE, LOG_HOUR).agg(pl.col("num_records").sum())
         return {
             datetime.combine(day, time_of_day(hour), UTC): rows for day, hour, rows in hours.rows()
         }
 
     def scan(self, hours: Sequence[datetime], without: Collection[str] = ()) -> pl.LazyFrame:
-        """The rows of contiguous hours of one UTC day, with the columns of the stream.
+        """Scan contiguous hours of one UTC day, with the columns of the stream.
 
         Leaves out the files with the paths of `without`.
         """
@@ -45,7 +45,7 @@ class RawSnapshot:
 
 
 def live_raw_files(table: DeltaTable) -> pl.DataFrame:
-    """The files of a raw table: path, LOG_DATE, LOG_HOUR, size_bytes, num_records."""
+    """Return the files of a raw table: path, LOG_DATE, LOG_HOUR, size_bytes, num_records."""
     log = pl.DataFrame(table.get_add_actions(flatten=True))
     columns = {
         "path": pl.String,
@@ -58,12 +58,12 @@ def live_raw_files(table: DeltaTable) -> pl.DataFrame:
 
 
 def raw_files_of_hour(table: DeltaTable, day: date, hour: int) -> pl.DataFrame:
-    """Those of one hour."""
+    """Return those of `live_raw_files` that belong to one hour."""
     return live_raw_files(table).filter(pl.col(LOG_DATE) == day, pl.col(LOG_HOUR) == hour)
 
 
 def scan_raw_files(lake: Lake, stream: Stream, files: pl.DataFrame) -> pl.LazyFrame:
-    """Their rows, with the columns of the stream."""
+    """Scan files of `live_raw_files`, with the columns of the stream."""
     nothing = pl.DataFrame(stream.arrow_schema.empty_table())
     if files.is_empty():
         return nothing.lazy()

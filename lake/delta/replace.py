@@ -1,4 +1,4 @@
-"""Replacing what a table holds of a stretch of time, file by file, in one commit.
+"""Replacement of a window of time in a table, file by file, in one commit.
 
 Tables are partitioned by `date`; within it an hour usually is a file of its own, until a day is
 archived as one. A file that reaches beyond the stretch is written anew without it, so late rows of
@@ -48,17 +48,17 @@ class LiveFile:
     """Rounded up to a millisecond."""
 
     def may_reach(self, start: datetime, end: datetime) -> bool:
-        """Whether a row may lie in the window."""
+        """Tell whether a row may lie in the window."""
         return self.first is None or self.last is None or (self.first < end and self.last >= start)
 
     def is_within(self, start: datetime, end: datetime) -> bool:
-        """Whether all rows surely lie in the window."""
+        """Tell whether all rows surely lie in the window."""
         if self.first is None or self.last is None:
             return self.day in days_within(start, end)
         return start <= self.first and self.last < end
 
     def scan(self) -> pl.LazyFrame:
-        """The rows with their `date`; null in a column that was added to the table later."""
+        """Scan the rows with their `date`; null in a column that was added to the table later."""
         empty = pl.DataFrame(self.spec.schema.empty_table())
         rows = pl.scan_parquet(
             f"{self.lake.table_uri(self.spec.name)}/{self.path}",
@@ -84,10 +84,11 @@ def replace_hours(
 def replace_if_changed(
     lake: Lake, spec: TableSpec, rows: pl.DataFrame, start: datetime, end: datetime
 ) -> int:
-    """`replace_hours`, but no commit where the table holds exactly these rows; the version after.
+    """Do as `replace_hours`, but commit nothing if the table holds exactly these rows.
 
-    A rerun then leaves no new version, no dead files, and nothing for readers to load again. Only
-    for the one writer of a table, in its pool: nobody else may change the hours meanwhile.
+    Returns the version after it. A rerun then leaves no new version, no dead files, and nothing for
+    readers to load again. Only for the one writer of a table, in its pool: nobody else may change
+    the hours meanwhile.
     """
     table = lake.open(spec.name)
     there = lake.scan(table).filter(in_window(start, end, spec.time_column)).select(spec.names)
@@ -107,7 +108,7 @@ def replace_window(
     end: datetime,
     metadata: Mapping[str, str] | None = None,
 ) -> int:
-    """`replace_hours` through a handle that was read.
+    """Do as `replace_hours`, through a handle from which the caller has read.
 
     Raises StaleRead, with nothing replaced, if the table has changed since the handle was opened.
     """
@@ -211,7 +212,7 @@ def commit_files(
 def live_files(
     lake: Lake, table: DeltaTable, spec: TableSpec, start: datetime, end: datetime
 ) -> list[LiveFile]:
-    """The files of a table that may hold rows of the time from `start` to `end`."""
+    """Return the files of a table that may hold rows of [start, end)."""
     log = pl.DataFrame(table.get_add_actions(flatten=True))
     if log.is_empty():
         return []
@@ -226,7 +227,7 @@ def live_files(
 
 
 def remove_file(lake: Lake, spec: TableSpec, path: str) -> None:
-    """Let a table no longer hold a file, whose rows then have to be computed again; one commit.
+    """Remove a file from a table in one commit; its rows then have to be computed again.
 
     Nothing happens where the table does not hold it any more.
     """
@@ -250,7 +251,7 @@ def scan_window(
     end: datetime,
     without: Collection[str] = (),
 ) -> pl.LazyFrame:
-    """What exactly the version of the handle holds of the time from `start` to `end`.
+    """Scan the rows of [start, end) in exactly the version of the handle.
 
     Reads the files of that time alone, while a scan of the table first looks at all that it has;
     leaves out those with the paths of `without`.
@@ -262,7 +263,7 @@ def scan_window(
 
 
 def sorted_parts(rows: pl.LazyFrame, spec: TableSpec) -> Iterator[pl.DataFrame]:
-    """The rows in the order of the key, as parts that fit into memory."""
+    """Read the rows in the order of the key, as parts that fit into memory."""
     device = spec.key[0]
     counts = rows.group_by(device).agg(rows=pl.len()).sort(device).collect()
     part = (pl.col("rows").cum_sum() - 1) // _ROWS_A_PART

@@ -28,7 +28,7 @@ class SqlError(LakeError):
 
 
 def run_sql(lake: Lake, sql: str, tables: Sequence[str]) -> pa.RecordBatchReader:
-    """The rows of one SELECT over `tables`, in batches as they are computed.
+    """Run one SELECT over `tables` and return its rows in batches as they are computed.
 
     Only tables that the SQL names are opened, each at its newest version. Texts are large_string
     and times have microseconds, as in the tables. Raises TableMissing and SqlError, which may
@@ -63,7 +63,7 @@ def _batches(found: pa.RecordBatchReader, tables: Sequence[str]) -> Iterator[pa.
 
 
 def _sql_error(error: Exception, tables: Sequence[str]) -> SqlError:
-    """What DataFusion says, as one line that helps."""
+    """Turn an error of DataFusion into one line that helps."""
     text = str(error)
     if missing := re.search(r"table '(?:datafusion\.public\.)?(.+)' not found", text):
         return SqlError(f"there is no table {missing[1]}; there are {', '.join(sorted(tables))}")
@@ -75,14 +75,14 @@ def _sql_error(error: Exception, tables: Sequence[str]) -> SqlError:
     if syntax := re.search(r'(?:Parser|Tokenizer)Error\("(.*?)(?: at Line: (\d+).*)?"\)', text):
         # The first line is that of the WITH around it.
         where = f" in line {int(syntax[2]) - 1}" if syntax[2] else ""
-        told = syntax[1].replace("SELECT, VALUES, or a subquery in the query body", "SELECT")
-        if told.startswith(("Expected: SELECT,", "Expected: )")):
-            told += f" ({_ONE_QUERY})"
-        return SqlError(f"the SQL can't be read{where}: {told}")
+        message = syntax[1].replace("SELECT, VALUES, or a subquery in the query body", "SELECT")
+        if message.startswith(("Expected: SELECT,", "Expected: )")):
+            message += f" ({_ONE_QUERY})"
+        return SqlError(f"the SQL can't be read{where}: {message}")
     if "only supports a single SQL statement" in text or re.search(r"Query \w+ .*not impl", text):
         return SqlError(_ONE_QUERY)
-    told = re.sub(r"Optimizer rule '\w+' failed|(Error during planning|\w+ error): ", "", text)
-    return SqlError(" ".join(told.replace("caused by", "").split()))
+    message = re.sub(r"Optimizer rule '\w+' failed|(Error during planning|\w+ error): ", "", text)
+    return SqlError(" ".join(message.replace("caused by", "").split()))
 
 
 def _require_query(builder: QueryBuilder, query: str) -> None:
@@ -98,7 +98,7 @@ def _require_query(builder: QueryBuilder, query: str) -> None:
 
 
 def _no_column(name: str, text: str) -> str:
-    """Which columns are near a name that there is none of, or all that there are."""
+    """Name the columns near an unknown name, or all that there are."""
     valid = text.split("Valid fields are ", 1)[-1].rstrip(".").split(", ")
     columns = list(dict.fromkeys(field.rsplit(".", 1)[-1].strip('"') for field in valid))
     wanted = name.rsplit(".", 1)[-1].strip('"')

@@ -36,7 +36,7 @@ class Lake:
 
     @classmethod
     def from_settings(cls, settings: LakeSettings) -> "Lake":
-        """The lake at `LAKE_URI`; a relative folder is taken from the working directory."""
+        """Return the lake at `LAKE_URI`; a relative folder is taken from the working directory."""
         uri = settings.lake_uri.rstrip("/")
         if "://" not in uri:
             uri = str(Path(uri).absolute())
@@ -50,11 +50,11 @@ class Lake:
         return Path(self.uri) if "://" not in self.uri else None
 
     def table_uri(self, table: str) -> str:
-        """Where a table lies."""
+        """Return the URI of a table."""
         return f"{self.uri}/{table}"
 
     def open(self, table: str) -> DeltaTable:
-        """A fresh handle on the newest version; TableMissing where there is no table.
+        """Open the newest version of a table; TableMissing where there is no table.
 
         OldTable where it is laid out in another way than `create_tables` does it.
         """
@@ -66,7 +66,7 @@ class Lake:
         return handle
 
     def scan(self, handle: DeltaTable) -> pl.LazyFrame:
-        """The rows of exactly the version that `handle` holds."""
+        """Scan exactly the version that `handle` holds."""
         return pl.scan_delta(handle, storage_options=self.storage_options or None)
 
     def create_tables(self, but: Collection[str] = ()) -> None:
@@ -95,7 +95,7 @@ class Lake:
             self._create(spec.name, spec.description, spec.schema, statistics)
 
     def file_system(self) -> pyarrow.fs.FileSystem:
-        """The files below the lake's URL, for what is not a table."""
+        """Return a file system of all below the lake's URL, for what is not a table."""
         if folder := self.local_folder:
             return pyarrow.fs.SubTreeFileSystem(str(folder), pyarrow.fs.LocalFileSystem())
         return pyarrow.fs.PyFileSystem(DeltaStorageHandler(self.uri, self.storage_options))

@@ -1,4 +1,4 @@
-"""The two sides of each vehicle in a window: what its meters gave it, and what it says it got.
+"""The energy on both sides of each vehicle: given by its meters, and received by its battery.
 
 Explained in docs/energy.md. Readings are rows of `measured_energy`. Vehicles are numbered, and the
 times of all of them lie on one axis (lake/energy/time_axis.py). Of a meter's side the links are
@@ -26,7 +26,7 @@ def numbered_vehicles(vehicles: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFra
 def attribute_to_vehicles(
     meters: pl.LazyFrame, links: pl.LazyFrame, axis: TimeAxis
 ) -> pl.LazyFrame:
-    """Each meter reading with the `link` of its timestamp and the vehicle's `number`, or nulls.
+    """Give each meter reading the `link` of its timestamp and the vehicle's `number`, or nulls.
 
     `links` have meter_id, valid_from and valid_to within the window, `link` (what tells them
     apart) and the vehicle's `number`. A reading says nothing about time before its link:
@@ -61,7 +61,7 @@ def attribute_to_vehicles(
 
 
 def sum_readings(side: pl.LazyFrame, axis: TimeAxis, by: str, *more: pl.Expr) -> pl.LazyFrame:
-    """Energy, counts and silences of a side's readings (rows of `on_axis`), for each `by`.
+    """Add up energy, counts and gaps of a side's readings (rows of `on_axis`), for each `by`.
 
     `gap` and `last` are microseconds: the longest time without a reading of the vehicle up to one
     of these readings, and the last of them since the start of the window. `more` is added up too.
@@ -85,7 +85,7 @@ def sum_readings(side: pl.LazyFrame, axis: TimeAxis, by: str, *more: pl.Expr) ->
 
 
 def label_side(found: pl.LazyFrame, axis: TimeAxis, side: str) -> pl.LazyFrame:
-    """The totals of a side, ac or dc, with its name in theirs; the gap in seconds, to the end."""
+    """Name the sums of a side, ac or dc, after it; the gap in seconds, to the window's end."""
     longest_gap = pl.max_horizontal("gap", axis.length - pl.col("last"))
     return found.select(
         "number",
@@ -97,7 +97,7 @@ def label_side(found: pl.LazyFrame, axis: TimeAxis, side: str) -> pl.LazyFrame:
 
 
 def name_of_most_energy(rows: pl.LazyFrame, owner: str, name: str, energy: pl.Expr) -> pl.LazyFrame:
-    """For each owner the name with the most energy in its rows; of equal ones the first."""
+    """Return for each owner the name with the most energy in its rows; of equal ones the first."""
     return (
         rows.group_by(owner, name)
         .agg(_energy=exact_sum(energy).fill_null(0.0))
@@ -122,7 +122,7 @@ def numbered_meters(meters: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
 def attribute_to_meters(
     vehicles: pl.LazyFrame, fed: pl.LazyFrame, links: pl.LazyFrame, axis: TimeAxis
 ) -> pl.LazyFrame:
-    """Each vehicle reading once for each meter that fed the vehicle then, with its part.
+    """Repeat each vehicle reading for each meter that fed the vehicle then, with its part.
 
     `vehicles` are rows of `measured_energy` without meter_id, `fed` those of the meters while
     linked, with the `link`. Where several meters feed a vehicle, its energy is shared in
@@ -162,7 +162,7 @@ def attribute_to_meters(
 
 
 def _shares(fed: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
-    """The meters of a vehicle between two changes of its links, each with its part of the energy.
+    """Return the meters of a vehicle between two changes of its links, with their parts.
 
     Columns vehicle_id, `_time` (the number of the time from `_from` to `_to`), the `number` and
     valid_from of the link, and the part as a range `_since` to `_until` of 0 to 1.
@@ -193,7 +193,7 @@ def _shares(fed: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _given(fed: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
-    """What each meter gave to each vehicle that it was linked to, in microwatt-hours."""
+    """Return the energy that each meter gave to each linked vehicle, in microwatt-hours."""
     of_links = fed.group_by("link").agg(exact_sum(pl.col("energy_kwh")))
     in_microwatt_hours = (pl.col("energy_kwh") * PER_UNIT).round().cast(pl.Int64)
     return (

@@ -1,4 +1,4 @@
-"""The efficiency of chargers: what each meter gave, and what the vehicles made of it.
+"""The efficiency of chargers: energy from each meter against energy in the vehicles it fed.
 
 Terms, formulas and limits are explained in docs/energy.md.
 """
@@ -82,7 +82,7 @@ def charger_facts(
     start: datetime,
     end: datetime,
 ) -> pl.LazyFrame:
-    """What the efficiency of each meter in a window rests on, columns CHARGER_FACTS.
+    """Return the evidence for each meter's efficiency in a window, columns CHARGER_FACTS.
 
     The arguments are those of `charger_efficiency`; the window is in UTC.
     """
@@ -114,7 +114,7 @@ def charger_facts(
 def finish_charger_facts(
     table: pl.LazyFrame, classes: pl.LazyFrame, axis: TimeAxis
 ) -> pl.LazyFrame:
-    """CHARGER_FACTS from the numbers of both sides of each meter, null where there is nothing.
+    """Return CHARGER_FACTS from the numbers of both sides of each meter, null where unknown.
 
     They are resets_ac, _dc and duplicates_ac, _dc instead of their sums, and no unlinked energy.
     """

@@ -25,7 +25,7 @@ _TEN_MINUTES = 600_000_000  # microseconds
 
 
 def curve_step(start: datetime, end: datetime) -> timedelta:
-    """The shortest step of STEPS that cuts the window into 300 parts or less, or the longest."""
+    """Return the shortest of STEPS that cuts the window into 300 parts or less, or the longest."""
     return next((step for step in STEPS if (end - start) / step <= _MOST_STEPS), STEPS[-1])
 
 
@@ -38,7 +38,7 @@ def vehicle_curve(
     step: timedelta,
     settings: EnergySettings,
 ) -> pl.LazyFrame:
-    """One row for each step with a part in [start, end), in order.
+    """Return one row for each step with a part in [start, end), in order.
 
     `meters` and `vehicle` are what `measured_energy` returns for the window, the latter of one
     vehicle only; `links` are its links as `resolve_links` returns them. Steps begin at whole

@@ -58,7 +58,7 @@ def vehicle_efficiency(
     end: datetime,
     settings: EnergySettings,
 ) -> pl.LazyFrame:
-    """The rows of VEHICLE_EFFICIENCY_HOURLY for the window [start, end), sorted by vehicle.
+    """Return the rows of VEHICLE_EFFICIENCY_HOURLY for [start, end), sorted by vehicle.
 
     One row for each vehicle that has a heartbeat or a link in the window. `meters` and `vehicles`
     are what `measured_energy` returns for the window; links as `resolve_links` returns them.
@@ -77,7 +77,7 @@ def vehicle_facts(
     start: datetime,
     end: datetime,
 ) -> pl.LazyFrame:
-    """What the efficiency of each vehicle in a window rests on, columns VEHICLE_FACTS.
+    """Return the evidence for each vehicle's efficiency in a window, columns VEHICLE_FACTS.
 
     The arguments are those of `vehicle_efficiency`; the window is in UTC.
     """
@@ -109,7 +109,7 @@ def vehicle_facts(
 def vehicle_efficiency_rows(
     facts: pl.LazyFrame, start: datetime, end: datetime, settings: EnergySettings
 ) -> pl.LazyFrame:
-    """The rows of `vehicle_efficiency` from those of `vehicle_facts`."""
+    """Return the rows of `vehicle_efficiency` from those of `vehicle_facts`."""
     silent = (end - start).total_seconds()
     return (
         with_efficiency(facts, end - start, settings)
@@ -138,7 +138,7 @@ def fleet_efficiency(
     settings: EnergySettings,
     time_column: str = "hour_start",
 ) -> pl.LazyFrame:
-    """The rows of FLEET_EFFICIENCY_HOURLY: one for each time in either input, sorted.
+    """Return the rows of FLEET_EFFICIENCY_HOURLY: one for each time in either input, sorted.
 
     `vehicles` are rows of `vehicle_efficiency`, `unlinked` those of `unlinked_energy`. The
     efficiency is that of the sums over the vehicles with a believable ratio, not a mean of ratios.
@@ -175,7 +175,7 @@ def lowest_efficiency(vehicles: pl.LazyFrame, count: int) -> pl.LazyFrame:
 
 
 def sort_by_efficiency(rated: pl.LazyFrame, device: str) -> pl.LazyFrame:
-    """Devices by efficiency, the lowest first, ties by greater loss, then by id."""
+    """Sort devices by efficiency, the lowest first, ties by greater loss, then by id."""
     return rated.sort("efficiency_percent", "loss_kwh", device, descending=[False, True, False])
 
 
@@ -249,7 +249,7 @@ def efficiency_status(
     window: timedelta,
     settings: EnergySettings,
 ) -> pl.Expr:
-    """The first status that applies: what is not known stands before what is wrong, before ratios.
+    """Return the first status that applies: first the unknown, then the wrong, then ratios.
 
     Energies in kWh, null where not known; a matched share is null where there is no energy. The
     limit of `idle` is for an hour: stand-by adds up in a longer window, while nothing is stored.

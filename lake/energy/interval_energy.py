@@ -1,4 +1,4 @@
-"""The energy of single heartbeats, and the time that they speak for. Explained in docs/energy.md.
+"""The energy of single heartbeats, and the time that each covers. Explained in docs/energy.md.
 
 Energies are kWh. Sums are taken in whole microwatt-hours, so that they are exact: the same in any
 order of the rows, and the same for a day as for its hours.
@@ -31,7 +31,7 @@ def measured_energy(
     settings: EnergySettings,
     charger_classes: pl.LazyFrame | None = None,
 ) -> pl.LazyFrame:
-    """One row for each reading with start <= timestamp < end, sorted by device and timestamp.
+    """Return one row for each reading in [start, end), sorted by device and timestamp.
 
     `readings` have the stream's columns and `duplicates`, in any order, one row for each device
     and timestamp; measurements other than the energy may be missing. Rows before `start` are
@@ -111,7 +111,7 @@ def measured_energy(
 
 
 def exact_sum(values: pl.Expr) -> pl.Expr:
-    """Sum of the non-null values to 9 decimals, in any order the same; null where there are none.
+    """Sum the non-null values to 9 decimals, in any order the same; null where there are none.
 
     A sum of floats depends on its order, and Polars adds in parallel: the last bits of a total
     would differ between two runs. Whole numbers do not have that problem.
@@ -122,7 +122,7 @@ def exact_sum(values: pl.Expr) -> pl.Expr:
 
 
 def round_to_microwatt_hours(energy: pl.Expr) -> pl.Expr:
-    """The nearest whole microwatt-hours, in kWh."""
+    """Round an energy in kWh to whole microwatt-hours."""
     return ((energy * PER_UNIT).round() / PER_UNIT).round(DECIMALS)
 
 
@@ -139,7 +139,7 @@ def in_seconds(duration: pl.Expr) -> pl.Expr:
 def _with_predecessors(
     readings: pl.LazyFrame, stream: Stream, start: datetime, settings: EnergySettings
 ) -> pl.LazyFrame:
-    """Those from `start` on by device and time, each with what came before and registers around it.
+    """Sort rows from `start` on by device and time, and add what came before each of them.
 
     Fills and shifts run over the whole sorted table and are cut where the device changes: four
     times as fast as window functions over 10,000 devices. What comes before a device's first
@@ -254,7 +254,7 @@ def _register_sizes(
     settings: EnergySettings,
     charger_classes: pl.LazyFrame | None,
 ) -> tuple[pl.LazyFrame, pl.Expr | None]:
-    """Where the register of each reading's device rolls over; None: none does."""
+    """Add the size at which each device's register rolls over; None: none does."""
     of_all = settings.register_size_kwh
     own = {
         name: charger.register_size_kwh

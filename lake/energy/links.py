@@ -1,4 +1,4 @@
-"""Which meter feeds which vehicle, and when. Explained in docs/energy.md.
+"""Links: the meter that feeds each vehicle, and when. Explained in docs/energy.md.
 
 A link is a row of LINK_COLUMNS: `meter_id` feeds `vehicle_id` in the half-open UTC time range
 [valid_from, valid_to). What `resolve_links` returns has at most one vehicle for a meter at a time.
@@ -36,7 +36,7 @@ def resolve_links(
     start: datetime,
     end: datetime,
 ) -> pl.LazyFrame:
-    """The links that count in the window: LINK_COLUMNS, sorted by meter and time.
+    """Return the links that count in the window: LINK_COLUMNS, sorted by meter and time.
 
     `explicit` has meter_id, vehicle_id, valid_from, valid_to (null: open); `named` is what
     `named_links` returns; `by_rule` has meter_id and vehicle_id and counts for the whole window.
@@ -71,7 +71,7 @@ def resolve_links(
 
 
 def links_by_rule(pairs: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
-    """What `resolve_links` returns where nothing but the rule links any of the devices."""
+    """Return what `resolve_links` would, for devices that nothing but the rule links."""
     start, end = utc_window(start, end)
     rule = pairs.with_columns(valid_from=literal(start), valid_to=literal(end))
     claims = _claims(rule, "valid_from", "valid_to", RULE, rank=3)
@@ -79,7 +79,7 @@ def links_by_rule(pairs: pl.LazyFrame, start: datetime, end: datetime) -> pl.Laz
 
 
 def clip_links(links: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
-    """The links with a moment in the window, cut to it."""
+    """Return the links with a moment in the window, cut to it."""
     return links.with_columns(
         valid_from=pl.max_horizontal("valid_from", literal(start)),
         valid_to=pl.min_horizontal("valid_to", literal(end)),
@@ -87,7 +87,7 @@ def clip_links(links: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFr
 
 
 def join_adjacent_links(links: pl.LazyFrame) -> pl.LazyFrame:
-    """One link of neighbours that say the same; the links of the hours become those of the day."""
+    """Join links that follow one another and say the same, as those of a day's hours."""
     same = pl.all_horizontal(
         pl.col(name) == pl.col(name).shift(1) for name in ("meter_id", "vehicle_id", "source")
     )
@@ -107,7 +107,7 @@ def join_adjacent_links(links: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def named_links(vehicle_readings: pl.LazyFrame, settings: EnergySettings) -> pl.LazyFrame:
-    """Ranges in which consecutive heartbeats of a vehicle name one meter.
+    """Return the ranges in which consecutive heartbeats of a vehicle name one meter.
 
     `vehicle_readings` have vehicle_id, timestamp and meter_id (null: names none) and hold, beside
     the window, the heartbeats of the largest gap before it. Returns LINK_COLUMNS and the part
@@ -170,7 +170,7 @@ def pair_by_trailing_number(
     linked_meters: Collection[str],
     linked_vehicles: Collection[str],
 ) -> pl.DataFrame:
-    """The pairs of `match_trailing_numbers` as a table with the columns PAIR, sorted."""
+    """Return the pairs of `match_trailing_numbers` as a table with the columns PAIR, sorted."""
     pairs = match_trailing_numbers(meter_ids, vehicle_ids, linked_meters, linked_vehicles)
     return pl.DataFrame(sorted(pairs), schema=PAIR, orient="row")
 
@@ -181,7 +181,7 @@ def match_trailing_numbers(
     linked_meters: Collection[str],
     linked_vehicles: Collection[str],
 ) -> list[tuple[str, str]]:
-    """Pairs of meter and vehicle that end in the same number: METER001 and VEH1.
+    """Return pairs of meter and vehicle whose ids end in one number, as METER001 and VEH1.
 
     A number that two meters or two vehicles share pairs nobody. Devices that were ever linked
     otherwise (`linked_meters`, `linked_vehicles`) still make a number ambiguous, and never pair.
@@ -199,7 +199,7 @@ def match_trailing_numbers(
 
 
 def trailing_number(device: str) -> str | None:
-    """The digits at the end of an id, without leading zeros; None where there are none."""
+    """Return the digits at the end of an id, without leading zeros; None if there are none."""
     found = _TRAILING_NUMBER.search(device)
     return found and found[0].lstrip("0")
 

@@ -1,4 +1,4 @@
-"""When a side's energy is known, and which part of the other side's energy lies in that time.
+"""Times of known energy, and the share of a side's energy that lies in the other side's.
 
 Explained in docs/energy.md. A side are rows of `on_axis`: readings that count for a vehicle, with
 `number` of the vehicle and times on the axis of all vehicles (lake/energy/time_axis.py).
@@ -11,7 +11,7 @@ from lake.energy.time_axis import TimeAxis, sort_by_position
 
 
 def on_axis(readings: pl.LazyFrame, axis: TimeAxis) -> pl.LazyFrame:
-    """Rows of `measured_energy` whose `number` is that of the vehicle, sorted by `at`.
+    """Place the times of `measured_energy` rows, numbered by vehicle, on the axis; sort by `at`.
 
     The times get their places on the axis: `at` (timestamp), `since` (interval_start) and
     `known_from` (covered_from).
@@ -26,7 +26,7 @@ def on_axis(readings: pl.LazyFrame, axis: TimeAxis) -> pl.LazyFrame:
 
 
 def known_time(side: pl.LazyFrame) -> pl.LazyFrame:
-    """The time in which a side's energy is known, as sorted pieces that neither overlap nor touch.
+    """Return the times of a side's known energy, as sorted pieces that neither overlap nor touch.
 
     Columns number, begins, ends and `before`: known microseconds of all vehicles before `begins`.
     Several meters of a vehicle count once where their times overlap.
@@ -48,14 +48,14 @@ def known_time(side: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def coverage(known: pl.LazyFrame, axis: TimeAxis, side: str) -> pl.LazyFrame:
-    """Known time of each vehicle as a part of the window, 0-1."""
+    """Return the known time of each vehicle as a part of the window, 0-1."""
     known_seconds = axis.in_seconds((pl.col("ends") - pl.col("begins")).sum())
     share = known_seconds / (axis.end - axis.start).total_seconds()
     return known.group_by("number").agg(share.round(9).alias(f"coverage_{side}"))
 
 
 def matched_share(side: pl.LazyFrame, known: pl.LazyFrame, name: str) -> pl.LazyFrame:
-    """Part of each vehicle's energy that lies in `known` time of the other side.
+    """Return the part of each vehicle's energy in `known` time of the other side.
 
     Weights are absolute energies, so that noise which steps back cannot cancel what is not matched.
     """
@@ -63,7 +63,7 @@ def matched_share(side: pl.LazyFrame, known: pl.LazyFrame, name: str) -> pl.Lazy
 
 
 def matched_readings(side: pl.LazyFrame, known: pl.LazyFrame) -> pl.LazyFrame:
-    """The readings of a side with energy: `number`, `energy_kwh` without its sign, and `share`.
+    """Return readings with energy: `number`, `energy_kwh` without its sign, and `share`.
 
     The share is the part of it that lies in `known` time of the other side. The energy of a reading
     is spread evenly over interval_start to timestamp.
@@ -81,7 +81,7 @@ def matched_readings(side: pl.LazyFrame, known: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def share_of_energy(readings: pl.LazyFrame, name: str) -> pl.LazyFrame:
-    """The matched share of each number's rows of `matched_readings`."""
+    """Return the matched share of each number's rows of `matched_readings`."""
     weight, matched = pl.col("energy_kwh"), pl.col("_matched")
     return (
         readings.with_columns(_matched=weight * pl.col("share"))

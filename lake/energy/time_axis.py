@@ -28,22 +28,22 @@ class TimeAxis:
         return (self.end - self.start) // _MICROSECOND
 
     def position(self, moment: str, number: str = "number") -> pl.Expr:
-        """Where a moment of the window lies for the device of this number; its end included."""
+        """Return the position of a moment of the window for a device; the end is included."""
         since = (pl.col(moment) - literal(self.start)).dt.total_microseconds()
         return self.start_position(number) + since
 
     def start_position(self, number: str = "number") -> pl.Expr:
-        """Where the window starts for the device of this number."""
+        """Return the position of the window's start for a device."""
         return pl.col(number).cast(pl.Int64) * self.length
 
     @staticmethod
     def in_seconds(length: pl.Expr) -> pl.Expr:
-        """A length on the axis in seconds, to the microsecond."""
+        """Convert a length on the axis to seconds, to the microsecond."""
         return (length / 1e6).round(6)
 
 
 def sort_by_position(rows: pl.LazyFrame, place: str) -> pl.LazyFrame:
-    """Sort by a place on the axis; rows that are sorted, as most are, are only looked at."""
+    """Sort by a position on the axis; rows that are sorted, as most are, are only checked."""
 
     def sort(frame: pl.DataFrame) -> pl.DataFrame:
         if frame[place].is_sorted():

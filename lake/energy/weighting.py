@@ -1,4 +1,4 @@
-"""How a measurement is spread: over values, and over the time that each reading stands for."""
+"""Time-weighted statistics and percentiles of a measurement."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ from lake.settings import EnergySettings
 
 
 def percentile(values: pl.Expr, percent: int) -> pl.Expr:
-    """A percentile of the non-null values, interpolated between the two nearest by rank.
+    """Return a percentile of the non-null values, interpolated between the nearest ranks.
 
     The method is type 7 of Hyndman and Fan (1996), that of NumPy and of spreadsheets: n sorted
     values lie at the ranks 0 to n - 1, and the percentile at rank (n - 1) * percent / 100.
@@ -17,7 +17,7 @@ def percentile(values: pl.Expr, percent: int) -> pl.Expr:
 
 
 def time_weights(device: str, settings: EnergySettings) -> pl.Expr:
-    """The microseconds that a reading stands for: since the device's previous one.
+    """Return the microseconds each reading stands for: since the device's previous one.
 
     Of rows sorted by device and timestamp. At most the largest gap; a first reading stands for one
     nominal interval, and so does one whose previous reading lies more than the largest gap before
@@ -35,5 +35,5 @@ def time_weights(device: str, settings: EnergySettings) -> pl.Expr:
 
 
 def weighted_minutes(time: pl.Expr, where: pl.Expr) -> pl.Expr:
-    """Minutes of the readings where a condition is true; one that is null is not."""
+    """Add up the minutes of readings where a condition is true; one that is null is not."""
     return (time.filter(where).sum() / 60e6).round(9)

@@ -1,4 +1,4 @@
-"""What the efficiencies of a window rest on, of vehicles and chargers at once.
+"""The evidence for the efficiencies of a window, of vehicles and chargers at once.
 
 Nearly all of a fleet are pairs: a meter and a vehicle that one link joins for the whole window, and
 no other touches. No link cuts their readings and no energy is shared, so each side is added up as
@@ -40,7 +40,7 @@ def facts_of_window(
     start: datetime,
     end: datetime,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows of `vehicle_facts` and of `charger_facts`, in any order.
+    """Return the rows of `vehicle_facts` and of `charger_facts`, in any order.
 
     The arguments are those of `charger_efficiency`.
     """

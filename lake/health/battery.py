@@ -1,4 +1,4 @@
-"""How a vehicle's battery is treated: temperature, state of charge, energy."""
+"""The treatment of a vehicle's battery: temperature, state of charge, energy."""
 
 from datetime import datetime, timedelta
 
@@ -23,7 +23,7 @@ def battery_health(
     end: datetime,
     settings: EnergySettings,
 ) -> pl.LazyFrame:
-    """The rows of BATTERY_HEALTH_DAILY for the window [start, end), sorted by vehicle.
+    """Return the rows of BATTERY_HEALTH_DAILY for [start, end), sorted by vehicle.
 
     One row for each vehicle with a heartbeat in the window. `readings` have vehicle_id, timestamp,
     soc and battery_temp, in any order, one row for each vehicle and timestamp; rows before `start`
@@ -72,7 +72,7 @@ def battery_health_in_parts(
     settings: EnergySettings,
     vehicles: int = 1_000,
 ) -> pl.DataFrame:
-    """What `battery_health` returns, computed for so many vehicles at a time.
+    """Return the rows of `battery_health`, computed for so many vehicles at a time.
 
     The readings of a fleet's day do not fit into little memory at once. Those of a range of ids
     lie together in every hour of the history, so that each part reads little but its own.

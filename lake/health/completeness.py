@@ -1,4 +1,4 @@
-"""How many of the heartbeats that a fleet should send have arrived, and who is silent."""
+"""Completeness: the part of the expected heartbeats that arrived, and the silent devices."""
 
 from datetime import datetime
 from typing import Final
@@ -21,7 +21,7 @@ def heartbeat_completeness(
     end: datetime,
     settings: EnergySettings,
 ) -> pl.LazyFrame:
-    """The row of HEARTBEAT_COMPLETENESS_HOURLY of one stream for the window [start, end).
+    """Return a stream's row of HEARTBEAT_COMPLETENESS_HOURLY for [start, end).
 
     `readings` have the stream's columns and `duplicates`, one row for each device and timestamp;
     `expected` has the device column: the devices that should send.

@@ -1,4 +1,4 @@
-"""The voltage that each charger sees: its spread, and how often it leaves the limits.
+"""Voltage at each charger: its distribution, and how often it leaves the limits.
 
 The limits are those of EN 50160: 10 % below and above the nominal voltage. What lies beyond them
 is a dip (sag) or a swell in the words of EN 61000-4-30.
@@ -27,7 +27,7 @@ def grid_health(
     end: datetime,
     settings: EnergySettings,
 ) -> pl.LazyFrame:
-    """The rows of GRID_HEALTH_HOURLY for the window [start, end), sorted by meter.
+    """Return the rows of GRID_HEALTH_HOURLY for [start, end), sorted by meter.
 
     `readings` have meter_id, timestamp and voltage, in any order, one row for each meter and
     timestamp. Rows before `start` are context, as `scan_context` reads it: they tell how long the

@@ -25,7 +25,7 @@ _ROWS_TOGETHER: Final = 500_000
 
 @dataclass(frozen=True)
 class Compaction:
-    """What one compaction found and left.
+    """The result of one compaction.
 
     `raw_rows` lay in the raw table at `raw_version`; `rows` are distinct heartbeats in the history
     at `history_version`; `changed` tells whether this compaction had to write.
@@ -42,13 +42,13 @@ class Compaction:
 
 
 def compact_hour(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
-    """`compact_hours` of one hour."""
+    """Compact one hour; see `compact_hours`."""
     (done,) = compact_hours(lake, stream, [hour])
     return done
 
 
 def compact_hours(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> list[Compaction]:
-    """Take the raw heartbeats of contiguous hours into the history.
+    """Compact the raw heartbeats of contiguous hours into the history.
 
     Idempotent: hours that hold everything already are not written again. A compaction of the
     same hours by somebody else at the same time is noticed, and this one starts over. Hours of one
@@ -60,7 +60,7 @@ def compact_hours(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> list
 
 
 def rebuild_hour(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
-    """Let the history of one hour be what its raw heartbeats alone say, whatever it held.
+    """Replace an hour of the history by what its raw heartbeats alone give.
 
     For a history that was damaged. Where raw lacks a heartbeat that the history has, because it
     was dropped after its retention for one, this is `compact_hour`: nothing is ever forgotten.

@@ -25,7 +25,7 @@ _ROWS_AHEAD: Final = 1_000_000
 
 
 class SequentialHistoryReader:
-    """Reads windows; the context of one that follows the last is had without reading.
+    """Reader of windows one after another, which carries the context from one to the next.
 
     All windows up to `until` are of one version of the history, the newest at the first of them;
     few heartbeats are read at once for all.
@@ -85,7 +85,7 @@ class SequentialHistoryReader:
 
 @dataclass(frozen=True)
 class HistoryWindow:
-    """The window [start, end), some devices at a time."""
+    """The heartbeats of [start, end), some devices at a time."""
 
     lake: Lake
     stream: Stream
@@ -94,14 +94,14 @@ class HistoryWindow:
     settings: EnergySettings
 
     def scan(self) -> pl.LazyFrame:
-        """All heartbeats, and those of the largest gap before them."""
+        """Scan all heartbeats, and those of the largest gap before them."""
         near = self.start - timedelta(seconds=self.settings.largest_gap_seconds)
         before = self._context.rows.filter(pl.col("timestamp") >= near)
         rows = scan_history(self.lake, self.stream, self.start, self.end)
         return pl.concat([before.lazy(), rows])
 
     def scan_devices(self, devices: pl.Series) -> pl.LazyFrame:
-        """What the energies of these devices need: heartbeats and context, some of the columns.
+        """Scan what the energies of these devices need: heartbeats and context, some columns.
 
         A scan leaves out what lies outside of the range of the ids.
         """

@@ -18,9 +18,9 @@ _ROWS_COMPARED: Final = 100_000  # at once, so that they take little memory
 
 @dataclass(frozen=True)
 class Deduplicated:
-    """One row for each identity, sorted by device and time, with the columns of the history.
+    """The heartbeats of one merge, once each, sorted by device and time.
 
-    Only their order is worked out; each part is put together when it is asked for.
+    Only their order is worked out; each part is gathered when it is read.
     """
 
     _copies: pl.DataFrame
@@ -31,11 +31,11 @@ class Deduplicated:
 
     @property
     def height(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return len(self._stay)
 
     def equals(self, rows: pl.DataFrame) -> bool:
-        """Whether all rows are these."""
+        """Tell whether `rows` are the same."""
         return self.height == rows.height and all(
             part.equals(rows.slice(number * _ROWS_COMPARED, _ROWS_COMPARED))
             for number, part in enumerate(self.parts(_ROWS_COMPARED))
@@ -46,11 +46,11 @@ class Deduplicated:
         return self._copies.select("timestamp")[self._stay].with_columns(self.duplicates)
 
     def all_rows(self) -> pl.DataFrame:
-        """All rows."""
+        """Return all rows."""
         return self._part(0, self.height)
 
     def parts(self, rows: int) -> Iterator[pl.DataFrame]:
-        """All rows, so many at a time."""
+        """Return all rows, so many at a time."""
         return (self._part(first, rows) for first in range(0, self.height, rows))
 
     def _part(self, first: int, rows: int) -> pl.DataFrame:
@@ -61,7 +61,7 @@ class Deduplicated:
 def merge_heartbeats(
     stream: Stream, compacted: pl.LazyFrame, received: Sequence[pl.LazyFrame]
 ) -> pl.LazyFrame:
-    """One row for each identity, sorted by device and time.
+    """Merge history and received copies to one row an identity, sorted by device and time.
 
     `compacted` has the columns of the history, `received` those of the stream, in any order and
     with any number of copies. Of the copies the last received stays; `duplicates` counts the
@@ -72,7 +72,7 @@ def merge_heartbeats(
 
 
 def merge_in_parts(stream: Stream, compacted: pl.DataFrame, received: pl.DataFrame) -> Deduplicated:
-    """`merge_heartbeats` for who takes the rows part by part."""
+    """Merge as `merge_heartbeats` does, for reading the rows part by part."""
     return _merge(stream, _all_copies(stream, compacted.lazy(), [received.lazy()]).collect())
 
 

@@ -24,7 +24,7 @@ def scan_history(
     devices: Sequence[str] | None = None,
     without: Collection[str] = (),
 ) -> pl.LazyFrame:
-    """Compacted heartbeats with start <= timestamp < end, but for those in the files of `without`.
+    """Scan the compacted heartbeats of [start, end), but not the files of `without`.
 
     The columns of the stream and `duplicates`; sorted by device and time within each hour.
     """
@@ -46,7 +46,7 @@ def scan_heartbeats(
     outbox: pa.Table | None = None,
     without: Collection[str] = (),
 ) -> pl.LazyFrame:
-    """Heartbeats with start <= timestamp < end, exact up to the moment the caller looked.
+    """Scan the heartbeats of [start, end), exact up to the moment of the caller's snapshot.
 
     The caller reads `dirty_hours` and the `outbox` rows of these devices in one Postgres snapshot
     *before* this call opens the lake: a heartbeat leaves the outbox only after the lake has it,
@@ -86,7 +86,7 @@ def scan_context(
     outbox: pa.Table | None = None,
     without: Collection[str] = (),
 ) -> pl.LazyFrame:
-    """What a window needs to know of the time before it: the predecessors of its first readings.
+    """Scan what a window needs from the time before it: the predecessors of its first readings.
 
     All readings of the largest gap, and of each register its last value within the look-back.
     """

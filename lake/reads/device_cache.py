@@ -1,4 +1,4 @@
-"""The history of single devices as arrays, for one question after the other about the same day."""
+"""A cache of single devices' history as arrays, for repeated requests about the same day."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _BYTES_A_READING = 60
 
 @dataclass(frozen=True)
 class _CachedReadings:
-    """What some files hold of a device."""
+    """The readings of a device in some files."""
 
     files: frozenset[str]
     readings: Readings
@@ -27,23 +27,23 @@ class _CachedReadings:
 
 
 class DeviceCache:
-    """Reads the hours that are indexed from there, and all others from their files."""
+    """Reader of a device's history, from indexed hours where there are, else from the files."""
 
-    def __init__(self, rows: DeviceRows, index: HourIndex, most_bytes: int) -> None:
-        """`most_bytes` of readings are kept for the next question."""
+    def __init__(self, rows: DeviceRows, index: HourIndex, max_bytes: int) -> None:
+        """Keep about `max_bytes` of readings."""
         self._rows, self._index = rows, index
-        self._kept: LruCache[tuple[str, str], _CachedReadings] = LruCache(most_bytes)
+        self._cache: LruCache[tuple[str, str], _CachedReadings] = LruCache(max_bytes)
 
     def readings(
         self, stream: Stream, live: LiveFiles, device: str, start: datetime, end: datetime
     ) -> Readings:
-        """All readings of a window, in order."""
+        """Return all readings of a window, in order."""
         wanted = live.paths_between(start, end)
-        known = self._kept.get((stream.name, device))
+        known = self._cache.get((stream.name, device))
         # What is known of a file that is no longer there may be gone from the lake.
         if not (known and known.files.issuperset(wanted) and known.files <= live.paths):
             known = self._read(stream, live, device, wanted)
-            self._kept.put((stream.name, device), known)
+            self._cache.put((stream.name, device), known)
         return known.readings.in_window(start, end)
 
     def _read(

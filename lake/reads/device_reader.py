@@ -1,4 +1,4 @@
-"""Reading the heartbeats of few devices again and again, exact up to this moment.
+"""Repeated reads of few devices' heartbeats, exact up to this moment.
 
 `scan_heartbeats` opens the tables and reads their files for each call; a collector that answers
 hundreds of requests a second keeps what can't change: files never do. The tables stay open, the
@@ -30,7 +30,7 @@ from lake.settings import EnergySettings
 
 
 class DeviceReader:
-    """Reads a lake for one process; safe between threads. Keeps about `cache_bytes` of rows."""
+    """Reader of a lake for one process; safe between threads. Keeps about `cache_bytes` of rows."""
 
     def __init__(self, lake: Lake, cache_bytes: int, index: HourIndex) -> None:
         self._tables, self._index = OpenTables(lake), index
@@ -39,7 +39,7 @@ class DeviceReader:
         self._history = DeviceCache(self._rows, index, cache_bytes // 4)
 
     def snapshot(self) -> "LakeSnapshot":
-        """The lake as it is now. Raises LakeError and DeltaError.
+        """Return the newest files of all tables. Raises LakeError and DeltaError.
 
         The caller has read the outbox and the dirty hours before: what has left the outbox since
         is in this raw table, and what has left the raw table since is in this history.
@@ -52,22 +52,22 @@ class DeviceReader:
         return LakeSnapshot(raw, history, self._raw, self._rows, self._history)
 
     def index_next_hour(self, now: datetime) -> bool:
-        """Index an hour of the last ones that is not; False if all are. One call at a time.
+        """Index one of the newest hours that is not indexed yet; False if all are.
 
-        Raises what `snapshot` and `HourIndex.index_next` do.
+        One call at a time. Raises what `snapshot` and `HourIndex.index_next` do.
         """
         live = self.snapshot().history
         return any(self._index.index_next(s, live[s.name], now) for s in STREAMS.values())
 
     @property
     def indexed_hours(self) -> int:
-        """How many hours of a stream are indexed."""
+        """The number of indexed hours, of both streams."""
         return self._index.size
 
 
 @dataclass(frozen=True)
 class LakeSnapshot:
-    """The files of one moment."""
+    """The files of both streams' tables at one moment."""
 
     raw: Mapping[str, LiveFiles]
     history: Mapping[str, LiveFiles]
@@ -85,7 +85,7 @@ class LakeSnapshot:
         dirty_hours: Collection[datetime],
         outbox: pa.Table,
     ) -> pl.DataFrame:
-        """Heartbeats of a window and what it needs to know of the time before it.
+        """Return the heartbeats of a window and the context that it needs.
 
         The columns of the stream and `duplicates`, one row for each device and timestamp: those
         of `scan_heartbeats`, and of `scan_context` what a window of these devices can need.
@@ -124,7 +124,7 @@ class LakeSnapshot:
         dirty_hours: Collection[datetime],
         outbox: pa.Table,
     ) -> Readings:
-        """What `readings` finds of one device, many times as fast, and maybe more context."""
+        """Return the `readings` of one device, many times as fast, maybe with more context."""
         reach = (
             timedelta(seconds=settings.largest_gap_seconds),
             timedelta(hours=1),
@@ -138,13 +138,13 @@ class LakeSnapshot:
         return found
 
     def preload(self, stream: Stream, dirty_hours: Collection[datetime]) -> None:
-        """Read the newest of these hours, whose first reading takes a second or two, ahead."""
+        """Read the newest of these hours ahead; the first reading of one takes a second or two."""
         self._raw_hours.preload(stream, self.raw[stream.name], sorted(dirty_hours))
 
     def file_paths(
         self, stream: Stream, start: datetime, end: datetime, dirty_hours: Collection[datetime]
     ) -> list[str]:
-        """The files that a reading of this window may rest on; files never change."""
+        """Return the files that a reading of this window may rest on; files never change."""
         dirty = sorted(dirty_hours)
         history = self.history[stream.name].paths_between(start, end)
         return [*history, *(self.raw[stream.name].paths_of_hours(dirty) if dirty else [])]
@@ -214,7 +214,7 @@ class LakeSnapshot:
 
 
 def _lacks_register(found: Readings, start: datetime) -> bool:
-    """Whether a reading in the window needs a register value from further back."""
+    """Tell whether a reading in the window needs a register value from further back."""
     first = int(np.searchsorted(found.at, microseconds(start)))
     is_value = found.is_register[:first] & ~np.isnan(found.value[:first])
     return bool(found.is_register[first:].any()) and not is_value.any()

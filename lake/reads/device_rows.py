@@ -1,4 +1,4 @@
-"""The rows that files of the history hold of single devices, kept for the next question."""
+"""A cache of the rows that files of the history hold of single devices."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ _BYTES_A_FILE = 500  # of a frame, however few rows it has
 
 @dataclass(frozen=True)
 class CachedRows:
-    """What each of some files holds of a device."""
+    """The rows of one device in some files."""
 
     stream: Stream
     files: Mapping[str, pl.DataFrame]
@@ -32,7 +32,7 @@ class CachedRows:
         return self.rows_of_files(self.files)
 
     def rows_of_files(self, paths: Iterable[str]) -> pl.DataFrame:
-        """The rows of some of these files."""
+        """Return the rows of some of these files."""
         rows = pl.concat([self.files[path] for path in paths])
         return decode_history(rows.lazy(), self.stream).collect(engine=IN_MEMORY)
 
@@ -44,11 +44,11 @@ class CachedRows:
 
 
 class DeviceRows:
-    """Rows of the history by device; reads from a file only what it was not asked for before."""
+    """Cache of history rows by device; reads from a file only what was not read before."""
 
-    def __init__(self, lake: Lake, most_bytes: int) -> None:
+    def __init__(self, lake: Lake, max_bytes: int) -> None:
         self._lake = lake
-        self._kept: LruCache[tuple[str, str], CachedRows] = LruCache(most_bytes)
+        self._cache: LruCache[tuple[str, str], CachedRows] = LruCache(max_bytes)
 
     def rows_for(
         self,
@@ -57,7 +57,7 @@ class DeviceRows:
         devices: Sequence[str],
         wanted: Sequence[str],
     ) -> list[CachedRows]:
-        """The rows that each of these devices has in the wanted files, and maybe in others.
+        """Return the rows that each of these devices has in the wanted files, maybe also in others.
 
         Nothing of a device if no file is wanted.
         """
@@ -65,7 +65,7 @@ class DeviceRows:
         found: dict[str, dict[str, pl.DataFrame]] = {}
         ready = []
         for device in dict.fromkeys(devices):
-            kept = self._kept.get((stream.name, device))
+            kept = self._cache.get((stream.name, device))
             files = kept.files if kept else {}
             absent = tuple(path for path in wanted if path not in files)
             if kept and not absent and files.keys() <= live.paths:
@@ -82,14 +82,14 @@ class DeviceRows:
         for device, by_file in found.items():
             if by_file:
                 kept = CachedRows(stream, by_file)
-                self._kept.put((stream.name, device), kept)
+                self._cache.put((stream.name, device), kept)
                 ready.append(kept)
         return ready
 
     def _from_files(
         self, stream: Stream, paths: Sequence[str], devices: Sequence[str]
     ) -> dict[str, pl.DataFrame]:
-        """What each of these files holds of these devices."""
+        """Read the rows of these devices from each of these files."""
         device = pl.col(stream.device)
         # Equality prunes row groups, membership does not in every version.
         is_wanted = device == devices[0] if len(devices) == 1 else device.is_in(list(devices))
@@ -98,13 +98,13 @@ class DeviceRows:
 
 
 def scan_rows(lake: Lake, stream: Stream, path: str) -> pl.LazyFrame:
-    """All rows of a file of the history, with the stream's columns and `duplicates`."""
+    """Scan a file of the history, with the stream's columns and `duplicates`."""
     return decode_history(_scan_stored(lake, stream, path), stream)
 
 
 @cache
 def empty_rows(stream: Stream) -> pl.DataFrame:
-    """No rows, with the columns of the stream and `duplicates`."""
+    """Return no rows, with the columns of the stream and `duplicates`."""
     return decode_history(_stored_nothing(stream).lazy(), stream).collect()
 
 

@@ -1,8 +1,8 @@
-"""The newest hours of the history in files of this process, where a device's rows are one read.
+"""An index of the newest hours by device, in unnamed files of this process.
 
 In the file of a table the pages of a device have to be found and decoded, which takes a millisecond
 of processor time; a day of a vehicle and its meter lies in 48 of them. Here its rows stand
-together, as arrays hold them. The files have no name: whatever happens, nobody finds an old one.
+together, as arrays hold them. The files have no name: they vanish with the process.
 """
 
 import os
@@ -34,7 +34,7 @@ _NOBODY: Final = -1
 
 
 class HourIndex:
-    """The hours of a while up to now: 29 bytes a heartbeat of a meter and 41 of a vehicle."""
+    """Index of the newest hours: 29 bytes a heartbeat of a meter and 41 of a vehicle."""
 
     def __init__(self, lake: Lake, folder: Path, hours: int) -> None:
         """`folder` has room for them; nothing is seen in it."""
@@ -42,16 +42,16 @@ class HourIndex:
         self._hours: dict[str, IndexedHours] = {}
 
     def indexed_hours(self, stream: Stream) -> IndexedHours:
-        """Those that are there now."""
+        """Return the hours that are indexed now."""
         return self._hours.get(stream.name, {})
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of indexed hours."""
         return sum(map(len, self._hours.values()))
 
     def index_next(self, stream: Stream, live: LiveFiles, now: datetime) -> bool:
-        """Index the newest hour that is missing, and forget what has passed or was replaced.
+        """Index the newest hour that is missing; drop those that are past or were replaced.
 
         False if none was missing. Blocks for a fraction of a second; one call at a time. Raises
         PolarsError and OSError.
@@ -68,7 +68,7 @@ class HourIndex:
 
 @dataclass(frozen=True, eq=False)
 class IndexedHour:
-    """An hour of a stream; its file is closed once nobody has it any more."""
+    """An indexed hour of a stream; its file is closed once nobody holds the object any more."""
 
     stream: Stream
     file: int
@@ -78,7 +78,7 @@ class IndexedHour:
 
     @classmethod
     def from_rows(cls, rows: pl.DataFrame, stream: Stream, folder: Path) -> "IndexedHour":
-        """Write rows, which have the stream's columns and `duplicates`."""
+        """Write rows, which have the stream's columns and `duplicates`, to a new file."""
         rows = rows.sort(stream.device, maintain_order=True)
         readings, packed = Readings.from_rows(rows, stream), np.empty(rows.height, _row(stream))
         packed["at"], packed["received_at"] = readings.at, readings.received_at
@@ -99,12 +99,12 @@ class IndexedHour:
         return hour
 
     def byte_range(self, device: str) -> tuple[int, int]:
-        """Where in the file the rows of a device begin, and how many bytes they are."""
+        """Return the offset and the length in bytes of a device's rows in the file."""
         place, size = self.ranges.find(device), _row(self.stream).itemsize
         return place.start * size, (place.stop - place.start) * size
 
     def read(self, start: int, length: int) -> bytes:
-        """So much of the file."""
+        """Read a range of bytes."""
         found = os.pread(self.file, length, start) if length else b""
         if len(found) != length:
             raise OSError(f"an indexed hour gave {len(found)} of {length} bytes")
@@ -112,7 +112,7 @@ class IndexedHour:
 
 
 def indexed_readings(hours: Sequence[IndexedHour], stream: Stream, device: str) -> Readings:
-    """The readings of a device in some hours of a stream, in the order of these. Raises OSError."""
+    """Return a device's readings in some hours of a stream, in their order. Raises OSError."""
     places = [hour.byte_range(device) for hour in hours]
     for hour, (start, length) in zip(hours, places, strict=True):
         if length:  # 0 would mean all of the file

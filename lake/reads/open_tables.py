@@ -1,4 +1,4 @@
-"""Tables that a process reads all the time: kept open, with the files of their newest version."""
+"""Delta tables kept open, with the files of their newest version."""
 
 import time
 from collections import defaultdict
@@ -30,7 +30,7 @@ _LOG: Final = pl.Schema([("path", pl.String()), ("first", _TIME), ("last", _TIME
 
 @dataclass(frozen=True)
 class LiveFiles:
-    """The files that one version of a table holds, by the times that may be in each."""
+    """The files that one version of a table holds, with the times that may be in each."""
 
     version: int
     log: pl.DataFrame
@@ -38,19 +38,19 @@ class LiveFiles:
     paths: frozenset[str] = field(repr=False)
 
     def paths_between(self, start: datetime, end: datetime) -> list[str]:
-        """Paths of the files that may hold rows with start <= time < end, in order of time."""
+        """Return the files that may hold rows with start <= time < end, in order of time."""
         first, last, paths = self._arrays
         found = (first < microseconds(end)) & (last >= microseconds(start))
         return list(paths[found])
 
     def hour_paths_since(self, start: datetime) -> list[str]:
-        """Paths of the files with rows of an hour at most, from `start` on; in order of time."""
+        """Return the files of an hour at most, from `start` on, in order of time."""
         first, last, paths = self._arrays
         found = (first >= microseconds(start)) & (last - first <= HOUR // _TICK)
         return list(paths[found])
 
     def paths_of_hours(self, hours: Sequence[datetime]) -> list[str]:
-        """Paths of the files that begin with one of these hours; for a table by hours."""
+        """Return the files that begin with one of these hours; for a table by hours."""
         return [path for hour in hours for path in self._by_first.get(microseconds(hour), ())]
 
     @cached_property
@@ -62,7 +62,7 @@ class LiveFiles:
 
     @cached_property
     def _arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-        """The columns of the log: asked for so often that a plan for each would take too long."""
+        """The columns of the log: read so often that a plan for each would take too long."""
         first, last = (self.log[name].to_physical().to_numpy() for name in ("first", "last"))
         return first, last, np.array(self.log["path"].to_list(), object)
 
@@ -76,7 +76,7 @@ class _Opened:
 
 
 class OpenTables:
-    """The newest files of tables, without opening a table for each look; safe between threads."""
+    """Cache of open tables and their newest files; safe between threads."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
@@ -85,7 +85,7 @@ class OpenTables:
         self._lock = Lock()
 
     def files(self, table: str, time_column: str) -> LiveFiles:
-        """The files of the newest version at this moment; raises TableMissing and DeltaError.
+        """Return the files of the newest version now; raises TableMissing and DeltaError.
 
         A file may hold the times between the least and the greatest `time_column` that the log has
         of it, those of its hour in a table by hours, else those of its date.
@@ -106,7 +106,7 @@ class OpenTables:
             return opened.files
 
     def _has_more(self, table: str, version: int) -> bool:
-        """Whether the table may have a later version; versions have no gaps."""
+        """Tell whether the table may have a later version; versions have no gaps."""
         if not self._lake.local_folder:
             return True  # to ask the store for one is as much as to ask for all
         log = self._lake.local_folder / table / "_delta_log"

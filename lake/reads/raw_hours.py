@@ -1,4 +1,4 @@
-"""Raw heartbeats of the newest hours that wait for their compaction, kept in order of the device.
+"""A cache of the newest raw hours that wait for their compaction, sorted by device.
 
 A flush adds a small file a minute, in order of receipt: to find one device in it costs as much as
 to read all of it. So each file is read once.
@@ -20,7 +20,7 @@ from lake.reads.row_ranges import RowRanges
 from lake.schema.streams import Stream
 
 # Hours that are dirty day by day are the newest; older ones are read from their files.
-_HOURS_KEPT: Final = 3
+_CACHED_HOURS: Final = 3
 _RUNS: Final = 8
 _BYTES_A_ROW: Final = 50  # of the arrays of a run
 
@@ -35,7 +35,7 @@ class _Run:
 
     @classmethod
     def from_rows(cls, rows: pl.DataFrame, stream: Stream) -> "_Run":
-        """Of rows in any order."""
+        """Sort rows that are in any order."""
         rows = rows.sort(stream.device, maintain_order=True)
         return cls(
             rows, Readings.from_rows(rows, stream), RowRanges.from_sorted(rows[stream.device])
@@ -51,14 +51,14 @@ class _Hour:
 
     @cached_property
     def bytes(self) -> int:
-        """Memory of the rows."""
+        """The memory of the rows."""
         return sum(
             int(run.rows.estimated_size()) + _BYTES_A_ROW * run.rows.height + run.ranges.bytes
             for run in self.runs
         )
 
     def with_more(self, files: Sequence[str], rows: pl.DataFrame, stream: Stream) -> "_Hour":
-        """The hour with the rows of more files."""
+        """Return the hour with the rows of more files."""
         runs = [*self.runs, _Run.from_rows(rows, stream)]
         if len(runs) > _RUNS:
             largest, *others = sorted(runs, key=lambda run: -run.rows.height)
@@ -68,58 +68,58 @@ class _Hour:
 
 
 class RawHourCache:
-    """Rows of the raw tables by hour and device."""
+    """Cache of the raw tables' rows by hour and device."""
 
-    def __init__(self, lake: Lake, most_bytes: int) -> None:
+    def __init__(self, lake: Lake, max_bytes: int) -> None:
         self._lake = lake
-        self._kept: LruCache[tuple[str, datetime], _Hour] = LruCache(most_bytes)
+        self._cache: LruCache[tuple[str, datetime], _Hour] = LruCache(max_bytes)
 
     def rows_for(
         self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], devices: Sequence[str]
     ) -> pl.DataFrame:
-        """All raw rows of these hours (in order) and devices, with the columns of the stream."""
+        """Return all raw rows of these hours (in order) and devices, with the stream's columns."""
         parts = [self._old(stream, live, hours, devices)]
         for run in self._runs(stream, live, hours):
             parts += [run.rows[run.ranges.find(device)] for device in dict.fromkeys(devices)]
         return pl.concat(parts)
 
     def preload(self, stream: Stream, live: LiveFiles, hours: Sequence[datetime]) -> None:
-        """Read what is kept of these hours, before anybody asks."""
+        """Read these hours into the cache before they are asked for."""
         self._runs(stream, live, sorted(hours))
 
     def readings_for(
         self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], device: str
     ) -> list[Readings]:
-        """What `read` finds of one device, in parts and in any order."""
+        """Return the `rows_for` one device as readings, in parts and in any order."""
         runs = self._runs(stream, live, hours)
         found = [run.readings.rows_at(run.ranges.find(device)) for run in runs]
-        if len(hours) > _HOURS_KEPT:
+        if len(hours) > _CACHED_HOURS:
             found.append(Readings.from_rows(self._old(stream, live, hours, [device]), stream))
         return found
 
     def _old(
         self, stream: Stream, live: LiveFiles, hours: Sequence[datetime], devices: Sequence[str]
     ) -> pl.DataFrame:
-        """The rows of hours that are not kept."""
-        paths = live.paths_of_hours(hours[:-_HOURS_KEPT])
+        """The rows of hours that are not cached."""
+        paths = live.paths_of_hours(hours[:-_CACHED_HOURS])
         is_wanted = pl.col(stream.device).is_in(list(devices))
         return self._scan(stream, paths).filter(is_wanted).collect()
 
     def _runs(self, stream: Stream, live: LiveFiles, hours: Sequence[datetime]) -> list[_Run]:
         """The rows of the newest of these hours."""
-        kept = (self._hour(stream, live, hour) for hour in hours[-_HOURS_KEPT:])
+        kept = (self._hour(stream, live, hour) for hour in hours[-_CACHED_HOURS:])
         return [run for hour in kept for run in hour.runs]
 
     def _hour(self, stream: Stream, live: LiveFiles, hour: datetime) -> _Hour:
         files = live.paths_of_hours([hour])
-        kept = self._kept.get((stream.name, hour))
+        kept = self._cache.get((stream.name, hour))
         if kept is None or not kept.files <= live.paths:
             kept = _Hour(frozenset(), ())
         missing = [path for path in files if path not in kept.files]
         if missing:
             rows = self._scan(stream, missing).collect()
             kept = kept.with_more(missing, rows, stream)
-            self._kept.put((stream.name, hour), kept)
+            self._cache.put((stream.name, hour), kept)
         return kept
 
     def _scan(self, stream: Stream, paths: Sequence[str]) -> pl.LazyFrame:

@@ -1,4 +1,4 @@
-"""Where the rows of each device stand in rows that are sorted by device."""
+"""The range of rows of each device, in rows that are sorted by device."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -10,7 +10,7 @@ import polars as pl
 
 @dataclass(frozen=True)
 class RowRanges:
-    """Some bytes a device, however many rows it has."""
+    """Ranges of rows by device; some bytes a device, however many rows it has."""
 
     devices: npt.NDArray[np.bytes_]
     bounds: npt.NDArray[np.int64]
@@ -18,14 +18,14 @@ class RowRanges:
 
     @classmethod
     def from_sorted(cls, sorted_devices: pl.Series) -> Self:
-        """Of the ids of all rows."""
+        """Take the device of every row, sorted."""
         lengths = sorted_devices.rle()
         devices = np.array([device.encode() for device in lengths.struct.field("value")], np.bytes_)
         ends = lengths.struct.field("len").to_numpy().cumsum()
         return cls(devices, np.append(0, ends))
 
     def find(self, device: str) -> slice:
-        """Where the rows of a device are; empty if there are none."""
+        """Return the range of a device's rows; empty if there are none."""
         name = device.encode()
         place = int(np.searchsorted(self.devices, name))
         if place == self.devices.size or self.devices[place] != name:
@@ -34,5 +34,5 @@ class RowRanges:
 
     @property
     def bytes(self) -> int:
-        """Memory that it takes."""
+        """The memory of the ranges."""
         return self.devices.nbytes + self.bounds.nbytes

@@ -1,4 +1,4 @@
-"""A page of a computed table: newest first, then by device."""
+"""Pages of a computed table: newest rows first, then by device (keyset pagination)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class PagePosition:
-    """Where a row stands in the order of pages: its time (of a day its start), and its device."""
+    """The position of a row in the order of pages: its time (of a day its start) and device."""
 
     time: datetime
     device: str = ""
@@ -25,7 +25,7 @@ class PagePosition:
 
 @dataclass(frozen=True)
 class PageQuery:
-    """The rows of [start, end) beyond a place in the order of pages.
+    """The rows of [start, end) after a position in the order of pages.
 
     `values` are those of which a row must have one, by the name of the column; where that holds
     lists, in its list.
@@ -38,17 +38,17 @@ class PageQuery:
 
 
 def row_period(spec: TableSpec) -> timedelta:
-    """The time that a row is about: an hour or a day."""
+    """Return the time that a row is about: an hour or a day."""
     return _DAY if spec.time_column == DATE_PARTITION.name else HOUR
 
 
 def device_column(spec: TableSpec) -> str | None:
-    """The column beside the time that tells the rows apart; None: a time has one row."""
+    """Return the key column beside the time; None: each time has one row."""
     return next((name for name in spec.key if name != spec.time_column), None)
 
 
 def read_page(table: TableVersion, question: PageQuery, limit: int) -> pl.DataFrame:
-    """The first `limit` rows; blocks while files are read.
+    """Read the first `limit` rows; blocks while files are read.
 
     It goes back in steps that grow, so that a page of a large fleet costs one hour's files, and one
     of a small fleet, or of rare rows, few scans.
@@ -72,7 +72,7 @@ def read_page(table: TableVersion, question: PageQuery, limit: int) -> pl.DataFr
 
 
 def page_position(spec: TableSpec, row: Mapping[str, object]) -> PagePosition:
-    """The place of a row of a page."""
+    """Return the position of a row of a page."""
     time, device = row[spec.time_column], device_column(spec)
     if not isinstance(time, datetime):
         time = datetime.fromisoformat(f"{time}T00:00:00+00:00")

@@ -1,4 +1,4 @@
-"""The computed tables as a server reads them: many small questions to the newest version."""
+"""Low-latency reads of the newest version of computed tables."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,11 +22,11 @@ class TableVersion:
 
     @property
     def number(self) -> int:
-        """Another one whenever the rows may be others."""
+        """The number of the version; another one whenever the rows may be others."""
         return self.files.version
 
     def scan(self, start: datetime, end: datetime) -> pl.LazyFrame:
-        """The rows about times in [start, end) with the columns of the table, in any order.
+        """Scan the rows about times in [start, end), with the columns of the table, in any order.
 
         Of a table of days those about days that begin in it.
         """
@@ -56,13 +56,13 @@ class TableVersion:
 
 
 class TableReader:
-    """Keeps each table open that was asked for. May be used by several threads at once."""
+    """Reader that keeps each table open. May be used by several threads at once."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake, self._tables = lake, OpenTables(lake)
 
     def newest_version(self, spec: TableSpec) -> TableVersion:
-        """The version that the store has now; blocks, so not for the event loop.
+        """Return the version that the store has now; blocks, so not for the event loop.
 
         Raises TableMissing, or DeltaError where the store can't be read.
         """

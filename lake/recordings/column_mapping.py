@@ -1,4 +1,4 @@
-"""The columns of a recorded file, and the fields of a heartbeat that they hold."""
+"""The mapping of a recorded file's columns to the fields of a heartbeat."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,7 +33,7 @@ _OPTIONS: Final = {"meterId": "--meter-id", "vehicleId": "--vehicle-id"}
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """What a file does not say of itself.
+    """The names, units, zone and ids of a recorded file that the file itself does not tell.
 
     `stream`: meter or vehicle; None tells it row by row. `renames`: a file's column to the name
     of the lake (snake_case) or of the JSON. `reading_type` holds where a row has none, `time_zone`
@@ -49,8 +49,8 @@ class ColumnMapping:
     ids: Mapping[str, str] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
-        """As JSON takes it; of two meanings with one identity the rows are the same."""
-        told = {
+        """Return the mapping as JSON; two files with equal identities are read alike."""
+        optional = {
             "unit": None if self.unit == "kWh" else self.unit,
             "time_zone": self.time_zone,
             "ids": dict(self.ids),
@@ -59,12 +59,12 @@ class ColumnMapping:
             "stream": self.stream,
             "reading_type": self.reading_type,
             "renames": dict(self.renames),
-            **{name: value for name, value in told.items() if value},
+            **{name: value for name, value in optional.items() if value},
         }
 
 
 def map_column(column: str, meaning: ColumnMapping) -> str | None:
-    """The JSON field that a column holds; blanks around its name don't count."""
+    """Return the JSON field that a column holds; blanks around its name don't count."""
     name = column.strip()
     name = next((true for one, true in meaning.renames.items() if one.strip() == name), name)
     name = _JSON_NAMES.get(name, name)
@@ -72,7 +72,7 @@ def map_column(column: str, meaning: ColumnMapping) -> str | None:
 
 
 def map_columns(columns: Sequence[str], meaning: ColumnMapping) -> dict[str, str]:
-    """The JSON field of each column of a file that has one.
+    """Return the JSON field of each column of a file that has one.
 
     Raises UnusableFile for what would make every row a refused or a wrong one.
     """
@@ -97,7 +97,7 @@ def map_columns(columns: Sequence[str], meaning: ColumnMapping) -> dict[str, str
 
 
 def with_default_stream(meaning: ColumnMapping, fields: Collection[str]) -> ColumnMapping:
-    """The meaning for a file whose rows all have these fields: without vehicles it is of meters."""
+    """Return the mapping of a file whose rows all have these fields: without vehicles, meters."""
     if meaning.stream is None and "vehicleId" not in fields and "type" not in fields:
         return replace(meaning, stream=METER.name)
     return meaning

@@ -1,4 +1,4 @@
-"""CSV and other text files, before their rows are read."""
+"""Checks of CSV and other text files before their rows are read."""
 
 import codecs
 import csv
@@ -19,7 +19,7 @@ _OTHER_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def require_utf8(file: Path) -> None:
-    """Read the file once and raise UnusableFile unless it is UTF-8; OSError if it can't be read."""
+    """Read the file once and raise UnusableFile unless it is UTF-8; OSError if unreadable."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with file.open("rb") as opened:
         block = opened.read(_BLOCK)
@@ -39,7 +39,7 @@ def require_utf8(file: Path) -> None:
 
 
 def read_header(file: Path) -> list[str]:
-    """The names of a CSV's columns as they stand there, of its first line that is not blank.
+    """Return the column names of a CSV as they stand in its first line that is not blank.
 
     Raises UnusableFile if there is none, or if it has other separators than commas.
     """
@@ -61,7 +61,7 @@ def read_header(file: Path) -> list[str]:
 
 
 def cell_count_fault(cells: int, columns: int) -> str | None:
-    """What is wrong with a row of so many cells, if anything."""
+    """Return the fault of a row with so many cells, if it is one."""
     if cells == columns:
         return None
     return f"has {cells} cell{'s' * (cells != 1)}, not {columns} as the first line"

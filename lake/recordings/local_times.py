@@ -1,4 +1,4 @@
-"""Times of a wall clock, without a zone, as moments.
+"""Conversion of local times, without a zone, to moments in UTC.
 
 In the hour that comes twice when the clock goes back, the order of a device's rows tells which of
 the two a time is: in rising order the first pass is summer time, the second pass winter time.
@@ -32,7 +32,7 @@ _LOCAL: Final = re.compile(LOCAL_TIME)
 
 
 def no_zone_fault(time: object) -> str:
-    """What is wrong with a file whose times have no zone."""
+    """Return the fault of a file whose times have no zone."""
     return (
         f"has times without a zone ({time}): add --assume-utc if they are UTC, or say their zone, "
         "such as --time-zone Europe/Amsterdam"
@@ -40,7 +40,7 @@ def no_zone_fault(time: object) -> str:
 
 
 def local_micros(time: str | datetime) -> int | None:
-    """Microseconds of its clock since 1970 if it is a time without a zone, else None."""
+    """Return a local time as microseconds of its clock since 1970; None for any other text."""
     if isinstance(time, str):
         if not _LOCAL.match(time):
             return None
@@ -63,8 +63,8 @@ class _Repeated:
 class LocalTimes:
     """The clock of a zone. Local times are in microseconds of its clock since 1970.
 
-    `note` is told every row near a repeated hour, in order, then `end` is called; from then on
-    `moment` knows the moments. ValueError for a zone that there is none.
+    Give every row near a repeated hour to `add_row`, in order, then call `finish`: from then on
+    `moment` returns the moments. ValueError for a zone that there is none.
     """
 
     def __init__(self, zone: str) -> None:
@@ -80,13 +80,13 @@ class LocalTimes:
 
     @property
     def repeats(self) -> bool:
-        """Whether any hour of this clock comes twice."""
+        """True if any hour of this clock comes twice."""
         return any(
             first != second for first, second in zip(self._firsts, self._seconds, strict=True)
         )
 
     def near_repeated(self, times: Micros) -> npt.NDArray[np.bool_]:
-        """Which of the times `note` has to be told."""
+        """Return a mask of the times near a repeated hour, which `add_row` needs."""
         near = np.zeros(len(times), np.bool_)
         for first, second, skips in zip(self._firsts, self._seconds, self._skips, strict=True):
             if not skips:
@@ -94,11 +94,11 @@ class LocalTimes:
         return near
 
     def is_near_repeated(self, time: int) -> bool:
-        """The same of one time."""
+        """Tell whether one time is near a repeated hour."""
         return bool(self.near_repeated(np.array([time], np.int64))[0])
 
     def add_row(self, row: int, device: Hashable, time: int) -> None:
-        """The next row of a device."""
+        """Add the next row of a device."""
         hour = self._repeated_hour(time)
         open_ = self._open.get(device)
         if open_ is not None and open_.hour != hour:
@@ -111,14 +111,14 @@ class LocalTimes:
         self._last[device] = time
 
     def finish(self) -> None:
-        """There are no more rows."""
+        """Close the last repeated hours: there are no more rows."""
         for open_ in self._open.values():
             self._close(open_, None)
         self._open.clear()
         self._last.clear()
 
     def moment(self, row: int, time: int) -> int | str:
-        """Microseconds since 1970 in UTC of a row's time, or why nobody knows."""
+        """Return a row's time in microseconds since 1970 in UTC, or a fault."""
         first = bisect_right(self._firsts, time)
         second = bisect_right(self._seconds, time)
         if first == second:
@@ -133,7 +133,7 @@ class LocalTimes:
         )
 
     def moments(self, rows: Iterable[int], times: Micros) -> tuple[Micros, dict[int, str]]:
-        """The moments of many rows; and, by place, why nobody knows those that are left."""
+        """Return the moments of many rows, and by place the faults of those without one."""
         first = np.searchsorted(self._firsts, times, side="right")
         second = np.searchsorted(self._seconds, times, side="right")
         moments = times - np.array(self._offsets, np.int64)[first]

@@ -1,4 +1,4 @@
-"""Numbers as text."""
+"""Parsing of numbers."""
 
 import math
 import re
@@ -8,7 +8,7 @@ _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]
 
 
 def parse_number(text: str) -> float | None:
-    """The number that a text is, with blanks around it or not; None if it is none.
+    """Return the number that a text is, with blanks around it or not; None if it is none.
 
     Digits, a decimal point and an exponent. Python would also read 0_25 as 25, digits of other
     scripts, nan and inf.

@@ -1,4 +1,4 @@
-"""Units of energy: what a column's name and its numbers say of them."""
+"""Units of energy: conversion, and checks of a column's name and numbers."""
 
 import re
 from collections import Counter
@@ -45,13 +45,13 @@ _POWER_NAME: Final = re.compile(
 
 
 def to_kwh(values: Any, unit: str | None) -> Any:
-    """A number, or an array of numbers, in kWh; no unit is kWh."""
+    """Convert a number, or an array of numbers, to kWh; no unit is kWh."""
     factor, divisor = _TO_KWH[unit or "kWh"]
     return values * factor / divisor
 
 
 def require_kwh_name(column: str, field: str) -> None:
-    """UnusableFile if the name of an energy column names another unit than kWh."""
+    """Raise UnusableFile if the name of an energy column names another unit than kWh."""
     named = unit_of_name(column)
     if named in {"kW", "W"}:
         raise UnusableFile(
@@ -66,7 +66,7 @@ def require_kwh_name(column: str, field: str) -> None:
 
 
 def unit_of_name(column: str) -> str | None:
-    """The unit that a column's name tells, `kW` or `W` for a power; None if it tells none."""
+    """Return the unit in a column's name, `kW` or `W` for a power; None if there is none."""
     spaced = _CAMEL.sub(" ", column)
     units = {
         "MWh" if found["mega"] else "kWh" if found["kilo"] else "Wh"
@@ -82,14 +82,14 @@ def unit_of_name(column: str) -> str | None:
 
 
 class UnitCheck:
-    """Counts the energies of intervals, by field, to see whether they can be in kWh."""
+    """Counter of interval energies by field, to see whether they can be in kWh."""
 
     def __init__(self) -> None:
         self._energies: Counter[str] = Counter()
         self._too_large: Counter[str] = Counter()
 
     def add(self, field: str, energies: npt.NDArray[np.float64]) -> None:
-        """Count those above zero, and of these those above what an interval may have.
+        """Count the energies above zero, and of these those above the limit of an interval.
 
         What is not even a register is a fault of its row alone.
         """
@@ -98,7 +98,7 @@ class UnitCheck:
         self._too_large[field] += int((counted > MAX_INTERVAL_KWH).sum())
 
     def require_kwh(self) -> None:
-        """UnusableFile if so many are too large that they can hardly be kWh of intervals."""
+        """Raise UnusableFile if too many are too large to be kWh of intervals."""
         for field, too_large in self._too_large.items():
             energies = self._energies[field]
             if too_large and too_large * _TOO_MANY >= energies:

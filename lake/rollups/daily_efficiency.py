@@ -54,7 +54,7 @@ _CHARGER_EVIDENCE: Final = (
 def vehicle_evidence(
     facts: pl.LazyFrame, start: datetime, end: datetime, settings: EnergySettings
 ) -> pl.LazyFrame:
-    """What does not add up over the hours of [start, end), from rows of `vehicle_facts`."""
+    """Return the columns that hours don't add up to, from rows of `vehicle_facts`."""
     return vehicle_efficiency_rows(facts, start, end, settings).select("vehicle_id", *_EVIDENCE)
 
 
@@ -101,12 +101,12 @@ def fleet_day(
 
 
 def sums_of_vehicle_hours(hours: pl.LazyFrame) -> pl.LazyFrame:
-    """What adds up exactly, for each vehicle in rows of VEHICLE_EFFICIENCY_HOURLY, and `hours`."""
+    """Add up the hours of each vehicle, rows of VEHICLE_EFFICIENCY_HOURLY, and count them."""
     return hours.group_by("vehicle_id").agg(_SUMS)
 
 
 def charger_evidence(facts: pl.LazyFrame) -> pl.LazyFrame:
-    """What does not add up over the hours of a window, from rows of `charger_facts`."""
+    """Return the columns that hours don't add up to, from rows of `charger_facts`."""
     return facts.select("meter_id", *_CHARGER_EVIDENCE)
 
 
@@ -140,7 +140,7 @@ def charger_day(
 
 
 def sums_of_charger_hours(hours: pl.LazyFrame) -> pl.LazyFrame:
-    """What adds up exactly, for each meter in rows of CHARGER_EFFICIENCY_HOURLY, and `hours`."""
+    """Add up the hours of each meter, rows of CHARGER_EFFICIENCY_HOURLY, and count them."""
     return hours.group_by("meter_id").agg(
         *(exact_sum(pl.col(name)) for name in _CHARGER_ENERGIES),
         pl.col(_CHARGER_COUNTS).sum(),

@@ -31,7 +31,7 @@ from lake.settings import EnergySettings
 
 
 class WindowReadings(Protocol):
-    """The heartbeats of the window [start, end), as `lake.history.context.HistoryWindow` reads."""
+    """The heartbeats of a window; `lake.history.context.HistoryWindow` is one."""
 
     @property
     def start(self) -> datetime: ...
@@ -43,17 +43,17 @@ class WindowReadings(Protocol):
         ...
 
     def scan(self) -> pl.LazyFrame:
-        """All heartbeats, and those of the largest gap before them."""
+        """Scan all heartbeats, and those of the largest gap before them."""
         ...
 
     def scan_devices(self, devices: pl.Series) -> pl.LazyFrame:
-        """What the energies of these devices need: heartbeats and context."""
+        """Scan what the energies of these devices need: heartbeats and context."""
         ...
 
 
 @dataclass(frozen=True)
 class DayInputs:
-    """What the tables of a day are computed from.
+    """The inputs of a day's tables.
 
     `meters` and `vehicles` are the heartbeats of the day, `hours` its rows of the hourly efficiency
     tables, by their names; `links` what each hour resolved, one after another.

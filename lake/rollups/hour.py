@@ -26,7 +26,7 @@ Tables = dict[str, pl.DataFrame]
 
 @dataclass(frozen=True)
 class HourInputs:
-    """What the tables of an hour are computed from.
+    """The inputs of an hour's tables.
 
     `meters` and `vehicles` are the heartbeats of the hour with the columns of the history, and the
     context before it (`lake.scan_context`). `links` are what `resolve_links` returns for the hour.
@@ -45,7 +45,7 @@ class HourInputs:
 
     @property
     def window(self) -> tuple[datetime, datetime]:
-        """Start and end."""
+        """The start and the end of the hour."""
         return self.start, self.start + HOUR
 
 

@@ -36,7 +36,7 @@ _TIME: Final = pl.Datetime("us", "UTC")
 
 
 def tables_of_hours(hours: Sequence[HourInputs], settings: EnergySettings) -> list[Tables]:
-    """What `efficiency_of_hour` and `health_of_hour` give for each of the hours.
+    """Compute `efficiency_of_hour` and `health_of_hour` for each of several hours at once.
 
     Several are in memory at once, so let them be small.
     """

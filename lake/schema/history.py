@@ -1,4 +1,4 @@
-"""The history: each heartbeat once, and how its time of receipt is kept small."""
+"""The history tables: each heartbeat once, and its time of receipt as a delay."""
 
 from functools import cache
 from typing import Final
@@ -25,7 +25,7 @@ RECEIPT_DELAY: Final = Column(
 
 @cache
 def history_table(stream: Stream) -> TableSpec:
-    """The table of a stream's sorted, de-duplicated heartbeats."""
+    """Return the table of a stream's sorted, de-duplicated heartbeats."""
     sent = (column for column in stream.columns if column.name != "received_at")
     return TableSpec(
         stream.history_table,
@@ -42,7 +42,7 @@ def history_table(stream: Stream) -> TableSpec:
 
 
 def encode_history(rows: pl.DataFrame) -> pl.DataFrame:
-    """Heartbeats with `received_at` as the history keeps them."""
+    """Encode `received_at` of heartbeats as the history keeps it, RECEIPT_DELAY."""
     delay = pl.col("received_at") - pl.col("timestamp")
     return rows.with_columns(delay.dt.total_microseconds().alias(RECEIPT_DELAY.name)).drop(
         "received_at"
@@ -50,7 +50,7 @@ def encode_history(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def decode_history(stored: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
-    """Rows of the history with the columns of the stream and `duplicates`."""
+    """Decode rows of the history to the columns of the stream and `duplicates`."""
     received_at = pl.col("timestamp") + pl.duration(microseconds=RECEIPT_DELAY.name)
     return stored.with_columns(received_at=received_at).select(
         *(column.name for column in stream.columns), DUPLICATES.name

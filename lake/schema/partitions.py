@@ -17,22 +17,22 @@ _Part = TypeVar("_Part", date, datetime)
 
 @lru_cache(maxsize=256)
 def literal(moment: datetime) -> pl.Expr:
-    """A moment in an expression. Of a datetime it would take longer than a small plan."""
+    """Return a moment as an expression; much faster than `pl.lit` of a datetime."""
     return pl.lit(microseconds(moment), _TIME)
 
 
 def microseconds(moment: datetime) -> int:
-    """Whole microseconds since 1970, as a column of times holds them."""
+    """Return the whole microseconds since 1970, as a column of times holds them."""
     return (moment - EPOCH) // _MICROSECOND
 
 
 def hour_of(moment: datetime) -> datetime:
-    """The start of the UTC hour that `moment` lies in."""
+    """Return the start of the UTC hour that `moment` lies in."""
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def hours_between(start: datetime, end: datetime) -> list[datetime]:
-    """Every hour that shares a moment with the half-open window."""
+    """Return every hour that shares a moment with the half-open window."""
     first = hour_of(start)
     count = -((first - end) // HOUR)
     return [first + HOUR * n for n in range(count)]
@@ -47,7 +47,7 @@ def with_partition(rows: pl.DataFrame, time_column: str) -> pl.DataFrame:
 
 
 def in_raw_partitions(start: datetime, end: datetime) -> pl.Expr:
-    """Condition on the partition of a raw table that no row of the window fails; prunes files."""
+    """Return a condition on a raw table's partitions that prunes the files of other hours."""
     first, last = hour_of(start), hour_of(end - timedelta(microseconds=1))
     if first.date() == last.date():
         return (pl.col("date") == first.date()) & pl.col("hour").is_between(first.hour, last.hour)
@@ -55,7 +55,7 @@ def in_raw_partitions(start: datetime, end: datetime) -> pl.Expr:
 
 
 def in_window(start: datetime, end: datetime, time_column: str = "timestamp") -> pl.Expr:
-    """Condition for start <= time < end on any other table, with its partition for pruning."""
+    """Return the condition start <= time < end for other tables, with days for pruning."""
     on_days = pl.col("date").is_between(*first_and_last_day(start, end))
     if time_column == "date":
         return on_days
@@ -63,18 +63,18 @@ def in_window(start: datetime, end: datetime, time_column: str = "timestamp") ->
 
 
 def first_and_last_day(start: datetime, end: datetime) -> tuple[date, date]:
-    """The first and last of `days_between`, however many lie between them."""
+    """Return the first and last of `days_between`, however many lie between them."""
     return hour_of(start).date(), (end - timedelta(microseconds=1)).astimezone(UTC).date()
 
 
 def days_between(start: datetime, end: datetime) -> list[date]:
-    """Every UTC day that shares a moment with the half-open window."""
+    """Return every UTC day that shares a moment with the half-open window."""
     first, last = first_and_last_day(start, end)
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
 def days_within(start: datetime, end: datetime) -> list[date]:
-    """Every UTC day that lies wholly in the half-open window."""
+    """Return every UTC day that lies wholly in the half-open window."""
     whole = timedelta(days=1)
     return [
         day
@@ -84,7 +84,7 @@ def days_within(start: datetime, end: datetime) -> list[date]:
 
 
 def utc_window(start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """The same half-open window in UTC; ValueError if a zone is missing or end <= start."""
+    """Convert a half-open window to UTC; ValueError if a zone is missing or end <= start."""
     if start.tzinfo is None or end.tzinfo is None:
         raise ValueError(f"a window needs a time zone: {start} to {end}")
     # Two times of one zone are compared by their clocks, which go back where summer time ends.
@@ -95,14 +95,14 @@ def utc_window(start: datetime, end: datetime) -> tuple[datetime, datetime]:
 
 
 def contiguous_hours(hours: Iterable[datetime], longest: int) -> list[Sequence[datetime]]:
-    """The hours in order, as ranges without a hole and of at most `longest` hours."""
+    """Group hours, in order, into ranges without a hole and of at most `longest` hours."""
     return contiguous_ranges(hours, HOUR, longest)
 
 
 def contiguous_ranges(
     parts: Iterable[_Part], step: timedelta, longest: int
 ) -> list[Sequence[_Part]]:
-    """Hours or days in order, as ranges in which each is one step from the last."""
+    """Group hours or days, in order, into ranges in which each is one step from the last."""
     ranges: list[list[_Part]] = []
     for part in sorted(set(parts)):
         if ranges and part - ranges[-1][-1] == step and len(ranges[-1]) < longest:

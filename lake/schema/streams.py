@@ -1,4 +1,4 @@
-"""The two streams of heartbeats and the columns of their tables: the one place that names them."""
+"""The two streams of heartbeats, and the columns of their tables."""
 
 from dataclasses import dataclass
 from functools import cached_property

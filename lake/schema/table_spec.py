@@ -1,4 +1,4 @@
-"""How a table that is computed from the history describes itself: columns, meanings, units."""
+"""Descriptions of computed tables: columns, meanings, units."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -48,15 +48,15 @@ DATE: Final = Column("date", pa.date32(), "UTC day", nullable=False)
 
 
 def number_column(name: str, description: str, nullable: bool = True) -> Column:
-    """A column of a measure; the description ends with the unit."""
+    """Return a column of a measure; the description ends with the unit."""
     return Column(name, pa.float64(), description, nullable)
 
 
 def count_column(name: str, description: str) -> Column:
-    """A column of a count, which is never unknown."""
+    """Return a column of a count, which is never unknown."""
     return Column(name, pa.int64(), description, nullable=False)
 
 
 def text_column(name: str, description: str, nullable: bool = False) -> Column:
-    """A column of an id or a name."""
+    """Return a column of an id or a name."""
     return Column(name, pa.large_string(), description, nullable)

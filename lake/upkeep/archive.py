@@ -1,4 +1,4 @@
-"""The archive: many small files become one with the same rows, smaller and faster to read.
+"""The archive: a day's small files become one with the same rows, smaller and faster to read.
 
 A full fleet adds 60 files an hour to each raw table and one to each other; without this a year is
 half a million files, and every reader and writer of a table first reads the list of them.
@@ -17,7 +17,7 @@ from lake.schema.table_spec import TableSpec
 
 @dataclass(frozen=True)
 class ArchiveResult:
-    """What an archive did to one stretch of a table."""
+    """Files and bytes before and after an archive."""
 
     files_before: int
     bytes_before: int

@@ -1,4 +1,4 @@
-"""Keeping a table small and quick to open: checkpoints, the log's retention, dead files.
+"""Cleanup that keeps a table small and quick to open: checkpoints, old log, dead files.
 
 Nothing here rewrites data, and nothing may: two `optimize` of one partition at once double its
 rows in the pinned version of the library.
@@ -33,7 +33,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class FreedSpace:
-    """Files that are gone, and the bytes they took."""
+    """Removed files, and the bytes they took."""
 
     files: int
     bytes: int
@@ -70,7 +70,7 @@ def vacuum(lake: Lake, table: str) -> FreedSpace:
     """Remove data files that no version of the last `delta.deletedFileRetentionDuration` has.
 
     Those of commits that never came about as well. A file that is written for a commit to come
-    looks the same, and is told apart by its age: it was modified within that duration. A commit
+    looks the same, and differs by its age: it was modified within that duration. A commit
     that takes longer than that would find its files gone.
     """
     handle = lake.open(table)

@@ -1,4 +1,4 @@
-"""Raw files of an hour merged into one."""
+"""Merging of an hour's raw files into one."""
 
 import time
 from datetime import UTC, date, datetime
@@ -25,7 +25,7 @@ _APP_ID: Final = "wattlake-merge"
 
 
 def merge_raw_hours(lake: Lake, stream: Stream, before: datetime) -> list[ArchiveResult]:
-    """Make one file of the raw files of each hour that began before `before`.
+    """Merge the raw files of each hour that began before `before`.
 
     One commit an hour. The rows stay the same, so a lake writer that appends meanwhile is neither
     disturbed nor in the way; of two merges of one hour the second finds nothing to do.

@@ -1,4 +1,4 @@
-"""Dropping raw hours that the history has taken in, row for row."""
+"""Retention of raw hours: dropped once the history has taken in every row."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from lake.schema.streams import Stream
 
 @dataclass(frozen=True)
 class RawHourSize:
-    """What the raw table holds of an hour."""
+    """Rows, files and bytes of an hour in the raw table."""
 
     rows: int
     files: int
@@ -27,7 +27,7 @@ class RawHourSize:
 
 @dataclass(frozen=True)
 class RawDrop:
-    """What was dropped of each hour, and why an hour was not.
+    """The hours that were dropped, and the reasons of those that were kept.
 
     The files of a dropped hour are gone for readers at once and from the disk at a later vacuum.
     """
@@ -37,7 +37,7 @@ class RawDrop:
 
 
 def raw_hour_sizes(lake: Lake, stream: Stream) -> dict[datetime, RawHourSize]:
-    """What the newest version of the raw table holds of each hour, by its log."""
+    """Return the size of each hour in the newest version of the raw table, by its log."""
     return _raw_hours(lake.open(stream.raw_table))
 
 
@@ -51,7 +51,7 @@ def drop_raw_partitions(
 
     `rows` says how many rows the caller knows to be taken in of each hour. An hour is kept if the
     table holds another number, or if the history does not account for each of them. Hours that
-    are gone already are in neither list. `before_commit` is told which hours are about to go. An
+    are gone already are in neither list. `before_commit` gets the hours that are about to go. An
     append at the same time is either noticed here, and this starts over, or notices this one.
     """
     return retry_stale(lambda: _drop(lake, stream, rows, before_commit))

@@ -23,14 +23,14 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class KnownTime:
-    """When the energy of a device is known: sorted pieces that neither overlap nor touch."""
+    """The time in which a device's energy is known: sorted pieces, none touches another."""
 
     begins: Times
     ends: Times
 
     @cached_property
     def length(self) -> int:
-        """Microseconds."""
+        """The sum of all pieces, microseconds."""
         return int((self.ends - self.begins).sum())
 
     @cached_property
@@ -63,7 +63,7 @@ class MeasuredReadings:
 
     @cached_property
     def known(self) -> KnownTime:
-        """What `known_time` says of the readings."""
+        """The known time of the readings, as `known_time` gives it for a fleet."""
         is_known = self.covered_from != NEVER
         begins, ends = self.covered_from[is_known], self.readings.at[is_known]
         if not ends.size:
@@ -100,7 +100,7 @@ def measure_energy(
     settings: EnergySettings,
     register_size_kwh: float | None,
 ) -> MeasuredReadings:
-    """The readings with start <= time < end; those before are context and never count."""
+    """Measure the readings with start <= time < end; those before are context."""
     window_start = microseconds(start)
     first, after = np.searchsorted(every.at, (window_start, microseconds(end))).tolist()
     own = every.rows_at(slice(first, after))

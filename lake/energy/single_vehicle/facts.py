@@ -1,4 +1,4 @@
-"""What the efficiency of one vehicle rests on, within a millisecond.
+"""The evidence for one vehicle's efficiency, computed within a millisecond.
 
 Of a vehicle that one meter feeds, or none. `vehicle_facts` gives the same bits for a fleet. The
 efficiency and its status come from lake/energy/efficiency.py alone.
@@ -30,7 +30,7 @@ _NOTHING: Final = KnownTime(np.empty(0, np.int64), np.empty(0, np.int64))
 
 @dataclass(frozen=True)
 class LinkedMeter:
-    """A meter while it feeds a vehicle."""
+    """A meter with the times in which it feeds a vehicle."""
 
     readings: Readings
     ranges: Sequence[tuple[datetime, datetime]]
@@ -45,7 +45,7 @@ def facts_of_pair(
     end: datetime,
     settings: EnergySettings,
 ) -> dict[str, Any]:
-    """The columns of `vehicle_facts` about both sides, and the mean temperature.
+    """Return the columns of `vehicle_facts` about both sides, and the mean temperature.
 
     `meter` is None if none feeds the vehicle. Readings before `start` are context, as they are for
     `measured_energy`.
@@ -62,7 +62,7 @@ def facts_of_pair(
 
 
 def facts_table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Rows of `vehicle_facts`; what one leaves out is null."""
+    """Return rows of `vehicle_facts` as a frame; a missing value is null."""
     return pl.DataFrame(
         [[row.get(name) for name in VEHICLE_FACTS] for row in rows],
         schema={
@@ -76,7 +76,7 @@ def facts_table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
 def _side(
     side: MeasuredReadings | None, other: KnownTime, start: datetime, end: datetime, name: str
 ) -> dict[str, Any]:
-    """What is known of a side, ac or dc; all None without a reading."""
+    """Return the facts of a side, ac or dc; all None without a reading."""
     facts = _facts(side, other, start, end) if side and side.readings.at.size else {}
     return {
         f"{fact}_{name}{unit}": facts.get(fact)
@@ -126,7 +126,7 @@ def _matched_share(side: MeasuredReadings, other: KnownTime) -> float | None:
 
 
 def _exact_sum(values: Numbers) -> float | None:
-    """What `exact_sum` gives; NaN are no values."""
+    """Sum as `exact_sum` does; NaN are no values."""
     known = values[~np.isnan(values)]
     return _sum(known) if known.size else None
 
@@ -142,6 +142,6 @@ def _mean(values: Numbers) -> float | None:
 
 
 def _rounded(value: float, decimals: int) -> float:
-    """As Polars rounds: Python itself goes by the digits of the number."""
+    """Round like Polars: Python itself goes by the digits of the number."""
     one = 10.0**decimals
     return round(value * one) / one

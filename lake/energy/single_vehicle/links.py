@@ -1,4 +1,4 @@
-"""The meter that one vehicle's heartbeats name, and when: what `named_links` says of a fleet."""
+"""The meter that one vehicle's heartbeats name, and when, as `named_links` for a fleet."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -21,7 +21,7 @@ class SeveralMeters(Exception):
 def named_meter(
     vehicle: Readings, start: datetime, end: datetime, settings: EnergySettings
 ) -> tuple[str, list[Range]] | None:
-    """The meter and the ranges of `named_links` in the window, joined where they touch, in order.
+    """Return the named meter with its ranges in the window, joined where they touch, in order.
 
     None if no heartbeat names a meter in the window or shortly before it. Raises SeveralMeters.
     """

@@ -1,4 +1,4 @@
-"""The heartbeats of one device as arrays: what an answer about a single vehicle is made of.
+"""The heartbeats of one device as NumPy arrays.
 
 Times are whole microseconds since 1970, energies kWh; a number that is not known is NaN.
 """
@@ -37,7 +37,7 @@ class Readings:
 
     @classmethod
     def from_rows(cls, rows: pl.DataFrame, stream: Stream) -> Self:
-        """Of rows with the stream's columns, in their order; `duplicates` are 0 if not there."""
+        """Take rows with the stream's columns, in their order; `duplicates` may be missing."""
         size, is_vehicle = rows.height, stream is VEHICLE
         return cls(
             rows["timestamp"].to_physical().to_numpy(),
@@ -50,12 +50,12 @@ class Readings:
         )
 
     def in_window(self, start: datetime, end: datetime) -> "Readings":
-        """Those with start <= time < end."""
+        """Return the readings with start <= time < end."""
         first, after = np.searchsorted(self.at, (microseconds(start), microseconds(end)))
         return self.rows_at(slice(first, after))
 
     def rows_at(self, own: slice | Flags | Times) -> "Readings":
-        """Those at some places."""
+        """Return the readings of a slice, a mask or some indices."""
         names = self.names
         if names is not None:
             places = own if isinstance(own, slice) else np.arange(self.at.size)[own]
@@ -72,7 +72,7 @@ class Readings:
 
 
 def concat_sorted(parts: Sequence[Readings]) -> Readings:
-    """All readings of a device by their time, and those of one time by their receipt."""
+    """Join readings of a device and sort them by time, then by receipt."""
     every = _beside(parts)
     is_sorted = (every.at[1:] > every.at[:-1]).all()
     return every if is_sorted else every.rows_at(np.lexsort((every.received_at, every.at)))

@@ -146,7 +146,7 @@ def test_an_append_from_a_stale_view_is_refused_and_writes_nothing(lake: Lake) -
 
 
 def test_optimize_twice_doubles_rows_in_this_library_version(tmp_path: Path) -> None:
-    """Why nothing here calls optimize: if this fails, the pinned version may be reconsidered."""
+    """If this fails, nothing here need avoid optimize: reconsider the pinned version."""
     for _ in range(3):
         write_deltalake(tmp_path / "t", pa.table({"n": list(range(10))}), mode="append")
     first, second = DeltaTable(tmp_path / "t"), DeltaTable(tmp_path / "t")

@@ -1,4 +1,4 @@
-"""What a long-lived reader keeps never differs from what the lake says."""
+"""A long-lived reader and its caches give what the lake says."""
 
 import math
 from dataclasses import fields

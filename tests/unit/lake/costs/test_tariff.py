@@ -34,7 +34,7 @@ def tariff(zone: str = "Europe/Berlin", *periods: TariffPeriod) -> Tariff:
 
 
 def prices_of_day(day: date, of: Tariff) -> Counter[Decimal | None]:
-    """How many quarters of a local day each price holds, counted along UTC."""
+    """Count the quarters of a local day that each price holds, along UTC."""
     zone = ZoneInfo(of.time_zone)
     start = datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
     after = day + timedelta(days=1)

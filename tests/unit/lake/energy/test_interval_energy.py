@@ -1,4 +1,4 @@
-"""What one reading is worth, and what it speaks for."""
+"""The energy of one reading, and the time that it covers."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

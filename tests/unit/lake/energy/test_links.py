@@ -1,4 +1,4 @@
-"""Which meter feeds which vehicle, from links, heartbeats and the rule."""
+"""Links from people, heartbeats and the rule."""
 
 from datetime import datetime, timedelta
 from typing import Any

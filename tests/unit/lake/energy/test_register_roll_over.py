@@ -25,7 +25,7 @@ def register(offset: float, value: float | None) -> Row:
 
 
 def measured(*values: float, settings: EnergySettings = SETTINGS) -> list[dict[str, Any]]:
-    """What a register's values of each minute are worth, but for the first."""
+    """Return the energies of a register's values, one a minute, but for the first."""
     rows = [register(60 * n, value) for n, value in enumerate(values)]
     table = measured_energy(readings(METER, rows), METER, HOUR_10, HOUR_11, settings)
     return table.collect().to_dicts()[1:]

@@ -1,4 +1,4 @@
-"""What the tables of a window rest on: the short way for pairs gives what the long way gives."""
+"""Evidence of a window: the short way for pairs gives the same as the general way."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""How a battery is treated in a day: temperature, state of charge, energy."""
+"""A day of a battery: temperature, state of charge, energy."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How many heartbeats arrived of those that should, and who is silent."""
+"""Completeness of heartbeats, and the silent devices."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -32,7 +32,7 @@ Refused = dict[int, list[str]]
 
 
 def by_replay(file: Path, meaning: ColumnMapping) -> tuple[Taken, Refused]:
-    """What the collector takes and refuses of what a replay posts; rows by their number."""
+    """Return what the collector takes and refuses of a replay; rows by their number."""
     taken: Taken = []
     refused: Refused = {}
     for recorded in recorded_heartbeats(file, meaning):

@@ -99,6 +99,6 @@ def _of_device(rows: list[Row], stream: Stream, device: str) -> list[Row]:
 def _context(
     rows: list[Row], stream: Stream, divisor: float, settings: EnergySettings
 ) -> pl.DataFrame:
-    """What the lake reads for the window; energies of more decimals than a microwatt-hour has."""
+    """Readings of the window and its context, with more decimals than microwatt-hours have."""
     found = readings(stream, with_context(rows, stream, *WINDOW, settings))
     return found.with_columns(pl.col(stream.energy) / divisor).sort("timestamp").collect()

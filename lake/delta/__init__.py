@@ -11,6 +11,7 @@ from lake.delta.damage import (
     find_damage,
     find_damaged_files,
 )
+from lake.delta.parquet_files import scan_files
 from lake.delta.raw_files import RawSnapshot
 from lake.delta.replace import live_files, remove_file, replace_if_changed, scan_window
 from lake.delta.sql import run_sql
@@ -30,5 +31,6 @@ __all__ = [
     "remove_file",
     "replace_if_changed",
     "run_sql",
+    "scan_files",
     "scan_window",
 ]

@@ -7,7 +7,7 @@ anything is on the disk, and can't encode a column as it packs best.
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -23,6 +23,7 @@ from pyarrow.fs import FileSystem
 from lake.delta.durability import sync_path
 from lake.delta.storage import Lake
 from lake.schema.history import RECEIPT_DELAY
+from lake.schema.streams import DATE_PARTITION
 
 # Times that all differ, and differ by nearly the same, take a hundredth of what a dictionary takes.
 # Of a delay only the low bytes are noise, so it packs by its bytes. So does a state of charge: it
@@ -85,6 +86,34 @@ def write_data_file(
         time.time_ns() // 1_000_000,
         data_change=True,
         stats=_statistics(rows, ends),
+    )
+
+
+def scan_files(
+    lake: Lake,
+    table: str,
+    paths: Collection[str],
+    schema: pa.Schema,
+    path_column: str | None = None,
+) -> pl.LazyFrame:
+    """Scan some data files of a table, in their order, with the columns of `schema`.
+
+    A column that was added to the table later is null in older files; the `date` of the partition
+    is taken from the path where the schema has it. `path_column`, if given, names the file.
+    """
+    empty = pl.DataFrame(schema.empty_table())
+    if not paths:
+        named = {} if path_column is None else {path_column: pl.lit("")}
+        return empty.lazy().with_columns(**named)
+    date = DATE_PARTITION.name
+    return pl.scan_parquet(
+        [f"{lake.table_uri(table)}/{path}" for path in paths],
+        storage_options=lake.storage_options or None,
+        hive_partitioning=date in empty.columns,
+        hive_schema={date: pl.Date} if date in empty.columns else None,
+        schema=empty.schema,
+        missing_columns="insert",
+        include_file_paths=path_column,
     )
 
 

@@ -8,6 +8,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from lake.delta.file_statistics import LOG_DATE, LOG_HOUR
+from lake.delta.parquet_files import scan_files
 from lake.delta.storage import Lake
 from lake.schema.streams import Stream
 
@@ -64,13 +65,4 @@ def raw_files_of_hour(table: DeltaTable, day: date, hour: int) -> pl.DataFrame:
 
 def scan_raw_files(lake: Lake, stream: Stream, files: pl.DataFrame) -> pl.LazyFrame:
     """Scan files of `live_raw_files`, with the columns of the stream."""
-    nothing = pl.DataFrame(stream.arrow_schema.empty_table())
-    if files.is_empty():
-        return nothing.lazy()
-    return pl.scan_parquet(
-        [f"{lake.table_uri(stream.raw_table)}/{path}" for path in files["path"]],
-        storage_options=lake.storage_options or None,
-        hive_partitioning=False,
-        schema=nothing.schema,
-        missing_columns="insert",  # of files from before a column was added
-    )
+    return scan_files(lake, stream.raw_table, files["path"].to_list(), stream.arrow_schema)

@@ -18,7 +18,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from lake.delta.damage import READ_ERRORS
 from lake.delta.durability import sync_folders, sync_log
-from lake.delta.parquet_files import FAST, SMALL, write_data_file
+from lake.delta.parquet_files import FAST, SMALL, scan_files, write_data_file
 from lake.delta.storage import Lake, retry_stale
 from lake.errors import LakeDamaged, StaleRead
 from lake.schema.partitions import days_within, first_and_last_day, in_window
@@ -59,15 +59,7 @@ class LiveFile:
 
     def scan(self) -> pl.LazyFrame:
         """Scan the rows with their `date`; null in a column that was added to the table later."""
-        empty = pl.DataFrame(self.spec.schema.empty_table())
-        rows = pl.scan_parquet(
-            f"{self.lake.table_uri(self.spec.name)}/{self.path}",
-            storage_options=self.lake.storage_options or None,
-            hive_partitioning=False,
-            schema=empty.drop(_DATE).schema,
-            missing_columns="insert",
-        )
-        return rows.with_columns(pl.lit(self.day).alias(_DATE))
+        return scan_files(self.lake, self.spec.name, [self.path], self.spec.schema)
 
 
 def replace_hours(
@@ -256,10 +248,9 @@ def scan_window(
     Reads the files of that time alone, while a scan of the table first looks at all that it has;
     leaves out those with the paths of `without`.
     """
-    nothing = pl.DataFrame(spec.schema.empty_table()).select(spec.names).lazy()
-    files = [f for f in live_files(lake, table, spec, start, end) if f.path not in without]
-    found = (file.scan().filter(in_window(start, end, spec.time_column)) for file in files)
-    return pl.concat([nothing, *(rows.select(spec.names) for rows in found)])
+    paths = [file.path for file in live_files(lake, table, spec, start, end)]
+    rows = scan_files(lake, spec.name, [p for p in paths if p not in without], spec.schema)
+    return rows.filter(in_window(start, end, spec.time_column)).select(spec.names)
 
 
 def sorted_parts(rows: pl.LazyFrame, spec: TableSpec) -> Iterator[pl.DataFrame]:

@@ -7,12 +7,13 @@ from functools import cache, cached_property
 
 import polars as pl
 
+from lake.delta.parquet_files import scan_files
 from lake.delta.storage import Lake
 from lake.engine import IN_MEMORY
 from lake.reads.lru_cache import LruCache
 from lake.reads.open_tables import LiveFiles
 from lake.schema.history import decode_history, history_table
-from lake.schema.streams import DATE_PARTITION, Stream
+from lake.schema.streams import Stream
 
 # A window that slides along leaves files behind; so many more than it needs are carried along.
 _FILES_BESIDE = 48
@@ -105,18 +106,9 @@ def scan_rows(lake: Lake, stream: Stream, path: str) -> pl.LazyFrame:
 @cache
 def empty_rows(stream: Stream) -> pl.DataFrame:
     """Return no rows, with the columns of the stream and `duplicates`."""
-    return decode_history(_stored_nothing(stream).lazy(), stream).collect()
+    nothing = pl.DataFrame(history_table(stream).file_schema.empty_table())
+    return decode_history(nothing.lazy(), stream).collect()
 
 
 def _scan_stored(lake: Lake, stream: Stream, path: str) -> pl.LazyFrame:
-    return pl.scan_parquet(
-        f"{lake.table_uri(stream.history_table)}/{path}",
-        storage_options=lake.storage_options or None,
-        hive_partitioning=False,
-        schema=_stored_nothing(stream).schema,
-        missing_columns="insert",  # of files from before a column was added
-    )
-
-
-def _stored_nothing(stream: Stream) -> pl.DataFrame:
-    return pl.DataFrame(history_table(stream).schema.empty_table()).drop(DATE_PARTITION.name)
+    return scan_files(lake, stream.history_table, [path], history_table(stream).file_schema)

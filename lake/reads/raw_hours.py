@@ -12,6 +12,7 @@ from typing import Final
 
 import polars as pl
 
+from lake.delta.parquet_files import scan_files
 from lake.delta.storage import Lake
 from lake.energy.single_vehicle.readings import Readings
 from lake.reads.lru_cache import LruCache
@@ -123,18 +124,4 @@ class RawHourCache:
         return kept
 
     def _scan(self, stream: Stream, paths: Sequence[str]) -> pl.LazyFrame:
-        empty = self._empty(stream)
-        if not paths:
-            return empty.lazy()
-        folder = self._lake.table_uri(stream.raw_table)
-        return pl.scan_parquet(
-            [f"{folder}/{path}" for path in paths],
-            storage_options=self._lake.storage_options or None,
-            hive_partitioning=False,
-            schema=empty.schema,
-            missing_columns="insert",  # of files from before a column was added
-        )
-
-    @staticmethod
-    def _empty(stream: Stream) -> pl.DataFrame:
-        return pl.DataFrame(stream.arrow_schema.empty_table())
+        return scan_files(self._lake, stream.raw_table, paths, stream.arrow_schema)

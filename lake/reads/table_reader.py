@@ -5,6 +5,7 @@ from datetime import datetime
 
 import polars as pl
 
+from lake.delta.parquet_files import scan_files
 from lake.delta.storage import Lake
 from lake.reads.open_tables import LiveFiles, OpenTables
 from lake.schema.partitions import in_window
@@ -30,24 +31,12 @@ class TableVersion:
 
         Of a table of days those about days that begin in it.
         """
-        empty = pl.DataFrame(self.spec.schema.empty_table())
         paths = self.files.paths_between(start, end) if start < end else []
-        if not paths:
-            return empty.lazy().select(self.spec.names)
-        table = self.lake.table_uri(self.spec.name)
-        date = DATE_PARTITION.name
-        rows = pl.scan_parquet(
-            [f"{table}/{path}" for path in paths],
-            storage_options=self.lake.storage_options or None,
-            hive_partitioning=True,
-            hive_schema={date: pl.Date},
-            schema=empty.schema,
-            missing_columns="insert",
-        )
+        rows = scan_files(self.lake, self.spec.name, paths, self.spec.schema)
         time = pl.col(self.spec.time_column)
         begins = (
             time.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-            if (self.spec.time_column == date)
+            if self.spec.time_column == DATE_PARTITION.name
             else time
         )
         return rows.filter(

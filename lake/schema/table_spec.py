@@ -38,6 +38,11 @@ class TableSpec:
         return pa.schema(fields if DATE in self.columns else [*fields, DATE_PARTITION.field()])
 
     @property
+    def file_schema(self) -> pa.Schema:
+        """The Arrow schema of the data files, which leave the partition to their path."""
+        return pa.schema([field for field in self.schema if field.name != DATE_PARTITION.name])
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the columns, in their order."""
         return tuple(column.name for column in self.columns)

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
+from lake.delta.parquet_files import scan_files
 from lake.delta.replace import commit_files, live_files, sorted_parts
 from lake.delta.storage import Lake, retry_stale
 from lake.schema.streams import DATE_PARTITION
@@ -51,8 +52,8 @@ def _archive(lake: Lake, spec: TableSpec, day: date) -> ArchiveResult:
     size = sum(file.size for file in files)
     if len(files) < 2:
         return ArchiveResult(len(files), size, size)
-    rows = pl.concat([file.scan().select(spec.names) for file in files])
-    days = [(day, sorted_parts(rows, spec))]
+    rows = scan_files(lake, spec.name, [file.path for file in files], spec.schema)
+    days = [(day, sorted_parts(rows.select(spec.names), spec))]
     commit_files(lake, table, spec, days, files, archived=True)
     return ArchiveResult(
         len(files), size, sum(f.size for f in live_files(lake, table, spec, *window))

@@ -9,7 +9,7 @@ import polars as pl
 import psycopg
 
 from lake import HOUR, METER, VEHICLE, Compaction, Lake, Stream, compact_hours, scan_history
-from lake.delta import live_files
+from lake.delta import live_files, scan_files
 from lake.schema import history_table, in_raw_partitions
 from pipelines.assets.lineage import history_sources, lineage_metadata
 from pipelines.assets.metadata import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
@@ -158,16 +158,10 @@ def _alike(done: Sequence[Compaction], dropped: set[datetime]) -> list[list[Comp
 
 def scan_history_files(lake: Lake, stream: Stream, start: datetime, end: datetime) -> pl.LazyFrame:
     """The keys of hours of one day as their files have them: device, timestamp and file."""
-    table = lake.open(stream.history_table)
-    files = live_files(lake, table, history_table(stream), start, end)
-    if not files:
-        return lake.scan(table).select(*stream.key, file=pl.lit(""))
-    rows = pl.scan_parquet(
-        [f"{lake.table_uri(stream.history_table)}/{file.path}" for file in files],
-        include_file_paths="file",
-        hive_partitioning=False,
-        storage_options=lake.storage_options or None,
-    )
+    spec = history_table(stream)
+    files = live_files(lake, lake.open(spec.name), spec, start, end)
+    paths = [file.path for file in files]
+    rows = scan_files(lake, spec.name, paths, spec.file_schema, path_column="file")
     timestamp = pl.col("timestamp")
     return rows.select(*stream.key, "file").filter(timestamp >= start, timestamp < end)
 

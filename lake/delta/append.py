@@ -1,16 +1,17 @@
 """Appending heartbeats to a raw table, each transaction of the outbox exactly once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction
 
+from lake.delta.commit import commit
 from lake.delta.durability import sync_file_system, sync_folders, sync_log, sync_newest_commit
 from lake.delta.parquet_files import write_data_file
 from lake.delta.storage import CHECKPOINT_INTERVAL, Lake
@@ -63,37 +64,8 @@ def append_once(
         sync_file_system(lake.local_folder)
     elif lake.local_folder:
         sync_folders(lake.local_folder / stream.raw_table, (file.path for file in added))
-    commit_files(table, added, {app_id: horizon})
-    done = lake.open(stream.raw_table)
-    # The newest commit may be another's: an outbox and imports append at the same time.
-    sync_log(lake.local_folder, done, table.version())
-    return _horizon_of(done, app_id)
-
-
-def commit_files(
-    table: DeltaTable,
-    added: Sequence[AddAction],
-    transactions: Mapping[str, int],
-) -> None:
-    """Append written files in one Delta commit that records `transactions` by their app ids.
-
-    The handle must be the one on which the caller has looked up what they were before: delta-rs
-    refuses it if another commit of one of them came in between, and accepts a repeated version
-    otherwise. That raises StaleRead. The handle stays at the version that it was opened at.
-    """
-    try:
-        table.create_write_transaction(
-            [*added],
-            "append",
-            table.schema(),
-            partition_by=_PARTITION,
-            commit_properties=CommitProperties(
-                app_transactions=[Transaction(*one) for one in transactions.items()],
-                max_commit_retries=50,
-            ),
-        )
-    except CommitFailedError as error:
-        raise StaleRead(str(error)) from error
+    commit(lake, table, added, {app_id: horizon})
+    return _horizon_of(lake.open(stream.raw_table), app_id)
 
 
 def rows_by_hour(lake: Lake, stream: Stream, version: int | None = None) -> dict[datetime, int]:

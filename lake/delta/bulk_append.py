@@ -9,7 +9,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
-from lake.delta.append import commit_files
+from lake.delta.commit import commit
 from lake.delta.durability import sync_file_system, sync_log, sync_newest_commit
 from lake.delta.parquet_files import write_data_file
 from lake.delta.storage import CHECKPOINT_INTERVAL, Lake, retry_stale
@@ -42,7 +42,7 @@ def read_import_progress(
     """Return how much of a source file is in the raw table, durably."""
     table = lake.open(stream.raw_table)
     sync_newest_commit(lake.local_folder, table)
-    sync_log(lake.local_folder, table, table.version() - CHECKPOINT_INTERVAL)
+    _sync_recent(lake, table)
     return _progress_of(table, import_id, database)
 
 
@@ -88,13 +88,12 @@ def append_files(
         table = lake.open(stream.raw_table)
         found = _progress_of(table, import_id, database)
         if found == before:
-            commit_files(table, added, versions)
-        elif found != after:  # which it is after a commit that failed only by its answer
+            commit(lake, table, added, versions)
+        elif found == after:  # by an attempt that failed only by its answer
+            _sync_recent(lake, table)
+        else:
             raise StaleRead("another import of the same file came first; start this one again")
-        committed = lake.open(stream.raw_table)
-        since = min(table.version(), committed.version() - 1)
-        sync_log(lake.local_folder, committed, since)
-        return committed.version()
+        return lake.open(stream.raw_table).version()
 
     return retry_stale(append)
 
@@ -107,6 +106,10 @@ def _progress_of(table: DeltaTable, import_id: str, database: str) -> ImportProg
         table.transaction_version(_transaction_id(import_id, database)),
         table.transaction_version(f"{import_id}/rows"),
     )
+
+
+def _sync_recent(lake: Lake, table: DeltaTable) -> None:
+    sync_log(lake.local_folder, table, table.version() - CHECKPOINT_INTERVAL)
 
 
 def _transaction_id(import_id: str, database: str) -> str:

@@ -12,22 +12,20 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError
+from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
+from lake.delta.commit import commit, next_version
 from lake.delta.damage import READ_ERRORS
-from lake.delta.durability import sync_folders, sync_log
+from lake.delta.durability import sync_folders
 from lake.delta.parquet_files import FAST, SMALL, scan_files, write_data_file
 from lake.delta.storage import Lake, retry_stale
-from lake.errors import LakeDamaged, StaleRead
+from lake.errors import LakeDamaged
 from lake.schema.partitions import days_within, first_and_last_day, in_window
 from lake.schema.streams import DATE_PARTITION
 from lake.schema.table_spec import TableSpec
 
-# Each replacement counts this up. The library lets two commits remove the same file, and the rows
-# of both would stay; of two that start from one version it refuses the second for its count.
-_APP_ID: Final = "wattlake-replace"
+_APP_ID: Final = "wattlake-replace"  # counted up by each replacement
 _DATE: Final = DATE_PARTITION.name
 _ROWS_A_PART: Final = 2_000_000
 _EVER: Final = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
@@ -138,10 +136,10 @@ def replace_window_in_parts(
     if kept:
         new = (part.lazy() for _, parts in days for part in parts)
         days = _sorted_days(pl.concat([*new, *kept]), spec)
-    return commit_files(lake, table, spec, days, replaced, metadata=metadata)
+    return replace_files(lake, table, spec, days, replaced, metadata=metadata)
 
 
-def commit_files(
+def replace_files(
     lake: Lake,
     table: DeltaTable,
     spec: TableSpec,
@@ -157,7 +155,7 @@ def commit_files(
 
     Raises StaleRead, with nothing changed, if anybody has committed since `table` was opened.
     """
-    before, now = table.version(), time.time_ns() // 1_000_000
+    now = time.time_ns() // 1_000_000
     actions: list[AddAction | RemoveAction] = [
         RemoveAction(f.path, True, now, size=f.size, partition_values={_DATE: str(f.day)})
         for f in replaced
@@ -179,25 +177,11 @@ def commit_files(
         )
     actions += added
     if not actions:
-        return before
+        return table.version()
     if lake.local_folder:
         sync_folders(lake.local_folder / spec.name, (file.path for file in added))
-    count = (table.transaction_version(_APP_ID) or 0) + 1
-    try:
-        table.create_write_transaction(
-            actions,
-            "append",
-            table.schema(),
-            partition_by=[_DATE],
-            commit_properties=CommitProperties(
-                app_transactions=[Transaction(_APP_ID, count)], custom_metadata=dict(metadata or {})
-            ),
-        )
-    except CommitFailedError as error:
-        raise StaleRead(str(error)) from error
+    commit(lake, table, actions, next_version(table, _APP_ID), metadata)
     table.update_incremental()
-    # The newest commit may be another's, and a lost one before it would hide that as well.
-    sync_log(lake.local_folder, table, before)
     return table.version()
 
 
@@ -226,7 +210,7 @@ def remove_file(lake: Lake, spec: TableSpec, path: str) -> None:
 
     def remove() -> None:
         table = lake.open(spec.name)
-        commit_files(lake, table, spec, [], _of_path(lake, table, spec, path))
+        replace_files(lake, table, spec, [], _of_path(lake, table, spec, path))
 
     retry_stale(remove)
 

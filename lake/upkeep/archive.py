@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import polars as pl
 
 from lake.delta.parquet_files import scan_files
-from lake.delta.replace import commit_files, live_files, sorted_parts
+from lake.delta.replace import live_files, replace_files, sorted_parts
 from lake.delta.storage import Lake, retry_stale
 from lake.schema.streams import DATE_PARTITION
 from lake.schema.table_spec import TableSpec
@@ -54,7 +54,7 @@ def _archive(lake: Lake, spec: TableSpec, day: date) -> ArchiveResult:
         return ArchiveResult(len(files), size, size)
     rows = scan_files(lake, spec.name, [file.path for file in files], spec.schema)
     days = [(day, sorted_parts(rows.select(spec.names), spec))]
-    commit_files(lake, table, spec, days, files, archived=True)
+    replace_files(lake, table, spec, days, files, archived=True)
     return ArchiveResult(
         len(files), size, sum(f.size for f in live_files(lake, table, spec, *window))
     )

@@ -7,21 +7,18 @@ from functools import partial
 from typing import Final
 
 import polars as pl
-from deltalake import CommitProperties, Transaction
-from deltalake.exceptions import CommitFailedError
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake.transaction import RemoveAction
 
-from lake.delta.durability import sync_folders, sync_log
+from lake.delta.commit import commit, next_version
+from lake.delta.durability import sync_folders
 from lake.delta.file_statistics import LOG_DATE, LOG_HOUR
 from lake.delta.parquet_files import SMALL, write_data_file
 from lake.delta.raw_files import live_raw_files, raw_files_of_hour, scan_raw_files
 from lake.delta.storage import Lake, retry_stale
-from lake.errors import StaleRead
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, Stream
 from lake.upkeep.archive import ArchiveResult
 
-# Counted up by each merge: without it, two merges of the same files would both be accepted.
-_APP_ID: Final = "wattlake-merge"
+_APP_ID: Final = "wattlake-merge"  # counted up by each merge
 
 
 def merge_raw_hours(lake: Lake, stream: Stream, before: datetime) -> list[ArchiveResult]:
@@ -53,25 +50,10 @@ def _merge(lake: Lake, stream: Stream, day: date, hour: int) -> ArchiveResult:
     added.data_change = False
     if lake.local_folder:
         sync_folders(lake.local_folder / stream.raw_table, [added.path])
-    before, now = table.version(), time.time_ns() // 1_000_000
-    actions: list[AddAction | RemoveAction] = [
+    now = time.time_ns() // 1_000_000
+    removed = [
         RemoveAction(path, False, now, size=of_file, partition_values={**partition})
         for path, of_file in files.select("path", "size_bytes").iter_rows()
     ]
-    count = (table.transaction_version(_APP_ID) or 0) + 1
-    try:
-        table.create_write_transaction(
-            [*actions, added],
-            "append",
-            table.schema(),
-            partition_by=list(partition),
-            commit_properties=CommitProperties(
-                app_transactions=[Transaction(_APP_ID, count)], max_commit_retries=50
-            ),
-        )
-    except CommitFailedError as error:
-        raise StaleRead(str(error)) from error
-    table.update_incremental()
-    # The newest commit may be another's, and a lost one before it would hide that as well.
-    sync_log(lake.local_folder, table, before)
+    commit(lake, table, [*removed, added], next_version(table, _APP_ID))
     return ArchiveResult(files.height, size, added.size)

@@ -3,6 +3,7 @@
 import psycopg
 
 from lake import STREAMS, Lake, Stream, WrongLake, rows_by_hour
+from lake.delta import require_table_id
 from warehouse_sql.named_queries import query
 
 
@@ -31,17 +32,14 @@ def require_same_lake(conn: psycopg.Connection, lake: Lake, stream: Stream) -> N
     row = conn.execute(query("newest_delivered_version"), {"stream": stream.name}).fetchone()
     assert row is not None, "an aggregate has one row"
     table = lake.open(stream.raw_table)
-    table_id, version = str(table.metadata().id), table.version()
     if bound is None:
+        table_id = str(table.metadata().id)
         conn.execute(query("deliver_to_table"), {"stream": stream.name, "table": table_id})
-    elif bound != table_id:
+    else:
+        require_table_id(lake, table, stream.raw_table, bound)
+    if row[0] > table.version():
         raise WrongLake(
-            f"the lake at {lake.uri} is not the one that belongs to this database: its "
-            f"{stream.raw_table} has another id. Point LAKE_URI at the right one"
-        )
-    if row[0] > version:
-        raise WrongLake(
-            f"{stream.raw_table} at {lake.uri} is at version {version}, version "
+            f"{stream.raw_table} at {lake.uri} is at version {table.version()}, version "
             f"{row[0]} was delivered before: this is an older copy. Bring the newer one back"
         )
 

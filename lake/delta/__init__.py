@@ -15,6 +15,7 @@ from lake.delta.parquet_files import scan_files
 from lake.delta.raw_files import RawSnapshot
 from lake.delta.replace import live_files, remove_file, replace_if_changed, scan_window
 from lake.delta.sql import run_sql
+from lake.delta.storage import require_table_id
 
 __all__ = [
     "READ_ERRORS",
@@ -30,6 +31,7 @@ __all__ = [
     "live_files",
     "remove_file",
     "replace_if_changed",
+    "require_table_id",
     "run_sql",
     "scan_files",
     "scan_window",

@@ -15,7 +15,7 @@ from deltalake.exceptions import TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
 from lake.delta.durability import sync_newest_commit
-from lake.errors import OldTable, StaleRead, TableMissing, UnusableFolder
+from lake.errors import OldTable, StaleRead, TableMissing, UnusableFolder, WrongLake
 from lake.schema.catalog import DERIVED_TABLES
 from lake.schema.history import history_table
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, STREAMS
@@ -134,6 +134,15 @@ def _partition(table: str) -> list[str]:
     """The partition columns of a table of this version."""
     by_hour = [HOUR_PARTITION.name] if table in _RAW_TABLES else []
     return [DATE_PARTITION.name, *by_hour]
+
+
+def require_table_id(lake: Lake, handle: DeltaTable, table: str, table_id: str) -> None:
+    """Raise WrongLake for a table with another id than that which the database knows."""
+    if str(handle.metadata().id) != table_id:
+        raise WrongLake(
+            f"the lake at {lake.uri} is not the one that belongs to this database: its {table} has "
+            "another id. Point LAKE_URI at the right one"
+        )
 
 
 def _require_layout(handle: DeltaTable, table: str) -> None:

@@ -12,13 +12,14 @@ from lake.energy.interval_energy import DECIMALS, PER_UNIT, exact_sum
 from lake.energy.time_axis import TimeAxis
 
 
-def numbered_vehicles(vehicles: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
-    """vehicle_id and `number` of each vehicle that has a reading or a link.
+def number_devices(readings: pl.LazyFrame, links: pl.LazyFrame, device: str) -> pl.LazyFrame:
+    """Return the id and the `number` of each device that has a reading or a link.
 
-    Readings have their number already; a vehicle without one is numbered after them.
+    `device` is meter_id or vehicle_id. Readings, rows of `measured_energy`, have their number
+    already; a device without one is numbered after them.
     """
-    heard, number = _devices(vehicles, "vehicle_id"), pl.col("number").cast(pl.Int64)
-    silent = links.select("vehicle_id").unique().join(heard, on="vehicle_id", how="anti")
+    heard, number = _devices(readings, device), pl.col("number").cast(pl.Int64)
+    silent = links.select(device).unique().join(heard, on=device, how="anti")
     after = number.max().fill_null(-1) + number.is_null().cum_sum()
     return pl.concat([heard, silent], how="diagonal").with_columns(number.fill_null(after))
 
@@ -105,18 +106,6 @@ def name_of_most_energy(rows: pl.LazyFrame, owner: str, name: str, energy: pl.Ex
         .unique(owner, keep="first", maintain_order=True)
         .select(owner, name)
     )
-
-
-def numbered_meters(meters: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
-    """meter_id and `number` of each meter that has a reading or a link.
-
-    Readings, rows of `measured_energy`, have their number already; a meter without one is numbered
-    after them.
-    """
-    heard, number = _devices(meters, "meter_id"), pl.col("number").cast(pl.Int64)
-    silent = links.select("meter_id").unique().join(heard, on="meter_id", how="anti")
-    after = number.max().fill_null(-1) + number.is_null().cum_sum()
-    return pl.concat([heard, silent], how="diagonal").with_columns(number.fill_null(after))
 
 
 def attribute_to_meters(

@@ -8,14 +8,13 @@ from typing import Final
 
 import polars as pl
 
-from lake.energy.attribution import attribute_to_meters, attribute_to_vehicles, numbered_meters
+from lake.energy.attribution import attribute_to_meters, attribute_to_vehicles, number_devices
 from lake.energy.efficiency import with_efficiency
 from lake.energy.interval_energy import exact_sum
 from lake.energy.links import clip_links
 from lake.energy.matched_share import coverage, known_time, matched_share, on_axis
 from lake.energy.time_axis import TimeAxis
 from lake.schema.charger_efficiency import CHARGER_COLUMNS, CHARGER_EFFICIENCY_HOURLY
-from lake.schema.partitions import utc_window
 from lake.settings import EnergySettings
 
 # AC energy of a meter while it fed a vehicle, kWh; null: not known.
@@ -42,30 +41,13 @@ _OF_READINGS: Final = (
 )
 
 
-def charger_efficiency(
-    meters: pl.LazyFrame,
-    vehicles: pl.LazyFrame,
-    links: pl.LazyFrame,
-    classes: pl.LazyFrame,
-    start: datetime,
-    end: datetime,
-    settings: EnergySettings,
-) -> pl.LazyFrame:
-    """The rows of CHARGER_EFFICIENCY_HOURLY for the window [start, end), sorted by meter.
-
-    One row for each meter that has a heartbeat or a link in the window. `meters` and `vehicles`
-    are what `measured_energy` returns for the window; links are as `resolve_links` returns them;
-    `classes` has one row of meter_id and charger_class for each meter that has a class.
-    """
-    start, end = utc_window(start, end)
-    facts = charger_facts(meters, vehicles, links, classes, start, end)
-    return charger_efficiency_rows(facts, start, end, settings)
-
-
 def charger_efficiency_rows(
     facts: pl.LazyFrame, start: datetime, end: datetime, settings: EnergySettings
 ) -> pl.LazyFrame:
-    """The rows of `charger_efficiency` from those of `charger_facts`; the window is in UTC."""
+    """Return the rows of CHARGER_EFFICIENCY_HOURLY from `charger_facts`, sorted by meter.
+
+    The window is [start, end) in UTC.
+    """
     return (
         with_charger_efficiency(facts, end - start, settings)
         .with_columns(hour_start=pl.lit(start, pl.Datetime("us", "UTC")))
@@ -84,13 +66,15 @@ def charger_facts(
 ) -> pl.LazyFrame:
     """Return the evidence for each meter's efficiency in a window, columns CHARGER_FACTS.
 
-    The arguments are those of `charger_efficiency`; the window is in UTC.
+    One row for each meter that has a heartbeat or a link in the window, which is in UTC. `meters`
+    and `vehicles` are what `measured_energy` returns for it; links are as `resolve_links` returns
+    them; `classes` has one row of meter_id and charger_class for each meter that has a class.
     """
     axis = TimeAxis(start, end)
     meters = meters.select("meter_id", "gap_seconds", *_OF_READINGS).cache()
     vehicles = vehicles.select("vehicle_id", *_OF_READINGS).cache()
     links = clip_links(links, axis.start, axis.end)
-    numbers = numbered_meters(meters, links).cache()
+    numbers = number_devices(meters, links, "meter_id").cache()
     links = links.join(numbers, on="meter_id").with_row_index("link").cache()
     linked = attribute_to_vehicles(meters, links, axis).filter(pl.col("link").is_not_null())
     ac = on_axis(linked, axis).cache()

@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from lake.energy.attribution import attribute_to_vehicles, numbered_vehicles
+from lake.energy.attribution import attribute_to_vehicles, number_devices
 from lake.energy.efficiency import efficiency_percent
 from lake.energy.interval_energy import DECIMALS, PER_UNIT, exact_mean, exact_sum
 from lake.energy.links import clip_links
@@ -55,7 +55,7 @@ def vehicle_curve(
     start, end = utc_window(start, end)
     axis = TimeAxis(start, end)
     links = clip_links(links, start, end)
-    numbers = numbered_vehicles(vehicle, links)
+    numbers = number_devices(vehicle, links, "vehicle_id")
     links = links.join(numbers, on="vehicle_id").with_row_index("link")
     fed = attribute_to_vehicles(meters, links, axis).filter(pl.col("link").is_not_null())
     width = step // _MICROSECOND

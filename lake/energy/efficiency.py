@@ -13,7 +13,7 @@ from lake.energy.attribution import (
     attribute_to_vehicles,
     label_side,
     name_of_most_energy,
-    numbered_vehicles,
+    number_devices,
     sum_readings,
 )
 from lake.energy.interval_energy import exact_mean, exact_sum
@@ -84,7 +84,7 @@ def vehicle_facts(
     axis = TimeAxis(start, end)
     meters, vehicles = meters.cache(), vehicles.cache()
     links = clip_links(links, axis.start, axis.end)
-    numbers = numbered_vehicles(vehicles, links).cache()
+    numbers = number_devices(vehicles, links, "vehicle_id").cache()
     links = links.join(numbers, on="vehicle_id").with_row_index("link").cache()
     fed = attribute_to_vehicles(meters, links, axis).filter(pl.col("link").is_not_null())
     ac, dc = on_axis(fed, axis).cache(), on_axis(vehicles, axis).cache()

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import polars as pl
 
-from lake.energy.attribution import label_side, numbered_meters, numbered_vehicles, sum_readings
+from lake.energy.attribution import label_side, number_devices, sum_readings
 from lake.energy.charger_efficiency import (
     CHARGER_FACTS,
     LINKED_ENERGY,
@@ -42,7 +42,7 @@ def facts_of_window(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows of `vehicle_facts` and of `charger_facts`, in any order.
 
-    The arguments are those of `charger_efficiency`.
+    The arguments are those of `charger_facts`.
     """
     start, end = utc_window(start, end)
     within = clip_links(links, start, end).collect()
@@ -79,8 +79,12 @@ def _facts_of_pairs(
     axis: TimeAxis,
 ) -> tuple[pl.LazyFrame, pl.LazyFrame]:
     """The facts of all devices but those in `others`, the links that are no pairs."""
-    of_meters = numbered_meters(meters, pairs).join(others, on="meter_id", how="anti").cache()
-    of_vehicles = numbered_vehicles(vehicles, pairs).join(others, on="vehicle_id", how="anti")
+    of_meters = (
+        number_devices(meters, pairs, "meter_id").join(others, on="meter_id", how="anti").cache()
+    )
+    of_vehicles = number_devices(vehicles, pairs, "vehicle_id").join(
+        others, on="vehicle_id", how="anti"
+    )
     of_vehicles = of_vehicles.cache()
     numbers = (
         pairs.join(of_meters, on="meter_id")

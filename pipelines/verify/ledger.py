@@ -7,8 +7,8 @@ from typing import Final
 
 import psycopg
 
-from lake import Lake, LakeError, Stream, WrongLake
-from lake.delta import count_rows_by_hour
+from lake import Lake, LakeError, Stream
+from lake.delta import count_rows_by_hour, require_table_id
 from warehouse_sql.named_queries import query
 from warehouse_sql.outbox import outbox_app_id
 
@@ -64,11 +64,8 @@ def count_raw(
     assert delivery is not None, "every stream has a row from its migration on"
     assert identity is not None, "a select without a table has one row"
     known_identity, epoch, announced, table_id = delivery
-    if table_id not in {None, str(table.metadata().id)}:
-        raise WrongLake(
-            f"the lake at {lake.uri} is not the one that belongs to this database: its "
-            f"{stream.raw_table} has another id. Point LAKE_URI at the right one"
-        )
+    if table_id is not None:
+        require_table_id(lake, table, stream.raw_table, table_id)
     pending: dict[datetime, int] = {}
     horizon = 0
     if known_identity is not None:

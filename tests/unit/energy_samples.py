@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from lake import EnergySettings, Stream
+from lake.energy.charger_efficiency import charger_efficiency_rows, charger_facts
+from lake.schema.partitions import utc_window
 from lake.schema.streams import REGISTER
 from tests.unit.energy_recomputation import Row, seconds
 
@@ -130,3 +132,18 @@ def _device_rows(draw: st.DrawFn, hours: int) -> list[Row]:
             }
         )
     return rows
+
+
+def charger_table(
+    meters: pl.LazyFrame,
+    vehicles: pl.LazyFrame,
+    links: pl.LazyFrame,
+    classes: pl.LazyFrame,
+    start: datetime,
+    end: datetime,
+    settings: EnergySettings,
+) -> pl.LazyFrame:
+    """Return the rows of the chargers of a window, by the general way; see `charger_facts`."""
+    start, end = utc_window(start, end)
+    facts = charger_facts(meters, vehicles, links, classes, start, end)
+    return charger_efficiency_rows(facts, start, end, settings)

@@ -137,7 +137,7 @@ PUBLIC = {
     "lake.delta": """
         READ_ERRORS DamagedFile DataFile RawSnapshot count_rows_by_hour data_files
         diagnose_read_errors empty_commits find_damage find_damaged_files live_files
-        remove_file replace_if_changed run_sql scan_files scan_window
+        remove_file replace_if_changed require_table_id run_sql scan_files scan_window
     """,
     "lake.energy": """
         CHARGER_CLASSES HEARTBEAT LINK PAIR RATED RULE STATUSES curve_step

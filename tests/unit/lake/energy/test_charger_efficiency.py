@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings
-from lake.energy.charger_efficiency import charger_efficiency
 from lake.energy.interval_energy import measured_energy
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
 from lake.settings import ChargerClass
@@ -29,6 +28,7 @@ from tests.unit.energy_recomputation import (
 )
 from tests.unit.energy_samples import (
     METERS,
+    charger_table,
     exclusive_links,
     meter_rows,
     patiently,
@@ -51,7 +51,7 @@ def chargers(
     end: datetime = HOUR_11,
 ) -> dict[str, dict[str, Any]]:
     """The rows of the window by meter; M1 and M2 have a class, M3 has none."""
-    table = charger_efficiency(
+    table = charger_table(
         measured_energy(readings(METER, meters), METER, start, end, SETTINGS),
         measured_energy(readings(VEHICLE, vehicles), VEHICLE, start, end, SETTINGS),
         links(ranges),
@@ -182,7 +182,7 @@ def test_a_part_of_a_third_is_rounded_so_that_nothing_is_lost() -> None:
 
 
 def test_the_columns_and_types_are_those_of_the_tables() -> None:
-    table = charger_efficiency(
+    table = charger_table(
         measured_energy(readings(METER, []), METER, HOUR_10, HOUR_11, SETTINGS),
         measured_energy(readings(VEHICLE, []), VEHICLE, HOUR_10, HOUR_11, SETTINGS),
         links([]),

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 
 from lake import HOUR, METER, VEHICLE, EnergySettings
-from lake.energy.charger_efficiency import charger_efficiency
 from lake.energy.interval_energy import measured_energy
 from lake.energy.links import join_adjacent_links
 from lake.energy.window_facts import facts_of_window
@@ -18,6 +17,7 @@ from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY
 from lake.settings import ChargerClass
 from tests.unit.energy_recomputation import Row, charger_classes, devices, links, readings
 from tests.unit.energy_samples import (
+    charger_table,
     exclusive_links,
     meter_rows,
     of_devices,
@@ -69,7 +69,7 @@ def of_window(
         for stream, rows in ((METER, meters), (VEHICLE, vehicles))
     )
     fed = join_adjacent_links(links(ranges)).collect().lazy()
-    return charger_efficiency(ac, dc, fed, CLASSES, start, end, SETTINGS).collect()
+    return charger_table(ac, dc, fed, CLASSES, start, end, SETTINGS).collect()
 
 
 def of_day(

@@ -1,12 +1,13 @@
 """The lake: Delta tables of heartbeats and the mathematics of energy."""
 
-from lake.delta.append import DeliveredHorizon, append_once, read_delivered_horizon, rows_by_hour
+from lake.delta.append import DeliveredHorizon, append_once, read_delivered_horizon
 from lake.delta.bulk_append import (
     ImportProgress,
     append_files,
     read_import_progress,
     write_hour_file,
 )
+from lake.delta.raw_files import rows_by_hour
 from lake.delta.replace import replace_hours
 from lake.delta.storage import Lake
 from lake.errors import (

@@ -1,6 +1,5 @@
 """Reading and writing Delta tables; beside `lake.upkeep` the only writers."""
 
-from lake.delta.append import count_rows_by_hour
 from lake.delta.damage import (
     READ_ERRORS,
     DamagedFile,
@@ -12,7 +11,7 @@ from lake.delta.damage import (
     find_damaged_files,
 )
 from lake.delta.parquet_files import scan_files
-from lake.delta.raw_files import RawSnapshot
+from lake.delta.raw_files import RawSnapshot, count_rows_by_hour
 from lake.delta.replace import live_files, remove_file, replace_if_changed, scan_window
 from lake.delta.sql import run_sql
 from lake.delta.storage import require_table_id

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from typing import Final
 
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction
 
 from lake.delta.commit import commit
@@ -66,32 +65,6 @@ def append_once(
         sync_folders(lake.local_folder / stream.raw_table, (file.path for file in added))
     commit(lake, table, added, {app_id: horizon})
     return _horizon_of(lake.open(stream.raw_table), app_id)
-
-
-def rows_by_hour(lake: Lake, stream: Stream, version: int | None = None) -> dict[datetime, int]:
-    """Count the rows of each hour in the raw table by its log, at `version` if given.
-
-    The newest version is counted instead of one whose log is cleaned already.
-    """
-    table = lake.open(stream.raw_table)
-    if version is not None and version != table.version():
-        try:
-            table.load_as_version(version)
-        except TableNotFoundError:  # so the library says that a version has no log
-            table = lake.open(stream.raw_table)
-    return count_rows_by_hour(table)
-
-
-def count_rows_by_hour(table: DeltaTable) -> dict[datetime, int]:
-    """Count the rows of each hour in the version of the handle, by its log."""
-    actions = pl.DataFrame(table.get_add_actions(flatten=True))
-    if actions.is_empty():
-        return {}
-    hours = actions.group_by("partition.date", "partition.hour").agg(pl.col("num_records").sum())
-    return {
-        datetime.combine(day, time(), UTC) + timedelta(hours=hour): rows
-        for day, hour, rows in hours.rows()
-    }
 
 
 def _by_hour(rows: pl.DataFrame, stream: Stream) -> list[tuple[date, int, pa.Table]]:

@@ -1,11 +1,11 @@
 """The files of a raw table: each flush adds one to every hour it has heartbeats of."""
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, date, datetime
-from datetime import time as time_of_day
+from datetime import UTC, date, datetime, time
 
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 from lake.delta.file_statistics import LOG_DATE, LOG_HOUR
 from lake.delta.parquet_files import scan_files
@@ -26,10 +26,7 @@ class RawSnapshot:
 
     def rows_by_hour(self) -> dict[datetime, int]:
         """Return the number of rows of each hour that has any."""
-        hours = self._files.group_by(LOG_DATE, LOG_HOUR).agg(pl.col("num_records").sum())
-        return {
-            datetime.combine(day, time_of_day(hour), UTC): rows for day, hour, rows in hours.rows()
-        }
+        return _sum_by_hour(self._files)
 
     def scan(self, hours: Sequence[datetime], without: Collection[str] = ()) -> pl.LazyFrame:
         """Scan contiguous hours of one UTC day, with the columns of the stream.
@@ -43,6 +40,25 @@ class RawSnapshot:
             ~pl.col("path").is_in(list(without)),
         )
         return scan_raw_files(self._lake, self._stream, of_day)
+
+
+def rows_by_hour(lake: Lake, stream: Stream, version: int | None = None) -> dict[datetime, int]:
+    """Count the rows of each hour in the raw table by its log, at `version` if given.
+
+    The newest version is counted instead of one whose log is cleaned already.
+    """
+    table = lake.open(stream.raw_table)
+    if version is not None and version != table.version():
+        try:
+            table.load_as_version(version)
+        except TableNotFoundError:  # so the library says that a version has no log
+            table = lake.open(stream.raw_table)
+    return count_rows_by_hour(table)
+
+
+def count_rows_by_hour(table: DeltaTable) -> dict[datetime, int]:
+    """Count the rows of each hour in the version of the handle, by its log."""
+    return _sum_by_hour(live_raw_files(table))
 
 
 def live_raw_files(table: DeltaTable) -> pl.DataFrame:
@@ -66,3 +82,13 @@ def raw_files_of_hour(table: DeltaTable, day: date, hour: int) -> pl.DataFrame:
 def scan_raw_files(lake: Lake, stream: Stream, files: pl.DataFrame) -> pl.LazyFrame:
     """Scan files of `live_raw_files`, with the columns of the stream."""
     return scan_files(lake, stream.raw_table, files["path"].to_list(), stream.arrow_schema)
+
+
+def _sum_by_hour(files: pl.DataFrame) -> dict[datetime, int]:
+    hours = files.group_by(LOG_DATE, LOG_HOUR).agg(pl.col("num_records").sum())
+    return {hour_start(day, hour): rows for day, hour, rows in hours.iter_rows()}
+
+
+def hour_start(day: date, hour: int) -> datetime:
+    """Return the start of an hour, by its LOG_DATE and LOG_HOUR."""
+    return datetime.combine(day, time(hour), UTC)

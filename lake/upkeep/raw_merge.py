@@ -1,8 +1,7 @@
 """Merging of an hour's raw files into one."""
 
 import time
-from datetime import UTC, date, datetime
-from datetime import time as time_of_day
+from datetime import date, datetime
 from functools import partial
 from typing import Final
 
@@ -13,7 +12,7 @@ from lake.delta.commit import commit, next_version
 from lake.delta.durability import sync_folders
 from lake.delta.file_statistics import LOG_DATE, LOG_HOUR
 from lake.delta.parquet_files import SMALL, write_data_file
-from lake.delta.raw_files import live_raw_files, raw_files_of_hour, scan_raw_files
+from lake.delta.raw_files import hour_start, live_raw_files, raw_files_of_hour, scan_raw_files
 from lake.delta.storage import Lake, retry_stale
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, Stream
 from lake.upkeep.archive import ArchiveResult
@@ -34,7 +33,7 @@ def merge_raw_hours(lake: Lake, stream: Stream, before: datetime) -> list[Archiv
     return [
         retry_stale(partial(_merge, lake, stream, day, hour))
         for day, hour in many.select(LOG_DATE, LOG_HOUR).iter_rows()
-        if datetime.combine(day, time_of_day(hour), UTC) < before
+        if hour_start(day, hour) < before
     ]
 
 

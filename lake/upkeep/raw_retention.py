@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime
 
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from lake.delta.durability import sync_log
+from lake.delta.file_statistics import LOG_DATE, LOG_HOUR
+from lake.delta.raw_files import hour_start, live_raw_files
 from lake.delta.storage import Lake, retry_stale
 from lake.errors import LakeDamaged, StaleRead
 from lake.history.scans import scan_history
@@ -85,15 +87,13 @@ def _drop(
 
 
 def _raw_hours(table: DeltaTable) -> dict[datetime, RawHourSize]:
-    actions = pl.DataFrame(table.get_add_actions(flatten=True))
-    if actions.is_empty():
-        return {}
-    if actions["num_records"].has_nulls():
+    files = live_raw_files(table)
+    if files["num_records"].has_nulls():
         raise LakeDamaged(f"{table.table_uri} has files whose log entry counts no rows")
-    hours = actions.group_by("partition.date", "partition.hour").agg(
+    hours = files.group_by(LOG_DATE, LOG_HOUR).agg(
         pl.col("num_records").sum(), pl.len(), pl.col("size_bytes").sum()
     )
-    return {_moment(day, hour): RawHourSize(*counts) for day, hour, *counts in hours.rows()}
+    return {hour_start(day, hour): RawHourSize(*counts) for day, hour, *counts in hours.rows()}
 
 
 def _not_in_history(lake: Lake, stream: Stream, table: DeltaTable, hour: datetime) -> int:
@@ -121,7 +121,3 @@ def _predicate(hours: Collection[datetime]) -> str:
     return " OR ".join(
         f"(date = '{day}' AND hour IN ({', '.join(of_day)}))" for day, of_day in days.items()
     )
-
-
-def _moment(day: date, hour: int) -> datetime:
-    return datetime.combine(day, time(), UTC) + timedelta(hours=hour)

@@ -83,7 +83,7 @@ def _together(hours: Sequence[datetime], rows: dict[datetime, int]) -> list[list
 
 
 def rebuild_files(lake: Lake, stream: Stream, files: Sequence[DataFile]) -> None:
-    """Put what raw holds in the place of files of the history that can't be read; one commit.
+    """Replace unreadable files of the history by what raw holds of them, in one commit.
 
     For all such files of a stretch of time, whose hours are whole in raw, which the caller has
     found out. Raises LakeDamaged, with nothing changed, where raw gives fewer heartbeats than the

@@ -27,7 +27,7 @@ def main() -> int:
         ingest.__doc__,
         ingest.CASE_NAMES,
         example="--seconds 20 --runs 1 --cases single steady",
-        more="; direct runs with batch-1000",
+        more="; commit-only runs with batch-1000",
     )
     of_ingest.add_argument("--seconds", type=_positive, default=60, help="of each case (60)")
     of_lake = _suite(

@@ -1,6 +1,6 @@
 """What the alert rules cost, and how soon an alert follows on its heartbeat.
 
-A house with 10,000 meters and 10,000 vehicles, each vehicle linked to its meter, and the rules that
+A stack with 10,000 meters and 10,000 vehicles, each vehicle linked to its meter, and the rules that
 are shipped. The fleet posts its 333 heartbeats a second all the time; the looks are those of the
 collector itself. Now and then a hot battery is reported, and what counts is the time from the
 answer to it until GET /v1/alerts has its alert.
@@ -22,7 +22,7 @@ from benchmarks import fleet
 from benchmarks.live_fleet import make_all_live
 from benchmarks.load import percentile
 from benchmarks.processes import cpu_seconds
-from benchmarks.stack import BenchmarkError, House, house
+from benchmarks.stack import BenchmarkError, StackUnderTest, stack_under_test
 from benchmarks.table import Goal, Report, Row
 
 CASE_NAMES: Final = ("look", "soon")
@@ -40,12 +40,12 @@ _GOALS: Final = {"worst": Goal(2, at_least=False)}
 
 
 def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> Report:
-    """Measure the named cases, all runs in one house; what fails is in the report."""
+    """Measure the named cases, all runs on one stack; what fails is in the report."""
     values: dict[str, list[float]] = defaultdict(list)
     answers = 0
     errors: list[str] = []
     try:
-        with house(below) as stack:
+        with stack_under_test(below) as stack:
             sys.stderr.write("filling\n")
             acknowledged = make_all_live(stack)
             _link_all(stack)
@@ -55,10 +55,10 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
                 with ThreadPoolExecutor(1) as beside:
                     load = beside.submit(_post_fleet, stack, seconds + _HEAD_START_SECONDS)
                     time.sleep(_HEAD_START_SECONDS)
-                    before = _Looks(stack)
+                    before = _EvaluationCost(stack)
                     took = list(_until_alerts(stack, load, cars)) if _SOON in names else []
                     load.exception()  # waits for the end
-                    looks = _Looks(stack)
+                    looks = _EvaluationCost(stack)
                     acknowledged += load.result()["acknowledged"] + len(took)
                 if _LOOK in names:
                     for name, value in looks.each_since(before).items():
@@ -72,10 +72,10 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
     return Report(_rows(values), [f"{seconds:g} s a run, {answers} alerts in all"], errors)
 
 
-class _Looks:
-    """The looks at live state up to now: how many, and what they took."""
+class _EvaluationCost:
+    """Evaluations of live state up to now: their count and their cost."""
 
-    def __init__(self, stack: House) -> None:
+    def __init__(self, stack: StackUnderTest) -> None:
         self._count, self._wall = (stack.metric(_LOOKS.format(of)) for of in ("count", "sum"))
         with psycopg.connect(stack.database_url) as conn:
             row = conn.execute(_WATCHER.read_bytes()).fetchone()
@@ -83,8 +83,8 @@ class _Looks:
             raise BenchmarkError("no collector looks at live state")
         self._cpu = cpu_seconds(row[0])
 
-    def each_since(self, before: "_Looks") -> Mapping[str, float]:
-        """Milliseconds of a look, on average."""
+    def each_since(self, before: "_EvaluationCost") -> Mapping[str, float]:
+        """Milliseconds of an evaluation, on average."""
         looks = self._count - before._count
         if not looks:
             raise BenchmarkError("no look at live state ended in the time; measure for longer")
@@ -102,7 +102,7 @@ def _rows(values: Mapping[str, list[float]]) -> list[Row]:
     return rows
 
 
-def _link_all(stack: House) -> None:
+def _link_all(stack: StackUnderTest) -> None:
     began = _iso(datetime.now(UTC) - timedelta(days=1))
     links = [
         {"meterId": f"METER{n:05d}", "vehicleId": f"VEH{n:05d}", "validFrom": began}
@@ -111,7 +111,7 @@ def _link_all(stack: House) -> None:
     stack.post("/v1/links/import", links)
 
 
-def _post_fleet(stack: House, seconds: float) -> dict[str, Any]:
+def _post_fleet(stack: StackUnderTest, seconds: float) -> dict[str, Any]:
     load: dict[str, Any] = stack.client(
         "benchmarks.load",
         *("--port", stack.port, "--batch", 1, "--connections", 32, "--seconds", seconds),
@@ -121,7 +121,7 @@ def _post_fleet(stack: House, seconds: float) -> dict[str, Any]:
     return load
 
 
-def _until_alerts(stack: House, load: Future[Any], cars: Iterator[str]) -> Iterator[float]:
+def _until_alerts(stack: StackUnderTest, load: Future[Any], cars: Iterator[str]) -> Iterator[float]:
     """Seconds from the answer to a hot battery's heartbeat until its alert, while the load goes."""
     while not load.done():
         car, now = next(cars), _iso(datetime.now(UTC))

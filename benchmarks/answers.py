@@ -32,7 +32,7 @@ from benchmarks.lake_fill import fill_raw_hour
 from benchmarks.lake_work import THE_HOUR
 from benchmarks.live_fleet import make_all_live
 from benchmarks.load import percentile
-from benchmarks.stack import BenchmarkError, House, house
+from benchmarks.stack import BenchmarkError, StackUnderTest, stack_under_test
 from benchmarks.table import Goal, Report, Row, number
 from lake import HOUR, METER, STREAMS, VEHICLE, Lake, Stream, hour_of
 
@@ -61,9 +61,11 @@ class Question:
 
 
 class _Bench:
-    """A house with its lake, and what it is asked."""
+    """Stack with its lake, and the requests that it gets."""
 
-    def __init__(self, stack: House, fleet: FleetLake, seconds: float, folder: Path) -> None:
+    def __init__(
+        self, stack: StackUnderTest, fleet: FleetLake, seconds: float, folder: Path
+    ) -> None:
         self.stack, self.seconds = stack, seconds
         self._fleet, self._folder = fleet, folder
         self._chance = random.Random("answers")
@@ -245,7 +247,7 @@ CASE_NAMES: Final = (*(question.name for question in _QUESTIONS), _HISTORY, _BUS
 
 
 def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> Report:
-    """Ask the named cases, all runs in one house; what fails is in the report.
+    """Ask the named cases, all runs on one stack; what fails is in the report.
 
     `history` compares with one day of history, `busy` asks all others again under load.
     """
@@ -315,13 +317,13 @@ def _rows(
 
 @contextmanager
 def _filled(below: Path, seconds: float) -> Iterator[tuple[_Bench, FleetLake]]:
-    """A house with one day of history, everybody live and nothing left in the outbox."""
+    """Stack with one day of history, everybody live and nothing left in the outbox."""
     sys.stderr.write("filling\n")
     now = datetime.now(UTC)
     fleet = FleetLake(hour_of(now) - HOUR)
     with (
         tempfile.TemporaryDirectory(prefix="wattlake-benchmark-", dir=below) as folder,
-        house(below, fleet.fill_one_day) as stack,
+        stack_under_test(below, fleet.fill_one_day) as stack,
     ):
         fill_database(stack.database_url, fleet, now)
         make_all_live(stack)

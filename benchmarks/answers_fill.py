@@ -1,4 +1,4 @@
-"""The house that is asked: 30 days of a full fleet, thinned where no question of a day looks.
+"""Lake of 30 days of a full fleet, thinned where no request of a day looks.
 
 10,000 meters and 10,000 vehicles with a heartbeat a minute. Whole, with every row of every device,
 and so with the row groups and pages of the real thing: the files of 26 compacted hours, and the

@@ -139,12 +139,12 @@ def main() -> int:
     deadline = time.monotonic() + _READY_SECONDS
     while not writer.state.is_writer:
         if time.monotonic() > deadline:
-            sys.stderr.write(f"direct: the lake writer is not ready: {writer.state.error}\n")
+            sys.stderr.write(f"commit-only: the lake writer is not ready: {writer.state.error}\n")
             return 1
         time.sleep(0.05)
     done = uvloop.run(_write(writer, dsn, settings, given))
     if not writer.stop(_LAST_FLUSH_SECONDS) or writer.state.error:
-        sys.stderr.write(f"direct: the last flush failed: {writer.state.error}\n")
+        sys.stderr.write(f"commit-only: the last flush failed: {writer.state.error}\n")
         return 1
     sys.stdout.write(json.dumps(asdict(done)) + "\n")
     return 0

@@ -1,7 +1,7 @@
 """How fast the collector takes heartbeats over HTTP, with the lake writer at work.
 
-Every case runs in a fresh house, and afterwards each record that was acknowledged must be in the
-lake or in the outbox. Beside batches of 1,000, in the same house and in turn with them, the
+Every case runs on a fresh stack, and afterwards each record that was acknowledged must be in the
+lake or in the outbox. Beside batches of 1,000, on the same stack and in turn with them, the
 committer's statements write to a second database without HTTP, in groups of the same size.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import fleet
-from benchmarks.stack import BenchmarkError, Beside, Cpu, House, house
+from benchmarks.stack import BenchmarkError, Cpu, SecondDatabase, StackUnderTest, stack_under_test
 from benchmarks.table import Goal, Report, Row, number
 
 
@@ -41,10 +41,10 @@ _CASES: Final = (
     Case("single", "single records, 64 connections", 1, 64, "requests/s", Goal(5_000)),
     Case("steady", "the fleet's 333/s as single posts", 1, 32, is_scheduled=True),
 )
-_DIRECT: Final = "direct"  # never without _BATCH_1000
-CASE_NAMES: Final = (*(case.name for case in _CASES), _DIRECT)
+_COMMIT_ONLY: Final = "commit-only"  # never without _BATCH_1000
+CASE_NAMES: Final = (*(case.name for case in _CASES), _COMMIT_ONLY)
 
-_TURNS: Final = 3  # of HTTP and direct; the noise of the machine meets both
+_TURNS: Final = 3  # of HTTP and without it; the noise of the machine meets both
 _HISTORY_SECONDS: Final = 2 * 86_400
 _LARGEST_RATE: Final = 500_000  # records/s for which event times stay in the past
 _ANSWERS_EXPECTED: Final = {"201", "503"}  # a 503 is sent again
@@ -55,7 +55,7 @@ _MIB: Final = 1024 * 1024
 
 @dataclass
 class Run:
-    """What one run of a case came to, its turns together. CPU and durations in seconds."""
+    """Outcome of one run of a case, its turns summed up. CPU and durations in seconds."""
 
     seconds: float = 0
     records: int = 0  # acknowledged within these seconds
@@ -70,9 +70,9 @@ class Run:
     collector_bytes: int = 0
     postgres_bytes: int = 0
     group_rows: float = 0  # on average
-    direct_seconds: float = 0
-    direct_records: int = 0
-    direct_cpu: Cpu = field(default_factory=Cpu)
+    commit_only_seconds: float = 0
+    commit_only_records: int = 0
+    commit_only_cpu: Cpu = field(default_factory=Cpu)
 
     @property
     def rate(self) -> float:
@@ -80,24 +80,26 @@ class Run:
         return self.records / self.seconds
 
     @property
-    def direct_rate(self) -> float:
+    def commit_only_rate(self) -> float:
         """Records a second without HTTP."""
-        return self.direct_records / self.direct_seconds
+        return self.commit_only_records / self.commit_only_seconds
 
 
 def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> Report:
     """Run the named cases in turn, `runs` times; what fails is in the report."""
     chosen = [
-        case for case in _CASES if case.name in names or (case is _BATCH_1000 and _DIRECT in names)
+        case
+        for case in _CASES
+        if case.name in names or (case is _BATCH_1000 and _COMMIT_ONLY in names)
     ]
     done: dict[str, list[Run]] = {case.name: [] for case in chosen}
     errors = []
     for number_of_run in range(1, runs + 1):
         for case in chosen:
             sys.stderr.write(f"run {number_of_run} of {runs}: {case.title}\n")
-            with_direct = case is _BATCH_1000 and _DIRECT in names
+            commit_only_too = case is _BATCH_1000 and _COMMIT_ONLY in names
             try:
-                done[case.name].append(_run(case, seconds, below, with_direct=with_direct))
+                done[case.name].append(_run(case, seconds, below, commit_only_too=commit_only_too))
             except BenchmarkError as error:
                 errors.append(f"{case.title}: {error}")
     rows = [row for case in chosen if done[case.name] for row in _rows(case, done[case.name])]
@@ -109,30 +111,30 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
     return Report(rows, notes, errors)
 
 
-def _run(case: Case, seconds: float, below: Path, *, with_direct: bool) -> Run:
+def _run(case: Case, seconds: float, below: Path, *, commit_only_too: bool) -> Run:
     run = Run()
     rounds = seconds * _LARGEST_RATE / (len(fleet.STREAMS) * fleet.DEVICES)
     first_event = int(time.time() - max(_HISTORY_SECONDS, rounds * fleet.ROUND_SECONDS))
-    turns = _TURNS if with_direct else 1
-    with house(below) as stack:
-        beside = stack.beside(_DIRECT) if with_direct else None
+    turns = _TURNS if commit_only_too else 1
+    with stack_under_test(below) as stack:
+        second = stack.second_database("commit_only") if commit_only_too else None
         next_request = next_position = 0
         for _ in range(turns):
             next_request = _post(run, stack, case, seconds / turns, first_event, next_request)
-            if beside is not None:
-                next_position = _write(run, beside, seconds / turns, first_event, next_position)
+            if second is not None:
+                next_position = _write(run, second, seconds / turns, first_event, next_position)
         run.collector_bytes = stack.collector_peak_bytes
         run.postgres_bytes = stack.postgres_peak_bytes
         stack.check_counts(run.acknowledged)
-        if beside is not None:
-            beside.check_counts(run.direct_records)
+        if second is not None:
+            second.check_counts(run.commit_only_records)
     if wrong := {status: n for status, n in run.answers.items() if status not in _ANSWERS_EXPECTED}:
         raise BenchmarkError(f"answers other than 201 and 503: {wrong}")
     return run
 
 
 def _post(
-    run: Run, stack: House, case: Case, seconds: float, first_event: int, next_request: int
+    run: Run, stack: StackUnderTest, case: Case, seconds: float, first_event: int, next_request: int
 ) -> int:
     """One turn of load over HTTP; returns the request that the next one starts with."""
     before = stack.cpu()
@@ -157,19 +159,21 @@ def _post(
     return next_one
 
 
-def _write(run: Run, beside: Beside, seconds: float, first_event: int, next_position: int) -> int:
+def _write(
+    run: Run, second: SecondDatabase, seconds: float, first_event: int, next_position: int
+) -> int:
     """One turn without HTTP; returns the position in the fleet that the next one starts with."""
-    before = beside.house.cpu()
-    direct = beside.client(
+    before = second.stack.cpu()
+    written = second.client(
         "benchmarks.commit_only",
         *("--group-rows", round(run.group_rows), "--seconds", seconds),
         *("--first-event", first_event, "--first-position", next_position),
     )
-    used = beside.house.cpu() - before
-    run.direct_cpu += Cpu(direct["cpu_seconds"], used.postgres)
-    run.direct_seconds += direct["seconds"]
-    run.direct_records += direct["records"]
-    next_one: int = direct["next_position"]
+    used = second.stack.cpu() - before
+    run.commit_only_cpu += Cpu(written["cpu_seconds"], used.postgres)
+    run.commit_only_seconds += written["seconds"]
+    run.commit_only_records += written["records"]
+    next_one: int = written["next_position"]
     return next_one
 
 
@@ -201,17 +205,17 @@ def _rows(case: Case, runs: Sequence[Run]) -> list[Row]:
             Row("  CPU without the load", "% of a core", used, Goal(15, at_least=False)),
         ]
     rows = [Row(case.title, case.unit, [run.rate for run in runs], case.goal, cells)]
-    if all(run.direct_seconds for run in runs):
-        rates = [run.direct_rate for run in runs]
+    if all(run.commit_only_seconds for run in runs):
+        rates = [run.commit_only_rate for run in runs]
         cells = {
-            "records": f"{sum(run.direct_records for run in runs):,}",
+            "records": f"{sum(run.commit_only_records for run in runs):,}",
             _CORES: cores(
-                lambda run: run.direct_cpu.collector / run.direct_seconds,
-                lambda run: run.direct_cpu.postgres / run.direct_seconds,
+                lambda run: run.commit_only_cpu.collector / run.commit_only_seconds,
+                lambda run: run.commit_only_cpu.postgres / run.commit_only_seconds,
                 lambda _: 0,
             ),
         }
-        ratios = [run.rate / run.direct_rate for run in runs]
+        ratios = [run.rate / run.commit_only_rate for run in runs]
         rows += [
             Row("  the same statements without HTTP", case.unit, rates, cells=cells),
             Row("  share of it reached over HTTP", "", ratios, Goal(0.7)),
@@ -220,7 +224,7 @@ def _rows(case: Case, runs: Sequence[Run]) -> list[Row]:
 
 
 def _typical(of_runs: Iterable[Sequence[float]]) -> float:
-    """The median over all turns of the runs."""
+    """Median over all turns of the runs."""
     return statistics.median(value for of_run in of_runs for value in of_run)
 
 
@@ -228,7 +232,7 @@ def _notes(case: Case, runs: Sequence[Run]) -> list[str]:
     notes = []
     if again := sum(run.answers["503"] for run in runs):
         notes.append(f"{case.title}: {again:,} answers were 503 and were sent again")
-    if all(run.direct_seconds for run in runs):
+    if all(run.commit_only_seconds for run in runs):
         rows = statistics.median(run.group_rows for run in runs)
         notes.append(
             f"{case.title}: {rows:,.0f} rows in a commit on average, with HTTP and without"

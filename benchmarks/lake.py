@@ -4,10 +4,7 @@ Ratios come from one run: what is compared takes turns, each turn a process of i
 are in the file cache. The heartbeats are those of the simulated fleet at its full size.
 """
 
-import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,11 +18,12 @@ from benchmarks.lake_day import DAY, Figures
 from benchmarks.lake_fill import fill_history, fill_raw_hour, fill_year
 from benchmarks.lake_import import import_files, write_files
 from benchmarks.lake_work import THE_HOUR
-from benchmarks.stack import BenchmarkError, environment
+from benchmarks.stack import BenchmarkError, run_process
 from benchmarks.table import Goal, Report, Row
 from lake import HOUR, STREAMS, Lake
 from lake.schema.history import history_table
 from lake.upkeep.archive import archive_day
+from tests.harness.postgres import server_folder
 
 _HOURS_OF_DAY: Final = 24
 _IMPORTED_HOURS: Final = 9  # 10.8 million heartbeats
@@ -46,19 +44,12 @@ class _Bench:
 
     def work(self, name: str, lake: Lake) -> Figures:
         """Do one piece of work in a process of its own."""
-        command = [sys.executable, "-m", "benchmarks.lake_work", name, lake.uri]
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment({}),
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-            raise BenchmarkError(f"{name}: {said[-1]}")
-        figures: Figures = json.loads(done.stdout)
+        try:
+            figures: Figures = run_process(
+                "benchmarks.lake_work", name, lake.uri, folder=self.folder
+            )
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{name}: {error}") from error
         return figures
 
     def in_turn(self, *works: tuple[str, Lake]) -> list[list[Figures]]:
@@ -146,10 +137,9 @@ def measure(cases: Collection[str], runs: int, hours: int, below: Path) -> Repor
     fleet = FullFleet()
     for case in cases:
         sys.stderr.write(f"{case}\n")
-        with tempfile.TemporaryDirectory(prefix="wattlake-benchmark-", dir=below) as folder:
-            Path(folder).chmod(0o711)  # as root, the server's own account has to reach its files
+        with server_folder(below) as folder:
             try:
-                rows += _CASES[case](_Bench(Path(folder).absolute(), runs, hours, fleet))
+                rows += _CASES[case](_Bench(folder, runs, hours, fleet))
             except BenchmarkError as error:
                 errors.append(f"{case}: {error}")
     return Report(rows, notes=[], errors=errors)

@@ -1,6 +1,5 @@
 """`wattlake import` as its users run it, timed from its start to its end."""
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +15,11 @@ import pyarrow.parquet as pq
 from benchmarks.full_fleet import FullFleet
 from benchmarks.lake_day import Figures
 from benchmarks.processes import PeakShare
-from benchmarks.stack import BenchmarkError, environment
+from benchmarks.stack import BenchmarkError
 from lake import STREAMS, Lake, rows_by_hour
-from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from local_stack.stack.parent_death import leashed
+from tests.harness.collector import clean_environment
+from tests.harness.postgres import running_postgres, server_folder
 from warehouse_sql.migrate import migrate
 
 _MIB: Final = 1024 * 1024
@@ -45,24 +45,18 @@ def import_files(folder: Path, rows: int) -> Figures:
 
     Raises BenchmarkError unless the lake then has exactly `rows`.
     """
-    home = folder / "imported"
     files = [folder / f"{name}.parquet" for name in STREAMS]
     with ExitStack() as ending:
-        home.mkdir()
-        ending.callback(shutil.rmtree, home)
-        home.chmod(0o711)  # as root, the server's own account has to reach its files
-        postgres = EmbeddedPostgres(home / "postgres")
-        ending.callback(postgres.stop)
-        database_url = postgres.start()
-        migrate(database_url)
+        home = ending.enter_context(server_folder(folder))
+        postgres = ending.enter_context(running_postgres(home / "postgres"))
+        migrate(postgres.url())
         lake = Lake(str(home / "lake"))
-        settings = {"DATABASE_URL": database_url, "LAKE_URI": lake.uri}
         command = [sys.executable, "-m", "local_stack", "import", *map(str, files)]
         began = time.perf_counter()
         importing = subprocess.Popen(
             leashed(command, signal.SIGKILL),
             cwd=home,
-            env=environment(settings),
+            env=clean_environment(DATABASE_URL=postgres.url(), LAKE_URI=lake.uri),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import pytest
 from hypothesis import settings
 
 from lake import Lake
-from local_stack.stack.embedded_postgres import EmbeddedPostgres
-from tests.integration.api_collector import copied_database
+from tests.harness.postgres import copied_database, running_postgres, server_folder
 from warehouse_sql.migrate import migrate
 
 # A slow machine fails no test: what takes how long is for `make bench`.
@@ -28,16 +26,10 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """URL of a server with an account that may create databases."""
-    # Not pytest's temporary folder: as root, the server's own account could not reach it.
-    folder = Path(tempfile.mkdtemp(prefix="wattlake-postgres-"))
-    folder.chmod(0o711)
     # Nothing here has to survive a power cut; who tests that runs a server of its own.
-    server = EmbeddedPostgres(folder, settings={"fsync": "off", "full_page_writes": "off"})
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
+    unsafe = {"fsync": "off", "full_page_writes": "off"}
+    with server_folder() as folder, running_postgres(folder, settings=unsafe) as server:
+        yield server.url()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from playwright.sync_api import Response
 
 from pipelines.assets.hourly import SPECS
 from tests.acceptance.browser import chromium
-from tests.integration.api_collector import free_port
+from tests.harness.processes import free_port
 
 PROJECT = Path(__file__).parents[2]
 START_SECONDS = 200

@@ -19,14 +19,10 @@ import pytest
 
 from lake import Lake
 from lake.schema.vehicle_efficiency import VEHICLE_EFFICIENCY_HOURLY
-from tests.integration.api_collector import (
-    Collector,
-    copied_database,
-    meter,
-    running_collector,
-    vehicle,
-    wait_for,
-)
+from tests.harness.collector import Collector, running_collector
+from tests.harness.heartbeats import meter, vehicle
+from tests.harness.postgres import copied_database
+from tests.harness.waiting import wait_for
 from tests.table_samples import put
 from warehouse_sql.api_keys import create_key
 

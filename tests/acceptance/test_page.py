@@ -19,14 +19,9 @@ from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY
 from pipelines.report.page import html_page
 from tests.acceptance.browser import Watched, chromium, watched_page
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-    moment,
-    vehicle,
-    wait_for,
-)
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.heartbeats import device, moment, vehicle
+from tests.harness.waiting import wait_for
 from tests.table_samples import table_rows
 from tests.unit.pipelines.report.test_page import figures
 from tests.unit.vehicle_hour_samples import vehicle_hour

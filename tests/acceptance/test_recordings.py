@@ -16,21 +16,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import polars as pl
 import pytest
 
 from lake import METER, VEHICLE, EnergySettings, Lake, hours_between, scan_heartbeats
 from lake.energy.interval_energy import measured_energy
 from pipelines.automation.sensors import late_hours
-from tests.integration.api_collector import (
-    Collector,
-    copied_database,
-    running_collector,
-    wait_for,
-)
+from tests.harness.collector import Collector, running_collector
+from tests.harness.pipelines import pipeline_stack
+from tests.harness.postgres import copied_database
+from tests.harness.waiting import wait_for
 from tests.integration.local_stack.cli.test_command_line import wattlake as run_wattlake
-from tests.integration.pipeline_house import House
 
 REPOSITORY = Path(__file__).parents[2]
 RECORDINGS = REPOSITORY.parent / "shared" / "data"
@@ -254,14 +250,13 @@ def wattlake(collector: Collector, *arguments: str, exit_code: int = 0) -> None:
 def compute_what_waits(collector: Collector) -> None:
     """Run what the sensor asks for, as the daemon does, until it asks for nothing."""
     lake = Lake(str(collector.lake_folder))
-    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
-        patch.setenv("DATABASE_URL", collector.database_url)
-        patch.setenv("LAKE_URI", lake.uri)
-        patch.setenv("MART_RETENTION_DAYS", "36500")  # the sessions are years old
-        house = House(lake, collector.database_url, instance)
-        while requests := house.tick(late_hours).run_requests:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pipeline_stack(lake, collector.database_url, patch) as stack,
+    ):
+        while requests := stack.evaluate_sensor(late_hours).run_requests:
             for request in requests:
-                assert house.run("hourly", request.tags).success
+                assert stack.run("hourly", request.tags).success
 
 
 def status(collector: Collector) -> dict[str, Any]:

@@ -3,9 +3,7 @@
 import os
 import random
 import re
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,16 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.running_stack import (
-    FLEET,
-    STOP_SECONDS,
-    Up,
-    child_of,
-    processes_of,
-    states_of_children,
-    up,
-)
 from tests.faults.disk import Disk
+from tests.harness.postgres import server_folder
+from tests.harness.processes import child_of, processes_of, states_of_children
+from tests.harness.stack import FLEET, STOP_SECONDS, RunningStack, running_stack
 
 # A slow machine fails no test: these are there to end one that hangs.
 FIRST_TABLE_SECONDS = 200
@@ -36,11 +28,8 @@ HOUR_ROW = r"\d\d \w{3} \d\d:00 +([\d,.]+) +([\d,.]+) +[\d,.]+ +([\d.]+) %"
 @pytest.fixture(scope="module")
 def disk() -> Iterator[Disk]:
     """A data folder that every account reaches, also the database's, on a disk of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="wattlake-up-"))
-    folder.chmod(0o711)
-    with Disk(folder / "data") as disk:
+    with server_folder() as folder, Disk(folder / "data") as disk:
         yield disk
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -50,7 +39,7 @@ def data(disk: Disk) -> Path:
 
 
 def test_the_first_table_comes_and_ctrl_c_leaves_nothing_behind(data: Path) -> None:
-    with up(data) as stack:
+    with running_stack(data) as stack:
         stack.wait_for(lambda: "Worst vehicles" in stack.text, FIRST_TABLE_SECONDS)
         assert f"{stack.url}/docs" in stack.text
         assert "asset graph" in stack.text
@@ -72,11 +61,11 @@ def test_the_first_table_comes_and_ctrl_c_leaves_nothing_behind(data: Path) -> N
 def test_a_stack_goes_on_with_its_data_however_it_ended_and_no_second_one_runs_in_its_folder(
     data: Path, disk: Disk
 ) -> None:
-    with up(data) as stack:
+    with running_stack(data) as stack:
         stack.wait_for(lambda: "asset graph" in stack.text, FIRST_TABLE_SECONDS)
         assert stack.acknowledged() > 3 * 60 * 2 * FLEET * 0.95
         stack.wait_for(lambda: "Fleet efficiency" in stack.text, RECOVERY_SECONDS)
-        with up(data) as second:
+        with running_stack(data) as second:
             assert second.process.wait(RECOVERY_SECONDS) == 1
         assert f"Wattlake already runs in {data}" in second.text
         assert second.text.count("\n") == 1
@@ -87,13 +76,13 @@ def test_a_stack_goes_on_with_its_data_however_it_ended_and_no_second_one_runs_i
         before = stack.acknowledged()
         a_second_signal_kills(stack)
     assert processes_of(data) == []
-    with up(data) as stack:
+    with running_stack(data) as stack:
         stack.wait_for(lambda: "asset graph" in stack.text, FIRST_TABLE_SECONDS)
         assert stack.acknowledged() >= before  # the data survives
         a_killed_supervisor_takes_everything_along(stack, data)
 
 
-def a_collector_that_dies_is_started_again_and_nothing_is_lost(stack: Up) -> None:
+def a_collector_that_dies_is_started_again_and_nothing_is_lost(stack: RunningStack) -> None:
     before = stack.acknowledged()
     os.kill(child_of(stack.process.pid, "ingestion_api"), signal.SIGKILL)
     stack.wait_for(lambda: "collector ended (SIGKILL" in stack.text, RECOVERY_SECONDS)
@@ -101,7 +90,7 @@ def a_collector_that_dies_is_started_again_and_nothing_is_lost(stack: Up) -> Non
     assert stack.acknowledged() >= before
 
 
-def a_database_that_dies_is_started_again_and_nothing_is_lost(stack: Up) -> None:
+def a_database_that_dies_is_started_again_and_nothing_is_lost(stack: RunningStack) -> None:
     before = stack.acknowledged()
     os.kill(child_of(stack.process.pid, "postgres"), signal.SIGKILL)
     stack.wait_for(lambda: "the database ended" in stack.text, RECOVERY_SECONDS)
@@ -109,7 +98,7 @@ def a_database_that_dies_is_started_again_and_nothing_is_lost(stack: Up) -> None
     assert stack.acknowledged() >= before
 
 
-def a_full_disk_is_sat_out(stack: Up, disk: Disk) -> None:
+def a_full_disk_is_sat_out(stack: RunningStack, disk: Disk) -> None:
     """Everything is on it: database, lake, logs, state; the database is killed meanwhile."""
     if not disk.can_fill:
         return
@@ -127,19 +116,19 @@ def a_full_disk_is_sat_out(stack: Up, disk: Disk) -> None:
     stack.wait_for(lambda: status().json()["rowsInLake"] > before, RECOVERY_SECONDS)
 
 
-def no_process_that_ended_is_kept(stack: Up) -> None:
+def no_process_that_ended_is_kept(stack: RunningStack) -> None:
     """Dagster's runs have ended by now, and the processes of what was killed."""
     stack.wait_for(lambda: "Z" not in states_of_children(stack.process.pid), RECOVERY_SECONDS)
 
 
-def a_second_signal_kills(stack: Up) -> None:
+def a_second_signal_kills(stack: RunningStack) -> None:
     stack.process.send_signal(signal.SIGINT)
     stack.wait_for(lambda: "stopping" in stack.text, RECOVERY_SECONDS)
     stack.process.send_signal(signal.SIGINT)
     assert stack.process.wait(STOP_SECONDS) == 0
 
 
-def a_killed_supervisor_takes_everything_along(stack: Up, data: Path) -> None:
+def a_killed_supervisor_takes_everything_along(stack: RunningStack, data: Path) -> None:
     stack.process.kill()
     stack.process.wait()
     deadline = time.monotonic() + STOP_SECONDS
@@ -150,7 +139,7 @@ def a_killed_supervisor_takes_everything_along(stack: Up, data: Path) -> None:
 
 def test_it_runs_on_a_database_of_the_users_own(database_url: str, tmp_path: Path) -> None:
     # the folder needs no way for a database account: there is no embedded database in it
-    with up(tmp_path / "data", "--seed", "2", DATABASE_URL=database_url) as stack:
+    with running_stack(tmp_path / "data", "--seed", "2", DATABASE_URL=database_url) as stack:
         stack.wait_for(lambda: "asset graph" in stack.text, FIRST_TABLE_SECONDS)
         assert stack.stop() == 0
     assert not (tmp_path / "data" / "postgres").exists()

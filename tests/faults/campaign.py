@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.faults.clients import Clients
-from tests.faults.house import House
-from tests.faults.kinds import Fault, kinds
+from tests.faults.fault_kinds import Fault, fault_kinds
 from tests.faults.ledger import Ledger
-from tests.faults.verdict import Verdict, judge
+from tests.faults.oracle import Verdict, judge
+from tests.faults.stack import StackUnderTest
 
 _FAULTS_A_ROUND: Final = 25
 
@@ -40,14 +40,14 @@ class Campaign:
         chance = random.Random(self.seed)
         _tell(f"SEED={self.seed}")
         try:
-            with House(chance) as house:
+            with StackUnderTest(chance) as stack:
                 waiting: list[str] = []
-                if not house.disk.can_fill:
+                if not stack.disk.can_fill:
                     _tell("no file system can be mounted here: the disk is full by a limit alone")
-                every = kinds(outage, database_stop, house)
+                every = fault_kinds(outage, database_stop, stack)
                 known = {kind: fault for kind, fault in every.items() if only in kind}
                 while not self._done(known, kills):
-                    self._round(house, known, waiting, kills)
+                    self._round(stack, known, waiting, kills)
         except BaseException as error:
             error.add_note(f"SEED={self.seed}; faults so far: {', '.join(self.done)}")
             raise
@@ -75,32 +75,32 @@ class Campaign:
         return len(self.done) >= len(known) and done >= kills
 
     def _round(
-        self, house: House, known: Mapping[str, Fault], waiting: list[str], kills: int
+        self, stack: StackUnderTest, known: Mapping[str, Fault], waiting: list[str], kills: int
     ) -> None:
-        addresses = [collector.address for collector in house.collectors]
-        with Clients(self.ledger, addresses, house.chance.randrange(2**32)) as clients:
-            house.wait_for_recovery()
+        addresses = [collector.address for collector in stack.collectors]
+        with Clients(self.ledger, addresses, stack.chance.randrange(2**32)) as clients:
+            stack.wait_for_recovery()
             for _ in range(_FAULTS_A_ROUND):
                 if self._done(known, kills):
                     break
                 if not waiting:  # every kind once, in a new order, before any comes again
-                    waiting += house.chance.sample(sorted(known), len(known))
+                    waiting += stack.chance.sample(sorted(known), len(known))
                 kind = waiting.pop()
-                house.pause(0.3)
+                stack.pause(0.3)
                 self.done.append(kind)
-                self.kills[kind] += known[kind](house)
-                recovery = house.wait_for_recovery()
+                self.kills[kind] += known[kind](stack)
+                recovery = stack.wait_for_recovery()
                 _tell(f"{self.kills.total():4} kills; {kind}: recovered in {recovery:.1f} s")
                 self.longest_recovery = max(self.longest_recovery, (recovery, kind))
         self.resent += clients.resent
         assert not clients.broken_promises, clients.broken_promises[:5]
         self.verdict = judge(
             self.ledger,
-            house.database_faults,
-            house.lake,
-            house.postgres.url(),
+            stack.database_faults,
+            stack.lake,
+            stack.postgres.url(),
             addresses[0],
-            house.wait_until_drained(),
+            stack.wait_until_drained(),
         )
         assert not self.verdict.problems, "\n".join(self.verdict.problems)
         _tell(f"all accounted for: {self.summary()}")

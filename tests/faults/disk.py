@@ -1,7 +1,7 @@
 """Disks that can fill up, and the one that the lake lies on, which can go away, too.
 
 Where this process may mount, it is a file system in memory, and full means ENOSPC. Elsewhere it
-is a folder, and only a limit on the size of files (EFBIG, see `CollectorProcess.limit_files`) lets
+is a folder, and only a limit on the size of files (EFBIG, see `FaultyCollector.limit_files`) lets
 a write fail half-way; that works for every user.
 """
 

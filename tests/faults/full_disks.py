@@ -5,7 +5,7 @@ repaired by hand: the supervisor and the parts themselves have to. Afterwards
 
 - within `RECOVERY_SECONDS` of the disk being free the collector is ready, the lake grows, Dagster's
   webserver answers and its daemon sends heartbeats; `wattlake up` itself has never ended;
-- every heartbeat that was acknowledged is in the raw table as often as the verdict of the other
+- every heartbeat that was acknowledged is in the raw table as often as the oracle of the other
   campaign allows, and of every hour that has ended it is in the history once;
 - every hour that has ended is computed, and no process is left as a zombie.
 
@@ -14,19 +14,15 @@ Where this process may not mount, nothing is done.
 
 import os
 import random
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, Self
 
-import httpx
 import polars as pl
 import psycopg
 
@@ -35,12 +31,13 @@ from lake.schema.history import decode_history
 from lake.schema.partitions import hour_of
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from local_stack.stack.liveness import answers, daemon_works
-from tests.acceptance.running_stack import child_of, states_of_children, up
 from tests.faults.clients import Clients
 from tests.faults.disk import Disk
-from tests.faults.house import log_end
 from tests.faults.ledger import Ledger, serial_of
-from tests.faults.verdict import not_once_in_history, raw_problems
+from tests.faults.oracle import not_once_in_history, raw_problems
+from tests.harness.postgres import server_folder
+from tests.harness.processes import child_of, log_end, states_of_children
+from tests.harness.stack import ask, running_stack
 
 RECOVERY_SECONDS: Final = 60
 _PATIENCE_SECONDS: Final = 300
@@ -61,29 +58,25 @@ class FullDisks:
     def __init__(self, seed: int) -> None:
         self.ledger, self._seed, self._chance = Ledger(), seed, random.Random(seed)
         self.database_faults: list[tuple[float, float]] = []
-        # Not pytest's temporary folder: as root, the database's own account could not reach it.
-        self._folder = Path(tempfile.mkdtemp(prefix="wattlake-full-"))
-        self._folder.chmod(0o711)
-        self._data = self._folder / "data"
-        self._disks = {name: Disk(self._data / place) for name, place in _PLACES.items()}
         self.can_fill = False
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
-            undo.callback(shutil.rmtree, self._folder)
+            self._data = undo.enter_context(server_folder()) / "data"
+            self._disks = {name: Disk(self._data / place) for name, place in _PLACES.items()}
             for disk in self._disks.values():
                 undo.enter_context(disk)
             self.can_fill = all(disk.can_fill for disk in self._disks.values())
             if self.can_fill:
                 self.stack = undo.enter_context(
-                    up(self._data, "--fleet", _FLEET, FLUSH_SECONDS="0.5")
+                    running_stack(self._data, "--fleet", _FLEET, FLUSH_SECONDS="0.5")
                 )
                 self.stack.wait_for(lambda: "asset graph" in self.stack.text, _PATIENCE_SECONDS)
-            self._stack = undo.pop_all()
+            self._undo = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._undo.close()
 
     def run(self, seconds: float, only: str = "") -> None:
         """Fill each disk, and then all, for so many seconds; judge at the end."""
@@ -179,25 +172,18 @@ class FullDisks:
         return self._ask("/v1/status") or {"rowsInLake": -1}
 
     def _ask(self, path: str) -> dict[str, Any] | None:
-        try:
-            answer: dict[str, Any] = httpx.get(self.stack.url + path, timeout=10).json()
-        except (httpx.TransportError, ValueError):
-            return None
-        return answer
+        return ask(self.stack.url + path)
 
     def _database(self) -> str:
         return EmbeddedPostgres(self._data / "postgres").url_of_running()
 
     def _wait_until(self, what: str, condition: Callable[[], object], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert self.stack.process.poll() is None, self.stack.text
-            if time.monotonic() > deadline:
-                logs = [*self._data.glob("logs/*.log"), self._data / "postgres" / "server.log"]
-                ends = [f"{log}:\n{log_end(log)}" for log in logs]
-                told = [f"waited too long until {what}", *ends, self.stack.text]
-                raise AssertionError("\n".join(told))
-            time.sleep(0.1)
+        def describe() -> str:
+            logs = [*self._data.glob("logs/*.log"), self._data / "postgres" / "server.log"]
+            ends = [f"{log}:\n{log_end(log)}" for log in logs]
+            return "\n".join([f"until {what}", *ends])
+
+        self.stack.wait_for(condition, seconds, describe)
 
 
 def _tell(text: str) -> None:

@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,13 +21,15 @@ import psycopg
 
 from ingestion_api.outbox.flush import OutboxFlush
 from lake import HOUR, METER, VEHICLE, Lake, hour_of
-from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from local_stack.stack.service import Service
-from tests.faults.house import log_end
-from tests.faults.processes import children, quiet_port, signal_all
-from tests.integration.outbox_rows import store
-from tests.integration.pipeline_house import minutes_of
+from tests.harness.collector import environment
+from tests.harness.outbox import store
+from tests.harness.pipelines import minutes_of
+from tests.harness.postgres import running_postgres, server_folder
+from tests.harness.processes import children, free_port, log_end, signal_all
+from tests.harness.waiting import wait_for
 from tests.samples import meter_rows, vehicle_rows
+from warehouse_sql.database_url import dagster_url
 from warehouse_sql.migrate import migrate
 
 _START_SECONDS: Final = 300
@@ -69,29 +70,27 @@ class HourlyRuns:
     ) -> None:
         """`settings` are environment variables of the daemon."""
         self.chance, self._recovery_seconds, self._settings = chance, recovery_seconds, settings
-        # Not pytest's temporary folder: as root, the server's own account could not reach it.
-        self.folder = Path(tempfile.mkdtemp(prefix="wattlake-runs-"))
-        self.folder.chmod(0o711)
-        self.postgres = EmbeddedPostgres(self.folder / "postgres", quiet_port(chance))
-        self.lake = Lake(str(self.folder / "lake"))
         self._hour = hour_of(datetime.now(UTC)) - timedelta(days=2)
-        self._stack = ExitStack()
+        self._undo = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
-            undo.callback(shutil.rmtree, self.folder)
-            undo.callback(self.postgres.stop)
-            migrate(self.postgres.start())
+            self._folder = undo.enter_context(server_folder())
+            self.postgres = undo.enter_context(
+                running_postgres(self._folder / "postgres", free_port(self.chance))
+            )
+            migrate(self.postgres.url())
+            self.lake = Lake(str(self._folder / "lake"))
             self.lake.create_tables()
             self._daemon = self._service()
             undo.callback(self._daemon.kill)
             self._daemon.start()
             self._wait("Dagster has its tables", self._has_tables, _START_SECONDS)
-            self._stack = undo.pop_all()
+            self._undo = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._undo.close()
 
     def kill_at(self, event: str, step: str | None, *, dagster_too: bool) -> float:
         """Kill at this moment of the next run; the seconds from the start to the end of all work.
@@ -123,23 +122,20 @@ class HourlyRuns:
         return time.monotonic() - started
 
     def _service(self) -> Service:
-        home = self.folder / "dagster"
+        home = self._folder / "dagster"
         home.mkdir()
         shutil.copyfile(_ROOT / "pipelines" / "dagster.yaml", home / "dagster.yaml")
         url = self.postgres.url()
-        storage = url.replace("postgresql://", "postgresql+psycopg2://")
-        environment = {
-            **os.environ,
+        variables = environment(
+            url,
+            self._folder,
+            DAGSTER_HOME=str(home),
+            DAGSTER_POSTGRES_URL=dagster_url(url),
             **self._settings,
-            "PYTHONPATH": str(_ROOT),
-            "DATABASE_URL": url,
-            "LAKE_URI": self.lake.uri,
-            "DAGSTER_HOME": str(home),
-            "DAGSTER_POSTGRES_URL": f"{storage}?options=-csearch_path%3Ddagster",
-        }
+        )
         workspace = str(_ROOT / "workspace.yaml")
         command = [sys.executable, "-P", "-m", "dagster._daemon", "run", "--workspace", workspace]
-        return Service("dagster-daemon", command, self.folder / "daemon.log", environment)
+        return Service("dagster-daemon", command, self._folder / "daemon.log", variables)
 
     def _deliver(self) -> datetime:
         """Bring the next hour's heartbeats into the lake; returns the hour."""
@@ -171,13 +167,13 @@ class HourlyRuns:
     def _wait(
         self, what: str, condition: Callable[[], bool], seconds: float, pause: float = 0.5
     ) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            self._daemon.watch()  # as any service manager does
-            assert time.monotonic() < deadline, (
-                f"waited too long until {what}:\n{log_end(self._daemon.log)}"
-            )
-            time.sleep(pause)
+        wait_for(
+            condition,
+            seconds,
+            describe=lambda: f"until {what}:\n{log_end(self._daemon.log)}",
+            meanwhile=self._daemon.watch,  # as any service manager does
+            pause=pause,
+        )
 
 
 def kill_at_every_moment(

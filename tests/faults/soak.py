@@ -13,27 +13,31 @@ Where this process may not mount, nothing is done.
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import httpx
 import psycopg
 
 from local_stack.errors import PostgresError
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
-from tests.acceptance.running_stack import Up, child_of, processes_of, states_of_children, up
 from tests.faults.disk import Disk
-from tests.faults.processes import children, signal_all
+from tests.harness.postgres import server_folder
+from tests.harness.processes import (
+    child_of,
+    children,
+    command_line,
+    processes_of,
+    signal_all,
+    states_of_children,
+)
+from tests.harness.stack import RunningStack, ask, running_stack
 
 RECOVERY_SECONDS: Final = 180
 _START_SECONDS: Final = 300
@@ -52,11 +56,6 @@ class Soak:
     def __init__(self, seed: int, fleet: int, full_seconds: float) -> None:
         self._seed, self._fleet, self._full_seconds = seed, str(fleet), full_seconds
         self._chance = random.Random(seed)
-        # Not pytest's temporary folder: as root, the database's own account could not reach it.
-        self._folder = Path(tempfile.mkdtemp(prefix="wattlake-soak-"))
-        self._folder.chmod(0o711)
-        self._disk = Disk(self._folder / "disk")
-        self._data = self._disk.folder / "data"
         self._running = ExitStack()
         self._faults: dict[str, Callable[[], None]] = {
             **{f"{part} killed": partial(self._kill, part) for part in _PARTS},
@@ -69,8 +68,9 @@ class Soak:
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
-            undo.callback(shutil.rmtree, self._folder)
-            undo.enter_context(self._disk)
+            self._folder = undo.enter_context(server_folder())
+            self._disk = undo.enter_context(Disk(self._folder / "disk"))
+            self._data = self._disk.folder / "data"
             if self._disk.can_fill:
                 undo.callback(self._close)
                 self._start()
@@ -108,7 +108,7 @@ class Soak:
             os.kill(child_of(self._up.process.pid, part), signal.SIGKILL)
 
     def _kill_run(self) -> None:
-        runs = [pid for pid in self._all() if b"execute_run" in _command(pid)]
+        runs = [pid for pid in self._all() if "execute_run" in command_line(pid)]
         signal_all(runs[:1], signal.SIGKILL)
 
     def _end_database(self, how: signal.Signals) -> None:
@@ -131,7 +131,9 @@ class Soak:
 
     def _start(self) -> None:
         self._running = ExitStack()
-        self._up: Up = self._running.enter_context(up(self._data, "--fleet", self._fleet))
+        self._up: RunningStack = self._running.enter_context(
+            running_stack(self._data, "--fleet", self._fleet)
+        )
 
     def _close(self) -> None:
         self._running.close()
@@ -153,12 +155,12 @@ class Soak:
         return time.monotonic() - began
 
     def _is_well(self) -> bool:
-        ready = self._ask(self._up.url + "/readyz")
-        dagster = self._ask(self._up.dagster_url + "/server_info")
+        ready = ask(self._up.url + "/readyz")
+        dagster = ask(self._up.dagster_url + "/server_info")
         return bool(ready and ready["ready"] and not ready["warnings"] and dagster)
 
     def _rows(self) -> int:
-        status = self._ask(self._up.url + "/v1/status")
+        status = ask(self._up.url + "/v1/status")
         return int(status["rowsInLake"]) if status and "rowsInLake" in status else -1
 
     def _hours_waiting(self) -> int:
@@ -169,13 +171,6 @@ class Soak:
         except (psycopg.Error, PostgresError):
             return -1
         return int(row[0]) if row else -1
-
-    def _ask(self, url: str) -> dict[str, Any] | None:
-        try:
-            answer: dict[str, Any] = httpx.get(url, timeout=10).json()
-        except (httpx.TransportError, ValueError):
-            return None
-        return answer
 
     def _judge(self) -> None:
         self._wait_until("no hour waits", lambda: self._hours_waiting() == 0, _COMPUTED_SECONDS)
@@ -198,17 +193,7 @@ class Soak:
         _tell(f"all is well at {datetime.now(UTC):%H:%M} UTC")
 
     def _wait_until(self, what: str, condition: Callable[[], object], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert self._up.process.poll() is None, f"`wattlake up` ended:\n{self._up.text}"
-            assert time.monotonic() < deadline, f"waited too long until {what}:\n{self._up.text}"
-            time.sleep(0.5)
-
-
-def _command(pid: int) -> bytes:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
+        self._up.wait_for(condition, seconds, lambda: f"until {what}")
 
 
 def _tell(text: str) -> None:

@@ -7,7 +7,6 @@ nothing.
 """
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -20,10 +19,10 @@ import httpx
 import pytest
 
 from lake import METER, STREAMS, VEHICLE, Lake, Stream
+from tests.faults.faulty_collector import FaultyCollector
 from tests.faults.ledger import Heartbeat
-from tests.faults.processes import CollectorProcess, quiet_port
 from tests.faults.syscalls import CALLS, STRACE, Call, Record
-from tests.integration.api_collector import wait_for
+from tests.harness.waiting import wait_for
 
 _FORGETS: Final = ("DELETE FROM", "partition_ledger")  # words of the statement
 _NOON: Final = 1_795_262_400_000_000  # 2026-11-21 12:00 UTC, in microseconds
@@ -79,9 +78,7 @@ def test_a_flush_syncs_files_log_and_folders_before_the_outbox_forgets(
 def test_a_restart_syncs_the_last_commit_before_the_outbox_forgets(
     database_url: str, folder: Path
 ) -> None:
-    dying = CollectorProcess(
-        folder, "dying", quiet_port(random.Random()), database_url, folder / "lake"
-    )
+    dying = FaultyCollector(folder, "dying", database_url, folder / "lake")
     try:
         dying.start()
         wait_for(lambda: writes_the_lake(dying))
@@ -100,8 +97,8 @@ def run_traced(database_url: str, folder: Path, *, post: Mapping[Stream, int]) -
     """Run a collector until its outbox is empty, after a heartbeat in each of so many hours."""
     file = folder / "strace"
     wrapper = [*STRACE, "-o", str(file), "-e", CALLS]
-    port = quiet_port(random.Random())
-    collector = CollectorProcess(folder, "traced", port, database_url, folder / "lake", wrapper)
+    lake = folder / "lake"
+    collector = FaultyCollector(folder, "traced", database_url, lake, wrapper=wrapper)
     try:
         collector.start()
         wait_for(lambda: writes_the_lake(collector), 120)
@@ -115,12 +112,12 @@ def run_traced(database_url: str, folder: Path, *, post: Mapping[Stream, int]) -
     return Record.read(file)
 
 
-def writes_the_lake(collector: CollectorProcess) -> bool:
+def writes_the_lake(collector: FaultyCollector) -> bool:
     assert collector.exit_code is None, collector.log.read_text()
-    return bool((collector.ask("/readyz") or {}).get("lakeWriter"))
+    return collector.writes_lake
 
 
-def post_hours(collector: CollectorProcess, stream: Stream, hours: int) -> None:
+def post_hours(collector: FaultyCollector, stream: Stream, hours: int) -> None:
     body = [Heartbeat(1, stream, "D1", _NOON - hour * _HOUR).body for hour in range(hours)]
     answer = httpx.post(f"{collector.address}/v1/ingest/{stream.name}/batch", json=body)
     assert answer.is_success, answer.text

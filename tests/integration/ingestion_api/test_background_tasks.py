@@ -1,13 +1,11 @@
 """What happens to the collector's own threads and tasks, and to a log that can't be written."""
 
-import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import httpx
 import pytest
 
 from ingestion_api.__main__ import PART_ENDED, main
@@ -19,16 +17,9 @@ from ingestion_api.commit.commit_queue import CommitQueue
 from ingestion_api.outbox.backlog import OutboxWatch
 from ingestion_api.outbox.flush import OutboxFlush
 from ingestion_api.rejections.store import RejectionStore
-from tests.integration.api_collector import (
-    Collector,
-    device,
-    environment,
-    free_port,
-    meter,
-    running_collector,
-    wait_for,
-)
-from tests.integration.forking import Forked
+from tests.harness.collector import Collector, running_collector
+from tests.harness.heartbeats import device, meter
+from tests.harness.waiting import wait_for
 
 # What each part does again and again.
 WORK: dict[str, tuple[Any, str]] = {
@@ -62,29 +53,21 @@ def run_with_fault(part: str, fault: Path) -> int:
 def test_a_part_that_ends_ends_the_process_with_a_reason_and_loses_nothing(
     part: str, database_url: str, tmp_path: Path
 ) -> None:
-    port, fault, log = free_port(), tmp_path / "fault", tmp_path / "log"
-    variables = environment(
-        database_url, tmp_path, PORT=str(port), FLUSH_SECONDS="0.2", KEY_REFRESH_SECONDS="0.2",
-        INDEX_SECONDS="0.2",
-    )  # fmt: skip
-    with log.open("wb") as output, httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
-        program = partial(run_with_fault, part, fault)
-        process = Forked(program, tmp_path, variables, output.fileno(), output.fileno())
-        collector = Collector(process, http, port, log, database_url, tmp_path / "lake")
-        try:
-            wait_for(lambda: answers(http))
-            assert collector.post("/v1/ingest/meter", meter(device("M"))).status_code == 201
-            taken = 1
-            fault.touch()
-            if part in POSTED_TO:
-                batch = [meter(device("M")), {"meterId": "M"}]
-                answer = collector.post("/v1/ingest/meter/batch", batch)
-                assert answer.status_code == (503 if part == "the committer" else 207)
-                taken += answer.status_code == 207
-            assert process.wait(60) == PART_ENDED
-        finally:
-            process.send_signal(signal.SIGKILL)
-    told = log.read_text().splitlines()
+    fault = tmp_path / "fault"
+    often = dict.fromkeys(("FLUSH_SECONDS", "KEY_REFRESH_SECONDS", "INDEX_SECONDS"), "0.2")
+    program = partial(run_with_fault, part, fault)
+    with Collector(database_url, tmp_path, often, program=program) as collector:
+        collector.wait_until_ready()
+        assert collector.post("/v1/ingest/meter", meter(device("M"))).status_code == 201
+        taken = 1
+        fault.touch()
+        if part in POSTED_TO:
+            batch = [meter(device("M")), {"meterId": "M"}]
+            answer = collector.post("/v1/ingest/meter/batch", batch)
+            assert answer.status_code == (503 if part == "the committer" else 207)
+            taken += answer.status_code == 207
+        assert collector.wait() == PART_ENDED
+    told = collector.log.read_text().splitlines()
     assert told[-1].startswith(f"collector: {part.split(',', maxsplit=1)[0]} ended by a fault")
     assert any("a fault that nobody foresaw" in line for line in told)
     if part not in POSTED_TO:
@@ -125,10 +108,3 @@ def has_in_lake(collector: Collector, rows: int) -> bool:
         return False
     status = answer.json()
     return bool(status["rowsInLake"] == status["recordsAcknowledged"] >= rows)
-
-
-def answers(http: httpx.Client) -> bool:
-    try:
-        return http.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False

@@ -1,10 +1,8 @@
 """The collector's process: how it starts, ends, and outlives its database."""
 
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,38 +14,25 @@ import httpx
 import psycopg
 import pytest
 
-from ingestion_api.__main__ import main
 from ingestion_api.database import pool as database
 from ingestion_api.outbox import backlog as outbox_watch
 from lake import METER, Lake
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
-from tests.integration.api_collector import (
-    Collector,
-    environment,
-    free_port,
-    meter,
-    moment,
-    running_collector,
-    wait_for,
-)
-from tests.integration.forking import Forked
+from tests.harness.collector import Collector, environment, running_collector
+from tests.harness.heartbeats import meter, moment
+from tests.harness.postgres import running_postgres, server_folder
+from tests.harness.processes import free_port
+from tests.harness.relay import Relay
+from tests.harness.waiting import wait_for
 from tests.integration.local_stack.cli.test_command_line import wattlake
-from tests.integration.relay import Relay
 from warehouse_sql.api_keys import create_key
 from warehouse_sql.migrate import migrate
 
 
 def start(database_url: str, folder: Path, **settings: str) -> tuple[int, str]:
     """Exit code and output of a collector that can't start."""
-    with tempfile.TemporaryFile("w+") as output:
-        variables = environment(database_url, folder, **settings)
-        process = Forked(main, folder, variables, output.fileno(), output.fileno())
-        try:
-            code = process.wait(60)
-        finally:
-            process.kill()
-        output.seek(0)
-        return code, output.read()
+    with Collector(database_url, folder, settings) as collector:
+        return collector.wait(), collector.log.read_text()
 
 
 def test_a_taken_port_is_one_clear_line(database_url: str, tmp_path: Path) -> None:
@@ -123,15 +108,8 @@ def test_a_stop_answers_what_runs_and_brings_everything_to_the_lake(
 @pytest.fixture
 def own_server() -> Iterator[EmbeddedPostgres]:
     """A server that the test may stop."""
-    folder = Path(tempfile.mkdtemp(prefix="wattlake-postgres-"))
-    folder.chmod(0o711)
-    server = EmbeddedPostgres(folder)
-    try:
-        server.start()
+    with server_folder() as folder, running_postgres(folder) as server:
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
 
 
 def test_a_restart_of_the_database_under_load_loses_nothing_that_was_acknowledged(

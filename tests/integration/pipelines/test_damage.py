@@ -17,7 +17,7 @@ from lake.schema.history import history_table
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.upkeep.archive import archive_day
 from pipelines.automation.sensors import changed_days, late_hours
-from tests.integration.pipeline_house import House, Model, built_like, minutes_of
+from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack, minutes_of
 from tests.integration.pipelines.verify.test_verify import (
     AGREES,
     CANNOT,
@@ -40,10 +40,10 @@ ALL_HOURS = HOUR_10 - HOUR, HOUR_10 + 2 * HOUR
 
 
 @pytest.fixture
-def computed(computed_model: Model, tmp_path: Path) -> Iterator[House]:
+def computed(computed_template: StackTemplate, tmp_path: Path) -> Iterator[PipelineStack]:
     """Three hours and their day, computed."""
-    with built_like(computed_model, tmp_path / "lake") as house:
-        yield house
+    with copied_stack(computed_template, tmp_path / "lake") as stack:
+        yield stack
 
 
 def missing(file: Path) -> None:
@@ -85,24 +85,24 @@ def out_of_reach(*files: Path) -> Iterator[None]:
 DAMAGES: tuple[Callable[[Path], None], ...] = (missing, cut, emptied, overwritten, flipped)
 
 
-def files_of(house: House, table: str, hour: datetime = HOUR_10) -> list[Path]:
+def files_of(stack: PipelineStack, table: str, hour: datetime = HOUR_10) -> list[Path]:
     """The live files of a table that may hold rows of an hour."""
     time = "hour_start" if table.endswith("hourly") else "timestamp"
-    found = data_files(house.lake.open(table), table, time, hour, hour + HOUR)
-    return [Path(house.lake.uri) / table / file.path for file in found]
+    found = data_files(stack.lake.open(table), table, time, hour, hour + HOUR)
+    return [Path(stack.lake.uri) / table / file.path for file in found]
 
 
-def run_what_waits(house: House) -> None:
+def run_what_waits(stack: PipelineStack) -> None:
     """What the sensors ask for, until they ask for nothing."""
-    for request in house.tick(late_hours).run_requests or []:
-        assert house.run("hourly", request.tags).success
-    for request in house.tick(changed_days).run_requests or []:
-        assert house.run("daily", request.tags).success
+    for request in stack.evaluate_sensor(late_hours).run_requests or []:
+        assert stack.run("hourly", request.tags).success
+    for request in stack.evaluate_sensor(changed_days).run_requests or []:
+        assert stack.run("daily", request.tags).success
 
 
-def reason_of_failure(house: House, hour: datetime) -> str:
+def reason_of_failure(stack: PipelineStack, hour: datetime) -> str:
     """What a run of an hour, which fails, says of it."""
-    result = house.run_hours(hour, hour, raise_on_error=False)
+    result = stack.run_hours(hour, hour, raise_on_error=False)
     assert not result.success
     (failed,) = [e for e in result.all_events if e.is_step_failure]
     data = failed.step_failure_data
@@ -124,7 +124,7 @@ def test_every_kind_of_damage_is_seen(lake: Lake, damage: Callable[[Path], None]
 
 
 def test_a_damaged_file_of_any_computed_table_is_told_and_comes_back(
-    computed: House, capsys: pytest.CaptureFixture[str]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {name: computed.table(name) for name in TABLES}
     for table, damage in zip(TABLES, DAMAGES, strict=True):
@@ -155,7 +155,7 @@ def test_a_damaged_file_of_any_computed_table_is_told_and_comes_back(
 
 @pytest.mark.parametrize("damage", [missing, flipped])
 def test_a_lost_raw_file_is_told_and_the_hour_is_judged_by_its_history(
-    computed: House, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
 ) -> None:
     (file,) = files_of(computed, METER.raw_table)
     damage(file)
@@ -172,7 +172,7 @@ def test_a_lost_raw_file_is_told_and_the_hour_is_judged_by_its_history(
 
 
 def test_a_file_that_neither_raw_nor_the_history_has_any_more_is_left_for_a_backup(
-    computed: House, capsys: pytest.CaptureFixture[str]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And so are the tables of its hour, which could not be computed again."""
     (raw,), (history,) = (files_of(computed, t) for t in (METER.raw_table, METER.history_table))
@@ -198,7 +198,7 @@ def test_a_file_that_neither_raw_nor_the_history_has_any_more_is_left_for_a_back
 
 
 def test_a_history_whose_raw_was_dropped_is_never_made_from_what_is_left(
-    computed: House, capsys: pytest.CaptureFixture[str]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     execute(
         computed,
@@ -215,7 +215,7 @@ def test_a_history_whose_raw_was_dropped_is_never_made_from_what_is_left(
 
 
 def test_an_archived_day_that_is_damaged_comes_back_whole(
-    computed: House, capsys: pytest.CaptureFixture[str]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All hours of it, also where only one is verified."""
     before = {name: computed.table(name) for name in TABLES}
@@ -234,7 +234,7 @@ def test_an_archived_day_that_is_damaged_comes_back_whole(
 
 
 def test_damaged_files_that_overlap_come_back_together_and_hold_up_no_other_finding(
-    computed: House, capsys: pytest.CaptureFixture[str]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A range that was compacted into one file, and a late device of it in another."""
     first = HOUR_10 + 48 * HOUR
@@ -268,7 +268,7 @@ def test_damaged_files_that_overlap_come_back_together_and_hold_up_no_other_find
 
 
 def test_a_file_that_may_not_be_read_is_not_replaced_nor_is_what_is_computed_from_it_taken_away(
-    computed: House, capsys: pytest.CaptureFixture[str]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (history,) = files_of(computed, METER.history_table)
     kept = {
@@ -290,9 +290,9 @@ def test_a_file_that_may_not_be_read_is_not_replaced_nor_is_what_is_computed_fro
     assert Verified(capsys).code == AGREES
 
 
-def log_entry(house: House, table: str, number: int) -> Path:
+def log_entry(stack: PipelineStack, table: str, number: int) -> Path:
     """An entry of the log of a table, by its place in time."""
-    return sorted((Path(house.lake.uri) / table / "_delta_log").glob("*.json"))[number]
+    return sorted((Path(stack.lake.uri) / table / "_delta_log").glob("*.json"))[number]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def log_entry(house: House, table: str, number: int) -> Path:
     ],
 )
 def test_a_table_whose_log_is_damaged_is_told_and_the_others_are_judged(
-    computed: House,
+    computed: PipelineStack,
     capsys: pytest.CaptureFixture[str],
     table: str,
     damage: Callable[[Path], None],
@@ -323,7 +323,7 @@ def test_a_table_whose_log_is_damaged_is_told_and_the_others_are_judged(
 
 @pytest.mark.parametrize("damage", [missing, emptied])
 def test_a_raw_table_whose_newest_commit_is_lost_is_not_taken_for_the_truth(
-    computed: House, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
 ) -> None:
     """Delta opens it all the same, at an older version or without the rows of that commit."""
     counts = computed.rows(b"SELECT stream, hour, raw_rows FROM partition_ledger ORDER BY 1, 2")
@@ -340,7 +340,7 @@ def test_a_raw_table_whose_newest_commit_is_lost_is_not_taken_for_the_truth(
 
 
 def test_a_mart_that_is_gone_is_a_finding_and_the_lake_is_judged(
-    computed: House, capsys: pytest.CaptureFixture[str]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     execute(computed, b"DROP TABLE fleet_efficiency_hourly")
     found = Verified(capsys)
@@ -352,7 +352,7 @@ def test_a_mart_that_is_gone_is_a_finding_and_the_lake_is_judged(
 
 
 def test_what_keeps_it_from_running_is_json_as_well(
-    computed: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAKE_URI", computed.lake.uri + "-elsewhere")
     found = Verified(capsys)
@@ -368,7 +368,7 @@ def test_what_keeps_it_from_running_is_json_as_well(
     [(METER.raw_table, missing), (METER.history_table, cut), (METER.history_table, overwritten)],
 )
 def test_a_run_over_a_damaged_file_names_it_and_its_hour(
-    computed: House, table: str, damage: Callable[[Path], None]
+    computed: PipelineStack, table: str, damage: Callable[[Path], None]
 ) -> None:
     (file,) = files_of(computed, table)
     damage(file)
@@ -381,7 +381,7 @@ def test_a_run_over_a_damaged_file_names_it_and_its_hour(
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_damaged_hour_holds_up_no_other_hour_not_even_one_counted_from_it(
-    computed: House, capsys: pytest.CaptureFixture[str], lost: bool
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str], lost: bool
 ) -> None:
     """The hour after it has a register, whose last value lies in the damaged one."""
     register = {"meter_id": "METER009", "reading_type": REGISTER}
@@ -409,7 +409,7 @@ def test_a_damaged_hour_holds_up_no_other_hour_not_even_one_counted_from_it(
         assert Verified(capsys).report["findings"] == []
 
 
-def deliver_registers(house: House, *readings: tuple[int, float]) -> None:
+def deliver_registers(house: PipelineStack, *readings: tuple[int, float]) -> None:
     """Readings of a register: minutes after 10 o'clock, and kWh."""
     rows = [
         {
@@ -423,7 +423,7 @@ def deliver_registers(house: House, *readings: tuple[int, float]) -> None:
     house.deliver(METER, meter_rows(*rows))
 
 
-def register_energy(house: House, hour: datetime) -> float | None:
+def register_energy(house: PipelineStack, hour: datetime) -> float | None:
     """The energy of that register in an hour."""
     rows = house.table("charger_efficiency_hourly").filter(
         pl.col("meter_id") == "METER009", pl.col("hour_start") == hour
@@ -433,7 +433,7 @@ def register_energy(house: House, hour: datetime) -> float | None:
 
 @pytest.mark.parametrize("context_only", [False, True])
 def test_an_hour_waits_for_what_it_is_counted_from_or_with_while_that_can_not_be_read(
-    computed: House, context_only: bool
+    computed: PipelineStack, context_only: bool
 ) -> None:
     """Out of reach, the run fails and names the file; gone, and back from a backup, it follows."""
     deliver_registers(computed, (30, 10.0), (65, 12.0), (95, 13.0))

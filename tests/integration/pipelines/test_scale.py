@@ -28,7 +28,7 @@ from pipelines.automation.runs import HOURLY_ASSETS
 from pipelines.automation.sensors import changed_days, late_hours
 from pipelines.definitions import definitions
 from pipelines.partitions import HOURLY, hour_key
-from tests.integration.pipeline_house import CODE_SERVERS_END, House
+from tests.harness.pipelines import WAIT_FOR_CODE_SERVERS, PipelineStack
 from tests.samples import HOUR_10
 
 PROJECT = Path(__file__).parents[3]
@@ -37,13 +37,13 @@ HOURS = 25_000
 
 
 @pytest.fixture
-def kept(house: House, tmp_path: Path) -> Iterator[House]:
-    """A house whose Dagster instance is kept in files, as the daemon needs it."""
-    with dg.DagsterInstance.local_temp(str(tmp_path), CODE_SERVERS_END) as house.instance:
-        yield house
+def kept(stack: PipelineStack, tmp_path: Path) -> Iterator[PipelineStack]:
+    """A stack whose Dagster instance is kept in files, as the daemon needs it."""
+    with dg.DagsterInstance.local_temp(str(tmp_path), WAIT_FOR_CODE_SERVERS) as stack.instance:
+        yield stack
 
 
-def test_a_backfill_of_48_hours_from_the_pages_is_one_run(kept: House) -> None:
+def test_a_backfill_of_48_hours_from_the_pages_is_one_run(kept: PipelineStack) -> None:
     first, last = hour_key(HOUR_10 - 60 * HOUR), hour_key(HOUR_10 - 13 * HOUR)
     two_days = PartitionsSelector([PartitionRangeSelector(first, last)])
     with create_test_daemon_workspace_context(
@@ -75,14 +75,14 @@ def test_a_backfill_of_48_hours_from_the_pages_is_one_run(kept: House) -> None:
 
 
 def test_the_sensor_splits_a_backlog_into_runs_of_hours_per_run(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         sensors, "_SETTINGS", sensors._SETTINGS.model_copy(update={"hours_per_run": 20})
     )
-    _wait(house, HOUR_10 - 48 * HOUR, 48)
+    _wait(stack, HOUR_10 - 48 * HOUR, 48)
 
-    requests = house.tick(late_hours).run_requests or []
+    requests = stack.evaluate_sensor(late_hours).run_requests or []
 
     spans = [(request.tags[RANGE_START], request.tags[RANGE_END]) for request in requests]
     starts = [HOUR_10 - n * HOUR for n in (8, 28, 48)]
@@ -101,7 +101,7 @@ def test_dagster_lets_one_old_range_run_at_a_time_and_keeps_a_place_for_the_newe
 
 
 def test_the_events_of_a_range_are_stored_together(
-    charged: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    charged: PipelineStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "")  # taken back afterwards
     monkeypatch.delenv("DAGSTER_EVENT_BATCH_SIZE")
@@ -159,16 +159,16 @@ def test_two_runs_of_one_asset_do_not_write_at_once(tmp_path: Path) -> None:
     assert after.is_claimed
 
 
-def test_25_000_hours_stay_usable(house: House, tmp_path: Path) -> None:
+def test_25_000_hours_stay_usable(stack: PipelineStack, tmp_path: Path) -> None:
     first = datetime(2023, 1, 1, tzinfo=UTC)
-    url = house.database_url.replace("postgresql:", "postgresql+psycopg2:")
+    url = stack.database_url.replace("postgresql:", "postgresql+psycopg2:")
     in_postgres = {"storage": {"postgres": {"postgres_url": url}}}
     took: dict[str, float] = {}
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=in_postgres) as house.instance:
-        house.instance.report_runless_asset_event(
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=in_postgres) as stack.instance:
+        stack.instance.report_runless_asset_event(
             dg.AssetMaterialization(FLEET.key, partition=hour_key(first))
         )
-        house.rows(
+        stack.rows(
             b"INSERT INTO event_logs (run_id, event, dagster_event_type, timestamp, step_key,"
             b" asset_key, partition) SELECT run_id, replace(event, partition, key),"
             b" dagster_event_type, timestamp, step_key, asset_key, key FROM event_logs,"
@@ -179,11 +179,11 @@ def test_25_000_hours_stay_usable(house: House, tmp_path: Path) -> None:
             first=first,
             last=HOURS - 1,
         )
-        _wait(house, first, HOURS)
+        _wait(stack, first, HOURS)
         for name, look in (
-            ("late_hours", lambda: house.tick(late_hours).run_requests),
-            ("changed_days", lambda: house.tick(changed_days).run_requests),
-            ("partition status", lambda: _status(house)),
+            ("late_hours", lambda: stack.evaluate_sensor(late_hours).run_requests),
+            ("changed_days", lambda: stack.evaluate_sensor(changed_days).run_requests),
+            ("partition status", lambda: _status(stack)),
         ):
             started = time.perf_counter()
             assert look(), name
@@ -193,16 +193,16 @@ def test_25_000_hours_stay_usable(house: House, tmp_path: Path) -> None:
     assert max(took.values()) < 20, took
 
 
-def _status(house: House) -> bool:
+def _status(stack: PipelineStack) -> bool:
     """Whether the pages see all the hours of an asset as materialized."""
-    found = house.instance.get_materialized_partitions(FLEET.key)
+    found = stack.instance.get_materialized_partitions(FLEET.key)
     subset = HOURLY.empty_subset().with_partition_keys(found)
     return len(subset) == HOURS
 
 
-def _wait(house: House, first: datetime, count: int) -> None:
+def _wait(stack: PipelineStack, first: datetime, count: int) -> None:
     """Let the ledger know `count` hours from `first` on that nobody has computed."""
-    house.rows(
+    stack.rows(
         b"INSERT INTO partition_ledger (stream, hour, raw_rows, raw_version, last_arrival)"
         b" SELECT 'meter', hour, 60, 1, hour FROM"
         b" generate_series(%(first)s::timestamptz, %(last)s, interval '1 hour') AS hour"

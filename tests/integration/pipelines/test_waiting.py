@@ -15,8 +15,10 @@ from pipelines.automation.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.automation.sensors import late_hours
 from pipelines.definitions import definitions
 from pipelines.partitions import hour_key
-from tests.integration.api_collector import Collector, device, running_collector, wait_for
-from tests.integration.pipeline_house import House, minutes_of
+from tests.harness.collector import Collector, running_collector
+from tests.harness.heartbeats import device
+from tests.harness.pipelines import PipelineStack, minutes_of
+from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 HISTORIES = (dg.AssetKey(METER.history_table), dg.AssetKey(VEHICLE.history_table))
@@ -24,23 +26,23 @@ HOUR_TABLES = tuple(spec.key for spec in SPECS)
 SERVING = tuple(mart.asset_key for mart in MARTS)
 
 
-def materialize(house: House, keys: tuple[dg.AssetKey, ...], hour: datetime) -> None:
+def materialize(stack: PipelineStack, keys: tuple[dg.AssetKey, ...], hour: datetime) -> None:
     """Run only these assets of an hour, as somebody may do by hand."""
     job = definitions.resolve_implicit_global_asset_job_def()
     result = job.get_subset(asset_selection=set(keys)).execute_in_process(
-        instance=house.instance, tags=range_tags(hour_key(hour), hour_key(hour))
+        instance=stack.instance, tags=range_tags(hour_key(hour), hour_key(hour))
     )
     assert result.success
 
 
-def waiting(house: House) -> list[datetime]:
+def waiting(stack: PipelineStack) -> list[datetime]:
     """The hours that wait, each once."""
-    rows = house.rows(b"SELECT DISTINCT hour FROM unpublished_hour ORDER BY hour")
+    rows = stack.rows(b"SELECT DISTINCT hour FROM unpublished_hour ORDER BY hour")
     return [row["hour"] for row in rows]
 
 
 def test_an_hour_waits_while_only_its_history_and_its_marts_were_materialized(
-    charged: House,
+    charged: PipelineStack,
 ) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
     late = {"timestamp": HOUR_10 + timedelta(minutes=30, seconds=30), "kwh_delivered_dc": 0.4}
@@ -56,14 +58,14 @@ def test_an_hour_waits_while_only_its_history_and_its_marts_were_materialized(
     assert mart(charged, HOUR_10, "VEH001")["energy_dc_kwh"] == pytest.approx(60 * 0.092 + 0.4)
 
 
-def test_marts_of_an_hour_that_was_never_computed_leave_it_waiting(charged: House) -> None:
+def test_marts_of_an_hour_that_was_never_computed_leave_it_waiting(charged: PipelineStack) -> None:
     materialize(charged, HISTORIES, HOUR_10)
     materialize(charged, SERVING, HOUR_10)
     assert HOUR_10 in waiting(charged)
 
 
 def test_a_link_made_between_the_efficiency_and_the_marts_leaves_the_hour_waiting(
-    charged: House, tmp_path: Path
+    charged: PipelineStack, tmp_path: Path
 ) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
     materialize(charged, HOUR_TABLES, HOUR_10)
@@ -84,23 +86,23 @@ def test_a_link_made_between_the_efficiency_and_the_marts_leaves_the_hour_waitin
 
 
 @pytest.fixture
-def api(house: House, tmp_path: Path) -> Iterator[Collector]:
-    """A collector that fills the lake of the house."""
-    with running_collector(house.database_url, tmp_path, FLUSH_SECONDS="1") as collector:
-        assert str(collector.lake_folder) == house.lake.uri
+def api(stack: PipelineStack, tmp_path: Path) -> Iterator[Collector]:
+    """A collector that fills the lake of the stack."""
+    with running_collector(stack.database_url, tmp_path, FLUSH_SECONDS="1") as collector:
+        assert str(collector.lake_folder) == stack.lake.uri
         yield collector
 
 
 def test_links_that_are_imported_afterwards_reach_the_published_hours_from_their_start_on(
-    house: House, api: Collector
+    stack: PipelineStack, api: Collector
 ) -> None:
     box, car, first = device("M"), device("V"), hour_of(datetime.now(UTC)) - 6 * HOUR
     hours = [first, first + HOUR, first + 2 * HOUR]
     for hour in hours:
         charge(api, box, car, hour)
     in_the_lake(api)
-    house.run_hours(hours[0], hours[-1])
-    assert {mart(house, hour, car)["status"] for hour in hours} == {"unmapped"}
+    stack.run_hours(hours[0], hours[-1])
+    assert {mart(stack, hour, car)["status"] for hour in hours} == {"unmapped"}
 
     starts, ends = hours[1] + timedelta(minutes=15), hours[2] + timedelta(minutes=30)
     text = (
@@ -109,52 +111,54 @@ def test_links_that_are_imported_afterwards_reach_the_published_hours_from_their
         f"{box},{device('V')},{starts.isoformat()},\n"
     )
     assert import_csv(api, text) == {"accepted": 1, "existing": 0}
-    (request,) = house.tick(late_hours).run_requests or []
+    (request,) = stack.evaluate_sensor(late_hours).run_requests or []
     assert request.tags[RANGE_START] == hour_key(hours[1])
     assert request.tags[RANGE_END] == hour_key(hours[2])
-    house.run("hourly", request.tags)
+    stack.run("hourly", request.tags)
 
     for hour in hours:
-        same_as_performance(house, api, hour, car)
-    found = [mart(house, hour, car)["energy_ac_kwh"] for hour in hours]
+        same_as_performance(stack, api, hour, car)
+    found = [mart(stack, hour, car)["energy_ac_kwh"] for hour in hours]
     assert found == [None, pytest.approx(4.5), pytest.approx(3)]
     assert import_csv(api, text) == {"accepted": 1, "existing": 1}
-    assert house.tick(late_hours).run_requests == []
+    assert stack.evaluate_sensor(late_hours).run_requests == []
 
 
 def test_a_vehicle_that_names_a_meter_today_keeps_its_rule_link_of_yesterday(
-    house: House, api: Collector
+    stack: PipelineStack, api: Collector
 ) -> None:
     box, other, car = "METER007", device("M"), "VEH007"
     today = hour_of(datetime.now(UTC)) - 2 * HOUR
     yesterday = today - 24 * HOUR
     charge(api, box, car, yesterday)
     in_the_lake(api)
-    house.run_hours(yesterday, yesterday)
-    before = mart(house, yesterday, car)
+    stack.run_hours(yesterday, yesterday)
+    before = mart(stack, yesterday, car)
     assert (before["link_source"], before["meter_ids"]) == ("rule", [box])
 
     charge(api, other, car, today, meterId=other)
     link_of_today = link(box, device("V"), today, None)
     assert api.post("/v1/links", link_of_today).status_code == 201
     in_the_lake(api)
-    same_as_performance(house, api, yesterday, car)
+    same_as_performance(stack, api, yesterday, car)
     for hour in (yesterday, today):
-        house.run_hours(hour, hour)
+        stack.run_hours(hour, hour)
 
-    assert mart(house, yesterday, car) == before
+    assert mart(stack, yesterday, car) == before
     for hour in (yesterday, today):
-        same_as_performance(house, api, hour, car)
-    assert mart(house, today, car)["meter_ids"] == [other]
+        same_as_performance(stack, api, hour, car)
+    assert mart(stack, today, car)["meter_ids"] == [other]
 
 
-def test_a_name_that_arrives_late_reopens_the_hours_after_it(house: House, api: Collector) -> None:
+def test_a_name_that_arrives_late_reopens_the_hours_after_it(
+    stack: PipelineStack, api: Collector
+) -> None:
     box, car, first = "METER008", "VEH008", hour_of(datetime.now(UTC)) - 8 * HOUR
     hours = [first + n * HOUR for n in range(4)]
     for hour in hours:
         charge(api, box, car, hour)
     in_the_lake(api)
-    house.run_hours(hours[0], hours[-1])
+    stack.run_hours(hours[0], hours[-1])
 
     def name_at(hour: datetime) -> None:
         late = {"vehicleId": car, "timestamp": (hour + timedelta(minutes=50)).isoformat()}
@@ -163,17 +167,17 @@ def test_a_name_that_arrives_late_reopens_the_hours_after_it(house: House, api: 
         in_the_lake(api)
 
     name_at(hours[2])
-    assert waiting(house) == hours[2:]
-    house.run_hours(hours[2], hours[3])
+    assert waiting(stack) == hours[2:]
+    stack.run_hours(hours[2], hours[3])
     name_at(hours[2] + timedelta(minutes=1))
-    assert waiting(house) == [hours[2]]
-    house.run_hours(hours[2], hours[2])
+    assert waiting(stack) == [hours[2]]
+    stack.run_hours(hours[2], hours[2])
     name_at(hours[0])
-    assert waiting(house) == hours[:2]
-    house.run_hours(hours[0], hours[1])
+    assert waiting(stack) == hours[:2]
+    stack.run_hours(hours[0], hours[1])
 
     for hour in hours:
-        same_as_performance(house, api, hour, car)
+        same_as_performance(stack, api, hour, car)
 
 
 def charge(api: Collector, box: str, car: str, hour: datetime, **fields: str) -> None:
@@ -216,9 +220,9 @@ def import_csv(api: Collector, text: str) -> dict[str, int]:
     return {name: answer.json()[name] for name in ("accepted", "existing")}
 
 
-def mart(house: House, hour: datetime, car: str) -> dict[str, Any]:
+def mart(stack: PipelineStack, hour: datetime, car: str) -> dict[str, Any]:
     """The published row of a vehicle and hour."""
-    (row,) = house.rows(
+    (row,) = stack.rows(
         b"SELECT * FROM vehicle_efficiency_hourly"
         b" WHERE hour_start = %(hour)s AND vehicle_id = %(car)s",
         hour=hour,
@@ -227,12 +231,12 @@ def mart(house: House, hour: datetime, car: str) -> dict[str, Any]:
     return dict(row)
 
 
-def same_as_performance(house: House, api: Collector, hour: datetime, car: str) -> None:
+def same_as_performance(stack: PipelineStack, api: Collector, hour: datetime, car: str) -> None:
     """The published row says what the performance of this very hour does."""
     window = {"start": hour.isoformat(), "end": (hour + HOUR).isoformat()}
     answer = api.http.get(f"/v1/analytics/performance/{car}", params=window)
     assert answer.status_code == 200, answer.text
-    told, row = answer.json(), mart(house, hour, car)
+    told, row = answer.json(), mart(stack, hour, car)
     assert (row["status"], row["energy_ac_kwh"], row["efficiency_percent"]) == (
         told["status"],
         told["energyConsumedAc"],
@@ -242,7 +246,7 @@ def same_as_performance(house: House, api: Collector, hour: datetime, car: str) 
 
 
 def test_the_status_takes_back_no_computed_hour_and_tells_how_long_the_others_will_take(
-    charged: House, tmp_path: Path
+    charged: PipelineStack, tmp_path: Path
 ) -> None:
     late = {"timestamp": HOUR_10 + timedelta(minutes=30, seconds=30), "kwh_delivered_dc": 0.4}
     with running_collector(charged.database_url, tmp_path) as api:

@@ -13,7 +13,7 @@ from psycopg.rows import DictRow, dict_row
 
 from lake import HOUR
 from pipelines.compute.devices import charger_classes
-from tests.integration.api_collector import wait_for
+from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10
 from warehouse_sql.devices import (
     Keep,

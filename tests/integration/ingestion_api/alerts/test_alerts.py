@@ -13,16 +13,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.integration.api_collector import (
-    Collector,
-    copied_database,
-    device,
-    meter,
-    running_collector,
-    vehicle,
-    wait_for,
-)
-from tests.integration.webhook_receiver import Receiver, receiver
+from tests.harness.collector import Collector, running_collector
+from tests.harness.heartbeats import device, meter, vehicle
+from tests.harness.postgres import copied_database
+from tests.harness.waiting import wait_for
+from tests.harness.webhook_receiver import Receiver, receiver
 from warehouse_sql.api_keys import create_key, revoke_key
 
 SECRET = "between us"
@@ -481,8 +476,7 @@ def test_two_collectors_open_one_alert_and_one_that_is_killed_neither_loses_nor_
         send(first, vehicle(car, -700, batteryTemp=56))  # `battery-warm` holds for five minutes
         one(other, car, "battery-hot")
         assert first.sql("SELECT count(*) FROM alert_pending") == [(1,)]
-        first.process.kill()
-        first.process.wait(60)
+        first.kill()
         send(other, vehicle(car, -200, batteryTemp=57))
         one(other, car, "battery-warm")
         with web_socket(other) as live, other.http.stream("GET", "/v1/alerts/events") as events:

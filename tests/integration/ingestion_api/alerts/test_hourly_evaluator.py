@@ -17,7 +17,7 @@ from ingestion_api.alerts.rule_file import read_rules
 from ingestion_api.alerts.rules import RuleFile
 from ingestion_api.alerts.store import Connection, end_silences
 from lake import EnergySettings
-from tests.integration.api_collector import wait_for
+from tests.harness.waiting import wait_for
 from warehouse_sql.named_queries import query
 
 ENERGY = EnergySettings(_env_file=None)

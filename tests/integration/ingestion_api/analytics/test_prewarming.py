@@ -11,7 +11,8 @@ from ingestion_api.database.dedicated_connection import OwnConnection
 from lake import HOUR, METER, Lake, append_once, compact_hour
 from lake.reads.device_reader import DeviceReader
 from lake.reads.hour_index import HourIndex
-from tests.integration.api_collector import free_port, wait_for
+from tests.harness.processes import free_port
+from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10, meter_rows
 
 

@@ -13,13 +13,9 @@ from starlette.types import Message, Receive, Scope, Send
 from ingestion_api.auth.api_keys import LOOPBACK, SCOPES, Caller, KeyRing
 from ingestion_api.auth.middleware import RequireKey
 from ingestion_api.database.pool import read_pool
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-    meter,
-    wait_for,
-)
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.heartbeats import device, meter
+from tests.harness.waiting import wait_for
 from warehouse_sql.api_keys import create_key, list_keys, revoke_key
 
 SECONDS = 5  # "within seconds"

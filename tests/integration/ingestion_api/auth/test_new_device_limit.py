@@ -5,15 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.api_collector import (
-    Collector,
-    copied_database,
-    device,
-    meter,
-    running_collector,
-    vehicle,
-    wait_for,
-)
+from tests.harness.collector import Collector, running_collector
+from tests.harness.heartbeats import device, meter, vehicle
+from tests.harness.postgres import copied_database
+from tests.harness.waiting import wait_for
 from warehouse_sql.api_keys import create_key
 
 BOUND = 5

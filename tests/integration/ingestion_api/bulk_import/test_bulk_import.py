@@ -47,8 +47,8 @@ from lake import (
 )
 from lake.history.deduplication import merge_heartbeats
 from lake.recordings import ColumnMapping, parse_number
-from tests.integration.outbox_rows import execute
-from tests.integration.victims import die_in
+from tests.harness.forked import assert_kills_itself
+from tests.harness.outbox import execute
 from tests.samples import ANY_TIME, HOUR_10
 
 TOLERANCE = 300.0
@@ -312,7 +312,7 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(
     bad = {"meter_id": ["M3"], "timestamp": [HOUR_10], "kwh_consumed_ac": [-1.0]}
     refused = pa.table(bad).cast(rows.schema)
     file = parquet(tmp_path, pa.concat_tables([refused, rows, refused]))
-    die_in(import_and_die, database_url, lake, file, step, 2)
+    assert_kills_itself(import_and_die, database_url, lake, file, step, 2)
     done = import_file(database_url, lake, file)
     assert done.progress.began_after >= 100
     found = raw(lake)
@@ -331,7 +331,7 @@ def test_an_import_that_a_restored_database_does_not_know_is_settled_from_the_la
     database_url: str, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = parquet(tmp_path, minutes(0, 150))
-    die_in(import_and_die, database_url, lake, file, "before_settle", 1)
+    assert_kills_itself(import_and_die, database_url, lake, file, "before_settle", 1)
     assert ledger(database_url) == {}
     monkeypatch.setattr(Ledger, "outcome", lambda self, transaction: None)
     import_file(database_url, lake, file)

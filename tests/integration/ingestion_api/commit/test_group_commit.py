@@ -17,7 +17,7 @@ from ingestion_api.outbox.backlog import OutboxWatch
 from ingestion_api.settings import CollectorSettings
 from lake import HOUR
 from lake.schema.partitions import hour_of
-from tests.integration.outbox_rows import waiting_meters
+from tests.harness.outbox import waiting_meters
 
 NOW = datetime.now(UTC)
 

@@ -12,7 +12,7 @@ from ingestion_api.commit.transaction import PACKED_FROM, statements
 from ingestion_api.heartbeats.batch import Heartbeats
 from ingestion_api.outbox.pack import unpacked
 from lake import METER, VEHICLE, Stream
-from tests.integration.outbox_rows import numbered, store
+from tests.harness.outbox import numbered, store
 from tests.samples import ANY_TIME, HOUR_10, heartbeats, meter_rows, vehicle_rows
 from warehouse_sql.binary_parameters import text_array
 from warehouse_sql.named_queries import query

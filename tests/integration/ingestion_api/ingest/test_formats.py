@@ -14,12 +14,9 @@ import pytest
 
 from ingestion_api.outbox.pack import unpacked
 from lake import STREAMS
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-    wait_for,
-)
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.heartbeats import device
+from tests.harness.waiting import wait_for
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"

@@ -10,15 +10,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-    meter,
-    moment,
-    vehicle,
-)
-from tests.integration.outbox_rows import waiting_meters
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.heartbeats import device, meter, moment, vehicle
+from tests.harness.outbox import waiting_meters
 
 api = collector_of_module(FLUSH_SECONDS="600")
 

@@ -9,7 +9,9 @@ import pytest
 
 from lake import HOUR, hour_of
 from local_stack.client.status import Figures
-from tests.integration.api_collector import Collector, meter, running_collector, vehicle, wait_for
+from tests.harness.collector import Collector, running_collector
+from tests.harness.heartbeats import meter, vehicle
+from tests.harness.waiting import wait_for
 
 ADD = """
 INSERT INTO partition_ledger (stream, hour, raw_rows, raw_version, last_arrival, waiting_since,

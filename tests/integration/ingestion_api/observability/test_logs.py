@@ -9,13 +9,9 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from ingestion_api.server.request_metrics import ObserveRequests
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-    meter,
-    wait_for,
-)
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.heartbeats import device, meter
+from tests.harness.waiting import wait_for
 
 PROBLEM = "application/problem+json"
 

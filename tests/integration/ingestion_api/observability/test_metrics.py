@@ -9,14 +9,9 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-    meter,
-    vehicle,
-    wait_for,
-)
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.heartbeats import device, meter, vehicle
+from tests.harness.waiting import wait_for
 
 DASHBOARD = Path(__file__).parents[4] / "docs/grafana/wattlake.json"
 UNITS = (
@@ -123,7 +118,7 @@ def test_every_figure_moves_by_what_has_happened(api: Collector) -> None:
     assert 0 <= time.time() - now("wattlake_last_flush_timestamp_seconds") < 30
     assert now("process_resident_memory_bytes") > 50e6
     assert now("process_cpu_seconds_total") > before("process_cpu_seconds_total")
-    open_now = len(list(Path(f"/proc/{api.process.pid}/fd").iterdir()))
+    open_now = len(list(Path(f"/proc/{api.pid}/fd").iterdir()))
     assert abs(now("process_open_fds") - open_now) < 10
     assert len(now.labels("wattlake_build_info")) == 1
 

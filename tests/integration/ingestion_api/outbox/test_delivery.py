@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from ingestion_api.outbox import flush
 from lake import METER, Lake, LakeError, StaleRead, WrongLake
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
-from tests.integration.outbox_rows import (
+from tests.harness.outbox import (
     flush_all,
     kill_a_flush,
     ledger_rows,
@@ -21,21 +20,17 @@ from tests.integration.outbox_rows import (
     put,
     raw_ids,
 )
+from tests.harness.postgres import running_postgres, server_folder
 from warehouse_sql.migrate import migrate
 
 
 @pytest.fixture
 def server() -> Iterator[EmbeddedPostgres]:
     """A server of this test alone, whose files it may copy and whose process it may kill."""
-    folder = Path(tempfile.mkdtemp(prefix="wattlake-delivery-"))
-    folder.chmod(0o711)
     # A slow WAL writer: what nobody waited for is lost in a crash.
-    postgres = EmbeddedPostgres(folder / "data", settings={"wal_writer_delay": "10s"})
-    try:
+    slow = {"wal_writer_delay": "10s"}
+    with server_folder() as folder, running_postgres(folder / "data", settings=slow) as postgres:
         yield postgres
-    finally:
-        postgres.stop()
-        shutil.rmtree(folder)
 
 
 def commit(dsn: str, first: int, count: int) -> None:

@@ -29,7 +29,7 @@ from lake import (
     read_delivered_horizon,
     rows_by_hour,
 )
-from tests.integration.outbox_rows import (
+from tests.harness.outbox import (
     flush_all,
     kill_a_flush,
     ledger_rows,

@@ -18,7 +18,7 @@ from lake import (
     scan_heartbeats,
     scan_history,
 )
-from tests.integration import outbox_rows
+from tests.harness import outbox
 from tests.samples import HOUR_10, meter_rows
 from warehouse_sql.named_queries import query
 
@@ -26,7 +26,7 @@ END = HOUR_10 + HOUR
 
 
 def put(conn: psycopg.Connection, rows: pa.Table) -> None:
-    outbox_rows.put(conn, METER, rows)
+    outbox.put(conn, METER, rows)
 
 
 def read_all(dsn: str, lake: Lake) -> list[float]:

@@ -10,16 +10,9 @@ import httpx
 import psycopg
 import pytest
 
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-    meter,
-    moment,
-    running_collector,
-    vehicle,
-    wait_for,
-)
+from tests.harness.collector import Collector, collector_of_module, running_collector
+from tests.harness.heartbeats import device, meter, moment, vehicle
+from tests.harness.waiting import wait_for
 
 api = collector_of_module(FLUSH_SECONDS="1")
 

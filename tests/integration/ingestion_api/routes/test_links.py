@@ -4,11 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-)
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.heartbeats import device
 
 api = collector_of_module()
 

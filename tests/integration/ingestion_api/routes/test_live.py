@@ -5,14 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-    meter,
-    moment,
-    vehicle,
-)
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.heartbeats import device, meter, moment, vehicle
 
 api = collector_of_module(FLUSH_SECONDS="1")
 

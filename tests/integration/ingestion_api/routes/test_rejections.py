@@ -4,16 +4,10 @@ import json
 
 import pytest
 
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    copied_database,
-    device,
-    meter,
-    running_collector,
-    vehicle,
-    wait_for,
-)
+from tests.harness.collector import Collector, collector_of_module, running_collector
+from tests.harness.heartbeats import device, meter, vehicle
+from tests.harness.postgres import copied_database
+from tests.harness.waiting import wait_for
 
 api = collector_of_module()
 

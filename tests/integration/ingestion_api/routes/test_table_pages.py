@@ -19,7 +19,7 @@ from lake.schema.vehicle_efficiency import (
     FLEET_EFFICIENCY_HOURLY,
     VEHICLE_EFFICIENCY_HOURLY,
 )
-from tests.integration.api_collector import Collector, collector_of_module
+from tests.harness.collector import Collector, collector_of_module
 from tests.table_samples import put
 
 EXAMPLE_TARIFF = Path(__file__).parents[4] / "docs/tariff.example.yaml"

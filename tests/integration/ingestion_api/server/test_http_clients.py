@@ -8,13 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-    meter,
-    wait_for,
-)
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.heartbeats import device, meter
+from tests.harness.waiting import wait_for
 
 SITE = "https://fleet.example"
 LIVE = "/v1/analytics/fleet/live"

@@ -4,9 +4,7 @@ import gzip
 import json
 import os
 import resource
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -22,17 +20,11 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from tests.integration.api_collector import (
-    Collector,
-    copied_database,
-    device,
-    environment,
-    free_port,
-    meter,
-    running_collector,
-    wait_for,
-)
-from tests.integration.outbox_rows import waiting_meters
+from tests.harness.collector import Collector, running_collector
+from tests.harness.heartbeats import device, meter
+from tests.harness.outbox import waiting_meters
+from tests.harness.postgres import copied_database
+from tests.harness.waiting import wait_for
 
 IDLE = 2_000
 MIB = 2**20
@@ -120,33 +112,19 @@ def test_a_connection_too_many_gets_503_at_once_and_there_is_room_again_once_oth
 def test_where_few_files_may_be_open_the_log_says_so_and_connections_leave_some_for_the_rest(
     database: str, tmp_path: Path
 ) -> None:
-    log, port = tmp_path / "log", free_port()
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            ["/bin/sh", "-c", 'ulimit -n 400; exec "$0" -m ingestion_api', sys.executable],
-            cwd=tmp_path,
-            env=environment(database, tmp_path, PORT=str(port), FLUSH_SECONDS="0.2"),
-            stdout=output,
-            stderr=output,
-        ) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
-        ExitStack() as stack,
-    ):
-        collector = Collector(process, http, port, log, database, tmp_path / "lake")
-        try:
-            wait_for(lambda: answers(http), 60)
-            text = log.read_text()
-            assert "the limit of open files is low" in text
-            assert "connections=200" in text
-            for _ in range(600):
-                stack.enter_context(connected(collector))
-            assert collector.post(BATCH, [meter("M")]).status_code == 201
-            flushed = "SELECT sum(raw_rows) FROM partition_ledger"
-            wait_for(lambda: collector.sql(flushed) == [(1,)])
-        finally:
-            process.send_signal(signal.SIGTERM)
-    assert "Too many open files" not in log.read_text()
+    command = ("/bin/sh", "-c", 'ulimit -n 400; exec "$0" -m ingestion_api', sys.executable)
+    often = {"FLUSH_SECONDS": "0.2"}
+    with Collector(database, tmp_path, often, command=command) as collector, ExitStack() as stack:
+        collector.wait_until_ready()
+        text = collector.log.read_text()
+        assert "the limit of open files is low" in text
+        assert "connections=200" in text
+        for _ in range(600):
+            stack.enter_context(connected(collector))
+        assert collector.post(BATCH, [meter("M")]).status_code == 201
+        flushed = "SELECT sum(raw_rows) FROM partition_ledger"
+        wait_for(lambda: collector.sql(flushed) == [(1,)])
+    assert "Too many open files" not in collector.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -453,7 +431,7 @@ class MemoryGrowth:
     mib = 0.0
 
     def __init__(self, collector: Collector) -> None:
-        self._process = Path(f"/proc/{collector.process.pid}")
+        self._process = Path(f"/proc/{collector.pid}")
 
     def __enter__(self) -> "MemoryGrowth":
         (self._process / "clear_refs").write_text("5")  # forgets the peak so far
@@ -537,13 +515,6 @@ def works(collector: Collector, records: int = 1) -> bool:
     return answer.status_code == 201
 
 
-def answers(http: httpx.Client) -> bool:
-    try:
-        return http.get("/readyz").json()["lakeWriter"] is True
-    except httpx.TransportError:
-        return False
-
-
 def posts_large_body(collector: Collector, size: int) -> int:
     """The status of a body without any record in it."""
     with httpx.Client(base_url=collector.http.base_url, timeout=60) as http:
@@ -553,7 +524,7 @@ def posts_large_body(collector: Collector, size: int) -> int:
 
 
 def open_descriptors(collector: Collector) -> int:
-    return len(os.listdir(f"/proc/{collector.process.pid}/fd"))
+    return len(os.listdir(f"/proc/{collector.pid}/fd"))
 
 
 def padded(records: list[dict[str, Any]]) -> bytes:

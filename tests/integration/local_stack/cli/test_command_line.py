@@ -18,12 +18,9 @@ from lake import HOUR, Lake, replace_hours
 from lake.schema.table_spec import TableSpec
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from local_stack.cli.main import main
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-)
-from tests.integration.forking import Forked
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.forked import Forked
+from tests.harness.heartbeats import device
 
 DONE, FAILED, WRONG_USAGE, SOME_REFUSED = 0, 1, 2, 3
 COMMANDS = (

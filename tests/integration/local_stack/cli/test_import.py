@@ -1,7 +1,6 @@
 """`wattlake import` as its users run it, beside a collector that takes and flushes heartbeats."""
 
 import re
-import tempfile
 import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake import METER, STREAMS, Lake, rows_by_hour
-from local_stack.stack.embedded_postgres import EmbeddedPostgres
-from tests.integration.api_collector import Collector, collector_of_module, device, wait_for
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.heartbeats import device
+from tests.harness.postgres import running_postgres, server_folder
+from tests.harness.waiting import wait_for
 from tests.integration.local_stack.cli.test_command_line import (
     DONE,
     FAILED,
@@ -172,19 +173,13 @@ def test_a_file_in_watt_hours_is_stopped_before_anything_of_it_is_taken(
 
 
 def test_the_embedded_stack_of_a_data_folder_is_found() -> None:
-    # Not pytest's temporary folder: as root, the server's own account could not reach it.
-    with tempfile.TemporaryDirectory(prefix="wattlake-import-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
+    with server_folder() as folder:
         pq.write_table(minutes("M1", 5), folder / "a.parquet")
         missing = wattlake(folder, "import", "a.parquet", "--data", "stack")
         assert "start it with `wattlake up`" in failed_with(missing, FAILED)
-        server = EmbeddedPostgres(folder / "stack" / "postgres")
-        try:
-            migrate(server.start())
+        with running_postgres(folder / "stack" / "postgres") as server:
+            migrate(server.url())
             done = wattlake(folder, "import", "a.parquet", "--data", "stack")
-        finally:
-            server.stop()
         assert (done.returncode, done.stderr) == (DONE, "")
         assert len(rows_by_hour(Lake(str(folder / "stack" / "lake")), METER)) == 1
 

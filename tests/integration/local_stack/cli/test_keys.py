@@ -7,13 +7,10 @@ from pathlib import Path
 import pytest
 
 from local_stack.stack.own_key import OwnKey
-from tests.integration.api_collector import (
-    Collector,
-    copied_database,
-    device,
-    running_collector,
-    wait_for,
-)
+from tests.harness.collector import Collector, running_collector
+from tests.harness.heartbeats import device
+from tests.harness.postgres import copied_database
+from tests.harness.waiting import wait_for
 from tests.integration.local_stack.cli.test_command_line import (
     DONE,
     FAILED,

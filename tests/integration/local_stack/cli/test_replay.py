@@ -12,11 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-)
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.flaky_collector import flaky_collector
+from tests.harness.heartbeats import device
 from tests.integration.local_stack.cli.test_command_line import (
     DONE,
     FAILED,
@@ -25,7 +23,6 @@ from tests.integration.local_stack.cli.test_command_line import (
     url_of,
     wattlake,
 )
-from tests.integration.moody_collector import moody_collector
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -94,7 +91,7 @@ def test_rows_are_posted_in_file_order_with_their_true_names(tmp_path: Path) -> 
     }
     pq.write_table(pa.table(rows), tmp_path / "a.parquet")
     renamed = ("--rename", "charge_energy_added_kwh=kwh_delivered_dc")
-    with moody_collector() as collector:
+    with flaky_collector() as collector:
         for order in ((), ("--order-by", "source_row")):
             done = wattlake(
                 tmp_path,
@@ -109,7 +106,7 @@ def test_rows_are_posted_in_file_order_with_their_true_names(tmp_path: Path) -> 
 
 def test_a_file_is_not_replayed_twice_unless_it_is_wanted(tmp_path: Path) -> None:
     recording(tmp_path, 3)
-    with moody_collector() as collector:
+    with flaky_collector() as collector:
         for arguments, arrived in (((), 3), ((), 3), (("--restart",), 6)):
             done = wattlake(
                 tmp_path, "replay", "recording.parquet", *arguments, "--url", collector.url
@@ -125,7 +122,7 @@ def test_a_collector_that_is_busy_or_hangs_up_gets_every_heartbeat_once_it_answe
     tmp_path: Path,
 ) -> None:
     recording(tmp_path, 40)
-    with moody_collector(503, 0, 201, 503) as collector:
+    with flaky_collector(503, 0, 201, 503) as collector:
         began = time.monotonic()
         arguments = ("recording.parquet", "--batch", "10", "--url", collector.url)
         done = wattlake(tmp_path, "replay", *arguments)
@@ -138,7 +135,7 @@ def test_a_collector_that_is_busy_or_hangs_up_gets_every_heartbeat_once_it_answe
 
 def test_rows_of_too_many_new_devices_are_sent_again_and_none_is_refused(tmp_path: Path) -> None:
     recording(tmp_path, 10)
-    with moody_collector(207, 207, 429) as collector:
+    with flaky_collector(207, 207, 429) as collector:
         done = wattlake(tmp_path, "replay", "recording.parquet", "--url", collector.url)
         energies = [heartbeat["kwhConsumedAc"] for _, heartbeat in collector.heartbeats]
     assert (done.returncode, done.stderr) == (DONE, "")
@@ -150,11 +147,11 @@ def test_rows_of_too_many_new_devices_are_sent_again_and_none_is_refused(tmp_pat
 def test_a_collector_that_stays_away_ends_the_replay_which_then_goes_on(tmp_path: Path) -> None:
     recording(tmp_path, 30)
     replay = ("replay", "recording.parquet", "--batch", "10", "--patience", "0.5")
-    with moody_collector(201, *[503] * 50) as collector:
+    with flaky_collector(201, *[503] * 50) as collector:
         done = wattlake(tmp_path, *replay, "--url", collector.url)
         assert "gave up after" in failed_with(done, FAILED)
         assert len(collector.heartbeats) == 10
-        collector.moods.clear()
+        collector.answers.clear()
         done = wattlake(tmp_path, *replay, "--url", collector.url)
         assert done.returncode == DONE
         assert "going on after row 10" in done.stdout
@@ -165,7 +162,7 @@ def test_a_collector_that_stays_away_ends_the_replay_which_then_goes_on(tmp_path
 
 def test_ctrl_c_ends_a_replay_which_then_goes_on(tmp_path: Path) -> None:
     recording(tmp_path, 30)
-    with moody_collector(201, *[503] * 50) as collector:
+    with flaky_collector(201, *[503] * 50) as collector:
         arguments = ["replay", "recording.parquet", "--batch", "10", "--url", collector.url]
         environment = {"PATH": "/usr/bin:/bin", "XDG_STATE_HOME": str(tmp_path / "state")}
         with subprocess.Popen(
@@ -183,7 +180,7 @@ def test_ctrl_c_ends_a_replay_which_then_goes_on(tmp_path: Path) -> None:
         assert interrupted.returncode == 130
         assert said.endswith("stopped after row 10; the same command goes on\n")
         assert error == ""
-        collector.moods.clear()
+        collector.answers.clear()
         done = wattlake(tmp_path, *arguments)
         assert done.returncode == DONE, done.stderr
         assert [h["kwhConsumedAc"] for _, h in collector.heartbeats] == [
@@ -205,7 +202,7 @@ def test_a_file_that_is_no_recording_is_one_clear_line(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
-    with moody_collector() as collector:
+    with flaky_collector() as collector:
         done = wattlake(tmp_path, "replay", name, "--url", collector.url)
         assert collector.posts == 0
     assert message in failed_with(done, FAILED)

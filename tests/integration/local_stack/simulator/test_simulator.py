@@ -12,10 +12,10 @@ from pathlib import Path
 
 from local_stack.simulator.fleet_model import FleetModel
 from local_stack.simulator.heartbeats import arrivals
-from tests.integration.api_collector import running_collector
-from tests.integration.forking import Forked
+from tests.harness.collector import running_collector
+from tests.harness.flaky_collector import FlakyCollector, flaky_collector
+from tests.harness.forked import Forked
 from tests.integration.local_stack.cli.test_command_line import run_command
-from tests.integration.moody_collector import MoodyCollector, moody_collector
 
 FLEET, SEED = 4, 7
 
@@ -60,7 +60,7 @@ def expected(first: int, end: int, since: int) -> Counter[str]:
     return as_texts([dict(a.heartbeat) for a in arrivals(model, first, end, since)])
 
 
-def received(collector: MoodyCollector) -> Counter[str]:
+def received(collector: FlakyCollector) -> Counter[str]:
     return as_texts([heartbeat for _, heartbeat in collector.heartbeats])
 
 
@@ -68,7 +68,7 @@ def test_the_last_three_hours_come_first_and_are_complete_whatever_the_collector
     tmp_path: Path,
 ) -> None:
     with (
-        moody_collector(503, 0, 503, 201, 0) as collector,
+        flaky_collector(503, 0, 503, 201, 0) as collector,
         simulator(tmp_path, collector.url) as process,
     ):
         began = int(time.time()) // 60
@@ -80,7 +80,7 @@ def test_the_last_three_hours_come_first_and_are_complete_whatever_the_collector
 
 
 def test_a_device_posts_one_heartbeat_at_a_time(tmp_path: Path) -> None:
-    with moody_collector() as collector, simulator(tmp_path, collector.url) as process:
+    with flaky_collector() as collector, simulator(tmp_path, collector.url) as process:
         wait_for(
             lambda: (
                 {"/v1/ingest/meter", "/v1/ingest/vehicle"}
@@ -91,7 +91,7 @@ def test_a_device_posts_one_heartbeat_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_simulator_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
-    with moody_collector() as collector:
+    with flaky_collector() as collector:
         with simulator(tmp_path, collector.url) as process:
             wait_for(lambda: noted(tmp_path), process)
             process.kill()
@@ -114,7 +114,7 @@ def test_a_simulator_goes_on_while_it_can_note_and_say_nothing(tmp_path: Path) -
     (tmp_path / "state.json").write_bytes(b"{")  # half of a note, as a power cut may leave it
     (tmp_path / "state.unfinished").symlink_to("/dev/full")  # every write: no space left
     (tmp_path / "says").symlink_to("/dev/full")
-    with moody_collector(503) as collector, simulator(tmp_path, collector.url) as process:
+    with flaky_collector(503) as collector, simulator(tmp_path, collector.url) as process:
         devices = 2 * FLEET
         wait_for(lambda: received(collector).total() > 150 * devices, process)
         (tmp_path / "state.unfinished").unlink()
@@ -126,7 +126,7 @@ def test_a_simulator_goes_on_while_it_can_note_and_say_nothing(tmp_path: Path) -
 
 def test_a_simulator_waits_where_it_brings_too_many_new_devices(tmp_path: Path) -> None:
     with (
-        moody_collector(207, 207, 429) as collector,
+        flaky_collector(207, 207, 429) as collector,
         simulator(tmp_path, collector.url) as process,
     ):
         now = int(time.time()) // 60
@@ -138,7 +138,7 @@ def test_a_simulator_waits_where_it_brings_too_many_new_devices(tmp_path: Path) 
 
 def test_a_refusal_ends_the_simulator_with_one_clear_line(tmp_path: Path) -> None:
     with (
-        moody_collector(*[400] * 100) as collector,
+        flaky_collector(*[400] * 100) as collector,
         simulator(tmp_path, collector.url) as process,
     ):
         assert process.wait(60) == 1

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from local_stack.errors import FolderError, PostgresError
 from local_stack.stack import parent_death, postgres_account, supervision
 from local_stack.stack.database_service import DatabaseService
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
+from tests.harness.postgres import running_postgres, server_folder
 from warehouse_sql.migrate import migrate
 
 REPOSITORY = Path(local_stack.__file__).parents[1]
@@ -59,10 +59,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that every account reaches."""
-    found = Path(tempfile.mkdtemp(prefix="wattlake-embedded-"))
-    found.chmod(0o711)
-    yield found
-    shutil.rmtree(found)
+    with server_folder() as found:
+        yield found
 
 
 @pytest.fixture
@@ -76,15 +74,10 @@ def first_server(folder: Path) -> Iterator[EmbeddedPostgres]:
 @pytest.fixture(scope="module")
 def used_folder() -> Iterator[Path]:
     """Where a server ran once, to copy: that takes a tenth of a first start."""
-    found = Path(tempfile.mkdtemp(prefix="wattlake-embedded-"))
-    found.chmod(0o711)
-    server = EmbeddedPostgres(found / "postgres")
-    try:
-        server.start()
-    finally:
-        server.stop()
-    yield server.folder
-    shutil.rmtree(found)
+    with server_folder() as found:
+        with running_postgres(found / "postgres") as server:
+            pass
+        yield server.folder
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from local_stack.stack.liveness import answers, daemon_works
 from local_stack.stack.service import Service
 from local_stack.stack.stack import collector_stop_seconds
 from local_stack.stack.supervision import Supervised
-from tests.integration.api_collector import free_port
+from tests.harness.processes import free_port
 
 REPOSITORY = Path(local_stack.__file__).parents[1]
 HEARTBEATS = (

@@ -19,7 +19,7 @@ from pipelines.assets.hourly import GRID, SPECS, VEHICLES
 from pipelines.assets.marts import MARTS
 from pipelines.definitions import definitions
 from pipelines.partitions import hour_key
-from tests.integration.pipeline_house import CODE_SERVERS_END, House, checks
+from tests.harness.pipelines import WAIT_FOR_CODE_SERVERS, PipelineStack, checks
 from tests.samples import HOUR_10
 
 # Dagster's own: its daemon calls what it has deprecated, its client leaves a coroutine behind.
@@ -66,7 +66,7 @@ def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceProce
     folder = str(tmp_path_factory.mktemp("dagster"))
     target = ModuleTarget("pipelines.definitions", None, None, "pipelines.definitions")
     with (
-        dg.DagsterInstance.local_temp(folder, overrides=CODE_SERVERS_END) as instance,
+        dg.DagsterInstance.local_temp(folder, overrides=WAIT_FOR_CODE_SERVERS) as instance,
         WorkspaceProcessContext(instance, target) as workspace,
     ):
         yield workspace
@@ -147,7 +147,7 @@ def test_a_backfill_of_any_selection_is_one_run_of_it(
 
 
 def test_a_backfill_of_everything_computes_the_hours_and_then_their_day(
-    charged: House, dagster: WorkspaceProcessContext
+    charged: PipelineStack, dagster: WorkspaceProcessContext
 ) -> None:
     backfill = launch(dagster, HOURS, EVERYTHING)
     statuses = []
@@ -181,7 +181,7 @@ def test_a_single_run_of_a_selection_is_taken(dagster: WorkspaceProcessContext) 
         assert launched["__typename"] == "LaunchRunSuccess", launched
 
 
-def test_what_is_computed_beside_the_selection_is_noted_on_its_page(charged: House) -> None:
+def test_what_is_computed_beside_the_selection_is_noted_on_its_page(charged: PipelineStack) -> None:
     job = definitions.resolve_implicit_global_asset_job_def()
 
     def computed(*assets: dg.AssetKey) -> tuple[set[dg.AssetKey | None], set[str]]:

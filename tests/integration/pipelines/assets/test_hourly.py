@@ -13,7 +13,7 @@ from lake.schema.catalog import HOURLY_TABLES
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from pipelines.assets import history
 from pipelines.partitions import hour_key
-from tests.integration.pipeline_house import House, checks, minutes_of
+from tests.harness.pipelines import PipelineStack, checks, minutes_of
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 DERIVED = (
@@ -25,7 +25,7 @@ DERIVED = (
 
 
 def test_a_range_run_fills_history_efficiency_and_marts_with_the_same_numbers(
-    charged: House,
+    charged: PipelineStack,
 ) -> None:
     result = charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
 
@@ -55,7 +55,7 @@ def test_a_range_run_fills_history_efficiency_and_marts_with_the_same_numbers(
 
 
 def test_checks_of_a_run_name_the_implausible_vehicle_and_do_not_stop_the_run(
-    charged: House,
+    charged: PipelineStack,
 ) -> None:
     result = charged.run_hours(HOUR_10, HOUR_10)
 
@@ -77,7 +77,7 @@ def test_checks_of_a_run_name_the_implausible_vehicle_and_do_not_stop_the_run(
         assert "| 2026-11-20 10:00:00Z | VEH003 |" in str(warning.metadata["first_ones"].value)
 
 
-def test_each_hour_of_a_range_has_its_own_row_counts(charged: House) -> None:
+def test_each_hour_of_a_range_has_its_own_row_counts(charged: PipelineStack) -> None:
     extra = minutes_of(HOUR_10, meter_id="METER001", kwh_consumed_ac=0.1)[:7]
     charged.deliver(METER, meter_rows(*extra))
 
@@ -99,7 +99,7 @@ def test_each_hour_of_a_range_has_its_own_row_counts(charged: House) -> None:
     }
 
 
-def test_running_the_same_hours_again_changes_nothing(charged: House) -> None:
+def test_running_the_same_hours_again_changes_nothing(charged: PipelineStack) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
     before = {name: charged.table(name) for name in DERIVED}
     versions = versions_of_hourly_tables(charged)
@@ -116,20 +116,20 @@ def test_running_the_same_hours_again_changes_nothing(charged: House) -> None:
     assert versions_of_hourly_tables(charged) == versions
 
 
-def versions_of_hourly_tables(house: House) -> dict[str, int]:
-    return {spec.name: house.lake.open(spec.name).version() for spec in HOURLY_TABLES}
+def versions_of_hourly_tables(stack: PipelineStack) -> dict[str, int]:
+    return {spec.name: stack.lake.open(spec.name).version() for spec in HOURLY_TABLES}
 
 
 def test_an_hour_without_heartbeats_and_links_has_no_row_when_it_is_run_by_hand(
-    house: House,
+    stack: PipelineStack,
 ) -> None:
-    house.run_hours(HOUR_10, HOUR_10)
-    rows = {spec.name: house.table(spec.name).height for spec in HOURLY_TABLES}
+    stack.run_hours(HOUR_10, HOUR_10)
+    rows = {spec.name: stack.table(spec.name).height for spec in HOURLY_TABLES}
     assert rows == dict.fromkeys(rows, 0)
 
 
 def test_an_hour_whose_heartbeats_are_gone_from_the_history_blocks_everything_downstream(
-    charged: House, monkeypatch: pytest.MonkeyPatch
+    charged: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def losing(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> object:
         done = compact_hours(lake, stream, hours)
@@ -155,7 +155,9 @@ def test_an_hour_whose_heartbeats_are_gone_from_the_history_blocks_everything_do
     assert ledger == {"compacted_version": None, "published_version": None}
 
 
-def test_late_register_readings_recompute_the_hour_that_counts_from_them(house: House) -> None:
+def test_late_register_readings_recompute_the_hour_that_counts_from_them(
+    stack: PipelineStack,
+) -> None:
     def register(hours_later: float, kwh: float) -> dict[str, object]:
         return {
             "timestamp": HOUR_10 + timedelta(hours=hours_later),
@@ -163,41 +165,43 @@ def test_late_register_readings_recompute_the_hour_that_counts_from_them(house: 
             "kwh_delivered_dc": kwh,
         }
 
-    house.deliver(VEHICLE, vehicle_rows(register(0, 100), register(5.5, 109)))
-    house.run_hours(HOUR_10, HOUR_10 + 6 * HOUR)
-    assert _energy(house) == {0: None, 5: pytest.approx(9)}
+    stack.deliver(VEHICLE, vehicle_rows(register(0, 100), register(5.5, 109)))
+    stack.run_hours(HOUR_10, HOUR_10 + 6 * HOUR)
+    assert _energy(stack) == {0: None, 5: pytest.approx(9)}
 
-    house.deliver(VEHICLE, vehicle_rows(register(0.5, 104)))
-    house.run_hours(HOUR_10, HOUR_10)
+    stack.deliver(VEHICLE, vehicle_rows(register(0.5, 104)))
+    stack.run_hours(HOUR_10, HOUR_10)
 
-    assert _energy(house) == {0: pytest.approx(4), 5: pytest.approx(5)}
+    assert _energy(stack) == {0: pytest.approx(4), 5: pytest.approx(5)}
     assert [
         row["energy_dc_kwh"]
-        for row in house.rows(
+        for row in stack.rows(
             b"SELECT energy_dc_kwh FROM vehicle_efficiency_hourly ORDER BY hour_start"
         )
-    ] == list(_energy(house).values())
+    ] == list(_energy(stack).values())
 
 
-def test_a_lake_that_is_older_than_the_ledger_is_refused(charged: House) -> None:
+def test_a_lake_that_is_older_than_the_ledger_is_refused(charged: PipelineStack) -> None:
     charged.rows(b"UPDATE partition_ledger SET raw_version = 1000 RETURNING 1")
 
     with pytest.raises(dg.Failure, match="this is another or a restored lake"):
         charged.run_hours(HOUR_10, HOUR_10)
 
 
-def _energy(house: House) -> dict[int, float | None]:
-    rows = house.table(VEHICLE_EFFICIENCY_HOURLY.name).sort("hour_start")
+def _energy(stack: PipelineStack) -> dict[int, float | None]:
+    rows = stack.table(VEHICLE_EFFICIENCY_HOURLY.name).sort("hour_start")
     return {
         (row["hour_start"] - HOUR_10) // HOUR: row["energy_dc_kwh"]
         for row in rows.iter_rows(named=True)
     }
 
 
-def test_two_known_meters_of_one_number_pair_nobody_even_while_one_is_silent(house: House) -> None:
-    house.deliver(METER, meter_rows({"meter_id": "OLD001", "timestamp": HOUR_10 - 5 * HOUR}))
-    house.deliver(METER, meter_rows(*minutes_of(HOUR_10, kwh_consumed_ac=0.1)))
-    house.deliver(VEHICLE, vehicle_rows(*minutes_of(HOUR_10, kwh_delivered_dc=0.09)))
-    house.run_hours(HOUR_10 - 5 * HOUR, HOUR_10)
-    rows = house.table("vehicle_efficiency_hourly").filter(pl.col("hour_start") == HOUR_10)
+def test_two_known_meters_of_one_number_pair_nobody_even_while_one_is_silent(
+    stack: PipelineStack,
+) -> None:
+    stack.deliver(METER, meter_rows({"meter_id": "OLD001", "timestamp": HOUR_10 - 5 * HOUR}))
+    stack.deliver(METER, meter_rows(*minutes_of(HOUR_10, kwh_consumed_ac=0.1)))
+    stack.deliver(VEHICLE, vehicle_rows(*minutes_of(HOUR_10, kwh_delivered_dc=0.09)))
+    stack.run_hours(HOUR_10 - 5 * HOUR, HOUR_10)
+    rows = stack.table("vehicle_efficiency_hourly").filter(pl.col("hour_start") == HOUR_10)
     assert rows.select("vehicle_id", "status").rows() == [("VEH001", "unmapped")]

@@ -8,22 +8,24 @@ import pytest
 from lake.energy.interval_energy import exact_sum
 from lake.schema.catalog import DAILY_TABLES, DERIVED_TABLES
 from lake.schema.table_spec import TableSpec
-from tests.integration.pipeline_house import House, Model, built_like
+from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack
 
 
 @pytest.fixture(scope="module")
-def computed(computed_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def computed(
+    computed_template: StackTemplate, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PipelineStack]:
     """Three hours of three cars, computed with their day; the tests only look at them."""
-    with built_like(computed_model, tmp_path_factory.mktemp("tables") / "lake") as house:
-        yield house
+    with copied_stack(computed_template, tmp_path_factory.mktemp("tables") / "lake") as stack:
+        yield stack
 
 
-def rows(house: House, name: str) -> pl.DataFrame:
-    table = house.lake.open(name)
-    return house.lake.scan(table).collect()
+def rows(stack: PipelineStack, name: str) -> pl.DataFrame:
+    table = stack.lake.open(name)
+    return stack.lake.scan(table).collect()
 
 
-def test_every_table_has_the_rows_and_the_order_of_its_key(computed: House) -> None:
+def test_every_table_has_the_rows_and_the_order_of_its_key(computed: PipelineStack) -> None:
     for spec in DERIVED_TABLES:
         found = rows(computed, spec.name)
         assert found.height == expected_rows(spec), spec.name
@@ -34,7 +36,7 @@ def test_every_table_has_the_rows_and_the_order_of_its_key(computed: House) -> N
             assert not keys.columns or keys.equals(keys.sort(keys.columns)), spec.name
 
 
-def test_chargers_vehicles_and_fleet_tell_the_same_energy(computed: House) -> None:
+def test_chargers_vehicles_and_fleet_tell_the_same_energy(computed: PipelineStack) -> None:
     for period in ("hourly", "daily"):
         fleet = rows(computed, f"fleet_efficiency_{period}")
         chargers = rows(computed, f"charger_efficiency_{period}")
@@ -50,7 +52,7 @@ def test_chargers_vehicles_and_fleet_tell_the_same_energy(computed: House) -> No
         )
 
 
-def test_a_day_says_what_its_hours_and_heartbeats_say(computed: House) -> None:
+def test_a_day_says_what_its_hours_and_heartbeats_say(computed: PipelineStack) -> None:
     received = rows(computed, "heartbeat_completeness_hourly")["heartbeats_received"].sum()
     days = rows(computed, "vehicle_efficiency_daily")
     points = days.select(pl.sum("data_points_meter") + pl.sum("data_points_vehicle")).item()

@@ -31,22 +31,22 @@ from pipelines.ledger import Sessions, sessions_of_runs
 from pipelines.partitions import hour_key, hour_of_key
 from pipelines.resources import WarehouseResource
 from pipelines.settings import PipelineSettings
-from tests.integration.pipeline_house import RESOURCES, House
+from tests.harness.pipelines import RESOURCES, PipelineStack
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 from warehouse_sql.named_queries import query
 
 
-def asked(house: House) -> list[tuple[str, str]]:
+def asked(stack: PipelineStack) -> list[tuple[str, str]]:
     """First and last hour of each run that the sensor for late hours asks for."""
     return [
         (request.tags[RANGE_START], request.tags[RANGE_END])
-        for request in house.tick(late_hours).run_requests or []
+        for request in stack.evaluate_sensor(late_hours).run_requests or []
     ]
 
 
-def begin_run(house: House, status: DagsterRunStatus) -> dg.DagsterRun:
+def begin_run(stack: PipelineStack, status: DagsterRunStatus) -> dg.DagsterRun:
     """A run of the hourly job that no process works on."""
-    return house.instance.create_run_for_job(
+    return stack.instance.create_run_for_job(
         definitions.resolve_job_def("hourly"),
         status=status,
         tags=hour_tags(HOUR_10),
@@ -60,11 +60,13 @@ def origin(job: str) -> RemoteJobOrigin:
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job)
 
 
-def begin_run_of_assets(house: House, status: DagsterRunStatus, *assets: str) -> dg.DagsterRun:
+def begin_run_of_assets(
+    stack: PipelineStack, status: DagsterRunStatus, *assets: str
+) -> dg.DagsterRun:
     """A run as one starts it from the pages of these assets, that no process works on."""
     selection = frozenset(dg.AssetKey(asset) for asset in assets)
     job = definitions.resolve_implicit_global_asset_job_def()
-    return house.instance.create_run_for_job(
+    return stack.instance.create_run_for_job(
         job.get_subset(asset_selection=selection),
         asset_selection=selection,
         status=status,
@@ -73,9 +75,9 @@ def begin_run_of_assets(house: House, status: DagsterRunStatus, *assets: str) ->
     )
 
 
-def begin_day(house: House, day: str, status: DagsterRunStatus) -> dg.DagsterRun:
+def begin_day(stack: PipelineStack, day: str, status: DagsterRunStatus) -> dg.DagsterRun:
     """A run of the daily job that no process works on."""
-    return house.instance.create_run_for_job(
+    return stack.instance.create_run_for_job(
         definitions.resolve_job_def("daily"), status=status, tags=range_tags(day, day)
     )
 
@@ -88,8 +90,8 @@ def sessions(*runs: dg.DagsterRun, since: datetime = datetime(2000, 1, 1, tzinfo
 NO_SESSIONS = sessions()
 
 
-def status_of(house: House, run: dg.DagsterRun) -> DagsterRunStatus:
-    found = house.instance.get_run_by_id(run.run_id)
+def status_of(stack: PipelineStack, run: dg.DagsterRun) -> DagsterRunStatus:
+    found = stack.instance.get_run_by_id(run.run_id)
     assert found is not None
     return found.status
 
@@ -111,29 +113,31 @@ def hour_tags(hour: datetime) -> dict[str, str]:
     return {RANGE_START: hour_key(hour), RANGE_END: hour_key(hour)}
 
 
-def test_contiguous_waiting_hours_are_one_run_and_the_newest_come_first(house: House) -> None:
+def test_contiguous_waiting_hours_are_one_run_and_the_newest_come_first(
+    stack: PipelineStack,
+) -> None:
     for later in (0, 1, 2, 7):
-        house.deliver(METER, meter_rows({"timestamp": HOUR_10 + later * HOUR}))
+        stack.deliver(METER, meter_rows({"timestamp": HOUR_10 + later * HOUR}))
 
-    assert asked(house) == [
+    assert asked(stack) == [
         (hour_key(HOUR_10 + 7 * HOUR), hour_key(HOUR_10 + 7 * HOUR)),
         (hour_key(HOUR_10), hour_key(HOUR_10 + 2 * HOUR)),
     ]
 
 
 def test_the_newest_hours_have_a_run_of_their_own_beside_few_old_ranges(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newest = hour_of(datetime.now(UTC)) - HOUR
     no_grace = {"hour_grace_seconds": 0, "hours_per_run": 3}
     monkeypatch.setattr(sensors, "_SETTINGS", sensors._SETTINGS.model_copy(update=no_grace))
     for ago in range(17):
-        house.deliver(METER, meter_rows({"timestamp": newest - ago * HOUR}))
+        stack.deliver(METER, meter_rows({"timestamp": newest - ago * HOUR}))
 
     def tick() -> list[dg.RunRequest]:
-        requests = list(house.tick(late_hours).run_requests or [])
+        requests = list(stack.evaluate_sensor(late_hours).run_requests or [])
         for request in requests:
-            house.instance.create_run_for_job(
+            stack.instance.create_run_for_job(
                 definitions.resolve_job_def("hourly"),
                 status=DagsterRunStatus.QUEUED,
                 tags=request.tags,
@@ -152,7 +156,9 @@ def test_the_newest_hours_have_a_run_of_their_own_beside_few_old_ranges(
     ]
     assert all(request.tags.items() >= OLD_RANGE.items() for request in old)
     assert tick() == []  # three are enough
-    assert "11 of 17 hours that wait are under way" in str(house.tick(late_hours).skip_message)
+    assert "11 of 17 hours that wait are under way" in str(
+        stack.evaluate_sensor(late_hours).skip_message
+    )
 
     monkeypatch.setattr(sensors, "_OLD_RANGES", 5)
     assert [request.tags[RANGE_END] for request in tick()] == [
@@ -161,29 +167,29 @@ def test_the_newest_hours_have_a_run_of_their_own_beside_few_old_ranges(
 
 
 def test_a_run_of_old_hours_is_bounded_by_its_rows(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sensors, "_ROWS_A_RUN", 5)
     for later, count in ((0, 2), (1, 2), (2, 2), (3, 9), (4, 1)):
         at = HOUR_10 + later * HOUR
-        house.deliver(
+        stack.deliver(
             METER, meter_rows(*({"timestamp": at, "meter_id": f"{n}"} for n in range(count)))
         )
 
-    assert asked(house) == [
+    assert asked(stack) == [
         (hour_key(HOUR_10 + n * HOUR), hour_key(HOUR_10 + m * HOUR))
         for n, m in ((4, 4), (3, 3), (2, 2))
     ]
 
 
-def test_a_range_is_observed_once_however_long(house: House) -> None:
+def test_a_range_is_observed_once_however_long(stack: PipelineStack) -> None:
     for later in (0, 1, 2, 7):
-        house.deliver(METER, meter_rows({"timestamp": HOUR_10 + later * HOUR}))
-    house.deliver(VEHICLE, vehicle_rows({"timestamp": HOUR_10 + HOUR}))
+        stack.deliver(METER, meter_rows({"timestamp": HOUR_10 + later * HOUR}))
+    stack.deliver(VEHICLE, vehicle_rows({"timestamp": HOUR_10 + HOUR}))
 
     told = {
         (event.asset_key.to_user_string(), event.partition): event.metadata
-        for event in house.tick(late_hours).asset_events
+        for event in stack.evaluate_sensor(late_hours).asset_events
     }
 
     assert told.keys() == {
@@ -194,43 +200,45 @@ def test_a_range_is_observed_once_however_long(house: House) -> None:
     assert told[METER.raw_table, None]["hours_waiting"].value == 3
 
 
-def test_a_tick_that_is_repeated_asks_for_the_same_run(house: House) -> None:
-    house.deliver(METER, meter_rows({}))
+def test_a_tick_that_is_repeated_asks_for_the_same_run(stack: PipelineStack) -> None:
+    stack.deliver(METER, meter_rows({}))
 
-    first, again = house.tick(late_hours), house.tick(late_hours)
+    first, again = stack.evaluate_sensor(late_hours), stack.evaluate_sensor(late_hours)
 
     assert first.run_requests
     assert [r.run_key for r in first.run_requests] == [r.run_key for r in again.run_requests or []]
 
 
-def test_nothing_is_asked_for_once_an_hour_is_computed(charged: House) -> None:
+def test_nothing_is_asked_for_once_an_hour_is_computed(charged: PipelineStack) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
 
     assert asked(charged) == []
-    assert charged.tick(late_hours).skip_message == "no closed hour waits"
+    assert charged.evaluate_sensor(late_hours).skip_message == "no closed hour waits"
 
 
-@pytest.mark.parametrize("step", ["hourly", "serving"])
+@pytest.mark.parametrize("step", ["hourly", "marts"])
 def test_an_hour_waits_until_what_was_written_of_it_is_checked(
-    charged: House, monkeypatch: pytest.MonkeyPatch, step: str
+    charged: PipelineStack, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def die(*_: object, **__: object) -> None:
         raise dg.Failure("as a kill does", allow_retries=False)
 
-    monkeypatch.setattr(f"pipelines.{step}.held_result", die)
+    monkeypatch.setattr(f"pipelines.assets.{step}.latched_result", die)
     assert not charged.run_hours(HOUR_10, HOUR_10, raise_on_error=False).success
 
     noted = b"SELECT FROM partition_ledger WHERE computed_version IS NOT NULL"
-    assert bool(charged.rows(noted)) == (step == "serving")
+    assert bool(charged.rows(noted)) == (step == "marts")
     assert charged.rows(b"SELECT FROM partition_ledger WHERE published_version IS NOT NULL") == []
 
 
-def test_a_late_heartbeat_opens_its_hour_again_and_everything_follows(charged: House) -> None:
+def test_a_late_heartbeat_opens_its_hour_again_and_everything_follows(
+    charged: PipelineStack,
+) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
     late = {"timestamp": HOUR_10 + timedelta(minutes=30, seconds=30), "kwh_delivered_dc": 0.4}
     charged.deliver(VEHICLE, vehicle_rows(late))
 
-    (request,) = charged.tick(late_hours).run_requests or []
+    (request,) = charged.evaluate_sensor(late_hours).run_requests or []
     assert request.tags[RANGE_START] == request.tags[RANGE_END] == hour_key(HOUR_10)
     charged.run("hourly", request.tags)
 
@@ -244,106 +252,114 @@ def test_a_late_heartbeat_opens_its_hour_again_and_everything_follows(charged: H
 
 
 def test_the_running_hour_and_one_within_its_grace_wait(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = datetime.now(UTC)
-    house.deliver(METER, meter_rows({"timestamp": now}))
-    assert asked(house) == []
+    stack.deliver(METER, meter_rows({"timestamp": now}))
+    assert asked(stack) == []
 
     this_hour = now.replace(minute=0, second=0, microsecond=0)
-    house.deliver(METER, meter_rows({"timestamp": this_hour - timedelta(seconds=1)}))
+    stack.deliver(METER, meter_rows({"timestamp": this_hour - timedelta(seconds=1)}))
     long_grace = sensors._SETTINGS.model_copy(update={"hour_grace_seconds": 3600})
     monkeypatch.setattr(sensors, "_SETTINGS", long_grace)
-    assert asked(house) == []
+    assert asked(stack) == []
 
     no_grace = sensors._SETTINGS.model_copy(update={"hour_grace_seconds": 0})
     monkeypatch.setattr(sensors, "_SETTINGS", no_grace)
-    assert asked(house) == [(hour_key(this_hour - HOUR), hour_key(this_hour - HOUR))]
+    assert asked(stack) == [(hour_key(this_hour - HOUR), hour_key(this_hour - HOUR))]
 
 
-def test_an_hour_is_not_asked_for_while_a_run_of_it_is_under_way(house: House) -> None:
-    house.deliver(METER, meter_rows({}))
-    run = begin_run(house, DagsterRunStatus.STARTED)
+def test_an_hour_is_not_asked_for_while_a_run_of_it_is_under_way(stack: PipelineStack) -> None:
+    stack.deliver(METER, meter_rows({}))
+    run = begin_run(stack, DagsterRunStatus.STARTED)
 
-    assert "1 of 1 hours that wait are under way" in str(house.tick(late_hours).skip_message)
-    house.deliver(METER, meter_rows({"timestamp": HOUR_10 + HOUR}))
-    assert asked(house) == [(hour_key(HOUR_10 + HOUR), hour_key(HOUR_10 + HOUR))]
-    assert HourlyRuns(house.instance).unfinished == run.run_id
+    assert "1 of 1 hours that wait are under way" in str(
+        stack.evaluate_sensor(late_hours).skip_message
+    )
+    stack.deliver(METER, meter_rows({"timestamp": HOUR_10 + HOUR}))
+    assert asked(stack) == [(hour_key(HOUR_10 + HOUR), hour_key(HOUR_10 + HOUR))]
+    assert HourlyRuns(stack.instance).unfinished == run.run_id
 
 
 def test_a_run_whose_process_was_killed_is_failed_and_its_hour_asked_for_again(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.deliver(METER, meter_rows({}))
-    run = begin_run(house, DagsterRunStatus.STARTED)
-    assert fail_abandoned_runs(house.instance, sessions(run), in_(minutes=1)) == []
+    stack.deliver(METER, meter_rows({}))
+    run = begin_run(stack, DagsterRunStatus.STARTED)
+    assert fail_abandoned_runs(stack.instance, sessions(run), in_(minutes=1)) == []
 
     monkeypatch.setattr("pipelines.automation.runs._TIME_WITHOUT_SESSION", timedelta(seconds=-1))
     monkeypatch.setattr("pipelines.automation.runs._TIME_TO_RENEW", timedelta(seconds=-1))
     monkeypatch.setattr("pipelines.automation.runs._FIRST_PAUSE", timedelta(seconds=0))
-    assert asked(house) == []  # this look fails the run, the next one asks again
-    assert asked(house) == [(hour_key(HOUR_10), hour_key(HOUR_10))]
-    assert status_of(house, run) == DagsterRunStatus.FAILURE
+    assert asked(stack) == []  # this look fails the run, the next one asks again
+    assert asked(stack) == [(hour_key(HOUR_10), hour_key(HOUR_10))]
+    assert status_of(stack, run) == DagsterRunStatus.FAILURE
 
 
 @pytest.mark.parametrize(
     "asset", ["meter_telemetry_history", "daily_efficiency_report", "raw_meter_heartbeats"]
 )
 def test_a_killed_run_that_was_started_from_the_page_of_an_asset_is_failed(
-    house: House, asset: str
+    stack: PipelineStack, asset: str
 ) -> None:
-    run = begin_run_of_assets(house, DagsterRunStatus.STARTED, asset)
-    assert fail_abandoned_runs(house.instance, NO_SESSIONS, in_(seconds=20)) == []
+    run = begin_run_of_assets(stack, DagsterRunStatus.STARTED, asset)
+    assert fail_abandoned_runs(stack.instance, NO_SESSIONS, in_(seconds=20)) == []
 
-    assert fail_abandoned_runs(house.instance, NO_SESSIONS, in_(minutes=1)) == [run.run_id]
-    assert status_of(house, run) == DagsterRunStatus.FAILURE
+    assert fail_abandoned_runs(stack.instance, NO_SESSIONS, in_(minutes=1)) == [run.run_id]
+    assert status_of(stack, run) == DagsterRunStatus.FAILURE
 
 
 def test_a_run_that_never_got_a_process_is_failed_after_minutes_and_a_queued_one_never(
-    house: House,
+    stack: PipelineStack,
 ) -> None:
-    lost = begin_run_of_assets(house, DagsterRunStatus.NOT_STARTED, "meter_telemetry_history")
-    starting = begin_run(house, DagsterRunStatus.STARTING)
-    queued = begin_run(house, DagsterRunStatus.QUEUED)
-    assert fail_abandoned_runs(house.instance, NO_SESSIONS, in_(minutes=4)) == []
+    lost = begin_run_of_assets(stack, DagsterRunStatus.NOT_STARTED, "meter_telemetry_history")
+    starting = begin_run(stack, DagsterRunStatus.STARTING)
+    queued = begin_run(stack, DagsterRunStatus.QUEUED)
+    assert fail_abandoned_runs(stack.instance, NO_SESSIONS, in_(minutes=4)) == []
 
-    failed = fail_abandoned_runs(house.instance, NO_SESSIONS, in_(minutes=6))
+    failed = fail_abandoned_runs(stack.instance, NO_SESSIONS, in_(minutes=6))
 
     assert set(failed) == {lost.run_id, starting.run_id}
-    assert status_of(house, queued) == DagsterRunStatus.QUEUED
+    assert status_of(stack, queued) == DagsterRunStatus.QUEUED
 
 
-def test_a_start_that_a_restart_of_the_database_fell_into_is_given_up_sooner(house: House) -> None:
-    run = begin_run(house, DagsterRunStatus.STARTING)
+def test_a_start_that_a_restart_of_the_database_fell_into_is_given_up_sooner(
+    stack: PipelineStack,
+) -> None:
+    run = begin_run(stack, DagsterRunStatus.STARTING)
     restarted = sessions(since=in_(minutes=1))
 
-    assert fail_abandoned_runs(house.instance, restarted, in_(minutes=1, seconds=55)) == []
-    assert fail_abandoned_runs(house.instance, restarted, in_(minutes=2, seconds=5)) == [run.run_id]
+    assert fail_abandoned_runs(stack.instance, restarted, in_(minutes=1, seconds=55)) == []
+    assert fail_abandoned_runs(stack.instance, restarted, in_(minutes=2, seconds=5)) == [run.run_id]
 
 
-def test_a_run_has_time_to_renew_its_session_after_the_database_came_back(house: House) -> None:
-    run = begin_run(house, DagsterRunStatus.STARTED)
+def test_a_run_has_time_to_renew_its_session_after_the_database_came_back(
+    stack: PipelineStack,
+) -> None:
+    run = begin_run(stack, DagsterRunStatus.STARTED)
     restarted = sessions(since=in_(minutes=10))
 
-    assert fail_abandoned_runs(house.instance, restarted, in_(minutes=10, seconds=10)) == []
-    assert fail_abandoned_runs(house.instance, restarted, in_(minutes=10, seconds=20)) == [
+    assert fail_abandoned_runs(stack.instance, restarted, in_(minutes=10, seconds=10)) == []
+    assert fail_abandoned_runs(stack.instance, restarted, in_(minutes=10, seconds=20)) == [
         run.run_id
     ]
 
 
-def test_a_run_that_was_being_canceled_as_its_process_died_is_canceled(house: House) -> None:
-    run = begin_run(house, DagsterRunStatus.CANCELING)
+def test_a_run_that_was_being_canceled_as_its_process_died_is_canceled(
+    stack: PipelineStack,
+) -> None:
+    run = begin_run(stack, DagsterRunStatus.CANCELING)
 
-    assert fail_abandoned_runs(house.instance, NO_SESSIONS, in_(minutes=1)) == [run.run_id]
-    assert status_of(house, run) == DagsterRunStatus.CANCELED
+    assert fail_abandoned_runs(stack.instance, NO_SESSIONS, in_(minutes=1)) == [run.run_id]
+    assert status_of(stack, run) == DagsterRunStatus.CANCELED
 
 
 POOL = METER.history_table
 
 
-def claim(house: House, run_id: str) -> bool:
+def claim(stack: PipelineStack, run_id: str) -> bool:
     """Whether the run has the one slot of the pool now; else it waits for it."""
-    storage = house.instance.event_log_storage
+    storage = stack.instance.event_log_storage
     storage.set_concurrency_slots(POOL, 1)
     return bool(storage.claim_concurrency_slot(POOL, run_id, POOL).is_claimed)
 
@@ -352,66 +368,68 @@ def claim(house: House, run_id: str) -> bool:
     "ended", [DagsterRunStatus.FAILURE, DagsterRunStatus.SUCCESS, DagsterRunStatus.CANCELED, None]
 )
 def test_the_slot_of_a_run_that_has_ended_or_was_deleted_goes_to_who_waits_for_it(
-    house: House, ended: DagsterRunStatus | None
+    stack: PipelineStack, ended: DagsterRunStatus | None
 ) -> None:
-    holder = begin_run(house, ended).run_id if ended else make_new_run_id()
-    waiting = begin_run(house, DagsterRunStatus.STARTED).run_id
-    assert claim(house, holder)
-    assert not claim(house, waiting)
+    holder = begin_run(stack, ended).run_id if ended else make_new_run_id()
+    waiting = begin_run(stack, DagsterRunStatus.STARTED).run_id
+    assert claim(stack, holder)
+    assert not claim(stack, waiting)
 
-    house.tick(late_hours)
+    stack.evaluate_sensor(late_hours)
 
-    assert claim(house, waiting)
+    assert claim(stack, waiting)
 
 
 def test_a_slot_that_was_freed_and_given_to_nobody_goes_to_who_waits_for_it(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    holder, waiting = (begin_run(house, DagsterRunStatus.STARTED).run_id for _ in range(2))
-    assert claim(house, holder)
-    assert not claim(house, waiting)
-    storage = house.instance.event_log_storage
+    holder, waiting = (begin_run(stack, DagsterRunStatus.STARTED).run_id for _ in range(2))
+    assert claim(stack, holder)
+    assert not claim(stack, waiting)
+    storage = stack.instance.event_log_storage
     with monkeypatch.context() as patch:  # the holder dies in the middle
         patch.setattr(type(storage), "assign_pending_steps", lambda *_: None)
         storage.free_concurrency_slots_for_run(holder)
-    assert not claim(house, waiting)
+    assert not claim(stack, waiting)
 
-    house.tick(late_hours)
+    stack.evaluate_sensor(late_hours)
 
-    assert claim(house, waiting)
+    assert claim(stack, waiting)
 
 
-def test_a_run_keeps_its_slot_as_long_as_it_or_its_process_lives(house: House) -> None:
-    ended_by_force = begin_run(house, DagsterRunStatus.CANCELED)
-    assert claim(house, ended_by_force.run_id)
-    assert free_slots(house.instance, sessions(ended_by_force)) == []
-    assert free_slots(house.instance, NO_SESSIONS) == [ended_by_force.run_id]
+def test_a_run_keeps_its_slot_as_long_as_it_or_its_process_lives(stack: PipelineStack) -> None:
+    ended_by_force = begin_run(stack, DagsterRunStatus.CANCELED)
+    assert claim(stack, ended_by_force.run_id)
+    assert free_slots(stack.instance, sessions(ended_by_force)) == []
+    assert free_slots(stack.instance, NO_SESSIONS) == [ended_by_force.run_id]
 
-    at_work = begin_run(house, DagsterRunStatus.STARTED)
-    assert claim(house, at_work.run_id)
-    assert free_slots(house.instance, NO_SESSIONS) == []
+    at_work = begin_run(stack, DagsterRunStatus.STARTED)
+    assert claim(stack, at_work.run_id)
+    assert free_slots(stack.instance, NO_SESSIONS) == []
 
 
 def test_a_run_that_was_given_up_keeps_its_slot_for_one_more_look(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may live and take a new session by then, as after a cut connection."""
     monkeypatch.setattr("pipelines.automation.runs._TIME_WITHOUT_SESSION", timedelta(seconds=-1))
     monkeypatch.setattr("pipelines.automation.runs._TIME_TO_RENEW", timedelta(seconds=-1))
-    holder = begin_run(house, DagsterRunStatus.STARTED)
-    waiting = begin_run(house, DagsterRunStatus.QUEUED).run_id
-    assert claim(house, holder.run_id)
+    holder = begin_run(stack, DagsterRunStatus.STARTED)
+    waiting = begin_run(stack, DagsterRunStatus.QUEUED).run_id
+    assert claim(stack, holder.run_id)
 
-    house.tick(late_hours)
-    assert status_of(house, holder) == DagsterRunStatus.FAILURE
-    assert not claim(house, waiting)
-    assert free_slots(house.instance, sessions(holder)) == []
+    stack.evaluate_sensor(late_hours)
+    assert status_of(stack, holder) == DagsterRunStatus.FAILURE
+    assert not claim(stack, waiting)
+    assert free_slots(stack.instance, sessions(holder)) == []
 
-    house.tick(late_hours)
-    assert claim(house, waiting)
+    stack.evaluate_sensor(late_hours)
+    assert claim(stack, waiting)
 
 
-def test_a_run_that_uses_no_warehouse_and_so_holds_no_session_is_left_alone(house: House) -> None:
+def test_a_run_that_uses_no_warehouse_and_so_holds_no_session_is_left_alone(
+    stack: PipelineStack,
+) -> None:
     @dg.op
     def look() -> None: ...
 
@@ -419,44 +437,48 @@ def test_a_run_that_uses_no_warehouse_and_so_holds_no_session_is_left_alone(hous
     def looking() -> None:
         look()
 
-    run = house.instance.create_run_for_job(looking, status=DagsterRunStatus.STARTED)
+    run = stack.instance.create_run_for_job(looking, status=DagsterRunStatus.STARTED)
 
-    assert fail_abandoned_runs(house.instance, NO_SESSIONS, in_(days=1)) == []
-    assert status_of(house, run) == DagsterRunStatus.STARTED
+    assert fail_abandoned_runs(stack.instance, NO_SESSIONS, in_(days=1)) == []
+    assert status_of(stack, run) == DagsterRunStatus.STARTED
 
 
-def test_a_run_that_has_just_closed_its_session_to_finish_is_not_failed(house: House) -> None:
-    run = begin_run(house, DagsterRunStatus.STARTED)
+def test_a_run_that_has_just_closed_its_session_to_finish_is_not_failed(
+    stack: PipelineStack,
+) -> None:
+    run = begin_run(stack, DagsterRunStatus.STARTED)
     later = in_(hours=1)
-    house.instance.report_dagster_event(
+    stack.instance.report_dagster_event(
         dg.DagsterEvent("ENGINE_EVENT", "hourly", event_specific_data=EngineEventData()),
         run.run_id,
         timestamp=(later - timedelta(seconds=1)).timestamp(),
     )
 
-    assert fail_abandoned_runs(house.instance, NO_SESSIONS, later) == []
-    assert fail_abandoned_runs(house.instance, NO_SESSIONS, later + HOUR) == [run.run_id]
+    assert fail_abandoned_runs(stack.instance, NO_SESSIONS, later) == []
+    assert fail_abandoned_runs(stack.instance, NO_SESSIONS, later + HOUR) == [run.run_id]
 
 
-def test_the_sensor_and_a_person_do_not_work_on_the_hours_at_once(house: House) -> None:
-    house.deliver(METER, meter_rows({}))
-    begin_run_of_assets(house, DagsterRunStatus.STARTED, "raw_meter_heartbeats")
-    begin_run_of_assets(house, DagsterRunStatus.STARTED, "daily_efficiency_report")
-    assert asked(house) == [(hour_key(HOUR_10), hour_key(HOUR_10))]
+def test_the_sensor_and_a_person_do_not_work_on_the_hours_at_once(stack: PipelineStack) -> None:
+    stack.deliver(METER, meter_rows({}))
+    begin_run_of_assets(stack, DagsterRunStatus.STARTED, "raw_meter_heartbeats")
+    begin_run_of_assets(stack, DagsterRunStatus.STARTED, "daily_efficiency_report")
+    assert asked(stack) == [(hour_key(HOUR_10), hour_key(HOUR_10))]
 
     tables = (table.name for table in HOURLY_TABLES)
-    begin_run_of_assets(house, DagsterRunStatus.QUEUED, *tables)
-    assert "1 of 1 hours that wait are under way" in str(house.tick(late_hours).skip_message)
+    begin_run_of_assets(stack, DagsterRunStatus.QUEUED, *tables)
+    assert "1 of 1 hours that wait are under way" in str(
+        stack.evaluate_sensor(late_hours).skip_message
+    )
 
 
 def test_runs_under_way_are_seen_behind_any_number_of_finished_ones(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.automation.runs._REMEMBERED", 1)
-    run = begin_run(house, DagsterRunStatus.STARTED)
-    begin_run(house, DagsterRunStatus.SUCCESS)
+    run = begin_run(stack, DagsterRunStatus.STARTED)
+    begin_run(stack, DagsterRunStatus.SUCCESS)
 
-    assert HourlyRuns(house.instance).unfinished == run.run_id
+    assert HourlyRuns(stack.instance).unfinished == run.run_id
 
 
 def test_every_asset_of_the_hourly_job_counts_as_work_on_the_hours() -> None:
@@ -465,24 +487,24 @@ def test_every_asset_of_the_hourly_job_counts_as_work_on_the_hours() -> None:
     assert job.asset_layer.selected_asset_keys == HOURLY_ASSETS
 
 
-def test_a_run_holds_a_session_while_it_lives(house: House) -> None:
+def test_a_run_holds_a_session_while_it_lives(stack: PipelineStack) -> None:
     seen: list[object] = []
 
     @dg.op
     def look(warehouse: WarehouseResource) -> None:
-        seen.extend(house.rows(b"SELECT application_name FROM pg_stat_activity"))
+        seen.extend(stack.rows(b"SELECT application_name FROM pg_stat_activity"))
 
     @dg.job(resource_defs={"warehouse": RESOURCES["warehouse"]})
     def looking() -> None:
         look()
 
-    result = looking.execute_in_process(instance=house.instance)
+    result = looking.execute_in_process(instance=stack.instance)
 
     assert {"application_name": f"wattlake-run-{result.run_id}"} in seen
 
 
 def test_a_run_that_outlives_the_end_of_its_session_takes_a_new_one_and_leaves_none(
-    house: House,
+    stack: PipelineStack,
 ) -> None:
     @dg.op
     def look(warehouse: WarehouseResource) -> None:
@@ -502,66 +524,66 @@ def test_a_run_that_outlives_the_end_of_its_session_takes_a_new_one_and_leaves_n
     def looking() -> None:
         look()
 
-    looking.execute_in_process(instance=house.instance)
+    looking.execute_in_process(instance=stack.instance)
 
-    assert not house.rows(
+    assert not stack.rows(
         b"SELECT FROM pg_stat_activity WHERE application_name LIKE 'wattlake-run-%%'"
         b" AND datname = current_database()"
     )
 
 
 def test_a_failed_hour_is_tried_again_after_a_pause_and_holds_up_no_other(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.deliver(METER, meter_rows({}))
-    begin_run(house, DagsterRunStatus.FAILURE)
+    stack.deliver(METER, meter_rows({}))
+    begin_run(stack, DagsterRunStatus.FAILURE)
 
-    assert "wait for their next attempt" in str(house.tick(late_hours).skip_message)
+    assert "wait for their next attempt" in str(stack.evaluate_sensor(late_hours).skip_message)
 
-    house.deliver(METER, meter_rows({"timestamp": HOUR_10 + HOUR}))
-    assert asked(house) == [(hour_key(HOUR_10 + HOUR), hour_key(HOUR_10 + HOUR))]
+    stack.deliver(METER, meter_rows({"timestamp": HOUR_10 + HOUR}))
+    assert asked(stack) == [(hour_key(HOUR_10 + HOUR), hour_key(HOUR_10 + HOUR))]
 
     monkeypatch.setattr("pipelines.automation.runs._FIRST_PAUSE", timedelta(seconds=0))
-    assert asked(house) == [
+    assert asked(stack) == [
         (hour_key(HOUR_10 + HOUR), hour_key(HOUR_10 + HOUR)),
         (hour_key(HOUR_10), hour_key(HOUR_10)),
     ]
 
 
 def test_a_bad_hour_is_soon_alone_and_all_others_are_computed_in_large_ranges(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.automation.runs._FIRST_PAUSE", timedelta(seconds=0))
     hours = [HOUR_10 - n * HOUR for n in range(720)]
-    house.deliver(METER, meter_rows(*({"timestamp": hour} for hour in hours)))
+    stack.deliver(METER, meter_rows(*({"timestamp": hour} for hour in hours)))
     bad, runs = hour_key(hours[217]), 0
-    while ranges := [one for one in asked(house) if one != (bad, bad)]:
+    while ranges := [one for one in asked(stack) if one != (bad, bad)]:
         for first, last in ranges:
             is_bad = first <= bad <= last
-            house.instance.create_run_for_job(
+            stack.instance.create_run_for_job(
                 definitions.resolve_job_def("hourly"),
                 status=DagsterRunStatus.FAILURE if is_bad else DagsterRunStatus.SUCCESS,
                 tags=range_tags(first, last),
             )
             if not is_bad:
-                publish(house, first, last)
+                publish(stack, first, last)
             runs += 1
         assert runs < 40
-    assert asked(house) == [(bad, bad)]
+    assert asked(stack) == [(bad, bad)]
     # Alone it is tried again after ever longer pauses.
     for _ in range(3):
-        house.instance.create_run_for_job(
+        stack.instance.create_run_for_job(
             definitions.resolve_job_def("hourly"),
             status=DagsterRunStatus.FAILURE,
             tags=range_tags(bad, bad),
         )
-    (failed,) = HourlyRuns(house.instance).failures().values()
+    (failed,) = HourlyRuns(stack.instance).failures().values()
     assert (failed.count, failed.together, failed.longest) == (3, 1, 1)
 
 
-def publish(house: House, first: str, last: str) -> None:
+def publish(stack: PipelineStack, first: str, last: str) -> None:
     """What a successful run notes of its hours."""
-    with psycopg.connect(house.database_url) as connection:
+    with psycopg.connect(stack.database_url) as connection:
         connection.execute(
             "UPDATE partition_ledger SET published_version = raw_version,"
             " published_revision = revision WHERE hour BETWEEN %s AND %s",
@@ -569,7 +591,7 @@ def publish(house: House, first: str, last: str) -> None:
         )
 
 
-def first_day_loaded(house: House) -> str:
+def first_day_loaded(stack: PipelineStack) -> str:
     """Where the partitions begin for definitions that are loaded now, in a process of their own."""
     told = "from pipelines.partitions import FIRST_HOUR; print(f'{FIRST_HOUR:%Y-%m-%d}')"
     command = [sys.executable, "-c", told]
@@ -579,77 +601,79 @@ def first_day_loaded(house: House) -> str:
 
 
 def test_partitions_begin_a_year_before_the_installation_or_with_older_heartbeats(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert first_day_loaded(house) == f"{in_(days=-365):%Y-%m-%d}"
+    assert first_day_loaded(stack) == f"{in_(days=-365):%Y-%m-%d}"
     old = in_(days=-3000).replace(minute=0, second=0, microsecond=0)
-    house.deliver(METER, meter_rows({"timestamp": old}))
+    stack.deliver(METER, meter_rows({"timestamp": old}))
     monkeypatch.setattr(sensors, "FIRST_HOUR", in_(days=-365))  # as the daemon has loaded it
 
-    assert "1 hours from" in str(house.tick(late_hours).skip_message)
-    assert first_day_loaded(house) == f"{old:%Y-%m-%d}"
+    assert "1 hours from" in str(stack.evaluate_sensor(late_hours).skip_message)
+    assert first_day_loaded(stack) == f"{old:%Y-%m-%d}"
     monkeypatch.setattr(sensors, "FIRST_HOUR", old)
-    assert asked(house) == [(hour_key(old), hour_key(old))]
+    assert asked(stack) == [(hour_key(old), hour_key(old))]
 
 
-def test_hours_of_a_clock_at_its_epoch_are_named_and_never_asked_for(house: House) -> None:
-    house.deliver(METER, meter_rows({"timestamp": datetime(2003, 5, 1, tzinfo=UTC)}))
+def test_hours_of_a_clock_at_its_epoch_are_named_and_never_asked_for(stack: PipelineStack) -> None:
+    stack.deliver(METER, meter_rows({"timestamp": datetime(2003, 5, 1, tzinfo=UTC)}))
 
-    assert "before the first partition" in str(house.tick(late_hours).skip_message)
-    assert first_day_loaded(house) == f"{in_(days=-365):%Y-%m-%d}"
-    (never,) = house.rows(query("hours_never_computed"))
+    assert "before the first partition" in str(stack.evaluate_sensor(late_hours).skip_message)
+    assert first_day_loaded(stack) == f"{in_(days=-365):%Y-%m-%d}"
+    (never,) = stack.rows(query("hours_never_computed"))
     assert (never["hours"], never["advised"], never["too_early"]) == (1, None, 1)
-    (status,) = house.rows(query("whole_status"), now=datetime.now(UTC))
+    (status,) = stack.rows(query("whole_status"), now=datetime.now(UTC))
     assert (status["hours_waiting"], status["hours_compacted"]) == (0, 0)
 
 
 def test_a_setting_says_where_partitions_begin_and_others_learn_of_it(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARTITIONS_START", "2026-06-01")
     monkeypatch.setattr(sensors, "_SETTINGS", PipelineSettings())
     monkeypatch.setattr(sensors, "FIRST_HOUR", datetime(2026, 6, 1, tzinfo=UTC))
-    house.deliver(METER, meter_rows({"timestamp": datetime(2026, 5, 1, tzinfo=UTC)}))
+    stack.deliver(METER, meter_rows({"timestamp": datetime(2026, 5, 1, tzinfo=UTC)}))
 
-    assert "set PARTITIONS_START to an earlier day" in str(house.tick(late_hours).skip_message)
-    assert first_day_loaded(house) == "2026-06-01"
-    (never,) = house.rows(query("hours_never_computed"))
+    assert "set PARTITIONS_START to an earlier day" in str(
+        stack.evaluate_sensor(late_hours).skip_message
+    )
+    assert first_day_loaded(stack) == "2026-06-01"
+    (never,) = stack.rows(query("hours_never_computed"))
     first = datetime(2026, 5, 1, tzinfo=UTC)
     assert (never["hours"], never["first"], never["advised"]) == (1, first, first)
 
     monkeypatch.delenv("PARTITIONS_START")
     monkeypatch.setattr(sensors, "_SETTINGS", PipelineSettings())
-    house.tick(late_hours)
-    (never,) = house.rows(query("hours_never_computed"))
+    stack.evaluate_sensor(late_hours)
+    (never,) = stack.rows(query("hours_never_computed"))
     assert never["hours"] == 0
 
 
 def test_the_hourly_schedule_asks_for_the_ended_hour_and_skips_clean_and_empty_ones(
-    charged: House, tmp_path: Path
+    charged: PipelineStack, tmp_path: Path
 ) -> None:
     at = HOUR_10 + HOUR + timedelta(minutes=3)
 
     # A schedule is given a reference to its instance, which an ephemeral one does not have.
     with dg.DagsterInstance.local_temp(str(tmp_path)) as charged.instance:
-        request = charged.scheduled(every_hour, at)
+        request = charged.evaluate_schedule(every_hour, at)
         assert isinstance(request, dg.RunRequest)
         assert request.tags.items() >= hour_tags(HOUR_10).items()
         charged.run("hourly", request.tags)
 
-        assert "is computed already" in str(charged.scheduled(every_hour, at))
-        assert "no heartbeats" in str(charged.scheduled(every_hour, at + 5 * HOUR))
+        assert "is computed already" in str(charged.evaluate_schedule(every_hour, at))
+        assert "no heartbeats" in str(charged.evaluate_schedule(every_hour, at + 5 * HOUR))
 
 
-def test_the_daily_schedule_asks_for_yesterday(house: House) -> None:
-    request = house.scheduled(every_day, datetime(2026, 11, 21, 0, 30, tzinfo=UTC))
+def test_the_daily_schedule_asks_for_yesterday(stack: PipelineStack) -> None:
+    request = stack.evaluate_schedule(every_day, datetime(2026, 11, 21, 0, 30, tzinfo=UTC))
 
     assert isinstance(request, dg.RunRequest)
     assert request.partition_key == "2026-11-20"
 
 
-def renewed(house: House, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
+def renewed(stack: PipelineStack, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
     """First and last day of each run that the sensor asks for, and its cursor."""
-    tick = house.tick(changed_days, cursor)
+    tick = stack.evaluate_sensor(changed_days, cursor)
     requests = tick.run_requests or []
     return [(r.tags[RANGE_START], r.tags[RANGE_END]) for r in requests], tick.cursor
 
@@ -657,8 +681,8 @@ def renewed(house: House, cursor: str | None) -> tuple[list[tuple[str, str]], st
 DAY = ("2026-11-20", "2026-11-20")
 
 
-def test_a_day_is_computed_again_once_for_the_hours_of_a_run(charged: House) -> None:
-    assert charged.tick(changed_days).run_requests == []
+def test_a_day_is_computed_again_once_for_the_hours_of_a_run(charged: PipelineStack) -> None:
+    assert charged.evaluate_sensor(changed_days).run_requests == []
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
 
     days, cursor = renewed(charged, None)
@@ -672,7 +696,7 @@ def test_a_day_is_computed_again_once_for_the_hours_of_a_run(charged: House) -> 
 
 
 def test_a_day_that_failed_or_was_killed_is_asked_for_until_it_succeeds(
-    charged: House, monkeypatch: pytest.MonkeyPatch
+    charged: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charged.run_hours(HOUR_10, HOUR_10)
     cursor = renewed(charged, None)[1]
@@ -693,7 +717,7 @@ def test_a_day_that_failed_or_was_killed_is_asked_for_until_it_succeeds(
 
 
 def test_what_ran_while_the_clock_was_ahead_holds_nothing_up(
-    charged: House, monkeypatch: pytest.MonkeyPatch
+    charged: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charged.run_hours(HOUR_10, HOUR_10)
     charged.run("daily", range_tags(*DAY))
@@ -717,31 +741,31 @@ def test_what_ran_while_the_clock_was_ahead_holds_nothing_up(
 
 
 def test_a_failure_is_remembered_when_many_runs_have_gone_by(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.automation.runs._REMEMBERED", 1)
-    begin_day(house, DAY[0], DagsterRunStatus.FAILURE)
-    cursor = renewed(house, None)[1]
-    begin_day(house, "2026-11-18", DagsterRunStatus.SUCCESS)
+    begin_day(stack, DAY[0], DagsterRunStatus.FAILURE)
+    cursor = renewed(stack, None)[1]
+    begin_day(stack, "2026-11-18", DagsterRunStatus.SUCCESS)
 
-    assert renewed(house, cursor)[0] == [DAY]
+    assert renewed(stack, cursor)[0] == [DAY]
 
 
 def test_a_failed_day_of_the_daily_schedule_is_asked_for_again(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.automation.runs._FIRST_PAUSE", timedelta(seconds=0))
-    house.instance.create_run_for_job(
+    stack.instance.create_run_for_job(
         definitions.resolve_job_def("daily"),
         status=DagsterRunStatus.FAILURE,
         tags={"dagster/partition": DAY[0]},
     )
 
-    assert renewed(house, None)[0] == [DAY]
+    assert renewed(stack, None)[0] == [DAY]
 
 
 def test_a_day_that_began_before_an_hour_was_computed_is_computed_again(
-    charged: House,
+    charged: PipelineStack,
 ) -> None:
     run = begin_day(charged, DAY[0], DagsterRunStatus.NOT_STARTED)
     charged.instance.report_engine_event("begins", run)
@@ -754,22 +778,22 @@ def test_a_day_that_began_before_an_hour_was_computed_is_computed_again(
     assert renewed(charged, cursor)[0] == [DAY]
 
 
-def test_a_repeated_tick_asks_for_the_same_days(charged: House) -> None:
+def test_a_repeated_tick_asks_for_the_same_days(charged: PipelineStack) -> None:
     charged.run_hours(HOUR_10, HOUR_10)
 
-    first, again = charged.tick(changed_days), charged.tick(changed_days)
+    first, again = charged.evaluate_sensor(changed_days), charged.evaluate_sensor(changed_days)
 
     assert [r.run_key for r in first.run_requests or []] == [f"{DAY[0]}..{DAY[1]} after none"]
     assert [r.run_key for r in again.run_requests or []] == [f"{DAY[0]}..{DAY[1]} after none"]
 
 
 def test_a_day_waits_for_the_run_that_computes_its_hours_but_not_for_ever(
-    charged: House, monkeypatch: pytest.MonkeyPatch
+    charged: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charged.run_hours(HOUR_10, HOUR_10)
     begin_run(charged, DagsterRunStatus.STARTED)
 
-    tick = charged.tick(changed_days)
+    tick = charged.evaluate_sensor(changed_days)
     assert "is under way" in str(tick.skip_message)
 
     monkeypatch.setattr(sensors, "_LONGEST_WAIT", timedelta(seconds=0))
@@ -795,7 +819,7 @@ def test_everything_is_on_by_default() -> None:
 
 
 def test_observing_reports_the_size_of_the_raw_tables_and_the_waiting_hours(
-    charged: House,
+    charged: PipelineStack,
 ) -> None:
     charged.run("observe_raw", {})
 

@@ -8,39 +8,39 @@ from pipelines.automation.failure_webhook import failed_runs
 from pipelines.automation.jobs import range_tags
 from pipelines.definitions import definitions
 from pipelines.partitions import hour_key
-from tests.integration.pipeline_house import House
-from tests.integration.webhook_receiver import receiver
+from tests.harness.pipelines import PipelineStack
+from tests.harness.webhook_receiver import receiver
 from tests.samples import HOUR_10, meter_rows
 
 
 @pytest.fixture
-def told_from(house: House) -> str:
+def told_from(stack: PipelineStack) -> str:
     """The cursor of the sensor after its first look."""
-    return str(house.tick(failed_runs).cursor)
+    return str(stack.evaluate_sensor(failed_runs).cursor)
 
 
-def fail(house: House, reason: str) -> str:
+def fail(stack: PipelineStack, reason: str) -> str:
     """A run of the hourly job that failed without a step; its id."""
-    run = house.instance.create_run_for_job(
+    run = stack.instance.create_run_for_job(
         definitions.resolve_job_def("hourly"),
         status=DagsterRunStatus.STARTED,
         tags=range_tags(hour_key(HOUR_10), hour_key(HOUR_10)),
     )
-    house.instance.report_run_failed(run, reason)
+    stack.instance.report_run_failed(run, reason)
     return run.run_id
 
 
 def test_a_failed_step_is_told_with_its_hours_and_its_error(
-    house: House, monkeypatch: pytest.MonkeyPatch, told_from: str
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch, told_from: str
 ) -> None:
-    house.deliver(METER, meter_rows({}))
-    house.rows(b"UPDATE partition_ledger SET raw_version = 1000 RETURNING 1")
-    run_id = house.run_hours(HOUR_10, HOUR_10, raise_on_error=False).run_id
+    stack.deliver(METER, meter_rows({}))
+    stack.rows(b"UPDATE partition_ledger SET raw_version = 1000 RETURNING 1")
+    run_id = stack.run_hours(HOUR_10, HOUR_10, raise_on_error=False).run_id
     monkeypatch.setenv("DAGSTER_URL", "https://dagster.example/")
 
     with receiver() as server:
         monkeypatch.setenv("RUN_FAILURE_WEBHOOK", server.url)
-        house.tick(failed_runs, told_from)
+        stack.evaluate_sensor(failed_runs, told_from)
 
     (told,) = server.taken
     assert "this is another or a restored lake" in told.pop("error")
@@ -58,13 +58,13 @@ def test_a_failed_step_is_told_with_its_hours_and_its_error(
 
 
 def test_a_run_whose_process_was_killed_is_told_and_a_long_reason_is_cut(
-    house: House, monkeypatch: pytest.MonkeyPatch, told_from: str
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch, told_from: str
 ) -> None:
-    fail(house, "the process of this run is gone" + "." * 5_000)
+    fail(stack, "the process of this run is gone" + "." * 5_000)
 
     with receiver() as server:
         monkeypatch.setenv("RUN_FAILURE_WEBHOOK", server.url)
-        house.tick(failed_runs, told_from)
+        stack.evaluate_sensor(failed_runs, told_from)
 
     (told,) = server.taken
     assert "the process of this run is gone" in told["error"]
@@ -73,14 +73,14 @@ def test_a_run_whose_process_was_killed_is_told_and_a_long_reason_is_cut(
 
 
 def test_failures_wait_for_a_receiver_that_is_away_and_are_told_once_each_in_order(
-    house: House, monkeypatch: pytest.MonkeyPatch, told_from: str
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch, told_from: str
 ) -> None:
-    runs = [fail(house, f"reason {n}") for n in range(4)]
+    runs = [fail(stack, f"reason {n}") for n in range(4)]
     with receiver() as server:
         url, port = server.url, server.server_address[1]
     monkeypatch.setenv("RUN_FAILURE_WEBHOOK", url)
 
-    tick = house.tick(failed_runs, told_from)
+    tick = stack.evaluate_sensor(failed_runs, told_from)
     assert tick.cursor == told_from
     assert "the next one waits: ConnectError" in str(tick.skip_message)
     assert "secret" not in str(tick.skip_message)
@@ -89,34 +89,34 @@ def test_failures_wait_for_a_receiver_that_is_away_and_are_told_once_each_in_ord
         cursor: str | None = tick.cursor
         ticks = 0
         while len(server.taken) < len(runs):
-            cursor, ticks = house.tick(failed_runs, cursor).cursor, ticks + 1
-        assert house.tick(failed_runs, cursor).skip_message == "0 failed runs told"
+            cursor, ticks = stack.evaluate_sensor(failed_runs, cursor).cursor, ticks + 1
+        assert stack.evaluate_sensor(failed_runs, cursor).skip_message == "0 failed runs told"
 
     assert [told["runId"] for told in server.taken] == runs
     assert ticks == 3
 
 
 def test_what_failed_before_there_was_a_receiver_is_not_told(
-    house: House, monkeypatch: pytest.MonkeyPatch, told_from: str
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch, told_from: str
 ) -> None:
-    fail(house, "long ago")
-    cursor = house.tick(failed_runs, told_from).cursor
-    run_id = fail(house, "now")
+    fail(stack, "long ago")
+    cursor = stack.evaluate_sensor(failed_runs, told_from).cursor
+    run_id = fail(stack, "now")
 
     with receiver() as server:
         monkeypatch.setenv("RUN_FAILURE_WEBHOOK", server.url)
-        house.tick(failed_runs, cursor)
+        stack.evaluate_sensor(failed_runs, cursor)
 
     assert [told["runId"] for told in server.taken] == [run_id]
 
 
 def test_a_run_that_succeeds_is_not_told(
-    house: House, monkeypatch: pytest.MonkeyPatch, told_from: str
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch, told_from: str
 ) -> None:
-    assert house.run("observe_raw", {}).success
+    assert stack.run("observe_raw", {}).success
 
     with receiver() as server:
         monkeypatch.setenv("RUN_FAILURE_WEBHOOK", server.url)
-        house.tick(failed_runs, told_from)
+        stack.evaluate_sensor(failed_runs, told_from)
 
     assert server.taken == []

@@ -22,7 +22,7 @@ from pipelines.checks.rules import (
     unsorted_rows,
 )
 from pipelines.ledger import WaitingHour
-from tests.integration.pipeline_house import House, checks, minutes_of
+from tests.harness.pipelines import PipelineStack, checks, minutes_of
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 NOW = datetime(2026, 11, 22, 0, 30, tzinfo=UTC)
@@ -41,7 +41,7 @@ def first_ones(evaluation: dg.AssetCheckEvaluation) -> str:
 
 
 def test_an_unsorted_file_is_named_with_its_rows_and_stops_nothing(
-    charged: House, monkeypatch: pytest.MonkeyPatch
+    charged: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scrambling(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> object:
         (hour,), done = hours, compact_hours(lake, stream, hours)
@@ -98,7 +98,9 @@ def test_a_dropped_raw_partition_is_no_loss_but_a_missing_late_heartbeat_is() ->
     assert lost(1, 3) == [(3, 1, 0)]
 
 
-def test_the_ledger_may_say_that_the_raw_rows_of_an_hour_were_dropped(charged: House) -> None:
+def test_the_ledger_may_say_that_the_raw_rows_of_an_hour_were_dropped(
+    charged: PipelineStack,
+) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10)
     with psycopg.connect(charged.database_url) as connection:
         connection.execute(
@@ -115,38 +117,40 @@ def test_the_ledger_may_say_that_the_raw_rows_of_an_hour_were_dropped(charged: H
     assert checks(charged.run("watch", {}))["raw_meter_heartbeats: ledger_agrees_with_log"]
 
 
-def test_an_outage_is_named_and_a_few_silent_vehicles_are_not(house: House) -> None:
+def test_an_outage_is_named_and_a_few_silent_vehicles_are_not(stack: PipelineStack) -> None:
     for number in range(1, 5):
         minutes = slice(0, 60 if number == 1 else 20)
         box, car = f"METER00{number}", f"VEH00{number}"
         meters = minutes_of(HOUR_10, meter_id=box, kwh_consumed_ac=0.1)
         vehicles = minutes_of(HOUR_10, vehicle_id=car, kwh_delivered_dc=0.09)
-        house.deliver(METER, meter_rows(*meters))
-        house.deliver(VEHICLE, vehicle_rows(*vehicles[minutes]))
+        stack.deliver(METER, meter_rows(*meters))
+        stack.deliver(VEHICLE, vehicle_rows(*vehicles[minutes]))
 
-    evaluation = failed(house.run_hours(HOUR_10, HOUR_10), "hours_covered")
+    evaluation = failed(stack.run_hours(HOUR_10, HOUR_10), "hours_covered")
 
     assert evaluation.severity == dg.AssetCheckSeverity.WARN
     assert evaluation.metadata["count"].value == 3
     assert "| 2026-11-20 10:00:00Z | VEH002 |" in first_ones(evaluation)
-    vehicles_of_hour = house.table("vehicle_efficiency_hourly").lazy()
+    vehicles_of_hour = stack.table("vehicle_efficiency_hourly").lazy()
     assert uncovered_vehicles(vehicles_of_hour, 75).collect().is_empty()
     assert uncovered_vehicles(vehicles_of_hour, 74).collect().height == 3
 
 
 def test_a_vehicle_that_gains_energy_is_named_where_too_little_is_known_to_rate_it(
-    house: House,
+    stack: PipelineStack,
 ) -> None:
-    house.deliver(METER, meter_rows(*minutes_of(HOUR_10, kwh_consumed_ac=0.1)[:20]))
-    house.deliver(VEHICLE, vehicle_rows(*minutes_of(HOUR_10, kwh_delivered_dc=0.09)))
+    stack.deliver(METER, meter_rows(*minutes_of(HOUR_10, kwh_consumed_ac=0.1)[:20]))
+    stack.deliver(VEHICLE, vehicle_rows(*minutes_of(HOUR_10, kwh_delivered_dc=0.09)))
 
-    result = house.run_hours(HOUR_10, HOUR_10)
+    result = stack.run_hours(HOUR_10, HOUR_10)
 
     assert "insufficient_data" in first_ones(failed(result, "dc_not_above_ac"))
     assert checks(result)["vehicle_efficiency_hourly: efficiency_plausible"]
 
 
-def test_an_hour_that_the_ledger_counts_wrongly_or_does_not_know_is_named(charged: House) -> None:
+def test_an_hour_that_the_ledger_counts_wrongly_or_does_not_know_is_named(
+    charged: PipelineStack,
+) -> None:
     assert all(passed for name, passed in checks(charged.run("watch", {})).items() if "log" in name)
     charged.rows(
         b"DELETE FROM partition_ledger WHERE stream = 'meter' AND hour = %(hour)s RETURNING 1",
@@ -165,7 +169,9 @@ def test_an_hour_that_the_ledger_counts_wrongly_or_does_not_know_is_named(charge
     assert "| 2026-11-20 11:00:00Z | 5 | 180 |" in first_ones(evaluation)
 
 
-def test_heartbeats_that_the_ledger_is_about_to_count_are_not_miscounted(charged: House) -> None:
+def test_heartbeats_that_the_ledger_is_about_to_count_are_not_miscounted(
+    charged: PipelineStack,
+) -> None:
     before = charged.rows(b"SELECT * FROM partition_ledger WHERE stream = 'meter'")
     charged.deliver(METER, meter_rows({"timestamp": HOUR_10}))
     for row in before:  # as between the commit to the lake and the one to the ledger
@@ -178,7 +184,7 @@ def test_heartbeats_that_the_ledger_is_about_to_count_are_not_miscounted(charged
     assert checks(charged.run("watch", {}))["raw_meter_heartbeats: ledger_agrees_with_log"]
 
 
-def test_an_hour_that_nobody_computes_fails_the_watch(charged: House) -> None:
+def test_an_hour_that_nobody_computes_fails_the_watch(charged: PipelineStack) -> None:
     stray = datetime(2003, 5, 1, tzinfo=UTC)  # of a clock; nobody ever computes its hour
     charged.deliver(METER, meter_rows({"timestamp": stray}))
     evaluation = failed(charged.run("watch", {}), "computed_in_time")
@@ -216,14 +222,14 @@ def test_hours_are_miscounted_unless_their_raw_rows_were_dropped() -> None:
 
 
 def test_a_bad_hour_is_listed_until_it_is_good_whatever_is_computed_in_between(
-    house: House,
+    stack: PipelineStack,
 ) -> None:
     hours = [HOUR_10 + n * HOUR for n in range(3)]
     for hour, energy in zip(hours, (0.45, 0.09, 0.09), strict=True):
-        house.deliver(METER, meter_rows(*minutes_of(hour, kwh_consumed_ac=0.1)))
-        house.deliver(VEHICLE, vehicle_rows(*minutes_of(hour, kwh_delivered_dc=energy)))
+        stack.deliver(METER, meter_rows(*minutes_of(hour, kwh_consumed_ac=0.1)))
+        stack.deliver(VEHICLE, vehicle_rows(*minutes_of(hour, kwh_delivered_dc=energy)))
     for hour in hours:
-        evaluation = failed(house.run_hours(hour, hour), "efficiency_plausible")
+        evaluation = failed(stack.run_hours(hour, hour), "efficiency_plausible")
     assert evaluation.metadata["count"].value == 0
     assert evaluation.metadata["bad_hours"].value == 1
     assert "| 2026-11-20 10:00:00Z | 1 |" in str(evaluation.metadata["newest_bad_hours"].value)
@@ -232,17 +238,17 @@ def test_a_bad_hour_is_listed_until_it_is_good_whatever_is_computed_in_between(
     corrected = minutes_of(hours[0], kwh_delivered_dc=0.09)
     for row in corrected:
         row["received_at"] = hours[2] + HOUR
-    house.deliver(VEHICLE, vehicle_rows(*corrected))
-    assert checks(house.run_hours(hours[0], hours[0]))[
+    stack.deliver(VEHICLE, vehicle_rows(*corrected))
+    assert checks(stack.run_hours(hours[0], hours[0]))[
         "vehicle_efficiency_hourly: efficiency_plausible"
     ]
-    assert checks(house.run_hours(hours[2], hours[2]))[
+    assert checks(stack.run_hours(hours[2], hours[2]))[
         "vehicle_efficiency_hourly: efficiency_plausible"
     ]
 
 
 def test_an_hour_that_lost_heartbeats_stays_told_and_blocks_no_other(
-    charged: House, monkeypatch: pytest.MonkeyPatch
+    charged: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def losing(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> object:
         done = compact_hours(lake, stream, hours)

@@ -10,32 +10,32 @@ from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFI
 from pipelines.definitions import definitions
 from pipelines.maintenance import mart_retention
 from pipelines.verify.__main__ import main as verify
-from tests.integration.pipeline_house import House, checks, minutes_of
+from tests.harness.pipelines import PipelineStack, checks, minutes_of
 from tests.samples import meter_rows, vehicle_rows
 
 MARTS = (VEHICLE_EFFICIENCY_HOURLY.name, FLEET_EFFICIENCY_HOURLY.name)
 
 
 def test_hours_past_their_retention_leave_postgres_and_late_heartbeats_do_not_bring_them_back(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first_kept = hour_of(datetime.now(UTC)) - timedelta(days=1)
     # The younger one stays within the retention even if an hour strikes meanwhile.
     old, young = first_kept - HOUR, first_kept + HOUR
     for hour in (old, young):
-        house.deliver(METER, meter_rows(*minutes_of(hour, kwh_consumed_ac=0.1)))
-        house.deliver(VEHICLE, vehicle_rows(*minutes_of(hour, kwh_delivered_dc=0.09)))
+        stack.deliver(METER, meter_rows(*minutes_of(hour, kwh_consumed_ac=0.1)))
+        stack.deliver(VEHICLE, vehicle_rows(*minutes_of(hour, kwh_delivered_dc=0.09)))
     monkeypatch.setenv("MART_RETENTION_DAYS", "1")
 
-    published = house.run_hours(old, young)
+    published = stack.run_hours(old, young)
 
-    assert {old, young} <= set(house.table(MARTS[0])["hour_start"])
-    assert all(hours_of(house, name) == {young} for name in MARTS)
+    assert {old, young} <= set(stack.table(MARTS[0])["hour_start"])
+    assert all(hours_of(stack, name) == {young} for name in MARTS)
     assert all(checks(published)[f"warehouse/{name}: equals_lake_table"] for name in MARTS)
-    assert not house.rows(b"SELECT hour FROM unpublished_hour")
+    assert not stack.rows(b"SELECT hour FROM unpublished_hour")
     assert verify(["--from", f"{old:%Y-%m-%dT%H}", "--to", f"{young:%Y-%m-%dT%H}"]) == 0
 
-    house.rows(
+    stack.rows(
         b"WITH aged AS (UPDATE vehicle_efficiency_hourly SET hour_start = %(old)s RETURNING *)"
         b" INSERT INTO vehicle_efficiency_hourly SELECT (jsonb_populate_record(NULL::"
         b'vehicle_efficiency_hourly, to_jsonb(aged) || \'{"vehicle_id": "VEH002"}\')).*'
@@ -43,21 +43,21 @@ def test_hours_past_their_retention_leave_postgres_and_late_heartbeats_do_not_br
         old=old,
     )
     monkeypatch.setattr(mart_retention, "_ROWS_A_STATEMENT", 1)
-    freed = night(house)
+    freed = night(stack)
     assert freed["rows_freed_vehicle_efficiency_hourly"] == 2
     assert freed["rows_freed_fleet_efficiency_hourly"] == 0
-    assert (hours_of(house, MARTS[0]), hours_of(house, MARTS[1])) == (set(), {young})
+    assert (hours_of(stack, MARTS[0]), hours_of(stack, MARTS[1])) == (set(), {young})
 
 
-def hours_of(house: House, mart: str) -> set[datetime]:
+def hours_of(stack: PipelineStack, mart: str) -> set[datetime]:
     """The hours that a mart holds rows of."""
-    return {row["hour_start"] for row in house.rows(b"SELECT hour_start FROM " + mart.encode())}
+    return {row["hour_start"] for row in stack.rows(b"SELECT hour_start FROM " + mart.encode())}
 
 
-def night(house: House) -> dict[str, object]:
+def night(stack: PipelineStack) -> dict[str, object]:
     """Run the retention; its metadata."""
     result = definitions.resolve_job_def("maintenance").execute_in_process(
-        instance=house.instance, asset_selection=[dg.AssetKey(["maintenance", "marts_retention"])]
+        instance=stack.instance, asset_selection=[dg.AssetKey(["maintenance", "marts_retention"])]
     )
     (event,) = result.get_asset_materialization_events()
     metadata = event.step_materialization_data.materialization.metadata

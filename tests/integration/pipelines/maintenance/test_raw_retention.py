@@ -24,9 +24,9 @@ from pipelines.assets import history
 from pipelines.definitions import definitions
 from pipelines.maintenance import raw_retention
 from pipelines.maintenance.raw_retention import Retention, drop_old_hours
+from tests.harness.outbox import flush_all, put, waiting_meters
+from tests.harness.pipelines import PipelineStack, checks
 from tests.integration.interruption import between_files_and_commit
-from tests.integration.outbox_rows import flush_all, put, waiting_meters
-from tests.integration.pipeline_house import House, checks
 from tests.samples import HOUR_10, meter_rows
 from warehouse_sql.named_queries import query
 
@@ -39,14 +39,14 @@ def append(lake: Lake, *rows: dict[str, Any]) -> None:
     append_once(lake, METER, meter_rows(*rows), "test", before + 1, before)
 
 
-def drop(house: House, before: datetime = HOUR_10 + HOUR) -> Retention:
-    with psycopg.connect(house.database_url, autocommit=True) as connection:
-        return drop_old_hours(house.lake, connection, METER, before)
+def drop(stack: PipelineStack, before: datetime = HOUR_10 + HOUR) -> Retention:
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        return drop_old_hours(stack.lake, connection, METER, before)
 
 
-def ledger(house: House, hour: datetime = HOUR_10) -> tuple[int, int, bool]:
+def ledger(stack: PipelineStack, hour: datetime = HOUR_10) -> tuple[int, int, bool]:
     """Rows ever appended, rows dropped, whether a drop is noted."""
-    (row,) = house.rows(
+    (row,) = stack.rows(
         b"SELECT raw_rows, raw_dropped_rows, raw_dropped_at IS NOT NULL AS noted"
         b" FROM partition_ledger WHERE stream = 'meter' AND hour = %(hour)s",
         hour=hour,
@@ -54,8 +54,8 @@ def ledger(house: House, hour: datetime = HOUR_10) -> tuple[int, int, bool]:
     return row["raw_rows"], row["raw_dropped_rows"], row["noted"]
 
 
-def meters(house: House) -> list[tuple[str, float, int]]:
-    rows = house.table(METER.history_table).sort(METER.key)
+def meters(stack: PipelineStack) -> list[tuple[str, float, int]]:
+    rows = stack.table(METER.history_table).sort(METER.key)
     return rows.select("meter_id", "kwh_consumed_ac", "duplicates").rows()
 
 
@@ -158,60 +158,60 @@ def test_an_append_that_a_drop_overtakes_is_refused_and_writes_nothing(
 
 
 def test_a_flush_that_a_drop_overtakes_loses_and_doubles_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.deliver(METER, meter_rows(at(0, 1.0), at(1, 1.0)))
-    house.run_hours(HOUR_10, HOUR_10)
-    with psycopg.connect(house.database_url, autocommit=True) as connection:
+    stack.deliver(METER, meter_rows(at(0, 1.0), at(1, 1.0)))
+    stack.run_hours(HOUR_10, HOUR_10)
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
         put(connection, METER, meter_rows(at(2, 2.0), {"timestamp": HOUR_10 + HOUR}))
     overtaken: list[Retention] = []
-    between_files_and_commit(monkeypatch, lambda: overtaken.append(drop(house)))
+    between_files_and_commit(monkeypatch, lambda: overtaken.append(drop(stack)))
 
-    assert flush_all(house.database_url, house.lake) == 2
+    assert flush_all(stack.database_url, stack.lake) == 2
 
     assert set(overtaken[0].dropped) == {HOUR_10}
-    assert {hour: of.rows for hour, of in raw_hour_sizes(house.lake, METER).items()} == {
+    assert {hour: of.rows for hour, of in raw_hour_sizes(stack.lake, METER).items()} == {
         HOUR_10: 1,
         HOUR_10 + HOUR: 1,
     }
-    assert waiting_meters(house.database_url) == []
-    assert ledger(house) == (3, 2, True)
-    assert ledger(house, HOUR_10 + HOUR) == (1, 0, False)
-    house.run_hours(HOUR_10, HOUR_10 + HOUR)
-    assert house.table(METER.history_table).height == 4
+    assert waiting_meters(stack.database_url) == []
+    assert ledger(stack) == (3, 2, True)
+    assert ledger(stack, HOUR_10 + HOUR) == (1, 0, False)
+    stack.run_hours(HOUR_10, HOUR_10 + HOUR)
+    assert stack.table(METER.history_table).height == 4
 
 
 def test_what_comes_late_for_a_dropped_hour_joins_its_history_and_is_dropped_again(
-    house: House,
+    stack: PipelineStack,
 ) -> None:
-    house.deliver(METER, meter_rows(at(0, 1.0), at(0, 2.0), at(0, 3.0), at(1, 1.0)))
-    house.run_hours(HOUR_10, HOUR_10)
-    assert set(drop(house).dropped) == {HOUR_10}
-    assert meters(house) == [("METER001", 3.0, 2), ("METER001", 1.0, 0)]
+    stack.deliver(METER, meter_rows(at(0, 1.0), at(0, 2.0), at(0, 3.0), at(1, 1.0)))
+    stack.run_hours(HOUR_10, HOUR_10)
+    assert set(drop(stack).dropped) == {HOUR_10}
+    assert meters(stack) == [("METER001", 3.0, 2), ("METER001", 1.0, 0)]
 
     corrected = at(0, 9.0, LATER + HOUR)
     stale = at(1, 7.0, HOUR_10)
-    house.deliver(METER, meter_rows(corrected, stale, at(2, 4.0)))
-    result = house.run_hours(HOUR_10, HOUR_10)
+    stack.deliver(METER, meter_rows(corrected, stale, at(2, 4.0)))
+    result = stack.run_hours(HOUR_10, HOUR_10)
 
     assert checks(result)["meter_telemetry_history: rows_conserved"]
-    values = [(name, kwh) for name, kwh, _ in meters(house)]
+    values = [(name, kwh) for name, kwh, _ in meters(stack)]
     assert values == [("METER001", 9.0), ("METER001", 1.0), ("METER001", 4.0)]
-    assert ledger(house) == (7, 4, True)
-    assert drop(house).dropped[HOUR_10].rows == 3
-    assert ledger(house) == (7, 7, True)
-    before = house.table(METER.history_table)
-    house.run_hours(HOUR_10, HOUR_10)
-    assert house.table(METER.history_table).equals(before)
+    assert ledger(stack) == (7, 4, True)
+    assert drop(stack).dropped[HOUR_10].rows == 3
+    assert ledger(stack) == (7, 7, True)
+    before = stack.table(METER.history_table)
+    stack.run_hours(HOUR_10, HOUR_10)
+    assert stack.table(METER.history_table).equals(before)
 
 
 def test_a_heartbeat_that_a_compaction_loses_is_noticed_in_a_dropped_hour_too(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.deliver(METER, meter_rows(at(0, 1.0)))
-    house.run_hours(HOUR_10, HOUR_10)
-    drop(house)
-    house.deliver(METER, meter_rows(at(1, 1.0)))
+    stack.deliver(METER, meter_rows(at(0, 1.0)))
+    stack.run_hours(HOUR_10, HOUR_10)
+    drop(stack)
+    stack.deliver(METER, meter_rows(at(1, 1.0)))
 
     def losing(lake: Lake, stream: Any, hours: Sequence[datetime]) -> object:
         done = compact_hours(lake, stream, hours)
@@ -220,31 +220,31 @@ def test_a_heartbeat_that_a_compaction_loses_is_noticed_in_a_dropped_hour_too(
         return done
 
     monkeypatch.setattr(history, "compact_hours", losing)
-    result = house.run_hours(HOUR_10, HOUR_10, raise_on_error=False)
+    result = stack.run_hours(HOUR_10, HOUR_10, raise_on_error=False)
     assert not checks(result)["meter_telemetry_history: rows_conserved"]
 
 
-def test_an_hour_that_waits_for_its_compaction_is_kept(house: House) -> None:
-    house.deliver(METER, meter_rows(at(0, 1.0)))
-    assert drop(house).kept == {HOUR_10: "not compacted"}
-    house.run_hours(HOUR_10, HOUR_10)
-    house.deliver(METER, meter_rows(at(1, 1.0)))
-    assert drop(house).kept == {HOUR_10: "not compacted"}
-    assert house.lake.open(METER.raw_table).count() == 2
+def test_an_hour_that_waits_for_its_compaction_is_kept(stack: PipelineStack) -> None:
+    stack.deliver(METER, meter_rows(at(0, 1.0)))
+    assert drop(stack).kept == {HOUR_10: "not compacted"}
+    stack.run_hours(HOUR_10, HOUR_10)
+    stack.deliver(METER, meter_rows(at(1, 1.0)))
+    assert drop(stack).kept == {HOUR_10: "not compacted"}
+    assert stack.lake.open(METER.raw_table).count() == 2
 
 
-def test_hours_from_the_retention_on_stay(house: House) -> None:
-    house.deliver(METER, meter_rows(at(0, 1.0), {"timestamp": HOUR_10 + HOUR}))
-    house.run_hours(HOUR_10, HOUR_10 + HOUR)
-    assert set(drop(house, before=HOUR_10 + HOUR).dropped) == {HOUR_10}
-    assert set(raw_hour_sizes(house.lake, METER)) == {HOUR_10 + HOUR}
+def test_hours_from_the_retention_on_stay(stack: PipelineStack) -> None:
+    stack.deliver(METER, meter_rows(at(0, 1.0), {"timestamp": HOUR_10 + HOUR}))
+    stack.run_hours(HOUR_10, HOUR_10 + HOUR)
+    assert set(drop(stack, before=HOUR_10 + HOUR).dropped) == {HOUR_10}
+    assert set(raw_hour_sizes(stack.lake, METER)) == {HOUR_10 + HOUR}
 
 
 def test_a_kill_before_the_commit_is_made_good_by_the_next_drop(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.deliver(METER, meter_rows(at(0, 1.0)))
-    house.run_hours(HOUR_10, HOUR_10)
+    stack.deliver(METER, meter_rows(at(0, 1.0)))
+    stack.run_hours(HOUR_10, HOUR_10)
 
     def killed(*arguments: Any) -> None:
         arguments[-1]([HOUR_10])
@@ -253,36 +253,36 @@ def test_a_kill_before_the_commit_is_made_good_by_the_next_drop(
     with monkeypatch.context() as patch:
         patch.setattr(raw_retention, "drop_raw_partitions", killed)
         with pytest.raises(KeyboardInterrupt):
-            drop(house)
-    assert ledger(house) == (1, 0, True)
-    assert set(drop(house).dropped) == {HOUR_10}
-    assert ledger(house) == (1, 1, True)
+            drop(stack)
+    assert ledger(stack) == (1, 0, True)
+    assert set(drop(stack).dropped) == {HOUR_10}
+    assert ledger(stack) == (1, 1, True)
 
 
-def test_a_kill_after_the_commit_is_made_good_by_the_next_drop(house: House) -> None:
-    house.deliver(METER, meter_rows(at(0, 1.0), at(1, 1.0)))
-    house.run_hours(HOUR_10, HOUR_10)
-    drop_raw_partitions(house.lake, METER, {HOUR_10: 2})
-    house.deliver(METER, meter_rows(at(2, 1.0)))
+def test_a_kill_after_the_commit_is_made_good_by_the_next_drop(stack: PipelineStack) -> None:
+    stack.deliver(METER, meter_rows(at(0, 1.0), at(1, 1.0)))
+    stack.run_hours(HOUR_10, HOUR_10)
+    drop_raw_partitions(stack.lake, METER, {HOUR_10: 2})
+    stack.deliver(METER, meter_rows(at(2, 1.0)))
 
-    assert drop(house).kept == {HOUR_10: "not compacted"}
-    assert ledger(house) == (3, 2, True)
-    assert checks(house.run_hours(HOUR_10, HOUR_10))["meter_telemetry_history: rows_conserved"]
-    assert drop(house).dropped[HOUR_10].rows == 1
-    assert ledger(house) == (3, 3, True)
+    assert drop(stack).kept == {HOUR_10: "not compacted"}
+    assert ledger(stack) == (3, 2, True)
+    assert checks(stack.run_hours(HOUR_10, HOUR_10))["meter_telemetry_history: rows_conserved"]
+    assert drop(stack).dropped[HOUR_10].rows == 1
+    assert ledger(stack) == (3, 3, True)
 
 
-def test_a_restored_ledger_finds_late_rows_of_a_dropped_hour(house: House) -> None:
+def test_a_restored_ledger_finds_late_rows_of_a_dropped_hour(stack: PipelineStack) -> None:
     """Less is in the raw table than was ever appended, and still more than the ledger knows."""
-    house.deliver(METER, meter_rows(at(0, 1.0), at(1, 1.0)))
-    house.run_hours(HOUR_10, HOUR_10)
-    drop(house)
-    append(house.lake, at(2, 1.0))
+    stack.deliver(METER, meter_rows(at(0, 1.0), at(1, 1.0)))
+    stack.run_hours(HOUR_10, HOUR_10)
+    drop(stack)
+    append(stack.lake, at(2, 1.0))
     restore = {"stream": "meter", "version": 9, "hours": [HOUR_10], "rows": [1]}
-    with psycopg.connect(house.database_url, autocommit=True) as connection:
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
         connection.execute(query("restore_ledger"), restore)
-    assert ledger(house) == (3, 2, True)
-    assert house.rows(b"SELECT 1 FROM dirty_hour WHERE stream = 'meter'")
+    assert ledger(stack) == (3, 2, True)
+    assert stack.rows(b"SELECT 1 FROM dirty_hour WHERE stream = 'meter'")
 
 
 def of_hour(hour: datetime) -> dict[str, object]:
@@ -290,52 +290,52 @@ def of_hour(hour: datetime) -> dict[str, object]:
 
 
 def test_the_nightly_job_drops_by_the_clock_and_tells_what_it_freed(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = hour_of(datetime.now(UTC))
     old, young, ahead = now - 73 * HOUR, now - 48 * HOUR, now + 30 * 24 * HOUR
-    house.deliver(METER, meter_rows(of_hour(old), of_hour(young), of_hour(ahead)))
-    house.run_hours(old, old)
+    stack.deliver(METER, meter_rows(of_hour(old), of_hour(young), of_hour(ahead)))
+    stack.run_hours(old, old)
     monkeypatch.setenv("RAW_RETENTION_DAYS", "3")
 
-    result = house.run("maintenance", {})
+    result = stack.run("maintenance", {})
 
     assert result.success
-    assert set(raw_hour_sizes(house.lake, METER)) == {young, ahead}
+    assert set(raw_hour_sizes(stack.lake, METER)) == {young, ahead}
     dropped = metadata(result, RETENTION)
     assert (dropped["hours_dropped"], dropped["rows_dropped"], dropped["hours_kept"]) == (1, 1, 0)
     upkeep = metadata(result, "maintenance/meter_telemetry_history")
     assert (upkeep["files_removed"], upkeep["bytes_freed"], upkeep["log_bytes_freed"]) == (0, 0, 0)
 
 
-def test_without_a_retention_raw_heartbeats_are_kept_for_ever(house: House) -> None:
+def test_without_a_retention_raw_heartbeats_are_kept_for_ever(stack: PipelineStack) -> None:
     hour = hour_of(datetime.now(UTC)) - 5000 * HOUR
-    house.deliver(METER, meter_rows(of_hour(hour)))
-    house.run_hours(hour, hour)
-    done = retain(house)
+    stack.deliver(METER, meter_rows(of_hour(hour)))
+    stack.run_hours(hour, hour)
+    done = retain(stack)
     assert metadata(done, RETENTION) == {"retention": "raw heartbeats are kept for ever"}
-    assert house.lake.open(METER.raw_table).count() == 1
+    assert stack.lake.open(METER.raw_table).count() == 1
 
 
 def test_a_lake_that_is_older_than_the_ledger_loses_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hour = hour_of(datetime.now(UTC)) - 100 * HOUR
-    house.deliver(METER, meter_rows(of_hour(hour)))
-    house.run_hours(hour, hour)
-    house.rows(
+    stack.deliver(METER, meter_rows(of_hour(hour)))
+    stack.run_hours(hour, hour)
+    stack.rows(
         b"UPDATE partition_ledger SET raw_version = 1000, compacted_version = 1000 RETURNING 1"
     )
     monkeypatch.setenv("RAW_RETENTION_DAYS", "1")
     with pytest.raises(dg.Failure, match="older than the ledger"):
-        retain(house)
-    assert house.lake.open(METER.raw_table).count() == 1
+        retain(stack)
+    assert stack.lake.open(METER.raw_table).count() == 1
 
 
-def retain(house: House) -> dg.ExecuteInProcessResult:
+def retain(stack: PipelineStack) -> dg.ExecuteInProcessResult:
     """The step of the nightly job that drops raw hours of the meters."""
     return definitions.resolve_job_def("maintenance").execute_in_process(
-        instance=house.instance, asset_selection=[dg.AssetKey(RETENTION.split("/"))]
+        instance=stack.instance, asset_selection=[dg.AssetKey(RETENTION.split("/"))]
     )
 
 

@@ -13,9 +13,7 @@ import pytest
 from lake import HOUR, METER, VEHICLE, EnergySettings
 from pipelines.automation.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.automation.sensors import changed_days, late_hours
-from pipelines.compute.inputs import tables_of_day
-from pipelines.report.figures import figures_of_day
-from tests.integration.pipeline_house import House, Model, built_like, minutes_of
+from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack, minutes_of
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 DAYS = ("vehicle_efficiency_daily", "fleet_efficiency_daily")
@@ -23,22 +21,22 @@ FOLDER = "reports/date=2026-11-20"
 
 
 @pytest.fixture
-def reported(computed_model: Model, tmp_path: Path) -> Iterator[House]:
+def reported(computed_template: StackTemplate, tmp_path: Path) -> Iterator[PipelineStack]:
     """Three computed hours and the report of their day."""
-    with built_like(computed_model, tmp_path / "lake") as house:
-        yield house
+    with copied_stack(computed_template, tmp_path / "lake") as stack:
+        yield stack
 
 
-def read(house: House, name: str) -> str:
-    with house.lake.file_system().open_input_stream(f"{FOLDER}/{name}") as stream:
+def read(stack: PipelineStack, name: str) -> str:
+    with stack.lake.file_system().open_input_stream(f"{FOLDER}/{name}") as stream:
         return bytes(stream.read()).decode()
 
 
-def rows_of_csv(house: House) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(read(house, "efficiency.csv"))))
+def rows_of_csv(stack: PipelineStack) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(read(stack, "efficiency.csv"))))
 
 
-def test_the_csv_holds_the_sums_of_the_hourly_table(reported: House) -> None:
+def test_the_csv_holds_the_sums_of_the_hourly_table(reported: PipelineStack) -> None:
     fleet, *vehicles = rows_of_csv(reported)
 
     in_postgres = {
@@ -62,7 +60,7 @@ def test_the_csv_holds_the_sums_of_the_hourly_table(reported: House) -> None:
 
 
 def test_the_page_shows_the_same_numbers_and_needs_nothing_from_elsewhere(
-    reported: House,
+    reported: PipelineStack,
 ) -> None:
     page = read(reported, "efficiency.html")
 
@@ -77,7 +75,7 @@ def test_the_page_shows_the_same_numbers_and_needs_nothing_from_elsewhere(
     assert "<script" not in page
 
 
-def test_a_range_run_reports_every_day_of_it(charged: House) -> None:
+def test_a_range_run_reports_every_day_of_it(charged: PipelineStack) -> None:
     charged.run_hours(HOUR_10, HOUR_10)
     charged.run("daily", range_tags("2026-11-19", "2026-11-20"))
 
@@ -88,13 +86,13 @@ def test_a_range_run_reports_every_day_of_it(charged: House) -> None:
     assert rows_of_csv(charged)[0]["scope"] == "fleet"
 
 
-def test_a_day_without_data_has_a_csv_with_its_columns(house: House) -> None:
-    house.run("daily", {"dagster/partition": "2026-11-20"})
+def test_a_day_without_data_has_a_csv_with_its_columns(stack: PipelineStack) -> None:
+    stack.run("daily", {"dagster/partition": "2026-11-20"})
 
-    assert read(house, "efficiency.csv").startswith("date,scope,vehicle_id,energy_ac_kwh")
+    assert read(stack, "efficiency.csv").startswith("date,scope,vehicle_id,energy_ac_kwh")
 
 
-def test_the_report_and_the_tables_of_the_day_say_the_same(reported: House) -> None:
+def test_the_report_and_the_tables_of_the_day_say_the_same(reported: PipelineStack) -> None:
     fleet, *vehicles = rows_of_csv(reported)
 
     of_day = reported.table("vehicle_efficiency_daily").sort("vehicle_id")
@@ -108,7 +106,7 @@ def test_the_report_and_the_tables_of_the_day_say_the_same(reported: House) -> N
 
 
 def test_a_rerun_of_days_changes_nothing_and_a_range_leaves_other_days_alone(
-    reported: House,
+    reported: PipelineStack,
 ) -> None:
     before = {name: reported.table(name) for name in DAYS}
     reported.run("daily", range_tags("2026-11-18", "2026-11-20"))
@@ -120,18 +118,20 @@ def test_a_rerun_of_days_changes_nothing_and_a_range_leaves_other_days_alone(
         assert reported.table(name).equals(before[name]), name
 
 
-def test_heartbeats_that_are_a_year_late_reach_hour_mart_day_and_report(charged: House) -> None:
+def test_heartbeats_that_are_a_year_late_reach_hour_mart_day_and_report(
+    charged: PipelineStack,
+) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
     charged.run("daily", {"dagster/partition": "2026-11-20"})
-    cursor = charged.tick(changed_days).cursor
+    cursor = charged.evaluate_sensor(changed_days).cursor
     old = HOUR_10 - timedelta(days=365)
     charged.deliver(METER, meter_rows(*minutes_of(old, kwh_consumed_ac=0.1)))
     charged.deliver(VEHICLE, vehicle_rows(*minutes_of(old, kwh_delivered_dc=0.08)))
 
-    while requests := charged.tick(late_hours).run_requests:
+    while requests := charged.evaluate_sensor(late_hours).run_requests:
         for request in requests:
             charged.run("hourly", request.tags)
-    tick = charged.tick(changed_days, cursor)
+    tick = charged.evaluate_sensor(changed_days, cursor)
     (request,) = tick.run_requests or []
     charged.run("daily", request.tags)
 
@@ -149,10 +149,10 @@ def test_heartbeats_that_are_a_year_late_reach_hour_mart_day_and_report(charged:
     for percent in (mart["efficiency_percent"], day["efficiency_percent"]):
         assert percent == pytest.approx(80)
     assert float(told["efficiency_percent"]) == day["efficiency_percent"]
-    assert charged.tick(changed_days, tick.cursor).run_requests == []
+    assert charged.evaluate_sensor(changed_days, tick.cursor).run_requests == []
 
 
-def test_coverage_is_that_of_the_time_that_has_passed(charged: House) -> None:
+def test_coverage_is_that_of_the_time_that_has_passed(charged: PipelineStack) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
     noon, later = HOUR_10 + 2 * HOUR, datetime(2026, 11, 22, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from lake.schema.catalog import DAILY_TABLES
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
 from pipelines.automation.sensors import changed_days, late_hours
-from tests.integration.pipeline_house import House, Model, built_like
+from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack
 from tests.integration.pipelines.verify.test_verify import AGREES, DIFFERS, NOT_JUDGED, Verified
 from tests.samples import HOUR_10
 
@@ -25,7 +25,7 @@ DAMAGED = {
 
 
 def test_a_damaged_day_is_found_and_computed_again(
-    charged: House, capsys: pytest.CaptureFixture[str]
+    charged: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
     before_it = Verified(capsys)  # the day's own run has yet to come
@@ -49,7 +49,7 @@ def test_a_damaged_day_is_found_and_computed_again(
     assert found.code == DIFFERS
     assert {table for _, table in found.findings} == DAMAGED.keys()
     assert {hour for hour, _ in found.findings} == {"2026-11-20T09"}
-    for request in charged.tick(late_hours).run_requests or []:
+    for request in charged.evaluate_sensor(late_hours).run_requests or []:
         assert charged.run("hourly", request.tags).success
     run_days(charged)
     assert Verified(capsys).code == AGREES
@@ -58,9 +58,9 @@ def test_a_damaged_day_is_found_and_computed_again(
 
 
 def test_days_that_lie_partly_in_the_range_are_not_judged(
-    computed_model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    computed_template: StackTemplate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with built_like(computed_model, tmp_path / "lake") as computed:
+    with copied_stack(computed_template, tmp_path / "lake") as computed:
         computed.lake.open(VEHICLE_EFFICIENCY_DAILY.name).delete("vehicle_id = 'VEH001'")
         part = Verified(capsys, "--from", "2026-11-20T10", "--to", "2026-11-20T10")
         assert part.code == AGREES
@@ -69,9 +69,9 @@ def test_days_that_lie_partly_in_the_range_are_not_judged(
         assert "1 missing" in whole.first(VEHICLE_EFFICIENCY_DAILY.name)["found"]
 
 
-def run_days(house: House) -> None:
+def run_days(stack: PipelineStack) -> None:
     """Run what the sensor of the days asks for."""
-    requests = house.tick(changed_days).run_requests or []
+    requests = stack.evaluate_sensor(changed_days).run_requests or []
     assert requests
     for request in requests:
-        assert house.run("daily", request.tags).success
+        assert stack.run("daily", request.tags).success

@@ -17,34 +17,44 @@ from lake import HOUR, METER, REGISTER, VEHICLE, Lake
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from pipelines.automation.sensors import late_hours
 from pipelines.verify.__main__ import main
+from tests.harness.outbox import store
+from tests.harness.pipelines import (
+    PipelineStack,
+    StackTemplate,
+    copied_stack,
+    minutes_of,
+    prepared_template,
+)
 from tests.integration.local_stack.cli.test_command_line import failed_with, wattlake
-from tests.integration.outbox_rows import store
-from tests.integration.pipeline_house import House, Model, built_like, minutes_of, model
 from tests.samples import HOUR_10, meter_rows
 
 AGREES, CANNOT, WRONG_USAGE, DIFFERS, NOT_JUDGED = 0, 1, 2, 3, 4
 
 
 @pytest.fixture(scope="module")
-def agreeing(charged_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+def agreeing(
+    charged_template: StackTemplate, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StackTemplate]:
     """Three computed hours, one with copies and with a register, one of them late."""
 
-    def prepare(house: House) -> None:
-        house.deliver(METER, meter_rows(*minutes_of(HOUR_10, kwh_consumed_ac=0.1)[:7]))
+    def prepare(stack: PipelineStack) -> None:
+        stack.deliver(METER, meter_rows(*minutes_of(HOUR_10, kwh_consumed_ac=0.1)[:7]))
         for hour, kwh in ((HOUR_10 - HOUR, 100.0), (HOUR_10 + HOUR, 104.5)):
             register = {"meter_id": "METER009", "timestamp": hour, "reading_type": REGISTER}
-            house.deliver(METER, meter_rows({**register, "kwh_consumed_ac": kwh}))
-        house.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
+            stack.deliver(METER, meter_rows({**register, "kwh_consumed_ac": kwh}))
+        stack.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
 
-    with model(charged_model, tmp_path_factory.mktemp("agreeing") / "lake", prepare) as made:
+    with prepared_template(
+        charged_template, tmp_path_factory.mktemp("agreeing") / "lake", prepare
+    ) as made:
         yield made
 
 
 @pytest.fixture
-def computed(agreeing: Model, tmp_path: Path) -> Iterator[House]:
-    """A house of this test alone, like that."""
-    with built_like(agreeing, tmp_path / "lake") as house:
-        yield house
+def computed(agreeing: StackTemplate, tmp_path: Path) -> Iterator[PipelineStack]:
+    """A stack of this test alone, like that."""
+    with copied_stack(agreeing, tmp_path / "lake") as stack:
+        yield stack
 
 
 class Verified:
@@ -66,16 +76,16 @@ class Verified:
         return found
 
 
-def recover(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def recover(stack: PipelineStack, capsys: pytest.CaptureFixture[str]) -> None:
     """Repair, run what the sensor asks for, and find that everything agrees."""
     assert Verified(capsys, "--repair").code == DIFFERS
     again = Verified(capsys, "--repair")
     assert again.code == NOT_JUDGED, again.report
     assert again.report["hoursWaiting"]
-    requests = house.tick(late_hours).run_requests or []
+    requests = stack.evaluate_sensor(late_hours).run_requests or []
     assert requests
     for request in requests:
-        assert house.run("hourly", request.tags).success
+        assert stack.run("hourly", request.tags).success
     after = Verified(capsys)
     # The day is yet to follow.
     assert (after.code, after.report["hoursWaiting"]) == (NOT_JUDGED, []), after.report
@@ -96,8 +106,8 @@ def change_value(lake: Lake, name: str, column: str, row: tuple[str | None, date
     write_deltalake(table, changed.rechunk().to_arrow(), mode="overwrite")
 
 
-def execute(house: House, sql: bytes) -> None:
-    with psycopg.connect(house.database_url) as connection:
+def execute(stack: PipelineStack, sql: bytes) -> None:
+    with psycopg.connect(stack.database_url) as connection:
         connection.execute(sql)
 
 
@@ -116,7 +126,7 @@ LEDGER_COUNTS = (
 
 
 def test_a_computed_lake_agrees_with_its_raw_heartbeats_whatever_the_range(
-    computed: House, capsys: pytest.CaptureFixture[str]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = Verified(capsys)
     assert (found.code, found.report["findings"]) == (NOT_JUDGED, [])
@@ -141,7 +151,7 @@ def test_a_computed_lake_agrees_with_its_raw_heartbeats_whatever_the_range(
 
 
 def test_each_kind_of_damage_is_found_named_and_computed_again(
-    computed: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {name: computed.table(name) for name in TABLES}
     counts = computed.rows(LEDGER_COUNTS)
@@ -237,7 +247,7 @@ def test_each_kind_of_damage_is_found_named_and_computed_again(
 
 
 def test_tables_whose_folders_were_removed_are_computed_anew(
-    computed: House, capsys: pytest.CaptureFixture[str]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {name: computed.table(name) for name in TABLES}
     for name in (METER.history_table, VEHICLE_EFFICIENCY_HOURLY.name):
@@ -253,7 +263,7 @@ def test_tables_whose_folders_were_removed_are_computed_anew(
 
 
 def test_raw_heartbeats_that_are_missing_are_told_and_nothing_is_forgotten(
-    computed: House, capsys: pytest.CaptureFixture[str]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     history = computed.table(METER.history_table)
     computed.lake.open(METER.raw_table).delete("hour = 10")
@@ -272,7 +282,7 @@ def test_raw_heartbeats_that_are_missing_are_told_and_nothing_is_forgotten(
 
 
 def test_hours_that_wait_and_those_counted_from_them_are_not_judged(
-    computed: House, capsys: pytest.CaptureFixture[str]
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     late = {"timestamp": HOUR_10 - timedelta(minutes=1), "kwh_consumed_ac": 0.3}
     computed.deliver(METER, meter_rows({**late, "reading_type": REGISTER}))
@@ -289,7 +299,7 @@ def test_hours_that_wait_and_those_counted_from_them_are_not_judged(
 
 @pytest.mark.parametrize("forgotten", [True, False])
 def test_a_repair_in_the_middle_of_a_flush_counts_every_row_once(
-    computed: House, capsys: pytest.CaptureFixture[str], forgotten: bool
+    computed: PipelineStack, capsys: pytest.CaptureFixture[str], forgotten: bool
 ) -> None:
     """The flush has appended to the lake, and has not told the ledger yet."""
     codes = []
@@ -313,7 +323,7 @@ def test_a_repair_in_the_middle_of_a_flush_counts_every_row_once(
         b" WHERE stream = 'meter' AND hour = '2026-11-20T10:00Z'"
     )
     assert row["raw_rows"] == 191
-    for request in computed.tick(late_hours).run_requests or []:
+    for request in computed.evaluate_sensor(late_hours).run_requests or []:
         computed.run("hourly", request.tags)
     done = Verified(capsys)  # but for the day, which is yet to follow
     assert (done.code, done.report["hoursAgreeing"]) == (NOT_JUDGED, 3)
@@ -321,12 +331,12 @@ def test_a_repair_in_the_middle_of_a_flush_counts_every_row_once(
 
 
 def test_what_keeps_it_from_running_is_one_clear_line(
-    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main([]) == AGREES
     assert "hours judged: 0; agree: 0" in capsys.readouterr().out
-    monkeypatch.setenv("LAKE_URI", house.lake.uri + "-elsewhere")
-    house.deliver(METER, meter_rows({"voltage": 230}))
+    monkeypatch.setenv("LAKE_URI", stack.lake.uri + "-elsewhere")
+    stack.deliver(METER, meter_rows({"voltage": 230}))
     assert main([]) == CANNOT
     assert "has no table raw_meter_heartbeats" in capsys.readouterr().err
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
@@ -338,28 +348,28 @@ def test_what_keeps_it_from_running_is_one_clear_line(
 
 
 def test_a_ledger_is_not_counted_while_files_are_imported(
-    house: House, capsys: pytest.CaptureFixture[str]
+    stack: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house.deliver(METER, meter_rows({"voltage": 230}))
-    execute(house, b"DELETE FROM partition_ledger")
-    with psycopg.connect(house.database_url) as importing:
+    stack.deliver(METER, meter_rows({"voltage": 230}))
+    execute(stack, b"DELETE FROM partition_ledger")
+    with psycopg.connect(stack.database_url) as importing:
         importing.execute(b"SELECT pg_advisory_lock(6735, 1)")
         assert main(["--repair"]) == CANNOT
         assert "files are being imported" in capsys.readouterr().err
     assert main(["--repair"]) == DIFFERS
-    assert [row["raw_rows"] for row in house.rows(b"SELECT raw_rows FROM partition_ledger")] == [1]
+    assert [row["raw_rows"] for row in stack.rows(b"SELECT raw_rows FROM partition_ledger")] == [1]
 
 
 def test_the_command_runs_on_the_database_and_lake_of_the_settings(
-    house: House, tmp_path: Path
+    stack: PipelineStack, tmp_path: Path
 ) -> None:
-    house.deliver(METER, meter_rows({"voltage": 230}))
-    settings = {"DATABASE_URL": house.database_url, "LAKE_URI": house.lake.uri}
+    stack.deliver(METER, meter_rows({"voltage": 230}))
+    settings = {"DATABASE_URL": stack.database_url, "LAKE_URI": stack.lake.uri}
     done = wattlake(tmp_path, "verify", "--from", "2026-11-20", **settings)
     assert done.returncode == NOT_JUDGED, done.stderr
     assert "hours not judged: 1, they wait for their computation" in done.stdout
     execute(
-        house,
+        stack,
         b"UPDATE partition_ledger SET raw_rows = 2, published_version = raw_version,"
         b" published_revision = revision, computed_version = raw_version",
     )

@@ -24,12 +24,9 @@ from lake import (
     hour_of,
     hours_between,
 )
-from tests.integration.api_collector import (
-    Collector,
-    collector_of_module,
-    device,
-    wait_for,
-)
+from tests.harness.collector import Collector, collector_of_module
+from tests.harness.heartbeats import device
+from tests.harness.waiting import wait_for
 from warehouse_sql.named_queries import query
 
 # Flushes and indexes all the time; and so little memory that what is kept is dropped as well.

@@ -1,58 +1,52 @@
-"""A database server, a disk and two collectors under one roof, and how they are doing."""
+"""The stack under test: a database server, a disk and two collectors, and how they are doing."""
 
-import os
 import random
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from lake import Lake
-from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.faults.disk import LakeDisk
-from tests.faults.processes import CollectorProcess, quiet_port
+from tests.faults.faulty_collector import FaultyCollector
+from tests.harness.postgres import running_postgres, server_folder
+from tests.harness.processes import free_port, log_end
+from tests.harness.waiting import wait_for
 from warehouse_sql.migrate import migrate
 
 RECOVERY_SECONDS: Final = 90
 _T = TypeVar("_T")
 
 
-class House:
+class StackUnderTest:
     """Everything that heartbeats pass; `with` starts it, and clears it away at the end."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
-        # Not pytest's temporary folder: as root, the server's own account could not reach it.
-        self.folder = Path(tempfile.mkdtemp(prefix="wattlake-faults-"))
-        self.folder.chmod(0o711)
-        self.postgres = EmbeddedPostgres(self.folder / "postgres", quiet_port(chance))
-        self.disk = LakeDisk(self.folder / "disk")
-        self.collectors: list[CollectorProcess] = []
+        self.collectors: list[FaultyCollector] = []
         self.database_faults: list[tuple[float, float]] = []
-        self._stack = ExitStack()
+        self._undo = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
-            undo.callback(shutil.rmtree, self.folder)
-            undo.enter_context(self.disk)
-            undo.callback(self.postgres.stop)
-            url = self.postgres.start()
+            folder = undo.enter_context(server_folder())
+            self.disk = undo.enter_context(LakeDisk(folder / "disk"))
+            port = free_port(self.chance)
+            self.postgres = undo.enter_context(running_postgres(folder / "postgres", port))
+            url = self.postgres.url()
             migrate(url)
             for name in ("collector-a", "collector-b"):
-                port = quiet_port(self.chance)
-                collector = CollectorProcess(self.folder, name, port, url, self.disk.lake)
+                port = free_port(self.chance)
+                collector = FaultyCollector(folder, name, url, self.disk.lake, port=port)
                 undo.callback(collector.close)
                 self.collectors.append(collector)
                 collector.start()
             self.wait_until("the start", lambda: len(self._writers()) == 1)
-            self._stack = undo.pop_all()
+            self._undo = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._undo.close()
 
     @property
     def lake(self) -> Lake:
@@ -60,14 +54,14 @@ class House:
         return Lake(str(self.disk.lake))
 
     def ask_any(self, path: str) -> dict[str, Any]:
-        """The answer of a collector to a GET."""
+        """Answer of a collector to a GET."""
         return self.wait_until(f"an answer to {path}", lambda: self.collectors[0].ask(path))
 
-    def some_collector(self) -> CollectorProcess:
+    def some_collector(self) -> FaultyCollector:
         """One of them, by chance."""
         return self.chance.choice(self.collectors)
 
-    def writer(self) -> CollectorProcess:
+    def writer(self) -> FaultyCollector:
         """The collector that writes the lake."""
         return self.wait_until("a lake writer", self._writers)[0]
 
@@ -77,7 +71,7 @@ class House:
 
     @contextmanager
     def database_fault(self) -> Iterator[None]:
-        """Inside, connections to the database may break."""
+        """Note that connections to the database may break inside the block."""
         started = time.monotonic()
         try:
             yield
@@ -85,7 +79,7 @@ class House:
             self.database_faults.append((started, time.monotonic()))
 
     def flush_failed(self) -> bool:
-        """Whether a lake writer says that its last flush failed."""
+        """Tell if a lake writer says that its last flush failed."""
         return any(
             (collector.ask("/readyz") or {}).get("warnings") for collector in self.collectors
         )
@@ -112,28 +106,28 @@ class House:
         return self.wait_until("the outbox is empty", drained)
 
     def wait_until(self, what: str, condition: Callable[[], _T | None]) -> _T:
-        """The condition's value, once it is true; AssertionError if it takes too long."""
-        deadline = time.monotonic() + RECOVERY_SECONDS
-        while not (value := condition()):
-            self._look_after_collectors()
-            assert time.monotonic() < deadline, f"waited too long for: {what}. {self.how_it_is()}"
-            time.sleep(0.05)
-        return value
+        """Value of the condition, once it is true; AssertionError if it takes too long."""
+        return wait_for(
+            condition,
+            RECOVERY_SECONDS,
+            describe=lambda: f"{what}. {self.describe()}",
+            meanwhile=self._restart_unready_collectors,
+        )
 
-    def how_it_is(self) -> str:
-        """The collectors' own words and the ends of their logs."""
-        told = [
+    def describe(self) -> str:
+        """Answers of the collectors to /readyz, and the ends of all logs."""
+        collectors = [
             f"{collector.name}: exit code {collector.exit_code}, /readyz "
             f"{collector.ask('/readyz')}, log:\n{log_end(collector.log)}"
             for collector in self.collectors
         ]
-        return "\n".join([*told, f"database log:\n{log_end(self.postgres.log)}"])
+        return "\n".join([*collectors, f"database log:\n{log_end(self.postgres.log)}"])
 
-    def _look_after_collectors(self) -> None:
+    def _restart_unready_collectors(self) -> None:
         for collector in self.collectors:
             if collector.exit_code is None or collector.meant_to_end:
                 continue
-            assert not collector.was_ready, f"{collector.name} ended. {self.how_it_is()}"
+            assert not collector.was_ready, f"{collector.name} ended. {self.describe()}"
             collector.start()
 
     def _all_healthy(self) -> bool:
@@ -142,17 +136,5 @@ class House:
             answer and answer["ready"] and not answer["warnings"] for answer in answers
         )
 
-    def _writers(self) -> list[CollectorProcess]:
-        return [collector for collector in self.collectors if writes(collector)]
-
-
-def writes(collector: CollectorProcess) -> bool:
-    """Whether it says that it writes the lake."""
-    return bool((collector.ask("/readyz") or {}).get("lakeWriter"))
-
-
-def log_end(file: Path) -> str:
-    """The last 3000 bytes of a log."""
-    with file.open("rb") as log:
-        log.seek(max(0, os.path.getsize(file) - 3000))
-        return log.read().decode(errors="replace")
+    def _writers(self) -> list[FaultyCollector]:
+        return [collector for collector in self.collectors if collector.writes_lake]

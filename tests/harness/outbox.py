@@ -1,4 +1,4 @@
-"""The outbox of a test: rows go in, flushes move them on, and some flushes die."""
+"""Rows for the outbox, flushes that move them on, and flushes that are killed."""
 
 import os
 import signal
@@ -13,25 +13,25 @@ from ingestion_api.heartbeats.batch import Heartbeats
 from ingestion_api.outbox.flush import OutboxFlush
 from ingestion_api.outbox.pack import insert_pack, unpacked
 from lake import METER, Lake, Stream
-from tests.integration.victims import die_in
+from tests.harness.forked import assert_kills_itself
 from tests.samples import ANY_TIME, HOUR_10, meter_rows
 from warehouse_sql.named_queries import query
 from warehouse_sql.statement_pipeline import Statement
 
 
 def put(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
-    """Into the outbox, as rows of their own."""
+    """Insert heartbeats into the outbox, as rows of their own."""
     heartbeats = Heartbeats.from_arrow(stream, rows)
     execute(conn, (f"insert_{stream.name}_outbox", heartbeats.parameters()))
 
 
 def put_packed(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
-    """Into the outbox, packed."""
+    """Insert heartbeats into the outbox, packed."""
     execute(conn, insert_pack(Heartbeats.from_arrow(stream, rows)))
 
 
 def store(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
-    """Into live state and outbox, as a commit of the collector does."""
+    """Store heartbeats in live state and outbox, as a commit of the collector does."""
     heartbeats = {stream.name: Heartbeats.from_arrow(stream, rows)}
     for statement in statements(heartbeats, {}, 5_000, ANY_TIME):
         execute(conn, statement)
@@ -92,7 +92,7 @@ def ledger_rows(dsn: str) -> int:
 
 def kill_a_flush(dsn: str, lake: Lake, at_step: str) -> None:
     """Let a process die by SIGKILL at a step of its flush."""
-    die_in(flush_and_die, dsn, lake, at_step)
+    assert_kills_itself(flush_and_die, dsn, lake, at_step)
 
 
 def flush_and_die(dsn: str, lake: Lake, fatal: str) -> None:

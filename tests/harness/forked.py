@@ -1,4 +1,4 @@
-"""Processes that fork from a server which has imported the modules and done nothing with them.
+"""Processes forked from a server that has imported the modules and done nothing with them.
 
 That takes a tenth of the time of a start. The Delta runtime does not survive a fork once it is in
 use, so the server itself may use none of them.
@@ -21,14 +21,14 @@ forking.set_forkserver_preload(
     [
         "local_stack.cli.main",
         "tests.faults.collector",
-        "tests.integration.outbox_rows",
+        "tests.harness.outbox",
         "tests.integration.ingestion_api.bulk_import.test_bulk_import",
     ]
 )
 
 
 class Forked:
-    """A program that runs as if it had just been started, with as much of `Popen` as tests need.
+    """Program that runs as if it had just been started, with as much of `Popen` as tests need.
 
     `program` returns or exits with its exit code. Only what `environment` names is in its
     environment; limits of files are the caller's. It ends when the caller ends.
@@ -53,11 +53,11 @@ class Forked:
         self.pid = self._process.pid
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
+        """Exit code, negative for a signal; None while it runs."""
         return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit code, once it has ended; subprocess.TimeoutExpired if it has not in time."""
+        """Exit code, once it has ended; subprocess.TimeoutExpired if it has not in time."""
         self._process.join(timeout)
         code = self.poll()
         if code is None:
@@ -65,13 +65,21 @@ class Forked:
         return code
 
     def send_signal(self, number: int) -> None:
-        """Signal it, unless it has ended."""
+        """Send it a signal, unless it has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
         """SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+def assert_kills_itself(target: Callable[..., object], *arguments: Any) -> None:
+    """Call `target` in a process of its own, which has to die by its own SIGKILL."""
+    process = forking.Process(target=target, args=arguments)
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
 
 
 def _become(

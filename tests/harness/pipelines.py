@@ -1,4 +1,4 @@
-"""A database, a lake and a Dagster instance that belong together, and what happens to them."""
+"""Pipelines in the process of a test: a database, a lake and a Dagster instance for them."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,19 +22,19 @@ from pipelines.automation.jobs import range_tags
 from pipelines.definitions import definitions
 from pipelines.partitions import hour_key
 from pipelines.resources import LakeResource, WarehouseResource
-from tests.integration.api_collector import copied_database
-from tests.integration.outbox_rows import store
+from tests.harness.outbox import store
+from tests.harness.postgres import copied_database
 
 RESOURCES: dict[str, object] = {"lake": LakeResource(), "warehouse": WarehouseResource()}
-CODE_SERVERS_END: dict[str, object] = {
+WAIT_FOR_CODE_SERVERS: dict[str, object] = {
     "code_servers": {"wait_for_local_processes_on_shutdown": True}
 }
-"""Settings of an instance whose code servers have ended at its end: no leak in a later test."""
+"""Settings of an instance that closes after its code servers: none leaks into a later test."""
 
 
 @dataclass
-class House:
-    """Real parts of one test; `DATABASE_URL` and `LAKE_URI` point at them."""
+class PipelineStack:
+    """Real parts of one test, which `DATABASE_URL` and `LAKE_URI` point at."""
 
     lake: Lake
     database_url: str
@@ -50,28 +50,30 @@ class House:
     def run_hours(
         self, first: datetime, last: datetime, *, raise_on_error: bool = True
     ) -> dg.ExecuteInProcessResult:
-        """A run of the hourly job over a range of hours."""
+        """Run the hourly job over a range of hours."""
         return self.run("hourly", range_tags(hour_key(first), hour_key(last)), raise_on_error)
 
     def run(
         self, job: str, tags: Mapping[str, str], raise_on_error: bool = True
     ) -> dg.ExecuteInProcessResult:
-        """A run of a job in this process."""
+        """Run a job in this process."""
         return definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance, tags=tags, raise_on_error=raise_on_error
         )
 
-    def tick(self, sensor: dg.SensorDefinition, cursor: str | None = None) -> SensorExecutionData:
-        """What a sensor asks for at this moment."""
+    def evaluate_sensor(
+        self, sensor: dg.SensorDefinition, cursor: str | None = None
+    ) -> SensorExecutionData:
+        """Return the requests of a sensor at this moment."""
         with dg.build_sensor_context(
             instance=self.instance, cursor=cursor, definitions=definitions, resources=RESOURCES
         ) as context:
             return sensor.evaluate_tick(context)
 
-    def scheduled(
+    def evaluate_schedule(
         self, schedule: dg.ScheduleDefinition, at: datetime
     ) -> dg.RunRequest | dg.SkipReason:
-        """What a schedule asks for at a time."""
+        """Return the request of a schedule at a time."""
         with dg.build_schedule_context(
             instance=self.instance, scheduled_execution_time=at, resources=RESOURCES
         ) as context:
@@ -85,14 +87,14 @@ class House:
             return connection.execute(sql, parameters).fetchall()
 
     def table(self, name: str) -> pl.DataFrame:
-        """A whole table of the lake, sorted."""
+        """Whole table of the lake, sorted."""
         frame = self.lake.scan(self.lake.open(name)).collect()
         return frame.sort([column for column in frame.columns if column != "meter_ids"])
 
 
 @dataclass(frozen=True)
-class Model:
-    """A database of a server and the folder of its lake, which houses are copied from."""
+class StackTemplate:
+    """Database of a server and folder of its lake, to copy."""
 
     server: str
     database: str
@@ -100,36 +102,48 @@ class Model:
 
 
 @contextmanager
-def built_like(model: Model, lake: Path) -> Iterator[House]:
-    """A house with copies of the model's database and lake; its Dagster knows no run yet."""
+def pipeline_stack(
+    lake: Lake, database_url: str, patch: pytest.MonkeyPatch
+) -> Iterator[PipelineStack]:
+    """Stack of these parts; its Dagster knows no run yet."""
+    patch.setenv("DATABASE_URL", database_url)
+    patch.setenv("LAKE_URI", lake.uri)
+    # The hours of the samples lie in the past for ever.
+    patch.setenv("MART_RETENTION_DAYS", "36500")
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield PipelineStack(lake, database_url, instance)
+
+
+@contextmanager
+def copied_stack(template: StackTemplate, lake: Path) -> Iterator[PipelineStack]:
+    """Stack with copies of the template's database and lake."""
+    shutil.copytree(template.lake, lake)
     with (
-        copied_database(model.server, model.database) as url,
-        _inhabited(model, lake, url) as house,
+        copied_database(template.server, template.database) as url,
+        pytest.MonkeyPatch.context() as patch,
+        pipeline_stack(Lake(str(lake)), url, patch) as stack,
     ):
-        yield house
+        yield stack
 
 
 @contextmanager
-def model(model: Model, lake: Path, prepare: Callable[[House], None]) -> Iterator[Model]:
-    """A further model: what becomes of a house like the given one."""
-    with copied_database(model.server, model.database) as url:
-        with _inhabited(model, lake, url) as house:
-            prepare(house)
-        yield Model(model.server, url.rpartition("/")[2], lake)
-
-
-@contextmanager
-def _inhabited(model: Model, lake: Path, url: str) -> Iterator[House]:
-    shutil.copytree(model.lake, lake)
-    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
-        patch.setenv("DATABASE_URL", url)
-        patch.setenv("LAKE_URI", str(lake))
-        patch.setenv("MART_RETENTION_DAYS", "36500")  # as in `house`
-        yield House(Lake(str(lake)), url, instance)
+def prepared_template(
+    template: StackTemplate, lake: Path, prepare: Callable[[PipelineStack], None]
+) -> Iterator[StackTemplate]:
+    """Further template: a stack like the given one, after `prepare`."""
+    with copied_database(template.server, template.database) as url:
+        between = StackTemplate(template.server, url.rpartition("/")[2], lake)
+        shutil.copytree(template.lake, lake)
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            pipeline_stack(Lake(str(lake)), url, patch) as stack,
+        ):
+            prepare(stack)
+        yield between
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    """Which checks of a run passed, by asset and check."""
+    """Map of each check of a run to its success, by asset and check."""
     return {
         f"{check.asset_key.to_user_string()}: {check.check_name}": check.passed
         for check in result.get_asset_check_evaluations()
@@ -137,7 +151,7 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def minutes_of(hour: datetime, **values: object) -> list[dict[str, object]]:
-    """A heartbeat of every minute of an hour, received ten seconds later."""
+    """Heartbeats of every minute of an hour, each received ten seconds later."""
     moments = [hour + timedelta(minutes=minute, seconds=5) for minute in range(60)]
     return [
         {"timestamp": moment, "received_at": moment + timedelta(seconds=10), **values}

@@ -1,4 +1,4 @@
-"""An HTTP server that takes heartbeats, or refuses, as a test wants it: for faults on the way."""
+"""HTTP server that takes heartbeats, or refuses, as a test wants it: for faults on the way."""
 
 import json
 import threading
@@ -8,17 +8,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
-class MoodyCollector(ThreadingHTTPServer):
-    """Answers `moods` in turn (a status code each; 0 hangs up), then takes everything.
+class FlakyCollector(ThreadingHTTPServer):
+    """Answers `answers` in turn (a status code each; 0 hangs up), then takes everything.
 
     With 207 it takes all but the first heartbeat, which is of too many new devices.
 
     What it took stands in `heartbeats`, in order of arrival, with the path of its request.
     """
 
-    def __init__(self, moods: list[int]) -> None:
+    def __init__(self, answers: list[int]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.moods = list(moods)
+        self.answers = list(answers)
         self.heartbeats: list[tuple[str, dict[str, Any]]] = []
         self.posts = 0
         self.lock = threading.Lock()
@@ -30,9 +30,9 @@ class MoodyCollector(ThreadingHTTPServer):
 
 
 @contextmanager
-def moody_collector(*moods: int) -> Iterator[MoodyCollector]:
-    """Such a server, until the end of the block."""
-    with MoodyCollector(list(moods)) as server:
+def flaky_collector(*answers: int) -> Iterator[FlakyCollector]:
+    """Serve as one, until the end of the block."""
+    with FlakyCollector(list(answers)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
@@ -46,7 +46,7 @@ _TOO_MANY = "too_many_new_devices"
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: MoodyCollector
+    server: FlakyCollector
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -57,23 +57,23 @@ class _Handler(BaseHTTPRequestHandler):
         heartbeats = body if isinstance(body, list) else [body]
         with self.server.lock:
             self.server.posts += 1
-            mood = self.server.moods.pop(0) if self.server.moods else 201
-            if mood == 207 and len(heartbeats) == 1:
-                mood = 429
-            if mood == 207:
+            status = self.server.answers.pop(0) if self.server.answers else 201
+            if status == 207 and len(heartbeats) == 1:
+                status = 429
+            if status == 207:
                 self.server.heartbeats += [(self.path, one) for one in heartbeats[1:]]
-            if mood == 201:
+            if status == 201:
                 self.server.heartbeats += [(self.path, heartbeat) for heartbeat in heartbeats]
-        if mood == 0:
+        if status == 0:
             self.close_connection = True
-        elif mood == 201:
+        elif status == 201:
             self._answer(201, {"accepted": len(heartbeats), "rejected": 0, "errors": []})
-        elif mood == 207:
+        elif status == 207:
             error = {"index": 0, "field": "meterId", "reason": "too many", "code": _TOO_MANY}
             accepted = len(heartbeats) - 1
             self._answer(207, {"accepted": accepted, "rejected": 1, "errors": [error]})
         else:
-            self._answer(mood, {"title": "in a mood", "detail": f"mood {mood}"})
+            self._answer(status, {"title": "flaky", "detail": f"answer {status}"})
 
     def _answer(self, status: int, value: object) -> None:
         text = json.dumps(value).encode()

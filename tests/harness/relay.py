@@ -1,4 +1,4 @@
-"""A relay before a server that can cut its connections and let new ones hang."""
+"""Relay before a server that can cut its connections and let new ones hang."""
 
 import socket
 import threading

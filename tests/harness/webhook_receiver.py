@@ -1,4 +1,4 @@
-"""An HTTP receiver of what a webhook is sent, which may be busy or away."""
+"""HTTP receiver of webhooks, which may be busy or away."""
 
 import json
 import threading
@@ -26,7 +26,7 @@ class Receiver(ThreadingHTTPServer):
 
 @contextmanager
 def receiver(*answers: int, port: int = 0) -> Iterator[Receiver]:
-    """Such a receiver until the end of the block."""
+    """Run a receiver until the end of the block."""
     with Receiver(port, list(answers)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

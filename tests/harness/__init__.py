@@ -1,0 +1,1 @@
+"""Harness of tests, faults and benchmarks: Postgres, collectors, pipelines and whole stacks."""

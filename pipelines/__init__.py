@@ -1,4 +1,4 @@
-"""The Dagster code location; `pipelines.definitions` is its door."""
+"""Code location of Dagster; `pipelines.definitions` has all that it loads."""
 
 import warnings
 

@@ -41,9 +41,9 @@ class EventLogStorage(PostgresEventLogStorage):
         planned: dict[str, list[EventLogEntry]] = defaultdict(list)
         others = []
         for event in events:
-            told = event.get_dagster_event()
-            if told.event_type == _PLANNED and told.asset_key:
-                planned[told.asset_key.to_string()].append(event)
+            dagster_event = event.get_dagster_event()
+            if dagster_event.event_type == _PLANNED and dagster_event.asset_key:
+                planned[dagster_event.asset_key.to_string()].append(event)
             else:
                 others.append(event)
         for of_asset in planned.values():

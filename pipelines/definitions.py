@@ -1,4 +1,4 @@
-"""The one door for Dagster: everything that it loads, and nothing that computes.
+"""Definitions that Dagster loads.
 
 `dagster definitions validate -m pipelines.definitions` needs neither a database nor a lake.
 """

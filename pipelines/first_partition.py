@@ -1,4 +1,4 @@
-"""Where the partitions begin: a setting, else where the database says that data begins."""
+"""First partition: from the setting, else from the first data that the database knows."""
 
 import logging
 from datetime import UTC, date, datetime, timedelta
@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 from pydantic import ValidationError
 
-from pipelines.settings import PipelineSettings, what_is_wrong
+from pipelines.settings import PipelineSettings, error_line
 from warehouse_sql.named_queries import query
 from warehouse_sql.settings import DatabaseSettings
 
@@ -15,7 +15,7 @@ _WIDEST = timedelta(hours=100_000)
 
 
 def first_day() -> date:
-    """The first UTC day that is computed, as definitions are loaded.
+    """First UTC day that is computed, at the time definitions are loaded.
 
     Without a database as early as Dagster advises, and a word that says why.
     """
@@ -26,7 +26,7 @@ def first_day() -> date:
         with psycopg.connect(DatabaseSettings().dsn, connect_timeout=10) as connection:
             ((day, _),) = connection.execute(query("first_partition")).fetchall()
     except ValidationError as error:
-        why = f"{what_is_wrong(error)}; set it in the environment or in .env"
+        why = f"{error_line(error)}; set it in the environment or in .env"
     except psycopg.OperationalError as error:
         why = f"the database of DATABASE_URL does not answer: {' '.join(str(error).split())}"
     except psycopg.errors.UndefinedTable:
@@ -38,8 +38,8 @@ def first_day() -> date:
     return (datetime.now(UTC) - _WIDEST).date()
 
 
-def begin_with_waiting(connection: psycopg.Connection, set_to: date | None) -> None:
-    """Let the partitions begin where the setting says, else with the first hour that waits.
+def lower_first_partition(connection: psycopg.Connection, set_to: date | None) -> None:
+    """Move the first partition to the setting, else back to the first hour that waits.
 
     Definitions that are loaded later know of it. Hours older than Dagster advises are no reason.
     """

@@ -16,7 +16,7 @@ _HOURS_AT_ONCE: Final = 500
 
 @dataclass(frozen=True)
 class WaitingHour:
-    """One stream's heartbeats of an hour that the marts have not taken in as it is."""
+    """Hour of one stream whose newest state is not in the marts yet."""
 
     hour: datetime
     stream: str
@@ -27,7 +27,7 @@ class WaitingHour:
 
 @dataclass(frozen=True)
 class HourState:
-    """Which state of one stream's hour a step works from: its heartbeats, and what else counts.
+    """State of one stream's hour that a step works from: its heartbeats, and what else counts.
 
     Both are null where nothing was computed yet.
     """
@@ -40,7 +40,7 @@ class HourState:
 
 @dataclass(frozen=True)
 class RawTotals:
-    """What the raw table of one stream holds."""
+    """Totals of the raw table of one stream."""
 
     rows: int
     hours: int
@@ -52,7 +52,7 @@ class RawTotals:
 
 @dataclass(frozen=True)
 class CountedHours:
-    """The raw rows of one stream, as the ledger counts them up to a version of the raw table.
+    """Raw rows of one stream, as the ledger counts them up to a version of the raw table.
 
     `dropped` are hours of which the raw table may hold fewer: their retention is over.
     """
@@ -93,7 +93,7 @@ def newest_raw_version(connection: psycopg.Connection, stream: Stream) -> int | 
 
 
 def counted_hours(connection: psycopg.Connection, stream: Stream) -> CountedHours:
-    """What the ledger counts of one stream, all of it at one moment."""
+    """Counts of the ledger for one stream, all of one moment."""
     found = connection.execute(query("counted_hours"), {"stream": stream.name}).fetchall()
     return CountedHours(
         version=max((version for _, _, version, _ in found), default=None),
@@ -103,7 +103,7 @@ def counted_hours(connection: psycopg.Connection, stream: Stream) -> CountedHour
 
 
 def import_under_way(connection: psycopg.Connection) -> bool:
-    """Whether files are being imported: the lake has them before the ledger does."""
+    """True while files are being imported: the lake has them before the ledger does."""
     return connection.execute(query("import_under_way")).fetchone() == (True,)
 
 
@@ -130,7 +130,7 @@ def compacted_hours(
 
 
 def has_heartbeats(connection: psycopg.Connection, hour: datetime) -> bool:
-    """Whether the lake has a heartbeat of either stream in this hour."""
+    """True if the lake has a heartbeat of either stream in this hour."""
     rows = connection.execute(query("ledger_of_hour"), {"hour": hour})
     return rows.fetchone() is not None
 
@@ -156,14 +156,14 @@ def mark_compacted(connection: psycopg.Connection, done: Compaction) -> None:
 
 
 def state_of_history(connection: psycopg.Connection, hours: Sequence[datetime]) -> list[HourState]:
-    """What an efficiency of these hours is computed from; ask before reading links and history."""
+    """State that an efficiency of these hours is computed from; read before links and history."""
     return _states(connection, "state_of_history", hours)
 
 
 def state_of_efficiency(
     connection: psycopg.Connection, hours: Sequence[datetime]
 ) -> list[HourState]:
-    """What the lake's efficiency of these hours was computed from; ask before reading it."""
+    """State that the lake's efficiency of these hours was computed from; read it before that."""
     return _states(connection, "state_of_efficiency", hours)
 
 
@@ -210,6 +210,6 @@ def _mark(connection: psycopg.Connection, name: str, states: Iterable[HourState]
 def hours_with_dropped_rows(
     connection: psycopg.Connection, stream: Stream, hours: Sequence[datetime]
 ) -> set[datetime]:
-    """Those of the hours whose raw rows were dropped, be it in part, or are just about to be."""
+    """Hours among these whose raw rows were dropped, if only in part, or are about to be."""
     asked = {"stream": stream.name, "hours": list(hours)}
     return {hour for (hour,) in connection.execute(query("hours_with_dropped_rows"), asked)}

@@ -1,4 +1,4 @@
-"""What the assets work on: the lake and the warehouse, where the settings say they are."""
+"""Resources of the assets: the lake and the warehouse, where the settings say they are."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from lake import Lake, LakeSettings
 from pipelines.run_session import session, session_of_run
-from pipelines.settings import what_is_wrong
+from pipelines.settings import error_line
 from warehouse_sql.settings import DatabaseSettings
 
 
@@ -47,7 +47,7 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
             return self.database_url or DatabaseSettings().dsn
         except ValidationError as error:
             raise dg.Failure(
-                f"{what_is_wrong(error)}; set it in the environment or in .env",
+                f"{error_line(error)}; set it in the environment or in .env",
                 allow_retries=False,
             ) from None
 

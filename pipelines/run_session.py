@@ -1,4 +1,4 @@
-"""The session of a run: by its name in the database the process of a run is known to live."""
+"""Database session of a run, whose name shows that the process of the run lives."""
 
 import os
 import select
@@ -12,7 +12,7 @@ _SECONDS_BETWEEN_ATTEMPTS = 0.5
 
 
 def session_of_run(run_id: str) -> str:
-    """The application name that the session of a run goes by."""
+    """Application name of the session of a run."""
     return f"wattlake-run-{run_id}"
 
 

@@ -1,4 +1,4 @@
-"""When the pipelines run, and which hours they know."""
+"""Settings of the pipelines."""
 
 import sys
 from datetime import date
@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class PipelineSettings(BaseSettings):
-    """Read from the environment and `.env`; each name in capitals is the variable."""
+    """Settings from the environment and `.env`; each name in capitals is the variable."""
 
     model_config = SettingsConfigDict(
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
@@ -72,8 +72,8 @@ class PipelineSettings(BaseSettings):
     )
 
 
-def what_is_wrong(error: ValidationError) -> str:
-    """A variable and what is wrong with it, as one line."""
+def error_line(error: ValidationError) -> str:
+    """Name of a wrong variable and the reason, as one line."""
     first = error.errors(include_url=False, include_input=False)[0]
     return f"{str(first['loc'][0]).upper()}: {first['msg']}"
 
@@ -83,7 +83,7 @@ def main() -> int:
     try:
         PipelineSettings()
     except ValidationError as error:
-        print(what_is_wrong(error), file=sys.stderr)  # noqa: T201
+        print(error_line(error), file=sys.stderr)  # noqa: T201
         return 2
     return 0
 

@@ -1,4 +1,4 @@
-"""Days: the tables of each UTC day, computed again whenever one of its hours was."""
+"""Assets of the daily tables, computed again whenever an hour of the day was."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ from pipelines.assets.lineage import (
     lineage_metadata,
 )
 from pipelines.assets.metadata import FRESH_EACH_DAY, OWNERS, RETRIES, delta_metadata
-from pipelines.assets.read_failures import HISTORIES, failing_by_name
-from pipelines.compute.inputs import tables_of_day
+from pipelines.assets.read_failures import HISTORIES, fail_on_unreadable
+from pipelines.compute.inputs import day_tables
 from pipelines.ledger import reopen_hours
 from pipelines.partitions import DAILY, days_of_run
 from pipelines.resources import LakeResource, WarehouseResource
@@ -153,8 +153,8 @@ def daily_tables(
     with warehouse.autocommit() as connection:
         for days in contiguous_ranges(days_of_run(context), DAY, _DAYS_A_COMMIT):
             window = _midnight(days[0]), _midnight(days[-1]) + DAY
-            with failing_by_name(tables, _READ, *window):
-                found = [tables_of_day(tables, connection, day, settings, now) for day in days]
+            with fail_on_unreadable(tables, _READ, *window):
+                found = [day_tables(tables, connection, day, settings, now) for day in days]
                 computed = [of_day for of_day, _ in found]
                 for spec in (daily.table for daily in TABLES):
                     rows = pl.concat([of_day[spec.name] for of_day in computed]).sort(spec.key)

@@ -1,4 +1,4 @@
-"""History: the raw heartbeats of each hour, sorted and without duplicates."""
+"""Assets of the history: the raw heartbeats of each hour, sorted and without duplicates."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -14,8 +14,8 @@ from lake.schema import history_table, in_raw_partitions
 from pipelines.assets.lineage import history_sources, lineage_metadata
 from pipelines.assets.metadata import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
 from pipelines.assets.raw import RAW_SPECS
-from pipelines.assets.read_failures import failing_by_name
-from pipelines.checks.results import held_result
+from pipelines.assets.read_failures import fail_on_unreadable
+from pipelines.checks.results import latched_result
 from pipelines.checks.rules import lost_heartbeats, repeated_keys, unsorted_rows
 from pipelines.compute.devices import register_devices
 from pipelines.ledger import hours_with_dropped_rows, mark_compacted, newest_raw_version
@@ -85,7 +85,7 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         tables, hours = lake.lake(), hours_of_run(context)
         read = stream.raw_table, stream.history_table
-        with failing_by_name(tables, read, hours[0], hours[-1] + HOUR):
+        with fail_on_unreadable(tables, read, hours[0], hours[-1] + HOUR):
             done = compact_hours(tables, stream, hours)
         with warehouse.autocommit() as connection:
             _require_newer_lake(connection, tables, stream)
@@ -93,7 +93,7 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
             dropped = hours_with_dropped_rows(connection, stream, hours)
             offenders = _offenders(tables, stream, done, dropped)
             results = [
-                held_result(
+                latched_result(
                     connection, name, found, hours, what=_WHAT[name], asset_key=context.asset_key
                 )
                 for name, found in offenders.items()
@@ -145,7 +145,7 @@ def _offenders(
 
 
 def _alike(done: Sequence[Compaction], dropped: set[datetime]) -> list[list[Compaction]]:
-    """The compactions in parts that can be looked at together: of one day, version and kind."""
+    """Group the compactions that can be read together: of one day, version and kind."""
     parts: list[list[Compaction]] = []
     for _, alike in groupby(done, lambda c: (c.hour.date(), c.raw_version, c.hour in dropped)):
         parts.append([])
@@ -157,7 +157,7 @@ def _alike(done: Sequence[Compaction], dropped: set[datetime]) -> list[list[Comp
 
 
 def scan_history_files(lake: Lake, stream: Stream, start: datetime, end: datetime) -> pl.LazyFrame:
-    """The keys of hours of one day as their files have them: device, timestamp and file."""
+    """Scan the keys of hours of one day as their files have them: device, timestamp and file."""
     spec = history_table(stream)
     files = live_files(lake, lake.open(spec.name), spec, start, end)
     paths = [file.path for file in files]
@@ -167,7 +167,7 @@ def scan_history_files(lake: Lake, stream: Stream, start: datetime, end: datetim
 
 
 def _require_newer_lake(connection: psycopg.Connection, lake: Lake, stream: Stream) -> None:
-    """A lake that is older than the ledger would leave its hours waiting for ever."""
+    """Fail where the lake is older than the ledger: its hours would wait for ever."""
     known, found = newest_raw_version(connection, stream), lake.open(stream.raw_table).version()
     if known is not None and found < known:
         raise dg.Failure(

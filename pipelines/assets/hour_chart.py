@@ -1,4 +1,4 @@
-"""A picture of an hour's efficiency for its pages in Dagster, drawn without a chart library.
+"""Picture of an hour's efficiency for its pages in Dagster, drawn without a chart library.
 
 Dagster's pages show Markdown of less than 1,000 characters right in the table of metadata, and
 hide a longer one behind a click. A renderer would also take longer to load than an hour takes to
@@ -27,13 +27,13 @@ _WIDTH = _STEP * len(_BARS)
 
 
 def hour_chart(vehicles: pl.DataFrame) -> dg.MarkdownMetadataValue:
-    """How the ratios of the vehicles are spread, from 5 to 5 percent, believable or over 100 %.
+    """Histogram of the vehicles' ratios in steps of 5 percent, believable or over 100 %.
 
     `vehicles` are rows of VEHICLE_EFFICIENCY_HOURLY or its like for another time. The value is a
     Markdown image that holds itself, of less than 1,000 characters.
     """
-    told = vehicles.filter(~pl.col("status").is_in(["insufficient_data", "unmapped", "idle"]))
-    percents = told["efficiency_percent"].drop_nulls()
+    rated = vehicles.filter(~pl.col("status").is_in(["insufficient_data", "unmapped", "idle"]))
+    percents = rated["efficiency_percent"].drop_nulls()
     counts, below = [], 0
     for limit, _, _ in _BARS:
         upto = int((percents <= limit if limit >= 100 else percents < limit).sum())

@@ -1,4 +1,4 @@
-"""Hours: the tables of each UTC hour, computed again whenever its heartbeats or links change."""
+"""Assets of the hourly tables, computed again whenever heartbeats or links of the hour change."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -34,8 +34,8 @@ from pipelines.assets.lineage import (
     lineage_metadata,
 )
 from pipelines.assets.metadata import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
-from pipelines.assets.read_failures import HISTORIES, failing_by_name
-from pipelines.checks.results import held_result, selected
+from pipelines.assets.read_failures import HISTORIES, fail_on_unreadable
+from pipelines.checks.results import latched_result, selected_results
 from pipelines.checks.rules import (
     COVERED,
     gaining_vehicles,
@@ -43,7 +43,7 @@ from pipelines.checks.rules import (
     uncovered_vehicles,
 )
 from pipelines.compute.following_hours import following_hours
-from pipelines.compute.inputs import Histories, histories, hour_inputs
+from pipelines.compute.inputs import HistoryReaders, history_readers, hour_inputs
 from pipelines.ledger import mark_computed, reopen_hours, state_of_history
 from pipelines.partitions import HOURLY, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
@@ -184,12 +184,12 @@ def hourly_tables(
     versions = {}
     with warehouse.autocommit() as connection:
         states = state_of_history(connection, hours)
-        with failing_by_name(tables, HISTORIES, hours[0], hours[-1] + HOUR):
+        with fail_on_unreadable(tables, HISTORIES, hours[0], hours[-1] + HOUR):
             later = following_hours(tables, connection, hours, settings)
         for stretch in contiguous_hours([*hours, *later], _HOURS_A_COMMIT):
             window = stretch[0], stretch[-1] + HOUR
-            readers = histories(tables, settings, window[1])
-            with failing_by_name(tables, _READ, *window):
+            readers = history_readers(tables, settings, window[1])
+            with fail_on_unreadable(tables, _READ, *window):
                 computed = _computed(readers, connection, stretch, settings)
                 for table in HOURLY_TABLES:
                     rows = pl.concat([of_hour[table.name] for of_hour in computed])
@@ -204,7 +204,7 @@ def hourly_tables(
             for hour, of_hour in zip(stretch, computed, strict=True):
                 _report_hour(context, hour, hour in later, of_hour)
         checks = [
-            held_result(
+            latched_result(
                 connection,
                 name,
                 pl.concat(offenders),
@@ -224,11 +224,11 @@ def hourly_tables(
                 asset_key=spec.key,
                 metadata={"delta_version": versions[spec.key.to_user_string()]},
             )
-    yield from selected(context, checks)
+    yield from selected_results(context, checks)
 
 
 def _computed(
-    readers: Histories,
+    readers: HistoryReaders,
     connection: psycopg.Connection,
     hours: Sequence[datetime],
     settings: EnergySettings,

@@ -1,4 +1,4 @@
-"""From which columns the figures of a table come, down to what the devices sent."""
+"""Column lineage of the tables, down to what the devices sent."""
 
 from collections.abc import Mapping, Sequence
 
@@ -61,14 +61,14 @@ CHARGER_SOURCES: Sources = {
 
 
 def grid_sources(table: TableSpec) -> Sources:
-    """Every figure of the grid's health from the voltages and when they were read."""
+    """Lineage of the grid's health: from the voltages and the times of their readings."""
     keys = {"meter_id": [(_METER, "meter_id")], "hour_start": [(_METER, "timestamp")]}
     voltages = [(_METER, "voltage"), (_METER, "timestamp")]
     return {name: keys.get(name, voltages) for name in table.names}
 
 
 def completeness_sources(table: TableSpec) -> Sources:
-    """Every count from who was heard, and when."""
+    """Lineage of the counts of completeness: from ids and times of heartbeats."""
     heard = [(_METER, "meter_id"), (_VEHICLE, "vehicle_id")]
     heard += [(_METER, "timestamp"), (_VEHICLE, "timestamp")]
     others = {
@@ -86,7 +86,7 @@ UNLINKED: Sources = {"unlinked_energy_ac_kwh": [*_AC_ENERGY, *_LINKS]}
 
 
 def fleet_sources(vehicles: TableSpec, fleet: TableSpec, others: Sources = UNLINKED) -> Sources:
-    """A fleet's figures from those of its vehicles, and `others` from elsewhere."""
+    """Lineage of a fleet's figures: from those of its vehicles, and `others` from elsewhere."""
     rated = ["energy_ac_kwh", "energy_dc_kwh", "status"]
     needed = {
         "energy_ac_kwh": ["energy_ac_kwh", "status"],
@@ -112,7 +112,7 @@ _SUMMED = (
 
 
 def daily_sources(days: TableSpec, hours: TableSpec, from_heartbeats: Sources) -> Sources:
-    """A day's sums from its hours, what doesn't add up from the heartbeats as an hour has it."""
+    """Lineage of a day: sums from its hours, what does not add up from the heartbeats."""
     energies = [name for name in _SUMMED if name.endswith("kwh") and name in hours.names]
     of_hours = {
         **{name: [name] for name in _SUMMED},
@@ -129,7 +129,7 @@ def daily_sources(days: TableSpec, hours: TableSpec, from_heartbeats: Sources) -
 
 
 def battery_sources(days: TableSpec) -> Sources:
-    """A battery's day from the vehicle's heartbeats, its energy from the vehicle's hours."""
+    """Lineage of a battery's day: from the vehicle's heartbeats, its energy from the hours."""
     hourly = VEHICLE_EFFICIENCY_HOURLY.name
     found: dict[str, list[tuple[str, str]]] = {}
     for name in days.names:
@@ -145,12 +145,12 @@ def battery_sources(days: TableSpec) -> Sources:
 
 
 def same_columns(table: TableSpec, source: str) -> Sources:
-    """Every column from the one of the same name."""
+    """Lineage of each column from the one of the same name."""
     return {name: [(source, name)] for name in table.names}
 
 
 def history_sources(history: TableSpec, stream: Stream) -> Sources:
-    """A history's columns from those of the raw table; what it adds comes from the receipt."""
+    """Lineage of a history: from the raw table; what it adds comes from the receipt."""
     received = {column.name for column in stream.columns}
     return {
         name: [(stream.raw_table, name if name in received else "received_at")]

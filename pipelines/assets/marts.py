@@ -1,4 +1,4 @@
-"""Serving: the hourly efficiency as Postgres tables, the same rows as in the lake."""
+"""Marts: the hourly efficiency as Postgres tables, with the same rows as in the lake."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from lake.schema import (
 from pipelines.assets.hourly import FLEET, VEHICLES
 from pipelines.assets.lineage import lineage_metadata, same_columns
 from pipelines.assets.metadata import FRESH_EACH_HOUR, OWNERS, RETRIES, mart_metadata
-from pipelines.assets.read_failures import HISTORIES, failing_by_name
-from pipelines.checks.results import held_result, selected
+from pipelines.assets.read_failures import HISTORIES, fail_on_unreadable
+from pipelines.checks.results import latched_result, selected_results
 from pipelines.checks.rules import differing_rows
 from pipelines.compute.following_hours import following_hours
 from pipelines.ledger import mark_published, state_of_efficiency
@@ -36,7 +36,7 @@ _HOURS_A_TRANSACTION = 24
 
 @dataclass(frozen=True)
 class Mart:
-    """A lake table and its Postgres twin, and the names of its queries."""
+    """Lake table with its copy in Postgres and the names of its queries."""
 
     table: TableSpec
     source: dg.AssetSpec
@@ -44,7 +44,7 @@ class Mart:
 
     @property
     def asset_key(self) -> dg.AssetKey:
-        """The twin in the asset graph."""
+        """Asset key of the copy."""
         return dg.AssetKey(["warehouse", self.table.name])
 
     def spec(self) -> dg.AssetSpec:
@@ -74,7 +74,7 @@ class Mart:
         )
 
     def check_spec(self) -> dg.AssetCheckSpec:
-        """The check that both tables hold the same rows."""
+        """Check that both tables hold the same rows."""
         return dg.AssetCheckSpec(
             EQUAL,
             asset=self.asset_key,
@@ -110,11 +110,11 @@ def efficiency_marts(
     tables, hours, first = lake.lake(), hours_of_run(context), first_mart_hour(datetime.now(UTC))
     with warehouse.autocommit() as connection:
         states = state_of_efficiency(connection, hours)
-        with failing_by_name(tables, HISTORIES, hours[0], hours[-1] + HOUR):
+        with fail_on_unreadable(tables, HISTORIES, hours[0], hours[-1] + HOUR):
             later = following_hours(tables, connection, hours, EnergySettings())
     for stretch in contiguous_hours([*hours, *later], _HOURS_A_TRANSACTION):
         start, end = stretch[0], stretch[-1] + HOUR
-        with failing_by_name(tables, [mart.table.name for mart in MARTS], start, end):
+        with fail_on_unreadable(tables, [mart.table.name for mart in MARTS], start, end):
             rows = {
                 mart.table.name: _lake_rows(tables, mart, max(start, first), end) for mart in MARTS
             }
@@ -126,7 +126,7 @@ def efficiency_marts(
         compared = [_compare(tables, connection, mart, [*hours, *later], first) for mart in MARTS]
     with warehouse.autocommit() as connection:
         checks = [
-            held_result(
+            latched_result(
                 connection,
                 EQUAL,
                 differing,
@@ -148,7 +148,7 @@ def efficiency_marts(
                     partition_key=hour_key(hour),
                 )
             yield dg.MaterializeResult(asset_key=mart.asset_key)
-        yield from selected(context, [check])
+        yield from selected_results(context, [check])
 
 
 def first_mart_hour(now: datetime) -> datetime:

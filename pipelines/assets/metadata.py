@@ -1,4 +1,4 @@
-"""How tables show themselves in the asset graph: group, kinds, owner, columns, place."""
+"""Metadata of tables in the asset graph: group, kinds, owner, columns, place."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta

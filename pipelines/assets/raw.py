@@ -1,4 +1,4 @@
-"""Raw heartbeats: the tables that the collector appends to, and their hours that wait."""
+"""Assets of the raw tables that the collector appends to, and their waiting hours."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,7 +101,7 @@ def _observation(key: dg.AssetKey, waiting: Sequence[WaitingHour]) -> dg.AssetOb
     rows = sum(entry.raw_rows for entry in waiting)
     version = max(entry.raw_version for entry in waiting)
     arrival = max(entry.last_arrival for entry in waiting)
-    told: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "delta_version": version,
         "last_arrival": dg.MetadataValue.timestamp(arrival),
     }
@@ -109,7 +109,7 @@ def _observation(key: dg.AssetKey, waiting: Sequence[WaitingHour]) -> dg.AssetOb
         return dg.AssetObservation(
             key,
             partition=hour_key(first),
-            metadata={"dagster/partition_row_count": rows, **told},
+            metadata={"dagster/partition_row_count": rows, **metadata},
             tags={"dagster/data_version": str(version)},
         )
     return dg.AssetObservation(
@@ -119,7 +119,7 @@ def _observation(key: dg.AssetKey, waiting: Sequence[WaitingHour]) -> dg.AssetOb
             "rows_waiting": rows,
             **_moment("first_hour", first),
             **_moment("last_hour", last),
-            **told,
+            **metadata,
         },
     )
 

@@ -1,4 +1,4 @@
-"""What a run says of a file that it can't read, so that a person can act on it."""
+"""Failures of runs that can't read a file, with its name and hour."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ HISTORIES = tuple(stream.history_table for stream in STREAMS.values())
 
 
 @contextmanager
-def failing_by_name(
+def fail_on_unreadable(
     lake: Lake, tables: Sequence[str], start: datetime, end: datetime
 ) -> Iterator[None]:
     """Fail the run, at once and naming file and hour, where the tables can't be read.

@@ -1,4 +1,4 @@
-"""Failed runs are told to a webhook, each once, also those that fail while it is away."""
+"""Webhook for failed runs: each is posted once, also those that fail while it is away."""
 
 import time
 from datetime import UTC, datetime
@@ -33,19 +33,19 @@ def failed_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         if settings.run_failure_webhook:
             reason = "runs that fail from now on are told"
         return dg.SensorResult(cursor=str(cursor), skip_reason=reason)
-    cursor, told = int(context.cursor), 0
+    cursor, posted = int(context.cursor), 0
     until = time.monotonic() + _LONGEST_TICK_SECONDS
     with httpx.Client(timeout=_TIMEOUT_SECONDS) as client:
         for failure in _failures_after(context.instance, cursor):
             refused = _post(client, settings, context.instance, failure)
             if refused:
                 context.log.warning(f"the failure webhook does not take it: {refused}")
-                reason = f"{told} failed runs told; the next one waits: {refused}"
+                reason = f"{posted} failed runs told; the next one waits: {refused}"
                 return dg.SensorResult(cursor=str(cursor), skip_reason=reason)
-            cursor, told = failure.storage_id, told + 1
+            cursor, posted = failure.storage_id, posted + 1
             if time.monotonic() > until:
                 break
-    return dg.SensorResult(cursor=str(cursor), skip_reason=f"{told} failed runs told")
+    return dg.SensorResult(cursor=str(cursor), skip_reason=f"{posted} failed runs told")
 
 
 def _post(
@@ -54,8 +54,8 @@ def _post(
     instance: dg.DagsterInstance,
     failure: dg.EventLogRecord,
 ) -> str | None:
-    """Tell one failure; why it was not taken, if it was not. The URL, a secret, stays unsaid."""
-    body = _told(instance, failure, settings.dagster_url)
+    """Post one failure; return the reason if it was refused, without the URL, which is a secret."""
+    body = _payload(instance, failure, settings.dagster_url)
     try:
         # A receiver that was told, and whose answer was lost, knows the second time by the key.
         answer = client.post(
@@ -66,10 +66,10 @@ def _post(
     return None if answer.is_success else f"HTTP {answer.status_code}"
 
 
-def _told(
+def _payload(
     instance: dg.DagsterInstance, failure: dg.EventLogRecord, dagster_url: str
 ) -> dict[str, object]:
-    """What the receiver is told of one failure."""
+    """JSON body of one failure."""
     event = failure.event_log_entry.dagster_event
     run = instance.get_run_by_id(failure.run_id)
     first, last = part_keys(run.tags) if run else (None, None)

@@ -1,4 +1,4 @@
-"""The jobs, and how to ask for a run of them."""
+"""Jobs, and requests for runs of them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -47,7 +47,7 @@ def range_tags(first: str, last: str) -> dict[str, str]:
 
 
 def hours_request(hours: Sequence[datetime], after_run: str, *, old: bool = False) -> dg.RunRequest:
-    """One run of the hourly job for contiguous hours, `old` ones behind all that are new.
+    """Request one run of the hourly job for contiguous hours, `old` ones behind all that are new.
 
     `after_run` is the newest run before it: a tick that is repeated asks for the same run, and
     the same hours can be asked for again once any run has gone by.
@@ -56,7 +56,7 @@ def hours_request(hours: Sequence[datetime], after_run: str, *, old: bool = Fals
 
 
 def days_request(days: Sequence[date], after_run: str, *, old: bool = False) -> dg.RunRequest:
-    """One run of the daily job for contiguous days; the rest as for `hours_request`."""
+    """Request one run of the daily job for contiguous days; the rest is as for `hours_request`."""
     return _request(daily.name, f"{days[0]:%Y-%m-%d}", f"{days[-1]:%Y-%m-%d}", after_run, old)
 
 

@@ -1,4 +1,4 @@
-"""The runs: which is at work, which was left behind by a dead process, what failed."""
+"""Runs of Dagster: those at work, those left behind by a dead process, and failures."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -65,7 +65,7 @@ class Failures:
 
     @property
     def retry_at(self) -> datetime:
-        """When it may be tried again; the pause doubles with each failure up to an hour."""
+        """Time of the next attempt; the pause doubles with each failure up to an hour."""
         doubled = min(self.count - 1, 10)
         return self.last + min(_FIRST_PAUSE * (1 << doubled), _LONGEST_PAUSE)
 
@@ -75,7 +75,7 @@ class Failures:
         return -(-self.together // 2)
 
     def is_due(self, now: datetime) -> bool:
-        """Whether it may be tried again now; at once after a failure while a clock was ahead."""
+        """True if it may be tried again now; at once after a failure while a clock was ahead."""
         return self.last > now + _CLOCKS_DIFFER or self.retry_at <= now
 
 
@@ -131,13 +131,13 @@ class HourlyRuns(_RunsOfJob[datetime]):
 
     @property
     def under_way(self) -> set[datetime] | None:
-        """The hours of all such runs; None where one does not tell its hours."""
+        """Hours of all such runs; None where one names no hours."""
         of_runs = [self.parts(run.tags) for run in self._unfinished if _works_on_hours(run)]
         return set[datetime]().union(*of_runs) if all(of_runs) else None
 
     @property
     def old_ranges(self) -> int:
-        """How many runs of old ranges are queued or under way."""
+        """Number of runs of old ranges that are queued or under way."""
         return sum(run.tags.items() >= OLD_RANGE.items() for run in self._unfinished)
 
     def parts(self, tags: Mapping[str, str]) -> set[datetime]:
@@ -166,7 +166,7 @@ class DayRuns(_RunsOfJob[date]):
         }
 
     def computed(self, now: datetime) -> dict[date, datetime]:
-        """For each day the start of its newest successful run, which knows what was before.
+        """Start of the newest successful run of each day, which knows what was before.
 
         A run of a time still to come started while a clock was ahead; what it knew is unknown.
         """
@@ -251,14 +251,14 @@ def _works_on_hours(run: dg.DagsterRun) -> bool:
 
 
 def _given_up_at(status: DagsterRunStatus, last_sign: datetime, since: datetime) -> datetime:
-    """When a run without a session is; the database has kept sessions `since` then."""
+    """Time at which a run without a session is given up; sessions are kept `since` then."""
     if status not in _NOT_LAUNCHED:
         return max(last_sign + _TIME_WITHOUT_SESSION, since + _TIME_TO_RENEW)
     return since + _TIME_TO_START_ANEW if last_sign < since else last_sign + _TIME_TO_START
 
 
 def _last_sign(instance: dg.DagsterInstance, record: dg.RunRecord) -> datetime:
-    """When the run last changed its status or said anything.
+    """Time of the last change of the run's status or of its last event.
 
     A run speaks right before it opens its session and right before it closes it, so a living one
     is never without a session for long after its newest event.
@@ -276,5 +276,5 @@ def _uses_warehouse(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 def _changed(record: dg.RunRecord) -> datetime:
-    """When the run took on its status."""
+    """Time of the last change of the run's status."""
     return record.update_timestamp.astimezone(UTC)

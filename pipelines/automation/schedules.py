@@ -1,4 +1,4 @@
-"""What is computed by the clock."""
+"""Schedules: the newest hour and the day before."""
 
 from datetime import UTC, timedelta
 

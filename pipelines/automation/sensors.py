@@ -1,4 +1,4 @@
-"""What is computed because something has changed: late heartbeats, recomputed hours."""
+"""Sensors: hours with late heartbeats, and days of recomputed hours."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from pipelines.assets.hourly import FLEET
 from pipelines.assets.raw import observations
 from pipelines.automation.jobs import daily, days_request, hourly, hours_request
 from pipelines.automation.runs import DayRuns, Failures, HourlyRuns, fail_abandoned_runs, free_slots
-from pipelines.first_partition import begin_with_waiting
+from pipelines.first_partition import lower_first_partition
 from pipelines.ledger import sessions_of_runs, waiting_hours
 from pipelines.partitions import FIRST_HOUR, hour_of_key
 from pipelines.resources import WarehouseResource
@@ -35,14 +35,14 @@ _LONGEST_WAIT = timedelta(minutes=15)
 
 
 class Change(BaseModel, frozen=True):
-    """From when to when a day changed since the start of its newest successful run."""
+    """First and last time a day changed since the start of its newest successful run."""
 
     first: datetime
     last: datetime
 
 
-class BehindDays(BaseModel, frozen=True):
-    """The cursor of `changed_days`: the days whose tables and report are behind, until then."""
+class OutdatedDays(BaseModel, frozen=True):
+    """Cursor of `changed_days`: days whose tables and report are older than their hours."""
 
     seen_event: int = 0
     days: dict[date, Change] = {}
@@ -77,7 +77,7 @@ def late_hours(
             return dg.SkipReason(f"run {runs.unfinished} is under way")
         # The end is exclusive, an hour is closed from its grace on.
         waiting = waiting_hours(connection, _BEGINNING, closed + timedelta(microseconds=1))
-        begin_with_waiting(connection, _SETTINGS.partitions_start)
+        lower_first_partition(connection, _SETTINGS.partitions_start)
     early = sorted({entry.hour for entry in waiting if entry.hour < FIRST_HOUR})
     if early:
         context.log.warning(_early(early))
@@ -120,7 +120,7 @@ def changed_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     now = datetime.now(UTC)
     hourly_runs = HourlyRuns(context.instance)
     runs = DayRuns(context.instance)
-    behind = _behind(context, runs, now)
+    behind = _outdated_days(context, runs, now)
     failures, under_way = runs.failures(), runs.unfinished
     recent = now.date() - DAY
     due: dict[tuple[bool, Together], list[date]] = defaultdict(list)
@@ -178,16 +178,18 @@ def _bounded(
 
 
 def _may_change(day: date, is_old: bool, runs: HourlyRuns) -> bool:
-    """Whether a run is under way that may change the day's hours; any run, for an old day."""
+    """True if a run is under way that may change the day's hours; any run, for an old day."""
     under_way = runs.under_way
     if is_old or under_way is None:
         return runs.unfinished is not None
     return any(hour.date() == day for hour in under_way)
 
 
-def _behind(context: dg.SensorEvaluationContext, runs: DayRuns, now: datetime) -> BehindDays:
+def _outdated_days(
+    context: dg.SensorEvaluationContext, runs: DayRuns, now: datetime
+) -> OutdatedDays:
     """The days of the cursor and what changed or failed since, without those now computed."""
-    known = BehindDays.model_validate_json(context.cursor) if context.cursor else BehindDays()
+    known = OutdatedDays.model_validate_json(context.cursor) if context.cursor else OutdatedDays()
     found = context.instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=FLEET.key, after_storage_id=known.seen_event),
         limit=_EVENTS_A_LOOK,
@@ -210,7 +212,7 @@ def _behind(context: dg.SensorEvaluationContext, runs: DayRuns, now: datetime) -
         if day >= FIRST_HOUR.date() and moment > computed.get(day, _BEGINNING):
             change = behind.get(day, Change(first=moment, last=moment))
             behind[day] = Change(first=min(change.first, moment), last=max(change.last, moment))
-    return BehindDays(seen_event=found[-1].storage_id if found else known.seen_event, days=behind)
+    return OutdatedDays(seen_event=found[-1].storage_id if found else known.seen_event, days=behind)
 
 
 def _why_no_day(behind: int, hourly_run: str | None) -> str:

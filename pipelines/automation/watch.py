@@ -1,4 +1,4 @@
-"""What no single run can see: hours that nobody computes, and a ledger that is wrong."""
+"""Checks beyond a single run: hours that nobody computes, and a ledger that counts wrongly."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -79,7 +79,7 @@ WATCHED = [computed_in_time, *(ledger_check(stream) for stream in STREAMS.values
 def overdue_hours(
     waiting: list[WaitingHour], newest: datetime | None, now: datetime
 ) -> pl.DataFrame:
-    """Hours that have waited too long, the newest computed one if it is too old: hour, why."""
+    """Hours that have waited too long, and the newest computed one if it is too old: hour, why."""
     found = {
         (one.hour, f"{one.stream} heartbeats wait since {one.last_arrival:%Y-%m-%d %H:%M} UTC")
         for one in waiting

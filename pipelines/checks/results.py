@@ -1,4 +1,4 @@
-"""Check results that name the devices and hours, so that a person knows where to look."""
+"""Check results that name devices and hours."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ def check_result(
     asset_key: dg.AssetKey | None = None,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
 ) -> dg.AssetCheckResult:
-    """Passed if there is no offender; else the first offenders as a table."""
+    """Result that passes if there is no offender; else it shows the first ones as a table."""
     window = f"{hours[0]:%Y-%m-%d %H:00} to {hours[-1]:%Y-%m-%d %H:59} UTC"
     metadata: dict[str, str | int | dg.MetadataValue[str]] = {
         "hours_checked": window,
@@ -40,15 +40,15 @@ def check_result(
     )
 
 
-def selected(
+def selected_results(
     context: dg.AssetExecutionContext, results: Iterable[dg.AssetCheckResult]
 ) -> list[dg.AssetCheckResult]:
-    """Those results that the run was asked for; each names its asset."""
+    """Results that the run was asked for; each names its asset."""
     asked = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
     return [result for result in results if (result.asset_key, result.check_name) in asked]
 
 
-def held_result(
+def latched_result(
     connection: psycopg.Connection,
     name: str,
     offenders: pl.DataFrame,
@@ -59,17 +59,17 @@ def held_result(
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
     since: datetime = _BEGINNING,
 ) -> dg.AssetCheckResult:
-    """The result of the check of `hours`, which fails until every hour from `since` on is good.
+    """Result of a check of `hours` that fails until every hour from `since` on is good.
 
     The next good hour would otherwise paint over a bad one. `offenders` have `hour_start` or
     `timestamp`. Where only hours of other runs are bad it is a warning, which blocks nothing.
     """
     asset = asset_key.to_user_string()
     bad = _by_hour(offenders)
-    told = {"asset": asset, "check": name, "hours": list(hours), "since": since}
+    parameters = {"asset": asset, "check": name, "hours": list(hours), "since": since}
     found = {"bad": bad["hour"].to_list(), "offenders": bad["offenders"].to_list()}
-    connection.execute(query("note_bad_hours"), told | found)
-    rows = connection.execute(query("bad_hours"), told).fetchall()
+    connection.execute(query("note_bad_hours"), parameters | found)
+    rows = connection.execute(query("bad_hours"), parameters).fetchall()
     result = check_result(name, offenders, hours, what=what, asset_key=asset_key, severity=severity)
     own = set(hours)
     others = [hour for hour, _ in rows if hour not in own]
@@ -94,7 +94,7 @@ def held_result(
 
 
 def _by_hour(offenders: pl.DataFrame) -> pl.DataFrame:
-    """How many offenders each bad hour has: hour, offenders."""
+    """Number of offenders of each bad hour: hour, offenders."""
     if offenders.is_empty():
         return pl.DataFrame(schema={"hour": pl.Datetime("us", "UTC"), "offenders": pl.Int64})
     time = pl.col("hour_start" if "hour_start" in offenders.columns else "timestamp")

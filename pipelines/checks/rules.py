@@ -1,4 +1,4 @@
-"""What must hold in and between tables, as the rows that break it: an empty frame is a pass."""
+"""Rules for tables: each returns the rows that break it, none if all is well."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ COVERED = 0.9
 def lost_heartbeats(
     raw: pl.LazyFrame, history: pl.LazyFrame, stream: Stream, *, raw_is_whole: bool = True
 ) -> pl.LazyFrame:
-    """Identities of the raw table that the history does not account for.
+    """Identities of the raw table that are missing in the history or are not counted there.
 
     Both hold one hour. A row for each identity whose received copies are not the history's one
     row plus its `duplicates`: device, timestamp, received, accounted. Where raw rows were dropped
@@ -54,7 +54,7 @@ def unsorted_rows(rows: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
 
 
 def implausible_vehicles(vehicles: pl.LazyFrame) -> pl.LazyFrame:
-    """Vehicle hours whose energies cannot both be right, the greatest energies first."""
+    """Vehicle hours whose two energies can't both be right, the greatest energies first."""
     return (
         vehicles.filter(pl.col("status") == "implausible")
         .select(*_EVIDENCE)

@@ -17,7 +17,7 @@ _HOURS_A_LOOK = 24
 def register_devices(
     connection: psycopg.Connection, lake: Lake, stream: Stream, hours: Sequence[datetime]
 ) -> None:
-    """Note when the devices in the history of these hours were heard.
+    """Register the devices in the history of these hours, with the times of their heartbeats.
 
     What is noted only grows, so that neither the order of the hours nor a repetition makes a
     difference. Hours that did not expect a device then and should have are opened again. Ask before
@@ -58,7 +58,7 @@ def _removed_within(
 
 
 def charger_classes(connection: psycopg.Connection) -> pl.DataFrame:
-    """meter_id and charger_class of every meter whose charger has a class.
+    """Frame of meter_id and charger_class, of every meter whose charger has a class.
 
     Read it after the state of the hours to compute: a class that changes raises their revision.
     """

@@ -1,4 +1,4 @@
-"""Which hours change when others do: a register's energy hangs on its reading before."""
+"""Hours that change when others do: a register's energy is counted from its reading before."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""What the tables of an hour and of a day are computed from, read from the lake and Postgres."""
+"""Inputs of the tables of an hour and of a day, read from the lake and Postgres."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
@@ -31,11 +31,11 @@ from lake.schema import HOURLY_EFFICIENCY, VEHICLE_EFFICIENCY_HOURLY
 from pipelines.compute.devices import charger_classes, expected_devices
 from warehouse_sql.named_queries import query
 
-Histories = Mapping[str, SequentialHistoryReader]
+HistoryReaders = Mapping[str, SequentialHistoryReader]
 
 
-def histories(lake: Lake, settings: EnergySettings, end: datetime) -> Histories:
-    """What `hour_inputs` reads hours up to `end` from that follow one another, by stream."""
+def history_readers(lake: Lake, settings: EnergySettings, end: datetime) -> HistoryReaders:
+    """Readers of the history by stream, for `hour_inputs` of ascending hours up to `end`."""
     return {
         name: SequentialHistoryReader(lake, stream, settings, end)
         for name, stream in STREAMS.items()
@@ -43,23 +43,26 @@ def histories(lake: Lake, settings: EnergySettings, end: datetime) -> Histories:
 
 
 def hour_inputs(
-    histories: Histories, connection: psycopg.Connection, hour: datetime, settings: EnergySettings
+    history_readers: HistoryReaders,
+    connection: psycopg.Connection,
+    hour: datetime,
+    settings: EnergySettings,
 ) -> HourInputs:
-    """The heartbeats of the history, the links and the devices of one hour."""
+    """Inputs of one hour: heartbeats of the history, links and devices."""
     meters, vehicles = (
-        histories[stream.name].read(hour, hour + HOUR) for stream in (METER, VEHICLE)
+        history_readers[stream.name].read(hour, hour + HOUR) for stream in (METER, VEHICLE)
     )
-    return inputs_of_readings(connection, meters, vehicles, hour, settings)
+    return inputs_from_heartbeats(connection, meters, vehicles, hour, settings)
 
 
-def inputs_of_readings(
+def inputs_from_heartbeats(
     connection: psycopg.Connection,
     meters: pl.DataFrame,
     vehicles: pl.DataFrame,
     hour: datetime,
     settings: EnergySettings,
 ) -> HourInputs:
-    """The same with heartbeats from elsewhere: those of the hour and their context, each once."""
+    """Inputs of one hour with these heartbeats: those of the hour and their context, each once."""
     classes = charger_classes(connection)
     return HourInputs(
         start=hour,
@@ -82,7 +85,7 @@ def day_inputs(
     end: datetime,
     settings: EnergySettings,
 ) -> DayInputs:
-    """The hours, heartbeats, links and classes of the day [start, end), at most 24 hours."""
+    """Inputs of the day [start, end), at most 24 hours: hours, heartbeats, links and classes."""
     meters, vehicles = (
         HistoryWindow(lake, stream, start, end, settings) for stream in (METER, VEHICLE)
     )
@@ -133,7 +136,7 @@ def _links(
 
 
 def _explicit(connection: psycopg.Connection, start: datetime, end: datetime) -> pl.DataFrame:
-    """The links of the window that somebody has made, cut to it."""
+    """Explicit links of the window, cut to it."""
     return pl.DataFrame(
         connection.execute(query("links_between"), {"start": start, "end": end}).fetchall(),
         schema={
@@ -147,7 +150,7 @@ def _explicit(connection: psycopg.Connection, start: datetime, end: datetime) ->
 
 
 def _pairs(connection: psycopg.Connection, end: datetime) -> pl.DataFrame:
-    """Pairs by the rule of the trailing number among the devices of the hour before `end`.
+    """Pairs by the rule of the trailing number, among the devices of the hour before `end`.
 
     Also those that were heard in the days before only: a meter that is silent for an hour must
     change no other link. Left alone are those that something else has linked before `end`.
@@ -170,7 +173,7 @@ def _devices(readings: pl.DataFrame, stream: Stream, start: datetime) -> list[st
     return present[stream.device].unique().to_list()
 
 
-def tables_of_day(
+def day_tables(
     lake: Lake, connection: psycopg.Connection, day: date, settings: EnergySettings, now: datetime
 ) -> tuple[Tables, frozenset[datetime]]:
     """The rows of each daily table for one day, by the name of the table.

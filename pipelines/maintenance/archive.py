@@ -1,4 +1,4 @@
-"""The archive: each night the small files of days that have passed become large ones."""
+"""Archive: each night the small files of days that have passed become large ones."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from lake import DAY, STREAMS, Stream
 from lake.schema import DERIVED_TABLES, TableSpec, history_table
 from lake.upkeep import ArchiveResult, archive_day, days_to_archive, merge_raw_hours
 from pipelines.assets.metadata import MAINTENANCE, OWNERS, RETRIES
-from pipelines.assets.read_failures import failing_by_name
+from pipelines.assets.read_failures import fail_on_unreadable
 from pipelines.partitions import newest_partition
 from pipelines.resources import LakeResource
 from pipelines.settings import PipelineSettings
@@ -48,7 +48,7 @@ def archive_asset(spec: TableSpec) -> dg.AssetsDefinition:
         for day in days:
             midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
             try:
-                with failing_by_name(tables, [spec.name], midnight, midnight + DAY):
+                with fail_on_unreadable(tables, [spec.name], midnight, midnight + DAY):
                     done.append(archive_day(tables, spec, day))
             except dg.Failure as failure:  # the other days are archived all the same
                 failed.append(str(failure.description))

@@ -1,4 +1,4 @@
-"""Maintenance: what keeps the lake small and its tables quick to open, each night."""
+"""Nightly assets that keep the lake small and its tables fast to open."""
 
 import time
 from collections.abc import Iterator

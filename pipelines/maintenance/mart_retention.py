@@ -1,4 +1,4 @@
-"""The retention of the marts: each night their oldest hours go, which the lake keeps."""
+"""Retention of the marts: each night their oldest hours are deleted, which the lake keeps."""
 
 import time
 from datetime import UTC, datetime

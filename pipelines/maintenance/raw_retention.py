@@ -1,4 +1,4 @@
-"""Which raw hours are old enough to go, and what the ledger notes of it."""
+"""Retention of raw hours, recorded in the ledger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _HOURS_A_COMMIT: Final = 168
 
 @dataclass(frozen=True)
 class Retention:
-    """What a retention dropped of each hour, and why hours of its age were kept."""
+    """Rows dropped from each hour, and the reasons why hours of that age were kept."""
 
     dropped: dict[datetime, RawHourSize]
     kept: dict[datetime, str]

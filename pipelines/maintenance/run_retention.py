@@ -1,4 +1,4 @@
-"""The retention of Dagster's runs: each night those go of which nothing is shown any more."""
+"""Retention of Dagster's runs: each night those are deleted of which nothing is shown any more."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _JOBS = ("daily", "watch", "maintenance", "observe_raw")
 
 @dataclass(frozen=True)
 class PrunedRuns:
-    """How many old runs were deleted, and how many hold what their assets' pages show."""
+    """Numbers of old runs: deleted, and kept because their assets' pages show them."""
 
     deleted: int
     kept: int
@@ -85,7 +85,7 @@ def _candidates(
 
 
 def _holds_a_newest(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a materialization of the run is the newest one of its asset and partition."""
+    """True if a materialization of the run is the newest one of its asset and partition."""
     for event in _materializations(instance, run_id):
         found = event.asset_materialization
         if found is None:

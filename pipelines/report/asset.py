@@ -10,7 +10,7 @@ from pipelines.assets.daily import FLEET_DAYS, VEHICLE_DAYS
 from pipelines.assets.hourly import FLEET
 from pipelines.assets.metadata import FRESH_EACH_DAY, OWNERS, RETRIES
 from pipelines.partitions import DAILY, days_of_run
-from pipelines.report.figures import figures_of_day
+from pipelines.report.figures import day_figures
 from pipelines.resources import LakeResource, WarehouseResource
 
 
@@ -45,7 +45,7 @@ def daily_efficiency_report(
 
     tables, settings = lake.lake(), EnergySettings()
     for day in days_of_run(context):
-        figures = figures_of_day(tables, day, datetime.now(UTC))
+        figures = day_figures(tables, day, datetime.now(UTC))
         folder = f"reports/date={day:%Y-%m-%d}"
         page = html_page(figures, tables.uri, settings)
         write_file(tables.file_system(), f"{folder}/efficiency.csv", csv_table(figures).encode())
@@ -56,7 +56,7 @@ def daily_efficiency_report(
             {
                 "dagster/uri": f"{tables.uri}/{folder}/efficiency.html",
                 "hours": figures.hours_with_data,
-                "so_far": figures.so_far,
+                "so_far": figures.is_partial,
                 **{name: totals[name] for name in shown if totals.get(name) is not None},
             },
             partition_key=f"{day:%Y-%m-%d}",
@@ -65,7 +65,7 @@ def daily_efficiency_report(
 
 
 def write_file(files: FileSystem, path: str, content: bytes) -> None:
-    """Put a file in one step, so that a reader sees the old or the new content."""
+    """Write a file in one step, so that a reader sees the old or the new content."""
     files.create_dir(path.rsplit("/", 1)[0], recursive=True)
     with files.open_output_stream(f"{path}.part") as stream:
         stream.write(content)

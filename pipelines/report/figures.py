@@ -32,8 +32,8 @@ class DayFigures:
     sources: dict[str, int]
 
     @property
-    def so_far(self) -> bool:
-        """Whether the day was not over when the report was made."""
+    def is_partial(self) -> bool:
+        """True if the day was not over when the report was made."""
         return self.generated_at < _midnight(self.day) + DAY
 
     @property
@@ -53,7 +53,7 @@ class DayFigures:
         return 100 * rated / linked if linked > 0 else None
 
 
-def figures_of_day(lake: Lake, day: date, generated_at: datetime) -> DayFigures:
+def day_figures(lake: Lake, day: date, generated_at: datetime) -> DayFigures:
     """Read the day, as it was computed."""
     vehicles, vehicle_version = _read(lake, VEHICLE_EFFICIENCY_DAILY, day)
     fleet, fleet_version = _read(lake, FLEET_EFFICIENCY_DAILY, day)
@@ -62,7 +62,7 @@ def figures_of_day(lake: Lake, day: date, generated_at: datetime) -> DayFigures:
         day=day,
         generated_at=generated_at,
         vehicles=vehicles,
-        fleet=fleet if fleet.height else _nobody(day),
+        fleet=fleet if fleet.height else _empty_fleet_row(day),
         hours=hours,
         sources={
             VEHICLE_EFFICIENCY_DAILY.name: vehicle_version,
@@ -80,7 +80,7 @@ def _read(lake: Lake, table: TableSpec, day: date) -> tuple[pl.DataFrame, int]:
     return rows.collect(), handle.version()
 
 
-def _nobody(day: date) -> pl.DataFrame:
+def _empty_fleet_row(day: date) -> pl.DataFrame:
     """The row of a day without heartbeats, which the table leaves out."""
     zeros = {c.name: None if c.nullable else 0 for c in FLEET_EFFICIENCY_DAILY.columns}
     empty = pl.DataFrame(FLEET_EFFICIENCY_DAILY.schema.empty_table())

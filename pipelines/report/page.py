@@ -36,7 +36,7 @@ _EXPLAINED = {
 
 @dataclass(frozen=True)
 class Status:
-    """How many vehicles have a status, and what it means."""
+    """Number of vehicles with a status, and its meaning."""
 
     name: str
     label: str
@@ -46,7 +46,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Group:
-    """Vehicles that somebody should look at."""
+    """Vehicles that need attention."""
 
     title: str
     explanation: str
@@ -56,7 +56,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Quality:
-    """What a reader should know before believing the figures."""
+    """Notes on the quality of the figures."""
 
     duplicates: int
     resets: int

@@ -1,4 +1,4 @@
-"""`python -m pipelines.verify`: are all numbers those that the raw heartbeats give?
+"""`python -m pipelines.verify`: recompute all numbers from the raw heartbeats and compare.
 
 Exit codes: 0 everything was judged and agrees, 1 it can't run, 2 wrong usage, 3 something differs
 or can't be read, 4 nothing differs, but not everything could be judged, 130 interrupted.
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Report:
-    """What became of all hours; `error` is what has kept it from being complete."""
+    """Results of all hours; `error` is the reason if it is not complete."""
 
     def __init__(self) -> None:
         self.first_hour = _BEGINNING
@@ -98,7 +98,7 @@ class Report:
                 self.energies[stream] = round(self.energies[stream] + kwh, 9)
 
     def add_day(self, day: date, findings: Sequence[Finding] | None) -> None:
-        """Count a day; None: it was not judged."""
+        """Count a day; its findings are None if it was not judged."""
         if findings is None:
             self.days_unjudged.append(day)
         else:
@@ -107,12 +107,12 @@ class Report:
 
     @property
     def has_findings(self) -> bool:
-        """Whether anything is not as it should be."""
+        """True if anything differs or can't be read."""
         return bool(self.tables or self.findings)
 
     @property
     def exit_code(self) -> int:
-        """0 only where everything was judged and is right."""
+        """Exit code: 0 only where everything was judged and is right."""
         if self.error is not None:
             return _CANNOT
         if self.has_findings:
@@ -121,7 +121,7 @@ class Report:
         return _NOT_JUDGED if is_unjudged else _AGREES
 
     def as_json(self) -> dict[str, object]:
-        """All of it, times in ISO 8601."""
+        """Report as JSON, times in ISO 8601."""
         tables: list[dict[str, object]] = [
             {
                 "hour": None,
@@ -154,7 +154,7 @@ class Report:
         }
 
     def print(self, console: Console) -> None:
-        """As lines for a person; none is broken, however narrow the terminal."""
+        """Print lines for a person; none is broken, however narrow the terminal."""
         lines = []
         for damage in self.tables:
             lines += [
@@ -214,12 +214,12 @@ class Report:
             hour
             for found in self.findings
             if not found.remedy.needs_person
-            for hour in found.concerned
+            for hour in found.concerned_hours
         }
         if self.repair is not None:
             for found, reason in self.repair.left[:_SHOWN]:
                 yield f"{found.hour:%Y-%m-%d %H:%M}  {found.table} is left as it was: {reason}"
-                curable -= set(found.concerned)
+                curable -= set(found.concerned_hours)
             yield f"{len(self.repair.reopened):,} hours wait now to be computed again"
             if unheard := curable - self.repair.reopened:
                 yield (
@@ -264,11 +264,11 @@ def _verify(report: Report, start: datetime, end: datetime, *, mend: bool) -> No
         report.first_hour = first_hour(connection)
     report.tables = table_damage(tables)
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    screen = Console(stderr=True)
+    console = Console(stderr=True)
     with (
         closing(Verification(tables, warehouse, settings)) as verification,
         Progress(
-            *columns, console=screen, transient=True, disable=not screen.is_terminal
+            *columns, console=console, transient=True, disable=not console.is_terminal
         ) as progress,
     ):
         hours = verification.hours(start, end)
@@ -305,7 +305,7 @@ def _first_hour(text: str) -> datetime:
 
 
 def _last_hour(text: str) -> datetime:
-    """The end of the hour, or of the day, that was named."""
+    """End of the hour, or of the day, that was named."""
     moment = _moment(text)
     return moment + timedelta(days=1) if len(text) == len("2026-11-20") else hour_of(moment) + HOUR
 

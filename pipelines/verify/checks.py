@@ -1,4 +1,4 @@
-"""What must hold in one hour, beside the rows of its tables: counts, history, sums of energy."""
+"""Checks of one hour beside the rows of its tables: counts, history, sums of energy."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -32,54 +32,56 @@ class LedgerHour:
 
 
 def compaction_findings(
-    hour: datetime, row: LedgerHour | None, truth: StreamHour
+    hour: datetime, row: LedgerHour | None, stream_hour: StreamHour
 ) -> Iterator[Finding]:
-    """Where the ledger tells something else of the history than is in it."""
-    if row is None or not truth.history_whole:
+    """Findings where the ledger counts another history than there is."""
+    if row is None or not stream_hour.history_whole:
         return
-    copies = int(truth.history["duplicates"].sum())
+    copies = int(stream_hour.history["duplicates"].sum())
     for wrong in (
-        ("compacted rows", truth.history.height, row.compacted_rows),
+        ("compacted rows", stream_hour.history.height, row.compacted_rows),
         ("duplicates", copies, row.duplicates_removed),
     ):
         if wrong[1] != wrong[2]:
-            yield ledger_finding(hour, truth, wrong, Remedy.COMPUTE)
+            yield ledger_finding(hour, stream_hour, wrong, Remedy.COMPUTE)
 
 
 def ledger_finding(
-    hour: datetime, truth: StreamHour, wrong: tuple[str, int, int | None], remedy: Remedy
+    hour: datetime, stream_hour: StreamHour, wrong: tuple[str, int, int | None], remedy: Remedy
 ) -> Finding:
-    """A row of the ledger that is wrong: in what, what it should say, what it says."""
-    what, is_so, told = wrong
+    """Finding of a wrong ledger row; `wrong` has the quantity, the true value and the ledger's."""
+    what, is_so, in_ledger = wrong
     return Finding(
         hour=hour,
         table=LEDGER,
         expected=f"{is_so:,} {what}",
-        found="none" if told is None else f"{told:,}",
-        first=(truth.stream.name,),
+        found="none" if in_ledger is None else f"{in_ledger:,}",
+        first=(stream_hour.stream.name,),
         remedy=remedy,
-        stream=truth.stream.name,
-        last_arrival=truth.last_arrival,
+        stream=stream_hour.stream.name,
+        last_arrival=stream_hour.last_arrival,
     )
 
 
-def history_findings(hour: datetime, truth: StreamHour) -> Iterator[Finding]:
-    """What is wrong with the history, and what raw should hold, because the history does."""
-    stream = truth.stream
-    if truth.lost.height:
+def history_findings(hour: datetime, stream_hour: StreamHour) -> Iterator[Finding]:
+    """Findings in the history, and raw heartbeats that are missing though the history has them."""
+    stream = stream_hour.stream
+    if stream_hour.lost.height:
         yield Finding(
             hour=hour,
             table=stream.raw_table,
-            expected=f"{truth.expected.height:,} heartbeats, which the history has",
-            found=f"{truth.lost.height:,} of them are missing",
-            first=tuple(truth.lost[stream.device].unique(maintain_order=True).head(5)),
+            expected=f"{stream_hour.expected.height:,} heartbeats, which the history has",
+            found=f"{stream_hour.lost.height:,} of them are missing",
+            first=tuple(stream_hour.lost[stream.device].unique(maintain_order=True).head(5)),
             remedy=Remedy.NONE,
         )
-    if not truth.history_whole:
+    if not stream_hour.history_whole:
         return  # the file that can't be read is a finding
-    found = row_finding(hour, stream.history_table, truth.expected, truth.history, stream.key)
+    found = row_finding(
+        hour, stream.history_table, stream_hour.expected, stream_hour.history, stream.key
+    )
     if found is not None:
-        from_raw_alone = truth.raw_rows is not None and not truth.lost.height
+        from_raw_alone = stream_hour.raw_rows is not None and not stream_hour.lost.height
         remedy = Remedy.COMPACT if from_raw_alone else Remedy.COMPUTE
         yield replace(found, remedy=remedy, stream=stream.name)
 
@@ -87,7 +89,7 @@ def history_findings(hour: datetime, truth: StreamHour) -> Iterator[Finding]:
 def energy_findings(
     hour: datetime, energies: Mapping[str, float], found: Tables
 ) -> Iterator[Finding]:
-    """Where the tables, those that can be read, do not add up to what the devices have measured."""
+    """Findings where tables, of those that can be read, do not add up to the measured energy."""
     for energy in ENERGY_SUMS:
         if energy.table.name not in found:
             continue

@@ -1,4 +1,4 @@
-"""Findings of files and tables that can't be read, and what may be done about each."""
+"""Findings of files and tables that can't be read, with a remedy for each."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ _DAILY: Final = {spec.name for spec in DAILY_TABLES}
 
 
 def table_damage(tables: CheckedTables) -> list[TableDamage]:
-    """A finding of each table whose log can't be read."""
+    """Findings of the tables whose log can't be read."""
     return [
         TableDamage(name, reason, _remedy_of_log(name))
         for name, reason in tables.unreadable.items()
@@ -36,7 +36,7 @@ def _remedy_of_log(name: str) -> Remedy:
 
 
 class DamagedFiles:
-    """Tells of the damaged files that a verification has met."""
+    """Findings of the damaged files that a verification has met."""
 
     def __init__(
         self, tables: CheckedTables, warehouse: WarehouseResource, settings: EnergySettings
@@ -44,7 +44,7 @@ class DamagedFiles:
         self._tables, self._warehouse, self._settings = tables, warehouse, settings
 
     def findings(self, start: datetime, end: datetime) -> Iterator[Finding]:
-        """A finding of each damaged file that may hold rows of [start, end), in order of time."""
+        """Findings of each damaged file that may hold rows of [start, end), in order of time."""
         for damaged in sorted(
             self._tables.damaged, key=lambda one: (one.file.first, one.file.table, one.file.path)
         ):
@@ -81,7 +81,7 @@ class DamagedFiles:
         return Remedy.REPLACE if is_known else Remedy.RESTORE
 
     def _is_known(self, stream: Stream, start: datetime, end: datetime) -> bool:
-        """Whether the history can be read in a window, or else be made anew."""
+        """True if the history can be read in a window, or else be made anew."""
         if self._tables.is_whole(stream.history_table, "timestamp", start, end):
             return True
         return stream.history_table not in self._tables.unreadable and all(
@@ -93,7 +93,7 @@ class DamagedFiles:
         )
 
     def _is_in_raw(self, stream: Stream, file: DataFile) -> bool:
-        """Whether raw still has all that the history had taken in of the hours of a file."""
+        """True if raw still has all that the history had taken in of the hours of a file."""
         start, end = file.hours[0], file.hours[-1] + HOUR
         with (
             self._warehouse.autocommit() as connection,

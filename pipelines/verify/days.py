@@ -1,4 +1,4 @@
-"""The tables of a UTC day against what its hours and heartbeats give, to the last bit."""
+"""Verification of a UTC day: its tables against its hours and heartbeats, to the last bit."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from lake import DAY, STREAMS, EnergySettings, LakeDamaged, TableMissing
 from lake.delta import READ_ERRORS
 from lake.schema import DAILY_TABLES, FLEET_EFFICIENCY_DAILY, HOURLY_EFFICIENCY
-from pipelines.compute.inputs import tables_of_day
+from pipelines.compute.inputs import day_tables
 from pipelines.resources import WarehouseResource
 from pipelines.verify.files import CheckedTables
 from pipelines.verify.findings import Finding, row_finding
@@ -36,7 +36,7 @@ class _LedgerDay:
 def verify_day(
     tables: CheckedTables, warehouse: WarehouseResource, day: date, settings: EnergySettings
 ) -> list[Finding] | None:
-    """Where the daily tables are not what the hours and the heartbeats of the day give.
+    """Findings where the daily tables are not what the hours and heartbeats of the day give.
 
     Every value counts: also coverage, shares and gaps, which do not add up. The history of the day
     is taken as it is, its hours have been compared with raw. It is not judged, None, while an hour
@@ -72,9 +72,7 @@ def _differences(
     midnight = datetime.combine(day, time(), UTC)
     try:
         with warehouse.autocommit() as connection:
-            expected, lost = tables_of_day(
-                tables.lake, connection, day, settings, datetime.now(UTC)
-            )
+            expected, lost = day_tables(tables.lake, connection, day, settings, datetime.now(UTC))
     except TableMissing:
         return  # a table of hours, and each hour has said so
     if lost:
@@ -90,13 +88,13 @@ def _differences(
 
 
 def first_hour_of(warehouse: WarehouseResource, day: date, settings: EnergySettings) -> datetime:
-    """The hour that a finding of a day names."""
+    """Hour that a finding of a day names."""
     midnight = datetime.combine(day, time(), UTC)
     return _ledger_day(warehouse, midnight, settings).first_hour or midnight
 
 
 def _is_written_since(tables: CheckedTables, day: date, moment: datetime) -> bool:
-    """Whether the tables of the day were written after `moment`."""
+    """True if the tables of the day were written after `moment`."""
     try:
         table = tables.open(FLEET_EFFICIENCY_DAILY.name)
     except TableMissing:
@@ -113,7 +111,7 @@ def _is_written_since(tables: CheckedTables, day: date, moment: datetime) -> boo
 def _ledger_day(
     warehouse: WarehouseResource, midnight: datetime, settings: EnergySettings
 ) -> _LedgerDay:
-    """What the ledger says of a day, and of the time before it from which it may be counted."""
+    """Ledger rows of a day, and of the time before it from which it may be counted."""
     look_back = timedelta(hours=settings.register_lookback_hours)
     asked = {"since": midnight - look_back, "start": midnight, "end": midnight + DAY}
     with (

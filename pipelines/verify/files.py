@@ -1,4 +1,4 @@
-"""The tables as a verification reads them: files that can't be read are left out, and told once."""
+"""Tables as verification reads them: without files that can't be read, which are noted once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ _LONGEST: Final = 300  # of the words of a library's error
 
 
 @dataclass(frozen=True)
-class Found:
+class CheckedRows:
     """Rows of a stretch of a table; not `whole` where a file that may hold more can't be read."""
 
     rows: pl.DataFrame
@@ -41,56 +41,56 @@ class Found:
 
 
 class CheckedTables:
-    """Checks each file before it is read, and keeps in mind which ones are damaged."""
+    """Reader of tables that checks each file first and remembers the damaged ones."""
 
     def __init__(self, lake: Lake, unreadable: Mapping[str, str]) -> None:
-        """`unreadable` are tables whose log can't be read, which are left alone, and why."""
+        """`unreadable`: tables whose log can't be read, which are left alone, with the reason."""
         self.lake, self.unreadable = lake, unreadable
         self._checked: dict[tuple[str, str], DamagedFile | None] = {}
 
     @property
     def damaged(self) -> list[DamagedFile]:
-        """The damaged ones among the files that were looked at."""
+        """Damaged files among those that were checked."""
         return [one for one in self._checked.values() if one is not None]
 
     def open(self, name: str) -> DeltaTable | None:
-        """A fresh handle; None where its log can't be read. Raises TableMissing."""
+        """Open a table; None where its log can't be read. Raises TableMissing."""
         return None if name in self.unreadable else self.lake.open(name)
 
-    def raw(self, stream: Stream, hour: datetime) -> Found:
-        """The raw heartbeats of an hour, with the columns of the stream; raises TableMissing."""
+    def raw(self, stream: Stream, hour: datetime) -> CheckedRows:
+        """Read raw heartbeats of an hour, with the columns of the stream; raises TableMissing."""
         nothing = pl.DataFrame(stream.arrow_schema.empty_table())
         table = self.open(stream.raw_table)
         if table is None:
-            return Found(nothing, whole=False)
+            return CheckedRows(nothing, whole=False)
         damaged = self._damaged_in(table, stream.raw_table, "timestamp", hour, hour + HOUR)
         raw = RawSnapshot(self.lake, stream, table)
         rows = raw.scan([hour], without=[one.file.path for one in damaged])
-        return Found(rows.collect(), whole=not damaged)
+        return CheckedRows(rows.collect(), whole=not damaged)
 
-    def history(self, stream: Stream, hour: datetime) -> Found:
-        """The history of an hour: the columns of the stream and `duplicates`, in their order."""
+    def history(self, stream: Stream, hour: datetime) -> CheckedRows:
+        """Read the history of an hour: columns of the stream and `duplicates`, in their order."""
         found = self.computed(history_table(stream), hour, hour + HOUR)
         rows = decode_history(found.rows.lazy(), stream).collect()
-        return Found(rows, found.whole)
+        return CheckedRows(rows, found.whole)
 
-    def computed(self, spec: TableSpec, start: datetime, end: datetime) -> Found:
-        """Rows of any other table, sorted by its key; nothing where the table is missing."""
+    def computed(self, spec: TableSpec, start: datetime, end: datetime) -> CheckedRows:
+        """Read any other table, sorted by its key; nothing where the table is missing."""
         nothing = pl.DataFrame(spec.schema.empty_table()).select(spec.names)
         try:
             table = self.open(spec.name)
         except TableMissing:
-            return Found(nothing, whole=True)
+            return CheckedRows(nothing, whole=True)
         if table is None:
-            return Found(nothing, whole=False)
+            return CheckedRows(nothing, whole=False)
         damaged = self._damaged_in(table, spec.name, spec.time_column, start, end)
         rows = scan_window(
             self.lake, table, spec, start, end, [one.file.path for one in damaged]
         ).sort(spec.key)
-        return Found(rows.collect(), whole=not damaged)
+        return CheckedRows(rows.collect(), whole=not damaged)
 
     def is_whole(self, name: str, time_column: str, start: datetime, end: datetime) -> bool:
-        """Whether all that a table, raw or computed, has of [start, end) can be read."""
+        """True if all that a table, raw or computed, has of [start, end) can be read."""
         try:
             table = self.open(name)
         except TableMissing:
@@ -137,7 +137,7 @@ def unreadable_tables(lake: Lake, connection: psycopg.Connection) -> dict[str, s
 
 
 def _gap(lake: Lake, connection: psycopg.Connection, stream: Stream) -> str | None:
-    """What the log of a raw table must have lost."""
+    """Description of what the log of a raw table must have lost."""
     known, version = newest_raw_version(connection, stream), lake.open(stream.raw_table).version()
     if known is not None and version < known:
         return f"its log ends at version {version}, and the ledger has seen version {known}"

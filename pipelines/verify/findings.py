@@ -1,4 +1,4 @@
-"""What does not agree, told so that a person knows where to look."""
+"""Findings: what does not agree, and where."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _FIRST_ONES = 5
 
 
 class Remedy(Enum):
-    """What `--repair` does about a finding."""
+    """Action of `--repair` for a finding."""
 
     COUNT = "the ledger's row is counted anew"
     COMPUTE = "the hour is computed again"
@@ -40,7 +40,7 @@ class Remedy(Enum):
 
     @property
     def needs_person(self) -> bool:
-        """Whether `--repair` leaves it alone."""
+        """True if `--repair` leaves it alone."""
         return self.value.startswith("needs a person")
 
 
@@ -74,8 +74,8 @@ class Finding:
     hours: tuple[datetime, ...] = ()
 
     @property
-    def concerned(self) -> tuple[datetime, ...]:
-        """Every hour that a remedy has computed again."""
+    def concerned_hours(self) -> tuple[datetime, ...]:
+        """Hours that the remedy has computed again."""
         return self.hours or (self.hour,)
 
 
@@ -86,7 +86,7 @@ def row_finding(
     found: pl.DataFrame,
     key: Sequence[str],
 ) -> Finding | None:
-    """What differs between the rows that a table should hold and those that it holds.
+    """Finding of the difference between the rows that a table should hold and those that it holds.
 
     Both frames have the same columns; values are compared exactly.
     """

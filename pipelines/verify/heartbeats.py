@@ -1,4 +1,4 @@
-"""The heartbeats of one stream, hour after hour, as the raw table alone tells them."""
+"""Heartbeats of one stream, hour after hour, as they follow from the raw table alone."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipelines.verify.files import CheckedTables
 
 @dataclass(frozen=True)
 class StreamHour:
-    """One stream's hour: what raw holds, what should be in the history, what is.
+    """Hour of one stream: its raw rows, the history that follows from them, and the one there is.
 
     `expected` and `history` have the columns of the history, sorted by device and time.
     `raw_rows` is null where raw heartbeats of the hour were dropped after their retention, or can't
@@ -32,17 +32,17 @@ class StreamHour:
 
     @property
     def is_damaged(self) -> bool:
-        """Whether a file can't be read."""
+        """True if a file can't be read."""
         return not (self.raw_whole and self.history_whole)
 
     @property
     def is_known(self) -> bool:
-        """Whether raw or the history tells what the hour should hold."""
+        """True if the expected heartbeats are known, from raw or from the history."""
         return self.raw_rows is not None or self.history_whole
 
 
-class HeartbeatsInOrder:
-    """Reads hours in ascending order and keeps what the next ones need to know of those before.
+class SequentialRawReader:
+    """Reader of hours in ascending order that keeps what later hours need of those before.
 
     The context is that of `lake.scan_context`, but every hour is read once instead of once for
     each hour of the look-back.
@@ -61,15 +61,15 @@ class HeartbeatsInOrder:
 
     @property
     def has_registers(self) -> bool:
-        """Whether a register was read of which a later reading may be counted from."""
+        """True if a register was read that a later reading may be counted from."""
         return not self._before.filter(self._is_value).is_empty()
 
-    def hangs_on_unknown(self, hour: datetime) -> bool:
-        """Whether the energy of an hour may be counted from one whose heartbeats nobody knows."""
+    def depends_on_unknown(self, hour: datetime) -> bool:
+        """True if the energy of an hour may be counted from one whose heartbeats are unknown."""
         return any(hour - self._look_back <= before <= hour for before in self._unknown)
 
     def read(self, hour: datetime, *, raw_dropped: bool) -> StreamHour:
-        """The hour as it is now; TableMissing if there is no raw table."""
+        """Read an hour as it is now; TableMissing if there is no raw table."""
         raw, history = (f(self._stream, hour) for f in (self._tables.raw, self._tables.history))
         is_all = raw.whole and not raw_dropped
         lost = self._lost(history.rows, raw.rows)
@@ -92,15 +92,15 @@ class HeartbeatsInOrder:
         return found
 
     def with_context(self, hour: datetime, rows: pl.DataFrame) -> pl.DataFrame:
-        """The heartbeats of an hour and the predecessors of its first ones."""
+        """Return the heartbeats of an hour with the predecessors of its first ones."""
         near = pl.col("timestamp") >= hour - self._gap
         registers = self._before.filter(~near, self._is_value).filter(
             pl.col("timestamp") >= hour - self._look_back
         )
         return pl.concat([registers, self._before.filter(near), rows])
 
-    def move_on(self, hour: datetime, rows: pl.DataFrame) -> None:
-        """Keep of the hour, and of those before, what later hours need."""
+    def advance(self, hour: datetime, rows: pl.DataFrame) -> None:
+        """Keep what later hours need of this hour and of those before."""
         near = pl.col("timestamp") >= hour + HOUR - self._gap
         known = pl.concat([self._before, rows])
         registers = (
@@ -110,8 +110,8 @@ class HeartbeatsInOrder:
         )
         self._before = pl.concat([registers, known.filter(near)])
 
-    def begin(self, hours: Iterable[datetime], dropped: Iterable[datetime]) -> None:
-        """Take in the hours before the first one that is verified, as much as those need."""
+    def load_context(self, hours: Iterable[datetime], dropped: Iterable[datetime]) -> None:
+        """Read what is needed of the hours before the first one that is verified."""
         gone, hours = set(dropped), sorted(hours)
         for hour in hours:
             raw = self._tables.raw(self._stream, hour)
@@ -120,10 +120,10 @@ class HeartbeatsInOrder:
             else:
                 far = hour + HOUR <= hours[-1] + HOUR - self._gap
                 rows = self._distinct(raw.rows.lazy(), only_registers=far)
-            self.move_on(hour, rows)
+            self.advance(hour, rows)
 
     def _distinct(self, raw: pl.LazyFrame, *, only_registers: bool) -> pl.DataFrame:
-        """The distinct heartbeats of an hour; of all devices, or of those with register values."""
+        """Distinct heartbeats of an hour, of all devices or of those with register values."""
         if only_registers:
             devices = raw.filter(self._is_value).select(pl.col(self._stream.device).unique())
             raw = raw.join(devices, on=self._stream.device, how="semi")
@@ -134,7 +134,7 @@ class HeartbeatsInOrder:
         return (pl.col("reading_type") == REGISTER) & pl.col(self._stream.energy).is_not_null()
 
     def _lost(self, history: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
-        """Heartbeats of the history of which raw has none, or fewer copies than were counted."""
+        """Heartbeats of the history that raw lacks, or has fewer copies of than were counted."""
         key = list(self._stream.key)
         received = raw.group_by(key).agg(received=pl.len().cast(pl.Int64))
         return (

@@ -1,4 +1,4 @@
-"""One hour after the other is recomputed from raw and compared with all that follows from it."""
+"""Verification of hours: each is recomputed from raw and compared with all tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ from pipelines.verify.checks import (
 )
 from pipelines.verify.files import CheckedTables
 from pipelines.verify.findings import Finding, Remedy, row_finding
-from pipelines.verify.heartbeats import HeartbeatsInOrder, StreamHour
+from pipelines.verify.heartbeats import SequentialRawReader, StreamHour
 from pipelines.verify.ledger import Counted, count_raw
 from pipelines.verify.recompute import measured, recomputed
 from warehouse_sql.named_queries import query
@@ -47,7 +47,7 @@ _MARTS: Final = tuple(mart for mart in MARTS if mart.table.time_column == HOUR_S
 
 @dataclass(frozen=True)
 class VerifiedHour:
-    """What became of one hour.
+    """Result of one hour.
 
     Where it waits for its computation, or `unknown` says that neither raw nor the history tells
     what it should hold, it was not judged. `damaged`: a file of it can't be read.
@@ -64,7 +64,7 @@ class VerifiedHour:
 
 
 class Verification:
-    """Compares the hours of a range, oldest first, in the memory of one hour."""
+    """Comparison of the hours of a range, oldest first, in the memory of one hour."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Verification:
         self._marts: dbapi.Connection | None = None
 
     def close(self) -> None:
-        """Let go of Postgres."""
+        """Close the connection to Postgres."""
         if self._marts is not None:
             self._marts.close()
         self._marts = None
@@ -93,17 +93,17 @@ class Verification:
         return sorted(known | self._only_in_marts(known, start, end))
 
     def run(self, hours: Sequence[datetime]) -> Iterator[VerifiedHour]:
-        """Verify the hours, which `hours` has told; raises LakeError, psycopg.Error."""
+        """Verify these hours, which `hours` returned; raises LakeError, psycopg.Error."""
         if not hours:
             return
         look_back = timedelta(hours=self._settings.register_lookback_hours)
         heartbeats = {
-            name: HeartbeatsInOrder(self._tables, stream, self._settings)
+            name: SequentialRawReader(self._tables, stream, self._settings)
             for name, stream in STREAMS.items()
         }
         before = self._ledger(hours[0] - look_back, hours[0])
-        for name, in_order in heartbeats.items():
-            in_order.begin(
+        for name, reader in heartbeats.items():
+            reader.load_context(
                 self._before(STREAMS[name], hours[0], look_back),
                 [
                     hour
@@ -112,52 +112,52 @@ class Verification:
                 ],
             )
         for hour in hours:
-            verified, truth = self._settled(hour, heartbeats)
+            verified, stream_hours = self._verify_unchanged(hour, heartbeats)
             for (
                 table
             ) in HOURLY_TABLES:  # a file that is damaged is told also where nothing is judged
                 self._tables.is_whole(table.name, table.time_column, hour, hour + HOUR)
             yield verified
-            for name, in_order in heartbeats.items():
-                in_order.move_on(hour, truth[name].expected)
+            for name, reader in heartbeats.items():
+                reader.advance(hour, stream_hours[name].expected)
 
     # -- one hour --------------------------------------------------------------------------------
 
-    def _settled(
-        self, hour: datetime, heartbeats: dict[str, HeartbeatsInOrder]
+    def _verify_unchanged(
+        self, hour: datetime, heartbeats: dict[str, SequentialRawReader]
     ) -> tuple[VerifiedHour, dict[str, StreamHour]]:
-        """Verify an hour while nobody changes it: a run or a flush may be under way."""
+        """Verify an hour, again if it has changed meanwhile: a run or a flush may be under way."""
         for _ in range(_ATTEMPTS):
             ledger = self._ledger_of(hour)
-            truth = {
-                name: in_order.read(hour, raw_dropped=name in ledger and ledger[name].raw_dropped)
-                for name, in_order in heartbeats.items()
+            stream_hours = {
+                name: reader.read(hour, raw_dropped=name in ledger and ledger[name].raw_dropped)
+                for name, reader in heartbeats.items()
             }
-            verified = self._judged(hour, ledger, truth, heartbeats)
+            verified = self._judged(hour, ledger, stream_hours, heartbeats)
             is_final = verified.waits or verified.unknown or not verified.findings
             if is_final or self._ledger_of(hour) == ledger:
-                return verified, truth
-        return VerifiedHour(hour, waits=True), truth
+                return verified, stream_hours
+        return VerifiedHour(hour, waits=True), stream_hours
 
     def _judged(
         self,
         hour: datetime,
         ledger: dict[str, LedgerHour],
-        truth: dict[str, StreamHour],
-        heartbeats: dict[str, HeartbeatsInOrder],
+        stream_hours: dict[str, StreamHour],
+        heartbeats: dict[str, SequentialRawReader],
     ) -> VerifiedHour:
         if any(row.waits for row in ledger.values()):
             return VerifiedHour(hour, waits=True)
-        ledger_findings, under_way = self._check_counts(hour, ledger, truth)
+        ledger_findings, under_way = self._check_counts(hour, ledger, stream_hours)
         if under_way:
             # Raw holds what the ledger does not know yet: nothing but the ledger can be judged.
             return VerifiedHour(hour, waits=not ledger_findings, findings=ledger_findings)
-        if not all(of_stream.is_known for of_stream in truth.values()):
+        if not all(stream_hour.is_known for stream_hour in stream_hours.values()):
             return VerifiedHour(hour, unknown=True)
-        verified = self._verify(hour, ledger, truth, heartbeats, ledger_findings)
+        verified = self._verify(hour, ledger, stream_hours, heartbeats, ledger_findings)
         if verified.findings and self._waits_for_another(hour, heartbeats):
             return VerifiedHour(hour, waits=True)
-        if verified.findings and any(h.hangs_on_unknown(hour) for h in heartbeats.values()):
+        if verified.findings and any(h.depends_on_unknown(hour) for h in heartbeats.values()):
             return VerifiedHour(hour, unknown=True)
         return verified
 
@@ -165,24 +165,24 @@ class Verification:
         self,
         hour: datetime,
         ledger: dict[str, LedgerHour],
-        truth: dict[str, StreamHour],
-        heartbeats: dict[str, HeartbeatsInOrder],
+        stream_hours: dict[str, StreamHour],
+        heartbeats: dict[str, SequentialRawReader],
         ledger_findings: Sequence[Finding],
     ) -> VerifiedHour:
         findings = list(ledger_findings)
-        for name, of_stream in truth.items():
-            findings += compaction_findings(hour, ledger.get(name), of_stream)
-            findings += history_findings(hour, of_stream)
+        for name, stream_hour in stream_hours.items():
+            findings += compaction_findings(hour, ledger.get(name), stream_hour)
+            findings += history_findings(hour, stream_hour)
         readings = {
-            name: in_order.with_context(hour, truth[name].expected)
-            for name, in_order in heartbeats.items()
+            name: reader.with_context(hour, stream_hours[name].expected)
+            for name, reader in heartbeats.items()
         }
         read = {t.name: self._tables.computed(t, hour, hour + HOUR) for t in HOURLY_TABLES}
-        found = {name: of_table.rows for name, of_table in read.items() if of_table.whole}
+        found = {name: checked.rows for name, checked in read.items() if checked.whole}
         expected: dict[str, pl.DataFrame] = {}
         energies: dict[str, float] = {}
         # Nobody computes an hour of which nothing was ever heard; a run by hand may have.
-        if ledger or any(of_table.rows.height for of_table in read.values()) or _heard(truth):
+        if ledger or any(checked.rows.height for checked in read.values()) or _heard(stream_hours):
             with self._warehouse.autocommit() as connection:
                 expected = recomputed(
                     connection, readings[METER.name], readings[VEHICLE.name], hour, self._settings
@@ -208,9 +208,9 @@ class Verification:
         return VerifiedHour(
             hour,
             findings=findings,
-            damaged=len(found) < len(read) or _is_damaged(truth),
-            raw_rows=sum(of_stream.raw_rows or 0 for of_stream in truth.values()),
-            rows=sum(of_stream.expected.height for of_stream in truth.values()),
+            damaged=len(found) < len(read) or _is_damaged(stream_hours),
+            raw_rows=sum(stream_hour.raw_rows or 0 for stream_hour in stream_hours.values()),
+            rows=sum(stream_hour.expected.height for stream_hour in stream_hours.values()),
             energies=energies,
         )
 
@@ -227,7 +227,7 @@ class Verification:
     def _mart_rows(
         self, mart: Mart, start: datetime, end: datetime, like: pl.DataFrame | None = None
     ) -> pl.DataFrame:
-        """Raises _MartUnreadable, or what an unreachable Postgres fails with."""
+        """Read rows of a mart; raises _MartUnreadable, or the error of an unreachable Postgres."""
         if self._marts is None:
             self._marts = dbapi.connect(self._warehouse.dsn, autocommit=True)
         try:
@@ -239,32 +239,34 @@ class Verification:
             raise _MartUnreadable(" ".join(str(error).split())[:300]) from error
 
     def _check_counts(
-        self, hour: datetime, ledger: dict[str, LedgerHour], truth: dict[str, StreamHour]
+        self, hour: datetime, ledger: dict[str, LedgerHour], stream_hours: dict[str, StreamHour]
     ) -> tuple[list[Finding], bool]:
-        """Where the ledger has miscounted the raw rows, and whether a flush is under way."""
+        """Findings of raw rows that the ledger miscounts; True if a flush is under way."""
         findings, under_way = [], False
-        for name, of_stream in truth.items():
+        for name, stream_hour in stream_hours.items():
             known = ledger[name].raw_rows if name in ledger else 0
-            if of_stream.raw_rows in {None, known} or of_stream.lost.height:
+            if stream_hour.raw_rows in {None, known} or stream_hour.lost.height:
                 continue
-            counted = self._counted(of_stream.stream, hour)
+            counted = self._counted(stream_hour.stream, hour)
             under_way = under_way or counted.pending > 0
             if counted.rows != counted.in_ledger:
                 wrong = ("raw rows", counted.rows, counted.in_ledger)
-                findings.append(ledger_finding(hour, of_stream, wrong, Remedy.COUNT))
+                findings.append(ledger_finding(hour, stream_hour, wrong, Remedy.COUNT))
         return findings, under_way
 
     def _counted(self, stream: Stream, hour: datetime) -> Counted:
-        """Ledger and log of one moment: a flush may have written the one and not yet the other."""
+        """Count in ledger and log at one moment: a flush may have written only one of them."""
         with (
             self._warehouse.autocommit() as connection,
             connection.transaction(force_rollback=True),
         ):
             return count_raw(connection, self._lake, stream, {hour: None})[hour]
 
-    def _waits_for_another(self, hour: datetime, heartbeats: dict[str, HeartbeatsInOrder]) -> bool:
-        """Whether an hour before this one waits, from which this one's energy may be counted."""
-        registers = any(in_order.has_registers for in_order in heartbeats.values())
+    def _waits_for_another(
+        self, hour: datetime, heartbeats: dict[str, SequentialRawReader]
+    ) -> bool:
+        """True if an hour waits from which this one's energy may be counted."""
+        registers = any(reader.has_registers for reader in heartbeats.values())
         reach = self._settings.register_lookback_hours if registers else 1
         return any(row.waits for row in self._ledger(hour - reach * HOUR, hour + HOUR).values())
 
@@ -323,7 +325,7 @@ class Verification:
 
 
 class _MartUnreadable(Exception):
-    """Postgres does not give a mart: it was dropped, or its pages are damaged."""
+    """A mart can't be read from Postgres: it was dropped, or its pages are damaged."""
 
 
 def _unreadable_mart(hour: datetime, name: str, error: _MartUnreadable) -> Finding:
@@ -341,9 +343,9 @@ def _some(found: Finding | None) -> list[Finding]:
     return [] if found is None else [found]
 
 
-def _is_damaged(truth: dict[str, StreamHour]) -> bool:
-    return any(of_stream.is_damaged for of_stream in truth.values())
+def _is_damaged(stream_hours: dict[str, StreamHour]) -> bool:
+    return any(stream_hour.is_damaged for stream_hour in stream_hours.values())
 
 
-def _heard(truth: dict[str, StreamHour]) -> bool:
-    return any(of_stream.expected.height for of_stream in truth.values())
+def _heard(stream_hours: dict[str, StreamHour]) -> bool:
+    return any(stream_hour.expected.height for stream_hour in stream_hours.values())

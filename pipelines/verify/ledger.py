@@ -1,4 +1,4 @@
-"""The ledger counted anew from the Delta log, beside a lake writer that goes on."""
+"""Raw rows counted anew from the Delta log, while the lake writer goes on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ def rebuild_ledger(
     stream: Stream,
     arrivals: Mapping[datetime, datetime | None],
 ) -> None:
-    """Let the ledger's rows of these hours say what the Delta log says.
+    """Set the ledger's rows of these hours to the counts of the Delta log.
 
     Their raw version becomes the one that was counted, so they wait for their compaction.
     """

@@ -1,4 +1,4 @@
-"""What `wattlake verify` recomputes of an hour, and the energies that must add up."""
+"""Tables recomputed for an hour, and the energies that must add up."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from lake.schema import (
     TableSpec,
 )
 from pipelines.compute.devices import charger_classes
-from pipelines.compute.inputs import inputs_of_readings
+from pipelines.compute.inputs import inputs_from_heartbeats
 
 
 def recomputed(
@@ -27,14 +27,14 @@ def recomputed(
     hour: datetime,
     settings: EnergySettings,
 ) -> Tables:
-    """The rows that each of HOURLY_TABLES should hold of an hour, from its heartbeats."""
-    inputs = inputs_of_readings(connection, meters, vehicles, hour, settings)
+    """Rows that each of HOURLY_TABLES should hold of an hour, from its heartbeats."""
+    inputs = inputs_from_heartbeats(connection, meters, vehicles, hour, settings)
     return {**efficiency_of_hour(inputs, settings), **health_of_hour(inputs, settings)}
 
 
 @dataclass(frozen=True)
 class EnergySum:
-    """An energy of an hour, kWh: measured by one stream, and its parts in the tables."""
+    """Energy of an hour in kWh: measured by one stream, and its parts in the tables."""
 
     name: str
     stream: Stream

@@ -1,4 +1,4 @@
-"""What `wattlake verify --repair` does: it lets the hours that differ be computed again."""
+"""Repair by `wattlake verify --repair`: hours that differ are computed again."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ def repair(
     findings: Sequence[Finding],
     unreadable: Collection[str] = (),
 ) -> Repair:
-    """Put right what the ledger says, and let the hours wait.
+    """Correct the ledger and let the hours wait for computation.
 
     `connection` is in autocommit. Nothing of raw is written, and no energy is computed: the
     sensor does that. Only a history that raw contradicts, or a file of it that is damaged, is made
@@ -58,7 +58,7 @@ def repair(
     done = Repair()
     unknown: set[datetime] = set()
     for mend, mended in _steps(connection, lake, curable):
-        hours = {hour for found in mended for hour in found.concerned}
+        hours = {hour for found in mended for hour in found.concerned_hours}
         is_history = mended[0].table in _OF_HISTORY
         if not is_history and unknown & _needed(mended[0]):
             done.left += [
@@ -96,7 +96,7 @@ def _steps(
 def _needed(found: Finding) -> set[datetime]:
     """The hours whose history the rows of a computed file come from."""
     if found.table not in _DAILY or found.file is None:
-        return set(found.concerned)
+        return set(found.concerned_hours)
     return {found.file.hours[0] + n * HOUR for n in range(24)}
 
 
@@ -131,6 +131,6 @@ def _raw_dropped(connection: psycopg.Connection, found: Finding) -> bool:
 def _reopen(connection: psycopg.Connection, findings: Iterable[Finding]) -> set[datetime]:
     histories: dict[datetime, bool] = defaultdict(bool)
     for found in findings:
-        for hour in found.concerned:
+        for hour in found.concerned_hours:
             histories[hour] |= found.table in _OF_HISTORY
     return reopen_hours(connection, histories)

@@ -25,7 +25,7 @@ from pipelines.automation import sensors
 from pipelines.automation.jobs import OLD_RANGE, RANGE_END, RANGE_START, range_tags
 from pipelines.automation.runs import HOURLY_ASSETS, HourlyRuns, fail_abandoned_runs, free_slots
 from pipelines.automation.schedules import every_day, every_hour
-from pipelines.automation.sensors import BehindDays, changed_days, late_hours
+from pipelines.automation.sensors import OutdatedDays, changed_days, late_hours
 from pipelines.definitions import definitions
 from pipelines.ledger import Sessions, sessions_of_runs
 from pipelines.partitions import hour_key, hour_of_key
@@ -737,7 +737,7 @@ def test_what_ran_while_the_clock_was_ahead_holds_nothing_up(
     assert days == [DAY]
     assert cursor is not None
     # A run that starts from now on is the last one that this day needs.
-    assert BehindDays.model_validate_json(cursor).days[HOUR_10.date()].last == days_ago
+    assert OutdatedDays.model_validate_json(cursor).days[HOUR_10.date()].last == days_ago
 
 
 def test_a_failure_is_remembered_when_many_runs_have_gone_by(

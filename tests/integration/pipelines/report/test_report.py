@@ -13,6 +13,8 @@ import pytest
 from lake import HOUR, METER, VEHICLE, EnergySettings
 from pipelines.automation.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.automation.sensors import changed_days, late_hours
+from pipelines.compute.inputs import day_tables
+from pipelines.report.figures import day_figures
 from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack, minutes_of
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
@@ -158,12 +160,12 @@ def test_coverage_is_that_of_the_time_that_has_passed(charged: PipelineStack) ->
 
     with psycopg.connect(charged.database_url) as connection:
         at_noon, after = (
-            tables_of_day(charged.lake, connection, HOUR_10.date(), EnergySettings(), moment)[0]
+            day_tables(charged.lake, connection, HOUR_10.date(), EnergySettings(), moment)[0]
             for moment in (noon, later)
         )
 
     for tables, hours in ((at_noon, 12), (after, 24)):
         covered = tables["vehicle_efficiency_daily"]["coverage_ac"][0]
         assert covered == pytest.approx(3 / hours, rel=0.02)
-    assert figures_of_day(charged.lake, HOUR_10.date(), noon).so_far
-    assert not figures_of_day(charged.lake, HOUR_10.date(), later).so_far
+    assert day_figures(charged.lake, HOUR_10.date(), noon).is_partial
+    assert not day_figures(charged.lake, HOUR_10.date(), later).is_partial

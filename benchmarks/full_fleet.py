@@ -38,7 +38,7 @@ class FullFleet:
         heard = ~self._model.is_silent(stream.name, index, minute)
         once = self._heartbeats(stream, index[heard], minute[heard])
         is_twice = self._uniform(f"{stream.name} twice", index[heard], minute[heard])
-        repeated = once.filter(is_twice < self._model.oddities.duplicates).with_columns(
+        repeated = once.filter(is_twice < self._model.anomalies.duplicates).with_columns(
             pl.col("received_at") + pl.duration(seconds=7)
         )
         return pl.concat([once, repeated]).sort("received_at")
@@ -46,10 +46,10 @@ class FullFleet:
     def _heartbeats(self, stream: Stream, index: Ints, minute: Ints) -> pl.DataFrame:
         model, chance = self._model, self._model.chance
         readings = model.readings(index, minute)
-        second = (60 * chance.evenly(f"{stream.name} second", model.numbers[index])).astype(int)
+        second = (60 * chance.stratified(f"{stream.name} second", model.numbers[index])).astype(int)
         measured = (60 * minute + second) * _MICROSECONDS
         delay = 20_000 + 280_000 * self._uniform("delay", index, minute)
-        is_late = self._uniform(f"{stream.name} late", index, minute) < model.oddities.late
+        is_late = self._uniform(f"{stream.name} late", index, minute) < model.anomalies.late
         received = measured + delay.astype(np.int64) + is_late * 900 * _MICROSECONDS
         sends_registers = model.sends_registers[index]
         meter = _ids("METER", model.meter_numbers, index)

@@ -17,7 +17,7 @@ from benchmarks.lake_day import Figures
 from benchmarks.processes import PeakShare
 from benchmarks.stack import BenchmarkError
 from lake import STREAMS, Lake, rows_by_hour
-from local_stack.stack.parent_death import leashed
+from local_stack.stack.parent_death import die_with_parent
 from tests.harness.collector import clean_environment
 from tests.harness.postgres import running_postgres, server_folder
 from warehouse_sql.migrate import migrate
@@ -54,7 +54,7 @@ def import_files(folder: Path, rows: int) -> Figures:
         command = [sys.executable, "-m", "local_stack", "import", *map(str, files)]
         began = time.perf_counter()
         importing = subprocess.Popen(
-            leashed(command, signal.SIGKILL),
+            die_with_parent(command, signal.SIGKILL),
             cwd=home,
             env=clean_environment(DATABASE_URL=postgres.url(), LAKE_URI=lake.uri),
             stdout=subprocess.DEVNULL,

@@ -16,7 +16,7 @@ import psycopg
 
 from benchmarks.processes import PeakShare, cpu_seconds, nameless_files, peak_resident_bytes
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
-from local_stack.stack.parent_death import leashed
+from local_stack.stack.parent_death import die_with_parent
 from tests.harness.collector import Collector, clean_environment
 from tests.harness.postgres import running_postgres, server_folder
 from warehouse_sql.migrate import migrate
@@ -202,7 +202,7 @@ def run_process(module: str, *arguments: object, folder: Path, **settings: str) 
     BenchmarkError with the last line of its standard error if it fails.
     """
     done = subprocess.run(
-        leashed([sys.executable, "-m", module, *map(str, arguments)], signal.SIGKILL),
+        die_with_parent([sys.executable, "-m", module, *map(str, arguments)], signal.SIGKILL),
         cwd=folder,
         env=clean_environment(**settings),
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What can go wrong on one machine; each message is one line that says what to do."""
+"""Errors of this package; each message is one line that says what to do."""
 
 
 class LocalStackError(Exception):

@@ -13,7 +13,7 @@ from warehouse_sql.database_url import DatabaseUrl
 
 
 class ClientSettings(BaseSettings):
-    """What the commands that talk to a collector read, from the environment only."""
+    """Settings of the commands that talk to a collector, from the environment only."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, str_strip_whitespace=True)
 
@@ -25,7 +25,7 @@ class ClientSettings(BaseSettings):
 
 
 class LocalStackSettings(BaseSettings):
-    """Read from the environment and `.env`; each name in capitals is the variable."""
+    """Settings from the environment and `.env`; each name in capitals is the variable."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -77,14 +77,14 @@ class LocalStackSettings(BaseSettings):
 
 
 def settings_with(given: Mapping[str, object]) -> LocalStackSettings:
-    """The settings, with what a command line says instead; None says nothing.
+    """Settings, with the values of a command line in their place; None leaves a setting as it is.
 
     Raises UsageError if one is wrong.
     """
-    told = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in given.items() if value is not None}
     try:
         found = LocalStackSettings().model_dump()
-        return LocalStackSettings.model_validate({**found, **told})
+        return LocalStackSettings.model_validate({**found, **chosen})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise UsageError(f"{str(first['loc'][0]).upper()}: {first['msg']}") from error

@@ -15,23 +15,23 @@ _PLAIN_SECONDS = 10.0
 _PLAIN_WIDTH = 110
 
 
-def plain_or_terminal() -> Console:
-    """Standard output; wide enough for the tables where it is no terminal."""
+def output_console() -> Console:
+    """Console of standard output, wide enough for the tables where it is no terminal."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
 
 
 def guard_output() -> None:
-    """Let nothing that is printed end this process: no full disk, no pipe that nobody reads."""
+    """Keep failing output from ending this process: a full disk, a pipe that nobody reads."""
     encoding = sys.stdout.encoding if sys.stdout else "utf-8"
     sys.stdout, sys.stderr = _UnfailingOutput(1, encoding), _UnfailingOutput(2, encoding)
 
 
-class Screen:
-    """Where standard output is no terminal, the line is printed every ten seconds instead."""
+class Terminal:
+    """Terminal with a status line; where there is none, the line is printed every ten seconds."""
 
     def __init__(self) -> None:
-        self._console = plain_or_terminal()
+        self._console = output_console()
         self._live = Live(Text(""), console=self._console, transient=True, auto_refresh=False)
         self._printed_at = -_PLAIN_SECONDS
 
@@ -48,19 +48,19 @@ class Screen:
     ) -> None:
         self._live.stop()
 
-    def say(self, what: RenderableType = "") -> None:
-        """Print something that stays."""
+    def print(self, what: RenderableType = "") -> None:
+        """Print text that stays."""
         self._console.print(what)
 
-    def step(self, text: str) -> None:
-        """Show what is being done; where the line can't change, print it."""
+    def show_step(self, text: str) -> None:
+        """Show the current step in the status line; where that can't change, print it."""
         if self._console.is_terminal:
             self._live.update(Text(f"{text} ...", style="bright_black"), refresh=True)
         else:
             self._console.print(text)
 
-    def line(self, text: Text) -> None:
-        """Show the state of affairs."""
+    def show_status(self, text: Text) -> None:
+        """Show a status in the status line."""
         if self._console.is_terminal:
             text.no_wrap, text.overflow = True, "ellipsis"  # a wrapped line leaves halves behind
             self._live.update(text, refresh=True)

@@ -1,4 +1,4 @@
-"""The alerts that a terminal shows."""
+"""Table of alerts for a terminal."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ _MOST_ON_A_PAGE = 1_000
 
 
 class OpenAlert(BaseModel):
-    """What a rule found at a device, and whether somebody cares."""
+    """Open alert at a device, and whether it is acknowledged."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore")
 

@@ -1,4 +1,4 @@
-"""A command that another room carries out: its module runs as a process in this terminal."""
+"""Commands of other packages: their module runs as a process in this terminal."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from local_stack.settings import LocalStackSettings
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
-from local_stack.stack.parent_death import leashed
+from local_stack.stack.parent_death import die_with_parent
 
 
 def run_module(module: str, arguments: Sequence[str], settings: LocalStackSettings) -> int:
@@ -18,7 +18,8 @@ def run_module(module: str, arguments: Sequence[str], settings: LocalStackSettin
     database runs.
     """
     child = subprocess.Popen(
-        leashed([sys.executable, "-P", "-m", module, *arguments]), env=_environment(settings)
+        die_with_parent([sys.executable, "-P", "-m", module, *arguments]),
+        env=_environment(settings),
     )
     while True:
         try:

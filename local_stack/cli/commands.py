@@ -1,4 +1,4 @@
-"""What the commands do, and what they print."""
+"""Bodies of the commands: work and output."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ from local_stack.errors import CollectorError, LocalStackError, RecordingError, 
 from local_stack.settings import ClientSettings
 from local_stack.simulator.fleet_model import FleetModel
 from local_stack.simulator.simulator import Simulator
-from local_stack.terminal import guard_output, plain_or_terminal
+from local_stack.terminal import guard_output, output_console
 from warehouse_sql.errors import WarehouseError
 from warehouse_sql.migrate import migrate as apply_migrations
 from warehouse_sql.settings import DatabaseSettings
@@ -43,7 +43,7 @@ _REASONS_SHOWN = 5
 
 
 def renames(given: Sequence[str]) -> dict[str, str]:
-    """`A=B` as a mapping; UsageError for anything else."""
+    """Parse `A=B` texts into a mapping; UsageError for anything else."""
     found = {}
     for text in given:
         name, is_one, told = text.partition("=")
@@ -64,7 +64,7 @@ def replay(
     restart: bool,
 ) -> int:
     """Post a recording and print what became of it; returns how many rows were refused."""
-    console = plain_or_terminal()
+    console = output_console()
     with _collector(url) as collector, _progress(console) as progress:
         collector.check_ready()
         on_its_way = Replay(file, meaning, order_by, collector)
@@ -93,7 +93,7 @@ def replay(
 
 def import_links(file: Path, url: str) -> int:
     """Post the links of a CSV and print what became of them; returns how many were refused."""
-    console = plain_or_terminal()
+    console = output_console()
     accepted = shown = 0
     rejects: RejectsFile | None = None
     with _collector(url) as collector:
@@ -120,8 +120,8 @@ def import_links(file: Path, url: str) -> int:
 
 
 def status(url: str) -> None:
-    """Print how the collector and the lake are; CollectorError if it can't take heartbeats."""
-    console = plain_or_terminal()
+    """Print the state of the collector and the lake; CollectorError if it can't take heartbeats."""
+    console = output_console()
     with _collector(url) as collector:
         told = read_status(collector)
         table = Table(show_header=False, box=None)
@@ -152,7 +152,7 @@ def _hours_waiting(told: Status) -> str:
 
 def efficiency(url: str, hours: int, worst: int, before: datetime) -> None:
     """Print the tables of efficiency; LocalStackError if no hour was computed."""
-    console = plain_or_terminal()
+    console = output_console()
     with _collector(url) as collector:
         computed = fleet_hours(collector, hours, before)
         if not computed:
@@ -168,7 +168,7 @@ def efficiency(url: str, hours: int, worst: int, before: datetime) -> None:
 
 def alerts(url: str, limit: int) -> None:
     """Print the open alerts."""
-    console = plain_or_terminal()
+    console = output_console()
     with _collector(url) as collector:
         found = open_alerts(collector, limit + 1)
     if not found:
@@ -181,7 +181,7 @@ def alerts(url: str, limit: int) -> None:
 
 def migrate() -> None:
     """Apply what the database lacks and print it; LocalStackError if that is not possible."""
-    console = plain_or_terminal()
+    console = output_console()
     try:
         applied = apply_migrations(database())
     except WarehouseError as error:
@@ -190,9 +190,9 @@ def migrate() -> None:
 
 
 def simulate(url: str, fleet: int, seed: int, state: Path) -> None:
-    """Be a fleet until the process ends."""
+    """Run a simulated fleet until the process ends."""
     guard_output()
-    console = plain_or_terminal()
+    console = output_console()
     with _collector(url) as collector:
         Simulator(FleetModel(fleet, seed), collector, state, partial(_say, console)).run()
 
@@ -247,7 +247,7 @@ def _say_once(console: Console) -> Callable[[str], None]:
 
 
 def _csv_parts(file: Path) -> Iterator[tuple[list[str], list[tuple[int, list[str]]]]]:
-    """The CSV in parts that one request may hold: its header, and rows with their numbers."""
+    """Split a CSV into parts that one request may hold: its header, and rows with their numbers."""
     try:
         require_utf8(file)
         header = [name.strip() for name in read_header(file)]

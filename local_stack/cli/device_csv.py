@@ -1,4 +1,4 @@
-"""The CSV of `wattlake devices import`: what each row says of a device, or why it can't."""
+"""CSV of `wattlake devices import`: a device for each row, or the reason why it has none."""
 
 import csv
 from collections.abc import Collection, Iterator, Mapping
@@ -26,7 +26,7 @@ class BadRow(Exception):
 
 
 def read_devices(file: Path, classes: Collection[str]) -> tuple[list[ToldDevice], list[RefusedRow]]:
-    """What the rows say, and each that is refused.
+    """Read the devices of a CSV, and each row that is refused.
 
     `classes` are the names that a charger class may have. Raises RecordingError for what is no
     such CSV.
@@ -47,7 +47,7 @@ def read_devices(file: Path, classes: Collection[str]) -> tuple[list[ToldDevice]
 
 
 def read_ids(file: Path) -> list[tuple[str, str]]:
-    """Stream and id of each row of such a CSV; RecordingError where one has none."""
+    """Read stream and id of each row of a CSV; RecordingError where one has none."""
     found = []
     for number, row in enumerate(_rows(file), 1):
         stream, device = row["stream"], row["device_id"]

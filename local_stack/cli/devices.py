@@ -1,4 +1,4 @@
-"""`wattlake devices`: what is known of the devices apart from their heartbeats."""
+"""`wattlake devices`: the registry of devices."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ from local_stack.cli.device_csv import COLUMNS, read_devices, read_ids
 from local_stack.client.rejects_file import RejectsFile
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.settings import settings_with
-from local_stack.terminal import plain_or_terminal
+from local_stack.terminal import output_console
 from warehouse_sql.devices import Device, list_devices, remove_devices, tell_devices
 from warehouse_sql.errors import WarehouseError
 
@@ -38,7 +38,7 @@ Data = Annotated[
 
 
 class StreamName(StrEnum):
-    """What a device is."""
+    """Stream of a device."""
 
     METER = "meter"
     VEHICLE = "vehicle"
@@ -73,11 +73,11 @@ def show(
     except WarehouseError as error:
         raise LocalStackError(str(error)) from error
     if found:
-        plain_or_terminal().print(_table(found[:limit]))
+        output_console().print(_table(found[:limit]))
         if len(found) > limit:
             _remark(f"there are more than these {limit:,}: --limit N shows more")
     else:
-        plain_or_terminal().print("there is no such device")
+        output_console().print("there is no such device")
 
 
 @devices.command(
@@ -217,4 +217,4 @@ def _remark(text: str) -> None:
 
 
 def _say(text: str) -> None:
-    plain_or_terminal().print(text, soft_wrap=True, markup=False)
+    output_console().print(text, soft_wrap=True, markup=False)

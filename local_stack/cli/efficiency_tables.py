@@ -1,4 +1,4 @@
-"""The efficiency tables that a terminal shows; every number comes from the collector."""
+"""Tables of efficiency for a terminal; every number comes from the collector."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -48,7 +48,7 @@ class FleetHour(_Row):
     vehicles_implausible: int
 
     def vehicles_by_status(self) -> dict[str, int]:
-        """How many vehicles have each status."""
+        """Number of vehicles of each status."""
         return {status: getattr(self, f"vehicles_{status}") for status in STATUS_STYLES}
 
 

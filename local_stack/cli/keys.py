@@ -1,4 +1,4 @@
-"""`wattlake keys`: who may call the collectors of a database."""
+"""`wattlake keys`: API keys of the collectors of a database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from local_stack.cli.commands import database
 from local_stack.errors import LocalStackError, UsageError
-from local_stack.terminal import plain_or_terminal
+from local_stack.terminal import output_console
 from warehouse_sql.api_keys import KeyNotMade, create_key, list_keys, revoke_key
 from warehouse_sql.errors import WarehouseError
 
@@ -23,7 +23,7 @@ keys = typer.Typer(
 
 
 class Scope(StrEnum):
-    """What a key may."""
+    """Permission of a key."""
 
     INGEST = "ingest"
     READ = "read"
@@ -82,7 +82,7 @@ def show(
     with _errors_of_the_database():
         found = list_keys(database(), revoked_too=revoked)
     if not found:
-        plain_or_terminal().print("there is no key: collectors serve only loopback addresses")
+        output_console().print("there is no key: collectors serve only loopback addresses")
         return
     table = Table(box=None)
     for column in ("name", "id", "scopes", "devices", "records/s", "made (UTC)"):
@@ -102,7 +102,7 @@ def show(
         if revoked:
             row.append(f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "")
         table.add_row(*row)
-    plain_or_terminal().print(table)
+    output_console().print(table)
 
 
 @keys.command(epilog="Example: **wattlake keys revoke gateway-7**")

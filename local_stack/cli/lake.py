@@ -1,4 +1,4 @@
-"""`wattlake query`, `verify` and `import`: what is in the lake, whether it is right, and more."""
+"""`wattlake query`, `verify` and `import`: commands on the lake."""
 
 import sys
 from pathlib import Path
@@ -43,7 +43,7 @@ TimeZone = Annotated[
 AssumeUtc = Annotated[bool, typer.Option("--assume-utc", help="times without a zone are UTC")]
 
 
-def meaning_of(
+def column_mapping(
     stream: str,
     reading_type: str | None,
     rename: list[str] | None,
@@ -54,7 +54,7 @@ def meaning_of(
     time_zone: str | None,
     assume_utc: bool,
 ) -> ColumnMapping:
-    """What the options of `import` and `replay` say of a file; UsageError for what they can't."""
+    """Build a column mapping from the options of `import` and `replay`; raises UsageError."""
     if assume_utc and time_zone is not None:
         raise UsageError("--assume-utc and --time-zone say two things: give one of them")
     if time_zone is not None:
@@ -160,7 +160,7 @@ def import_files(
     interrupted goes on where it ended, and a file that is in already is left alone. Of two
     heartbeats with one device and time an imported one wins over those received before it.
     """
-    meaning = meaning_of(
+    meaning = column_mapping(
         stream,
         reading_type,
         rename,

@@ -27,11 +27,11 @@ from local_stack.cli.lake_tables import TABLES, lake_tables
 from local_stack.cli.result_table import moment_text, result_table
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.settings import LocalStackSettings
-from local_stack.terminal import plain_or_terminal
+from local_stack.terminal import output_console
 
 
 class Format(StrEnum):
-    """How the rows come out."""
+    """Format of the output."""
 
     TABLE = "table"
     CSV = "csv"
@@ -63,8 +63,8 @@ def query(
 
 
 def print_tables(settings: LocalStackSettings) -> None:
-    """Print what the lake has: tables, how much is in them, what their columns mean."""
-    console = plain_or_terminal()
+    """Print the tables of the lake with their sizes and the meaning of their columns."""
+    console = output_console()
     with _errors_of_the_lake():
         for table in lake_tables(_lake(settings)):
             console.print(Text(table.name, style="bold"))
@@ -80,7 +80,7 @@ def print_tables(settings: LocalStackSettings) -> None:
 
 
 def _print_table(found: pa.RecordBatchReader, limit: int) -> None:
-    console = plain_or_terminal()
+    console = output_console()
     kept: list[pa.RecordBatch] = []
     rows = 0
     for batch in found:
@@ -100,7 +100,7 @@ def _print_table(found: pa.RecordBatchReader, limit: int) -> None:
 
 
 def _write_file(found: pa.RecordBatchReader, form: Format, output: Path) -> int:
-    """Write under another name first: an error leaves no half of a file, and the old one."""
+    """Write under another name first: an error leaves the old file and no half of a new one."""
     unfinished = output.with_name(f"{output.name}.part-{os.getpid()}")
     try:
         with unfinished.open("wb") as stream:
@@ -133,7 +133,7 @@ def _write_csv(found: pa.RecordBatchReader, stream: IO[bytes]) -> int:
 
 
 def _write_json(found: pa.RecordBatchReader, stream: IO[bytes]) -> int:
-    """A list of objects, a row on each line."""
+    """Write a list of objects, a row on each line."""
     rows = 0
     stream.write(b"[")
     for batch in found:
@@ -197,7 +197,7 @@ def _json(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Times as ISO 8601 with their own zone; NaN and infinity, which JSON has not, as null."""
+    """Convert times to ISO 8601 with their own zone; NaN and infinity to null, as JSON needs."""
     if isinstance(value, dict):
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What the lake of an installation holds: its tables, their columns, how much is in them."""
+"""Tables of an installation's lake, their columns and sizes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ TABLES: Final = (
 
 @dataclass(frozen=True)
 class LakeTable:
-    """A table as its Delta log describes it.
+    """Table as its Delta log describes it.
 
     `hours` are the partitions that hold rows; `first` and `last` name the outermost of them.
     `columns` are name, type, and meaning with unit.
@@ -36,7 +36,7 @@ class LakeTable:
 
 
 def lake_tables(lake: Lake) -> Iterator[LakeTable]:
-    """Every table that the lake has; TableMissing if it has none."""
+    """List the tables that the lake has; TableMissing if it has none."""
     found = False
     for name in TABLES:
         try:
@@ -79,7 +79,7 @@ def _partition_name(values: tuple[date | int, ...]) -> str:
     return f"{day} {hours[0]:02d}:00" if hours else str(day)
 
 
-def _type_name(told: str) -> str:
+def _type_name(text: str) -> str:
     """`string` out of `PrimitiveType("string")`, `list of string` out of an array of them."""
-    inner = told.split('"')[1] if '"' in told else told
-    return f"list of {inner}" if told.startswith("ArrayType") else inner
+    inner = text.split('"')[1] if '"' in text else text
+    return f"list of {inner}" if text.startswith("ArrayType") else inner

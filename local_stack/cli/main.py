@@ -15,11 +15,12 @@ from local_stack.cli import lake as lake_commands
 from local_stack.cli.up import up as run_stack
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.settings import settings_with
-from local_stack.simulator.anomalies import Oddities
+from local_stack.simulator.anomalies import Anomalies
 
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, "
-    "3 done, but some records were refused or something differs, 130 interrupted."
+    "3 done, but some records were refused or something differs, 4 nothing differs, but not "
+    "everything could be judged (verify), 130 interrupted."
 )
 
 app = typer.Typer(
@@ -113,7 +114,7 @@ def replay(
     An interrupted replay goes on where it ended. Refused rows are kept in
     FILE.rejected.ndjson.
     """
-    meaning = lake_commands.meaning_of(
+    meaning = lake_commands.column_mapping(
         stream,
         reading_type,
         rename,
@@ -191,7 +192,7 @@ def migrate() -> None:
 
 @app.command(
     epilog="Example: **wattlake simulate --fleet 50**\n\nWhat is odd in the fleet:\n\n"
-    + "\n".join(f"- {odd}" for odd in Oddities.described())
+    + "\n".join(f"- {odd}" for odd in Anomalies.descriptions())
 )
 def simulate(
     fleet: Annotated[int, typer.Option(help="vehicles, each with a meter", min=1)] = 500,

@@ -1,4 +1,4 @@
-"""Rows of a query as a person reads them: a table, or row by row where a table is too wide."""
+"""Result of a query for a terminal: a table, or row by row where a table is too wide."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,7 +15,7 @@ _DECIMALS: Final = 4
 
 
 def result_table(rows: pa.Table, console: Console) -> RenderableType:
-    """A table; where the terminal is too narrow for it, one of names and values for each row."""
+    """Build a table; where the terminal is too narrow for it, names and values for each row."""
     columns = [_texts(column) for column in rows.columns]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, kind in zip(rows.schema.names, rows.schema.types, strict=True):

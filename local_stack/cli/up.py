@@ -19,9 +19,9 @@ from local_stack.client.collector import Collector
 from local_stack.client.status import read_status, read_warnings
 from local_stack.errors import CollectorError, KeyRefused, StackError
 from local_stack.settings import LocalStackSettings
-from local_stack.stack.parent_death import adopt_orphans, bury_orphans
+from local_stack.stack.parent_death import adopt_orphans, wait_for_orphans
 from local_stack.stack.stack import Stack
-from local_stack.terminal import Screen, guard_output
+from local_stack.terminal import Terminal, guard_output
 
 _LOOK_SECONDS = 2.0
 _ORPHAN_SECONDS = 5.0
@@ -40,29 +40,29 @@ def up(settings: LocalStackSettings) -> None:
     guard_output()
     adopt_orphans()
     stack = Stack(settings)
-    with Screen() as screen:
+    with Terminal() as terminal:
         try:
             began = time.monotonic()
-            _start(screen, stack)
-            _greet(screen, stack, time.monotonic() - began)
-            _watch(screen, stack)
+            _start(terminal, stack)
+            _greet(terminal, stack, time.monotonic() - began)
+            _watch(terminal, stack)
         except KeyboardInterrupt:
-            screen.say("stopping; once more Ctrl-C kills")
+            terminal.print("stopping; once more Ctrl-C kills")
         finally:
-            _stop(screen, stack)
+            _stop(terminal, stack)
 
 
-def _start(screen: Screen, stack: Stack) -> None:
+def _start(terminal: Terminal, stack: Stack) -> None:
     try:
         for step in stack.start():
-            screen.step(step)
+            terminal.show_step(step)
     except OSError as error:
         raise StackError(f"can't start in {stack.folder}: {error}") from error
 
 
-def _greet(screen: Screen, stack: Stack, seconds: float) -> None:
+def _greet(terminal: Terminal, stack: Stack, seconds: float) -> None:
     settings = stack.settings
-    screen.say(
+    terminal.print(
         Text.assemble(
             (f"Wattlake {version('wattlake')}", "bold"),
             f" is up after {seconds:.0f} s with {settings.fleet_size:,} simulated vehicles",
@@ -77,29 +77,29 @@ def _greet(screen: Screen, stack: Stack, seconds: float) -> None:
         ("logs", str(stack.logs)),
         ("stop", "Ctrl-C; the data stays, and the next start goes on with it"),
     ):
-        screen.say(Text.assemble((f"  {name:<12}", "bright_black"), what))
+        terminal.print(Text.assemble((f"  {name:<12}", "bright_black"), what))
 
 
-def _watch(screen: Screen, stack: Stack) -> None:
+def _watch(terminal: Terminal, stack: Stack) -> None:
     shown: datetime | None = None
     warned: set[str] = set()
     with Collector(stack.collector_url, seconds=5, key=stack.key) as collector:
         while True:
             for happened in stack.watch():
-                screen.say(Text(happened, style="yellow"))
+                terminal.print(Text(happened, style="yellow"))
             try:
-                screen.line(_line(collector))
-                warned = _warn(screen, collector, warned)
-                shown = _show_efficiency(screen, collector, shown)
+                terminal.show_status(_line(collector))
+                warned = _warn(terminal, collector, warned)
+                shown = _show_efficiency(terminal, collector, shown)
             except KeyRefused:
-                screen.line(
+                terminal.show_status(
                     Text(
                         "callers need an API key now; the next start has one of its own",
                         style="yellow",
                     )
                 )
             except CollectorError:
-                screen.line(Text("the collector does not answer yet", style="yellow"))
+                terminal.show_status(Text("the collector does not answer yet", style="yellow"))
             time.sleep(_LOOK_SECONDS)
 
 
@@ -114,45 +114,45 @@ def _line(collector: Collector) -> Text:
         hours,
     ]
     vehicles = status_text(status.vehicles_by_status)
-    behind = status.figures.said(datetime.now(UTC)) if status.figures else None
+    behind = status.figures.delay_text(datetime.now(UTC)) if status.figures else None
     said = [Text(behind, style="yellow")] if behind else []
     return Text(" | ").join([*said, *map(Text, parts), Text("vehicles: ") + vehicles])
 
 
-def _warn(screen: Screen, collector: Collector, warned: set[str]) -> set[str]:
-    """Say each warning when it is first met; those that stand now, whatever they count."""
+def _warn(terminal: Terminal, collector: Collector, warned: set[str]) -> set[str]:
+    """Print each new warning; return those that stand now, without their numbers."""
     try:
         told = read_warnings(collector)
     except CollectorError as error:  # it answers, and can't take heartbeats
         told = [str(error)]
     warnings = {re.sub(r"\d+", "", text): text for text in told}
     for kind in warnings.keys() - warned:
-        screen.say(Text(f"warning: {warnings[kind]}", style="yellow"))
+        terminal.print(Text(f"warning: {warnings[kind]}", style="yellow"))
     return set(warnings)
 
 
 def _show_efficiency(
-    screen: Screen, collector: Collector, shown: datetime | None
+    terminal: Terminal, collector: Collector, shown: datetime | None
 ) -> datetime | None:
-    """Print the tables if an hour was computed that they do not show yet; the newest shown."""
+    """Print the tables if an hour was computed that was not shown yet; return the newest."""
     hours = fleet_hours(collector, _HOURS_SHOWN, datetime.now(UTC))
     if not hours or (shown is not None and hours[-1].hour_start <= shown):
         return shown
     newest = hours[-1].hour_start
-    screen.say()
-    screen.say(fleet_table(hours))
-    screen.say(worst_table(worst_vehicles(collector, newest, _VEHICLES_SHOWN), newest))
+    terminal.print()
+    terminal.print(fleet_table(hours))
+    terminal.print(worst_table(worst_vehicles(collector, newest, _VEHICLES_SHOWN), newest))
     return newest
 
 
-def _stop(screen: Screen, stack: Stack) -> None:
+def _stop(terminal: Terminal, stack: Stack) -> None:
     try:
         was_up = stack.is_up
         for step in stack.stop():
-            screen.step(step)
+            terminal.show_step(step)
         if was_up:
-            screen.say(f"stopped; the data is in {stack.folder}")
+            terminal.print(f"stopped; the data is in {stack.folder}")
     except KeyboardInterrupt:
         stack.kill()
-        screen.say("killed; the database recovers at the next start")
-    bury_orphans(_ORPHAN_SECONDS)
+        terminal.print("killed; the database recovers at the next start")
+    wait_for_orphans(_ORPHAN_SECONDS)

@@ -1,4 +1,4 @@
-"""The collector as its clients see it: HTTP with patience."""
+"""HTTP client of a collector that waits and repeats."""
 
 import json
 import time
@@ -57,11 +57,11 @@ class Collector:
             self._http.close()
 
     def check_ready(self) -> None:
-        """CollectorError, in one line, unless the collector takes heartbeats."""
+        """Raise CollectorError, in one line, unless the collector takes heartbeats."""
         self._get("/readyz", {})
 
     def read(self, answer: type[Answer], path: str, **parameters: str | int) -> Answer:
-        """What stands at a path; CollectorError, in one line, if it is nothing of that kind."""
+        """GET a path; CollectorError, in one line, if the answer is not of that kind."""
         response = self._get(path, parameters)
         try:
             return answer.model_validate_json(response.content)
@@ -73,7 +73,7 @@ class Collector:
     def post(
         self, path: str, body: bytes, content_type: str = "application/json"
     ) -> httpx.Response:
-        """The answer to one attempt; CollectorError if nobody answers."""
+        """POST once and return the answer; CollectorError if nobody answers."""
         headers = {"content-type": content_type}
         return self._once(self._http.build_request("POST", path, content=body, headers=headers))
 
@@ -84,7 +84,7 @@ class Collector:
         give_up_after: float | None = None,
         on_wait: Callable[[str], None] = lambda reason: None,
     ) -> httpx.Response:
-        """Post as a device does: again and again until the collector takes or refuses it.
+        """Post as a device does, again and again until the collector takes or refuses it.
 
         A 503 says in Retry-After when to come back; else the pauses grow. `on_wait` hears the
         reason of each pause. After `give_up_after` seconds without an answer: CollectorError; a key

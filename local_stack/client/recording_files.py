@@ -1,4 +1,4 @@
-"""The rows of a recording: Parquet, CSV or NDJSON, one at a time, whatever the size of the file."""
+"""Rows of a recording: Parquet, CSV or NDJSON, one at a time for any size of file."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ Row = dict[str, Value]
 
 
 def read_rows(file: Path) -> Iterator[Row | str]:
-    """Each row with its column names; a text says why a line is none.
+    """Read each row with its column names; a text in its place says why a line is none.
 
     Raises RecordingError, in one line, if the file can't be read.
     """
@@ -39,7 +39,7 @@ def read_rows(file: Path) -> Iterator[Row | str]:
 
 
 def count_rows(file: Path) -> int:
-    """How many rows to expect; an estimate where a CSV has line breaks in its cells."""
+    """Count the rows; an estimate where a CSV has line breaks in its cells."""
     try:
         if file.suffix.lower() == ".parquet":
             return pq.read_metadata(file).num_rows
@@ -83,7 +83,7 @@ def _ndjson(file: Path) -> Iterator[Row | str]:
 
 
 def _in_microseconds(column: "pa.Field[pa.DataType]") -> "pa.Field[pa.DataType]":
-    """Python's datetime holds no nanoseconds."""
+    """Round times to microseconds: Python's datetime holds no nanoseconds."""
     if isinstance(column.type, pa.TimestampType):
         return column.with_type(pa.timestamp("us", column.type.tz))
     return column

@@ -1,4 +1,4 @@
-"""Recorded rows as the heartbeats that devices send."""
+"""RecordedRow rows as the heartbeats that devices send."""
 
 import math
 from collections.abc import Iterator
@@ -43,8 +43,8 @@ Numbered = tuple[int, Row | str]
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A heartbeat and its row in the file, from 1; or why that row is none, and which field."""
+class RecordedRow:
+    """Heartbeat with its row in the file, from 1; or reason and field where the row is none."""
 
     row: int
     heartbeat: dict[str, Value]
@@ -54,8 +54,8 @@ class Recorded:
 
 def recorded_heartbeats(
     file: Path, meaning: ColumnMapping, order_by: str | None = None
-) -> Iterator[Recorded]:
-    """Every row of the file as a heartbeat, in file order or by a column.
+) -> Iterator[RecordedRow]:
+    """Read every row of the file as a heartbeat, in file order or by a column.
 
     Columns that no heartbeat has are left out, and so are nulls. Raises RecordingError, in one
     line, if the file can't be what it is said to be; nothing was yielded then.
@@ -66,18 +66,18 @@ def recorded_heartbeats(
         raise RecordingError(f"{file} {error}") from error
 
 
-def _heartbeats(file: Path, meaning: ColumnMapping, order_by: str | None) -> Iterator[Recorded]:
+def _heartbeats(file: Path, meaning: ColumnMapping, order_by: str | None) -> Iterator[RecordedRow]:
     read = _Reader(_checked(file, meaning, order_by))
     if meaning.unit is None:
         _check_unit(islice(_rows(file, order_by), _ROWS_JUDGED), read)
     clock = _clock(file, read, order_by) if meaning.time_zone else None
     for row, values in _rows(file, order_by):
         if isinstance(values, str):
-            yield Recorded(row, {}, values)
+            yield RecordedRow(row, {}, values)
             continue
         heartbeat = read.heartbeat(values)
         fault = None if clock is None else _tell_moment(row, heartbeat, clock)
-        yield Recorded(row, heartbeat, fault, fault and "timestamp")
+        yield RecordedRow(row, heartbeat, fault, fault and "timestamp")
 
 
 def _rows(file: Path, order_by: str | None) -> Iterator[Numbered]:
@@ -88,7 +88,7 @@ def _rows(file: Path, order_by: str | None) -> Iterator[Numbered]:
 
 
 def _checked(file: Path, meaning: ColumnMapping, order_by: str | None) -> ColumnMapping:
-    """The meaning for this file; tells at once what would make every row a refused one."""
+    """Mapping for this file; RecordingError where it would make every row a refused one."""
     rows = read_rows(file)
     first = next(rows, None)
     if first is None:
@@ -114,7 +114,7 @@ def _checked(file: Path, meaning: ColumnMapping, order_by: str | None) -> Column
 
 
 def _check_unit(rows: Iterator[Numbered], read: "_Reader") -> None:
-    """See whether the energies can be kWh, before one is posted."""
+    """Check that the energies can be kWh, before one is posted."""
     energies: dict[str, list[float]] = {name: [] for name in ENERGIES}
     for _, values in rows:
         heartbeat = {} if isinstance(values, str) else read.heartbeat(values)
@@ -142,7 +142,7 @@ def _clock(file: Path, read: "_Reader", order_by: str | None) -> LocalTimes:
 
 
 def _tell_moment(row: int, heartbeat: Row, clock: LocalTimes) -> str | None:
-    """Put the moment in the place of a local time; or tell why it has none."""
+    """Replace a local time by its moment; return the reason if it has none."""
     time = _local(heartbeat)
     if time is None:
         return None
@@ -182,12 +182,12 @@ class _Reader:
         return found
 
     def device(self, heartbeat: Row) -> tuple[str, Value]:
-        """Whose heartbeat it is."""
+        """Device of the heartbeat."""
         stream = self.meaning.stream or ("vehicle" if "vehicleId" in heartbeat else "meter")
         return stream, heartbeat.get(f"{stream}Id")
 
     def _json(self, name: str, value: Value) -> Value:
-        """As a device would send it; what is no number or time stays, and is refused."""
+        """JSON value as a device would send it; what is no number or time stays, and is refused."""
         if isinstance(value, datetime):
             return value.isoformat()
         if name in IDS and isinstance(value, int) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Recorded heartbeats are posted like a device would, and an interrupted replay goes on."""
+"""Replay: recorded heartbeats are posted as by a device; an interrupted replay goes on."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from lake.recordings import ColumnMapping
 from local_stack.client.collector import TOO_MANY_NEW_DEVICES, Collector, describe
 from local_stack.client.recording_files import count_rows
-from local_stack.client.recordings import Recorded, recorded_heartbeats
+from local_stack.client.recordings import RecordedRow, recorded_heartbeats
 from local_stack.errors import CollectorError, RecordingError
 from local_stack.folders import make_folder
 
@@ -33,7 +33,7 @@ class _Answer(BaseModel):
 
 @dataclass
 class Position:
-    """How far a replay came: rows of the file that were answered for, and how."""
+    """Position of a replay: rows of the file that were answered for, and the answers."""
 
     rows: int = 0
     accepted: int = 0
@@ -42,7 +42,7 @@ class Position:
 
 
 class Replay:
-    """One file on its way to one collector.
+    """Replay of one file to one collector.
 
     The position is kept in the user's folder for state, under the content of the file, the URL
     and the meaning, so a renamed file goes on and a changed one starts again.
@@ -51,15 +51,15 @@ class Replay:
     def __init__(
         self, file: Path, meaning: ColumnMapping, order_by: str | None, collector: Collector
     ) -> None:
-        """Reads the file once; RecordingError if that fails."""
+        """Read the file once; RecordingError if that fails."""
         self.file, self._meaning, self._order_by = file, meaning, order_by
         self._collector = collector
         self.rejected_file = file.with_name(f"{file.name}.rejected.ndjson")
         self.reasons: Counter[str] = Counter()
         self.rows = count_rows(file)
         key = hashlib.sha256()
-        told = json.dumps(_identity(meaning, order_by), sort_keys=True)
-        for part in (_content(file), collector.url, told):
+        identity = json.dumps(_identity(meaning, order_by), sort_keys=True)
+        for part in (_content(file), collector.url, identity):
             key.update(f"{part}\n".encode())
         self._state = _state_folder() / f"{key.hexdigest()}.json"
         self.position = Position()
@@ -91,7 +91,7 @@ class Replay:
         self._keep_position()
 
     def _post(
-        self, part: Sequence[Recorded], patience: float, on_wait: Callable[[str], None]
+        self, part: Sequence[RecordedRow], patience: float, on_wait: Callable[[str], None]
     ) -> None:
         refused = [
             (row, _Refusal(index=0, field=row.field, reason=row.problem))
@@ -120,10 +120,10 @@ class Replay:
         self.position.accepted += accepted
         self._keep_refused(refused)
 
-    def _keep_refused(self, refused: Sequence[tuple[Recorded, _Refusal]]) -> None:
+    def _keep_refused(self, refused: Sequence[tuple[RecordedRow, _Refusal]]) -> None:
         if not refused:
             return
-        by_row: dict[int, tuple[Recorded, list[_Refusal]]] = {}
+        by_row: dict[int, tuple[RecordedRow, list[_Refusal]]] = {}
         for record, refusal in refused:
             by_row.setdefault(record.row, (record, []))[1].append(refusal)
             where = f"{refusal.field}: " if refusal.field else ""
@@ -149,11 +149,11 @@ class Replay:
 
 
 def _identity(meaning: ColumnMapping, order_by: str | None) -> dict[str, object]:
-    told = meaning.identity()
-    is_utc = told.get("time_zone") == "UTC"
+    identity = meaning.identity()
+    is_utc = identity.get("time_zone") == "UTC"
     if is_utc:
-        del told["time_zone"]
-    return {**told, "order_by": order_by, "assume_utc": is_utc}
+        del identity["time_zone"]
+    return {**identity, "order_by": order_by, "assume_utc": is_utc}
 
 
 def _state_folder() -> Path:

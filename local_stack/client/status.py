@@ -1,4 +1,4 @@
-"""How the whole is, as the collector tells it."""
+"""State of the installation, read from the collector."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from local_stack.client.collector import Collector
 
 
 class Figures(BaseModel):
-    """How far the computed figures go."""
+    """Range of the computed figures."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore")
 
@@ -17,8 +17,8 @@ class Figures(BaseModel):
     end_at: datetime | None
     last_heartbeat_at: datetime | None
 
-    def said(self, now: datetime) -> str | None:
-        """What keeps them from being those of now; None: they are."""
+    def delay_text(self, now: datetime) -> str | None:
+        """Reason why they are not those of now; None if they are."""
         end = f"figures end at {clock(self.end_at, now)}" if self.end_at else "no figures yet"
         if self.state == "silent" and self.last_heartbeat_at:
             return f"no heartbeat since {clock(self.last_heartbeat_at, now)}, {end}"
@@ -48,16 +48,16 @@ class Readiness(BaseModel):
 
 
 def read_warnings(collector: Collector) -> list[str]:
-    """What needs a look while heartbeats are taken; CollectorError if they are not."""
+    """Read the warnings of a collector; CollectorError if it takes no heartbeats."""
     return collector.read(Readiness, "/readyz").warnings
 
 
 def read_status(collector: Collector) -> Status:
-    """The collector's status; CollectorError if it has none."""
+    """Read the collector's status; CollectorError if it has none."""
     return collector.read(Status, "/v1/status")
 
 
 def clock(moment: datetime, now: datetime) -> str:
-    """A time in UTC, with its date unless that is today."""
+    """Text of a time in UTC, with its date unless that is today."""
     is_today = moment.date() == now.date()
     return f"{moment:%H:%M} UTC" if is_today else f"{moment:%Y-%m-%d %H:%M} UTC"

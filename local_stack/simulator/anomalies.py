@@ -1,4 +1,4 @@
-"""How many of its devices and heartbeats are odd, in a simulated fleet as in a real one."""
+"""Anomalies of a simulated fleet, as a real one has them."""
 
 from dataclasses import dataclass, field, fields
 
@@ -9,8 +9,8 @@ def _share(default: float, of: str) -> float:
 
 
 @dataclass(frozen=True)
-class Oddities:
-    """Each is a share of what its description names."""
+class Anomalies:
+    """Shares of devices and heartbeats with an anomaly."""
 
     failing_chargers: float = _share(0.04, "of the chargers bring under 80 % into the battery")
     cold_batteries: float = _share(0.04, "of the vehicles charge a battery below zero")
@@ -25,6 +25,6 @@ class Oddities:
     duplicates: float = _share(0.01, "of the heartbeats are sent twice")
 
     @classmethod
-    def described(cls) -> list[str]:
+    def descriptions(cls) -> list[str]:
         """One line for each, for the person who runs the simulation."""
-        return [f"{odd.default:.1%} {odd.metadata['of']}" for odd in fields(cls)]
+        return [f"{anomaly.default:.1%} {anomaly.metadata['of']}" for anomaly in fields(cls)]

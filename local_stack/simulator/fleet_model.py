@@ -1,4 +1,4 @@
-"""A charging fleet whose every reading follows from a seed, a device's number and a minute.
+"""Charging fleet whose every reading follows from a seed, a device's number and a minute.
 
 Nothing is remembered between two minutes, so an interrupted simulation can post a minute again and
 sends the same. Energies are differences of a curve that is a formula of the time since plug-in;
@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from local_stack.simulator.anomalies import Oddities
+from local_stack.simulator.anomalies import Anomalies
 from local_stack.simulator.seeded_random import Chance, Floats, Ints
 
 Bools = npt.NDArray[np.bool_]
@@ -49,7 +49,7 @@ _STANDBY_KW: Final = (0.002, 0.004)
 
 @dataclass(frozen=True)
 class Readings:
-    """What a vehicle and the meter that feeds it read at minutes; arrays of one length.
+    """Readings of vehicles and their meters at minutes; arrays of one length.
 
     Energies in kWh, `*_interval` of the minute that ends, `*_register` since the last reset;
     volt, percent and degrees Celsius.
@@ -70,29 +70,37 @@ class FleetModel:
     The attributes are arrays with one value a vehicle. Minutes count from 1970.
     """
 
-    def __init__(self, vehicles: int, seed: int, oddities: Oddities | None = None) -> None:
-        odd = oddities or Oddities()
-        self.chance, self.oddities = Chance(seed), odd
+    def __init__(self, vehicles: int, seed: int, anomalies: Anomalies | None = None) -> None:
+        anomalies = anomalies or Anomalies()
+        self.chance, self.anomalies = Chance(seed), anomalies
         self.numbers: Ints = np.arange(1, vehicles + 1, dtype=np.int64)
 
-        condition = self.chance.evenly("condition", self.numbers)
-        limits = np.cumsum([odd.failing_chargers, odd.cold_batteries, odd.idle_vehicles])
+        condition = self.chance.stratified("condition", self.numbers)
+        limits = np.cumsum(
+            [anomalies.failing_chargers, anomalies.cold_batteries, anomalies.idle_vehicles]
+        )
         self.is_failing: Bools = condition < limits[0]
         self.is_cold: Bools = (condition >= limits[0]) & (condition < limits[1])
         self.is_idle: Bools = (condition >= limits[1]) & (condition < limits[2])
-        self.sends_registers = self.chance.evenly("registers", self.numbers) < odd.registers
-        self.sends_temperature = self.chance.evenly("heat", self.numbers) >= odd.no_temperature
+        self.sends_registers = (
+            self.chance.stratified("registers", self.numbers) < anomalies.registers
+        )
+        self.sends_temperature = (
+            self.chance.stratified("heat", self.numbers) >= anomalies.no_temperature
+        )
 
         # Numbers 1 and 2, 3 and 4 ... are neighbours, and some have swapped their places.
-        neighbours = self.chance.evenly("named", (self.numbers - 1) // 2)
-        self.names_meter: Bools = neighbours < odd.named_meters
-        is_swapped = neighbours < odd.named_meters / 2
+        neighbours = self.chance.stratified("named", (self.numbers - 1) // 2)
+        self.names_meter: Bools = neighbours < anomalies.named_meters
+        is_swapped = neighbours < anomalies.named_meters / 2
         self.meter_numbers: Ints = np.where(
             is_swapped, self.numbers + np.where(self.numbers % 2, 1, -1), self.numbers
         )
 
         shares = np.cumsum([kind.share for kind in CHARGER_CLASSES])
-        kind = np.searchsorted(shares[:-1], self.chance.evenly("charger", self.numbers), "right")
+        kind = np.searchsorted(
+            shares[:-1], self.chance.stratified("charger", self.numbers), "right"
+        )
         self.power_kw: Floats = np.array([c.power_kw for c in CHARGER_CLASSES])[kind]
         self.battery_kwh: Floats = np.array([c.battery_kwh for c in CHARGER_CLASSES])[kind]
         span = np.array([c.efficiency for c in CHARGER_CLASSES])[kind]
@@ -116,14 +124,14 @@ class FleetModel:
         )
 
     def is_silent(self, stream: str, index: Ints, minute: Ints) -> Bools:
-        """Whether the device lost its connection; what it measured meanwhile is lost."""
-        share = self.oddities.silent_spells
+        """True where the device lost its connection; what it measured meanwhile is lost."""
+        share = self.anomalies.silent_spells
         return self._spell(f"{stream} silence", share, (8, 45), self.numbers[index], minute)
 
     def _voltage(self, index: Ints, minute: Ints) -> Floats:
         number = self.meter_numbers[index]
         feeder = (number - 1) // _METERS_ON_A_FEEDER
-        sags = self._spell("sag", self.oddities.voltage_sags, (2, 12), feeder, minute)
+        sags = self._spell("sag", self.anomalies.voltage_sags, (2, 12), feeder, minute)
         noise = self.chance.uniform("voltage", number, minute)
         return np.where(sags, 185 + 20 * noise, 231 + 2.5 * _daily_wave(minute) + 2 * noise)
 
@@ -144,7 +152,7 @@ class FleetModel:
 
 
 class _Charge:
-    """Where vehicles are in their cycles at a minute, and the curves that follow from it."""
+    """Charging cycles of vehicles at a minute, and the curves that follow from them."""
 
     def __init__(
         self, model: FleetModel, index: Ints, minute: Ints, into_cycle: Ints | None = None
@@ -174,7 +182,7 @@ class _Charge:
     def at_reset(self) -> "_Charge":
         """The same cycle at the minute before its register started again, or before plug-in."""
         model, cycle, into = self._model, self._cycle, self.into_cycle
-        share = model.oddities.register_resets
+        share = model.anomalies.register_resets
         happens = self._chance.uniform("reset", self._number, cycle) < share
         reset = (self._needed * self._chance.uniform("reset at", self._number, cycle)).astype(int)
         before = np.where(happens & (into >= reset), reset - 1, -1)
@@ -182,7 +190,7 @@ class _Charge:
         return _Charge(model, self._index, self._minute - into + np.maximum(before, 0), before)
 
     def soc(self) -> Floats:
-        """Percent: rises with the energy, stays while parked, falls on the road."""
+        """State of charge in percent: rises with the energy, is kept parked, falls on the road."""
         battery = self._model.battery_kwh[self._index]
         soc: Floats = self._start_soc + 100 * self.dc() / battery
         next_soc = self._soc_at_plug_in(self._cycle + 1)
@@ -191,7 +199,7 @@ class _Charge:
         return np.where(self._model.is_idle[self._index], parked, np.minimum(soc, 100))
 
     def battery_temp(self) -> Floats:
-        """Degrees Celsius: the day's, the warmth of charging, a little noise."""
+        """Temperature in degrees Celsius: the day's, the warmth of charging, a little noise."""
         is_cold = self._model.is_cold[self._index]
         outside: Floats = np.where(is_cold, -8, 16) + np.where(is_cold, 2, 6) * _daily_wave(
             self._minute
@@ -218,6 +226,6 @@ class _Charge:
 
 
 def _daily_wave(minute: Ints) -> Floats:
-    """From -1 at 3:00 to 1 at 15:00 UTC."""
+    """Wave of a day, from -1 at 3:00 to 1 at 15:00 UTC."""
     wave: Floats = np.sin((minute % 1440 - 540) / 1440 * 2 * np.pi)
     return wave

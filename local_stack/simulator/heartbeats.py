@@ -22,7 +22,7 @@ class Arrival:
 
 
 def arrivals(model: FleetModel, first_minute: int, end_minute: int, since: int) -> list[Arrival]:
-    """What arrives in [first_minute, end_minute), minutes since 1970, in order of arrival.
+    """Arrivals in [first_minute, end_minute), minutes since 1970, in order.
 
     Heartbeats of minutes before `since` are left out: the fleet did not exist yet.
     """
@@ -40,9 +40,9 @@ def _of_stream(
     # Everything that could arrive in this time: what is measured in it, and what may be late.
     minutes = np.arange(max(since, first_minute - LATEST_MINUTES), end_minute, dtype=np.int64)
     index, minute = (grid.ravel() for grid in np.meshgrid(_positions(model), minutes))
-    number, chance, odd = model.numbers[index], model.chance, model.oddities
+    number, chance, anomalies = model.numbers[index], model.chance, model.anomalies
 
-    is_late = chance.uniform(f"{stream} late", number, minute) < odd.late
+    is_late = chance.uniform(f"{stream} late", number, minute) < anomalies.late
     quarters = 1 + minute // 15 + chance.below(4, f"{stream} lateness", number, minute)
     arrives = np.where(is_late, 15 * quarters, minute)
     counts = (arrives >= first_minute) & (arrives < end_minute)
@@ -50,10 +50,10 @@ def _of_stream(
     index, number, minute, arrives = (v[counts] for v in (index, number, minute, arrives))
 
     # Each device has its own second of the minute, so the fleet's load is even.
-    second = (60 * chance.evenly(f"{stream} second", number)).astype(np.int64)
+    second = (60 * chance.stratified(f"{stream} second", number)).astype(np.int64)
     at = (60 * arrives + second).tolist()
     times = (60 * minute + second).astype("datetime64[s]").astype(str).tolist()
-    is_twice = chance.uniform(f"{stream} twice", number, minute) < odd.duplicates
+    is_twice = chance.uniform(f"{stream} twice", number, minute) < anomalies.duplicates
     build = _meter_heartbeats if stream == "meter" else _vehicle_heartbeats
     heartbeats = build(model, index, minute, times)
     for heartbeat, seconds, twice in zip(heartbeats, at, is_twice.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Chance without memory: the same seed, question and numbers always get the same answer."""
+"""Random numbers without state: the same seed, question and integers give the same number."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ _GOLDEN_RATIO = 0.6180339887498949
 
 
 class Chance:
-    """Numbers that look random and follow from a seed, a question and integers alone."""
+    """Source of random numbers that follow from a seed, a question and integers alone."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -28,8 +28,8 @@ class Chance:
         """An integer in [0, limit) for each tuple of the integer arrays."""
         return (self.uniform(question, *integers) * limit).astype(np.int64)
 
-    def evenly(self, question: str, numbers: Ints) -> Floats:
-        """A number in [0, 1) for each of consecutive numbers, spread so that few leave no gap."""
+    def stratified(self, question: str, numbers: Ints) -> Floats:
+        """Low-discrepancy numbers in [0, 1) for consecutive integers: few of them leave no gap."""
         start = self._start(question) * 2.0**-64
         spread: Floats = np.modf(start + numbers * np.float64(_GOLDEN_RATIO))[0]
         return spread

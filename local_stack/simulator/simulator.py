@@ -1,4 +1,4 @@
-"""A fleet on the wire: first its last three hours in batches, then every device each minute."""
+"""Simulator of a fleet: posts its last three hours in batches, then every device each minute."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ _BACKLOG: Final = 200  # more heartbeats than this do not go one by one
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the fleet's life is acknowledged, in minutes since 1970."""
+    """Progress of the fleet that is acknowledged, in minutes since 1970."""
 
     since: int
     posted_before: int
@@ -36,7 +36,7 @@ _PROGRESS: Final = TypeAdapter(Progress)
 
 
 def read_progress(state: Path) -> Progress | None:
-    """What a simulator has noted in its state file; None if it can't be read."""
+    """Read the state file of a simulator; None if it can't be read."""
     try:
         return _PROGRESS.validate_json(state.read_bytes())
     except (OSError, ValidationError):
@@ -44,7 +44,7 @@ def read_progress(state: Path) -> Progress | None:
 
 
 class Simulator:
-    """Posts the arrivals of a fleet to a collector and remembers in `state` how far it came.
+    """Fleet that is posted to a collector; the file `state` has its progress.
 
     Every heartbeat is posted until the collector acknowledges it; what was posted when the
     simulator ended, but not noted, is posted again the same at the next start. A note that can't

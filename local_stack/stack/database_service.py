@@ -1,4 +1,4 @@
-"""The embedded database as a part of the stack that is looked after."""
+"""Embedded database under supervision."""
 
 import psycopg
 
@@ -7,7 +7,7 @@ from local_stack.stack.supervision import Supervised
 
 
 class DatabaseService(Supervised):
-    """Started again as often as needed: where its disk is full, that fails until there is room."""
+    """Database that is started again as often as needed, until its disk has room."""
 
     def __init__(self, postgres: EmbeddedPostgres) -> None:
         super().__init__("the database", lambda: _responds(postgres))
@@ -37,15 +37,15 @@ class DatabaseService(Supervised):
     def kill(self) -> None:
         self._postgres.kill()
 
-    def how_it_ended(self) -> str:
-        return f"{self._postgres.last_words()}; see {self._postgres.log}"
+    def exit_reason(self) -> str:
+        return f"{self._postgres.last_error()}; see {self._postgres.log}"
 
     def _launch(self) -> None:
         self._postgres.launch()
 
 
 def _responds(postgres: EmbeddedPostgres) -> bool:
-    """Whether the server says anything, be it that it is starting, recovering or full."""
+    """True if the server says anything, be it that it is starting, recovering or full."""
     try:
         psycopg.connect(postgres.url(), connect_timeout=5).close()
     except psycopg.errors.ConnectionTimeout:

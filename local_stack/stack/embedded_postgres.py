@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own in one folder, durable, and gone when its starter is gone."""
+"""Embedded PostgreSQL server in one folder: durable, and ended with the process that started it."""
 
 import contextlib
 import fcntl
@@ -16,7 +16,7 @@ import psycopg
 
 from local_stack.errors import PostgresError
 from local_stack.folders import make_folder
-from local_stack.stack.parent_death import leashed
+from local_stack.stack.parent_death import die_with_parent
 from local_stack.stack.postgres_account import (
     major_version,
     may_reach,
@@ -142,7 +142,7 @@ class EmbeddedPostgres:
             raise PostgresError(f"no PostgreSQL server runs in {self.folder}")
         return self._process.pid
 
-    def last_words(self) -> str:
+    def last_error(self) -> str:
         """The line of the log that says why the server ended."""
         try:
             return _reason(self._log_text())
@@ -213,7 +213,7 @@ class EmbeddedPostgres:
         if self._version >= _BUILTIN_LOCALES:
             command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         done = subprocess.run(
-            leashed(command, account=self._account),
+            die_with_parent(command, account=self._account),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -297,7 +297,7 @@ class EmbeddedPostgres:
     def _launch(self) -> None:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                leashed(
+                die_with_parent(
                     [str(self._binaries / "postgres"), "-D", str(self.cluster)],
                     at_death=signal.SIGINT,
                     account=self._account,
@@ -315,7 +315,7 @@ class EmbeddedPostgres:
         while not self._answers():
             if not self.running:
                 raise PostgresError(
-                    f"the database does not start: {self.last_words()} (see {self.log})"
+                    f"the database does not start: {self.last_error()} (see {self.log})"
                 )
             if time.monotonic() > deadline:
                 raise PostgresError(f"the database is not ready in time (see {self.log})")

@@ -23,7 +23,7 @@ _END_SECONDS = 20.0
 
 
 def main(asked: Sequence[str], first: int = 1) -> int:
-    """0 if it is healthy, at once; else 1, after the children of process `first` were ended.
+    """Exit code: 0 if it is healthy; else 1, after the children of process `first` were ended.
 
     These are the main process under an init (compose: `init: true`). Without an init the main
     process is `first` itself, which hears of it as far as it still listens to signals.

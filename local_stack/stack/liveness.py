@@ -1,4 +1,4 @@
-"""Whether a process that runs also does its work: what to ask whom.
+"""Liveness checks of processes that run.
 
 `python -m local_stack.liveness` asks it of Dagster's daemon: exit code 0 if it does.
 """
@@ -19,8 +19,8 @@ _NEWEST_HEARTBEAT: Final = timedelta(minutes=3)  # each of the daemon's threads 
 _OLDEST_HEARTBEAT: Final = timedelta(minutes=30)  # as of `dagster-daemon liveness-check`
 
 
-def answers(url: str) -> Callable[[], bool]:
-    """Whether a GET of this URL has an answer that is no error."""
+def url_answers(url: str) -> Callable[[], bool]:
+    """Return a check that a GET of this URL has an answer that is no error."""
 
     def ask() -> bool:
         try:
@@ -32,7 +32,7 @@ def answers(url: str) -> Callable[[], bool]:
 
 
 def daemon_works(dsn: str) -> Callable[[], bool]:
-    """Whether Dagster's daemon sends the heartbeats that it keeps in the database.
+    """Return a check that Dagster's daemon sends the heartbeats that it keeps in the database.
 
     Where the database does not tell, the daemon is not at fault.
     """

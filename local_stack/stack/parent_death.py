@@ -1,4 +1,4 @@
-"""A child process that ends when its parent ends, however that one ended.
+"""Child processes that end when their parent ends, however that one ended (PR_SET_PDEATHSIG).
 
 The kernel (Linux) sends the child a signal at the parent's death, even by `kill -9`. A program
 must ask for that itself and must have dropped its privileges before, so this file is also a tiny
@@ -31,14 +31,14 @@ class Account:
     gid: int
 
 
-def leashed(
+def die_with_parent(
     command: Sequence[str],
     at_death: signal.Signals = signal.SIGTERM,
     account: Account | None = None,
 ) -> list[str]:
     """The command line that runs `command`, as `account`, until the calling process ends.
 
-    The leash hangs on the thread that starts the child: start it from the main thread.
+    The signal comes at the end of the thread that starts the child: start it from the main thread.
     """
     identity = f"{account.uid}:{account.gid}" if account else "-"
     return [
@@ -48,8 +48,8 @@ def leashed(
     ]
 
 
-def end_with_parent(at_death: signal.Signals) -> None:
-    """Have the calling process sent a signal when its parent ends."""
+def set_parent_death_signal(at_death: signal.Signals) -> None:
+    """Let the kernel send the calling process a signal when its parent ends."""
     _prctl(_PR_SET_PDEATHSIG, at_death)
 
 
@@ -62,7 +62,7 @@ def adopt_orphans() -> None:
 
 
 def reap_orphans(own: Collection[int]) -> None:
-    """Let adopted processes that have ended go; the children in `own` are left to who asks them."""
+    """Reap adopted processes that have ended; the children in `own` are left to their owners."""
     with contextlib.suppress(ChildProcessError):  # there are none
         while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if ended.si_pid in own:
@@ -70,7 +70,7 @@ def reap_orphans(own: Collection[int]) -> None:
             os.waitpid(ended.si_pid, 0)
 
 
-def bury_orphans(seconds: float) -> None:
+def wait_for_orphans(seconds: float) -> None:
     """Wait for adopted processes to end; call it when no child of our own is left."""
     deadline = time.monotonic() + seconds
     with contextlib.suppress(ChildProcessError):  # there are none any more
@@ -95,8 +95,8 @@ def _become(parent: int, at_death: int, identity: str, command: list[str]) -> No
             os.setuid(uid)
     except OSError as error:
         _give_up(f"can't become user {identity}: {error.strerror}")
-    end_with_parent(signal.Signals(at_death))
-    if os.getppid() != parent:  # it died before the leash was on
+    set_parent_death_signal(signal.Signals(at_death))
+    if os.getppid() != parent:  # it died before the signal was set
         sys.exit(1)
     for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored_by_python, signal.SIG_DFL)
@@ -112,7 +112,7 @@ def _become(parent: int, at_death: int, identity: str, command: list[str]) -> No
 
 
 def _candidates(program: str) -> list[str]:
-    """Where a program may be, as `os.execvp` looks for it; that imports modules to find out."""
+    """Paths of a program, as `os.execvp` looks for it; that imports modules to find out."""
     if os.sep in program:
         return [program]
     return [os.path.join(folder, program) for folder in os.get_exec_path()]

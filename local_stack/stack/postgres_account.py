@@ -1,4 +1,4 @@
-"""PostgreSQL refuses to run as root: its own system account, and binaries which that can read."""
+"""System account for PostgreSQL, which refuses to run as root, and binaries that it can read."""
 
 import os
 import pwd
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from local_stack.errors import PostgresError
 from local_stack.folders import make_folder
-from local_stack.stack.parent_death import NOT_STARTED, Account, leashed
+from local_stack.stack.parent_death import NOT_STARTED, Account, die_with_parent
 
 _ACCOUNT = "wattlake"
 COPIES = Path("/var/lib/wattlake")
@@ -70,8 +70,8 @@ def major_version(binaries: Path) -> int | None:
         )
     except OSError:
         return None
-    told = re.search(r"\d+", done.stdout)  # postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
-    return int(told[0]) if done.returncode == 0 and told else None
+    number = re.search(r"\d+", done.stdout)  # postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
+    return int(number[0]) if done.returncode == 0 and number else None
 
 
 def _package() -> Path | None:
@@ -82,7 +82,7 @@ def _package() -> Path | None:
 
 
 def _system_folders() -> list[Path]:
-    """Where the system's packages put the binaries of a server."""
+    """Folders in which the system's packages put the binaries of a server."""
     found = [path for pattern in SYSTEM_FOLDERS for path in Path("/").glob(pattern)]
     if pg_config := shutil.which("pg_config"):
         done = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)
@@ -118,7 +118,11 @@ def may_reach(folder: Path, account: Account) -> bool:
 
 def _run(command: list[str], account: Account | None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        leashed(command, account=account), capture_output=True, text=True, cwd="/", check=False
+        die_with_parent(command, account=account),
+        capture_output=True,
+        text=True,
+        cwd="/",
+        check=False,
     )
 
 

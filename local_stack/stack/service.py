@@ -1,4 +1,4 @@
-"""A process of the stack: started on a leash, watched, started again, and stopped with its kin."""
+"""Process of the stack that dies with its parent, is watched, started again, and stopped."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from typing import IO
 
 from rich.text import Text
 
-from local_stack.stack.parent_death import leashed
+from local_stack.stack.parent_death import die_with_parent
 from local_stack.stack.supervision import Supervised
 
 _TAIL_BYTES = 4_096
@@ -53,14 +53,14 @@ class Service(Supervised):
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def ask_to_end(self) -> None:
+    def terminate(self) -> None:
         """Tell the process to end, without waiting for it."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
     def stop(self) -> None:
         """End the process and whatever it started: ask, wait, then force."""
-        self.ask_to_end()
+        self.terminate()
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(self._stop_seconds)
@@ -73,8 +73,8 @@ class Service(Supervised):
             self._process.wait()
             self._process = None
 
-    def how_it_ended(self) -> str:
-        """Exit code or signal, with the last line that it said and where to read the others."""
+    def exit_reason(self) -> str:
+        """Exit code or signal, with the last line of its log and the path of the log."""
         assert self._process is not None, "asked only of one that was started"
         code = self._process.returncode
         if code < 0:
@@ -94,7 +94,7 @@ class Service(Supervised):
     def _launch(self) -> None:
         with _appending(self.log) as log:
             self._process = subprocess.Popen(
-                leashed(self._command),
+                die_with_parent(self._command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -105,7 +105,7 @@ class Service(Supervised):
 
 @contextlib.contextmanager
 def _appending(log: Path) -> Iterator[IO[bytes] | int]:
-    """The log, or nothing where it can't be opened: what a process does matters more."""
+    """Open the log, or nothing where it can't be opened: what a process does matters more."""
     with contextlib.ExitStack() as opened:
         file: IO[bytes] | int = subprocess.DEVNULL
         with contextlib.suppress(OSError):

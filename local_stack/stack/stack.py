@@ -1,4 +1,4 @@
-"""The whole stack on one machine: what it is made of, its start, its watch and its stop."""
+"""Whole stack on one machine: parts, start, supervision and stop."""
 
 import fcntl
 import importlib.util
@@ -19,10 +19,10 @@ from local_stack.settings import LocalStackSettings
 from local_stack.simulator.simulator import read_progress
 from local_stack.stack.database_service import DatabaseService
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
-from local_stack.stack.liveness import answers, daemon_works
-from local_stack.stack.own_key import OwnKey
+from local_stack.stack.liveness import daemon_works, url_answers
 from local_stack.stack.parent_death import reap_orphans
 from local_stack.stack.service import STOP_SECONDS, Service
+from local_stack.stack.stack_api_key import StackApiKey
 from warehouse_sql.database_url import dagster_url
 from warehouse_sql.errors import WarehouseError
 from warehouse_sql.migrate import migrate
@@ -50,7 +50,7 @@ class Stack:
         if not settings.database_url:
             postgres = EmbeddedPostgres(self._in("postgres"), binaries=settings.postgres_bin)
             self._database = DatabaseService(postgres)
-        self._own_key: OwnKey | None = None
+        self._stack_api_key: StackApiKey | None = None
         self._services: list[Service] = []  # in the order of their start
         self._lock: IO[str] | None = None
 
@@ -64,8 +64,8 @@ class Stack:
         _check_pipeline_settings()
         yield "starting the database"
         database_url = self._start_database()
-        self._own_key = OwnKey(database_url, self.folder)
-        self._own_key.make()
+        self._stack_api_key = StackApiKey(database_url, self.folder)
+        self._stack_api_key.make()
         environment = self._environment(database_url)
         self._prepare_dagster()
         yield "starting the collector"
@@ -73,7 +73,7 @@ class Stack:
             "collector",
             [*_MODULE, "ingestion_api"],
             environment,
-            answers(f"{self.collector_url}/healthz"),
+            url_answers(f"{self.collector_url}/healthz"),
             stop_seconds=collector_stop_seconds(self.settings),
         )
         self._wait_until_ready(collector)
@@ -95,21 +95,21 @@ class Stack:
             "dagster-webserver",
             self._dagster("dagster_webserver", *listen),
             environment,
-            answers(f"{self.dagster_url}/server_info"),
+            url_answers(f"{self.dagster_url}/server_info"),
         )
 
     @property
     def is_up(self) -> bool:
-        """Whether any part was started."""
+        """True if any part was started."""
         return bool(self._services)
 
     @property
     def key(self) -> str | None:
         """The API key to call the collector with; None if callers need none."""
-        return self._own_key.text if self._own_key else None
+        return self._stack_api_key.text if self._stack_api_key else None
 
     def watch(self) -> list[str]:
-        """Start again whatever has ended by itself or hangs; says what.
+        """Start again whatever has ended by itself or hangs; return messages about it.
 
         Whoever their own parents left behind, as Dagster's runs are, is not kept as a zombie.
         """
@@ -124,11 +124,11 @@ class Stack:
             parts = [service for service in self._services if service.name in names]
             for service in parts:
                 yield f"stopping the {service.name}"
-                service.ask_to_end()
+                service.terminate()
             for service in parts:
                 service.stop()
         self._services.clear()
-        if self._own_key and (trouble := self._own_key.revoke()):
+        if self._stack_api_key and (trouble := self._stack_api_key.revoke()):
             yield trouble
         if self._database and self._database.running:
             yield "stopping the database"
@@ -206,7 +206,7 @@ class Stack:
                 except CollectorError as error:
                     if not service.running:
                         raise StackError(
-                            f"the collector does not start: {service.how_it_ended()}"
+                            f"the collector does not start: {service.exit_reason()}"
                         ) from error
                     if time.monotonic() > deadline:
                         raise
@@ -263,7 +263,7 @@ def _check_port(name: str, port: int) -> None:
 
 
 def _check_pipeline_settings() -> None:
-    """Dagster's processes stay up with a wrong setting, and compute nothing."""
+    """Check the pipelines' settings: with a wrong one Dagster would stay up and compute nothing."""
     done = subprocess.run(
         [*_MODULE, "pipelines.settings"], capture_output=True, text=True, check=False
     )

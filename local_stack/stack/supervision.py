@@ -1,4 +1,4 @@
-"""What is started again once it has ended, and ended once it no longer answers."""
+"""Supervision: processes are started again once they end, and killed once they don't answer."""
 
 import time
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ _SILENT_SECONDS_AT_START: Final = 300.0
 
 
 class Supervised(ABC):
-    """Something that runs as a process; it is looked after by calling `watch` again and again."""
+    """Process that is supervised by calling `watch` again and again."""
 
     def __init__(self, name: str, is_alive: Callable[[], bool] = lambda: True) -> None:
         """`is_alive` asks it, within some seconds; a process that ended is noticed without."""
@@ -38,8 +38,8 @@ class Supervised(ABC):
         """True while the process lives."""
 
     @abstractmethod
-    def how_it_ended(self) -> str:
-        """What is known of its end, in a few words."""
+    def exit_reason(self) -> str:
+        """Reason of its end, in a few words."""
 
     @abstractmethod
     def kill(self) -> None:
@@ -62,7 +62,7 @@ class Supervised(ABC):
         return self._try() if time.monotonic() >= self._start_again_at else None
 
     def _note_end(self) -> str:
-        how = self.how_it_ended()
+        how = self.exit_reason()
         self.kill()  # what it has started
         if time.monotonic() - self._started_at > _STEADY_SECONDS:
             self._pause = 1.0

@@ -30,7 +30,7 @@ from lake import STREAMS, Lake
 from lake.schema.history import decode_history
 from lake.schema.partitions import hour_of
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
-from local_stack.stack.liveness import answers, daemon_works
+from local_stack.stack.liveness import daemon_works, url_answers
 from tests.faults.clients import Clients
 from tests.faults.disk import Disk
 from tests.faults.ledger import Ledger, serial_of
@@ -115,7 +115,7 @@ class FullDisks:
         left = RECOVERY_SECONDS - (time.monotonic() - freed)
         self._wait_until("the lake grows", lambda: self._status()["rowsInLake"] > before, left)
         recovery = time.monotonic() - freed
-        dagster = answers(self.stack.dagster_url + "/server_info")
+        dagster = url_answers(self.stack.dagster_url + "/server_info")
         self._wait_until("Dagster's webserver answers", dagster, _PATIENCE_SECONDS)
         self._wait_until("its daemon works", daemon_works(self._database()), _PATIENCE_SECONDS)
         self.database_faults.append((started, time.monotonic()))

@@ -16,7 +16,7 @@ import pytest
 from ingestion_api.__main__ import main
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, LakeSettings
-from local_stack.stack.parent_death import leashed
+from local_stack.stack.parent_death import die_with_parent
 from tests.harness.forked import Forked
 from tests.harness.postgres import copied_database
 from tests.harness.processes import free_port
@@ -159,7 +159,7 @@ class Collector:
         if not self._command:
             return Forked(self._program, self._folder, self.environment, output, output)
         return subprocess.Popen(
-            leashed(self._command, signal.SIGKILL),
+            die_with_parent(self._command, signal.SIGKILL),
             cwd=self._folder,
             env=self.environment,
             stdout=output,

@@ -14,7 +14,7 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
-from local_stack.stack.parent_death import end_with_parent
+from local_stack.stack.parent_death import set_parent_death_signal
 
 forking = multiprocessing.get_context("forkserver")
 forking.set_forkserver_preload(
@@ -89,7 +89,7 @@ def _become(
     files: tuple[int, int],
     outputs: tuple[Any, Any],
 ) -> None:
-    end_with_parent(signal.SIGKILL)
+    set_parent_death_signal(signal.SIGKILL)
     for output, descriptor in zip(outputs, (1, 2), strict=True):
         received = output.detach()
         os.dup2(received, descriptor)

@@ -177,4 +177,4 @@ def test_the_terminal_says_where_figures_end_with_the_date_unless_it_is_today(
     now = datetime(2026, 11, 20, 17, 5, tzinfo=UTC)
     heard = datetime(2026, 11, 20, 14, 41, tzinfo=UTC)
     figures = Figures.model_validate({"state": state, "endAt": end, "lastHeartbeatAt": heard})
-    assert figures.said(now) == text
+    assert figures.delay_text(now) == text

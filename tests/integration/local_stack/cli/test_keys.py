@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.stack.own_key import OwnKey
+from local_stack.stack.stack_api_key import StackApiKey
 from tests.harness.collector import Collector, running_collector
 from tests.harness.heartbeats import device
 from tests.harness.postgres import copied_database
@@ -192,12 +192,12 @@ def write_files(folder: Path) -> None:
 def test_up_makes_a_key_of_its_own_only_where_others_need_one(
     database_url: str, tmp_path: Path
 ) -> None:
-    needless = OwnKey(database_url, tmp_path)
+    needless = StackApiKey(database_url, tmp_path)
     needless.make()
     assert needless.text is None
     assert list_keys(database_url) == []
     create_key(database_url, "gate", ["ingest"])
-    own = OwnKey(database_url, tmp_path)
+    own = StackApiKey(database_url, tmp_path)
     own.make()
     assert own.text is not None
     [mine] = [key for key in list_keys(database_url) if key.name != "gate"]
@@ -211,9 +211,9 @@ def test_the_key_of_an_up_that_was_killed_ends_with_the_next_start(
     database_url: str, tmp_path: Path
 ) -> None:
     create_key(database_url, "gate", ["ingest"])
-    OwnKey(database_url, tmp_path).make()
-    OwnKey(database_url, tmp_path / "another").make()
+    StackApiKey(database_url, tmp_path).make()
+    StackApiKey(database_url, tmp_path / "another").make()
     revoke_key(database_url, "gate")
-    OwnKey(database_url, tmp_path).make()
+    StackApiKey(database_url, tmp_path).make()
     assert len(list_keys(database_url)) == 2  # another stack's, and so one of its own again
-    OwnKey(database_url, tmp_path / "another").revoke()
+    StackApiKey(database_url, tmp_path / "another").revoke()

@@ -143,7 +143,7 @@ def test_a_refusal_ends_the_simulator_with_one_clear_line(tmp_path: Path) -> Non
     ):
         assert process.wait(60) == 1
         error = (tmp_path / "errors").read_text()
-        assert "answers 400 (mood 400)" in error
+        assert "answers 400 (answer 400)" in error
         assert error.count("\n") == 1
 
 

@@ -21,7 +21,7 @@ from ingestion_api.settings import CollectorSettings
 from local_stack.errors import PostgresError
 from local_stack.settings import LocalStackSettings
 from local_stack.stack import health_check, supervision
-from local_stack.stack.liveness import answers, daemon_works
+from local_stack.stack.liveness import daemon_works, url_answers
 from local_stack.stack.service import Service
 from local_stack.stack.stack import collector_stop_seconds
 from local_stack.stack.supervision import Supervised
@@ -136,7 +136,7 @@ class Unwilling(Supervised):
     def running(self) -> bool:
         return self.running_now
 
-    def how_it_ended(self) -> str:
+    def exit_reason(self) -> str:
         return "PANIC"
 
     def kill(self) -> None:
@@ -180,7 +180,7 @@ def test_a_silent_daemon_is_told_from_a_living_one_and_from_a_database_that_is_a
         conn.execute(beat, ("BACKFILL", "it", 3_000))
         assert not works()  # one hangs
     assert daemon_works(f"postgresql://nobody@127.0.0.1:{free_port()}/none")()
-    assert not answers(f"http://127.0.0.1:{free_port()}/healthz")()
+    assert not url_answers(f"http://127.0.0.1:{free_port()}/healthz")()
 
 
 def test_an_orphan_that_ended_is_no_zombie_and_a_child_keeps_its_exit_code() -> None:
@@ -215,12 +215,12 @@ def test_a_screen_that_cant_be_written_ends_nothing() -> None:
     program = """
         import sys
         from rich.text import Text
-        from local_stack.terminal import Screen, guard_output
+        from local_stack.terminal import Terminal, guard_output
         guard_output()
-        with Screen() as screen:
+        with Terminal() as terminal:
             for _ in range(2_000):
-                screen.say("a line")
-                screen.line(Text("another"))
+                terminal.print("a line")
+                terminal.show_status(Text("another"))
         raise SystemExit(7)
     """
     with open("/dev/full", "wb") as full:

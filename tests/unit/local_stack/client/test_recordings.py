@@ -1,4 +1,4 @@
-"""Recorded files become the heartbeats that devices would send."""
+"""RecordedRow files become the heartbeats that devices would send."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lake.recordings import ColumnMapping
-from local_stack.client.recordings import Recorded, recorded_heartbeats
+from local_stack.client.recordings import RecordedRow, recorded_heartbeats
 from local_stack.errors import RecordingError
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -29,7 +29,7 @@ def text(folder: Path, name: str, content: str) -> Path:
 
 def read(
     file: Path, meaning: ColumnMapping | None = None, order_by: str | None = None
-) -> list[Recorded]:
+) -> list[RecordedRow]:
     return list(recorded_heartbeats(file, meaning or ColumnMapping(), order_by))
 
 
@@ -46,7 +46,7 @@ def test_the_columns_of_the_lake_become_the_fields_of_a_heartbeat(tmp_path: Path
         duplicates=[3],
     )
     assert read(file) == [
-        Recorded(
+        RecordedRow(
             1,
             {
                 "vehicleId": "VEH001",

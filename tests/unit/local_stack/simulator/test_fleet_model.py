@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local_stack.simulator.anomalies import Oddities
+from local_stack.simulator.anomalies import Anomalies
 from local_stack.simulator.fleet_model import FleetModel
 from local_stack.simulator.heartbeats import LATEST_MINUTES, Arrival, arrivals
 
@@ -17,7 +17,7 @@ NOON = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()) // 60
 HOURS = 3
 VEHICLES = 500
 MODEL = FleetModel(VEHICLES, seed=1)
-CALM = Oddities(silent_spells=0, late=0, duplicates=0)
+CALM = Anomalies(silent_spells=0, late=0, duplicates=0)
 
 
 def as_text(found: list[Arrival]) -> Counter[str]:
@@ -213,6 +213,6 @@ def test_ids_pair_by_their_numbers_unless_the_vehicle_names_its_meter(
 
 
 def test_the_shares_of_the_oddities_are_told_to_the_operator() -> None:
-    described = " ".join(Oddities.described())
+    described = " ".join(Anomalies.descriptions())
     assert "4.0% of the chargers bring under 80 % into the battery" in described
-    assert len(Oddities.described()) == 11
+    assert len(Anomalies.descriptions()) == 11

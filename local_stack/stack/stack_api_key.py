@@ -1,4 +1,4 @@
-"""The API key of `wattlake up` itself: its simulator and its screen call the collector, too."""
+"""API key of `wattlake up` itself, for its simulator and its status line."""
 
 import platform
 from pathlib import Path
@@ -8,8 +8,8 @@ from warehouse_sql.api_keys import create_key, list_keys, revoke_key
 from warehouse_sql.errors import WarehouseError
 
 
-class OwnKey:
-    """One living key at most for a data folder; its text is kept in memory only."""
+class StackApiKey:
+    """API key of a data folder, one at a time; its text is kept in memory only."""
 
     def __init__(self, dsn: str, folder: Path) -> None:
         self._dsn = dsn
@@ -18,7 +18,7 @@ class OwnKey:
         self.text: str | None = None
 
     def make(self) -> None:
-        """Make the key if others need one; without any, a key would shut out who needs none now.
+        """Create the key if there are others; without any, a key would shut out who needs none now.
 
         What is left of a start that was killed is revoked. LocalStackError if the database refuses.
         """
@@ -30,7 +30,7 @@ class OwnKey:
             raise LocalStackError(f"no API key for this stack: {error}") from error
 
     def revoke(self) -> str | None:
-        """End the key; says so if that must wait for the next start."""
+        """Revoke the key; return a message if that must wait for the next start."""
         if self.text is not None:
             self.text = None
             try:

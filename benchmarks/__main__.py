@@ -17,7 +17,7 @@ INTERRUPTED = 130
 
 
 def main() -> int:
-    """0; 1 where a measurement failed or its records don't add up. A missed goal is no failure."""
+    """Exit code: 1 where a measurement failed or records don't add up; a missed goal is none."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     of_ingest = _suite(

@@ -1,4 +1,4 @@
-"""What the alert rules cost, and how soon an alert follows on its heartbeat.
+"""Cost of the alert rules, and the time from a heartbeat to its alert.
 
 A stack with 10,000 meters and 10,000 vehicles, each vehicle linked to its meter, and the rules that
 are shipped. The fleet posts its 333 heartbeats a second all the time; the looks are those of the

@@ -1,4 +1,4 @@
-"""How fast operators get answers, with 30 days of a full fleet behind them.
+"""Speed of answers to operators, with 30 days of a full fleet in the lake.
 
 The lake has the shape of the real one but not all of its rows; benchmarks/answers_fill.py says
 which are left out, and why no question here would notice. The collector is the one process of
@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.answers_fill import FleetLake, fill_database, hear_all
+from benchmarks.answers_fill import FleetLake, fill_database, mark_all_heard
 from benchmarks.full_fleet import FullFleet
 from benchmarks.lake_fill import fill_raw_hour
 from benchmarks.lake_work import THE_HOUR
@@ -50,7 +50,7 @@ _PERFORMANCE: Final = "/v1/analytics/performance/"
 
 @dataclass(frozen=True)
 class Question:
-    """A case: what it measures, the goal, and what without a goal is measured beside it."""
+    """Case: its measurement, the goal, and what is measured beside it without a goal."""
 
     name: str
     title: str
@@ -80,28 +80,28 @@ class _Bench:
             self._milliseconds(_PERFORMANCE + vehicle)
 
     def first(self) -> float:
-        """p95 of questions about vehicles that were not asked for before, in milliseconds."""
+        """p95 in milliseconds for vehicles that were not asked for before."""
         asked = [self._fresh.pop() for _ in range(_FIRST_VEHICLES)]
         return percentile([self._milliseconds(_PERFORMANCE + one) for one in asked], 0.95)
 
     def check(self) -> None:
-        """BenchmarkError unless answers are the plain sums of what was filled in."""
+        """Raise BenchmarkError unless answers are the plain sums of what was filled in."""
         end = self._fleet.hour - HOUR
         window = f"?start={_iso(end - 24 * HOUR)}&end={_iso(end)}"
         for vehicle in self._warm[:20]:
-            told = self.stack.get(_PERFORMANCE + vehicle + window)
-            self._check_side(VEHICLE, vehicle, told["energyDeliveredDc"])
-            for link in told["links"]:
+            answer = self.stack.get(_PERFORMANCE + vehicle + window)
+            self._check_side(VEHICLE, vehicle, answer["energyDeliveredDc"])
+            for link in answer["links"]:
                 if link["source"] == "rule":  # which joins the two for all of the window
-                    self._check_side(METER, link["meterId"], told["energyConsumedAc"])
+                    self._check_side(METER, link["meterId"], answer["energyConsumedAc"])
 
-    def _check_side(self, stream: Stream, device: str, told: float | None) -> None:
+    def _check_side(self, stream: Stream, device: str, answer: float | None) -> None:
         hourly = self._fleet.energy_of(stream, device)
-        if hourly is not None and (told is None or abs(24 * hourly - told) > 1e-6):
-            raise BenchmarkError(f"{device}: {told} kWh, the files have {24 * hourly}")
+        if hourly is not None and (answer is None or abs(24 * hourly - answer) > 1e-6):
+            raise BenchmarkError(f"{device}: {answer} kWh, the files have {24 * hourly}")
 
-    def asked(self, paths: Sequence[str], connections: int) -> dict[str, Any]:
-        """What the load generator says of these paths, asked in turn."""
+    def get_in_turn(self, paths: Sequence[str], connections: int) -> dict[str, Any]:
+        """Report of the load generator about GETs of these paths in turn."""
         file = self._folder / "paths"
         file.write_text("\n".join(paths), encoding="ascii")
         before = self.stack.cpu()
@@ -117,21 +117,23 @@ class _Bench:
         return load
 
     def performance(self, connections: int) -> dict[str, Any]:
-        """Of the warm vehicles."""
-        return self.asked([_PERFORMANCE + vehicle for vehicle in self._warm], connections)
+        """Load report about the performance of the warm vehicles."""
+        return self.get_in_turn([_PERFORMANCE + vehicle for vehicle in self._warm], connections)
 
     def live(self) -> dict[str, Any]:
-        """Of devices of both kinds."""
+        """Load report about the live state of devices of both kinds."""
         vehicles = self._fresh[:_LIVE_DEVICES]
         paths = [f"/v1/analytics/vehicle/{vehicle}/live" for vehicle in vehicles]
-        return self.asked(paths + [path.replace("vehicle/VEH", "meter/METER") for path in paths], 8)
+        return self.get_in_turn(
+            paths + [path.replace("vehicle/VEH", "meter/METER") for path in paths], 8
+        )
 
     def nothing(self) -> dict[str, Any]:
-        """Of an answer that takes no work: what the machine and the generator make of it."""
-        return self.asked(["/healthz"], 8)
+        """Load report about an answer that takes no work: the limit of the machine."""
+        return self.get_in_turn(["/healthz"], 8)
 
     def dashboard(self) -> dict[str, Any]:
-        """Of other vehicles each time."""
+        """Load report about dashboards of other vehicles each time."""
         paths = [
             "/v1/analytics/dashboard?"
             + "&".join(
@@ -140,10 +142,10 @@ class _Bench:
             )
             for _ in range(20)
         ]
-        return self.asked(paths, 1)
+        return self.get_in_turn(paths, 1)
 
     def cold(self) -> float:
-        """p95 of questions that find nothing in memory, in milliseconds."""
+        """p95 in milliseconds for requests that find nothing in memory."""
         took = []
         for _ in range(_COLD_VEHICLES):
             _drop_from_file_cache([*self.stack.lake.rglob("*.parquet"), *self.stack.nameless_files])
@@ -265,7 +267,7 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
             bench.check()
             for number in range(1, runs + 1):
                 sys.stderr.write(f"run {number} of {runs}\n")
-                hear_all(bench.stack.database_url)
+                mark_all_heard(bench.stack.database_url)
                 for question in chosen:
                     bench.cpu_ms = ()
                     values[question.name].append(question.ask(bench))

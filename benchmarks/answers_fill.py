@@ -43,7 +43,7 @@ class FleetLake:
         self._merged = {s.name: _merged(self._received[s.name], s) for s in STREAMS.values()}
 
     def fill_one_day(self, folder: Path) -> None:
-        """The whole hours, and the one that waits."""
+        """Fill the whole hours, and the one that waits."""
         lake = Lake(str(folder))
         lake.create_tables()
         for stream in STREAMS.values():
@@ -54,7 +54,7 @@ class FleetLake:
             self._add(lake, stream, self._hours(lake, stream, 1, _WHOLE_HOURS, whole=True))
 
     def fill_older_days(self, folder: Path) -> None:
-        """What the 30 days have beside that."""
+        """Fill the days before."""
         lake = Lake(str(folder))
         for stream in STREAMS.values():
             hours = self._hours(lake, stream, _WHOLE_HOURS + 1, _HOUR_FILES_HOURS, whole=False)
@@ -128,7 +128,7 @@ class FleetLake:
 
 
 def fill_database(database_url: str, fleet: FleetLake, now: datetime) -> None:
-    """What the database knows: devices, links, marts of a day, an alert at one vehicle in 20."""
+    """Fill the database: devices, links, marts of a day, an alert at one vehicle in 20."""
     ids = {stream.name: fleet.device_ids(stream) for stream in STREAMS.values()}
     with psycopg.connect(database_url) as conn:
         for name, devices in ids.items():
@@ -165,8 +165,8 @@ def fill_database(database_url: str, fleet: FleetLake, now: datetime) -> None:
         conn.execute(b"ANALYZE")
 
 
-def hear_all(database_url: str) -> None:
-    """Let each device have reported a little ago: a fleet that falls silent is full of alerts."""
+def mark_all_heard(database_url: str) -> None:
+    """Mark each device as heard a little ago: a fleet that falls silent is full of alerts."""
     with psycopg.connect(database_url, autocommit=True) as conn:
         for table in (b"meter_live_state", b"vehicle_live_state"):
             conn.execute(
@@ -176,7 +176,7 @@ def hear_all(database_url: str) -> None:
 
 
 def _renamed(rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:
-    """With the ids that the load generator posts."""
+    """Rename the devices to the ids that the load generator posts."""
     device = pl.col("^meter_id$|^vehicle_id$")
     number = device.str.extract("([0-9]+)$").str.zfill(_DIGITS)
     prefix = device.str.extract("^([A-Z]+)")
@@ -191,7 +191,7 @@ def _merged(received: pl.DataFrame, stream: Stream) -> pl.DataFrame:
 
 
 def _earlier(rows: pl.DataFrame, stream: Stream, by: timedelta) -> pl.DataFrame:
-    """The rows so much earlier; a register was lower by what it rose in the hour."""
+    """Move rows to an earlier time; a register was lower by what it rose in the hour."""
     energy = pl.col(stream.energy)
     risen = (energy.max() - energy.min()).over(stream.device) * (by / HOUR)
     return rows.with_columns(

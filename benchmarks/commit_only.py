@@ -37,8 +37,8 @@ _LAST_FLUSH_SECONDS: Final = 60
 
 
 @dataclass(frozen=True)
-class Direct:
-    """What a stretch wrote. The next one goes on at `next_position` of each stream."""
+class CommitOnlyRun:
+    """Result of one stretch. The next one goes on at `next_position` of each stream."""
 
     seconds: float
     records: int
@@ -55,7 +55,7 @@ class Committer:
     @classmethod
     @asynccontextmanager
     async def connected(cls, dsn: str, settings: CollectorSettings) -> AsyncIterator["Committer"]:
-        """One with a connection of its own."""
+        """Connect, and close at the end."""
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as conn:
             await conn.execute(query("committer_session"))
             yield cls(conn, settings)
@@ -97,7 +97,7 @@ class PreparedFleet:
 
 async def _write(
     writer: LakeWriter, dsn: str, settings: CollectorSettings, given: argparse.Namespace
-) -> Direct:
+) -> CommitOnlyRun:
     prepared = {name: PreparedFleet(stream) for name, stream in STREAMS.items()}
     each = min(max(1, given.group_rows // len(prepared)), fleet.DEVICES)
     position = given.first_position
@@ -112,7 +112,7 @@ async def _write(
             )
             writer.committed(each * len(prepared))
             position += each
-    return Direct(
+    return CommitOnlyRun(
         seconds=now - began,
         records=(position - given.first_position) * len(prepared),
         cpu_seconds=time.process_time() - cpu,

@@ -1,4 +1,4 @@
-"""How fast the collector takes heartbeats over HTTP, with the lake writer at work.
+"""Speed of the collector with heartbeats over HTTP, while the lake writer works.
 
 Every case runs on a fresh stack, and afterwards each record that was acknowledged must be in the
 lake or in the outbox. Beside batches of 1,000, on the same stack and in turn with them, the

@@ -1,4 +1,4 @@
-"""What the lake costs: compaction, the efficiency tables of a day, disk, bulk import.
+"""Cost of the lake: compaction, the efficiency tables of a day, disk, bulk import.
 
 Ratios come from one run: what is compared takes turns, each turn a process of its own on files that
 are in the file cache. The heartbeats are those of the simulated fleet at its full size.
@@ -52,7 +52,7 @@ class _Bench:
             raise BenchmarkError(f"{name}: {error}") from error
         return figures
 
-    def in_turn(self, *works: tuple[str, Lake]) -> list[list[Figures]]:
+    def run_in_turn(self, *works: tuple[str, Lake]) -> list[list[Figures]]:
         """Each work in each run, one after the other; the first turn of all only warms up."""
         turns = [[self.work(*work) for work in works] for _ in range(self.runs + 1)]
         return [list(of_work) for of_work in zip(*turns[1:], strict=True)]
@@ -61,7 +61,7 @@ class _Bench:
 def _compaction(bench: _Bench) -> list[Row]:
     lake = bench.lake("hour")
     fill_raw_hour(lake, bench.fleet, THE_HOUR)
-    bare, ours = bench.in_turn(("bare", lake), ("compact", lake))
+    bare, ours = bench.run_in_turn(("bare", lake), ("compact", lake))
     return [
         _ratio("an hour compacted, to bare Polars", ours, bare, Goal(1.5, at_least=False)),
         Row("an hour compacted", "s", _all(ours, "seconds"), Goal(5, at_least=False)),
@@ -74,7 +74,7 @@ def _year(bench: _Bench) -> list[Row]:
     for lake in (empty, year):
         fill_raw_hour(lake, bench.fleet, THE_HOUR)
     fill_year(year, before=THE_HOUR)
-    before, after = bench.in_turn(("compact", empty), ("compact", year))
+    before, after = bench.run_in_turn(("compact", empty), ("compact", year))
     goal = Goal(1.2, at_least=False)
     return [_ratio("an hour compacted after a year, to an empty lake", after, before, goal)]
 
@@ -83,7 +83,7 @@ def _day(bench: _Bench) -> list[Row]:
     lake = bench.lake("day")
     rows = fill_history(lake, bench.fleet, _first(bench.hours))
     loose = _bytes_of_history(lake)
-    ours, theirs = bench.in_turn(("tables", lake), ("duckdb", lake))
+    ours, theirs = bench.run_in_turn(("tables", lake), ("duckdb", lake))
     for of_ours, of_theirs in zip(ours, theirs, strict=True):
         for side in ("energy_ac", "energy_dc"):
             if abs(of_ours[side] - of_theirs[side]) > 1e-3:

@@ -83,7 +83,7 @@ def tables(folder: Path) -> Figures:
     }
 
 
-def in_duckdb(folder: Path) -> Figures:
+def tables_in_duckdb(folder: Path) -> Figures:
     """Have DuckDB compute the efficiency tables from the same files; it is given the links."""
     lake = Lake(str(folder))
     day = _Day(lake)

@@ -24,7 +24,7 @@ _FILES_A_COMMIT: Final = 1_000
 
 
 def fill_raw_hour(lake: Lake, fleet: FullFleet, hour: datetime) -> int:
-    """The heartbeats of an hour as flushes a minute leave them; how many rows."""
+    """Fill an hour as flushes a minute leave it; returns the number of rows."""
     rows = 0
     for stream in STREAMS.values():
         received = fleet.hour(stream, hour)
@@ -37,7 +37,7 @@ def fill_raw_hour(lake: Lake, fleet: FullFleet, hour: datetime) -> int:
 
 
 def fill_history(lake: Lake, fleet: FullFleet, hours: Iterable[datetime]) -> int:
-    """The compacted heartbeats of hours, without their raw rows; how many rows."""
+    """Fill compacted hours, without their raw rows; returns the number of rows."""
     rows = 0
     for hour in hours:
         for stream in STREAMS.values():
@@ -50,7 +50,7 @@ def fill_history(lake: Lake, fleet: FullFleet, hours: Iterable[datetime]) -> int
 
 
 def fill_year(lake: Lake, before: datetime) -> None:
-    """A year of small files as the nightly maintenance leaves it.
+    """Fill a year of small files as the nightly maintenance leaves it.
 
     A raw file for each hour; a history file for each day, and for each hour of the last month. The
     files hold one heartbeat: what a later compaction has to do with them is to find its way in the

@@ -26,7 +26,7 @@ _MIB: Final = 1024 * 1024
 
 
 def write_files(folder: Path, fleet: FullFleet, hours: Sequence[datetime]) -> int:
-    """Write a Parquet file of each stream, each heartbeat once and by time; how many rows."""
+    """Write a Parquet file of each stream, each heartbeat once and by time; returns the rows."""
     folder.mkdir(parents=True)
     rows = 0
     for stream in STREAMS.values():

@@ -30,7 +30,7 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Load:
-    """What a stretch of load did.
+    """Result of one stretch of load.
 
     `records` were acknowledged within `seconds`; `acknowledged` counts the last answers, too, which
     came later. `answers` by status. Latencies in milliseconds until the whole answer is there;
@@ -152,7 +152,7 @@ class Generator:
         return self._poll.poll(0)
 
     def _next_due(self, now: float) -> float:
-        """When the next request is to be sent; infinity where none is left to send."""
+        """Time of the next request; infinity where none is left to send."""
         due = now
         if self._moments is not None:
             rounds, index = divmod(self._next, len(self._requests))

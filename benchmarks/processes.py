@@ -1,4 +1,4 @@
-"""What processes consume, as Linux tells it in /proc."""
+"""CPU time, memory and files of processes, from /proc."""
 
 import contextlib
 import os

@@ -103,7 +103,7 @@ class StackUnderTest:
         return self._postgres.url()
 
     def check_counts(self, acknowledged: int) -> None:
-        """BenchmarkError unless exactly what was acknowledged is in the lake or on its way."""
+        """Raise BenchmarkError unless what was acknowledged is in the lake or on its way."""
         status = self.status()
         _check(acknowledged, status["rowsInLake"], status["outboxRows"])
         if status["recordsAcknowledged"] != acknowledged:
@@ -165,7 +165,7 @@ class SecondDatabase:
         return self.stack._run(module, arguments, **places)
 
     def check_counts(self, written: int) -> None:
-        """BenchmarkError unless exactly what was written is in the lake or on its way."""
+        """Raise BenchmarkError unless exactly what was written is in the lake or on its way."""
         with psycopg.connect(self.database_url) as conn:
             row = conn.execute(query("whole_status"), {"now": datetime.now(UTC)}).fetchone()
         assert row is not None, "the query always has one row"

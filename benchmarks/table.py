@@ -16,7 +16,7 @@ class Goal:
         return f"{'>=' if self.at_least else '<'} {number(self.limit)}"
 
     def is_reached(self, value: float) -> bool:
-        """Whether the value is on the right side."""
+        """True if the value is on the right side."""
         return value >= self.limit if self.at_least else value < self.limit
 
 
@@ -46,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What a suite found: its table, what else to know about it, and what was wrong."""
+    """Report of a suite: its table, notes about it, and errors."""
 
     rows: list[Row]
     notes: list[str]

@@ -1,4 +1,4 @@
-"""Everything that a user relies on, on real Postgres, Delta, HTTP and Dagster."""
+"""Tests of everything that a user relies on, on real Postgres, Delta, HTTP and Dagster."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Real parts for every test: one PostgreSQL server a session, a database and a lake a test."""
+"""Fixtures of every test: one PostgreSQL server a session, a database and a lake a test."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Heartbeats for tests, as the collector hands them to the outbox and the lake."""
+"""Rows of heartbeats for tests, as the collector hands them to the outbox and the lake."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Rows of computed tables for tests, and a way to put them into a lake."""
+"""Rows of computed tables for tests, also in a lake."""
 
 from collections.abc import Mapping
 from datetime import datetime

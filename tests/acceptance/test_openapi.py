@@ -98,7 +98,7 @@ def keys(api: Collector) -> Iterator[dict[str, str]]:
 
 
 def operations(api: Collector) -> dict[tuple[str, str], dict[str, Any]]:
-    """What OpenAPI says of each path and method."""
+    """Operation of each path and method in OpenAPI."""
     paths = api.http.get("/openapi.json").json()["paths"]
     return {(path, method): paths[path][method] for path in paths for method in paths[path]}
 
@@ -222,7 +222,7 @@ def end_reading_connections(api: Collector) -> None:
 
 
 def status(api: Collector, key: str) -> int:
-    """What a request with the key is answered."""
+    """Status of the answer to a request with the key."""
     return api.http.get("/v1/nothing", headers=sent(key)).status_code
 
 

@@ -61,7 +61,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def blank(api: Collector, browser: Browser) -> str:
-    """What the page says before any device was heard."""
+    """Text of the page before any device was heard."""
     base = str(api.http.base_url)
     context = browser.new_context(viewport=DESK)
     with watched_page(context, base) as watched:

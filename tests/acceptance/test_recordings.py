@@ -40,7 +40,7 @@ if not RECORDINGS.is_dir():
 
 @dataclass(frozen=True)
 class Session:
-    """What was published of one charging session, kWh and percent."""
+    """Published figures of one charging session, kWh and percent."""
 
     vehicle_id: str
     ac: float
@@ -260,6 +260,6 @@ def compute_what_waits(collector: Collector) -> None:
 
 
 def status(collector: Collector) -> dict[str, Any]:
-    """How far the heartbeats have come."""
+    """Status of the collector."""
     answer: dict[str, Any] = collector.http.get("/v1/status").json()
     return answer

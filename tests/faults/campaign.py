@@ -19,7 +19,7 @@ _FAULTS_A_ROUND: Final = 25
 
 @dataclass
 class Campaign:
-    """What was done and seen; `kills` counts by kind of fault, `done` the faults themselves."""
+    """Record of a campaign; `kills` counts by kind of fault, `done` are the faults themselves."""
 
     seed: int
     ledger: Ledger = field(default_factory=Ledger)

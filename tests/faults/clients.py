@@ -24,7 +24,7 @@ _REST_SECONDS: Final = 0.2  # the mean time between an answer and the next reque
 
 @dataclass(frozen=True)
 class Habit:
-    """How a client posts: batches of up to `largest`; `patience` is its timeout in seconds."""
+    """Habit of a client: batches of up to `largest`; `patience` is its timeout in seconds."""
 
     path: str
     streams: tuple[Stream, ...]

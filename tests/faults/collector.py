@@ -24,8 +24,8 @@ def arm(file: Path, step: str, passes: int, signal_number: int) -> None:
     unfinished.rename(file)
 
 
-def look(file: Path, step: str) -> None:
-    """Called at every step of a flush."""
+def fail_at_step(file: Path, step: str) -> None:
+    """Send the armed signal if this is its step; called at every step of a flush."""
     try:
         fatal, passes, signal_number = file.read_text(encoding="ascii").split()
     except FileNotFoundError:
@@ -40,8 +40,8 @@ def look(file: Path, step: str) -> None:
 
 
 def run() -> int:
-    """Be such a collector until a signal ends it; its exit code."""
-    at_step = partial(look, Path(os.environ[FAULT_FILE]))
+    """Run the collector until a signal ends it; returns its exit code."""
+    at_step = partial(fail_at_step, Path(os.environ[FAULT_FILE]))
     with patch.object(app, "LakeWriter", partial(LakeWriter, at_step=at_step)):
         return main()
 

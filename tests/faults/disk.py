@@ -51,7 +51,7 @@ class Disk:
 
 
 class LakeDisk(Disk):
-    """`lake` is the path to give to collectors; the folder is made by them."""
+    """Disk of a lake: `lake` is the path to give to collectors, which make the folder."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -35,7 +35,7 @@ class Heartbeat:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What the tables have to say of it, but for the time of receipt."""
+        """Row of the tables for it, but for the time of receipt."""
         energy, kind = self.serial / _SERIALS_A_KWH, ("interval", "register")[self.serial % 5 == 0]
         common = {
             self.stream.device: self.device,
@@ -110,7 +110,7 @@ class Ledger:
         ).drop("received_at")
 
     def outcomes(self, database_faults: Sequence[tuple[float, float]]) -> pl.DataFrame:
-        """What is known of each serial that was sent.
+        """Outcome of each serial that was sent.
 
         - `times_sent`, `times_acknowledged`
         - `at_risk`: sendings during which the database failed. The collector repeats a commit

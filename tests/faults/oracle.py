@@ -1,4 +1,4 @@
-"""The verdict: the invariants of `test_faults`, checked exactly against the ledger.
+"""Oracle: the invariants of `test_faults`, checked exactly against the ledger.
 
 Each function returns what contradicts its invariant: one line each, none if all is well.
 """
@@ -22,7 +22,7 @@ _SHOWN: Final = 5
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong, and what was counted on the way."""
+    """Problems, and counts on the way."""
 
     problems: list[str]
     rows_in_lake: int
@@ -74,7 +74,7 @@ def judge(
 
 
 def raw_problems(stream: Stream, sent: pl.DataFrame, raw: pl.DataFrame) -> list[str]:
-    """What is wrong with raw rows, given the heartbeats that were sent and their outcomes."""
+    """Problems of raw rows, given the heartbeats that were sent and their outcomes."""
     return [
         *_invented_or_altered(stream, sent, raw),
         *_lost(sent, raw),
@@ -112,7 +112,7 @@ def _stored_too_often(sent: pl.DataFrame, raw: pl.DataFrame) -> Iterator[str]:
 
 
 def not_once_in_history(stream: Stream, raw: pl.DataFrame, history: pl.DataFrame) -> Iterator[str]:
-    """What is wrong with a history, given the raw rows that it was made of."""
+    """Problems of a history, given the raw rows that it was made of."""
     key = list(stream.key)
     yield from _lines("twice in the history", history.filter(pl.struct(key).is_duplicated()))
     yield from _lines("raw, but not in the history", raw.join(history, on=key, how="anti"))
@@ -127,7 +127,7 @@ def not_once_in_history(stream: Stream, raw: pl.DataFrame, history: pl.DataFrame
 def _outdated_in_history(
     stream: Stream, sent: pl.DataFrame, history: pl.DataFrame
 ) -> Iterator[str]:
-    """A heartbeat that had arrived before a later one of its identity was sent and acknowledged."""
+    """Heartbeats that had arrived before a later one of the same identity was acknowledged."""
     identity = list(stream.key)
     others = sent.select(*identity, later="serial", later_from="acknowledged_from")
     kept = history.select(*identity, "serial").join(
@@ -160,7 +160,7 @@ def _wrong_ledger(stream: Stream, raw: pl.DataFrame, database_url: str) -> Itera
 
 
 def _wrong_live_state(stream: Stream, history: pl.DataFrame, address: str) -> Iterator[str]:
-    """Raw rows and live state are written in one transaction, so they agree exactly."""
+    """Differences of live state and raw rows, which are written in one transaction."""
     newest = history.sort("timestamp").group_by(stream.device).last()
     with httpx.Client(base_url=address, timeout=30) as http:
         for row in newest.iter_rows(named=True):

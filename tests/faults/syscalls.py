@@ -1,4 +1,4 @@
-"""What a process did to files, by the record of strace: what changed, and what was synced when."""
+"""Record of strace: changes of files and folders, and their syncs."""
 
 import os
 import re
@@ -70,7 +70,7 @@ class Record:
         }
 
     def synced_before(self, path: Path, call: Call) -> bool:
-        """Whether a sync that began after the last change of `path` had ended by then."""
+        """True if a sync that began after the last change of `path` had ended by then."""
         last = max((line for line in self._changed[path] if line < call.begun), default=-1)
         syncs = self._synced[path] + self._synced_whole[os.stat(path).st_dev]
         return any(sync.begun > last and sync.ended < call.begun for sync in syncs)

@@ -1,4 +1,4 @@
-"""What the outbox forgets is on the disk: seen from the kernel, by strace.
+"""Heartbeats that the outbox forgets are on the disk: seen from the kernel, by strace.
 
 Before the DELETE that forgets delivered heartbeats is sent to Postgres, an fsync that succeeded
 has followed the last change of every data file, of the commit's log entry, and of every folder
@@ -136,7 +136,7 @@ def forgotten(record: Record, stream: Stream) -> list[Call]:
 
 
 def newest_commit(folder: Path, stream: Stream) -> tuple[set[Path], set[Path]]:
-    """What the newest commit of a raw table rests on: data files, and its entry in the log.
+    """Paths that the newest commit of a raw table rests on: data files, and its entry in the log.
 
     Each with its folders up to that of the table.
     """

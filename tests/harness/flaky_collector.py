@@ -9,7 +9,7 @@ from typing import Any
 
 
 class FlakyCollector(ThreadingHTTPServer):
-    """Answers `answers` in turn (a status code each; 0 hangs up), then takes everything.
+    """Server that answers with `answers` in turn (status codes; 0 hangs up), then takes everything.
 
     With 207 it takes all but the first heartbeat, which is of too many new devices.
 
@@ -25,7 +25,7 @@ class FlakyCollector(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the server."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Receiver(ThreadingHTTPServer):
-    """Answers with `answers` in turn, then takes everything; what it took is in `taken`."""
+    """Server that answers with `answers` in turn, then takes everything; that is in `taken`."""
 
     def __init__(self, port: int, answers: list[int]) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
@@ -20,7 +20,7 @@ class Receiver(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the server."""
         return f"http://127.0.0.1:{self.server_address[1]}/hook?token=secret"
 
 

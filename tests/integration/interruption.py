@@ -1,4 +1,4 @@
-"""Something happens in the middle of an append."""
+"""Interruptions in the middle of an append."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from lake.delta.parquet_files import write_data_file
 
 
 def between_files_and_commit(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
-    """Let it happen once, after an append has written its first file and before it commits."""
+    """Call `happen` once, after an append has written its first file and before it commits."""
     done = False
 
     def write(*arguments: Any, **named: Any) -> Any:

@@ -69,7 +69,7 @@ def charger_classes(of_meters: Mapping[str, str]) -> pl.LazyFrame:
 
 @dataclass
 class Reading:
-    """What one reading says, recomputed."""
+    """Reading, recomputed."""
 
     device: str
     timestamp: datetime

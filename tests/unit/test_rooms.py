@@ -278,7 +278,7 @@ def room_of(module: str) -> str:
 
 
 def is_in(module: str, places: str) -> bool:
-    """Whether a module is one of the places, or in one of them; `__init__` is a package's own."""
+    """True if a module is one of the places, or in one of them; `__init__` is a package's own."""
     own = module if "." in module else f"{module}.__init__"
     return any(own == place or own.startswith(f"{place}.") for place in places.split())
 

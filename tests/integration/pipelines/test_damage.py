@@ -93,7 +93,7 @@ def files_of(stack: PipelineStack, table: str, hour: datetime = HOUR_10) -> list
 
 
 def run_what_waits(stack: PipelineStack) -> None:
-    """What the sensors ask for, until they ask for nothing."""
+    """Run the requests of the sensors until there are none."""
     for request in stack.evaluate_sensor(late_hours).run_requests or []:
         assert stack.run("hourly", request.tags).success
     for request in stack.evaluate_sensor(changed_days).run_requests or []:
@@ -101,7 +101,7 @@ def run_what_waits(stack: PipelineStack) -> None:
 
 
 def reason_of_failure(stack: PipelineStack, hour: datetime) -> str:
-    """What a run of an hour, which fails, says of it."""
+    """Reason of a run of an hour that fails."""
     result = stack.run_hours(hour, hour, raise_on_error=False)
     assert not result.success
     (failed,) = [e for e in result.all_events if e.is_step_failure]

@@ -1,4 +1,4 @@
-"""What analysts and operators see before anything has run."""
+"""Definitions as analysts and operators see them before anything has run."""
 
 import shutil
 import subprocess

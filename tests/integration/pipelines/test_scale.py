@@ -194,7 +194,7 @@ def test_25_000_hours_stay_usable(stack: PipelineStack, tmp_path: Path) -> None:
 
 
 def _status(stack: PipelineStack) -> bool:
-    """Whether the pages see all the hours of an asset as materialized."""
+    """True if the pages see all the hours of an asset as materialized."""
     found = stack.instance.get_materialized_partitions(FLEET.key)
     subset = HOURLY.empty_subset().with_partition_keys(found)
     return len(subset) == HOURS

@@ -51,7 +51,7 @@ def db(database_url: str) -> Iterator[Connection]:
 
 
 def register(db: Connection, stream: str, heard: dict[str, datetime]) -> None:
-    """What the history asset does for some hours."""
+    """Register devices as the history asset does for some hours."""
     db.execute(
         query("register_devices"),
         {"stream": stream, "devices": list(heard), "times": list(heard.values())},

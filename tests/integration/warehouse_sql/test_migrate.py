@@ -181,7 +181,7 @@ def test_a_page_of_the_live_fleet_reads_a_page_however_many_devices_there_are(
 
 
 def rows_read(plan: dict[str, Any]) -> list[int]:
-    """How many rows each scan of a table has read."""
+    """Number of rows that each scan of a table has read."""
     found = []
     if "Relation Name" in plan:
         rows = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)

@@ -58,7 +58,7 @@ def wattlake(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
 
 
 def run_command(arguments: Sequence[str]) -> None:
-    """What `python -m local_stack` does once it has imported everything."""
+    """Run `python -m local_stack` without its imports."""
     sys.argv = ["wattlake", *arguments]
     main()
 

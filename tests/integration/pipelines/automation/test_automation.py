@@ -55,7 +55,7 @@ def begin_run(stack: PipelineStack, status: DagsterRunStatus) -> dg.DagsterRun:
 
 
 def origin(job: str) -> RemoteJobOrigin:
-    """Where a queued run is to be launched."""
+    """Origin of a queued run."""
     location = RegisteredCodeLocationOrigin("pipelines")
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job)
 
@@ -83,7 +83,7 @@ def begin_day(stack: PipelineStack, day: str, status: DagsterRunStatus) -> dg.Da
 
 
 def sessions(*runs: dg.DagsterRun, since: datetime = datetime(2000, 1, 1, tzinfo=UTC)) -> Sessions:
-    """What the database knows while the processes of these runs live; it began at `since`."""
+    """Sessions of the database while the processes of these runs live; it began at `since`."""
     return Sessions(frozenset(f"wattlake-run-{run.run_id}" for run in runs), since)
 
 
@@ -101,7 +101,7 @@ def in_(**time: float) -> datetime:
 
 
 def wait_until(condition: Callable[[], Collection[str]]) -> Collection[str]:
-    """What the condition says once that is anything."""
+    """Value of the condition once it is true."""
     deadline = time.monotonic() + 60
     while not (found := condition()):
         assert time.monotonic() < deadline
@@ -358,7 +358,7 @@ POOL = METER.history_table
 
 
 def claim(stack: PipelineStack, run_id: str) -> bool:
-    """Whether the run has the one slot of the pool now; else it waits for it."""
+    """True if the run has the one slot of the pool now; else it waits for it."""
     storage = stack.instance.event_log_storage
     storage.set_concurrency_slots(POOL, 1)
     return bool(storage.claim_concurrency_slot(POOL, run_id, POOL).is_claimed)
@@ -592,7 +592,7 @@ def publish(stack: PipelineStack, first: str, last: str) -> None:
 
 
 def first_day_loaded(stack: PipelineStack) -> str:
-    """Where the partitions begin for definitions that are loaded now, in a process of their own."""
+    """First partition of definitions that are loaded now, in a process of their own."""
     told = "from pipelines.partitions import FIRST_HOUR; print(f'{FIRST_HOUR:%Y-%m-%d}')"
     command = [sys.executable, "-c", told]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)

@@ -30,7 +30,7 @@ def api(stack: PipelineStack, tmp_path: Path) -> Iterator[Collector]:
 
 
 def registered(stack: PipelineStack) -> dict[str, datetime | None]:
-    """When each device was first heard."""
+    """Time at which each device was first heard."""
     rows = stack.rows(b"SELECT device_id, first_heard_at FROM device")
     return {row["device_id"]: row["first_heard_at"] for row in rows}
 
@@ -181,5 +181,5 @@ def test_a_charger_class_rates_the_published_hours_and_the_performance_anew(
 
 
 def sources(stack: PipelineStack, hours: list[datetime]) -> list[str | None]:
-    """How the vehicle was linked in each of these hours."""
+    """Sources of the vehicle's link in each of these hours."""
     return [mart(stack, hour, "VEH001")["link_source"] for hour in hours]

@@ -15,7 +15,7 @@ SHOWN_AT_ONCE = 1_000
 
 
 def bars(rows: list[tuple[str, float | None]]) -> dict[str, int]:
-    """What the picture says of each bar that is drawn."""
+    """Texts of each bar of the picture."""
     frame = pl.DataFrame(
         rows, schema={"status": pl.String(), "efficiency_percent": pl.Float64()}, orient="row"
     )

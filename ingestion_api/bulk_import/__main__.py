@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import psycopg
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from ingestion_api.bulk_import.file_import import FileImport
 from ingestion_api.bulk_import.ledger import Ledger
@@ -15,18 +15,8 @@ from ingestion_api.bulk_import.progress import Screen
 from ingestion_api.bulk_import.source import Source
 from ingestion_api.database.pool import DatabaseNotReady, check_database
 from ingestion_api.settings import CollectorSettings
-from lake import (
-    INTERVAL,
-    METER,
-    REGISTER,
-    VEHICLE,
-    Lake,
-    LakeError,
-    LakeSettings,
-    UnusableFile,
-)
-from lake.recordings import UNITS, ColumnMapping
-from lake.time_zones import time_zone
+from lake import Lake, LakeError, LakeSettings, UnusableFile
+from lake.recordings import ColumnMapping
 from warehouse_sql.named_queries import query
 from warehouse_sql.settings import DatabaseSettings
 
@@ -38,15 +28,7 @@ def main() -> int:
     given = _arguments()
     if given.rejects and len(given.files) > 1:
         return _fail(WRONG_USAGE, "--rejects is for one file; each file has its own by default")
-    ids = {"meterId": given.meter_id, "vehicleId": given.vehicle_id}
-    meaning = ColumnMapping(
-        given.stream,
-        given.reading_type,
-        dict(given.rename),
-        given.unit,
-        given.time_zone,
-        {name: device for name, device in ids.items() if device is not None},
-    )
+    mapping: ColumnMapping = given.mapping
     try:
         settings, dsn = CollectorSettings(), DatabaseSettings().dsn
         lake = Lake.from_settings(LakeSettings())
@@ -63,11 +45,11 @@ def main() -> int:
         for file in given.files:
             rejects = given.rejects or file.with_name(f"{file.name}.rejects.csv")
             screen.begin()
-            source = Source(file, meaning)
+            source = Source(file, mapping)
             with Ledger(dsn, lake) as ledger:
                 before, _ = ledger.first_partition()
                 tolerance = settings.future_tolerance_seconds
-                on_its_way = FileImport(source, meaning, lake, ledger, tolerance)
+                on_its_way = FileImport(source, mapping, lake, ledger, tolerance)
                 with screen.following(file, on_its_way.progress) as on_progress:
                     found = on_its_way.run(rejects, on_progress)
                 screen.summary(file, on_its_way.progress, found)
@@ -104,30 +86,14 @@ def _hours_waiting(dsn: str) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="wattlake import", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--stream", choices=(METER.name, VEHICLE.name))
-    parser.add_argument("--reading-type", choices=(INTERVAL, REGISTER))
-    parser.add_argument("--rename", action="append", default=[], type=_rename, metavar="A=B")
-    parser.add_argument("--unit", choices=UNITS)
-    parser.add_argument("--time-zone", type=_zone)
-    parser.add_argument("--meter-id")
-    parser.add_argument("--vehicle-id")
+    parser.add_argument(
+        "--mapping",
+        type=TypeAdapter(ColumnMapping).validate_json,
+        default=ColumnMapping(),
+        metavar="JSON",
+    )
     parser.add_argument("--rejects", type=Path)
     return parser.parse_args()
-
-
-def _rename(text: str) -> tuple[str, str]:
-    name, is_one, told = text.partition("=")
-    if not (is_one and name and told):
-        raise argparse.ArgumentTypeError(f"--rename takes COLUMN=NAME, not {text!r}")
-    return name, told
-
-
-def _zone(name: str) -> str:
-    try:
-        time_zone(name)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return name
 
 
 def _fail(code: int, text: str) -> int:

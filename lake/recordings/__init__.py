@@ -1,4 +1,4 @@
-"""Recorded files of heartbeats: the meaning of their columns, numbers, units and times.
+"""RecordedRow files of heartbeats: the meaning of their columns, numbers, units and times.
 
 `wattlake replay` and `wattlake import` read files with the same rules, which are here.
 """
@@ -16,7 +16,7 @@ from lake.recordings.column_mapping import (
 from lake.recordings.csv_files import cell_count_fault, read_header, require_utf8
 from lake.recordings.local_times import LOCAL_TIME, LocalTimes, local_micros, no_zone_fault
 from lake.recordings.numbers import parse_number
-from lake.recordings.units import MAX_INTERVAL_KWH, MAX_REGISTER_KWH, UNITS, UnitCheck, to_kwh
+from lake.recordings.units import MAX_INTERVAL_KWH, MAX_REGISTER_KWH, UnitCheck, to_kwh
 
 __all__ = [
     "ENERGIES",
@@ -26,7 +26,6 @@ __all__ = [
     "MAX_INTERVAL_KWH",
     "MAX_REGISTER_KWH",
     "NUMBERS",
-    "UNITS",
     "ColumnMapping",
     "LocalTimes",
     "UnitCheck",

@@ -22,7 +22,6 @@ _TO_KWH: Final[Mapping[str, tuple[float, float]]] = {
     "kJ": (1.0, 3_600.0),
     "MJ": (1.0, 3.6),
 }
-UNITS: Final = tuple(_TO_KWH)
 
 # One energy in 200 above the limit is no accident any more.
 _TOO_MANY: Final = 200

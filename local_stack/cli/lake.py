@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from pydantic import TypeAdapter
 
 from lake.recordings import ColumnMapping
 from lake.time_zones import time_zone as known_zone
@@ -170,17 +171,8 @@ def import_files(
         time_zone=time_zone,
         assume_utc=assume_utc,
     )
-    given = {
-        "--stream": meaning.stream,
-        "--reading-type": reading_type,
-        "--unit": unit,
-        "--meter-id": meter_id,
-        "--vehicle-id": vehicle_id,
-        "--time-zone": meaning.time_zone,
-        "--rejects": rejects,
-    }
-    options = [f"{name}={value}" for name, value in given.items() if value is not None]
-    options += [f"--rename={one}" for one in rename or []]
+    options = [f"--mapping={TypeAdapter(ColumnMapping).dump_json(meaning).decode()}"]
+    options += [f"--rejects={rejects}"] if rejects else []
     arguments = [*options, "--", *map(str, files)]
     code = run_module("ingestion_api.bulk_import", arguments, settings_with({"data_folder": data}))
     if code:

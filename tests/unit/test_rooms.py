@@ -158,7 +158,7 @@ PUBLIC = {
         page_position read_page row_period
     """,
     "lake.recordings": """
-        ENERGIES FIELDS IDS LOCAL_TIME MAX_INTERVAL_KWH MAX_REGISTER_KWH NUMBERS UNITS
+        ENERGIES FIELDS IDS LOCAL_TIME MAX_INTERVAL_KWH MAX_REGISTER_KWH NUMBERS
         ColumnMapping LocalTimes UnitCheck cell_count_fault local_micros map_column
         map_columns no_zone_fault parse_number read_header require_utf8 to_kwh
         with_default_stream

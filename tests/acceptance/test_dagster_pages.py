@@ -4,17 +4,17 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Response
 
+from local_stack.stack.liveness import url_answers
 from pipelines.assets.hourly import SPECS
 from tests.acceptance.browser import chromium
 from tests.harness.processes import free_port
+from tests.harness.waiting import wait_for
 
 PROJECT = Path(__file__).parents[2]
 START_SECONDS = 200
@@ -33,11 +33,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (home / "log").open("w") as log:
         process = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _answers(f"http://127.0.0.1:{port}"):
-            assert process.poll() is None, (home / "log").read_text()
-            assert time.monotonic() < deadline, (home / "log").read_text()
-            time.sleep(0.2)
+        check = url_answers(f"http://127.0.0.1:{port}/server_info")
+        wait_for(
+            lambda: check() or process.poll() is not None,
+            START_SECONDS,
+            describe=(home / "log").read_text,
+        )
+        assert process.poll() is None, (home / "log").read_text()
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()  # its code server notices within seconds
@@ -66,10 +68,3 @@ def test_both_histories_and_the_hourly_tables_are_taken_as_one_backfill(pages: s
 
 def _launches(response: Response) -> bool:
     return "launchPartitionBackfill" in (response.request.post_data or "")
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/server_info", timeout=10).status_code == 200
-    except httpx.TransportError:
-        return False

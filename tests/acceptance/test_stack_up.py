@@ -4,7 +4,6 @@ import os
 import random
 import re
 import signal
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -15,8 +14,9 @@ import pytest
 
 from tests.faults.disk import Disk
 from tests.harness.postgres import server_folder
-from tests.harness.processes import child_of, processes_of, states_of_children
+from tests.harness.processes import child_of, processes_of
 from tests.harness.stack import FLEET, STOP_SECONDS, RunningStack, running_stack
+from tests.harness.waiting import wait_for
 
 # A slow machine fails no test: these are there to end one that hangs.
 FIRST_TABLE_SECONDS = 200
@@ -118,7 +118,7 @@ def a_full_disk_is_sat_out(stack: RunningStack, disk: Disk) -> None:
 
 def no_process_that_ended_is_kept(stack: RunningStack) -> None:
     """Dagster's runs have ended by now, and the processes of what was killed."""
-    stack.wait_for(lambda: "Z" not in states_of_children(stack.process.pid), RECOVERY_SECONDS)
+    stack.wait_for(lambda: not stack.has_zombies, RECOVERY_SECONDS)
 
 
 def a_second_signal_kills(stack: RunningStack) -> None:
@@ -131,10 +131,7 @@ def a_second_signal_kills(stack: RunningStack) -> None:
 def a_killed_supervisor_takes_everything_along(stack: RunningStack, data: Path) -> None:
     stack.process.kill()
     stack.process.wait()
-    deadline = time.monotonic() + STOP_SECONDS
-    while left := processes_of(data):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.2)
+    wait_for(lambda: not processes_of(data), STOP_SECONDS, describe=lambda: str(processes_of(data)))
 
 
 def test_it_runs_on_a_database_of_the_users_own(database_url: str, tmp_path: Path) -> None:

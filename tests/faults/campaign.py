@@ -1,14 +1,13 @@
 """A campaign: one fault after the other under continuous load, then the verdict."""
 
 import random
-import sys
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from tests.faults.clients import Clients
+from tests.faults.console import print_line
 from tests.faults.fault_kinds import Fault, fault_kinds
 from tests.faults.ledger import Ledger
 from tests.faults.oracle import Verdict, judge
@@ -38,12 +37,14 @@ class Campaign:
         AssertionError, with the seed and the faults so far, where an invariant does not hold.
         """
         chance = random.Random(self.seed)
-        _tell(f"SEED={self.seed}")
+        print_line(f"SEED={self.seed}")
         try:
             with StackUnderTest(chance) as stack:
                 waiting: list[str] = []
                 if not stack.disk.can_fill:
-                    _tell("no file system can be mounted here: the disk is full by a limit alone")
+                    print_line(
+                        "no file system can be mounted here: the disk is full by a limit alone"
+                    )
                 every = fault_kinds(outage, database_stop, stack)
                 known = {kind: fault for kind, fault in every.items() if only in kind}
                 while not self._done(known, kills):
@@ -52,7 +53,7 @@ class Campaign:
             error.add_note(f"SEED={self.seed}; faults so far: {', '.join(self.done)}")
             raise
         finally:
-            _tell(self.summary())
+            print_line(self.summary())
 
     def summary(self) -> str:
         """One line of figures."""
@@ -90,7 +91,7 @@ class Campaign:
                 self.done.append(kind)
                 self.kills[kind] += known[kind](stack)
                 recovery = stack.wait_for_recovery()
-                _tell(f"{self.kills.total():4} kills; {kind}: recovered in {recovery:.1f} s")
+                print_line(f"{self.kills.total():4} kills; {kind}: recovered in {recovery:.1f} s")
                 self.longest_recovery = max(self.longest_recovery, (recovery, kind))
         self.resent += clients.resent
         assert not clients.broken_promises, clients.broken_promises[:5]
@@ -103,9 +104,4 @@ class Campaign:
             stack.wait_until_drained(),
         )
         assert not self.verdict.problems, "\n".join(self.verdict.problems)
-        _tell(f"all accounted for: {self.summary()}")
-
-
-def _tell(text: str) -> None:
-    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stdout.flush()
+        print_line(f"all accounted for: {self.summary()}")

@@ -14,7 +14,7 @@ import psycopg
 
 from ingestion_api.outbox.flush import STEPS
 from tests.faults.stack import StackUnderTest
-from tests.harness.processes import children, signal_all
+from tests.harness.processes import children, kill_with_children, signal_all
 
 Fault = Callable[[StackUnderTest], int]
 
@@ -80,9 +80,7 @@ def stop_collector(stack: StackUnderTest) -> int:
 def kill_database(stack: StackUnderTest) -> int:
     """SIGKILL of the server and all its children at once; started again."""
     with stack.database_fault():
-        server = stack.postgres.pid
-        os.kill(server, signal.SIGSTOP)  # so that it starts no more of them
-        signal_all([server, *children(server)], signal.SIGKILL)
+        kill_with_children(stack.postgres.pid)
         stack.pause(1)
         stack.postgres.start()
     return 1

@@ -15,7 +15,6 @@ Where this process may not mount, nothing is done.
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -29,14 +28,14 @@ import psycopg
 from lake import STREAMS, Lake
 from lake.schema.history import decode_history
 from lake.schema.partitions import hour_of
-from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from local_stack.stack.liveness import daemon_works, url_answers
 from tests.faults.clients import Clients
+from tests.faults.console import print_line
 from tests.faults.disk import Disk
 from tests.faults.ledger import Ledger, serial_of
 from tests.faults.oracle import not_once_in_history, raw_problems
 from tests.harness.postgres import server_folder
-from tests.harness.processes import child_of, log_end, states_of_children
+from tests.harness.processes import child_of, log_end
 from tests.harness.stack import ask, running_stack
 
 RECOVERY_SECONDS: Final = 60
@@ -83,14 +82,16 @@ class FullDisks:
         kinds = {name: [disk] for name, disk in self._disks.items()}
         kinds["all disks"] = list(self._disks.values())
         names = [name for name in kinds if only in name]
-        _tell(f"SEED={self._seed}")
+        print_line(f"SEED={self._seed}")
         if not self.can_fill or not names:
-            _tell("no disk is filled" if self.can_fill else "no file system can be mounted here")
+            print_line(
+                "no disk is filled" if self.can_fill else "no file system can be mounted here"
+            )
             return
         with Clients(self.ledger, [self.stack.url], self._chance.randrange(2**32)) as clients:
             for name in self._chance.sample(names, len(names)):
                 recovery = self._fill(kinds[name], seconds)
-                _tell(f"{name} full for {seconds:g} s: recovered in {recovery:.1f} s")
+                print_line(f"{name} full for {seconds:g} s: recovered in {recovery:.1f} s")
         assert not clients.broken_promises, clients.broken_promises[:5]
         self._judge()
 
@@ -104,7 +105,7 @@ class FullDisks:
                 victim = self._chance.choice(_VICTIMS)
                 with suppress(AssertionError):  # it may have ended by itself
                     os.kill(child_of(self.stack.process.pid, victim), signal.SIGKILL)
-                    _tell(f"{victim} was killed meanwhile")
+                    print_line(f"{victim} was killed meanwhile")
             time.sleep(seconds / 2)
         finally:
             for disk in disks:
@@ -117,7 +118,9 @@ class FullDisks:
         recovery = time.monotonic() - freed
         dagster = url_answers(self.stack.dagster_url + "/server_info")
         self._wait_until("Dagster's webserver answers", dagster, _PATIENCE_SECONDS)
-        self._wait_until("its daemon works", daemon_works(self._database()), _PATIENCE_SECONDS)
+        self._wait_until(
+            "its daemon works", daemon_works(self.stack.database_url), _PATIENCE_SECONDS
+        )
         self.database_faults.append((started, time.monotonic()))
         return recovery
 
@@ -144,13 +147,9 @@ class FullDisks:
             )
             rows += raw_rows.height
         assert not problems, "\n".join(problems)
-        self._wait_until(
-            "no zombie is left",
-            lambda: "Z" not in states_of_children(self.stack.process.pid),
-            _PATIENCE_SECONDS,
-        )
+        self._wait_until("no zombie is left", lambda: not self.stack.has_zombies, _PATIENCE_SECONDS)
         acknowledged = {one.serial for one in self.ledger.sendings if one.acknowledged}
-        _tell(
+        print_line(
             f"all accounted for: records sent {len(self.ledger.heartbeats)}, acknowledged "
             f"{len(acknowledged)}, raw {rows}"
         )
@@ -165,7 +164,7 @@ class FullDisks:
 
     def _is_computed(self, until: datetime) -> bool:
         waiting = "SELECT count(*) FROM unpublished_hour WHERE hour < %s"
-        with psycopg.connect(self._database()) as conn:
+        with psycopg.connect(self.stack.database_url) as conn:
             return conn.execute(waiting, (until,)).fetchone() == (0,)
 
     def _status(self) -> dict[str, Any]:
@@ -174,9 +173,6 @@ class FullDisks:
     def _ask(self, path: str) -> dict[str, Any] | None:
         return ask(self.stack.url + path)
 
-    def _database(self) -> str:
-        return EmbeddedPostgres(self._data / "postgres").url_of_running()
-
     def _wait_until(self, what: str, condition: Callable[[], object], seconds: float) -> None:
         def describe() -> str:
             logs = [*self._data.glob("logs/*.log"), self._data / "postgres" / "server.log"]
@@ -184,8 +180,3 @@ class FullDisks:
             return "\n".join([f"until {what}", *ends])
 
         self.stack.wait_for(condition, seconds, describe)
-
-
-def _tell(text: str) -> None:
-    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stdout.flush()

@@ -5,10 +5,8 @@ run the database server is killed at once, with or without Dagster. Started agai
 hand laid on anything, both the run's hour and the next one are in the marts within three minutes.
 """
 
-import os
 import random
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,11 +20,12 @@ import psycopg
 from ingestion_api.outbox.flush import OutboxFlush
 from lake import HOUR, METER, VEHICLE, Lake, hour_of
 from local_stack.stack.service import Service
+from tests.faults.console import print_line
 from tests.harness.collector import environment
 from tests.harness.outbox import store
 from tests.harness.pipelines import minutes_of
 from tests.harness.postgres import running_postgres, server_folder
-from tests.harness.processes import children, free_port, log_end, signal_all
+from tests.harness.processes import free_port, kill_with_children, log_end
 from tests.harness.waiting import wait_for
 from tests.samples import meter_rows, vehicle_rows
 from warehouse_sql.database_url import dagster_url
@@ -149,9 +148,7 @@ class HourlyRuns:
         return self._hour
 
     def _kill(self, *, dagster_too: bool) -> None:
-        server = self.postgres.pid
-        os.kill(server, signal.SIGSTOP)  # so that it starts no more processes
-        signal_all([server, *children(server)], signal.SIGKILL)
+        kill_with_children(self.postgres.pid)
         if dagster_too:
             self._daemon.kill()
 
@@ -194,6 +191,5 @@ def kill_at_every_moment(
             except AssertionError as error:
                 error.add_note(f"SEED={seed}; killed at {what}")
                 raise
-            sys.stdout.write(f"{time.strftime('%H:%M:%S')} {what}: {took[what]:.0f} s\n")
-            sys.stdout.flush()
+            print_line(f"{what}: {took[what]:.0f} s")
     return took

@@ -26,16 +26,16 @@ from typing import Final, Self
 import psycopg
 
 from local_stack.errors import PostgresError
-from local_stack.stack.embedded_postgres import EmbeddedPostgres
+from tests.faults.console import print_line
 from tests.faults.disk import Disk
 from tests.harness.postgres import server_folder
 from tests.harness.processes import (
     child_of,
     children,
     command_line,
+    kill_with_children,
     processes_of,
     signal_all,
-    states_of_children,
 )
 from tests.harness.stack import RunningStack, ask, running_stack
 
@@ -60,8 +60,10 @@ class Soak:
         self._faults: dict[str, Callable[[], None]] = {
             **{f"{part} killed": partial(self._kill, part) for part in _PARTS},
             "run killed": self._kill_run,
-            "database killed whole": partial(self._end_database, signal.SIGKILL),
-            "database restarted": partial(self._end_database, signal.SIGINT),
+            "database killed whole": partial(self._end_database, kill_with_children),
+            "database restarted": partial(
+                self._end_database, lambda server: os.kill(server, signal.SIGINT)
+            ),
             "disk full": self._fill,
             "everything killed": self._kill_everything,
         }
@@ -82,9 +84,9 @@ class Soak:
 
     def run(self, minutes: float, every: float) -> None:
         """One fault in so many seconds, each kind before any comes again; judge at the end."""
-        _tell(f"SEED={self._seed}")
+        print_line(f"SEED={self._seed}")
         if not self._disk.can_fill:
-            _tell("no file system can be mounted here")
+            print_line("no file system can be mounted here")
             return
         self._recovered()  # a start on a full disk is refused, and is no fault of a running stack
         end, waiting = time.monotonic() + minutes * 60, list[str]()
@@ -96,9 +98,9 @@ class Soak:
             self._faults[kind]()
             recovery = self._recovered()
             worst = max(worst, (recovery, kind))
-            _tell(f"{kind}: recovered in {recovery:.1f} s")
+            print_line(f"{kind}: recovered in {recovery:.1f} s")
             time.sleep(max(0.0, began + every - time.monotonic()))
-        _tell(f"longest time to recovery {worst[0]:.1f} s ({worst[1]})")
+        print_line(f"longest time to recovery {worst[0]:.1f} s ({worst[1]})")
         self._judge()
 
     # -- the faults ----------------------------------------------------------------------------
@@ -111,11 +113,9 @@ class Soak:
         runs = [pid for pid in self._all() if "execute_run" in command_line(pid)]
         signal_all(runs[:1], signal.SIGKILL)
 
-    def _end_database(self, how: signal.Signals) -> None:
-        with suppress(AssertionError):
-            server = child_of(self._up.process.pid, "postgres")
-            kin = children(server) if how == signal.SIGKILL else []
-            signal_all([server, *kin], how)
+    def _end_database(self, end: Callable[[int], None]) -> None:
+        with suppress(AssertionError, ProcessLookupError):  # it may be about to be started again
+            end(child_of(self._up.process.pid, "postgres"))
 
     def _fill(self) -> None:
         self._disk.fill(self._chance)
@@ -165,8 +165,7 @@ class Soak:
 
     def _hours_waiting(self) -> int:
         try:
-            url = EmbeddedPostgres(self._data / "postgres").url_of_running()
-            with psycopg.connect(url) as conn:
+            with psycopg.connect(self._up.database_url) as conn:
                 row = conn.execute(_WAITING).fetchone()
         except (psycopg.Error, PostgresError):
             return -1
@@ -174,10 +173,7 @@ class Soak:
 
     def _judge(self) -> None:
         self._wait_until("no hour waits", lambda: self._hours_waiting() == 0, _COMPUTED_SECONDS)
-        process = self._up.process
-        self._wait_until(
-            "no zombie is left", lambda: "Z" not in states_of_children(process.pid), 60
-        )
+        self._wait_until("no zombie is left", lambda: not self._up.has_zombies, 60)
         verify = subprocess.run(
             [*_LOCAL_STACK, "verify", "--data", str(self._data)],
             cwd=self._folder,
@@ -185,17 +181,12 @@ class Soak:
             text=True,
             check=False,
         )
-        _tell(f"verify: exit code {verify.returncode}\n{verify.stdout}{verify.stderr}")
+        print_line(f"verify: exit code {verify.returncode}\n{verify.stdout}{verify.stderr}")
         # 4: nothing differs, and the hour that has just begun waits.
         assert verify.returncode in (0, 4), "verify found a difference"
         code = self._up.stop()
         assert (code, processes_of(self._data)) == (0, []), "something is left"
-        _tell(f"all is well at {datetime.now(UTC):%H:%M} UTC")
+        print_line(f"all is well at {datetime.now(UTC):%H:%M} UTC")
 
     def _wait_until(self, what: str, condition: Callable[[], object], seconds: float) -> None:
         self._up.wait_for(condition, seconds, lambda: f"until {what}")
-
-
-def _tell(text: str) -> None:
-    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stdout.flush()

@@ -18,6 +18,12 @@ def signal_all(pids: Sequence[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
+def kill_with_children(pid: int) -> None:
+    """SIGKILL a process and its children at once."""
+    os.kill(pid, signal.SIGSTOP)  # so that it starts no more of them
+    signal_all([pid, *children(pid)], signal.SIGKILL)
+
+
 def children(parent: int) -> list[int]:
     """Process ids of the living children of a process, zombies included."""
     return [pid for pid, _ in _children(parent)]

@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx
 
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.harness.collector import clean_environment
-from tests.harness.processes import free_port
+from tests.harness.processes import free_port, states_of_children
 from tests.harness.waiting import wait_for
 
 FLEET = 40
@@ -25,6 +26,7 @@ class RunningStack:
     """Running `wattlake up`, and the lines that it has printed so far."""
 
     process: subprocess.Popen[str]
+    data: Path
     url: str
     dagster_url: str
     lines: list[str] = field(default_factory=list)
@@ -33,6 +35,16 @@ class RunningStack:
     def text(self) -> str:
         """Everything that it has printed."""
         return "".join(self.lines)
+
+    @property
+    def database_url(self) -> str:
+        """URL of its embedded database; PostgresError while none runs."""
+        return EmbeddedPostgres(self.data / "postgres").url_of_running()
+
+    @property
+    def has_zombies(self) -> bool:
+        """True while a child has ended that nobody reaps."""
+        return "Z" in states_of_children(self.process.pid)
 
     def wait_for(
         self,
@@ -79,7 +91,7 @@ def running_stack(data: Path, *arguments: str, **environment: str) -> Iterator[R
         env=clean_environment(**environment),
     ) as process:
         local = "http://127.0.0.1"
-        running = RunningStack(process, f"{local}:{port}", f"{local}:{dagster_port}")
+        running = RunningStack(process, data, f"{local}:{port}", f"{local}:{dagster_port}")
         assert process.stdout is not None
         reader = threading.Thread(target=running.lines.extend, args=(process.stdout,))
         reader.start()

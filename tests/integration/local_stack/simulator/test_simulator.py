@@ -15,6 +15,7 @@ from local_stack.simulator.heartbeats import arrivals
 from tests.harness.collector import running_collector
 from tests.harness.flaky_collector import FlakyCollector, flaky_collector
 from tests.harness.forked import Forked
+from tests.harness.waiting import wait_for
 from tests.integration.local_stack.cli.test_command_line import run_command
 
 FLEET, SEED = 4, 7
@@ -37,12 +38,9 @@ def simulator(folder: Path, url: str) -> Iterator[Forked]:
             process.wait(10)
 
 
-def wait_for(condition: Callable[[], object], process: Forked) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, process.poll()
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
+def wait_for_simulator(condition: Callable[[], object], process: Forked) -> None:
+    wait_for(lambda: condition() or process.poll() is not None, 60)
+    assert process.poll() is None, process.poll()
 
 
 def noted(folder: Path) -> dict[str, int]:
@@ -72,7 +70,7 @@ def test_the_last_three_hours_come_first_and_are_complete_whatever_the_collector
         simulator(tmp_path, collector.url) as process,
     ):
         began = int(time.time()) // 60
-        wait_for(lambda: noted(tmp_path).get("posted_before", 0) >= began, process)
+        wait_for_simulator(lambda: noted(tmp_path).get("posted_before", 0) >= began, process)
         state = noted(tmp_path)
         assert state["since"] in {(began // 60 - 3) * 60, ((began + 1) // 60 - 3) * 60}
         history = expected(state["since"], state["posted_before"], state["since"])
@@ -81,7 +79,7 @@ def test_the_last_three_hours_come_first_and_are_complete_whatever_the_collector
 
 def test_a_device_posts_one_heartbeat_at_a_time(tmp_path: Path) -> None:
     with flaky_collector() as collector, simulator(tmp_path, collector.url) as process:
-        wait_for(
+        wait_for_simulator(
             lambda: (
                 {"/v1/ingest/meter", "/v1/ingest/vehicle"}
                 <= {path for path, _ in collector.heartbeats}
@@ -93,7 +91,7 @@ def test_a_device_posts_one_heartbeat_at_a_time(tmp_path: Path) -> None:
 def test_a_simulator_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     with flaky_collector() as collector:
         with simulator(tmp_path, collector.url) as process:
-            wait_for(lambda: noted(tmp_path), process)
+            wait_for_simulator(lambda: noted(tmp_path), process)
             process.kill()
         # as if it had been away for the last twenty minutes
         state = noted(tmp_path)
@@ -102,7 +100,7 @@ def test_a_simulator_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> Non
         collector.heartbeats.clear()
         with simulator(tmp_path, collector.url) as process:
             now = int(time.time()) // 60
-            wait_for(lambda: noted(tmp_path)["posted_before"] >= now, process)
+            wait_for_simulator(lambda: noted(tmp_path)["posted_before"] >= now, process)
             after = noted(tmp_path)
         missed = expected(state["posted_before"], after["posted_before"], state["since"])
         assert missed <= received(collector)
@@ -116,9 +114,9 @@ def test_a_simulator_goes_on_while_it_can_note_and_say_nothing(tmp_path: Path) -
     (tmp_path / "says").symlink_to("/dev/full")
     with flaky_collector(503) as collector, simulator(tmp_path, collector.url) as process:
         devices = 2 * FLEET
-        wait_for(lambda: received(collector).total() > 150 * devices, process)
+        wait_for_simulator(lambda: received(collector).total() > 150 * devices, process)
         (tmp_path / "state.unfinished").unlink()
-        wait_for(lambda: (tmp_path / "state.json").read_bytes() != b"{", process)
+        wait_for_simulator(lambda: (tmp_path / "state.json").read_bytes() != b"{", process)
         state = noted(tmp_path)
         history = expected(state["since"], state["posted_before"], state["since"])
         assert history <= received(collector)
@@ -153,7 +151,7 @@ def test_the_collector_takes_every_simulated_heartbeat(tmp_path: Path, database_
         simulator(tmp_path, str(collector.http.base_url)) as process,
     ):
         now = int(time.time()) // 60
-        wait_for(lambda: noted(tmp_path).get("posted_before", 0) >= now, process)
+        wait_for_simulator(lambda: noted(tmp_path).get("posted_before", 0) >= now, process)
         state = noted(tmp_path)
         status = collector.http.get("/v1/status").json()
     history = expected(state["since"], state["posted_before"], state["since"])

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from local_stack.stack.service import Service
 from local_stack.stack.stack import collector_stop_seconds
 from local_stack.stack.supervision import Supervised
 from tests.harness.processes import free_port
+from tests.harness.waiting import wait_for
 
 REPOSITORY = Path(local_stack.__file__).parents[1]
 HEARTBEATS = (
@@ -53,12 +53,12 @@ def stop() -> Iterator[list[Service]]:
 def watch_until(part: Supervised, condition: Callable[[], object]) -> list[str]:
     """Watch until the condition holds; what was said meanwhile."""
     said: list[str] = []
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, said
+
+    def watch() -> None:
         if text := part.watch():
             said.append(text)
-        time.sleep(0.01)
+
+    wait_for(condition, 60, describe=lambda: str(said), meanwhile=watch, pause=0.01)
     return said
 
 

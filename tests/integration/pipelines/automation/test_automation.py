@@ -2,8 +2,7 @@
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from pipelines.partitions import hour_key, hour_of_key
 from pipelines.resources import WarehouseResource
 from pipelines.settings import PipelineSettings
 from tests.harness.pipelines import RESOURCES, PipelineStack
+from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 from warehouse_sql.named_queries import query
 
@@ -98,15 +98,6 @@ def status_of(stack: PipelineStack, run: dg.DagsterRun) -> DagsterRunStatus:
 
 def in_(**time: float) -> datetime:
     return datetime.now(UTC) + timedelta(**time)
-
-
-def wait_until(condition: Callable[[], Collection[str]]) -> Collection[str]:
-    """Value of the condition once it is true."""
-    deadline = time.monotonic() + 60
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def hour_tags(hour: datetime) -> dict[str, str]:
@@ -513,12 +504,12 @@ def test_a_run_that_outlives_the_end_of_its_session_takes_a_new_one_and_leaves_n
             def held() -> Collection[str]:
                 return sessions_of_runs(connection).names
 
-            (name,) = wait_until(held)
+            (name,) = wait_for(held)
             connection.execute(
                 "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
                 " WHERE application_name LIKE 'wattlake-run-%'"
             )
-            assert list(wait_until(held)) == [name]
+            assert list(wait_for(held)) == [name]
 
     @dg.job(resource_defs={"warehouse": RESOURCES["warehouse"]})
     def looking() -> None:

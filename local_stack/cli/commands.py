@@ -46,10 +46,10 @@ def renames(given: Sequence[str]) -> dict[str, str]:
     """Parse `A=B` texts into a mapping; UsageError for anything else."""
     found = {}
     for text in given:
-        name, is_one, told = text.partition("=")
-        if not (is_one and name and told):
+        name, is_one, value = text.partition("=")
+        if not (is_one and name and value):
             raise UsageError(f"--rename takes COLUMN=NAME, not {text!r}")
-        found[name] = told
+        found[name] = value
     return found
 
 
@@ -123,31 +123,31 @@ def status(url: str) -> None:
     """Print the state of the collector and the lake; CollectorError if it can't take heartbeats."""
     console = output_console()
     with _collector(url) as collector:
-        told = read_status(collector)
+        report = read_status(collector)
         table = Table(show_header=False, box=None)
         table.add_row("collector", url)
-        table.add_row("heartbeats acknowledged", f"{told.records_acknowledged:,}")
-        table.add_row("on their way to the lake", f"{told.outbox_rows:,}")
-        table.add_row("rows in the lake", f"{told.rows_in_lake:,}")
-        table.add_row("hours compacted", f"{told.hours_compacted:,}")
-        table.add_row("hours waiting", _hours_waiting(told))
-        if told.hours_never_computed:
-            table.add_row("hours never computed", f"{told.hours_never_computed:,}")
-        if told.figures and told.figures.end_at:
-            table.add_row("figures end at", clock(told.figures.end_at, datetime.now(UTC)))
-        table.add_row("vehicles, newest hour", status_text(told.vehicles_by_status))
+        table.add_row("heartbeats acknowledged", f"{report.records_acknowledged:,}")
+        table.add_row("on their way to the lake", f"{report.outbox_rows:,}")
+        table.add_row("rows in the lake", f"{report.rows_in_lake:,}")
+        table.add_row("hours compacted", f"{report.hours_compacted:,}")
+        table.add_row("hours waiting", _hours_waiting(report))
+        if report.hours_never_computed:
+            table.add_row("hours never computed", f"{report.hours_never_computed:,}")
+        if report.figures and report.figures.end_at:
+            table.add_row("figures end at", clock(report.figures.end_at, datetime.now(UTC)))
+        table.add_row("vehicles, newest hour", status_text(report.vehicles_by_status))
         console.print(table)
         for warning in read_warnings(collector):
             _say(console, f"warning: {warning}")
         console.print("ready for heartbeats")
 
 
-def _hours_waiting(told: Status) -> str:
-    if not told.waiting_seconds:
-        return f"{told.hours_waiting:,}"
-    minutes = math.ceil(told.waiting_seconds / 60)
+def _hours_waiting(report: Status) -> str:
+    if not report.waiting_seconds:
+        return f"{report.hours_waiting:,}"
+    minutes = math.ceil(report.waiting_seconds / 60)
     left = f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"
-    return f"{told.hours_waiting:,}, about {left} at the pace of the last 15 min"
+    return f"{report.hours_waiting:,}, about {left} at the pace of the last 15 min"
 
 
 def efficiency(url: str, hours: int, worst: int, before: datetime) -> None:
@@ -276,8 +276,8 @@ def _refused_links(
         where = f"{error['field']}: " if error["field"] else ""
         reasons.setdefault(error["index"], []).append(f"{where}{error['reason']}")
     return [
-        RefusedRow(numbered[at][0], "; ".join(told), numbered[at][1])
-        for at, told in sorted(reasons.items())
+        RefusedRow(numbered[at][0], "; ".join(texts), numbered[at][1])
+        for at, texts in sorted(reasons.items())
     ]
 
 

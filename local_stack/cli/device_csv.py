@@ -31,19 +31,19 @@ def read_devices(file: Path, classes: Collection[str]) -> tuple[list[ToldDevice]
     `classes` are the names that a charger class may have. Raises RecordingError for what is no
     such CSV.
     """
-    told: dict[tuple[str, str], ToldDevice] = {}
+    devices: dict[tuple[str, str], ToldDevice] = {}
     refused: list[RefusedRow] = []
     for number, row in enumerate(_rows(file), 1):
         try:
             one = _told(row, classes)
-            if told.setdefault((one.stream, one.device_id), one) is not one:
+            if devices.setdefault((one.stream, one.device_id), one) is not one:
                 raise BadRow(f"{one.stream} {one.device_id} stands in a row before this")  # noqa: TRY301
         except BadRow as error:
             cells = [row[name] for name in (*COLUMNS, _NO_COLUMN)]
             refused.append(RefusedRow(number, str(error), cells))
-    if not (told or refused):
+    if not (devices or refused):
         raise RecordingError(f"{file} has no devices, only a header")
-    return list(told.values()), refused
+    return list(devices.values()), refused
 
 
 def read_ids(file: Path) -> list[tuple[str, str]]:

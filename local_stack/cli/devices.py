@@ -104,11 +104,11 @@ def import_devices(
     are kept in FILE.rejects.csv.
     """
     dsn = database_url(settings_with({"data_folder": data}))
-    told, refused = read_devices(file, _charger_classes())
+    accepted, refused = read_devices(file, _charger_classes())
     rejects = RejectsFile(file, (*COLUMNS, "in no column"))
     rejects.add(refused)
     try:
-        done = tell_devices(dsn, told)
+        done = tell_devices(dsn, accepted)
     except WarehouseError as error:
         raise LocalStackError(str(error)) from error
     for row in refused[:_REASONS_SHOWN]:
@@ -118,7 +118,7 @@ def import_devices(
         more = ", ..." if len(done.unheard) > _REASONS_SHOWN else ""
         _say(f"  never heard so far: {len(done.unheard):,} ({some}{more})")
     _say(
-        f"{file}: devices accepted: {len(told):,}, of them changed: {done.changed:,}, "
+        f"{file}: devices accepted: {len(accepted):,}, of them changed: {done.changed:,}, "
         f"refused: {len(refused):,}"
     )
     if done.hours:

@@ -122,10 +122,10 @@ def _line(collector: Collector) -> Text:
 def _warn(terminal: Terminal, collector: Collector, warned: set[str]) -> set[str]:
     """Print each new warning; return those that stand now, without their numbers."""
     try:
-        told = read_warnings(collector)
+        texts = read_warnings(collector)
     except CollectorError as error:  # it answers, and can't take heartbeats
-        told = [str(error)]
-    warnings = {re.sub(r"\d+", "", text): text for text in told}
+        texts = [str(error)]
+    warnings = {re.sub(r"\d+", "", text): text for text in texts}
     for kind in warnings.keys() - warned:
         terminal.print(Text(f"warning: {warnings[kind]}", style="yellow"))
     return set(warnings)

@@ -147,9 +147,9 @@ class Collector:
                 "or name another with --url"
             ) from error
         if response.status_code == httpx.codes.UNAUTHORIZED:
-            told = "does not know the API key in" if self._has_key else "wants an API key in"
+            refusal = "does not know the API key in" if self._has_key else "wants an API key in"
             raise KeyRefused(
-                f"{self.url} {told} WATTLAKE_API_KEY; `wattlake keys create` makes one"
+                f"{self.url} {refusal} WATTLAKE_API_KEY; `wattlake keys create` makes one"
             )
         return response
 
@@ -168,17 +168,17 @@ def refusal(path: str, response: httpx.Response) -> str:
 
 
 def describe(response: httpx.Response) -> str:
-    """Status and, where the answer tells it, the reason."""
+    """Status and, where the answer has one, the reason."""
     try:
-        told = response.json()
+        body = response.json()
     except ValueError:
-        told = None
+        body = None
     reason = response.reason_phrase
-    if isinstance(told, dict):
-        reason = told.get("detail") or "; ".join(told.get("reasons", ())) or reason
+    if isinstance(body, dict):
+        reason = body.get("detail") or "; ".join(body.get("reasons", ())) or reason
     return f"{response.status_code} ({reason})"
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    told = response.headers.get("retry-after", "")
-    return float(told) if told.isdigit() else None
+    header = response.headers.get("retry-after", "")
+    return float(header) if header.isdigit() else None

@@ -354,7 +354,7 @@ def _reason(output: str) -> str:
     for index, line in enumerate(lines):
         for mark in ("FATAL:", "PANIC:", "ERROR:", "error:"):
             if mark in line:
-                # a wrong setting is told in the line before
-                told = lines[index - 1] if "contains errors" in line and index else line
-                return told.split(": ", 1)[-1].strip()
+                # a wrong setting has its cause in the line before
+                cause = lines[index - 1] if "contains errors" in line and index else line
+                return cause.split(": ", 1)[-1].strip()
     return lines[-1] if lines else "it ended without a word"

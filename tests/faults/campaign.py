@@ -1,4 +1,4 @@
-"""A campaign: one fault after the other under continuous load, then the verdict."""
+"""Campaign: one fault after the other under continuous load, then the check of the oracle."""
 
 import random
 from collections import Counter

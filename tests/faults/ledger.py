@@ -89,7 +89,7 @@ class Ledger:
         return made
 
     def send(self, heartbeats: Sequence[Heartbeat], post: Callable[[], bool]) -> bool:
-        """Call `post`, which tells whether all of them were acknowledged, and note it."""
+        """Call `post`, which returns True if all were acknowledged, and note it."""
         started, acknowledged = time.monotonic(), False
         try:
             acknowledged = post()

@@ -1,4 +1,4 @@
-"""`wattlake up` for hours, with a fault every few minutes and no hand laid on anything.
+"""`wattlake up` for hours, with a fault every few minutes and no repair by hand.
 
 What comes is drawn by chance: a part is killed, the database is killed whole or restarted, the
 disk of everything is full for a while, or all is killed at once and started again as a service

@@ -128,7 +128,7 @@ def test_a_simulator_waits_where_it_brings_too_many_new_devices(tmp_path: Path) 
         simulator(tmp_path, collector.url) as process,
     ):
         now = int(time.time()) // 60
-        wait_for(lambda: noted(tmp_path).get("posted_before", 0) >= now, process)
+        wait_for_simulator(lambda: noted(tmp_path).get("posted_before", 0) >= now, process)
         state = noted(tmp_path)
     history = expected(state["since"], state["posted_before"], state["since"])
     assert history <= received(collector)

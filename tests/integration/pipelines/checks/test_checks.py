@@ -14,6 +14,7 @@ from lake import HOUR, METER, VEHICLE, Lake, Stream, compact_hours, hour_of
 from lake.delta.replace import replace_window
 from lake.schema.history import history_table
 from pipelines.assets import history
+from pipelines.assets.history import scan_history_files
 from pipelines.automation.watch import overdue_hours
 from pipelines.checks.rules import (
     lost_heartbeats,
@@ -60,6 +61,15 @@ def test_an_unsorted_file_is_named_with_its_rows_and_stops_nothing(
     assert result.success
     assert "| METER001 | 2026-11-20 10:00:05Z |" in first_ones(failed(result, "sorted_files"))
     assert checks(result)["vehicle_telemetry_history: sorted_files"]
+
+
+def test_an_hour_without_a_file_has_no_order_to_check(charged: House) -> None:
+    compact_hours(charged.lake, METER, [HOUR_10])
+
+    files = scan_history_files(charged.lake, METER, HOUR_10 - HOUR, HOUR_10)
+
+    assert files.collect().is_empty()
+    assert files.collect_schema().names() == ["meter_id", "timestamp", "file"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 5))))

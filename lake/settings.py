@@ -90,7 +90,7 @@ class EnergySettings(BaseSettings):
         return self
 
     def status_limits(self, charger_class: str | None) -> tuple[float, float, float]:
-        """warning_from, good_from and excellent_above in percent of a class, or of all others.
+        """Return warning_from, good_from and excellent_above of a class in percent, or of all.
 
         A class without a limit of its own has that of all; so has a class nobody described.
         """

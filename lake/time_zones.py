@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 
 def time_zone(name: str) -> ZoneInfo:
-    """The zone; ValueError, with an example, for a name that none has."""
+    """Return the zone; ValueError, with an example, for a name that none has."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):

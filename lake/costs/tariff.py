@@ -103,7 +103,7 @@ class Tariff(_Part):
         return tuple(sorted(periods, key=lambda period: period.valid_from))
 
     def price_at(self, moment: datetime) -> Decimal | None:
-        """The price of a kWh at a time; None before the first period."""
+        """Return the price of a kWh at a time; None before the first period."""
         local = moment.astimezone(ZoneInfo(self.time_zone))
         begun = [period for period in self.periods if period.valid_from <= local.date()]
         if not begun:
@@ -113,7 +113,7 @@ class Tariff(_Part):
         return own[0] if own else begun[-1].price_per_kwh
 
     def price_of_hour(self, start: datetime) -> Decimal | None:
-        """The price of a kWh that flows evenly over the UTC hour; None if a part has none.
+        """Return the price of a kWh spread evenly over the UTC hour; None if a part has none.
 
         Where the zone is off UTC by a part of an hour it is the mean of the quarters, exactly.
         """
@@ -125,13 +125,13 @@ class Tariff(_Part):
 
 
 def prices_of_hours(tariff: Tariff, hours: Iterable[datetime]) -> dict[datetime, Decimal]:
-    """The price of each UTC hour that has one."""
+    """Return the price of each UTC hour that has one."""
     found = ((hour, tariff.price_of_hour(hour)) for hour in hours)
     return {hour: price for hour, price in found if price is not None}
 
 
 def read_tariff(path: Path) -> Tariff:
-    """The tariff in a YAML or JSON file; BadTariff names the place of the first fault."""
+    """Read a tariff from a YAML or JSON file; BadTariff names the place of the first fault."""
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Tariff.model_validate(content)

@@ -109,18 +109,18 @@ def name_of_most_energy(rows: pl.LazyFrame, owner: str, name: str, energy: pl.Ex
 
 
 def attribute_to_meters(
-    vehicles: pl.LazyFrame, fed: pl.LazyFrame, links: pl.LazyFrame, axis: TimeAxis
+    vehicles: pl.LazyFrame, linked: pl.LazyFrame, links: pl.LazyFrame, axis: TimeAxis
 ) -> pl.LazyFrame:
     """Repeat each vehicle reading for each meter that fed the vehicle then, with its part.
 
-    `vehicles` are rows of `measured_energy` without meter_id, `fed` those of the meters while
+    `vehicles` are rows of `measured_energy` without meter_id, `linked` those of the meters while
     linked, with the `link`. Where several meters feed a vehicle, its energy is shared in
-    proportion to what each of them gave it in all of `fed`; the first by id has all if none gave
+    proportion to what each of them gave it in all of `linked`; the first by id has all if none gave
     any. Parts are whole microwatt-hours and add up to those of the reading. `number` becomes that
     of the meter. A reading belongs to the links of its timestamp and says nothing about time
     before them: interval_start and covered_from are cut. Readings without a link are left out.
     """
-    shares = _shares(fed, links).cache()
+    shares = _shares(linked, links).cache()
     times = (
         shares.select("vehicle_id", "_time", "_from", "_to")
         .unique()
@@ -150,7 +150,7 @@ def attribute_to_meters(
     )
 
 
-def _shares(fed: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
+def _shares(linked: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
     """Return the meters of a vehicle between two changes of its links, with their parts.
 
     Columns vehicle_id, `_time` (the number of the time from `_from` to `_to`), the `number` and
@@ -173,7 +173,7 @@ def _shares(fed: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
         .with_columns(_time=pl.int_ranges("_first", "_last"))
         .explode("_time")
         .join(cuts.select("_time", "_to", _from="_at"), on="_time")
-        .join(_given(fed, links), on=["number", "vehicle_id"])
+        .join(_given(linked, links), on=["number", "vehicle_id"])
         .sort("_time", "meter_id")
         .with_columns(_weight=pl.col("_given").clip(lower_bound=0))
         .with_columns(_weight=pl.when(total > 0).then(weight).otherwise(is_first.cast(pl.Int64)))
@@ -181,9 +181,9 @@ def _shares(fed: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _given(fed: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
+def _given(linked: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
     """Return the energy that each meter gave to each linked vehicle, in microwatt-hours."""
-    of_links = fed.group_by("link").agg(exact_sum(pl.col("energy_kwh")))
+    of_links = linked.group_by("link").agg(exact_sum(pl.col("energy_kwh")))
     in_microwatt_hours = (pl.col("energy_kwh") * PER_UNIT).round().cast(pl.Int64)
     return (
         links.join(of_links, on="link", how="left")

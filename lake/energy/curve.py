@@ -57,7 +57,7 @@ def vehicle_curve(
     links = clip_links(links, start, end)
     numbers = number_devices(vehicle, links, "vehicle_id")
     links = links.join(numbers, on="vehicle_id").with_row_index("link")
-    fed = attribute_to_vehicles(meters, links, axis).filter(pl.col("link").is_not_null())
+    linked = attribute_to_vehicles(meters, links, axis).filter(pl.col("link").is_not_null())
     width = step // _MICROSECOND
     place = pl.col("timestamp").dt.epoch("us") // width
     state = vehicle.group_by(_step=place).agg(
@@ -75,7 +75,7 @@ def vehicle_curve(
     ratio = efficiency_percent(pl.col("energy_ac_kwh"), pl.col("energy_dc_kwh"), settings)
     return (
         _steps(start, end, width)
-        .join(_side(fed, width, "ac"), on="_step", how="left")
+        .join(_side(linked, width, "ac"), on="_step", how="left")
         .join(_side(vehicle, width, "dc"), on="_step", how="left")
         .join(state, on="_step", how="left")
         .with_columns(efficiency_percent=pl.when(is_rated).then(ratio))

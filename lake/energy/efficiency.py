@@ -86,8 +86,8 @@ def vehicle_facts(
     links = clip_links(links, axis.start, axis.end)
     numbers = number_devices(vehicles, links, "vehicle_id").cache()
     links = links.join(numbers, on="vehicle_id").with_row_index("link").cache()
-    fed = attribute_to_vehicles(meters, links, axis).filter(pl.col("link").is_not_null())
-    ac, dc = on_axis(fed, axis).cache(), on_axis(vehicles, axis).cache()
+    linked = attribute_to_vehicles(meters, links, axis).filter(pl.col("link").is_not_null())
+    ac, dc = on_axis(linked, axis).cache(), on_axis(vehicles, axis).cache()
     known_ac, known_dc = known_time(ac).cache(), known_time(dc).cache()
     of_links = links.join(sum_readings(ac, axis, "link"), on="link", how="left").cache()
     of_vehicles = sum_readings(dc, axis, "number", MEAN_TEMPERATURE)
@@ -168,7 +168,7 @@ def fleet_efficiency(
 
 
 def lowest_efficiency(vehicles: pl.LazyFrame, count: int) -> pl.LazyFrame:
-    """The `count` rated vehicles of lowest efficiency, the lowest first, ties by greater loss."""
+    """Return the `count` rated vehicles of lowest efficiency, ties by greater loss."""
     return sort_by_efficiency(vehicles.filter(pl.col("status").is_in(RATED)), "vehicle_id").head(
         count
     )
@@ -182,7 +182,7 @@ def sort_by_efficiency(rated: pl.LazyFrame, device: str) -> pl.LazyFrame:
 def unlinked_energy(
     meters: pl.LazyFrame, links: pl.LazyFrame, start: datetime, end: datetime
 ) -> pl.LazyFrame:
-    """One row, hour_start and unlinked_energy_ac_kwh: AC energy of meters while unlinked.
+    """Return one row, hour_start and unlinked_energy_ac_kwh: AC energy of unlinked meters.
 
     The arguments are those of `vehicle_efficiency`.
     """
@@ -195,7 +195,7 @@ def unlinked_energy(
 def unlinked_readings(
     meters: pl.LazyFrame, links: pl.LazyFrame, start: datetime, end: datetime
 ) -> pl.LazyFrame:
-    """The readings of meters, rows of `measured_energy`, at times when no link feeds a vehicle."""
+    """Return readings of meters, rows of `measured_energy`, at times without a link."""
     axis = TimeAxis(*utc_window(start, end))
     links = clip_links(links, axis.start, axis.end)
     numbered = links.with_row_index("link").with_columns(number=pl.lit(0, pl.Int64))
@@ -231,7 +231,7 @@ def with_efficiency(
 
 
 def efficiency_percent(energy_ac: pl.Expr, energy_dc: pl.Expr, settings: EnergySettings) -> pl.Expr:
-    """100 * DC / AC in percent, never clamped; null where AC energy is too small or not known.
+    """Return 100 * DC / AC, never clamped; null where AC energy is too small or not known.
 
     To 9 decimals: floats make 84.99999999999999 % of 10.2 / 12 kWh, on the wrong side of a limit.
     """

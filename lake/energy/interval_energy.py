@@ -127,12 +127,12 @@ def round_to_microwatt_hours(energy: pl.Expr) -> pl.Expr:
 
 
 def exact_mean(values: pl.Expr) -> pl.Expr:
-    """Mean of the non-null values, in any order the same; null where there are none."""
+    """Average the non-null values, in any order the same; null where there are none."""
     return exact_sum(values) / values.count()
 
 
 def in_seconds(duration: pl.Expr) -> pl.Expr:
-    """A duration in seconds, to the microsecond."""
+    """Convert a duration to seconds, to the microsecond."""
     return (duration.dt.total_microseconds() / 1e6).round(6)
 
 

@@ -42,7 +42,7 @@ class Deduplicated:
         )
 
     def times(self) -> pl.DataFrame:
-        """`timestamp` and `duplicates` of all rows."""
+        """Return `timestamp` and `duplicates` of all rows."""
         return self._copies.select("timestamp")[self._stay].with_columns(self.duplicates)
 
     def all_rows(self) -> pl.DataFrame:

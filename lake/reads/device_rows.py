@@ -39,7 +39,7 @@ class CachedRows:
 
     @cached_property
     def bytes(self) -> int:
-        """Twice the rows, of which `all_rows` makes a copy."""
+        """The memory of the rows, counted twice: `all_rows` makes a copy."""
         rows = sum(int(frame.estimated_size()) for frame in self.files.values())
         return 2 * rows + _BYTES_A_FILE * len(self.files)
 

@@ -63,48 +63,48 @@ class ColumnMapping:
         }
 
 
-def map_column(column: str, meaning: ColumnMapping) -> str | None:
+def map_column(column: str, mapping: ColumnMapping) -> str | None:
     """Return the JSON field that a column holds; blanks around its name don't count."""
     name = column.strip()
-    name = next((true for one, true in meaning.renames.items() if one.strip() == name), name)
+    name = next((true for one, true in mapping.renames.items() if one.strip() == name), name)
     name = _JSON_NAMES.get(name, name)
     return name if name in FIELDS else None
 
 
-def map_columns(columns: Sequence[str], meaning: ColumnMapping) -> dict[str, str]:
+def map_columns(columns: Sequence[str], mapping: ColumnMapping) -> dict[str, str]:
     """Return the JSON field of each column of a file that has one.
 
     Raises UnusableFile for what would make every row a refused or a wrong one.
     """
     names = [column.strip() for column in columns]
     has = ", ".join(names)
-    if unknown := [name for name in meaning.renames if name.strip() not in names]:
+    if unknown := [name for name in mapping.renames if name.strip() not in names]:
         raise UnusableFile(f"has no column {unknown[0]} to rename; it has: {has}")
     found: dict[str, str] = {}
     for column in columns:
-        name = map_column(column, meaning)
+        name = map_column(column, mapping)
         if name is None:
             continue
-        if name in meaning.ids:
+        if name in mapping.ids:
             raise UnusableFile(f"has a column for {name}: leave {_OPTIONS[name]} away")
         if name in found.values():
             raise UnusableFile(f"has two columns for {name}; it has: {has}")
         found[column] = name
-        if name in ENERGIES and meaning.unit is None:
+        if name in ENERGIES and mapping.unit is None:
             require_kwh_name(column.strip(), name)
-    _require_fields([*found.values(), *meaning.ids], has, meaning)
+    _require_fields([*found.values(), *mapping.ids], has, mapping)
     return found
 
 
-def with_default_stream(meaning: ColumnMapping, fields: Collection[str]) -> ColumnMapping:
+def with_default_stream(mapping: ColumnMapping, fields: Collection[str]) -> ColumnMapping:
     """Return the mapping of a file whose rows all have these fields: without vehicles, meters."""
-    if meaning.stream is None and "vehicleId" not in fields and "type" not in fields:
-        return replace(meaning, stream=METER.name)
-    return meaning
+    if mapping.stream is None and "vehicleId" not in fields and "type" not in fields:
+        return replace(mapping, stream=METER.name)
+    return mapping
 
 
-def _require_fields(fields: Sequence[str], has: str, meaning: ColumnMapping) -> None:
-    stream = meaning.stream or (VEHICLE.name if "vehicleId" in fields else METER.name)
+def _require_fields(fields: Sequence[str], has: str, mapping: ColumnMapping) -> None:
+    stream = mapping.stream or (VEHICLE.name if "vehicleId" in fields else METER.name)
     device = f"{stream}Id"
     for wanted in ((device,), ("timestamp",), _MEASURED[stream]):
         if not any(name in fields for name in wanted):

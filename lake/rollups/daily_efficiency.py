@@ -65,7 +65,7 @@ def vehicle_day(
     end: datetime,
     settings: EnergySettings,
 ) -> pl.DataFrame:
-    """The rows of VEHICLE_EFFICIENCY_DAILY for the day [start, end), sorted by vehicle.
+    """Return the rows of VEHICLE_EFFICIENCY_DAILY for the day [start, end), sorted by vehicle.
 
     `hours` are the day's rows of VEHICLE_EFFICIENCY_HOURLY, `evidence` those of `vehicle_evidence`
     for each part of the day. A day that is not over ends at `end`.
@@ -87,7 +87,7 @@ def vehicle_day(
 def fleet_day(
     vehicles: pl.LazyFrame, fleet_hours: pl.LazyFrame, settings: EnergySettings
 ) -> pl.LazyFrame:
-    """The row of FLEET_EFFICIENCY_DAILY from those of `vehicle_day` and of the fleet's hours."""
+    """Return the row of FLEET_EFFICIENCY_DAILY from `vehicle_day` and the fleet's hours."""
     of_hours = fleet_hours.group_by(date=pl.col("hour_start").dt.date()).agg(
         exact_sum(pl.col("unlinked_energy_ac_kwh")), hours=pl.len().cast(pl.Int64)
     )
@@ -117,7 +117,7 @@ def charger_day(
     end: datetime,
     settings: EnergySettings,
 ) -> pl.DataFrame:
-    """The rows of CHARGER_EFFICIENCY_DAILY for the day [start, end), sorted by meter.
+    """Return the rows of CHARGER_EFFICIENCY_DAILY for the day [start, end), sorted by meter.
 
     `hours` are the day's rows of CHARGER_EFFICIENCY_HOURLY, `evidence` those of `charger_evidence`
     for each part of the day. A day that is not over ends at `end`.

@@ -67,7 +67,7 @@ class DayInputs:
 
 
 def efficiency_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
-    """The rows of vehicle_, charger_ and fleet_efficiency_daily, by the name of the table."""
+    """Return the rows of vehicle_, charger_ and fleet_efficiency_daily, by table name."""
     start, end = utc_window(day.vehicles.start, day.vehicles.end)
     of_vehicles, of_chargers, of_fleet = (
         day.hours[spec.name]
@@ -109,7 +109,7 @@ def efficiency_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
 
 
 def health_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
-    """The rows of battery_health_daily, by the name of the table."""
+    """Return the rows of battery_health_daily, by the name of the table."""
     hours = day.hours[VEHICLE_EFFICIENCY_HOURLY.name].lazy()
     rows = battery_health_in_parts(
         day.vehicles.scan(), hours, day.vehicles.start, day.vehicles.end, settings

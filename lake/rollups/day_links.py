@@ -15,7 +15,7 @@ _NO_PAIRS: Final = pl.LazyFrame(schema={"meter_id": pl.String, "vehicle_id": pl.
 def links_of_hours(
     hours: pl.DataFrame, explicit: pl.LazyFrame, heartbeats: pl.LazyFrame, settings: EnergySettings
 ) -> pl.DataFrame:
-    """LINK_COLUMNS of every hour, one hour after another.
+    """Return LINK_COLUMNS of every hour, one hour after another.
 
     `hours` are rows of VEHICLE_EFFICIENCY_HOURLY, `explicit` what `resolve_links` takes, for all
     of them; `heartbeats` those of vehicles, best as a scan, and of the largest gap before them. A

@@ -43,7 +43,7 @@ def day_parts(
     end: datetime,
     settings: EnergySettings,
 ) -> Iterator[DayPart]:
-    """The parts of the UTC window [start, end); each device is in one of them.
+    """Yield the parts of the UTC window [start, end); each device is in one of them.
 
     The ids are those of all devices with a heartbeat or a link in the window. `links` are what the
     hours resolved, one after another. Readings are those of the window and the context before it.
@@ -64,8 +64,8 @@ def day_parts(
             ],
             engine=IN_MEMORY,
         )
-        fed = joined.filter(pl.col("meter_id").is_in(meters.drop_nulls().to_list()))
-        yield DayPart(*(frame.lazy() for frame in (*measured, fed)))
+        linked = joined.filter(pl.col("meter_id").is_in(meters.drop_nulls().to_list()))
+        yield DayPart(*(frame.lazy() for frame in (*measured, linked)))
 
 
 def _parts(meters: pl.Series, vehicles: pl.Series, links: pl.DataFrame) -> list[pl.DataFrame]:

@@ -50,7 +50,7 @@ class HourInputs:
 
 
 def efficiency_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
-    """The rows of vehicle_, charger_ and fleet_efficiency_hourly, by the name of the table.
+    """Return the rows of vehicle_, charger_ and fleet_efficiency_hourly, by table name.
 
     No row at all where no device has a heartbeat or a link: nobody asks for such an hour, and one
     that is computed by hand must not look like one in which the fleet stood still.
@@ -71,7 +71,7 @@ def devices_of_hour(
     settings: EnergySettings,
     unlinked: Callable[[pl.LazyFrame, pl.LazyFrame, datetime, datetime], pl.LazyFrame],
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """The rows of vehicle_ and charger_efficiency_hourly, and what `unlinked` gives.
+    """Return the rows of vehicle_ and charger_efficiency_hourly, and those of `unlinked`.
 
     `unlinked` takes rows of `measured_energy` of the meters, the links, and the window.
     """
@@ -96,7 +96,7 @@ def devices_of_hour(
 
 
 def health_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
-    """The rows of grid_health_hourly and heartbeat_completeness_hourly, by table."""
+    """Return the rows of grid_health_hourly and heartbeat_completeness_hourly, by table."""
     grid = grid_health(inputs.meters, inputs.charger_classes, *inputs.window, settings)
     (complete,) = completeness_of_hours([inputs], settings)
     return {GRID_HEALTH_HOURLY.name: grid.collect(), HEARTBEAT_COMPLETENESS_HOURLY.name: complete}
@@ -105,7 +105,7 @@ def health_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
 def completeness_of_hours(
     hours: Sequence[HourInputs], settings: EnergySettings
 ) -> list[pl.DataFrame]:
-    """The rows of heartbeat_completeness_hourly of each hour.
+    """Return the rows of heartbeat_completeness_hourly of each hour.
 
     No row where no device of either stream was expected or heard.
     """

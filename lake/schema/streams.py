@@ -13,7 +13,7 @@ REGISTER: Final = "register"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a lake table: its Arrow type, and what it means with its unit."""
+    """A column of a lake table: Arrow type, and description with its unit."""
 
     name: str
     type: pa.DataType
@@ -21,7 +21,7 @@ class Column:
     nullable: bool = True
 
     def field(self) -> "pa.Field[pa.DataType]":
-        """The Arrow field; the description travels as the Delta column comment."""
+        """Return the Arrow field; the description travels as the Delta column comment."""
         return pa.field(self.name, self.type, self.nullable, {"comment": self.description})
 
 
@@ -37,7 +37,7 @@ HOUR_PARTITION: Final = Column(
 
 @dataclass(frozen=True)
 class Stream:
-    """One kind of heartbeat: who sends it, and what it measures.
+    """One kind of heartbeat: its sender and its measurements.
 
     The identity of a heartbeat is `(device column, timestamp)`.
     """

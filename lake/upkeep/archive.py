@@ -35,7 +35,7 @@ def archive_day(lake: Lake, spec: TableSpec, day: date) -> ArchiveResult:
 
 
 def days_to_archive(lake: Lake, spec: TableSpec, before: date) -> list[date]:
-    """The days before `before` that are several files, in order."""
+    """Return the days before `before` that are several files, in order."""
     log = pl.DataFrame(lake.open(spec.name).get_add_actions(flatten=True))
     if log.is_empty():
         return []

@@ -40,7 +40,7 @@ class KnownTime:
         return before
 
     def known_until(self, moments: Times) -> tuple[Times, Flags]:
-        """The known microseconds up to each moment, and whether the moment is known itself."""
+        """Return the known microseconds up to each moment, and a mask of known moments."""
         if not self.begins.size:
             return np.zeros(moments.shape, np.int64), np.zeros(moments.shape, np.bool_)
         piece = np.searchsorted(self.begins, moments, "right") - 1

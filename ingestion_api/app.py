@@ -1,9 +1,8 @@
 """The collector's application: its services, routes and errors put together."""
 
-import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import structlog
@@ -83,91 +82,85 @@ def create_app(
     """
 
     bodies = Bodies(settings)
-    keys = KeyRing(settings.key_refresh_seconds)
+    pool, monitor_pool = (
+        read_pool(dsn, most) for most in (settings.read_connections, _MONITOR_CONNECTIONS)
+    )
+    keys = KeyRing(monitor_pool, settings.key_refresh_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        writer = LakeWriter(dsn, lake, settings)
-        outbox = OutboxWatch(settings)
-        rejected = RejectionLog(dsn, settings)
-        committer = GroupCommit(dsn, settings, outbox, on_commit=writer.committed)
-        await committer.start()
-        pool, monitor_pool = (
-            read_pool(dsn, most) for most in (settings.read_connections, _MONITOR_CONNECTIONS)
-        )
-        await asyncio.gather(pool.open(), monitor_pool.open())
-        await keys.start(monitor_pool)
-        new_devices = NewDevices(settings.new_devices_per_hour)
-        await new_devices.start(monitor_pool)
-        await outbox.start(monitor_pool)
-        await rejected.start()
-        live_states = LiveStates(dsn)
-        performance_facts = OwnConnection(dsn, "performance")
-        index = HourIndex(lake, settings.index_folder, settings.index_hours)
-        reader = DeviceReader(lake, settings.answer_cache_bytes, index)
-        performances = Performances(
-            performance_facts,
-            reader,
-            energy,
-            settings.longest_window_days,
-            settings.future_tolerance_seconds,
-            now,
-        )
-        reading_ahead = ReadingAhead(performance_facts, reader, settings.index_seconds, now)
-        reading_ahead.start()
-        alerting = Alerts(dsn, pool, rules, settings, energy)
-        await alerting.start()
-        writer.start()
-        parts = Parts(
-            {
-                "the committer": committer,
-                "the lake writer": writer,
-                "the outbox watch": outbox,
-                "the rejection log": rejected,
-                "the reading of API keys": keys,
-                "reading ahead": reading_ahead,
-                "alerts": alerting,
-            },
-            on_end,
-        )
-        parts.start()
-        app.state.services = Services(
-            settings,
-            energy,
-            lake,
-            committer,
-            writer,
-            pool,
-            monitor_pool,
-            bodies,
-            outbox,
-            rejected,
-            keys,
-            new_devices,
-            alerting,
-            performances,
-            live_states,
-            TableReader(lake),
-            tariff,
-            parts,
-        )
-        # What was made until here lives as long as the process: no collection has to look at it.
-        gc.collect()
-        gc.freeze()
-        log.info("collector started", lake=lake.uri)
-        yield
-        await parts.stop()
-        await committer.stop()
-        if not await asyncio.to_thread(writer.stop, settings.last_flush_seconds):
-            log.warning("the last flush was too slow; the outbox keeps the rest")
-        await alerting.stop()
-        await rejected.stop()
-        await outbox.stop()
-        await keys.stop()
-        await reading_ahead.stop()
-        await performance_facts.stop()
-        await live_states.stop()
-        await asyncio.gather(pool.close(), monitor_pool.close())
+        # Each is stopped before those above it, whatever fails. So what the committer stores last
+        # is in the last flush, and nobody loses the pool.
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(pool)
+            await stack.enter_async_context(monitor_pool)
+            live_states = LiveStates(dsn)
+            stack.push_async_callback(live_states.stop)
+            performance_facts = OwnConnection(dsn, "performance")
+            stack.push_async_callback(performance_facts.stop)
+            index = HourIndex(lake, settings.index_folder, settings.index_hours)
+            reader = DeviceReader(lake, settings.answer_cache_bytes, index)
+            performances = Performances(
+                performance_facts,
+                reader,
+                energy,
+                settings.longest_window_days,
+                settings.future_tolerance_seconds,
+                now,
+            )
+            reading_ahead = await stack.enter_async_context(
+                ReadingAhead(performance_facts, reader, settings.index_seconds, now)
+            )
+            await stack.enter_async_context(keys)
+            new_devices = NewDevices(settings.new_devices_per_hour)
+            await new_devices.start(monitor_pool)
+            outbox = await stack.enter_async_context(OutboxWatch(monitor_pool, settings))
+            rejected = await stack.enter_async_context(RejectionLog(dsn, settings))
+            alerting = await stack.enter_async_context(Alerts(dsn, pool, rules, settings, energy))
+            writer = LakeWriter(dsn, lake, settings)
+            await stack.enter_async_context(writer.running(settings.last_flush_seconds))
+            committer = await stack.enter_async_context(
+                GroupCommit(dsn, settings, outbox, on_commit=writer.committed)
+            )
+            parts = await stack.enter_async_context(
+                Parts(
+                    {
+                        "the committer": committer,
+                        "the lake writer": writer,
+                        "the outbox watch": outbox,
+                        "the rejection log": rejected,
+                        "the reading of API keys": keys,
+                        "reading ahead": reading_ahead,
+                        "alerts": alerting,
+                    },
+                    on_end,
+                )
+            )
+            app.state.services = Services(
+                settings,
+                energy,
+                lake,
+                committer,
+                writer,
+                pool,
+                monitor_pool,
+                bodies,
+                outbox,
+                rejected,
+                keys,
+                new_devices,
+                alerting,
+                performances,
+                live_states,
+                TableReader(lake),
+                tariff,
+                parts,
+            )
+            # What was made until here lives as long as the process: no collection has to look.
+            gc.collect()
+            gc.freeze()
+            log.info("collector started", lake=lake.uri)
+            yield
         log.info("collector stopped")
 
     app = FastAPIOffline(

@@ -1,8 +1,11 @@
-"""The parts of a collector that work by themselves: if one of them ends, the process has to."""
+"""Services that run in the background of a collector: if one of them ends, the process has to."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final, Protocol
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
 
 import structlog
 
@@ -20,7 +23,37 @@ class Part(Protocol):
         ...
 
 
-class Parts:
+class Service(ABC):
+    """Base of what is started and stopped with the collector, in an `async with` block.
+
+    A start that fails or is cancelled is followed by a stop, so that it leaves nothing open.
+    """
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Open what it needs, and begin to work."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """End the work and close everything; possible after half a start, too."""
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.stop)
+            await self.start()
+            stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+
+class Parts(Service):
     """Watches all parts, by their names.
 
     Each part sits out what the outside world does to it, such as a database that is away. What
@@ -30,8 +63,9 @@ class Parts:
     def __init__(self, parts: Mapping[str, Part], on_end: Callable[[str], None]) -> None:
         """`on_end` is told once, and which part has ended."""
         self._parts, self._on_end = parts, on_end
+        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to watch."""
         self._task = background(self._watch(), "parts")
 
@@ -60,10 +94,11 @@ def background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]
     return task
 
 
-async def cancelled(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait for its end, whatever that is."""
-    task.cancel()
-    await asyncio.wait([task])
+async def cancelled(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task, if there is one, and wait for its end, whatever that is."""
+    if task is not None:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def _tell(task: asyncio.Task[None]) -> None:

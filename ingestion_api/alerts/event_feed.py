@@ -11,7 +11,7 @@ import structlog
 from psycopg.rows import DictRow, dict_row
 
 from ingestion_api.alerts.models import event_json
-from ingestion_api.background_tasks import background, cancelled
+from ingestion_api.background_tasks import Service, background, cancelled
 from ingestion_api.database.pool import ReadPool, noticing_loss
 from ingestion_api.observability.metrics import ALERT_DEAD_LETTERS, ALERTS_OPEN
 from warehouse_sql.named_queries import query
@@ -37,7 +37,7 @@ class Event:
     text: str
 
 
-class AlertHub:
+class AlertHub(Service):
     """Reads events as they come, by notification and by poll, on one connection.
 
     A stream holds nothing but its position, so a slow client costs no memory.
@@ -59,8 +59,7 @@ class AlertHub:
 
     async def stop(self) -> None:
         """End the reading."""
-        if self._task is not None:
-            await cancelled(self._task)
+        await cancelled(self._task)
 
     @property
     def is_alive(self) -> bool:

@@ -57,7 +57,8 @@ class LeasedWork:
     def stop(self, timeout: float) -> None:
         """Wait for the end of the work at hand, at most so many seconds."""
         self._stopping.set()
-        self._thread.join(timeout)
+        if self._thread.is_alive():  # or it was never started
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -14,6 +14,7 @@ from ingestion_api.alerts.live_evaluator import LiveLook
 from ingestion_api.alerts.rules import RuleFile
 from ingestion_api.alerts.store import Connection, end_silences
 from ingestion_api.alerts.webhooks import Webhook, webhook_name
+from ingestion_api.background_tasks import Service
 from ingestion_api.database.pool import ReadPool
 from ingestion_api.observability.metrics import ALERT_LOOK_SECONDS
 from ingestion_api.settings import CollectorSettings
@@ -28,7 +29,7 @@ _FORGET_SECONDS: Final = 3600.0
 _STOP_SECONDS: Final = 15.0  # a post to a webhook takes ten at most
 
 
-class Alerts:
+class Alerts(Service):
     """Started and stopped with the collector; each of its works has a lease of its own."""
 
     def __init__(

@@ -9,7 +9,7 @@ import psycopg
 import structlog
 
 from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
-from ingestion_api.background_tasks import background, cancelled
+from ingestion_api.background_tasks import Service, background, cancelled
 from ingestion_api.database.dedicated_connection import OwnConnection, Row
 from ingestion_api.observability.metrics import INDEXED_HOURS
 from lake import STREAMS, LakeError
@@ -19,7 +19,7 @@ from warehouse_sql.binary_parameters import timestamp
 log = structlog.get_logger(__name__)
 
 
-class ReadingAhead:
+class ReadingAhead(Service):
     """First the newest hours that wait for their compaction, then those to be indexed.
 
     Without it all answers are the same, and those that come first take longer.
@@ -36,8 +36,9 @@ class ReadingAhead:
         self._connection, self._reader, self._now = connection, reader, now
         self._pause = index_seconds
         self._is_failing = False
+        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin."""
         self._task = background(self._run(), "reading-ahead")
 
@@ -48,7 +49,7 @@ class ReadingAhead:
     @property
     def is_alive(self) -> bool:
         """Whether it still reads."""
-        return not self._task.done()
+        return self._task is not None and not self._task.done()
 
     async def _run(self) -> None:
         await self._load_waiting_hours()

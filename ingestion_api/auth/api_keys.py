@@ -10,7 +10,7 @@ import psycopg
 import structlog
 from psycopg.rows import DictRow
 
-from ingestion_api.background_tasks import background, cancelled
+from ingestion_api.background_tasks import Service, background, cancelled
 from ingestion_api.database.pool import ReadPool
 from ingestion_api.rest.problems import Problem
 from ingestion_api.token_bucket import TokenBucket
@@ -55,28 +55,27 @@ class Caller:
 LOOPBACK: Final = Caller("loopback", SCOPES)
 
 
-class KeyRing:
+class KeyRing(Service):
     """Every living key; a request asks memory, never the database.
 
     The keys are read anew every `refresh_seconds`, so that a new or revoked key counts soon, in
     every collector. While the database is away the last known keys stand.
     """
 
-    def __init__(self, refresh_seconds: float) -> None:
-        self._refresh_seconds = refresh_seconds
+    def __init__(self, pool: ReadPool, refresh_seconds: float) -> None:
+        self._pool, self._refresh_seconds = pool, refresh_seconds
         self._keys: dict[str, _Key] = {}
         self._refresher: asyncio.Task[None] | None = None
 
-    async def start(self, pool: ReadPool) -> None:
+    async def start(self) -> None:
         """Read the keys, and go on reading them; psycopg.Error if the first reading fails."""
-        await self._load(pool, _FIRST_LOAD_SECONDS)
+        await self._load(_FIRST_LOAD_SECONDS)
         self._say_how_many()
-        self._refresher = background(self._refresh(pool), "API keys")
+        self._refresher = background(self._refresh(), "API keys")
 
     async def stop(self) -> None:
         """End the reading; the keys stay as they are."""
-        if self._refresher is not None:
-            await cancelled(self._refresher)
+        await cancelled(self._refresher)
 
     @property
     def is_empty(self) -> bool:
@@ -105,14 +104,14 @@ class KeyRing:
             return caller is LOOPBACK
         return any(key.caller is caller for key in self._keys.values())
 
-    async def _refresh(self, pool: ReadPool) -> None:
+    async def _refresh(self) -> None:
         is_away = False
         while True:
             await asyncio.sleep(self._refresh_seconds)
             before = self._keys.keys()
             try:
                 async with asyncio.timeout(_LOAD_SECONDS):
-                    await self._load(pool, _POOL_SECONDS)
+                    await self._load(_POOL_SECONDS)
             except (psycopg.Error, OSError) as error:
                 if not is_away:
                     log.warning(
@@ -124,8 +123,8 @@ class KeyRing:
                 self._say_how_many()
             is_away = False
 
-    async def _load(self, pool: ReadPool, patience: float | None = None) -> None:
-        async with pool.connection(patience) as conn:
+    async def _load(self, patience: float) -> None:
+        async with self._pool.connection(patience) as conn:
             rows = await (await conn.execute(query("living_api_keys"))).fetchall()
         # A key that is as it was keeps its caller, and with it what it has spent.
         self._keys = {

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -61,12 +62,11 @@ class CommitLane:
             connect_timeout=_CONNECT_SECONDS,
             application_name="wattlake collector",
         )
-        try:
+        async with AsyncExitStack() as on_failure:
+            on_failure.push_async_callback(conn.close)
             with cut_after(_CONNECT_SECONDS, conn):
                 await conn.execute(query("committer_session"))
-        except (psycopg.Error, OSError):
-            await conn.close()
-            raise
+            on_failure.pop_all()
         # Pairs that were known to another database, as before a restore, are no pairs of this one.
         self._pairs_known.clear()
         self._conn, self._trip = conn, OneTrip(conn)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import structlog
 
-from ingestion_api.background_tasks import background
+from ingestion_api.background_tasks import Service, background
 from ingestion_api.commit.commit_queue import CommitQueue, Group
 from ingestion_api.commit.committer import CommitLane
 from ingestion_api.commit.receipt_clock import ReceiptClock
@@ -25,7 +25,7 @@ _STOPPING: Final = "the collector is stopping; send again"
 _WORTH_A_LANE: Final = 500
 
 
-class GroupCommit:
+class GroupCommit(Service):
     """The one committer of a process: a queue, and two lanes with a connection and a task each.
 
     The first lane takes whatever waits. The second one helps while the first is busy and much

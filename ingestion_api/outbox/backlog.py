@@ -16,7 +16,7 @@ from typing import Final
 import psycopg
 from psycopg.rows import DictRow
 
-from ingestion_api.background_tasks import background, cancelled
+from ingestion_api.background_tasks import Service, background, cancelled
 from ingestion_api.database.pool import ReadPool
 from ingestion_api.observability.freshness import FiguresRow, read_figures
 from ingestion_api.observability.metrics import (
@@ -50,15 +50,15 @@ class Backlog:
         return max(0.0, (now - self.oldest).total_seconds()) if self.oldest else 0.0
 
 
-class OutboxWatch:
+class OutboxWatch(Service):
     """Looks at the outbox every other second, or less often once that takes long.
 
     Counting is a scan: the outbox has no index, because every heartbeat would pay for it. While
     the database is away the last look stands.
     """
 
-    def __init__(self, settings: CollectorSettings) -> None:
-        self._settings = settings
+    def __init__(self, pool: ReadPool, settings: CollectorSettings) -> None:
+        self._pool, self._settings = pool, settings
         self._task: asyncio.Task[None] | None = None
         self._acknowledged: deque[tuple[float, int]] = deque()
         self.backlog: Backlog | None = None
@@ -66,16 +66,15 @@ class OutboxWatch:
         self.is_full = False
         self._seen_at = self._next_looks_until = math.inf
 
-    async def start(self, pool: ReadPool) -> None:
+    async def start(self) -> None:
         """Look once, and go on looking; psycopg.Error if the first look fails."""
-        await self._look(pool)
+        await self._look()
         self._note_look(0.0)
-        self._task = background(self._watch(pool), "outbox-watch")
+        self._task = background(self._watch(), "outbox-watch")
 
     async def stop(self) -> None:
         """End the looking."""
-        if self._task is not None:
-            await cancelled(self._task)
+        await cancelled(self._task)
 
     @property
     def is_alive(self) -> bool:
@@ -96,7 +95,7 @@ class OutboxWatch:
         (since, before), (until, after) = self._acknowledged[0], self._acknowledged[-1]
         return max(0.0, (after - before) / (until - since))
 
-    async def _watch(self, pool: ReadPool) -> None:
+    async def _watch(self) -> None:
         took = 0.0
         while True:
             await asyncio.sleep(max(_LEAST_SECONDS, took / _SHARE))
@@ -104,7 +103,7 @@ class OutboxWatch:
             # While the database is away the last look stands; wattlake_database_up tells.
             with contextlib.suppress(psycopg.Error, OSError):
                 async with asyncio.timeout(_MOST_SECONDS):
-                    await self._look(pool)
+                    await self._look()
                 self._note_look(time.monotonic() - started)
             took = time.monotonic() - started
 
@@ -113,8 +112,8 @@ class OutboxWatch:
         pause = max(_LEAST_SECONDS, took / _SHARE)
         self._next_looks_until = self._seen_at + _MISSED_LOOKS * pause + _MOST_SECONDS
 
-    async def _look(self, pool: ReadPool) -> None:
-        async with pool.connection() as conn:
+    async def _look(self) -> None:
+        async with self._pool.connection() as conn:
             found = await (await conn.execute(query("outbox_backlog"))).fetchall()
         for row in found:
             OUTBOX_ROWS.labels(row["stream"]).set(row["rows"])
@@ -136,7 +135,7 @@ class OutboxWatch:
         )
         # A database from before the newest migrations lacks what this asks: /readyz says so.
         with contextlib.suppress(psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable):
-            async with pool.connection() as conn:
+            async with self._pool.connection() as conn:
                 await self._look_at_hours(conn, now)
 
     async def _look_at_hours(self, conn: psycopg.AsyncConnection[DictRow], now: datetime) -> None:

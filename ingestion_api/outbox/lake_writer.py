@@ -1,10 +1,12 @@
 """The lake writer: a thread that moves acknowledged heartbeats from the outbox to the lake."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import adbc_driver_manager
 import psycopg
@@ -94,8 +96,19 @@ class LakeWriter:
         """Flush once more and end; False if that took longer than `timeout` seconds."""
         self._stopping.set()
         self._wake.set()
-        self._thread.join(timeout)
+        if self._thread.is_alive():  # or it was never started
+            self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    @asynccontextmanager
+    async def running(self, last_flush_seconds: float) -> AsyncIterator[Self]:
+        """Start the thread, and at the end flush once more, for at most so many seconds."""
+        try:
+            self.start()
+            yield self
+        finally:
+            if not await asyncio.to_thread(self.stop, last_flush_seconds):
+                log.warning("the last flush was too slow; the outbox keeps the rest")
 
     def _run(self) -> None:
         while True:

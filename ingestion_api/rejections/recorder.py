@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg
 import structlog
 
-from ingestion_api.background_tasks import background, cancelled
+from ingestion_api.background_tasks import Service, background, cancelled
 from ingestion_api.observability.metrics import REJECTIONS_DROPPED, REJECTS
 from ingestion_api.rejections.store import PRUNE_SECONDS, RejectionStore, Row
 from ingestion_api.rejections.text import DEVICE_CHARACTERS, shown
@@ -47,7 +47,7 @@ class Rejection(NamedTuple):
     request_id: str | None
 
 
-class RejectionLog:
+class RejectionLog(Service):
     """Counts every rejection, and keeps the newest in the database within the settings' bounds.
 
     `note` only fills a bounded buffer, which a task writes about once a second. While the database

@@ -30,13 +30,11 @@ def test_an_index_without_room_is_one_warning_and_goes_on_by_itself(
         return HOUR_10 + HOUR
 
     async def run() -> None:
-        ahead = ReadingAhead(away, reader, 0.001, now)
-        ahead.start()
-        await asyncio.to_thread(wait_for, lambda: len(looks) > 5)
-        assert reader.indexed_hours == 0
-        room.mkdir()
-        await asyncio.to_thread(wait_for, lambda: reader.indexed_hours == 1)
-        await ahead.stop()
+        async with ReadingAhead(away, reader, 0.001, now):
+            await asyncio.to_thread(wait_for, lambda: len(looks) > 5)
+            assert reader.indexed_hours == 0
+            room.mkdir()
+            await asyncio.to_thread(wait_for, lambda: reader.indexed_hours == 1)
 
     with capture_logs() as logs:
         asyncio.run(run())

@@ -421,7 +421,8 @@ def asgi_call(given: dict[str, Any]) -> tuple[list[Message], list[Caller | None]
     scope = {"type": "http", "path": "/v1/status", "headers": [], **given}
     if scope["type"] == "http":
         scope["method"] = "GET"
-    asyncio.run(RequireKey(inner, KeyRing(1))(scope, receive, send))
+    keys = KeyRing(read_pool("", 1), 1)  # never read: there are none
+    asyncio.run(RequireKey(inner, keys)(scope, receive, send))
     return sent, callers
 
 
@@ -434,13 +435,7 @@ def found_by_ring(database_url: str, text: str) -> Caller | None:
     """Who a collector that starts now takes this key for."""
 
     async def find() -> Caller | None:
-        ring, pool = KeyRing(60), read_pool(database_url, 1)
-        await pool.open()
-        try:
-            await ring.start(pool)
+        async with read_pool(database_url, 1) as pool, KeyRing(pool, 60) as ring:
             return ring.find(text)
-        finally:
-            await ring.stop()
-            await pool.close()
 
     return asyncio.run(find())

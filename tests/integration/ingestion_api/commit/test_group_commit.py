@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from ingestion_api.commit.group_commit import GroupCommit
+from ingestion_api.database.pool import read_pool
 from ingestion_api.errors import NotCommitted
 from ingestion_api.heartbeats.batch import Heartbeats, Limits
 from ingestion_api.heartbeats.strict_decoder import close_batch
@@ -34,7 +35,9 @@ def run(database_url: str, use: Callable[[GroupCommit], Awaitable[None]], **chan
 
     async def main() -> None:
         settings = CollectorSettings(_env_file=None, **changed)
-        committer = GroupCommit(database_url, settings, OutboxWatch(settings))
+        committer = GroupCommit(
+            database_url, settings, OutboxWatch(read_pool(database_url, 1), settings)
+        )
         await committer.start()
         try:
             await use(committer)
@@ -71,7 +74,10 @@ def test_requests_that_wait_are_committed_together(database_url: str) -> None:
     async def main() -> None:
         settings = CollectorSettings(_env_file=None)
         committer = GroupCommit(
-            database_url, settings, OutboxWatch(settings), on_commit=rows_of_commits.append
+            database_url,
+            settings,
+            OutboxWatch(read_pool(database_url, 1), settings),
+            on_commit=rows_of_commits.append,
         )
         await committer.start()
         await asyncio.gather(*(committer.submit(heartbeats(f"M{n}")) for n in range(200)))
@@ -166,7 +172,9 @@ def test_a_client_that_leaves_does_not_take_the_others_with_it(database_url: str
 def test_a_stop_commits_what_is_pending_and_takes_nothing_more(database_url: str) -> None:
     async def main() -> None:
         settings = CollectorSettings(_env_file=None)
-        committer = GroupCommit(database_url, settings, OutboxWatch(settings))
+        committer = GroupCommit(
+            database_url, settings, OutboxWatch(read_pool(database_url, 1), settings)
+        )
         await committer.start()
         lock = lock_live_state(database_url)
         pending = [asyncio.create_task(committer.submit(heartbeats(f"M{n}"))) for n in range(5)]

@@ -63,7 +63,7 @@ def test_an_unsorted_file_is_named_with_its_rows_and_stops_nothing(
     assert checks(result)["vehicle_telemetry_history: sorted_files"]
 
 
-def test_an_hour_without_a_file_has_no_order_to_check(charged: House) -> None:
+def test_an_hour_without_a_file_has_no_order_to_check(charged: PipelineStack) -> None:
     compact_hours(charged.lake, METER, [HOUR_10])
 
     files = scan_history_files(charged.lake, METER, HOUR_10 - HOUR, HOUR_10)

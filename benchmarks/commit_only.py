@@ -22,15 +22,15 @@ import uvloop
 
 from benchmarks import fleet
 from ingestion_api.commit.transaction import statements
-from ingestion_api.heartbeats.batch import Heartbeats
-from ingestion_api.observability.logs import set_up_logs
+from ingestion_api.heartbeats.batch import HeartbeatBatch
+from ingestion_api.observability.logs import configure_logging
 from ingestion_api.outbox.lake_writer import LakeWriter
 from ingestion_api.settings import CollectorSettings
 from lake import INTERVAL, STREAMS, Lake, Stream
 from lake.settings import LakeSettings
 from warehouse_sql.named_queries import query
 from warehouse_sql.settings import DatabaseSettings
-from warehouse_sql.statement_pipeline import OneTrip
+from warehouse_sql.statement_pipeline import StatementPipeline
 
 _READY_SECONDS: Final = 60
 _LAST_FLUSH_SECONDS: Final = 60
@@ -50,7 +50,7 @@ class Committer:
     """A connection that is used as the collector's committer does; only this knows how."""
 
     def __init__(self, conn: psycopg.AsyncConnection, settings: CollectorSettings) -> None:
-        self._trip, self._settings = OneTrip(conn), settings
+        self._trip, self._settings = StatementPipeline(conn), settings
 
     @classmethod
     @asynccontextmanager
@@ -60,7 +60,7 @@ class Committer:
             await conn.execute(query("committer_session"))
             yield cls(conn, settings)
 
-    async def commit(self, group: Mapping[str, Heartbeats]) -> None:
+    async def commit(self, group: Mapping[str, HeartbeatBatch]) -> None:
         """Return when the heartbeats of each stream are durable."""
         until = datetime.now(UTC) + timedelta(seconds=self._settings.future_tolerance_seconds)
         await self._trip.commit(statements(group, {}, self._settings.statement_rows, until))
@@ -79,9 +79,9 @@ class PreparedFleet:
             column.name: pa.array([row.get(_camel_case(column.name)) for row in rows], column.type)
             for column in stream.columns
         }
-        self._rows = Heartbeats.from_arrow(stream, pa.table(table))
+        self._rows = HeartbeatBatch.from_arrow(stream, pa.table(table))
 
-    def group(self, position: int, rows: int, first_event: int) -> Heartbeats:
+    def group(self, position: int, rows: int, first_event: int) -> HeartbeatBatch:
         """`rows` heartbeats from `position` in the endless sequence of rounds; received now.
 
         `first_event` is the event time of the first round in seconds since 1970.
@@ -132,7 +132,7 @@ def main() -> int:
     parser.add_argument("--first-event", type=int, required=True)
     parser.add_argument("--first-position", type=int, default=0)
     given = parser.parse_args()
-    set_up_logs("console")  # to stderr; the report alone goes to stdout
+    configure_logging("console")  # to stderr; the report alone goes to stdout
     settings, dsn = CollectorSettings(), DatabaseSettings().dsn
     writer = LakeWriter(dsn, Lake.from_settings(LakeSettings()), settings)
     writer.start()

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from ingestion_api.alerts.rule_file import BadRules, read_rules
 from ingestion_api.app import create_app
 from ingestion_api.database.pool import DatabaseNotReady, check_database
-from ingestion_api.observability.logs import guard_output, set_up_logs
+from ingestion_api.observability.logs import configure_logging, protect_output
 from ingestion_api.server.http_protocol import (
     bounded_connection,
     bounded_websocket,
@@ -38,7 +38,7 @@ _LONGEST_END = 60  # seconds until it is gone, beside those of the last flush
 
 def main() -> int:
     """Serve until a signal ends it; 0, or 2-5 with one line of what is wrong."""
-    guard_output()
+    protect_output()
     try:
         settings = CollectorSettings()
         database = DatabaseSettings()
@@ -53,7 +53,7 @@ def main() -> int:
         return _fail(CONFIGURATION_WRONG, f"{name}: {first['msg']}")
     except BadTariff as error:
         return _fail(CONFIGURATION_WRONG, f"TARIFF_FILE: {error}")
-    set_up_logs(settings.log_format)
+    configure_logging(settings.log_format)
     try:
         listening = _listen(settings.host, settings.port)
     except OSError as error:

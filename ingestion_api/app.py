@@ -13,25 +13,25 @@ from starlette.types import ASGIApp
 
 from ingestion_api.alerts.rules import RuleFile
 from ingestion_api.alerts.service import Alerts
-from ingestion_api.analytics.live_states import LiveStates
-from ingestion_api.analytics.performance.service import Performances
-from ingestion_api.analytics.prewarming import ReadingAhead
-from ingestion_api.auth.api_keys import KeyRing
-from ingestion_api.auth.middleware import RequireKey, describe_keys
-from ingestion_api.auth.new_device_limit import NewDevices
-from ingestion_api.background_tasks import Parts
+from ingestion_api.analytics.live_states import LiveStateReader
+from ingestion_api.analytics.performance.service import PerformanceService
+from ingestion_api.analytics.prewarming import CacheWarmer
+from ingestion_api.auth.api_keys import ApiKeyCache
+from ingestion_api.auth.middleware import ApiKeyMiddleware, describe_keys
+from ingestion_api.auth.new_device_limit import NewDeviceLimiter
+from ingestion_api.background_tasks import Supervisor
 from ingestion_api.commit.group_commit import GroupCommit
-from ingestion_api.database.dedicated_connection import OwnConnection
+from ingestion_api.database.dedicated_connection import DedicatedConnection
 from ingestion_api.database.pool import read_pool
-from ingestion_api.ingest.endpoints import IngestCalls
+from ingestion_api.ingest.endpoints import IngestEndpoints
 from ingestion_api.ingest.openapi import describe_ingest
-from ingestion_api.outbox.backlog import OutboxWatch
+from ingestion_api.outbox.backlog import OutboxMonitor
 from ingestion_api.outbox.lake_writer import LakeWriter
-from ingestion_api.rejections.recorder import RejectionLog
-from ingestion_api.rest.http_methods import HeadAndOptions
-from ingestion_api.rest.problems import ProblemDetails, add_problem_handlers, documented
-from ingestion_api.rest.request_bodies import Bodies
-from ingestion_api.rest.unknown_parameters import known_query
+from ingestion_api.rejections.recorder import RejectionRecorder
+from ingestion_api.rest.http_methods import HeadOptionsMiddleware
+from ingestion_api.rest.problems import ProblemDetails, add_problem_handlers, problem_responses
+from ingestion_api.rest.request_bodies import RequestBodies
+from ingestion_api.rest.unknown_parameters import reject_unknown_parameters
 from ingestion_api.routes import (
     alert_dead_letters,
     alert_silences,
@@ -52,10 +52,10 @@ from ingestion_api.routes import (
     reports,
     status,
 )
-from ingestion_api.routes.fast_path import ScreenCalls
-from ingestion_api.server.compression import PackAnswers
-from ingestion_api.server.cors import Cors
-from ingestion_api.server.request_metrics import ObserveRequests
+from ingestion_api.routes.fast_path import FastReadPath
+from ingestion_api.server.compression import GzipMiddleware
+from ingestion_api.server.cors import CorsMiddleware
+from ingestion_api.server.request_metrics import RequestMetricsMiddleware
 from ingestion_api.services import Services, now
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
@@ -81,26 +81,27 @@ def create_app(
     `on_end` is told which part has ended by itself: then the process has to.
     """
 
-    bodies = Bodies(settings)
+    bodies = RequestBodies(settings)
     pool, monitor_pool = (
         read_pool(dsn, most) for most in (settings.read_connections, _MONITOR_CONNECTIONS)
     )
-    keys = KeyRing(monitor_pool, settings.key_refresh_seconds)
+    keys = ApiKeyCache(monitor_pool, settings.key_refresh_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Each is stopped before those above it, whatever fails. So what the committer stores last
         # is in the last flush, and nobody loses the pool.
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(pool)
+            stack.push_async_callback(pool.close)
+            await pool.open()
             await stack.enter_async_context(monitor_pool)
-            live_states = LiveStates(dsn)
+            live_states = LiveStateReader(dsn)
             stack.push_async_callback(live_states.stop)
-            performance_facts = OwnConnection(dsn, "performance")
+            performance_facts = DedicatedConnection(dsn, "performance")
             stack.push_async_callback(performance_facts.stop)
             index = HourIndex(lake, settings.index_folder, settings.index_hours)
             reader = DeviceReader(lake, settings.answer_cache_bytes, index)
-            performances = Performances(
+            performance = PerformanceService(
                 performance_facts,
                 reader,
                 energy,
@@ -108,14 +109,14 @@ def create_app(
                 settings.future_tolerance_seconds,
                 now,
             )
-            reading_ahead = await stack.enter_async_context(
-                ReadingAhead(performance_facts, reader, settings.index_seconds, now)
+            cache_warmer = await stack.enter_async_context(
+                CacheWarmer(performance_facts, reader, settings.index_seconds, now)
             )
             await stack.enter_async_context(keys)
-            new_devices = NewDevices(settings.new_devices_per_hour)
+            new_devices = NewDeviceLimiter(settings.new_devices_per_hour)
             await new_devices.start(monitor_pool)
-            outbox = await stack.enter_async_context(OutboxWatch(monitor_pool, settings))
-            rejected = await stack.enter_async_context(RejectionLog(dsn, settings))
+            outbox = await stack.enter_async_context(OutboxMonitor(monitor_pool, settings))
+            rejected = await stack.enter_async_context(RejectionRecorder(dsn, settings))
             alerting = await stack.enter_async_context(Alerts(dsn, pool, rules, settings, energy))
             writer = LakeWriter(dsn, lake, settings)
             await stack.enter_async_context(writer.running(settings.last_flush_seconds))
@@ -123,14 +124,14 @@ def create_app(
                 GroupCommit(dsn, settings, outbox, on_commit=writer.committed)
             )
             parts = await stack.enter_async_context(
-                Parts(
+                Supervisor(
                     {
                         "the committer": committer,
                         "the lake writer": writer,
                         "the outbox watch": outbox,
                         "the rejection log": rejected,
                         "the reading of API keys": keys,
-                        "reading ahead": reading_ahead,
+                        "reading ahead": cache_warmer,
                         "alerts": alerting,
                     },
                     on_end,
@@ -150,7 +151,7 @@ def create_app(
                 keys,
                 new_devices,
                 alerting,
-                performances,
+                performance,
                 live_states,
                 TableReader(lake),
                 tariff,
@@ -199,17 +200,23 @@ def _add_routes(app: FastAPI) -> None:
         rejections.router,
         status.router,
     ):
-        app.include_router(router, dependencies=[Depends(known_query)], responses=documented(422))
+        app.include_router(
+            router,
+            dependencies=[Depends(reject_unknown_parameters)],
+            responses=problem_responses(422),
+        )
     for lenient in (health.router, page.router):
         app.include_router(lenient)
 
 
-def _served(app: FastAPI, settings: CollectorSettings, bodies: Bodies, keys: KeyRing) -> ASGIApp:
+def _served(
+    app: FastAPI, settings: CollectorSettings, bodies: RequestBodies, keys: ApiKeyCache
+) -> ASGIApp:
     """Stand around FastAPI: as its own middleware, every heartbeat would pay for its layers."""
     # What screens ask for all the time is too small to be packed.
-    calls = IngestCalls(ScreenCalls(PackAnswers(app), app), app, settings, bodies)
-    served = ObserveRequests(RequireKey(HeadAndOptions(calls), keys))
-    return Cors(served, settings.cors_origins) if settings.cors_origins else served
+    calls = IngestEndpoints(FastReadPath(GzipMiddleware(app), app), app, settings, bodies)
+    served = RequestMetricsMiddleware(ApiKeyMiddleware(HeadOptionsMiddleware(calls), keys))
+    return CorsMiddleware(served, settings.cors_origins) if settings.cors_origins else served
 
 
 def _describe_errors(app: FastAPI) -> None:

@@ -53,7 +53,7 @@ class Service(ABC):
         await self.stop()
 
 
-class Parts(Service):
+class Supervisor(Service):
     """Watches all parts, by their names.
 
     Each part sits out what the outside world does to it, such as a database that is away. What
@@ -67,11 +67,11 @@ class Parts(Service):
 
     async def start(self) -> None:
         """Begin to watch."""
-        self._task = background(self._watch(), "parts")
+        self._task = start_task(self._watch(), "parts")
 
     async def stop(self) -> None:
         """End the watching, before the parts are stopped."""
-        await cancelled(self._task)
+        await cancel_task(self._task)
 
     @property
     def ended(self) -> str | None:
@@ -87,14 +87,14 @@ class Parts(Service):
                 return
 
 
-def background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+def start_task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
     """A task whose unexpected end is told at once."""
     task = asyncio.create_task(work, name=name)
     task.add_done_callback(_tell)
     return task
 
 
-async def cancelled(task: asyncio.Task[None] | None) -> None:
+async def cancel_task(task: asyncio.Task[None] | None) -> None:
     """Cancel a task, if there is one, and wait for its end, whatever that is."""
     if task is not None:
         task.cancel()

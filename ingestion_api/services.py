@@ -8,18 +8,18 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from ingestion_api.alerts.service import Alerts
-from ingestion_api.analytics.live_states import LiveStates
-from ingestion_api.analytics.performance.service import Performances
-from ingestion_api.auth.api_keys import KeyRing
-from ingestion_api.auth.new_device_limit import NewDevices
-from ingestion_api.background_tasks import Parts
+from ingestion_api.analytics.live_states import LiveStateReader
+from ingestion_api.analytics.performance.service import PerformanceService
+from ingestion_api.auth.api_keys import ApiKeyCache
+from ingestion_api.auth.new_device_limit import NewDeviceLimiter
+from ingestion_api.background_tasks import Supervisor
 from ingestion_api.commit.group_commit import GroupCommit
 from ingestion_api.database.pool import ReadPool
 from ingestion_api.observability.freshness import Figures
-from ingestion_api.outbox.backlog import OutboxWatch
+from ingestion_api.outbox.backlog import OutboxMonitor
 from ingestion_api.outbox.lake_writer import LakeWriter
-from ingestion_api.rejections.recorder import RejectionLog
-from ingestion_api.rest.request_bodies import Bodies
+from ingestion_api.rejections.recorder import RejectionRecorder
+from ingestion_api.rest.request_bodies import RequestBodies
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
 from lake.costs import Tariff
@@ -37,17 +37,17 @@ class Services:
     writer: LakeWriter
     pool: ReadPool
     monitor_pool: ReadPool  # of what must go on while readers have all connections of the other
-    bodies: Bodies
-    outbox: OutboxWatch
-    rejections: RejectionLog
-    keys: KeyRing
-    new_devices: NewDevices
+    bodies: RequestBodies
+    outbox: OutboxMonitor
+    rejections: RejectionRecorder
+    keys: ApiKeyCache
+    new_devices: NewDeviceLimiter
     alerts: Alerts
-    performances: Performances
-    live_states: LiveStates
+    performance: PerformanceService
+    live_states: LiveStateReader
     tables: TableReader
     tariff: Tariff | None
-    parts: Parts
+    parts: Supervisor
 
     def now(self) -> datetime:
         """The collector's clock."""
@@ -62,7 +62,7 @@ class Services:
         if self.outbox.figures is None:
             return None
         backlog = self.outbox.backlog
-        return self.outbox.figures.judged(
+        return self.outbox.figures.assess(
             now,
             self.settings.hours_lag_warning_seconds,
             backlog.age_seconds(now) if backlog else 0.0,
@@ -84,4 +84,4 @@ async def services_of(request: Request) -> Services:
     return services
 
 
-Shared = Annotated[Services, Depends(services_of)]
+ServicesDep = Annotated[Services, Depends(services_of)]

@@ -25,14 +25,14 @@ class TokenBucket:
         self._clock = clock
         self._tokens, self._at = self.burst, clock()
 
-    def take(self, records: int) -> float:
+    def try_acquire(self, records: int) -> float:
         """Take them and return 0, or take nothing and return the seconds until they are there."""
         wait = self.seconds_until(records)
         if not wait:
             self._tokens -= records
         return wait
 
-    def take_some(self, records: int) -> int:
+    def acquire_available(self, records: int) -> int:
         """Take as many of them as there are; how many that was."""
         self._fill()
         taken = min(records, int(self._tokens))

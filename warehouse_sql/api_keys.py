@@ -89,7 +89,7 @@ def list_keys(dsn: str, *, revoked_too: bool = False) -> list[ApiKey]:
         return cursor.execute(query("list_api_keys"), {"revoked_too": revoked_too}).fetchall()
 
 
-def read_key(text: str) -> tuple[str, bytes] | None:
+def parse_key(text: str) -> tuple[str, bytes] | None:
     """Id and SHA-256 of the secret of a key as a caller sends it; None if it is no key."""
     found = _KEY.match(text)
     return (found[1], _sha256(found[2])) if found else None

@@ -13,10 +13,10 @@ from warehouse_sql.named_queries import query
 from warehouse_sql.session import transaction
 
 
-class Keep(Enum):
+class Unchanged(Enum):
     """In place of a value: what is known stays as it is."""
 
-    AS_IT_IS = "as it is"
+    UNCHANGED = "as it is"
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ class Device:
 
 
 @dataclass(frozen=True)
-class ToldDevice:
+class DeviceUpdate:
     """What somebody says of a device; None clears a value."""
 
     stream: str
     device_id: str
-    charger_class: str | Keep | None = Keep.AS_IT_IS
-    retired_at: datetime | Keep | None = Keep.AS_IT_IS
+    charger_class: str | Unchanged | None = Unchanged.UNCHANGED
+    retired_at: datetime | Unchanged | None = Unchanged.UNCHANGED
 
 
 @dataclass(frozen=True)
-class Told:
+class UpdatedDevices:
     """What an import changed.
 
     `unheard` are ids of which no heartbeat ever came, `hours` the computed hours that wait for
@@ -59,7 +59,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Removed:
+class RemovedDevices:
     """How many devices were removed, and open alerts of theirs resolved."""
 
     devices: int
@@ -104,7 +104,7 @@ def list_devices(
         return cursor.execute(query("list_devices"), wanted).fetchall()
 
 
-def tell_devices(dsn: str, told: Sequence[ToldDevice]) -> Told:
+def update_devices(dsn: str, told: Sequence[DeviceUpdate]) -> UpdatedDevices:
     """Take down what is said of devices, each at most once, and open the hours that it changes.
 
     A charger class is a correction: it counts for every hour since the meter was first heard. A
@@ -125,7 +125,7 @@ def tell_devices(dsn: str, told: Sequence[ToldDevice]) -> Told:
                 changes.append((before, corrected))
         after = [corrected for _, corrected in changes]
         conn.execute(
-            query("tell_devices"),
+            query("update_devices"),
             {
                 "streams": [row["stream"] for row in after],
                 "devices": [row["device_id"] for row in after],
@@ -138,14 +138,14 @@ def tell_devices(dsn: str, told: Sequence[ToldDevice]) -> Told:
             query("reopen_hours_within"),
             {"since": [since for since, _ in ranges], "until": [until for _, until in ranges]},
         ).fetchall()
-    return Told(
+    return UpdatedDevices(
         changed=len(changes),
         unheard=[row["device_id"] for row in known.values() if not row["is_heard"]],
         hours=len({row["hour"] for row in reopened if row["is_computed"]}),
     )
 
 
-def remove_devices(dsn: str, devices: Collection[tuple[str, str]]) -> Removed:
+def remove_devices(dsn: str, devices: Collection[tuple[str, str]]) -> RemovedDevices:
     """Forget devices, by stream and id, but for the history and what was computed from it.
 
     Live state and registry lose them, and so do the pairs that heartbeats named, rejections,
@@ -172,7 +172,7 @@ def remove_devices(dsn: str, devices: Collection[tuple[str, str]]) -> Removed:
                     conn.execute(query("notify_alert_events"))
             removed += len(some["devices"])
             alerts += len(resolved)
-    return Removed(removed, alerts)
+    return RemovedDevices(removed, alerts)
 
 
 def _like(pattern: str) -> str:
@@ -180,9 +180,11 @@ def _like(pattern: str) -> str:
     return plain.replace("*", "%").replace("?", "_")
 
 
-def _corrected(before: dict[str, Any], told: ToldDevice) -> dict[str, Any]:
+def _corrected(before: dict[str, Any], told: DeviceUpdate) -> dict[str, Any]:
     said = {"charger_class": told.charger_class, "retired_at": told.retired_at}
-    return before | {name: value for name, value in said.items() if value is not Keep.AS_IT_IS}
+    return before | {
+        name: value for name, value in said.items() if value is not Unchanged.UNCHANGED
+    }
 
 
 def _changed_hours(

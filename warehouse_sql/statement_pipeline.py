@@ -17,7 +17,7 @@ from warehouse_sql.named_queries import query
 Statement = tuple[str, Sequence[bytes | None]]
 
 
-class OneTrip:
+class StatementPipeline:
     """The prepared statements of one connection in autocommit, which nothing else uses."""
 
     def __init__(self, conn: psycopg.AsyncConnection) -> None:

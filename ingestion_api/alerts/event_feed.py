@@ -11,8 +11,8 @@ import structlog
 from psycopg.rows import DictRow, dict_row
 
 from ingestion_api.alerts.models import event_json
-from ingestion_api.background_tasks import Service, background, cancelled
-from ingestion_api.database.pool import ReadPool, noticing_loss
+from ingestion_api.background_tasks import Service, cancel_task, start_task
+from ingestion_api.database.pool import ReadPool, with_keepalives
 from ingestion_api.observability.metrics import ALERT_DEAD_LETTERS, ALERTS_OPEN
 from warehouse_sql.named_queries import query
 
@@ -24,7 +24,7 @@ _POLL_SECONDS: Final = 2.0  # without a notification, which a broken connection 
 _PAUSE_SECONDS: Final = 1.0
 
 
-class Gone(Exception):
+class PositionExpired(Exception):
     """There is no such position to resume from; the text says what to do."""
 
 
@@ -37,14 +37,14 @@ class Event:
     text: str
 
 
-class AlertHub(Service):
+class AlertEventFeed(Service):
     """Reads events as they come, by notification and by poll, on one connection.
 
     A stream holds nothing but its position, so a slow client costs no memory.
     """
 
     def __init__(self, dsn: str, pool: ReadPool) -> None:
-        self._dsn, self._pool = noticing_loss(dsn), pool
+        self._dsn, self._pool = with_keepalives(dsn), pool
         self._held: deque[Event] = deque(maxlen=_HELD)
         self._begin = 0  # every event after it, up to newest, is held
         self.newest = 0
@@ -55,33 +55,33 @@ class AlertHub(Service):
         """Begin behind the newest event; psycopg.Error if the database does not say which it is."""
         async with self._pool.connection(30) as conn:
             self._begin = self.newest = (await _bounds(conn))["newest"]
-        self._task = background(self._run(), "alert events")
+        self._task = start_task(self._run(), "alert events")
 
     async def stop(self) -> None:
         """End the reading."""
-        await cancelled(self._task)
+        await cancel_task(self._task)
 
     @property
     def is_alive(self) -> bool:
         """Whether it still reads."""
         return self._task is not None and not self._task.done()
 
-    async def check(self, after: int) -> None:
+    async def check_position(self, after: int) -> None:
         """Raise Gone unless every event after this one can be had."""
         async with self._pool.connection() as conn:
             bounds = await _bounds(conn)
         if after > bounds["newest"]:
-            raise Gone(
+            raise PositionExpired(
                 f"there is no event {after} yet, the newest is {bounds['newest']}; begin without "
                 "a position, and read GET /v1/alerts?state=open"
             )
         if after < bounds["forgotten_event"]:
-            raise Gone(
+            raise PositionExpired(
                 f"some events after {after} are deleted; begin without a position, and read "
                 "GET /v1/alerts?state=open"
             )
 
-    async def after(self, position: int, patience: float) -> list[Event]:
+    async def events_after(self, position: int, patience: float) -> list[Event]:
         """The next events, at most a page; none if none came within so many seconds."""
         if position >= self.newest:
             with contextlib.suppress(TimeoutError):

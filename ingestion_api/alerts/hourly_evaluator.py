@@ -18,7 +18,7 @@ _RECENT: Final = timedelta(hours=48)  # what is older opens no alert, however la
 _LEAST_HOURS: Final = 10  # with a ratio, for a vehicle to have a usual efficiency
 
 
-def look_at_hours(conn: Connection, rules: RuleFile, energy: EnergySettings) -> None:
+def evaluate_hours(conn: Connection, rules: RuleFile, energy: EnergySettings) -> None:
     """Once something was published since the last look, judge the last two days; one transaction.
 
     What holds follows from the published hours alone, each vehicle's in their order, begun with the
@@ -98,4 +98,4 @@ def _judge(
         return
     if before is None or replace(after, since=before.since) != before:
         subject = Subject(rule, "vehicle", vehicle, alert["id"] if alert else None)
-        changes.note(subject, before, after, hour_message(rule, reading))
+        changes.apply_step(subject, before, after, hour_message(rule, reading))

@@ -10,7 +10,7 @@ import structlog
 from psycopg.rows import dict_row
 
 from ingestion_api.alerts.store import Connection
-from ingestion_api.database.pool import noticing_loss
+from ingestion_api.database.pool import with_keepalives
 from warehouse_sql.named_queries import query
 
 log = structlog.get_logger(__name__)
@@ -19,7 +19,7 @@ _LEASE_POLL_SECONDS: Final = 0.5
 _SHARE: Final = 0.5  # of the time may go into the work, however long it takes
 
 
-class LeasedWork:
+class LeasedWorker:
     """Calls `work` about every `seconds` for as long as this collector holds the lease of `name`.
 
     The lease is an advisory lock of the very connection that `work` gets: who loses it can't write
@@ -35,7 +35,7 @@ class LeasedWork:
         begin: Callable[[Connection], None] = lambda conn: None,
     ) -> None:
         """`begin` is called once with every new lease; both leave no transaction open."""
-        self._name, self._dsn, self._seconds = name, noticing_loss(dsn), seconds
+        self._name, self._dsn, self._seconds = name, with_keepalives(dsn), seconds
         self._work, self._begin = work, begin
         self._stopping = threading.Event()
         self._error: str | None = None

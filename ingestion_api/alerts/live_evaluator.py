@@ -17,7 +17,7 @@ _NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LONGEST_COMMIT: Final = timedelta(seconds=5)
 
 
-class LiveLook:
+class LiveEvaluator:
     """Looks at live state, again and again, by the rules on heartbeats.
 
     A rule sees the newest heartbeat of each device at the time of the look, by event time. What a
@@ -34,9 +34,9 @@ class LiveLook:
     def begin(self, conn: Connection) -> None:
         """Forget what another process may have seen since, and take the rules as they are now."""
         self._looked_at = _NEVER
-        follow_rules(conn, self._rules)
+        apply_rules(conn, self._rules)
 
-    def look(self, conn: Connection) -> None:
+    def evaluate(self, conn: Connection) -> None:
         """Open, update and resolve what live state gives cause for."""
         rules, now = self._rules.live, datetime.now(UTC)
         if self._looked_at > now:  # the clock was ahead
@@ -66,7 +66,7 @@ class LiveLook:
         self._looked_at = now
 
 
-def follow_rules(conn: Connection, rules: RuleFile) -> None:
+def apply_rules(conn: Connection, rules: RuleFile) -> None:
     """Resolve what no rule speaks of any more; the other open alerts get the severity of theirs."""
     known = [(rule, kind) for rule in rules.rules for kind in device_kinds(rule)]
     values = {
@@ -81,7 +81,7 @@ def follow_rules(conn: Connection, rules: RuleFile) -> None:
             at = row["observed_at"]
             changes.resolve(row["id"], Condition(True, at, at, row["value"], row["worst_value"]))
         for row in conn.execute(query("follow_severities"), values):
-            changes.told.append((row["id"], "updated"))
+            changes.events.append((row["id"], "updated"))
         changes.write(conn)
 
 
@@ -109,7 +109,7 @@ def _judge(rule: LiveRule, row: DictRow, changes: Changes) -> None:
             last = replace(last, worst=max(silence, before.worst or 0))
         changes.resolve(row["alert_id"], last)
     else:
-        changes.note(subject, before, after, live_message(rule, reading))
+        changes.apply_step(subject, before, after, live_message(rule, reading))
 
 
 def _parameters(rules: list[LiveRule], energy: EnergySettings) -> dict[str, Any]:

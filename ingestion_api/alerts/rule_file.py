@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ingestion_api.alerts.rules import RULE_KINDS, RuleFile
-from ingestion_api.rest.validation_messages import fields_of, reason_of
+from ingestion_api.rest.validation_messages import describe_error, json_fields
 
 DEFAULT_RULES: Final = Path(__file__).with_name("default_rules.yaml")
 
@@ -75,9 +75,9 @@ def _reason(error: ErrorDetails) -> str:
         case "tuple_type", _:
             return "must be a list, [] for none"
         case "extra_forbidden", ("rules", _, str(kind), _):
-            return reason_of(error, fields_of(RULE_KINDS[kind]))
+            return describe_error(error, json_fields(RULE_KINDS[kind]))
         case _:
-            return reason_of(error, fields_of(RuleFile))
+            return describe_error(error, json_fields(RuleFile))
 
 
 def _name(content: object, index: str | int) -> str:

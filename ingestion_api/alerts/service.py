@@ -7,16 +7,16 @@ from typing import Final
 
 import structlog
 
-from ingestion_api.alerts.event_feed import AlertHub
-from ingestion_api.alerts.hourly_evaluator import look_at_hours
-from ingestion_api.alerts.leased_worker import LeasedWork
-from ingestion_api.alerts.live_evaluator import LiveLook
+from ingestion_api.alerts.event_feed import AlertEventFeed
+from ingestion_api.alerts.hourly_evaluator import evaluate_hours
+from ingestion_api.alerts.leased_worker import LeasedWorker
+from ingestion_api.alerts.live_evaluator import LiveEvaluator
 from ingestion_api.alerts.rules import RuleFile
 from ingestion_api.alerts.store import Connection, end_silences
 from ingestion_api.alerts.webhooks import Webhook, webhook_name
 from ingestion_api.background_tasks import Service
 from ingestion_api.database.pool import ReadPool
-from ingestion_api.observability.metrics import ALERT_LOOK_SECONDS
+from ingestion_api.observability.metrics import ALERT_EVALUATION_SECONDS
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings
 from warehouse_sql.named_queries import query
@@ -41,8 +41,8 @@ class Alerts(Service):
         energy: EnergySettings,
     ) -> None:
         self.rules = rules
-        self.hub = AlertHub(dsn, pool)
-        live = LiveLook(rules, energy, settings.future_tolerance_seconds)
+        self.feed = AlertEventFeed(dsn, pool)
+        live = LiveEvaluator(rules, energy, settings.future_tolerance_seconds)
         urls = settings.alert_webhooks
         forget = {
             "seconds": settings.alert_days * 86_400,
@@ -50,27 +50,35 @@ class Alerts(Service):
         }
         next_forgetting = 0.0
 
-        def look_at_hours_and_forget(conn: Connection) -> None:
+        def evaluate_hours_and_clean_up(conn: Connection) -> None:
             nonlocal next_forgetting
-            look_at_hours(conn, rules, energy)
+            evaluate_hours(conn, rules, energy)
             end_silences(conn)
             if time.monotonic() >= next_forgetting:
                 conn.execute(query("forget_alerts"), forget)
                 next_forgetting = time.monotonic() + _FORGET_SECONDS
 
         self._works = [
-            LeasedWork(
-                "alerts live", dsn, settings.alert_seconds, _timed("live", live.look), live.begin
+            LeasedWorker(
+                "alerts live",
+                dsn,
+                settings.alert_seconds,
+                _timed("live", live.evaluate),
+                live.begin,
             ),
-            LeasedWork(
-                "alerts hours", dsn, _HOURS_SECONDS, _timed("hours", look_at_hours_and_forget)
+            LeasedWorker(
+                "alerts hours", dsn, _HOURS_SECONDS, _timed("hours", evaluate_hours_and_clean_up)
             ),
         ]
         for url in urls:
             webhook = Webhook(url, settings.alert_webhook_secret, settings.alert_webhook_attempts)
             self._works.append(
-                LeasedWork(
-                    f"alerts {webhook.name}", dsn, _WEBHOOK_SECONDS, webhook.look, webhook.begin
+                LeasedWorker(
+                    f"alerts {webhook.name}",
+                    dsn,
+                    _WEBHOOK_SECONDS,
+                    webhook.deliver_due,
+                    webhook.begin,
                 )
             )
 
@@ -78,7 +86,7 @@ class Alerts(Service):
         """Start everything; psycopg.Error if the database does not answer."""
         if not self.rules.rules:
             log.warning("there are no alert rules: no alert opens, and those that are open resolve")
-        await self.hub.start()
+        await self.feed.start()
         for work in self._works:
             work.start()
 
@@ -89,16 +97,16 @@ class Alerts(Service):
         deadline = time.monotonic() + _STOP_SECONDS
         for work in self._works:
             await asyncio.to_thread(work.stop, max(0.0, deadline - time.monotonic()))
-        await self.hub.stop()
+        await self.feed.stop()
 
     @property
     def is_alive(self) -> bool:
         """Whether all of it still runs."""
-        return self.hub.is_alive and all(work.is_alive for work in self._works)
+        return self.feed.is_alive and all(work.is_alive for work in self._works)
 
 
 def _timed(what: str, work: Callable[[Connection], None]) -> Callable[[Connection], None]:
-    timer = ALERT_LOOK_SECONDS.labels(what)
+    timer = ALERT_EVALUATION_SECONDS.labels(what)
 
     def timed(conn: Connection) -> None:
         with timer.time():

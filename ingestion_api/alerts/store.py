@@ -33,13 +33,13 @@ class Changes:
     opened: list[tuple[Any, ...]] = field(default_factory=list)
     updated: list[tuple[Any, ...]] = field(default_factory=list)
     resolved: list[tuple[Any, ...]] = field(default_factory=list)
-    told: list[tuple[int, str]] = field(default_factory=list)
+    events: list[tuple[int, str]] = field(default_factory=list)
     """Alerts with an event of a type each, beside those that follow from the above."""
 
     def __bool__(self) -> bool:
         return any((self.pending, self.no_longer_pending, self.opened, self.updated, self.resolved))
 
-    def note(
+    def apply_step(
         self, subject: Subject, before: Condition | None, after: Condition | None, message: str
     ) -> None:
         """What follows from a step of the machine; an alert that ends is told by `resolve`."""
@@ -52,7 +52,7 @@ class Changes:
         if subject.alert_id is not None:
             self.updated.append((subject.alert_id, *held[1:], message))
             if before is not None and after.worst != before.worst:
-                self.told.append((subject.alert_id, "worsened"))
+                self.events.append((subject.alert_id, "worsened"))
         elif after.is_open:
             rule = subject.rule
             self.opened.append((*key, *held, rule.kind, rule.severity, message))
@@ -70,7 +70,7 @@ class Changes:
         _run(conn, "update_alerts", self.updated)
         opened = _ids(conn, "open_alerts", self.opened)
         resolved = _ids(conn, "resolve_alerts", self.resolved)
-        events = [*self.told, *((number, "opened") for number in opened)]
+        events = [*self.events, *((number, "opened") for number in opened)]
         events += [(number, "resolved") for number in resolved]
         if events:
             conn.execute(query("lock_alert_events"))
@@ -84,7 +84,7 @@ def end_silences(conn: Connection) -> None:
     """Tell of every open alert whose silence is over; webhooks may never have heard of it."""
     with conn.transaction():
         over = conn.execute(query("end_silences")).fetchall()
-        Changes(told=[(row["id"], "unsilenced") for row in over]).write(conn)
+        Changes(events=[(row["id"], "unsilenced") for row in over]).write(conn)
 
 
 def _run(conn: Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -37,16 +37,16 @@ class Webhook:
         """Note a webhook that is new."""
         conn.execute(query("meet_webhook"), self._key)
 
-    def look(self, conn: Connection) -> None:
+    def deliver_due(self, conn: Connection) -> None:
         """Tell what is due until nothing is, or for some seconds."""
         until = time.monotonic() + _A_LOOK_SECONDS
         with httpx.Client(timeout=_TIMEOUT_SECONDS) as client:
-            while self._tell_next(conn, client) and time.monotonic() < until:
+            while self._deliver_next(conn, client) and time.monotonic() < until:
                 pass
-            while self._tell_wanted(conn, client) and time.monotonic() < until:
+            while self._redeliver(conn, client) and time.monotonic() < until:
                 pass
 
-    def _tell_next(self, conn: Connection, client: httpx.Client) -> bool:
+    def _deliver_next(self, conn: Connection, client: httpx.Client) -> bool:
         event = conn.execute(query("next_to_tell"), self._key).fetchone()
         if event is None or event["id"] is None or not event["is_due"]:
             return False
@@ -57,7 +57,7 @@ class Webhook:
         attempts = event["attempts"] + 1
         failure = self._key | {"id": event["id"], "attempts": attempts, "error": error}
         if attempts < self._attempts:
-            conn.execute(query("webhook_failed"), failure | {"pause": pause_after(attempts)})
+            conn.execute(query("webhook_failed"), failure | {"pause": backoff_seconds(attempts)})
             return False
         log.warning("a webhook does not take an alert event", webhook=self.name, error=error)
         with conn.transaction():
@@ -65,7 +65,7 @@ class Webhook:
             conn.execute(query("webhook_told"), failure)
         return True
 
-    def _tell_wanted(self, conn: Connection, client: httpx.Client) -> bool:
+    def _redeliver(self, conn: Connection, client: httpx.Client) -> bool:
         letter = conn.execute(query("wanted_dead_letter"), self._key).fetchone()
         if letter is None:
             return False
@@ -97,7 +97,7 @@ def signature(secret: bytes, moment: int, body: bytes) -> str:
     return f"t={moment},v1={mac.hexdigest()}"
 
 
-def pause_after(attempts: int) -> float:
+def backoff_seconds(attempts: int) -> float:
     """Seconds after so many failures: 1, 2, 4 and so on up to five minutes, less up to a half."""
     longest = min(2.0 ** min(attempts - 1, 30), _LONGEST_PAUSE_SECONDS)
     return longest * random.uniform(0.5, 1)

@@ -17,7 +17,7 @@ class _Group(Generic[_Question, _Answer]):
     task: "asyncio.Task[Mapping[_Question, _Answer]] | None" = None
 
 
-class Together(Generic[_Question, _Answer]):
+class RequestBatcher(Generic[_Question, _Answer]):
     """One group of questions after the other; alone, a question waits for nobody.
 
     The work on a group begins after each of its questions was asked. What it raises is raised to
@@ -39,7 +39,7 @@ class Together(Generic[_Question, _Answer]):
         """Whether nobody waits for an answer."""
         return self._newest is None
 
-    async def ask(self, question: _Question) -> _Answer:
+    async def submit(self, question: _Question) -> _Answer:
         """The answer to one question."""
         group = self._gathering
         if group is None or len(group.questions) >= self._most:

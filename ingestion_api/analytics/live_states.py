@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
-from ingestion_api.analytics.batching import Together
-from ingestion_api.database.dedicated_connection import OwnConnection, Row, Trips
+from ingestion_api.analytics.batching import RequestBatcher
+from ingestion_api.database.dedicated_connection import DedicatedConnection, PipelinedQueries, Row
 from warehouse_sql.binary_parameters import text_array
 
 _Device = tuple[str, str]  # kind and id
@@ -13,19 +13,19 @@ _Device = tuple[str, str]  # kind and id
 _MOST_DEVICES: Final = 200
 
 
-class LiveStates:
+class LiveStateReader:
     """Live state by kind and id."""
 
     def __init__(self, dsn: str) -> None:
-        self._connection = OwnConnection(dsn, "live state")
-        self._together = Together(self._read, _MOST_DEVICES)
+        self._connection = DedicatedConnection(dsn, "live state")
+        self._together = RequestBatcher(self._read, _MOST_DEVICES)
 
-    async def of(self, kind: str, device: str) -> Row | None:
+    async def get(self, kind: str, device: str) -> Row | None:
         """The row of a device; None if no heartbeat of it was ever received.
 
         Raises psycopg.Error where the database does not answer.
         """
-        return await self._together.ask((kind, device))
+        return await self._together.submit((kind, device))
 
     async def stop(self) -> None:
         """End the connection."""
@@ -37,11 +37,11 @@ class LiveStates:
             by_kind[kind].append(device)
         statements = [(f"live_{kind}", [text_array(ids)]) for kind, ids in by_kind.items()]
 
-        async def read(trips: Trips) -> list[list[Row]]:
-            return await trips.rows(*statements)
+        async def read(queries: PipelinedQueries) -> list[list[Row]]:
+            return await queries.fetch(*statements)
 
         found: dict[_Device, Row | None] = dict.fromkeys(devices)
-        for rows in await self._connection.use(read):
+        for rows in await self._connection.run(read):
             for row in rows:
                 found[row["kind"], row["device_id"]] = row
         return found

@@ -9,8 +9,8 @@ import psycopg
 import structlog
 
 from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
-from ingestion_api.background_tasks import Service, background, cancelled
-from ingestion_api.database.dedicated_connection import OwnConnection, Row
+from ingestion_api.background_tasks import Service, cancel_task, start_task
+from ingestion_api.database.dedicated_connection import DedicatedConnection, Row
 from ingestion_api.observability.metrics import INDEXED_HOURS
 from lake import STREAMS, LakeError
 from lake.reads import DeviceReader
@@ -19,7 +19,7 @@ from warehouse_sql.binary_parameters import timestamp
 log = structlog.get_logger(__name__)
 
 
-class ReadingAhead(Service):
+class CacheWarmer(Service):
     """First the newest hours that wait for their compaction, then those to be indexed.
 
     Without it all answers are the same, and those that come first take longer.
@@ -27,7 +27,7 @@ class ReadingAhead(Service):
 
     def __init__(
         self,
-        connection: OwnConnection,
+        connection: DedicatedConnection,
         reader: DeviceReader,
         index_seconds: float,
         now: Callable[[], datetime],
@@ -40,11 +40,11 @@ class ReadingAhead(Service):
 
     async def start(self) -> None:
         """Begin."""
-        self._task = background(self._run(), "reading-ahead")
+        self._task = start_task(self._run(), "reading-ahead")
 
     async def stop(self) -> None:
         """Stop."""
-        await cancelled(self._task)
+        await cancel_task(self._task)
 
     @property
     def is_alive(self) -> bool:
@@ -63,8 +63,8 @@ class ReadingAhead(Service):
         now = self._now()
         window = [timestamp(now - timedelta(hours=3)), timestamp(now)]
         try:
-            (rows,) = await self._connection.use(
-                lambda trips: trips.rows(("dirty_hours_between", window))
+            (rows,) = await self._connection.run(
+                lambda queries: queries.fetch(("dirty_hours_between", window))
             )
             if rows:
                 await in_lake_thread(self._load, rows)

@@ -10,11 +10,11 @@ import psycopg
 import structlog
 from psycopg.rows import DictRow
 
-from ingestion_api.background_tasks import Service, background, cancelled
+from ingestion_api.background_tasks import Service, cancel_task, start_task
 from ingestion_api.database.pool import ReadPool
 from ingestion_api.rest.problems import Problem
 from ingestion_api.token_bucket import TokenBucket
-from warehouse_sql.api_keys import read_key
+from warehouse_sql.api_keys import parse_key
 from warehouse_sql.named_queries import query
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ class Caller:
         """Charge records to the caller's rate limit; Problem 429 if he must wait first."""
         if self.limit is None:
             return
-        wait = self.limit.take(records)
+        wait = self.limit.try_acquire(records)
         if wait:
             raise Problem(
                 429,
@@ -55,7 +55,7 @@ class Caller:
 LOOPBACK: Final = Caller("loopback", SCOPES)
 
 
-class KeyRing(Service):
+class ApiKeyCache(Service):
     """Every living key; a request asks memory, never the database.
 
     The keys are read anew every `refresh_seconds`, so that a new or revoked key counts soon, in
@@ -71,11 +71,11 @@ class KeyRing(Service):
         """Read the keys, and go on reading them; psycopg.Error if the first reading fails."""
         await self._load(_FIRST_LOAD_SECONDS)
         self._say_how_many()
-        self._refresher = background(self._refresh(), "API keys")
+        self._refresher = start_task(self._refresh(), "API keys")
 
     async def stop(self) -> None:
         """End the reading; the keys stay as they are."""
-        await cancelled(self._refresher)
+        await cancel_task(self._refresher)
 
     @property
     def is_empty(self) -> bool:
@@ -89,7 +89,7 @@ class KeyRing(Service):
 
     def find(self, text: str) -> Caller | None:
         """Who has this key; None if it is no living key."""
-        sent = read_key(text)
+        sent = parse_key(text)
         if sent is None:
             return None
         identity, secret_sha256 = sent
@@ -98,7 +98,7 @@ class KeyRing(Service):
             return None
         return key.caller
 
-    def knows(self, caller: Caller) -> bool:
+    def is_valid(self, caller: Caller) -> bool:
         """Whether a caller of before may still call."""
         if self.is_empty:
             return caller is LOOPBACK

@@ -6,8 +6,8 @@ from typing import Any, Final, Literal
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ingestion_api.auth.api_keys import LOOPBACK, Caller, KeyRing
-from ingestion_api.rest.problems import Problem, documented, problem_response
+from ingestion_api.auth.api_keys import LOOPBACK, ApiKeyCache, Caller
+from ingestion_api.rest.problems import Problem, problem_response, problem_responses
 
 Needed = Literal["ingest", "read", "admin"]
 
@@ -23,7 +23,7 @@ _OF_THIS_SITE: Final = frozenset({b"same-origin", b"none"})
 _HOW_TO_SEND: Final = "send it as `Authorization: Bearer wl_...` or `X-API-Key: wl_...`"
 
 
-class RequireKey:
+class ApiKeyMiddleware:
     """Lets a request pass with its `Caller` as scope["caller"], or answers 401, 403 or 429.
 
     Health is open to everybody, and once there are keys the docs and the pages' frames are, too.
@@ -31,7 +31,7 @@ class RequireKey:
     ASGI, because every heartbeat passes here.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
+    def __init__(self, app: ASGIApp, keys: ApiKeyCache) -> None:
         self._app, self._keys = app, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +100,7 @@ def describe_keys(schema: dict[str, Any]) -> None:
         },
         "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     }
-    refusals = {str(status): answer for status, answer in documented(401, 403, 429).items()}
+    refusals = {str(status): answer for status, answer in problem_responses(401, 403, 429).items()}
     for path, operations in schema["paths"].items():
         if path in _HEALTH or _is_open(path):
             continue

@@ -24,7 +24,7 @@ class NewDeviceBound:
         """Whether none of these is new."""
         return self.known[stream].issuperset(devices)
 
-    def refused(self, stream: str, devices: Sequence[str]) -> set[str]:
+    def refuse_excess(self, stream: str, devices: Sequence[str]) -> set[str]:
         """The new ones beyond the bound; those within are known from now on.
 
         They are charged before their commit, and once: a request that fails comes again.
@@ -32,7 +32,7 @@ class NewDeviceBound:
         known = self.known[stream]
         with self.lock:  # a large body is looked at beside the event loop
             new = [device for device in dict.fromkeys(devices) if device not in known]
-            taken = self.bucket.take_some(len(new))
+            taken = self.bucket.acquire_available(len(new))
             known.update(new[:taken])
         return set(new[taken:])
 
@@ -43,7 +43,7 @@ class NewDeviceBound:
 
 
 @dataclass
-class NewDevices:
+class NewDeviceLimiter:
     """The ids that were ever heard, and what callers may add to them; `per_hour` 0: anything."""
 
     per_hour: int
@@ -56,7 +56,7 @@ class NewDevices:
         if self.per_hour:
             await self._read(pool, None, None)
 
-    def of(self, caller: str) -> NewDeviceBound | None:
+    def bound_for(self, caller: str) -> NewDeviceBound | None:
         """The bound of a caller; None where there is none."""
         if not self.per_hour:
             return None
@@ -67,17 +67,17 @@ class NewDevices:
             self._bounds[caller] = bound
         return bound
 
-    def admits(self, caller: str, stream: str, device: str) -> bool:
+    def admit(self, caller: str, stream: str, device: str) -> bool:
         """Whether a single heartbeat may be taken: its device is known, or within the bound.
 
         A new one is charged, also where its heartbeat turns out to break a rule.
         """
         if not self.per_hour or device in self._known[stream]:
             return True
-        bound = self.of(caller)
-        return bound is not None and not bound.refused(stream, [device])
+        bound = self.bound_for(caller)
+        return bound is not None and not bound.refuse_excess(stream, [device])
 
-    async def learn(self, pool: ReadPool, devices: Collection[tuple[str, str]]) -> bool:
+    async def refresh(self, pool: ReadPool, devices: Collection[tuple[str, str]]) -> bool:
         """Ask which of these, by stream and id, others have taken; whether any."""
         asked = {
             stream.name: [one for name, one in devices if name == stream.name]

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ingestion_api.bulk_import.file_import import FileImport
 from ingestion_api.bulk_import.ledger import Ledger
-from ingestion_api.bulk_import.progress import Screen
+from ingestion_api.bulk_import.progress import ProgressDisplay
 from ingestion_api.bulk_import.source import Source
 from ingestion_api.database.pool import DatabaseNotReady, check_database
 from ingestion_api.settings import CollectorSettings
@@ -39,27 +39,27 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     file = given.files[0]
     refused = taken = 0
-    screen = Screen()
+    progress = ProgressDisplay()
     try:
         check_database(dsn)
         for file in given.files:
             rejects = given.rejects or file.with_name(f"{file.name}.rejects.csv")
-            screen.begin()
+            progress.begin()
             source = Source(file, mapping)
             with Ledger(dsn, lake) as ledger:
                 before, _ = ledger.first_partition()
                 tolerance = settings.future_tolerance_seconds
-                on_its_way = FileImport(source, mapping, lake, ledger, tolerance)
-                with screen.following(file, on_its_way.progress) as on_progress:
-                    found = on_its_way.run(rejects, on_progress)
-                screen.summary(file, on_its_way.progress, found)
-                screen.first_partition(on_its_way.progress, before, *ledger.first_partition())
-            refused += on_its_way.progress.refused
-            taken += on_its_way.progress.taken
+                file_import = FileImport(source, mapping, lake, ledger, tolerance)
+                with progress.track(file, file_import.progress) as on_progress:
+                    found = file_import.run(rejects, on_progress)
+                progress.summary(file, file_import.progress, found)
+                progress.first_partition(file_import.progress, before, *ledger.first_partition())
+            refused += file_import.progress.refused
+            taken += file_import.progress.taken
         if taken:
-            screen.say(_hours_waiting(dsn))
+            progress.print_line(_hours_waiting(dsn))
     except KeyboardInterrupt:
-        screen.say(f"{file}: stopped; the same command goes on")
+        progress.print_line(f"{file}: stopped; the same command goes on")
         return INTERRUPTED
     except UnusableFile as error:
         return _fail(FAILED, f"{file} {error}")

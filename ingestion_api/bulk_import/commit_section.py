@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from deltalake.transaction import AddAction
 
-from ingestion_api.bulk_import.encoded_batch import Block, Ids, to_arrow
-from ingestion_api.bulk_import.latest_readings import Newest
+from ingestion_api.bulk_import.encoded_batch import EncodedBatch, IdEncoder, to_arrow
+from ingestion_api.bulk_import.latest_readings import LatestReadings
 from ingestion_api.bulk_import.spill import HOUR_MICROS, Spill
 from lake import Lake, Stream, write_hour_file
 
@@ -30,13 +30,13 @@ class Written:
     duplicates: int
 
 
-class Section:
+class CommitSection:
     """Heartbeats of one stream from a range of a file's rows."""
 
     def __init__(self, stream: Stream, folder: Path | None) -> None:
         """`folder` is for the temporary file; None: the system's."""
         self.stream = stream
-        self.spill, self.newest = Spill(stream, folder), Newest(stream)
+        self.spill, self.latest = Spill(stream, folder), LatestReadings(stream)
 
     def __enter__(self) -> Self:
         return self
@@ -54,19 +54,19 @@ class Section:
         """How many there are."""
         return self.spill.rows
 
-    def add(self, block: Block) -> None:
+    def add(self, block: EncodedBatch) -> None:
         """Keep a part that follows those before it."""
         self.spill.add(block)
-        self.newest.add(block)
+        self.latest.add(block)
 
     def write(
-        self, lake: Lake, ids: Ids, received_at: int, on_rows: Callable[[int], None]
+        self, lake: Lake, ids: IdEncoder, received_at: int, on_rows: Callable[[int], None]
     ) -> Written:
         """Write the data files, an hour in one file unless it has very many rows.
 
         `on_rows` is told how many more are written, from several threads.
         """
-        texts = ids.array()
+        texts = ids.to_arrow()
 
         def write(window: tuple[int, int]) -> list[tuple[AddAction, int]]:
             done, before = [], 0
@@ -94,7 +94,7 @@ class Section:
         return Written([file for file, _ in written], sum(count for _, count in written))
 
 
-def _hours(block: Block) -> Iterable[tuple[datetime, int, int]]:
+def _hours(block: EncodedBatch) -> Iterable[tuple[datetime, int, int]]:
     """Each hour of a block that is sorted by hour, with its first row and the end of its rows."""
     hours = block.times // HOUR_MICROS
     changes = np.flatnonzero(hours[1:] != hours[:-1]) + 1
@@ -103,7 +103,7 @@ def _hours(block: Block) -> Iterable[tuple[datetime, int, int]]:
         yield _1970 + timedelta(hours=int(hours[start])), start, end
 
 
-def _received(rows: Block, received_at: int, ids: int) -> tuple[npt.NDArray[np.int64], int]:
+def _received(rows: EncodedBatch, received_at: int, ids: int) -> tuple[npt.NDArray[np.int64], int]:
     """The times of receipt, and how many rows repeat an identity.
 
     All share one, except repeats, which are a microsecond apart in the order of the file, as in

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion_api.heartbeats.contract import ID_LENGTH
-from ingestion_api.heartbeats.fast_decoder import are_ids
+from ingestion_api.heartbeats.fast_decoder import are_valid_ids
 from lake import INTERVAL, REGISTER, Stream
 
 Codes = npt.NDArray[np.int32]
@@ -20,7 +20,7 @@ READING_TYPES: Final = (INTERVAL, REGISTER)  # in the order of their codes
 
 
 @dataclass(frozen=True)
-class Block:
+class EncodedBatch:
     """Heartbeats of one stream in file order.
 
     `columns` are by name and in the stream's order: ids as codes of `Ids`, reading types as
@@ -45,9 +45,11 @@ class Block:
         times: npt.NDArray[np.int64] = self.columns["timestamp"]
         return times
 
-    def take(self, rows: npt.NDArray[np.intp] | slice) -> "Block":
+    def take(self, rows: npt.NDArray[np.intp] | slice) -> "EncodedBatch":
         """Some of them."""
-        return Block(self.stream, {name: values[rows] for name, values in self.columns.items()})
+        return EncodedBatch(
+            self.stream, {name: values[rows] for name, values in self.columns.items()}
+        )
 
 
 def dtypes(stream: Stream) -> dict[str, np.dtype[Any]]:
@@ -61,7 +63,7 @@ def dtypes(stream: Stream) -> dict[str, np.dtype[Any]]:
     }
 
 
-class Ids:
+class IdEncoder:
     """Every id of an import, and a number for each."""
 
     def __init__(self) -> None:
@@ -71,33 +73,33 @@ class Ids:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def codes(self, values: Any) -> Codes:
+    def encode(self, values: Any) -> Codes:
         """The codes of an array of texts; NO_ID for a null, BAD_ID for what is no id."""
         if not pa.types.is_dictionary(values.type):
             values = pc.dictionary_encode(values)
-        known = [self.code(text) for text in values.dictionary.to_pylist()]
+        known = [self.encode_one(text) for text in values.dictionary.to_pylist()]
         indices = pc.fill_null(values.indices.cast(pa.int32()), len(known)).to_numpy()
         codes: Codes = np.array([*known, NO_ID], np.int32)[indices]
         return codes
 
-    def code(self, text: str | None) -> int:
+    def encode_one(self, text: str | None) -> int:
         """The code of a text, NO_ID or BAD_ID."""
         code = self._judged.get(text)
         if code is None:
             assert text is not None, "null is judged from the start"
             code = BAD_ID
-            if 0 < len(text) <= ID_LENGTH and are_ids([text]):
+            if 0 < len(text) <= ID_LENGTH and are_valid_ids([text]):
                 code = len(self.texts)
                 self.texts.append(text)
             self._judged[text] = code
         return code
 
-    def array(self) -> Any:
+    def to_arrow(self) -> Any:
         """All ids by their codes; a further null stands for NO_ID."""
         return pa.array([*self.texts, None], pa.large_string())
 
 
-def to_arrow(block: Block, ids: Any, received: npt.NDArray[np.int64]) -> pa.Table:
+def to_arrow(block: EncodedBatch, ids: Any, received: npt.NDArray[np.int64]) -> pa.Table:
     """A table with the stream's columns; `ids` as `Ids.array` gives them."""
     kinds = pa.array(READING_TYPES, pa.large_string())
     columns = []

@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 from deltalake.transaction import AddAction
 
-from ingestion_api.bulk_import.commit_section import Section
-from ingestion_api.bulk_import.encoded_batch import Ids
-from ingestion_api.bulk_import.intake import CLOSE_LOOK_ROWS, Refused, Taken, take_part
+from ingestion_api.bulk_import.commit_section import CommitSection
+from ingestion_api.bulk_import.encoded_batch import IdEncoder
+from ingestion_api.bulk_import.intake import STRICT_ROWS, DecodedPart, RefusedRow, decode_part
 from ingestion_api.bulk_import.ledger import Ledger
 from ingestion_api.bulk_import.rejects import RejectsFile
 from ingestion_api.bulk_import.source import Part, Source
@@ -76,7 +76,7 @@ class FileImport:
         self._source, self._lake, self._ledger = source, lake, ledger
         self._section_rows, self._at_step = section_rows, at_step
         self._id = f"import-{source.identity[:32]}"
-        self._ids = Ids()
+        self._ids = IdEncoder()
         self._unit = UnitCheck()
         if not ledger.take_lock(source.identity):
             raise UnusableFile("is being imported by another process")
@@ -91,7 +91,7 @@ class FileImport:
         self._received_at = min(began, default=time.time_ns() // 1_000)
         self._tolerance = timedelta(seconds=future_tolerance_seconds)
         newest = self._received_at + int(future_tolerance_seconds * _SECOND)
-        self._limits = Limits(CLOSE_LOOK_ROWS, newest)
+        self._limits = Limits(STRICT_ROWS, newest)
         self.progress = Progress(source.rows)
         done = [one.rows for one in self._reached.values() if one.rows is not None]
         self.progress.imported_before = bool(done)
@@ -131,7 +131,7 @@ class FileImport:
             first = upto
         return refused
 
-    def _take_in(self, part: Part, sections: dict[str, Section]) -> list[Refused]:
+    def _take_in(self, part: Part, sections: dict[str, CommitSection]) -> list[RefusedRow]:
         """Add to the sections what the lake does not hold: one stream may be further already."""
         taken = self._judged(part)
         for name, block in taken.blocks.items():
@@ -145,14 +145,15 @@ class FileImport:
         self.progress.taken += sum(map(len, taken.blocks.values()))
         return taken.refused
 
-    def _sections(self, stack: ExitStack) -> dict[str, Section]:
+    def _sections(self, stack: ExitStack) -> dict[str, CommitSection]:
         folder = self._lake.local_folder
         return {
-            stream.name: stack.enter_context(Section(stream, folder)) for stream in self._streams
+            stream.name: stack.enter_context(CommitSection(stream, folder))
+            for stream in self._streams
         }
 
-    def _judged(self, part: Part) -> Taken:
-        return take_part(part, self._meaning, self._ids, self._limits, self._unit)
+    def _judged(self, part: Part) -> DecodedPart:
+        return decode_part(part, self._meaning, self._ids, self._limits, self._unit)
 
     def _check_unit(self, refused: RejectsFile) -> None:
         """Before anything of the file is taken, see whether its energies can be kWh."""
@@ -165,7 +166,7 @@ class FileImport:
 
     def _deliver(
         self,
-        section: Section,
+        section: CommitSection,
         first: int,
         upto: int,
         end: int | None,
@@ -189,7 +190,7 @@ class FileImport:
 
     def _append(
         self,
-        section: Section,
+        section: CommitSection,
         files: Sequence[AddAction],
         received_at: int,
         reached: ImportProgress,
@@ -211,8 +212,8 @@ class FileImport:
         self._reached[stream.name] = after
         self._at_step("after_settle")
 
-    def _merge(self, section: Section, received_at: int) -> None:
-        newest = section.newest
+    def _merge(self, section: CommitSection, received_at: int) -> None:
+        newest = section.latest
         self._ledger.merge(
             newest.heartbeats(self._ids, received_at),
             newest.pairs(self._ids),
@@ -226,7 +227,7 @@ class FileImport:
             outcome = self._outcome(reached.transaction) if reached.upto else "committed"
             if outcome == "committed":
                 continue
-            with Section(stream, self._lake.local_folder) as section:
+            with CommitSection(stream, self._lake.local_folder) as section:
                 for part in self._source.parts(reached.since, reached.upto):
                     block = self._judged(part).blocks.get(stream.name)
                     if block is not None:

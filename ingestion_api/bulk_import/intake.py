@@ -14,27 +14,45 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion_api.bulk_import.encoded_batch import BAD_ID, NO_ID, READING_TYPES, Block, Ids
+from ingestion_api.bulk_import.encoded_batch import (
+    BAD_ID,
+    NO_ID,
+    READING_TYPES,
+    EncodedBatch,
+    IdEncoder,
+)
 from ingestion_api.bulk_import.part_columns import (
     PartColumns,
     as_ids,
     as_texts,
-    columns_of,
     one_array,
+    read_columns,
 )
 from ingestion_api.bulk_import.source import Part
-from ingestion_api.heartbeats.arrow_decoder import to_instants
-from ingestion_api.heartbeats.batch import NO_TIME, Heartbeats, Limits, Mask, breaking, camel_case
-from ingestion_api.heartbeats.strict_decoder import TELEMETRY, Refusal, kind_of, take_values
+from ingestion_api.heartbeats.arrow_decoder import to_utc_micros
+from ingestion_api.heartbeats.batch import (
+    NULL_TIME,
+    HeartbeatBatch,
+    Limits,
+    Mask,
+    camel_case,
+    invalid_mask,
+)
+from ingestion_api.heartbeats.strict_decoder import (
+    TELEMETRY,
+    Refusal,
+    decode_values_strict,
+    detect_stream,
+)
 from lake import METER, STREAMS, VEHICLE, Stream
 from lake.recordings import ENERGIES, IDS, NUMBERS, ColumnMapping, UnitCheck, parse_number, to_kwh
 
-CLOSE_LOOK_ROWS: Final = 10_000
+STRICT_ROWS: Final = 10_000
 _METER_ONLY: Final = tuple(camel_case(name) for name in METER.number_measurements)
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedRow:
     """A row of the file that is not taken; `record` is what would have been posted."""
 
     row: int
@@ -44,41 +62,41 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Taken:
+class DecodedPart:
     """What a part of a file brought; both in file order. `rows` are numbers in the file."""
 
-    blocks: dict[str, Block]
+    blocks: dict[str, EncodedBatch]
     rows: dict[str, npt.NDArray[np.int64]]
-    refused: list[Refused]
+    refused: list[RefusedRow]
 
 
-def take_part(
-    part: Part, meaning: ColumnMapping, ids: Ids, limits: Limits, check: UnitCheck
-) -> Taken:
+def decode_part(
+    part: Part, meaning: ColumnMapping, ids: IdEncoder, limits: Limits, check: UnitCheck
+) -> DecodedPart:
     """Judge every row of a part; new ids are added to `ids`, its energies to `check`.
 
     Raises UnusableFile where a whole column has a type that it can't have.
     """
-    columns = columns_of(part.rows, meaning, ids)
+    columns = read_columns(part.rows, meaning, ids)
     columns.check_unit(check)
     sure = {
-        name: _surely_right(columns, mine, STREAMS[name], limits)
+        name: _valid_rows(columns, mine, STREAMS[name], limits)
         for name, mine in _rows_by_stream(columns, part.rows, meaning).items()
     }
     doubtful = np.ones(columns.size, np.bool_)
     for rows in sure.values():
         doubtful &= ~rows
     refused = [
-        Refused(
+        RefusedRow(
             row.number, meaning.stream, [Refusal(0, row.field, row.reason, row.code)], row.record
         )
         for row in part.broken
     ]
     if doubtful.any():
         at = np.flatnonzero(doubtful)
-        for start in range(0, len(at), CLOSE_LOOK_ROWS):
-            some = at[start : start + CLOSE_LOOK_ROWS]
-            refused += _look_closely(part, some, columns, sure, meaning, ids, limits)
+        for start in range(0, len(at), STRICT_ROWS):
+            some = at[start : start + STRICT_ROWS]
+            refused += _decode_strict(part, some, columns, sure, meaning, ids, limits)
     refused.sort(key=lambda one: one.row)
     refused.sort(key=lambda one: one.row)
     blocks, numbers = {}, {}
@@ -87,12 +105,15 @@ def take_part(
         if not rows.any():
             continue
         if rows.all():
-            blocks[name], numbers[name] = Block(stream, columns.of(stream)), part.numbers
+            blocks[name], numbers[name] = (
+                EncodedBatch(stream, columns.columns_for(stream)),
+                part.numbers,
+            )
         else:
             places = np.flatnonzero(rows)
-            blocks[name] = Block(stream, columns.of(stream)).take(places)
+            blocks[name] = EncodedBatch(stream, columns.columns_for(stream)).take(places)
             numbers[name] = part.numbers[places]
-    return Taken(blocks, numbers, refused)
+    return DecodedPart(blocks, numbers, refused)
 
 
 def _rows_by_stream(
@@ -119,44 +140,45 @@ def _equal(texts: Any, wanted: str) -> Mask:
     return found
 
 
-def _surely_right(columns: PartColumns, mine: Mask, stream: Stream, limits: Limits) -> Mask:
+def _valid_rows(columns: PartColumns, mine: Mask, stream: Stream, limits: Limits) -> Mask:
     device = camel_case(stream.device)
-    right = mine & (columns.codes[device] >= 0) & (columns.times != NO_TIME)
-    right &= ~columns.odd["readingType"]
+    right = mine & (columns.codes[device] >= 0) & (columns.times != NULL_TIME)
+    right &= ~columns.suspect["readingType"]
     for name in stream.text_measurements:
         right &= columns.codes[camel_case(name)] != BAD_ID
     for name in stream.number_measurements:
-        right &= ~columns.odd[camel_case(name)]
+        right &= ~columns.suspect[camel_case(name)]
     places = np.flatnonzero(right)
     if len(places):
         every = len(places) == columns.size
         of = {
-            name: values if every else values[places] for name, values in columns.of(stream).items()
+            name: values if every else values[places]
+            for name, values in columns.columns_for(stream).items()
         }
         kinds = np.array(READING_TYPES, object)[of["reading_type"]].tolist()
         numbers = {name: of[name] for name in stream.number_measurements}
-        rows = Heartbeats(stream, {"reading_type": kinds}, of["timestamp"], numbers)
-        right[places] = ~breaking(rows, limits)
+        rows = HeartbeatBatch(stream, {"reading_type": kinds}, of["timestamp"], numbers)
+        right[places] = ~invalid_mask(rows, limits)
     held: Mask = right
     return held
 
 
-def _look_closely(
+def _decode_strict(
     part: Part,
     at: npt.NDArray[np.intp],
     columns: PartColumns,
     sure: Mapping[str, Mask],
     meaning: ColumnMapping,
-    ids: Ids,
+    ids: IdEncoder,
     limits: Limits,
-) -> list[Refused]:
+) -> list[RefusedRow]:
     """Judge the rows at these places one by one; those that are taken go into the columns."""
     records = _records(part.rows.take(at), meaning)
-    intake = take_values(records, meaning.stream or TELEMETRY, limits)
+    intake = decode_values_strict(records, meaning.stream or TELEMETRY, limits)
     taken: dict[str, list[int]] = {}
     for index, record in enumerate(records):
         if index not in intake.refused:
-            found = meaning.stream or kind_of(record)
+            found = meaning.stream or detect_stream(record)
             assert isinstance(found, str), "a record of no kind is refused"
             taken.setdefault(found, []).append(index)
     for name, heartbeats in intake.rows.items():
@@ -166,19 +188,23 @@ def _look_closely(
     for refusal in intake.refusals:
         reasons.setdefault(refusal.index, []).append(refusal)
     return [
-        Refused(int(part.numbers[at[index]]), stream, reasons[index], record)
+        RefusedRow(int(part.numbers[at[index]]), stream, reasons[index], record)
         for index, (stream, record) in intake.refused.items()
     ]
 
 
 def _put(
-    columns: PartColumns, stream: Stream, at: npt.NDArray[np.intp], heartbeats: Heartbeats, ids: Ids
+    columns: PartColumns,
+    stream: Stream,
+    at: npt.NDArray[np.intp],
+    heartbeats: HeartbeatBatch,
+    ids: IdEncoder,
 ) -> None:
     for name, texts in heartbeats.texts.items():
         if name == "reading_type":
             columns.kinds[at] = [READING_TYPES.index(text) for text in texts]
         else:
-            columns.codes[camel_case(name)][at] = [ids.code(text) for text in texts]
+            columns.codes[camel_case(name)][at] = [ids.encode_one(text) for text in texts]
     columns.times = columns.times.copy()  # what was read is read-only
     columns.times[at] = heartbeats.times
     for name, values in heartbeats.numbers.items():
@@ -195,7 +221,7 @@ def _records(rows: pa.Table, meaning: ColumnMapping) -> list[dict[str, Any]]:
         if name == "timestamp" and pa.types.is_timestamp(values.type):
             # Without the zone, which is UTC: naming it would need a time zone database.
             values = pc.strftime(
-                to_instants(values).cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%SZ"
+                to_utc_micros(values).cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%SZ"
             )
         elif name in IDS:
             values = as_ids(name, values)

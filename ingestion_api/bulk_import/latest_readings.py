@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ingestion_api.bulk_import.encoded_batch import READING_TYPES, Block, Ids
+from ingestion_api.bulk_import.encoded_batch import READING_TYPES, EncodedBatch, IdEncoder
 from ingestion_api.commit.transaction import NamedPairs
-from ingestion_api.heartbeats.batch import Heartbeats
+from ingestion_api.heartbeats.batch import HeartbeatBatch
 from lake import METER, VEHICLE, Stream
 
 _NEVER = np.iinfo(np.int64).min
 
 
-class Newest:
+class LatestReadings:
     """The newest heartbeat of each device, of equal ones the last, and the first of each pair."""
 
     def __init__(self, stream: Stream) -> None:
@@ -22,7 +22,7 @@ class Newest:
         self._rows: dict[str, npt.NDArray[Any]] = {}
         self._pairs: dict[int, int] = {}
 
-    def add(self, block: Block) -> None:
+    def add(self, block: EncodedBatch) -> None:
         """Look at a part that follows those before it."""
         devices, times = block.devices, block.times
         size = max(int(devices.max()) + 1, len(self._times))
@@ -39,7 +39,7 @@ class Newest:
         if self._stream is VEHICLE:
             self._add_pairs(block)
 
-    def heartbeats(self, ids: Ids, received_at: int) -> Heartbeats:
+    def heartbeats(self, ids: IdEncoder, received_at: int) -> HeartbeatBatch:
         """One a device, sorted by id."""
         codes = np.flatnonzero(self._times > _NEVER)
         order = sorted(codes.tolist(), key=ids.texts.__getitem__)
@@ -51,16 +51,16 @@ class Newest:
         texts["reading_type"] = [READING_TYPES[kind] for kind in rows["reading_type"].tolist()]
         numbers = {name: rows[name] for name in self._stream.number_measurements}
         received = np.full(len(order), received_at, np.int64)
-        return Heartbeats(self._stream, texts, rows["timestamp"], numbers, received)
+        return HeartbeatBatch(self._stream, texts, rows["timestamp"], numbers, received)
 
-    def pairs(self, ids: Ids) -> NamedPairs:
+    def pairs(self, ids: IdEncoder) -> NamedPairs:
         """When a heartbeat of the vehicle named the meter first."""
         return {
             (ids.texts[pair >> 32], ids.texts[pair & 0xFFFFFFFF]): time
             for pair, time in self._pairs.items()
         }
 
-    def _grow(self, size: int, block: Block) -> None:
+    def _grow(self, size: int, block: EncodedBatch) -> None:
         more = size - len(self._times)
         if more > 0:
             self._times = np.concatenate((self._times, np.full(more, _NEVER)))
@@ -68,7 +68,7 @@ class Newest:
             before = self._rows.get(name, values[:0])
             self._rows[name] = np.concatenate((before, np.zeros(size - len(before), values.dtype)))
 
-    def _add_pairs(self, block: Block) -> None:
+    def _add_pairs(self, block: EncodedBatch) -> None:
         meters = block.columns[METER.device]
         named = np.flatnonzero(meters >= 0)
         if not len(named):

@@ -13,8 +13,8 @@ import psycopg
 from psycopg import errors, pq
 
 from ingestion_api.bulk_import.spill import Hours
-from ingestion_api.commit.transaction import NamedPairs, merge_live_state, name_pairs
-from ingestion_api.heartbeats.batch import Heartbeats
+from ingestion_api.commit.transaction import NamedPairs, insert_pairs, merge_live_state
+from ingestion_api.heartbeats.batch import HeartbeatBatch
 from ingestion_api.outbox.lake_binding import (
     create_tables,
     outbox_identity,
@@ -123,14 +123,14 @@ class Ledger:
         version = self._lake.open(stream.raw_table).version()
         restore_ledger(self._own, self._lake, stream, version)
 
-    def merge(self, newest: Heartbeats, pairs: NamedPairs, believed_until: datetime) -> None:
+    def merge(self, newest: HeartbeatBatch, pairs: NamedPairs, believed_until: datetime) -> None:
         """Write live state and named links; a repetition changes nothing.
 
         Each statement is a transaction of its own: who holds rows of these tables while it waits
         for rows of the ledger could block the collector, and the collector it.
         """
         live = merge_live_state(newest, _STATEMENT_ROWS, believed_until)
-        for statement in (*live, *name_pairs(pairs)):
+        for statement in (*live, *insert_pairs(pairs)):
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
                     self._execute(statement)

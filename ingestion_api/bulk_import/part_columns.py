@@ -9,9 +9,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion_api.bulk_import.encoded_batch import NO_ID, READING_TYPES, Ids
-from ingestion_api.heartbeats.arrow_decoder import to_instants
-from ingestion_api.heartbeats.batch import NO_TIME, Mask, Micros, camel_case, instants_of
+from ingestion_api.bulk_import.encoded_batch import NO_ID, READING_TYPES, IdEncoder
+from ingestion_api.heartbeats.arrow_decoder import to_utc_micros
+from ingestion_api.heartbeats.batch import (
+    NULL_TIME,
+    Mask,
+    Micros,
+    camel_case,
+    parse_timestamp_array,
+)
 from ingestion_api.heartbeats.contract import RANGES, TIME_PATTERN
 from lake import INTERVAL, Stream, UnusableFile
 from lake.recordings import (
@@ -34,7 +40,7 @@ class PartColumns:
     codes: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     numbers: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     sent: dict[str, Mask] = field(default_factory=dict)
-    odd: dict[str, Mask] = field(default_factory=dict)
+    suspect: dict[str, Mask] = field(default_factory=dict)
     times: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     kinds: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
 
@@ -44,7 +50,7 @@ class PartColumns:
         for name in ENERGIES:
             check.add(name, self.numbers[name][of_interval])
 
-    def of(self, stream: Stream) -> dict[str, npt.NDArray[Any]]:
+    def columns_for(self, stream: Stream) -> dict[str, npt.NDArray[Any]]:
         """The columns of a stream's block."""
         return {
             stream.device: self.codes[camel_case(stream.device)],
@@ -55,34 +61,34 @@ class PartColumns:
         }
 
 
-def columns_of(rows: pa.Table, meaning: ColumnMapping, ids: Ids) -> PartColumns:
+def read_columns(rows: pa.Table, meaning: ColumnMapping, ids: IdEncoder) -> PartColumns:
     """Read the columns, by JSON name; raises UnusableFile where one has a type it can't have."""
     found, size = PartColumns(rows.num_rows), rows.num_rows
     arrays = {name: one_array(rows[name]) for name in rows.column_names}
     for name in IDS:
         found.codes[name] = np.full(size, NO_ID, np.int32)
         if name in arrays:
-            found.codes[name] = ids.codes(as_ids(name, arrays[name]))
+            found.codes[name] = ids.encode(as_ids(name, arrays[name]))
     for name in NUMBERS:
         found.numbers[name] = np.full(size, np.nan)
-        found.sent[name] = found.odd[name] = np.zeros(size, np.bool_)
+        found.sent[name] = found.suspect[name] = np.zeros(size, np.bool_)
         if name in arrays:
             values, sent = _numbers(name, arrays[name])
             if name in ENERGIES:
                 values = to_kwh(values, meaning.unit)
             lowest, highest = _RANGE_OF[name]
             found.numbers[name], found.sent[name] = values, sent
-            found.odd[name] = sent & ~((values >= lowest) & (values <= highest))
+            found.suspect[name] = sent & ~((values >= lowest) & (values <= highest))
     found.times = _times(arrays["timestamp"])
     usual = READING_TYPES.index(meaning.reading_type or INTERVAL)
     found.kinds = np.full(size, usual, np.int8)
-    found.odd["readingType"] = np.zeros(size, np.bool_)
+    found.suspect["readingType"] = np.zeros(size, np.bool_)
     if "readingType" in arrays:
         texts = as_texts("readingType", arrays["readingType"])
         places = pc.index_in(texts, value_set=pa.array(READING_TYPES, pa.large_string()))
         unknown = pc.and_(pc.is_null(places), pc.is_valid(texts))
         found.kinds = pc.fill_null(places, usual).to_numpy().astype(np.int8)
-        found.odd["readingType"] = unknown.to_numpy(zero_copy_only=False)
+        found.suspect["readingType"] = unknown.to_numpy(zero_copy_only=False)
     return found
 
 
@@ -129,17 +135,17 @@ def _numbers(name: str, values: Any) -> tuple[npt.NDArray[np.float64], Mask]:
 
 
 def _times(values: Any) -> Micros:
-    """Microseconds since 1970; NO_TIME for what is no time, or has no zone."""
+    """Microseconds since 1970; NULL_TIME for what is no time, or has no zone."""
     if pa.types.is_timestamp(values.type):
-        micros = to_instants(values).view(pa.int64())
-        times: Micros = (micros.fill_null(NO_TIME) if micros.null_count else micros).to_numpy()
+        micros = to_utc_micros(values).view(pa.int64())
+        times: Micros = (micros.fill_null(NULL_TIME) if micros.null_count else micros).to_numpy()
         return times
     texts = as_texts("timestamp", values)
     usual = pl.Series(texts).str.contains(TIME_PATTERN).fill_null(value=False)
     if not usual.all():
         keep: Any = usual.to_arrow()
         texts = pc.if_else(keep, texts, pa.scalar(None, texts.type))
-    return instants_of(texts)
+    return parse_timestamp_array(texts)
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -8,15 +8,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion_api.heartbeats.arrow_decoder import to_instants
-from ingestion_api.heartbeats.batch import NO_TIME, Mask, Micros, instants_of
+from ingestion_api.heartbeats.arrow_decoder import to_utc_micros
+from ingestion_api.heartbeats.batch import NULL_TIME, Mask, Micros, parse_timestamp_array
 from lake.recordings import LOCAL_TIME, LocalTimes
 from lake.schema import TIMESTAMP
 
 Numbers = npt.NDArray[np.int64]
 
 
-def first_local(times: Any) -> str | None:
+def first_local_time(times: Any) -> str | None:
     """The first time if it has no zone; None if it has one, or is no time."""
     known = times.drop_null().slice(0, 1)
     if pa.types.is_timestamp(times.type):
@@ -27,7 +27,7 @@ def first_local(times: Any) -> str | None:
     return str(known[0]) if local.any() else None
 
 
-def in_utc(times: Any, numbers: Numbers, clock: LocalTimes) -> tuple[Any, dict[int, str]]:
+def to_utc(times: Any, numbers: Numbers, clock: LocalTimes) -> tuple[Any, dict[int, str]]:
     """The column with moments in the place of local times; and by place why one has none."""
     times = _one_array(times)
     local, micros = _local(times)
@@ -35,7 +35,7 @@ def in_utc(times: Any, numbers: Numbers, clock: LocalTimes) -> tuple[Any, dict[i
         return times, {}
     places = np.flatnonzero(local)
     found, faults = clock.moments(numbers[places], micros[places])
-    moments = np.full(len(local), NO_TIME, np.int64)
+    moments = np.full(len(local), NULL_TIME, np.int64)
     moments[places] = found
     at_fault = {int(places[place]): reason for place, reason in faults.items()}
     if pa.types.is_timestamp(times.type):
@@ -46,7 +46,7 @@ def in_utc(times: Any, numbers: Numbers, clock: LocalTimes) -> tuple[Any, dict[i
     return pc.if_else(pa.array(local), texts.cast(times.type), times), at_fault
 
 
-def note_near_repeated(
+def record_repeated_hours(
     rows: pa.Table, numbers: Numbers, stream: str | None, clock: LocalTimes
 ) -> None:
     """Tell the clock of each row near an hour that comes twice."""
@@ -71,18 +71,18 @@ def note_near_repeated(
 def _local(times: Any) -> tuple[Mask, Micros]:
     """Which of the times have no zone, and what the clock showed, as microseconds since 1970."""
     if pa.types.is_timestamp(times.type):
-        micros = to_instants(times).view(pa.int64()).fill_null(NO_TIME).to_numpy()
+        micros = to_utc_micros(times).view(pa.int64()).fill_null(NULL_TIME).to_numpy()
         has_none = times.is_valid().to_numpy(zero_copy_only=False)
         return has_none & (times.type.tz is None), micros
     if pa.types.is_dictionary(times.type):
         times = times.dictionary_decode()
     if not (pa.types.is_string(times.type) or pa.types.is_large_string(times.type)):
-        return np.zeros(len(times), np.bool_), np.full(len(times), NO_TIME, np.int64)
+        return np.zeros(len(times), np.bool_), np.full(len(times), NULL_TIME, np.int64)
     texts = pl.Series(times)
     local = texts.str.contains(LOCAL_TIME).fill_null(value=False)
     zoned: Any = pl.select(pl.when(local).then(texts + "Z")).to_series().to_arrow()
-    micros = instants_of(zoned.cast(pa.large_string()))
-    return local.to_numpy() & (micros != NO_TIME), micros
+    micros = parse_timestamp_array(zoned.cast(pa.large_string()))
+    return local.to_numpy() & (micros != NULL_TIME), micros
 
 
 def _one_array(column: Any) -> Any:

@@ -20,7 +20,7 @@ _ADVISED_PARTITIONS: Final = 100_000
 _1970: Final = date(1970, 1, 1)
 
 
-class Screen:
+class ProgressDisplay:
     """Standard output."""
 
     def __init__(self) -> None:
@@ -31,15 +31,15 @@ class Screen:
         """The next file is being looked at: its seconds count from now."""
         self._began = time.monotonic()
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line."""
         self._console.print(text, soft_wrap=True, markup=False)
 
     @contextmanager
-    def following(self, file: Path, done: Done) -> Iterator[Callable[[], None]]:
+    def track(self, file: Path, done: Done) -> Iterator[Callable[[], None]]:
         """Show how far a file is; what it yields is called after each step, from any thread."""
         if done.began_after and not done.imported_before:
-            self.say(f"{file}: going on after row {done.began_after:,}")
+            self.print_line(f"{file}: going on after row {done.began_after:,}")
         if not self._console.is_terminal:
             yield self._lines(file, done)
             return
@@ -65,7 +65,7 @@ class Screen:
     def summary(self, file: Path, done: Done, refused: RejectsFile | None) -> None:
         """Print what came of it."""
         if refused is None:
-            self.say(f"{file} was imported before, all {done.size:,} rows; nothing to do")
+            self.print_line(f"{file} was imported before, all {done.size:,} rows; nothing to do")
             return
         seconds = time.monotonic() - self._began
         table = Table(show_header=False, box=None)
@@ -76,12 +76,12 @@ class Screen:
         table.add_row("hours touched", f"{len(done.hours):,}")
         table.add_row("seconds", f"{seconds:,.1f}")
         table.add_row("rows a second", f"{done.read / max(seconds, 1e-3):,.0f}")
-        self.say(f"{file}:")
+        self.print_line(f"{file}:")
         self._console.print(table)
         for reason, count in refused.reasons.most_common(_REASONS_SHOWN):
-            self.say(f"  {count:,} x {reason}")
+            self.print_line(f"  {count:,} x {reason}")
         if done.refused:
-            self.say(f"  the refused rows are in {refused.path}")
+            self.print_line(f"  the refused rows are in {refused.path}")
 
     def first_partition(self, done: Done, before: date, day: date, set_to: date | None) -> None:
         """Say which hours are never computed, or that partitions begin earlier than `before`."""
@@ -89,14 +89,14 @@ class Screen:
             early = {hour for _, hour in done.hours if _1970 + timedelta(days=hour // 24) < set_to}
             if early:
                 first = _1970 + timedelta(days=min(early) // 24)
-                self.say(
+                self.print_line(
                     f"  {len(early):,} hours before PARTITIONS_START {set_to} are not computed: "
                     f"set it to {first} and restart Dagster"
                 )
                 self._partitions(first)
         elif day < before:
             partitions = (datetime.now(UTC).date() - day).days * 24
-            self.say(
+            self.print_line(
                 f"  hours from {day} on are computed now, and no longer from {before} on: "
                 f"{partitions:,} hourly partitions. Dagster's pages show them once its code "
                 "location is reloaded there, under Deployment"
@@ -105,7 +105,9 @@ class Screen:
 
     def _partitions(self, day: date) -> None:
         if (datetime.now(UTC).date() - day).days * 24 > _ADVISED_PARTITIONS:
-            self.say(f"  Dagster advises at most {_ADVISED_PARTITIONS:,}: its pages get slow")
+            self.print_line(
+                f"  Dagster advises at most {_ADVISED_PARTITIONS:,}: its pages get slow"
+            )
 
     def _lines(self, file: Path, done: Done) -> Callable[[], None]:
         printed_at = time.monotonic()
@@ -114,7 +116,7 @@ class Screen:
             nonlocal printed_at
             if time.monotonic() - printed_at >= _LINE_SECONDS:
                 printed_at = time.monotonic()
-                self.say(
+                self.print_line(
                     f"{file}: {done.began_after + done.read:,} rows read, "
                     f"{done.began_after + done.written:,} in the lake"
                 )

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from ingestion_api.bulk_import.intake import Refused
+from ingestion_api.bulk_import.intake import RefusedRow
 from ingestion_api.heartbeats.strict_decoder import Refusal
-from ingestion_api.rejections.text import shown
+from ingestion_api.rejections.text import printable_text
 from lake import UnusableFile
 from lake.csv_injection import escape_formula
 
@@ -32,7 +32,7 @@ class RejectsFile:
         else:
             path.unlink(missing_ok=True)
 
-    def add(self, refused: Iterable[Refused]) -> None:
+    def add(self, refused: Iterable[RefusedRow]) -> None:
         """Write the rows behind those before them; raises UnusableFile."""
         lines = [_line(one) for one in refused]
         if not lines:
@@ -79,7 +79,7 @@ class RejectsFile:
         self._exists = True
 
 
-def _line(refused: Refused) -> list[object]:
+def _line(refused: RefusedRow) -> list[object]:
     record = refused.record if isinstance(refused.record, dict) else {}
     device = record.get("vehicleId" if refused.stream == "vehicle" else "meterId")
     if device is None:
@@ -87,11 +87,11 @@ def _line(refused: Refused) -> list[object]:
     cells = [
         refused.row,
         refused.stream,
-        None if device is None else shown(device, _LABEL_CHARACTERS),
-        shown(record["timestamp"], _LABEL_CHARACTERS) if "timestamp" in record else None,
+        None if device is None else printable_text(device, _LABEL_CHARACTERS),
+        printable_text(record["timestamp"], _LABEL_CHARACTERS) if "timestamp" in record else None,
         " ".join(dict.fromkeys(refusal.code for refusal in refused.refusals)),
         "; ".join(map(_reason, refused.refusals)),
-        shown(refused.record, _RECORD_CHARACTERS),
+        printable_text(refused.record, _RECORD_CHARACTERS),
     ]
     return [escape_formula(cell) if isinstance(cell, str) else cell for cell in cells]
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from ingestion_api.bulk_import.part_times import first_local, in_utc, note_near_repeated
+from ingestion_api.bulk_import.part_times import first_local_time, record_repeated_hours, to_utc
 from lake import UnusableFile
 from lake.csv_injection import unescape_column
 from lake.recordings import (
@@ -91,7 +91,10 @@ class Source:
         self.fields = {*self._columns.values(), *meaning.ids}
         if meaning.time_zone is None:
             first = next(self._read(0, rows=1_000), None)
-            if first is not None and (time := first_local(first.rows["timestamp"])) is not None:
+            if (
+                first is not None
+                and (time := first_local_time(first.rows["timestamp"])) is not None
+            ):
                 raise UnusableFile(no_zone_fault(time))
 
     def parts(self, after: int, upto: int = _ALL) -> Iterator[Part]:
@@ -101,7 +104,7 @@ class Source:
         """
         for part in self._read(after):
             if part.upto > after:
-                yield self._in_utc(part.between(after, upto))
+                yield self._to_utc(part.between(after, upto))
             if part.upto >= upto:
                 return
 
@@ -117,10 +120,10 @@ class Source:
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(error) from error
 
-    def _in_utc(self, part: Part) -> Part:
+    def _to_utc(self, part: Part) -> Part:
         if self._local_times is None:
             return part
-        times, faults = in_utc(part.rows["timestamp"], part.numbers, self._local_times)
+        times, faults = to_utc(part.rows["timestamp"], part.numbers, self._local_times)
         rows = part.rows.set_column(part.rows.column_names.index("timestamp"), "timestamp", times)
         if not faults:
             return Part(rows, part.numbers, part.upto, part.broken)
@@ -146,7 +149,7 @@ class Source:
             return None
         clock = LocalTimes(self._meaning.time_zone)
         for part in self._read(0) if clock.repeats else ():
-            note_near_repeated(part.rows, part.numbers, self._meaning.stream, clock)
+            record_repeated_hours(part.rows, part.numbers, self._meaning.stream, clock)
         clock.finish()
         return clock
 

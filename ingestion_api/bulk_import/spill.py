@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from ingestion_api.bulk_import.encoded_batch import Block, dtypes
+from ingestion_api.bulk_import.encoded_batch import EncodedBatch, dtypes
 from lake import Stream
 
 HOUR_MICROS: Final = 3_600_000_000
@@ -63,7 +63,7 @@ class Spill:
         """Give up the file; what is counted stays."""
         self._file.close()
 
-    def add(self, block: Block) -> None:
+    def add(self, block: EncodedBatch) -> None:
         """Keep a part that follows those before it."""
         hours = block.times // HOUR_MICROS
         if (hours[1:] < hours[:-1]).any():
@@ -104,23 +104,23 @@ class Spill:
         if len(hours):
             yield int(hours[first]), int(hours[-1]) + 1
 
-    def read(self, first: int, last: int) -> Iterator[Block]:
+    def read(self, first: int, last: int) -> Iterator[EncodedBatch]:
         """The heartbeats of these hours, sorted by hour; in several blocks where they are many."""
-        parts: list[Block] = []
+        parts: list[EncodedBatch] = []
         rows = 0
         for run in self._runs:
             start, end = run.rows_of(first, last)
             if start == end:
                 continue
             if parts and rows + end - start > 2 * _WINDOW_ROWS:
-                yield self._together(parts)
+                yield self._concat(parts)
                 parts, rows = [], 0
             parts.append(self._part(run, start, end))
             rows += end - start
         if parts:
-            yield self._together(parts)
+            yield self._concat(parts)
 
-    def _part(self, run: _Run, start: int, end: int) -> Block:
+    def _part(self, run: _Run, start: int, end: int) -> EncodedBatch:
         columns = {}
         for name, kind in self._types.items():
             found = os.pread(
@@ -129,15 +129,15 @@ class Spill:
                 run.places[name] + start * kind.itemsize,
             )
             columns[name] = np.frombuffer(found, kind)
-        return Block(self._stream, columns)
+        return EncodedBatch(self._stream, columns)
 
-    def _together(self, parts: list[Block]) -> Block:
+    def _concat(self, parts: list[EncodedBatch]) -> EncodedBatch:
         if len(parts) == 1:
             return parts[0]
         columns: dict[str, npt.NDArray[Any]] = {
             name: np.concatenate([part.columns[name] for part in parts]) for name in self._types
         }
-        block = Block(self._stream, columns)
+        block = EncodedBatch(self._stream, columns)
         return block.take(_stable_order(block.times // HOUR_MICROS))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ingestion_api.errors import NotCommitted
-from ingestion_api.heartbeats.batch import Heartbeats, Limits, breaking, together
+from ingestion_api.heartbeats.batch import HeartbeatBatch, Limits, concat, invalid_mask
 from ingestion_api.observability.metrics import QUEUED_ROWS
 from lake import STREAMS
 
@@ -20,13 +20,13 @@ Done = asyncio.Future[bool]  # True when durable, False for a record that breaks
 class Group:
     """What goes into one commit, and who waits for it."""
 
-    parts: dict[str, list[Heartbeats]] = field(
+    parts: dict[str, list[HeartbeatBatch]] = field(
         default_factory=lambda: {name: [] for name in STREAMS}
     )
     waiting: list[Done] = field(default_factory=list)
     count: int = 0
 
-    def add(self, rows: Mapping[str, Heartbeats], *waiting: Done) -> None:
+    def add(self, rows: Mapping[str, HeartbeatBatch], *waiting: Done) -> None:
         """Add rows, and those who wait for them."""
         for name, some in rows.items():
             self.parts[name].append(some)
@@ -34,9 +34,9 @@ class Group:
         self.waiting += waiting
 
     @property
-    def rows(self) -> dict[str, Heartbeats]:
+    def rows(self) -> dict[str, HeartbeatBatch]:
         """All rows of each stream that has some, in order of arrival."""
-        return {name: together(parts) for name, parts in self.parts.items() if parts}
+        return {name: concat(parts) for name, parts in self.parts.items() if parts}
 
 
 class CommitQueue:
@@ -47,27 +47,27 @@ class CommitQueue:
     def __init__(self, limits: Callable[[], Limits]) -> None:
         """`limits` says what holds at this moment."""
         self._limits = limits
-        self._many: deque[tuple[Mapping[str, Heartbeats], int, Done]] = deque()
+        self._many: deque[tuple[Mapping[str, HeartbeatBatch], int, Done]] = deque()
         self._singles: dict[str, deque[tuple[Any, Done]]] = {name: deque() for name in STREAMS}
         self.waiting_rows = 0
         self.rows = 0  # waiting or being committed
         QUEUED_ROWS.set_function(lambda: self.rows)
 
-    def put(self, rows: Mapping[str, Heartbeats], count: int) -> Done:
+    def enqueue(self, rows: Mapping[str, HeartbeatBatch], count: int) -> Done:
         """Add the rows of a request, all of which hold."""
         done: Done = asyncio.get_running_loop().create_future()
         self._many.append((rows, count, done))
         self._count(waiting=count, all_rows=count)
         return done
 
-    def put_one(self, stream: str, record: Any) -> Done:
+    def enqueue_one(self, stream: str, record: Any) -> Done:
         """Add a record."""
         done: Done = asyncio.get_running_loop().create_future()
         self._singles[stream].append((record, done))
         self._count(waiting=1, all_rows=1)
         return done
 
-    def take(self, most_rows: int) -> Group:
+    def next_group(self, most_rows: int) -> Group:
         """What waits, up to `most_rows`, but at least one request.
 
         The group is empty if none waits, or none that holds.
@@ -81,12 +81,12 @@ class CommitQueue:
             self._count(waiting=-count)
         return group
 
-    def answer(self, group: Group, failure: NotCommitted | None) -> None:
+    def resolve(self, group: Group, failure: NotCommitted | None) -> None:
         """Tell those who wait for a group."""
         self._count(all_rows=-group.count)
-        _tell(group.waiting, failure)
+        _resolve(group.waiting, failure)
 
-    def refuse_all(self, failure: NotCommitted) -> None:
+    def reject_all(self, failure: NotCommitted) -> None:
         """Tell all who wait that they must send again."""
         waiting = [done for _, _, done in self._many]
         self._many.clear()
@@ -94,7 +94,7 @@ class CommitQueue:
             waiting += [done for _, done in singles]
             singles.clear()
         self._count(waiting=-self.waiting_rows, all_rows=-self.waiting_rows)
-        _tell(waiting, failure)
+        _resolve(waiting, failure)
 
     def _take_singles(self, stream: str, most_rows: int, group: Group) -> None:
         singles = self._singles[stream]
@@ -103,8 +103,8 @@ class CommitQueue:
             return
         records, waiting = zip(*(singles.popleft() for _ in range(count)), strict=True)
         self._count(waiting=-count)
-        rows = Heartbeats.of(STREAMS[stream], records)
-        wrong = breaking(rows, self._limits())
+        rows = HeartbeatBatch.from_records(STREAMS[stream], records)
+        wrong = invalid_mask(rows, self._limits())
         if wrong.any():
             at_fault = np.flatnonzero(wrong).tolist()
             self._count(all_rows=-len(at_fault))
@@ -121,7 +121,7 @@ class CommitQueue:
         self.rows += all_rows
 
 
-def _tell(waiting: Iterable[Done], failure: NotCommitted | None) -> None:
+def _resolve(waiting: Iterable[Done], failure: NotCommitted | None) -> None:
     for done in waiting:
         if done.done():  # its client has gone
             continue

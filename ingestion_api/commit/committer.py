@@ -13,15 +13,15 @@ import structlog
 
 from ingestion_api.commit.commit_queue import Group
 from ingestion_api.commit.receipt_clock import ReceiptClock
-from ingestion_api.commit.transaction import NamedPairs, new_pairs, statements, transactions
-from ingestion_api.database.pool import cut, cut_after
+from ingestion_api.commit.transaction import NamedPairs, statements, transactions, unknown_pairs
+from ingestion_api.database.pool import abort, abort_after
 from ingestion_api.errors import NotCommitted
-from ingestion_api.heartbeats.batch import Heartbeats
+from ingestion_api.heartbeats.batch import HeartbeatBatch
 from ingestion_api.observability.metrics import COMMIT_FAILURES, COMMIT_ROWS, COMMIT_SECONDS
 from ingestion_api.settings import CollectorSettings
 from lake import VEHICLE
 from warehouse_sql.named_queries import query
-from warehouse_sql.statement_pipeline import OneTrip
+from warehouse_sql.statement_pipeline import StatementPipeline
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ _PAIRS_SECONDS: Final = 3_600  # a pair that was removed is stored again after s
 _CONNECT_SECONDS: Final = 5
 
 
-class CommitLane:
+class Committer:
     """One of a collector's lanes; each has pairs of its own that it knows to be stored."""
 
     def __init__(self, dsn: str, settings: CollectorSettings, clock: ReceiptClock) -> None:
@@ -44,10 +44,10 @@ class CommitLane:
         self._dsn, self._settings, self._clock = dsn, settings, clock
         self._tolerance = timedelta(seconds=settings.future_tolerance_seconds)
         self._conn: psycopg.AsyncConnection | None = None
-        self._trip: OneTrip | None = None
+        self._pipeline: StatementPipeline | None = None
         self._pairs_known: NamedPairs = {}
         self._pairs_since = time.monotonic()
-        self._is_cut = False  # by a commit that took too long
+        self._is_aborted = False  # by a commit that took too long
 
     @property
     def is_connected(self) -> bool:
@@ -64,14 +64,14 @@ class CommitLane:
         )
         async with AsyncExitStack() as on_failure:
             on_failure.push_async_callback(conn.close)
-            with cut_after(_CONNECT_SECONDS, conn):
+            with abort_after(_CONNECT_SECONDS, conn):
                 await conn.execute(query("committer_session"))
             on_failure.pop_all()
         # Pairs that were known to another database, as before a restore, are no pairs of this one.
         self._pairs_known.clear()
-        self._conn, self._trip = conn, OneTrip(conn)
+        self._conn, self._pipeline = conn, StatementPipeline(conn)
 
-    async def connected(self) -> bool:
+    async def try_connect(self) -> bool:
         """Connect; whether that worked."""
         try:
             await self.connect()
@@ -88,10 +88,10 @@ class CommitLane:
         """Commit the group; says why it is not acknowledged, if it is not."""
         started = time.perf_counter()
         rows = {name: self._clock.stamp(some) for name, some in group.rows.items()}
-        self._is_cut = False
+        self._is_aborted = False
         loop = asyncio.get_running_loop()
         failure: NotCommitted | None = None
-        watchdog = loop.call_later(self._settings.commit_timeout_seconds, self._cut)
+        watchdog = loop.call_later(self._settings.commit_timeout_seconds, self._abort)
         try:
             for part in transactions(rows):
                 failure = await self._write(part)
@@ -99,7 +99,7 @@ class CommitLane:
                     break  # what is stored counts once when it is sent again
         finally:
             watchdog.cancel()
-        if failure is not None and self._is_cut:
+        if failure is not None and self._is_aborted:
             failure = NotCommitted("timeout", "the commit took too long; send again")
         COMMIT_SECONDS.observe(time.perf_counter() - started)
         COMMIT_ROWS.observe(group.count)
@@ -107,16 +107,16 @@ class CommitLane:
             COMMIT_FAILURES.labels(failure.cause).inc()
         return failure
 
-    async def _write(self, rows: Mapping[str, Heartbeats]) -> NotCommitted | None:
+    async def _write(self, rows: Mapping[str, HeartbeatBatch]) -> NotCommitted | None:
         reconnected = False
         for attempt in range(1, _ATTEMPTS + 1):
-            conn, trip = self._conn, self._trip
-            if conn is None or trip is None or self._is_cut:
+            conn, pipeline = self._conn, self._pipeline
+            if conn is None or pipeline is None or self._is_aborted:
                 break
-            pairs = new_pairs(rows.get(VEHICLE.name), self._pairs_known)
+            pairs = unknown_pairs(rows.get(VEHICLE.name), self._pairs_known)
             until = datetime.now(UTC) + self._tolerance
             try:
-                await trip.commit(statements(rows, pairs, self._settings.statement_rows, until))
+                await pipeline.commit(statements(rows, pairs, self._settings.statement_rows, until))
             except _LOST as error:
                 log.info("commit lost to another transaction", kind=type(error).__name__)
                 await asyncio.sleep(random.uniform(0, 0.02) * attempt)
@@ -125,7 +125,7 @@ class CommitLane:
                 # that were committed after all have the same identity and time of receipt.
                 self._conn = None
                 await conn.close()
-                if self._is_cut or reconnected or not await self.connected():
+                if self._is_aborted or reconnected or not await self.try_connect():
                     log.warning("database is away", kind=type(error).__name__, error=str(error))
                     break
                 reconnected = True
@@ -142,7 +142,7 @@ class CommitLane:
             self._pairs_since = now
         self._pairs_known |= pairs
 
-    def _cut(self) -> None:
-        self._is_cut = True
+    def _abort(self) -> None:
+        self._is_aborted = True
         if self._conn is not None:
-            cut(self._conn)
+            abort(self._conn)

@@ -8,27 +8,27 @@ from typing import Any, Final
 
 import structlog
 
-from ingestion_api.background_tasks import Service, background
+from ingestion_api.background_tasks import Service, start_task
 from ingestion_api.commit.commit_queue import CommitQueue, Group
-from ingestion_api.commit.committer import CommitLane
+from ingestion_api.commit.committer import Committer
 from ingestion_api.commit.receipt_clock import ReceiptClock
 from ingestion_api.errors import NotCommitted
-from ingestion_api.heartbeats.batch import Heartbeats, Limits
+from ingestion_api.heartbeats.batch import HeartbeatBatch, Limits
 from ingestion_api.observability.metrics import DATABASE_UP
-from ingestion_api.outbox.backlog import OutboxWatch
+from ingestion_api.outbox.backlog import OutboxMonitor
 from ingestion_api.settings import CollectorSettings
 
 log = structlog.get_logger(__name__)
 
 _STOPPING: Final = "the collector is stopping; send again"
 # Heartbeats that are worth a commit of their own while another one is under way.
-_WORTH_A_LANE: Final = 500
+_SECOND_COMMITTER_ROWS: Final = 500
 
 
 class GroupCommit(Service):
     """The one committer of a process: a queue, and two lanes with a connection and a task each.
 
-    The first lane takes whatever waits. The second one helps while the first is busy and much
+    The first committer takes whatever waits. The second one helps while the first is busy and much
     waits, so that the database works on one group while the next is prepared.
     """
 
@@ -36,25 +36,27 @@ class GroupCommit(Service):
         self,
         dsn: str,
         settings: CollectorSettings,
-        outbox: OutboxWatch,
+        outbox: OutboxMonitor,
         on_commit: Callable[[int], None] = lambda rows: None,
     ) -> None:
         """`on_commit` is told the number of rows of each commit."""
         self._settings, self._outbox, self._on_commit = settings, outbox, on_commit
         self._queue = CommitQueue(self._limits)
         clock = ReceiptClock(settings.future_tolerance_seconds)
-        self._lane, self._helping_lane = (CommitLane(dsn, settings, clock) for _ in range(2))
+        self._committer, self._second_committer = (
+            Committer(dsn, settings, clock) for _ in range(2)
+        )
         self._wake, self._wake_help = asyncio.Event(), asyncio.Event()
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Connect and start to commit; psycopg.OperationalError where no database answers."""
-        await self._lane.connect()
+        await self._committer.connect()
         DATABASE_UP.set(1)
         self._tasks = {
-            background(self._run(), "group-commit"),
-            background(self._help(), "group-commit-help"),
+            start_task(self._run(), "group-commit"),
+            start_task(self._help(), "group-commit-help"),
         }
         for task in self._tasks:
             task.add_done_callback(self._ended)
@@ -66,8 +68,8 @@ class GroupCommit(Service):
         self._wake_help.set()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        for lane in (self._lane, self._helping_lane):
-            await lane.close()
+        for committer in (self._committer, self._second_committer):
+            await committer.close()
 
     @property
     def is_alive(self) -> bool:
@@ -77,26 +79,26 @@ class GroupCommit(Service):
     @property
     def is_connected(self) -> bool:
         """Whether the database answered last time."""
-        return self._lane.is_connected
+        return self._committer.is_connected
 
     @property
     def is_crowded(self) -> bool:
         """Whether the queue is nearly full."""
         return self._queue.rows > 0.8 * self._settings.queue_rows
 
-    async def submit(self, rows: Mapping[str, Heartbeats]) -> None:
+    async def submit(self, rows: Mapping[str, HeartbeatBatch]) -> None:
         """Return when rows that break no rule are durable; else NotCommitted."""
         count = sum(len(some) for some in rows.values())
         if count:
             self._require_room(count)
-            done = self._queue.put(rows, count)
+            done = self._queue.enqueue(rows, count)
             self._notify()
             await done
 
     async def submit_one(self, stream: str, record: Any) -> bool:
         """Return True when the record is durable, False if it breaks a rule; else NotCommitted."""
         self._require_room(1)
-        done = self._queue.put_one(stream, record)
+        done = self._queue.enqueue_one(stream, record)
         self._notify()
         return await done
 
@@ -112,42 +114,42 @@ class GroupCommit(Service):
 
     def _notify(self) -> None:
         self._wake.set()
-        if self._queue.waiting_rows >= _WORTH_A_LANE:
+        if self._queue.waiting_rows >= _SECOND_COMMITTER_ROWS:
             self._wake_help.set()
 
     async def _run(self) -> None:
         while not (self._stopping and not self._queue.waiting_rows):
-            if not self._lane.is_connected:
+            if not self._committer.is_connected:
                 await self._reconnect()
             elif self._queue.waiting_rows:
                 failure = await self._commit(
-                    self._lane, self._queue.take(self._settings.commit_rows)
+                    self._committer, self._queue.next_group(self._settings.commit_rows)
                 )
                 if failure is not None and not self.is_connected:
                     DATABASE_UP.set(0)
-                    self._queue.refuse_all(failure)  # nobody waits for a database that is away
+                    self._queue.reject_all(failure)  # nobody waits for a database that is away
             else:
                 self._wake.clear()
                 await self._wake.wait()
 
     async def _help(self) -> None:
-        lane = self._helping_lane
+        committer = self._second_committer
         while not self._stopping:
             await self._wake_help.wait()
             self._wake_help.clear()
-            while self._queue.waiting_rows >= _WORTH_A_LANE and self.is_connected:
-                if not lane.is_connected and not await lane.connected():
+            while self._queue.waiting_rows >= _SECOND_COMMITTER_ROWS and self.is_connected:
+                if not committer.is_connected and not await committer.try_connect():
                     break
-                await self._commit(lane, self._queue.take(self._settings.commit_rows))
+                await self._commit(committer, self._queue.next_group(self._settings.commit_rows))
 
-    async def _commit(self, lane: CommitLane, group: Group) -> NotCommitted | None:
+    async def _commit(self, committer: Committer, group: Group) -> NotCommitted | None:
         if not group.count:
             return None
         failure: NotCommitted | None = NotCommitted("stopping", _STOPPING)
         try:
-            failure = await lane.commit(group)
+            failure = await committer.commit(group)
         finally:
-            self._queue.answer(group, failure)
+            self._queue.resolve(group, failure)
         if failure is None:
             self._on_commit(group.count)
         return failure
@@ -155,18 +157,18 @@ class GroupCommit(Service):
     async def _reconnect(self) -> None:
         pause = 0.05
         while not self._stopping:
-            if await self._lane.connected():
+            if await self._committer.try_connect():
                 DATABASE_UP.set(1)
                 log.info("database is back")
                 return
             await asyncio.sleep(random.uniform(0.5, 1) * pause)
             pause = min(2 * pause, self._settings.reconnect_max_seconds)
-        self._queue.refuse_all(NotCommitted("stopping", _STOPPING))
+        self._queue.reject_all(NotCommitted("stopping", _STOPPING))
 
     def _limits(self) -> Limits:
         tolerance = self._settings.future_tolerance_seconds
-        return Limits.at(datetime.now(UTC), tolerance, self._settings.commit_rows)
+        return Limits.from_clock(datetime.now(UTC), tolerance, self._settings.commit_rows)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not self._stopping or task.cancelled() or task.exception() is not None:
-            self._queue.refuse_all(NotCommitted("stopping", _STOPPING))
+            self._queue.reject_all(NotCommitted("stopping", _STOPPING))

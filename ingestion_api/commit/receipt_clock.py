@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ingestion_api.heartbeats.batch import Heartbeats
+from ingestion_api.heartbeats.batch import HeartbeatBatch
 
 
 class ReceiptClock:
@@ -20,7 +20,7 @@ class ReceiptClock:
         self._now_ns = now_ns
         self._last = 0
 
-    def stamp(self, rows: Heartbeats) -> Heartbeats:
+    def stamp(self, rows: HeartbeatBatch) -> HeartbeatBatch:
         """The rows with their time of receipt, later than on any row that was stamped before.
 
         Rows of one call share a time, which packs well in the lake; only repeats of an identity
@@ -32,10 +32,10 @@ class ReceiptClock:
         if len(set(rows.devices)) < len(rows):
             micros += _repeats(rows)
         self._last = int(micros.max())
-        return rows.stamped(micros)
+        return rows.with_receipt_times(micros)
 
 
-def _repeats(rows: Heartbeats) -> list[int]:
+def _repeats(rows: HeartbeatBatch) -> list[int]:
     """How often each row's identity came before it."""
     seen: dict[tuple[str, int], int] = {}
     counts = []

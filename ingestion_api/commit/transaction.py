@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from ingestion_api.heartbeats.batch import Heartbeats
+from ingestion_api.heartbeats.batch import HeartbeatBatch
 from ingestion_api.outbox.pack import insert_pack
 from lake import METER, VEHICLE
 from warehouse_sql.binary_parameters import text_array, timestamp, timestamp_array
@@ -24,7 +24,7 @@ PACKED_FROM: Final = 256
 
 
 def statements(
-    rows: Mapping[str, Heartbeats],
+    rows: Mapping[str, HeartbeatBatch],
     pairs: NamedPairs,
     statement_rows: int,
     believed_until: datetime,
@@ -36,10 +36,10 @@ def statements(
     Every collector locks in the same order (meters, vehicles, pairs, each sorted by id), so that
     two of them can't block each other for ever.
     """
-    return [*_rows(rows, statement_rows, believed_until), *name_pairs(pairs)]
+    return [*_rows(rows, statement_rows, believed_until), *insert_pairs(pairs)]
 
 
-def transactions(rows: Mapping[str, Heartbeats]) -> list[Mapping[str, Heartbeats]]:
+def transactions(rows: Mapping[str, HeartbeatBatch]) -> list[Mapping[str, HeartbeatBatch]]:
     """The rows of each transaction: one, but for hours that are too many for one flush.
 
     The newest hours come first. A flush ends between two transactions, and each hour is a file:
@@ -52,7 +52,7 @@ def transactions(rows: Mapping[str, Heartbeats]) -> list[Mapping[str, Heartbeats
     ]
 
 
-def _by_hours(rows: Heartbeats) -> list[Heartbeats]:
+def _by_hours(rows: HeartbeatBatch) -> list[HeartbeatBatch]:
     if len(rows) < _HOURS_A_TRANSACTION or np.ptp(rows.times) < _HOURS_A_TRANSACTION * _HOUR:
         return [rows]
     hours, of_row = np.unique(-(rows.times // _HOUR), return_inverse=True)
@@ -62,7 +62,7 @@ def _by_hours(rows: Heartbeats) -> list[Heartbeats]:
 
 
 def merge_live_state(
-    newest: Heartbeats, statement_rows: int, believed_until: datetime
+    newest: HeartbeatBatch, statement_rows: int, believed_until: datetime
 ) -> Iterator[Statement]:
     """What writes one row a device, sorted by id, into the live state."""
     bound = timestamp(believed_until)
@@ -71,7 +71,7 @@ def merge_live_state(
         yield f"merge_{newest.stream.name}_live_state", [*part.parameters(), bound]
 
 
-def name_pairs(pairs: NamedPairs) -> Iterator[Statement]:
+def insert_pairs(pairs: NamedPairs) -> Iterator[Statement]:
     """What writes newly named pairs, or earlier times of known ones."""
     if pairs:
         vehicles, meters = zip(*pairs, strict=True)
@@ -82,7 +82,7 @@ def name_pairs(pairs: NamedPairs) -> Iterator[Statement]:
         )
 
 
-def new_pairs(vehicles: Heartbeats | None, known: NamedPairs) -> NamedPairs:
+def unknown_pairs(vehicles: HeartbeatBatch | None, known: NamedPairs) -> NamedPairs:
     """Pairs that these heartbeats name beyond those that are known, or for an earlier time."""
     found: NamedPairs = {}
     if vehicles is None or not any(vehicles.texts[METER.device]):
@@ -99,7 +99,7 @@ def new_pairs(vehicles: Heartbeats | None, known: NamedPairs) -> NamedPairs:
     return found
 
 
-def newest_of_each_device(rows: Heartbeats) -> Heartbeats:
+def newest_of_each_device(rows: HeartbeatBatch) -> HeartbeatBatch:
     """One row a device, sorted by id: the newest by event time, of equal ones the last in order."""
     if len(rows) == 1:
         return rows
@@ -115,7 +115,7 @@ def newest_of_each_device(rows: Heartbeats) -> Heartbeats:
 
 
 def _rows(
-    rows: Mapping[str, Heartbeats], statement_rows: int, believed_until: datetime
+    rows: Mapping[str, HeartbeatBatch], statement_rows: int, believed_until: datetime
 ) -> Iterator[Statement]:
     for stream in (METER, VEHICLE):
         heartbeats = rows.get(stream.name)

@@ -12,9 +12,9 @@ import psycopg
 from psycopg import pq
 from psycopg.adapt import Transformer
 
-from ingestion_api.database.pool import cut, cut_after, noticing_loss
+from ingestion_api.database.pool import abort, abort_after, with_keepalives
 from warehouse_sql.named_queries import query
-from warehouse_sql.statement_pipeline import OneTrip, Statement
+from warehouse_sql.statement_pipeline import Statement, StatementPipeline
 
 Row = dict[str, Any]
 
@@ -22,17 +22,17 @@ _PATIENCE_SECONDS: Final = 5
 _T = TypeVar("_T")
 
 
-class Trips:
+class PipelinedQueries:
     """What may be done with the connection, one after the other."""
 
     def __init__(self, conn: psycopg.AsyncConnection) -> None:
         self.conn = conn
-        self._trip = OneTrip(conn)
+        self._pipeline = StatementPipeline(conn)
 
-    async def rows(self, *statements: Statement) -> list[list[Row]]:
+    async def fetch(self, *statements: Statement) -> list[list[Row]]:
         """The rows of each statement: one way to the server and back, of 5 seconds at most."""
-        with cut_after(_PATIENCE_SECONDS, self.conn):
-            return [self._rows(result) for result in await self._trip.commit(statements)]
+        with abort_after(_PATIENCE_SECONDS, self.conn):
+            return [self._rows(result) for result in await self._pipeline.commit(statements)]
 
     def _rows(self, result: "pq.abc.PGresult") -> list[Row]:
         if not result.ntuples:
@@ -45,24 +45,24 @@ class Trips:
         )
 
 
-class OwnConnection:
+class DedicatedConnection:
     """Made when it is needed, and again when it was lost."""
 
     def __init__(self, dsn: str, name: str) -> None:
         """`name` says in Postgres what it is for."""
-        self._dsn, self._name = noticing_loss(dsn), name
-        self._trips: Trips | None = None
+        self._dsn, self._name = with_keepalives(dsn), name
+        self._queries: PipelinedQueries | None = None
         self._lock = asyncio.Lock()
 
-    async def use(self, work: Callable[[Trips], Awaitable[_T]]) -> _T:
+    async def run(self, work: Callable[[PipelinedQueries], Awaitable[_T]]) -> _T:
         """What `work` returns, which only reads: it is done once more if the connection was lost.
 
         One at a time. Raises psycopg.Error where the database does not answer.
         """
         async with self._lock:
-            if self._trips is not None:
+            if self._queries is not None:
                 try:
-                    return await self._done(work, self._trips)
+                    return await self._done(work, self._queries)
                 except psycopg.OperationalError:
                     pass  # perhaps only this connection is gone, as after a restart of the server
             conn = await psycopg.AsyncConnection.connect(
@@ -71,27 +71,31 @@ class OwnConnection:
                 connect_timeout=_PATIENCE_SECONDS,
                 application_name=f"wattlake collector, {self._name}",
             )
-            self._trips = Trips(conn)
-            return await self._done(work, self._trips, is_new=True)
+            self._queries = PipelinedQueries(conn)
+            return await self._done(work, self._queries, is_new=True)
 
     async def stop(self) -> None:
         """End the connection."""
-        if self._trips is not None:
-            await self._trips.conn.close()
-        self._trips = None
+        if self._queries is not None:
+            await self._queries.conn.close()
+        self._queries = None
 
     async def _done(
-        self, work: Callable[[Trips], Awaitable[_T]], trips: Trips, *, is_new: bool = False
+        self,
+        work: Callable[[PipelinedQueries], Awaitable[_T]],
+        queries: PipelinedQueries,
+        *,
+        is_new: bool = False,
     ) -> _T:
         is_done = False
         try:
             if is_new:
-                with cut_after(_PATIENCE_SECONDS, trips.conn):
-                    await trips.conn.execute(query("generic_session"))
-            result = await work(trips)
+                with abort_after(_PATIENCE_SECONDS, queries.conn):
+                    await queries.conn.execute(query("generic_session"))
+            result = await work(queries)
             is_done = True
             return result
         finally:
             if not is_done:  # it may be in the middle of something
-                cut(trips.conn)
+                abort(queries.conn)
                 await self.stop()

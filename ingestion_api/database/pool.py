@@ -27,7 +27,7 @@ class DatabaseNotReady(Exception):
 def read_pool(dsn: str, connections: int) -> ReadPool:
     """Connections for reading, autocommit, rows as dicts; to be opened by the caller."""
     return psycopg_pool.AsyncConnectionPool(
-        noticing_loss(dsn),
+        with_keepalives(dsn),
         min_size=1,
         max_size=connections,
         timeout=2,
@@ -51,23 +51,23 @@ async def _configure(conn: psycopg.AsyncConnection[DictRow]) -> None:
 
 
 @contextlib.contextmanager
-def cut_after(seconds: float, conn: psycopg.AsyncConnection[Any]) -> Iterator[None]:
+def abort_after(seconds: float, conn: psycopg.AsyncConnection[Any]) -> Iterator[None]:
     """Cut a connection if the block takes too long: a server that takes connections may hang."""
-    watchdog = asyncio.get_running_loop().call_later(seconds, cut, conn)
+    watchdog = asyncio.get_running_loop().call_later(seconds, abort, conn)
     try:
         yield
     finally:
         watchdog.cancel()
 
 
-def cut(conn: psycopg.AsyncConnection[Any]) -> None:
+def abort(conn: psycopg.AsyncConnection[Any]) -> None:
     """Cut a connection at its socket: a server that hangs would keep `close` waiting."""
     if not conn.closed:
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(conn.fileno())) as wire:
             wire.shutdown(socket.SHUT_RDWR)
 
 
-def noticing_loss(dsn: str) -> str:
+def with_keepalives(dsn: str) -> str:
     """The DSN of connections that find out within some 20 seconds that the server has vanished."""
     return make_conninfo(
         dsn,

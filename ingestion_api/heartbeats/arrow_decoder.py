@@ -7,16 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion_api.heartbeats.batch import Heartbeats, Limits, breaking, camel_case
+from ingestion_api.heartbeats.batch import HeartbeatBatch, Limits, camel_case, invalid_mask
 from ingestion_api.heartbeats.contract import ID_LENGTH, RANGES
-from ingestion_api.heartbeats.fast_decoder import are_ids
+from ingestion_api.heartbeats.fast_decoder import are_valid_ids
 from ingestion_api.heartbeats.strict_decoder import (
     TELEMETRY,
-    Intake,
-    NotReadable,
+    DecodedBatch,
+    UnreadableBody,
     WrongShape,
-    require_some,
-    take_values,
+    check_record_count,
+    decode_values_strict,
 )
 from lake import INTERVAL, REGISTER, STREAMS, Stream
 from lake.schema import TIMESTAMP
@@ -28,32 +28,32 @@ _TEXTS: Final = ("meterId", "vehicleId", "readingType", "type")
 _NUMBERS: Final = tuple(camel_case(name) for name in RANGES)
 
 
-def quick_arrow(body: bytes, kind: str, limits: Limits) -> Intake | None:
+def decode_arrow_fast(body: bytes, kind: str, limits: Limits) -> DecodedBatch | None:
     """An Arrow IPC stream of heartbeats that all hold; None where a close look is needed.
 
     Ids, readingType and type are strings, the timestamp is a timestamp with a zone, measurements
-    are floats or integers. Other columns are ignored. Raises NotReadable, WrongShape or
+    are floats or integers. Other columns are ignored. Raises UnreadableBody, WrongShape or
     BatchTooLarge.
     """
     if kind == TELEMETRY:
         return None
     heartbeats = _usual(_read(body, limits), STREAMS[kind])
-    if heartbeats is None or breaking(heartbeats, limits).any():
+    if heartbeats is None or invalid_mask(heartbeats, limits).any():
         return None
-    return Intake({kind: heartbeats})
+    return DecodedBatch({kind: heartbeats})
 
 
-def close_arrow(body: bytes, kind: str, limits: Limits) -> Intake:
+def decode_arrow_strict(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
     """The same, looked at closely: each record is taken or refused."""
     rows = _read(body, limits)
     at = rows.column_names.index("timestamp")
     # Without the zone, which is UTC: naming it would need a time zone database.
     times: Any = rows["timestamp"].cast(pa.timestamp("us"))
     texts = pc.strftime(times, format="%Y-%m-%dT%H:%M:%SZ")
-    return take_values(rows.set_column(at, "timestamp", texts).to_pylist(), kind, limits)
+    return decode_values_strict(rows.set_column(at, "timestamp", texts).to_pylist(), kind, limits)
 
 
-def to_instants(values: Any) -> Any:
+def to_utc_micros(values: Any) -> Any:
     """Timestamps as UTC microseconds, further digits cut off; what is beyond becomes the end."""
     if values.type.unit in _COARSE:
         most = (2**63 - 1) // _COARSE[values.type.unit]
@@ -72,7 +72,7 @@ def _read(body: bytes, limits: Limits) -> pa.Table:
         table.validate(full=True)
         return _known_columns(table)
     except (pa.ArrowException, OSError, UnicodeDecodeError, struct.error) as error:
-        raise NotReadable(f"the body is not an Arrow IPC stream: {error}") from None
+        raise UnreadableBody(f"the body is not an Arrow IPC stream: {error}") from None
 
 
 def _known_columns(table: pa.Table) -> pa.Table:
@@ -94,7 +94,7 @@ def _cast(name: str, values: Any) -> Any:
     kind = values.type
     if name == "timestamp":
         if pa.types.is_timestamp(kind) and kind.tz is not None:
-            return to_instants(values.combine_chunks())
+            return to_utc_micros(values.combine_chunks())
         raise WrongShape(f"the column timestamp must be a timestamp with a zone, not {kind}")
     if name in _TEXTS:
         if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
@@ -105,7 +105,7 @@ def _cast(name: str, values: Any) -> Any:
     raise WrongShape(f"the column {name} must be a number, not {kind}")
 
 
-def _usual(rows: pa.Table, stream: Stream) -> Heartbeats | None:
+def _usual(rows: pa.Table, stream: Stream) -> HeartbeatBatch | None:
     """Rows that are all as they should be; None where a close look is needed."""
     if "type" in rows.column_names or rows["timestamp"].null_count:
         return None
@@ -118,7 +118,7 @@ def _usual(rows: pa.Table, stream: Stream) -> Heartbeats | None:
         return None
     columns = [texts[name] for name in texts if name != "reading_type"]
     ids = [text for column in columns for text in column if text is not None]
-    if not (all(0 < len(text) <= ID_LENGTH for text in ids) and are_ids(ids)):
+    if not (all(0 < len(text) <= ID_LENGTH for text in ids) and are_valid_ids(ids)):
         return None
     texts["reading_type"] = [kind or INTERVAL for kind in texts["reading_type"]]
     numbers = {}
@@ -132,7 +132,7 @@ def _usual(rows: pa.Table, stream: Stream) -> Heartbeats | None:
             values = rows[key].to_numpy()  # with NaN for null
         numbers[name] = values
     times = rows["timestamp"].combine_chunks().view(pa.int64()).to_numpy()
-    return Heartbeats(stream, texts, times, numbers)
+    return HeartbeatBatch(stream, texts, times, numbers)
 
 
 def _require_plain(body: bytes, limits: Limits) -> None:
@@ -143,7 +143,7 @@ def _require_plain(body: bytes, limits: Limits) -> None:
             rows += _rows(message.metadata.to_pybytes())
         if source.read(1):
             raise WrongShape("there is something after the end of the stream; send one stream")
-    require_some(rows, limits)  # a row of nulls takes no byte of the body
+    check_record_count(rows, limits)  # a row of nulls takes no byte of the body
 
 
 def _rows(metadata: bytes) -> int:

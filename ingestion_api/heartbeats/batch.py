@@ -20,7 +20,7 @@ Micros = npt.NDArray[np.int64]  # microseconds since 1970-01-01T00:00:00Z
 Numbers = npt.NDArray[np.float64]
 
 _EARLIEST: Final = 946_684_800_000_000  # 2000-01-01T00:00:00Z
-NO_TIME: Final = -(2**63)
+NULL_TIME: Final = -(2**63)
 """In the place of a time that is none."""
 _ROWS_A_CAST: Final = 1_000
 _FEW: Final = 32  # for fewer values Python is faster than what it takes to call Arrow
@@ -40,7 +40,7 @@ class NewDeviceLimit(Protocol):
         """Whether none of these is new."""
         ...
 
-    def refused(self, stream: str, devices: Sequence[str]) -> set[str]:
+    def refuse_excess(self, stream: str, devices: Sequence[str]) -> set[str]:
         """The new ones beyond the bound; those within are known from now on."""
         ...
 
@@ -64,7 +64,7 @@ class Limits:
     new_devices: NewDeviceLimit | None = None
 
     @classmethod
-    def at(
+    def from_clock(
         cls,
         now: datetime,
         tolerance_seconds: float,
@@ -78,7 +78,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Heartbeats:
+class HeartbeatBatch:
     """Heartbeats of one stream, column by column, in order of arrival.
 
     `texts` holds the device, the reading type and, of vehicles, the meter; `numbers` the
@@ -94,8 +94,8 @@ class Heartbeats:
     received: Micros | None = None
 
     @classmethod
-    def of(cls, stream: Stream, records: Sequence[Any]) -> "Heartbeats":
-        """Of objects whose attributes are named as the columns; a time that is none is NO_TIME."""
+    def from_records(cls, stream: Stream, records: Sequence[Any]) -> "HeartbeatBatch":
+        """Build a batch of objects with the columns as attributes; an invalid time is NULL_TIME."""
         return cls(
             stream,
             {
@@ -106,7 +106,7 @@ class Heartbeats:
                 },
                 "reading_type": [record.reading_type or INTERVAL for record in records],
             },
-            instants([record.timestamp for record in records]),
+            parse_timestamps([record.timestamp for record in records]),
             {
                 name: np.array([getattr(record, name) for record in records], np.float64)
                 for name in stream.number_measurements
@@ -114,7 +114,7 @@ class Heartbeats:
         )
 
     @classmethod
-    def from_arrow(cls, stream: Stream, rows: pa.Table) -> "Heartbeats":
+    def from_arrow(cls, stream: Stream, rows: pa.Table) -> "HeartbeatBatch":
         """Of a table with the stream's columns, `received_at` or not."""
         numbers = stream.number_measurements
         times = {
@@ -141,14 +141,14 @@ class Heartbeats:
         """Their ids."""
         return self.texts[self.stream.device]
 
-    def stamped(self, received: Micros) -> "Heartbeats":
+    def with_receipt_times(self, received: Micros) -> "HeartbeatBatch":
         """The same with their times of receipt."""
         return replace(self, received=received)
 
-    def take(self, rows: npt.NDArray[np.intp]) -> "Heartbeats":
+    def take(self, rows: npt.NDArray[np.intp]) -> "HeartbeatBatch":
         """Some of them, in the order of `rows`."""
         at = rows.tolist()
-        return Heartbeats(
+        return HeartbeatBatch(
             self.stream,
             {name: [values[row] for row in at] for name, values in self.texts.items()},
             self.times[rows],
@@ -156,9 +156,9 @@ class Heartbeats:
             None if self.received is None else self.received[rows],
         )
 
-    def slice(self, start: int, stop: int) -> "Heartbeats":
+    def slice(self, start: int, stop: int) -> "HeartbeatBatch":
         """Those from `start` up to `stop`."""
-        return Heartbeats(
+        return HeartbeatBatch(
             self.stream,
             {name: values[start:stop] for name, values in self.texts.items()},
             self.times[start:stop],
@@ -202,12 +202,12 @@ class Heartbeats:
         return self.received
 
 
-def together(parts: Sequence[Heartbeats]) -> Heartbeats:
+def concat(parts: Sequence[HeartbeatBatch]) -> HeartbeatBatch:
     """Heartbeats of one stream that are not stamped yet, one part after the other; at least one."""
     first = parts[0]
     if len(parts) == 1:
         return first
-    return Heartbeats(
+    return HeartbeatBatch(
         first.stream,
         {name: [v for part in parts for v in part.texts[name]] for name in first.texts},
         np.concatenate([part.times for part in parts]),
@@ -215,7 +215,9 @@ def together(parts: Sequence[Heartbeats]) -> Heartbeats:
     )
 
 
-def broken_rules(rows: Heartbeats, limits: Limits) -> Iterator[tuple[Mask, str | None, str, str]]:
+def rule_violations(
+    rows: HeartbeatBatch, limits: Limits
+) -> Iterator[tuple[Mask, str | None, str, str]]:
     """For each rule the rows that break it, the column it speaks of, a code and a text."""
     broken = np.zeros(len(rows), np.bool_)
     for rule in _rules_of_rows(rows, limits):
@@ -224,7 +226,7 @@ def broken_rules(rows: Heartbeats, limits: Limits) -> Iterator[tuple[Mask, str |
     if (bound := limits.new_devices) is not None:
         # Only what is taken otherwise makes a device known.
         devices = [device for device, wrong in zip(rows.devices, broken, strict=True) if not wrong]
-        refused = bound.refused(rows.stream.name, devices)
+        refused = bound.refuse_excess(rows.stream.name, devices)
         beyond = np.array([device in refused for device in rows.devices]) & ~broken
         reason = (
             f"is a device that was never heard, and of these an API key brings {bound.per_hour:,} "
@@ -233,8 +235,10 @@ def broken_rules(rows: Heartbeats, limits: Limits) -> Iterator[tuple[Mask, str |
         yield beyond, rows.stream.device, TOO_MANY_NEW_DEVICES, reason
 
 
-def _rules_of_rows(rows: Heartbeats, limits: Limits) -> Iterator[tuple[Mask, str | None, str, str]]:
-    missing = rows.times == NO_TIME
+def _rules_of_rows(
+    rows: HeartbeatBatch, limits: Limits
+) -> Iterator[tuple[Mask, str | None, str, str]]:
+    missing = rows.times == NULL_TIME
     yield missing, "timestamp", "bad_time", "is not a time that exists"
     early = (rows.times < _EARLIEST) & ~missing
     yield early, "timestamp", "too_old", "is before the year 2000"
@@ -257,25 +261,25 @@ def _rules_of_rows(rows: Heartbeats, limits: Limits) -> Iterator[tuple[Mask, str
         yield foreign, rows.stream.device, "foreign_device", reason
 
 
-def breaking(rows: Heartbeats, limits: Limits) -> Mask:
+def invalid_mask(rows: HeartbeatBatch, limits: Limits) -> Mask:
     """The rows that break any rule."""
     broken = np.zeros(len(rows), np.bool_)
     if not _all_hold(rows, limits):
-        for wrong, _, _, _ in broken_rules(rows, limits):
+        for wrong, _, _, _ in rule_violations(rows, limits):
             broken |= wrong
     return broken
 
 
-def instants(texts: Sequence[str]) -> Micros:
-    """Microseconds since 1970 of ISO 8601 texts, cut to microseconds; NO_TIME where it is none."""
+def parse_timestamps(texts: Sequence[str]) -> Micros:
+    """Parse ISO 8601 texts as microseconds since 1970; what is no time becomes NULL_TIME."""
     distinct = set(texts)
     if len(distinct) < _FEW:  # as of devices that report on the minute
         micros = {text: _micros(text) for text in distinct}
         return np.array([micros[text] for text in texts], np.int64)
-    return instants_of(pa.array(texts, pa.large_string()))
+    return parse_timestamp_array(pa.array(texts, pa.large_string()))
 
 
-def instants_of(texts: Any) -> Micros:
+def parse_timestamp_array(texts: Any) -> Micros:
     """The same of a large_string array, in which a null is no time either."""
     try:
         found = texts.cast(TIMESTAMP)
@@ -285,11 +289,11 @@ def instants_of(texts: Any) -> Micros:
         found = pa.concat_arrays([_cast(part) for part in parts])
     numbers = found.view(pa.int64())
     if numbers.null_count:
-        numbers = numbers.fill_null(NO_TIME)
+        numbers = numbers.fill_null(NULL_TIME)
     return cast(Micros, numbers.to_numpy())
 
 
-def _all_hold(rows: Heartbeats, limits: Limits) -> bool:
+def _all_hold(rows: HeartbeatBatch, limits: Limits) -> bool:
     """Whether no row breaks a rule, in fewer steps than it takes to say which does.
 
     False means only that it takes those steps.
@@ -312,7 +316,7 @@ def _micros(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)  # which cuts to microseconds
     except ValueError:
-        return NO_TIME
+        return NULL_TIME
     return (moment - _1970) // _MICROSECOND
 
 

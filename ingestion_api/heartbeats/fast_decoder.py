@@ -88,7 +88,7 @@ _ID: Final = re.compile(ID_PATTERN)
 _TIME: Final = re.compile(TIME_PATTERN)
 
 
-def one_record(body: bytes, kind: str) -> Record | None:
+def decode_record(body: bytes, kind: str) -> Record | None:
     """The heartbeat of a body that is one, or None where a close look is needed."""
     try:
         record = _ONE[kind].decode(body)
@@ -97,7 +97,7 @@ def one_record(body: bytes, kind: str) -> Record | None:
     return record if _is_usual(body, [record], kind) else None
 
 
-def many_records(body: bytes, kind: str) -> list[Any] | None:
+def decode_records(body: bytes, kind: str) -> list[Any] | None:
     """The heartbeats of a JSON list, or None where a close look is needed."""
     try:
         records = _MANY[kind].decode(body)
@@ -106,7 +106,7 @@ def many_records(body: bytes, kind: str) -> list[Any] | None:
     return records if _is_usual(body, records, kind) else None
 
 
-def lines_of_records(body: bytes, kind: str) -> list[Any] | None:
+def decode_lines(body: bytes, kind: str) -> list[Any] | None:
     """The heartbeats of NDJSON, one a line, or None where a close look is needed."""
     try:
         records = _ONE[kind].decode_lines(body)
@@ -118,7 +118,7 @@ def lines_of_records(body: bytes, kind: str) -> list[Any] | None:
     return records if _is_usual(body, records, kind) else None
 
 
-def by_stream(records: Iterable[TelemetryRecord]) -> dict[str, list[TelemetryRecord]] | None:
+def split_by_stream(records: Iterable[TelemetryRecord]) -> dict[str, list[TelemetryRecord]] | None:
     """Records by the stream that they tell, or None if one does not tell it."""
     found: dict[str, list[TelemetryRecord]] = {METER.name: [], VEHICLE.name: []}
     for record in records:
@@ -167,10 +167,10 @@ def _is_usual(body: bytes, records: Sequence[Any], kind: str) -> bool:
     else:
         ids = [record.meter_id for record in records if record.meter_id is not None]
         ids += [record.vehicle_id for record in records if record.vehicle_id is not None]
-    return are_ids(ids) and all(map(_TIME.match, {record.timestamp for record in records}))
+    return are_valid_ids(ids) and all(map(_TIME.match, {record.timestamp for record in records}))
 
 
-def are_ids(texts: Sequence[str]) -> bool:
+def are_valid_ids(texts: Sequence[str]) -> bool:
     """Whether each of the texts, which have 1-64 characters, is an id."""
     together = "".join(texts)
     if not (together.isascii() and together.isprintable()):

@@ -13,14 +13,25 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from ingestion_api.heartbeats.batch import Heartbeats, Limits, breaking, broken_rules, camel_case
+from ingestion_api.heartbeats.batch import (
+    HeartbeatBatch,
+    Limits,
+    camel_case,
+    invalid_mask,
+    rule_violations,
+)
 from ingestion_api.heartbeats.contract import (
     ID_REASON,
     TIME_REASON,
     MeterHeartbeat,
     VehicleHeartbeat,
 )
-from ingestion_api.heartbeats.fast_decoder import KINDS, by_stream, lines_of_records, many_records
+from ingestion_api.heartbeats.fast_decoder import (
+    KINDS,
+    decode_lines,
+    decode_records,
+    split_by_stream,
+)
 from lake import METER, STREAMS, VEHICLE, Stream
 
 TELEMETRY: Final = "telemetry"  # the kind of a body whose records tell their stream
@@ -38,7 +49,7 @@ _FIELDS: Final = {
 }
 
 
-class NotReadable(Exception):
+class UnreadableBody(Exception):
     """The body is not what its content type says."""
 
 
@@ -64,13 +75,13 @@ class Refusal:
 
 
 @dataclass
-class Intake:
+class DecodedBatch:
     """What a request brought: rows to keep of each stream in order of arrival, and refusals.
 
     `refused` has the refused records themselves by their index, and the stream they were for.
     """
 
-    rows: dict[str, Heartbeats] = field(default_factory=dict)
+    rows: dict[str, HeartbeatBatch] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     refused: dict[int, tuple[str | None, Any]] = field(default_factory=dict)
 
@@ -85,55 +96,55 @@ class Intake:
         return len(self.refused)
 
 
-def read_one(body: bytes, kind: str, limits: Limits) -> Intake:
-    """A body that is one heartbeat, looked at closely; raises NotReadable or WrongShape."""
+def decode_one_strict(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
+    """A body that is one heartbeat, looked at closely; raises UnreadableBody or WrongShape."""
     value = _parse(body)
     if not isinstance(value, dict):
         raise WrongShape(f"one {kind} heartbeat is a JSON object; lists go to .../{kind}/batch")
-    return take_values([value], kind, limits)
+    return decode_values_strict([value], kind, limits)
 
 
-def quick_batch(body: bytes, kind: str, limits: Limits) -> Intake | None:
+def decode_batch_fast(body: bytes, kind: str, limits: Limits) -> DecodedBatch | None:
     """A list of heartbeats that all hold; None where a close look is needed."""
-    return _take_records(many_records(body, kind), kind, limits)
+    return _take_records(decode_records(body, kind), kind, limits)
 
 
-def close_batch(body: bytes, kind: str, limits: Limits) -> Intake:
+def decode_batch_strict(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
     """A list of heartbeats, or one or a list of either kind, looked at closely.
 
-    Raises NotReadable, WrongShape or BatchTooLarge.
+    Raises UnreadableBody, WrongShape or BatchTooLarge.
     """
     value = _parse(body)
     if kind == TELEMETRY and isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):
         raise WrongShape("the body must be a JSON list of heartbeats")
-    return take_values(value, kind, limits)
+    return decode_values_strict(value, kind, limits)
 
 
-def quick_lines(body: bytes, kind: str, limits: Limits) -> Intake | None:
+def decode_lines_fast(body: bytes, kind: str, limits: Limits) -> DecodedBatch | None:
     """NDJSON whose heartbeats all hold; None where a close look is needed."""
-    return _take_records(lines_of_records(body, kind), kind, limits)
+    return _take_records(decode_lines(body, kind), kind, limits)
 
 
-def close_lines(body: bytes, kind: str, limits: Limits) -> Intake:
+def decode_lines_strict(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
     """NDJSON, one heartbeat a line, looked at closely; empty lines don't count.
 
     Raises WrongShape or BatchTooLarge; a line that is not JSON is refused as a record.
     """
     lines = [line for line in body.splitlines() if line.strip()]
-    require_some(len(lines), limits)
-    return take_values([_parse_line(line) for line in lines], kind, limits)
+    check_record_count(len(lines), limits)
+    return decode_values_strict([_parse_line(line) for line in lines], kind, limits)
 
 
-def take_values(values: Sequence[Any], kind: str, limits: Limits) -> Intake:
+def decode_values_strict(values: Sequence[Any], kind: str, limits: Limits) -> DecodedBatch:
     """Look closely at parsed records; raises WrongShape or BatchTooLarge."""
-    require_some(len(values), limits)
-    intake = Intake()
+    check_record_count(len(values), limits)
+    intake = DecodedBatch()
     indices: dict[str, list[int]] = {METER.name: [], VEHICLE.name: []}
     for index, record in enumerate(values):
-        found = kind_of(record) if kind == TELEMETRY else kind
-        if isinstance(record, NotALine):
+        found = detect_stream(record) if kind == TELEMETRY else kind
+        if isinstance(record, InvalidLine):
             _refuse(intake, Refusal(index, None, record.reason, "not_json"), None, record.text)
         elif isinstance(found, str):
             indices[found].append(index)
@@ -147,7 +158,7 @@ def take_values(values: Sequence[Any], kind: str, limits: Limits) -> Intake:
     return intake
 
 
-def kind_of(record: Any) -> str | tuple[str | None, str, str]:
+def detect_stream(record: Any) -> str | tuple[str | None, str, str]:
     """The stream of a record by its `type` or its fields, or what a refusal says of it."""
     if not isinstance(record, dict):
         return None, "must be a JSON object", "wrong_type"
@@ -166,7 +177,7 @@ def kind_of(record: Any) -> str | tuple[str | None, str, str]:
     return "type", reason, "unknown_kind"
 
 
-def require_some(records: int, limits: Limits) -> None:
+def check_record_count(records: int, limits: Limits) -> None:
     """WrongShape or BatchTooLarge unless a request may hold so many records."""
     if not records:
         raise WrongShape("there is no heartbeat in the request; send at least one")
@@ -177,14 +188,14 @@ def require_some(records: int, limits: Limits) -> None:
 
 
 @dataclass(frozen=True)
-class NotALine:
+class InvalidLine:
     """A line of NDJSON that is not JSON."""
 
     text: str
     reason: str
 
 
-def _take_records(records: list[Any] | None, kind: str, limits: Limits) -> Intake | None:
+def _take_records(records: list[Any] | None, kind: str, limits: Limits) -> DecodedBatch | None:
     """The intake of records that all hold; None where a close look is needed."""
     if records is None:
         return None
@@ -192,13 +203,13 @@ def _take_records(records: list[Any] | None, kind: str, limits: Limits) -> Intak
         return None  # which says so
     parts: Mapping[str, Sequence[Any]] | None = {kind: records}
     if kind == TELEMETRY:
-        parts = by_stream(records)
+        parts = split_by_stream(records)
     if parts is None:
         return None
-    rows = {name: Heartbeats.of(STREAMS[name], some) for name, some in parts.items()}
-    if any(breaking(some, limits).any() for some in rows.values()):
+    rows = {name: HeartbeatBatch.from_records(STREAMS[name], some) for name, some in parts.items()}
+    if any(invalid_mask(some, limits).any() for some in rows.values()):
         return None
-    return Intake(rows)
+    return DecodedBatch(rows)
 
 
 def _parse(body: bytes) -> Any:
@@ -209,18 +220,22 @@ def _parse(body: bytes) -> Any:
         try:
             return json.loads(body, parse_int=float)  # as floats, for ints have a length limit
         except (ValueError, RecursionError):
-            raise NotReadable(f"the body is not JSON: {error}") from None
+            raise UnreadableBody(f"the body is not JSON: {error}") from None
 
 
 def _parse_line(line: bytes) -> Any:
     try:
         return _parse(line)
-    except NotReadable as error:
-        return NotALine(line.decode(errors="replace"), str(error).replace("body", "line"))
+    except UnreadableBody as error:
+        return InvalidLine(line.decode(errors="replace"), str(error).replace("body", "line"))
 
 
 def _judge(
-    intake: Intake, stream: Stream, values: Sequence[Any], indices: Sequence[int], limits: Limits
+    intake: DecodedBatch,
+    stream: Stream,
+    values: Sequence[Any],
+    indices: Sequence[int],
+    limits: Limits,
 ) -> None:
     """Take or refuse each of the values at `indices`, all meant for one stream."""
     contract = _CONTRACTS[stream.name]
@@ -235,8 +250,8 @@ def _judge(
         if not indices:
             return
         records = contract.validate_python([values[i] for i in indices])
-    rows = Heartbeats.of(stream, _as_records(stream, records))
-    for wrong, column, code, reason in broken_rules(rows, limits):
+    rows = HeartbeatBatch.from_records(stream, _as_records(stream, records))
+    for wrong, column, code, reason in rule_violations(rows, limits):
         for row in np.flatnonzero(wrong).tolist():
             refusal = Refusal(indices[row], column and camel_case(column), reason, code)
             _refuse(intake, refusal, stream.name, values[refusal.index])
@@ -252,7 +267,7 @@ def _as_records(stream: Stream, records: Iterable[Mapping[str, Any]]) -> list[An
     return [record(**{name: one.get(key) for name, key in fields.items()}) for one in records]
 
 
-def _refuse(intake: Intake, refusal: Refusal, stream: str | None, record: Any) -> None:
+def _refuse(intake: DecodedBatch, refusal: Refusal, stream: str | None, record: Any) -> None:
     intake.refusals.append(refusal)
     intake.refused[refusal.index] = (stream, record)
 

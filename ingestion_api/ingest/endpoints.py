@@ -17,34 +17,38 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ingestion_api.auth.api_keys import LOOPBACK, Caller
 from ingestion_api.errors import NotCommitted
 from ingestion_api.heartbeats.arrow_decoder import MEDIA_TYPE as ARROW
-from ingestion_api.heartbeats.arrow_decoder import close_arrow, quick_arrow
+from ingestion_api.heartbeats.arrow_decoder import decode_arrow_fast, decode_arrow_strict
 from ingestion_api.heartbeats.batch import TOO_MANY_NEW_DEVICES, Limits
-from ingestion_api.heartbeats.fast_decoder import by_stream, has_too_many_values, one_record
+from ingestion_api.heartbeats.fast_decoder import (
+    decode_record,
+    has_too_many_values,
+    split_by_stream,
+)
 from ingestion_api.heartbeats.strict_decoder import (
     TELEMETRY,
     BatchTooLarge,
-    Intake,
-    NotReadable,
+    DecodedBatch,
+    UnreadableBody,
     WrongShape,
-    close_batch,
-    close_lines,
-    quick_batch,
-    quick_lines,
-    read_one,
+    decode_batch_fast,
+    decode_batch_strict,
+    decode_lines_fast,
+    decode_lines_strict,
+    decode_one_strict,
 )
 from ingestion_api.ingest.responses import (
     JSON,
     Answer,
     IngestHeaders,
-    all_taken,
-    answer_of,
+    all_accepted,
+    ingest_response,
     read_headers,
 )
 from ingestion_api.observability.metrics import RECORDS
 from ingestion_api.rejections.recorder import Rejection
 from ingestion_api.rest.http_methods import with_head_and_options
 from ingestion_api.rest.problems import Problem, problem_response
-from ingestion_api.rest.request_bodies import Bodies
+from ingestion_api.rest.request_bodies import RequestBodies
 from ingestion_api.services import Services
 from ingestion_api.settings import CollectorSettings
 from lake import METER, VEHICLE
@@ -74,15 +78,15 @@ CALLS: Final = {
 }
 
 _T = TypeVar("_T")
-_Quick = Callable[[bytes, str, Limits], Intake | None]
-_Close = Callable[[bytes, str, Limits], Intake]
+_Quick = Callable[[bytes, str, Limits], DecodedBatch | None]
+_Close = Callable[[bytes, str, Limits], DecodedBatch]
 
 
-class IngestCalls:
+class IngestEndpoints:
     """Answers them; everything else is passed on to the application."""
 
     def __init__(
-        self, app: ASGIApp, state_of: FastAPI, settings: CollectorSettings, bodies: Bodies
+        self, app: ASGIApp, state_of: FastAPI, settings: CollectorSettings, bodies: RequestBodies
     ) -> None:
         """`state_of` has the services."""
         self._app, self._state_of = app, state_of
@@ -132,9 +136,9 @@ class IngestCalls:
         if is_one and len(body) <= _CLOSE_AT_ONCE:
             taken = await self._take_one(call.kind, body, services, caller)
             if taken:
-                return all_taken(1, headers)
+                return all_accepted(1, headers)
             paid = 0 if taken is None else 1
-        with self._bodies.hold(len(body)):
+        with self._bodies.reserve(len(body)):
             return await self._take_any(call, body, headers, scope, paid)
 
     async def _take_any(
@@ -143,19 +147,19 @@ class IngestCalls:
         """Take what the quick look at a single heartbeat did not; `paid` records are charged."""
         services: Services = self._state_of.state.services
         caller: Caller = scope["caller"]
-        limits = Limits.at(
+        limits = Limits.from_clock(
             services.now(),
             self._settings.future_tolerance_seconds,
             self._settings.max_batch_records,
             caller.device_prefix,
-            services.new_devices.of(caller.name),
+            services.new_devices.bound_for(caller.name),
         )
         try:
             intake = await self._read(call, headers.media_type, body, limits)
             # Another collector, or an import, may have taken some of those that are refused.
             if (unknown := _new_devices(intake)) and await _learn(services, unknown):
                 intake = await self._read(call, headers.media_type, body, limits)
-        except NotReadable as error:
+        except UnreadableBody as error:
             caller.spend(1)
             raise Problem(400, str(error)) from None
         except BatchTooLarge as error:
@@ -176,7 +180,7 @@ class IngestCalls:
         later = None
         if limits.new_devices is not None and (unknown := _new_devices(intake)):
             later = limits.new_devices.retry_after(len(unknown))
-        return answer_of(intake, headers, single=not call.many, retry_after=later)
+        return ingest_response(intake, headers, single=not call.many, retry_after=later)
 
     async def _take_one(
         self, kind: str, body: bytes, services: Services, caller: Caller
@@ -185,18 +189,18 @@ class IngestCalls:
 
         Else a close look is needed: None at once, False if it broke a rule after it was charged.
         """
-        record: Any = one_record(body, kind)
+        record: Any = decode_record(body, kind)
         if record is None:
             return None
         if kind == TELEMETRY:
-            found = by_stream([record])
+            found = split_by_stream([record])
             if found is None:
                 return None
             (kind,) = found
         device: str = record.meter_id if kind == METER.name else record.vehicle_id
         if caller.device_prefix and not device.startswith(caller.device_prefix):
             return None
-        if not services.new_devices.admits(caller.name, kind, device):
+        if not services.new_devices.admit(caller.name, kind, device):
             return None
         caller.spend(1)
         try:
@@ -208,15 +212,17 @@ class IngestCalls:
             _RECORDS[kind, "accepted"].inc()
         return taken
 
-    async def _read(self, call: Call, media_type: str, body: bytes, limits: Limits) -> Intake:
+    async def _read(self, call: Call, media_type: str, body: bytes, limits: Limits) -> DecodedBatch:
         if not call.many:
             if media_type != JSON:
                 raise _wrong_type(call)
-            return await self._aside_if(_CLOSE_AT_ONCE, _sparing(read_one), body, call.kind, limits)
+            return await self._aside_if(
+                _CLOSE_AT_ONCE, _sparing(decode_one_strict), body, call.kind, limits
+            )
         formats: Mapping[str, tuple[_Quick, _Close]] = {
-            JSON: (quick_batch, _sparing(close_batch)),
-            NDJSON: (quick_lines, _sparing(close_lines)),
-            ARROW: (quick_arrow, close_arrow),
+            JSON: (decode_batch_fast, _sparing(decode_batch_strict)),
+            NDJSON: (decode_lines_fast, _sparing(decode_lines_strict)),
+            ARROW: (decode_arrow_fast, decode_arrow_strict),
         }
         if media_type not in formats:
             raise _wrong_type(call)
@@ -244,7 +250,7 @@ class IngestCalls:
 def _sparing(close: _Close) -> _Close:
     """A close look at text that is only taken where there is not too much to parse."""
 
-    def read(body: bytes, kind: str, limits: Limits) -> Intake:
+    def read(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
         if has_too_many_values(body, limits.records):
             raise BatchTooLarge("there are too many values in the body; send it in parts")
         return close(body, kind, limits)
@@ -264,12 +270,12 @@ def _wrong_type(call: Call) -> Problem:
     return Problem(415, f"Content-Type must be {known}")
 
 
-def _count(intake: Intake, outcome: str) -> None:
+def _count(intake: DecodedBatch, outcome: str) -> None:
     for stream, rows in intake.rows.items():
         _RECORDS[stream, outcome].inc(len(rows))
 
 
-def _note_rejected(intake: Intake, scope: Scope, services: Services, caller: Caller) -> None:
+def _note_rejected(intake: DecodedBatch, scope: Scope, services: Services, caller: Caller) -> None:
     """Count refused records, and keep them for the operator."""
     if not intake.refusals:
         return
@@ -277,7 +283,7 @@ def _note_rejected(intake: Intake, scope: Scope, services: Services, caller: Cal
         RECORDS.labels(stream or "unknown", "rejected").inc()
     client = scope.get("client")
     sender = client[0] if caller is LOOPBACK and client else caller.name
-    services.rejections.note(
+    services.rejections.record(
         Rejection(
             stream=stream,
             device=_device_of(stream, record),
@@ -293,7 +299,7 @@ def _note_rejected(intake: Intake, scope: Scope, services: Services, caller: Cal
     )
 
 
-def _new_devices(intake: Intake) -> set[tuple[str, str]]:
+def _new_devices(intake: DecodedBatch) -> set[tuple[str, str]]:
     """Stream and id of those beyond the bound."""
     found = set()
     for refusal in intake.refusals:
@@ -308,7 +314,7 @@ def _new_devices(intake: Intake) -> set[tuple[str, str]]:
 async def _learn(services: Services, devices: set[tuple[str, str]]) -> bool:
     """Whether the database knows any of them; NotCommitted where it does not answer."""
     try:
-        return await services.new_devices.learn(services.monitor_pool, devices)
+        return await services.new_devices.refresh(services.monitor_pool, devices)
     except psycopg.Error as error:
         away = "the database does not answer; send again later"
         raise NotCommitted("database", away) from error

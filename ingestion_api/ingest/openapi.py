@@ -14,7 +14,7 @@ from ingestion_api.heartbeats.contract import (
 from ingestion_api.heartbeats.strict_decoder import TELEMETRY
 from ingestion_api.ingest.endpoints import CALLS, NDJSON, PREFIXES, Call
 from ingestion_api.ingest.responses import JSON
-from ingestion_api.rest.problems import ProblemDetails, documented
+from ingestion_api.rest.problems import ProblemDetails, problem_responses
 from lake import METER, VEHICLE
 
 
@@ -117,7 +117,7 @@ def _operation(prefix: str, path: str, call: Call) -> dict[str, Any]:
         "content": {JSON: {"schema": {"$ref": "#/components/schemas/IngestAnswer"}}},
     }
     partly = {**taken, "description": "some records are taken and durable, the others refused"}
-    errors = documented(400, 408, 413, 415, 503) | documented(
+    errors = problem_responses(400, 408, 413, 415, 503) | problem_responses(
         403, 422, schema=IngestProblem.__name__
     )
     return {

@@ -7,7 +7,7 @@ from pydantic_core import to_json
 from starlette.types import Scope
 
 from ingestion_api.heartbeats.batch import TOO_MANY_NEW_DEVICES
-from ingestion_api.heartbeats.strict_decoder import Intake
+from ingestion_api.heartbeats.strict_decoder import DecodedBatch
 from ingestion_api.rest.problems import Problem
 
 JSON: Final = "application/json"
@@ -26,7 +26,7 @@ class IngestHeaders:
     minimal: bool = False
 
 
-def all_taken(records: int, headers: IngestHeaders) -> Answer:
+def all_accepted(records: int, headers: IngestHeaders) -> Answer:
     """The answer where every record is taken."""
     if headers.minimal:
         return 201, (_JSON_HEADER, _APPLIED), b'{"accepted":%d,"rejected":0}' % records
@@ -35,8 +35,8 @@ def all_taken(records: int, headers: IngestHeaders) -> Answer:
     return 201, (_JSON_HEADER,), b'{"accepted":%d,"rejected":0,"errors":[]}' % records
 
 
-def answer_of(
-    intake: Intake, headers: IngestHeaders, *, single: bool, retry_after: int | None = None
+def ingest_response(
+    intake: DecodedBatch, headers: IngestHeaders, *, single: bool, retry_after: int | None = None
 ) -> Answer:
     """The answer where rows to keep are durable; a Problem 403, 422 or 429 where there are none.
 
@@ -44,7 +44,7 @@ def answer_of(
     new devices that were refused may be sent again.
     """
     if not intake.refusals:
-        return all_taken(intake.accepted, headers)
+        return all_accepted(intake.accepted, headers)
     answer: dict[str, Any] = {"accepted": intake.accepted, "rejected": intake.rejected}
     if not headers.minimal:
         answer["errors"] = intake.refusals

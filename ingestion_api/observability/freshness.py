@@ -59,7 +59,7 @@ class FiguresRow:
     older_waiting: int
     last_heartbeat_at: datetime | None
 
-    def judged(self, now: datetime, longest_seconds: float, outbox_seconds: float) -> Figures:
+    def assess(self, now: datetime, longest_seconds: float, outbox_seconds: float) -> Figures:
         """The figures at a moment; `outbox_seconds` is the age of the oldest heartbeat in there."""
         longest = timedelta(seconds=longest_seconds)
         is_due = self.end_at is None or self.end_at < hour_of(now - longest)
@@ -100,7 +100,7 @@ async def read_figures(
     return FiguresRow(**row)
 
 
-def warning_of(figures: Figures, now: datetime, longest_seconds: float) -> str | None:
+def freshness_warning(figures: Figures, now: datetime, longest_seconds: float) -> str | None:
     """What a person should know of them; None: nothing."""
     since = f" since {clock(figures.waiting_since, now)}" if figures.waiting_since else ""
     if figures.state is FiguresState.LATE:

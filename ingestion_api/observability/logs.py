@@ -17,7 +17,7 @@ REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 log = structlog.get_logger(__name__)
 
 
-def set_up_logs(log_format: str) -> None:
+def configure_logging(log_format: str) -> None:
     """Log as `console` text or `json`, one object a line, the server's own warnings included.
 
     A line that is written while a request is answered has its `request_id`.
@@ -61,7 +61,7 @@ def set_up_logs(log_format: str) -> None:
     threading.excepthook = lambda thread: log.critical("a thread died", exc_info=thread.exc_value)
 
 
-def guard_output() -> None:
+def protect_output() -> None:
     """From now on let nothing that is written to standard output or error raise, whoever writes.
 
     No file or socket gets the number of one that was closed at the start.
@@ -70,10 +70,10 @@ def guard_output() -> None:
     while descriptor <= 2:
         descriptor = os.open(os.devnull, os.O_RDWR)
     os.close(descriptor)
-    sys.stdout, sys.stderr = UnfailingOutput.to(1), UnfailingOutput.to(2)
+    sys.stdout, sys.stderr = SafeOutput.for_descriptor(1), SafeOutput.for_descriptor(2)
 
 
-class UnfailingOutput(io.TextIOWrapper):
+class SafeOutput(io.TextIOWrapper):
     """Text that is written where that works: no disk that is full, no pipe that is closed raises.
 
     Whoever logs is in the middle of something that matters more than the line. What can't be
@@ -81,7 +81,7 @@ class UnfailingOutput(io.TextIOWrapper):
     """
 
     @classmethod
-    def to(cls, descriptor: int) -> "UnfailingOutput":
+    def for_descriptor(cls, descriptor: int) -> "SafeOutput":
         """Write to a file that stays open."""
         file = io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False))
         return cls(file, encoding="utf-8", errors="backslashreplace", line_buffering=True)

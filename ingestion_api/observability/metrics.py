@@ -193,7 +193,7 @@ REJECTIONS_DROPPED: Final = Counter(
 ALERTS_OPEN: Final = Gauge(
     "wattlake_alerts_open", "open alerts, whoever opened them", ["severity"], registry=REGISTRY
 )
-ALERT_LOOK_SECONDS: Final = Histogram(
+ALERT_EVALUATION_SECONDS: Final = Histogram(
     "wattlake_alert_look_seconds",
     "time of one look of the alert rules at live state (live) or at published hours (hours), in "
     "the collector that does it",

@@ -16,7 +16,7 @@ from typing import Final
 import psycopg
 from psycopg.rows import DictRow
 
-from ingestion_api.background_tasks import Service, background, cancelled
+from ingestion_api.background_tasks import Service, cancel_task, start_task
 from ingestion_api.database.pool import ReadPool
 from ingestion_api.observability.freshness import FiguresRow, read_figures
 from ingestion_api.observability.metrics import (
@@ -50,7 +50,7 @@ class Backlog:
         return max(0.0, (now - self.oldest).total_seconds()) if self.oldest else 0.0
 
 
-class OutboxWatch(Service):
+class OutboxMonitor(Service):
     """Looks at the outbox every other second, or less often once that takes long.
 
     Counting is a scan: the outbox has no index, because every heartbeat would pay for it. While
@@ -70,11 +70,11 @@ class OutboxWatch(Service):
         """Look once, and go on looking; psycopg.Error if the first look fails."""
         await self._look()
         self._note_look(0.0)
-        self._task = background(self._watch(), "outbox-watch")
+        self._task = start_task(self._watch(), "outbox-watch")
 
     async def stop(self) -> None:
         """End the looking."""
-        await cancelled(self._task)
+        await cancel_task(self._task)
 
     @property
     def is_alive(self) -> bool:

@@ -12,7 +12,7 @@ import structlog
 
 from ingestion_api.observability.metrics import DELTA_COMMIT_SECONDS
 from ingestion_api.outbox.lake_binding import outbox_identity, require_same_lake, restore_ledger
-from ingestion_api.outbox.pack import unpacked
+from ingestion_api.outbox.pack import unpack
 from lake import (
     STREAMS,
     DeliveredHorizon,
@@ -128,7 +128,7 @@ class OutboxFlush:
         packs = self._conn.execute(query("read_packs"), below, binary=True)
         try:
             return pa.concat_tables(
-                [rows.cast(stream.arrow_schema), *(unpacked(pack, stream) for (pack,) in packs)]
+                [rows.cast(stream.arrow_schema), *(unpack(pack, stream) for (pack,) in packs)]
             )
         except pa.ArrowException as error:
             raise LakeError(f"a row of heartbeat_pack can't be read: {error}") from error

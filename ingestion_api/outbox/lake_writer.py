@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from deltalake.exceptions import DeltaError
 
-from ingestion_api.database.pool import noticing_loss
+from ingestion_api.database.pool import with_keepalives
 from ingestion_api.observability.metrics import (
     FLUSH_FAILURES,
     FLUSH_ROWS,
@@ -114,7 +114,7 @@ class LakeWriter:
         while True:
             try:
                 with psycopg.connect(
-                    noticing_loss(self._dsn), autocommit=True, connect_timeout=10
+                    with_keepalives(self._dsn), autocommit=True, connect_timeout=10
                 ) as conn:
                     if self._take_lock(conn):
                         self._write(conn)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ingestion_api.heartbeats.batch import Heartbeats, Micros
+from ingestion_api.heartbeats.batch import HeartbeatBatch, Micros
 from lake import Stream
 from warehouse_sql.binary_parameters import int8_array, timestamp_array
 from warehouse_sql.statement_pipeline import Statement
@@ -16,7 +16,7 @@ _HOUR: Final = 3_600_000_000  # microseconds
 _OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 
-def insert_pack(rows: Heartbeats) -> Statement:
+def insert_pack(rows: HeartbeatBatch) -> Statement:
     """The statement that puts stamped rows into the outbox as one."""
     hours, counts = _rows_by_hour(rows.times)
     assert rows.received is not None, "rows are stored only after their receipt is stamped"
@@ -29,7 +29,7 @@ def insert_pack(rows: Heartbeats) -> Statement:
     ]
 
 
-def unpacked(pack: bytes, stream: Stream) -> pa.Table:
+def unpack(pack: bytes, stream: Stream) -> pa.Table:
     """The heartbeats of a pack, with the stream's columns."""
     with pa.ipc.open_stream(pack) as reader:
         return reader.read_all().cast(stream.arrow_schema)

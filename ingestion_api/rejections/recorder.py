@@ -11,10 +11,10 @@ from uuid import uuid4
 import psycopg
 import structlog
 
-from ingestion_api.background_tasks import Service, background, cancelled
+from ingestion_api.background_tasks import Service, cancel_task, start_task
 from ingestion_api.observability.metrics import REJECTIONS_DROPPED, REJECTS
 from ingestion_api.rejections.store import PRUNE_SECONDS, RejectionStore, Row
-from ingestion_api.rejections.text import DEVICE_CHARACTERS, shown
+from ingestion_api.rejections.text import DEVICE_CHARACTERS, printable_text
 from ingestion_api.settings import CollectorSettings
 
 log = structlog.get_logger(__name__)
@@ -47,11 +47,11 @@ class Rejection(NamedTuple):
     request_id: str | None
 
 
-class RejectionLog(Service):
+class RejectionRecorder(Service):
     """Counts every rejection, and keeps the newest in the database within the settings' bounds.
 
-    `note` only fills a bounded buffer, which a task writes about once a second. While the database
-    is away the buffer keeps the newest. To be used on the event loop, not from other threads.
+    `record` only fills a bounded buffer, which a task writes about once a second. While the
+    database is away the buffer keeps the newest. To be used on the event loop alone.
     """
 
     def __init__(self, dsn: str, settings: CollectorSettings) -> None:
@@ -67,7 +67,7 @@ class RejectionLog(Service):
         self._last_loss = float("-inf")
         self._is_away = False
 
-    def note(self, rejections: Iterable[Rejection]) -> None:
+    def record(self, rejections: Iterable[Rejection]) -> None:
         """Count them all, and hold some of them for the next write; returns at once.
 
         Of one device (or, where no id was given, of one sender) a second keeps no more than the
@@ -91,7 +91,7 @@ class RejectionLog(Service):
 
     async def start(self) -> None:
         """Start to write; a database that is away is tried again."""
-        self._task = background(self._run(), "rejections")
+        self._task = start_task(self._run(), "rejections")
 
     async def stop(self) -> None:
         """Write what is held, and end; what can't be written in time is given up."""
@@ -99,7 +99,7 @@ class RejectionLog(Service):
         self._noted.set()
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=_STOP_SECONDS)
-            await cancelled(self._task)
+            await cancel_task(self._task)
         if self._held:
             self._lose("database", len(self._held))
             self._held.clear()
@@ -118,7 +118,7 @@ class RejectionLog(Service):
 
     def _hold(self, rejection: Rejection) -> bool:
         device = _shown(rejection.device, DEVICE_CHARACTERS)
-        sender = shown(rejection.sender, 100)
+        sender = printable_text(rejection.sender, 100)
         origin = f"sender {sender}" if device is None else f"device {device}"
         if self._origins[origin] >= self._settings.rejections_per_device:
             return False
@@ -132,9 +132,9 @@ class RejectionLog(Service):
                 _shown(rejection.stream, 20),
                 device,
                 _shown(rejection.field, 64),
-                shown(rejection.code, 40),
-                shown(rejection.reason, 500),
-                shown(rejection.record, 2000),
+                printable_text(rejection.code, 40),
+                printable_text(rejection.reason, 500),
+                printable_text(rejection.record, 2000),
                 sender,
                 _shown(rejection.request_id, 100),
             )
@@ -205,7 +205,7 @@ class RejectionLog(Service):
 
 
 def _shown(value: object, most: int) -> str | None:
-    return None if value is None else shown(value, most)
+    return None if value is None else printable_text(value, most)
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:

@@ -9,7 +9,7 @@ DEVICE_CHARACTERS: Final = 64
 _ENCODER: Final = json.JSONEncoder(default=str, separators=(",", ":"))
 
 
-def shown(value: object, most: int) -> str:
+def printable_text(value: object, most: int) -> str:
     """At most `most` printable ASCII characters of a text, or of any other value's JSON.
 
     Other characters are escaped as Python does (`\\x00`, `\\u202e`): PostgreSQL refuses NUL and

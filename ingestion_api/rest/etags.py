@@ -30,7 +30,7 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(to_json(parts)).hexdigest()[:32]
 
 
-def is_known(tag: str, if_none_match: list[str] | None) -> bool:
+def etag_matches(tag: str, if_none_match: list[str] | None) -> bool:
     """Whether the caller has the answer of this tag, made by the code that runs.
 
     The comparison is the weak one, as for any GET.
@@ -39,14 +39,14 @@ def is_known(tag: str, if_none_match: list[str] | None) -> bool:
     return "*" in known or f'"{tag}-{_CODE}"' in known
 
 
-def tagged(tag: str) -> dict[str, str]:
+def etag_headers(tag: str) -> dict[str, str]:
     """The headers of an answer with this tag. Weak: a proxy may pack the answer."""
     return {"ETag": f'W/"{tag}-{_CODE}"', **_HEADERS}
 
 
 def not_modified(tag: str) -> Response:
     """304 without a body."""
-    return Response(status_code=304, headers=tagged(tag))
+    return Response(status_code=304, headers=etag_headers(tag))
 
 
 def _code() -> str:

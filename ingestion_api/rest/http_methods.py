@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _EVERY: Final = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"  # that some path takes
 
 
-class HeadAndOptions:
+class HeadOptionsMiddleware:
     """Answers HEAD with the headers of GET, and OPTIONS with the methods of the path as Allow.
 
     So no route has to know of them.

@@ -7,24 +7,24 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from ingestion_api.rest.problems import Problem
-from ingestion_api.rest.request_bodies import Bodies
-from ingestion_api.rest.validation_messages import fields_of, reason_of
+from ingestion_api.rest.request_bodies import RequestBodies
+from ingestion_api.rest.validation_messages import describe_error, json_fields
 
 JSON: Final = "application/json"
 _Record = TypeVar("_Record", bound=BaseModel)
 
 
-async def read_record(request: Request, bodies: Bodies, kind: type[_Record]) -> _Record:
+async def read_record(request: Request, bodies: RequestBodies, kind: type[_Record]) -> _Record:
     """The record of the body; what is wrong with it is answered 400, 408, 413, 415 or 422."""
     media_type(request, JSON)
     body = await bodies.read(request.scope, request.receive)
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        known = fields_of(kind)
+        known = json_fields(kind)
         raise RequestValidationError(
             [
-                {**one, "loc": ("body", *one["loc"]), "msg": reason_of(one, known)}
+                {**one, "loc": ("body", *one["loc"]), "msg": describe_error(one, known)}
                 for one in error.errors(include_url=False, include_input=False)
             ]
         ) from None

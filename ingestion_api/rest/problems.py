@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from ingestion_api.errors import NotCommitted
 from ingestion_api.rest.http_methods import with_head_and_options
-from ingestion_api.rest.validation_messages import reason_of
+from ingestion_api.rest.validation_messages import describe_error
 from lake import LakeError
 
 log = structlog.get_logger(__name__)
@@ -72,7 +72,7 @@ def unexpected_error() -> Response:
     return problem_response(500, detail, {"Connection": "close"})
 
 
-def documented(
+def problem_responses(
     *statuses: int, schema: str = ProblemDetails.__name__
 ) -> dict[int | str, dict[str, Any]]:
     """OpenAPI `responses` of these errors, with the name of the schema of their bodies."""
@@ -212,5 +212,5 @@ def _parameter_error(error: Mapping[str, Any]) -> dict[str, str]:
     location: Sequence[str | int] = error.get("loc", ())
     return {
         "field": ".".join(str(part) for part in location[1:]) or "body",
-        "reason": reason_of(error),
+        "reason": describe_error(error),
     }

@@ -18,7 +18,7 @@ _NOT_PACKED: Final = (None, b"", b"identity")
 _AT_ONCE: Final = 262_144  # to unpack more bytes could hold up the event loop for milliseconds
 
 
-class Bodies:
+class RequestBodies:
     """The bodies that are being received or worked on; together they have a bound, too.
 
     A body counts by what has arrived of it, so that a slow client holds no room by a promise.
@@ -55,7 +55,7 @@ class Bodies:
         return await self._unpacked(body, _PACKINGS[packing])
 
     @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
+    def reserve(self, size: int) -> Iterator[None]:
         """Count a body as arriving until it is answered; Problem 503 over the bound."""
         self._arriving += size
         try:
@@ -101,7 +101,7 @@ class Bodies:
                 unpacked = _unpack(body, packing, _AT_ONCE + 1)
                 if len(unpacked) <= _AT_ONCE:
                     return unpacked
-            with self.hold(len(body)):
+            with self.reserve(len(body)):
                 unpacked = await asyncio.to_thread(_unpack, body, packing, limit + 1)
         except OSError as error:
             raise Problem(400, f"the body is not {packing}: {error}") from None

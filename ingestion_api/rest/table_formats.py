@@ -19,12 +19,12 @@ ARROW: Final = "application/vnd.apache.arrow.stream"
 FORMATS: Final = (JSON, CSV, ARROW)
 
 
-async def json_alone(request: Request) -> None:
+async def require_json(request: Request) -> None:
     """A dependency of lists that are JSON alone: Problem 406 for who wants none."""
-    chosen_format(request, (JSON,))
+    negotiate_format(request, (JSON,))
 
 
-def chosen_format(request: Request, formats: Sequence[str] = FORMATS) -> str:
+def negotiate_format(request: Request, formats: Sequence[str] = FORMATS) -> str:
     """The media type that the caller likes most, the first where all are alike; Problem 406."""
     accepted = ",".join(request.headers.getlist("accept")).lower()
     if not accepted.strip(", "):
@@ -45,7 +45,7 @@ def table_content(page: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def rendered(rows: pl.DataFrame, columns: Sequence[Column], kind: str) -> bytes:
+def render_table(rows: pl.DataFrame, columns: Sequence[Column], kind: str) -> bytes:
     """The rows as CSV or as an Arrow stream.
 
     A CSV (RFC 4180) has times in ISO 8601 and lists as JSON, and no text that is a formula.
@@ -59,7 +59,7 @@ def rendered(rows: pl.DataFrame, columns: Sequence[Column], kind: str) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def camel_rows(rows: pl.DataFrame) -> list[dict[str, Any]]:
+def camel_case_rows(rows: pl.DataFrame) -> list[dict[str, Any]]:
     """The rows with the names that JSON has."""
     return rows.rename({name: to_camel(name) for name in rows.columns}).to_dicts()
 

@@ -7,7 +7,7 @@ from fastapi.dependencies.models import Dependant
 from starlette.requests import HTTPConnection
 
 from ingestion_api.rest.problems import Problem
-from ingestion_api.rest.validation_messages import no_such
+from ingestion_api.rest.validation_messages import unknown_name
 
 _MOST_TOLD: Final = 20
 
@@ -16,7 +16,7 @@ _MOST_TOLD: Final = 20
 _KNOWN: Final[dict[int, dict[str, bool]]] = {}
 
 
-async def known_query(connection: HTTPConnection) -> None:
+async def reject_unknown_parameters(connection: HTTPConnection) -> None:
     """Problem 422 for a name that the route doesn't know, and for a single value given twice.
 
     A misspelt filter would otherwise be answered with the rows of all.
@@ -40,7 +40,7 @@ async def known_query(connection: HTTPConnection) -> None:
 
 def _reason(name: str, known: dict[str, bool], values: list[str]) -> str | None:
     if name not in known:
-        return no_such("parameter", name, list(known))
+        return unknown_name("parameter", name, list(known))
     if len(values) > 1 and not known[name]:
         return f"takes one value, and {len(values)} were sent"
     return None

@@ -25,11 +25,11 @@ _MEANINGS: Final = {
 _NEAR: Final = 0.6  # how like another a name must be to be taken for it, 0-1
 
 
-def reason_of(error: Mapping[str, Any], known: Sequence[str] = ()) -> str:
+def describe_error(error: Mapping[str, Any], known: Sequence[str] = ()) -> str:
     """What is wrong by one of Pydantic's errors; `known` are the fields that there are."""
     match error.get("type"):
         case "extra_forbidden" if known:
-            return no_such("field", str(error["loc"][-1]), known)
+            return unknown_name("field", str(error["loc"][-1]), known)
         case "string_pattern_mismatch" if error["ctx"]["pattern"] in _MEANINGS:
             return _MEANINGS[error["ctx"]["pattern"]]
         case "missing":
@@ -40,7 +40,7 @@ def reason_of(error: Mapping[str, Any], known: Sequence[str] = ()) -> str:
     return said.replace("Input should", "must", 1)
 
 
-def no_such(what: str, name: str, known: Sequence[str]) -> str:
+def unknown_name(what: str, name: str, known: Sequence[str]) -> str:
     """That a name is unknown, the one that may have been meant, and all that are known."""
     if not known:
         return f"there is no such {what}, and there are none here"
@@ -50,6 +50,6 @@ def no_such(what: str, name: str, known: Sequence[str]) -> str:
     return f"there is no such {what}{meant} are {', '.join(known)}"
 
 
-def fields_of(kind: type[BaseModel]) -> list[str]:
+def json_fields(kind: type[BaseModel]) -> list[str]:
     """The names of a model's fields in JSON."""
     return [field.alias or name for name, field in kind.model_fields.items()]

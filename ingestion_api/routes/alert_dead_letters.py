@@ -8,8 +8,8 @@ from pydantic import Field
 
 from ingestion_api.alerts.models import AlertEvent
 from ingestion_api.rest.models import Answer
-from ingestion_api.rest.problems import Problem, documented
-from ingestion_api.services import Shared
+from ingestion_api.rest.problems import Problem, problem_responses
+from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
 router = APIRouter(prefix="/v1/alerts/dead-letters", tags=["alerts"])
@@ -41,9 +41,9 @@ class Asked(Answer):
     is_wanted: bool
 
 
-@router.get("", responses=documented(422, 503), name="Events that a webhook did not take")
+@router.get("", responses=problem_responses(422, 503), name="Events that a webhook did not take")
 async def list_dead_letters(
-    services: Shared,
+    services: ServicesDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[
         int, Query(ge=0, le=2**63 - 1, description="nextAfter of the page before")
@@ -63,11 +63,11 @@ async def list_dead_letters(
 @router.post(
     "/{id}/resend",
     status_code=202,
-    responses=documented(404, 422, 503),
+    responses=problem_responses(404, 422, 503),
     name="Send a dead letter again",
 )
 async def resend(
-    services: Shared,
+    services: ServicesDep,
     number: Annotated[
         int, Path(alias="id", ge=1, le=2**63 - 1, description="of the letter", examples=[1])
     ],

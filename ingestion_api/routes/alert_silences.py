@@ -13,10 +13,10 @@ from ingestion_api.heartbeats.contract import ID_PATTERN
 from ingestion_api.rest.json_body import describe_record, read_record
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.parameters import Moment
-from ingestion_api.rest.problems import Problem, documented
-from ingestion_api.rest.validation_messages import RULE_NAME, no_such
+from ingestion_api.rest.problems import Problem, problem_responses
+from ingestion_api.rest.validation_messages import RULE_NAME, unknown_name
 from ingestion_api.routes.alerts import caller_of
-from ingestion_api.services import Shared
+from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
 router = APIRouter(prefix="/v1/alerts/silences", tags=["alerts"])
@@ -62,8 +62,8 @@ class Ended(Answer):
     ended: bool = Field(description="whether there was such a silence")
 
 
-@router.get("", responses=documented(503), name="Rules that are silenced")
-async def list_silences(services: Shared) -> Silences:
+@router.get("", responses=problem_responses(503), name="Rules that are silenced")
+async def list_silences(services: ServicesDep) -> Silences:
     """Silences of a rule at a device that hold now."""
     async with services.pool.connection() as conn:
         rows = await (await conn.execute(query("list_silences"))).fetchall()
@@ -72,11 +72,11 @@ async def list_silences(services: Shared) -> Silences:
 
 @router.post(
     "",
-    responses=documented(400, 408, 413, 415, 422, 503),
+    responses=problem_responses(400, 408, 413, 415, 422, 503),
     openapi_extra=describe_record(SilenceToKeep, {**_EXAMPLE, "until": "2030-01-01T00:00:00Z"}),
     name="Silence a rule at a device",
 )
-async def keep_silence(request: Request, services: Shared) -> Silence:
+async def keep_silence(request: Request, services: ServicesDep) -> Silence:
     """Tell no webhook of alerts of this rule and device until a time, open or to come.
 
     The rule must be one of GET /v1/alerts/rules, and be about devices of this kind.
@@ -99,11 +99,11 @@ async def keep_silence(request: Request, services: Shared) -> Silence:
 
 @router.post(
     "/end",
-    responses=documented(400, 408, 413, 415, 422, 503),
+    responses=problem_responses(400, 408, 413, 415, 422, 503),
     openapi_extra=describe_record(Silenced, dict(_EXAMPLE)),
     name="End the silence of a rule at a device",
 )
-async def end_silence(request: Request, services: Shared) -> Ended:
+async def end_silence(request: Request, services: ServicesDep) -> Ended:
     """Tell webhooks of this rule and device again, also of an alert that is open."""
     wanted = (await read_record(request, services.bodies, Silenced)).model_dump()
     by = caller_of(request).name
@@ -125,4 +125,4 @@ def _check_rule(wanted: Silenced, rules: RuleFile) -> None:
     if wanted.rule in kinds:
         reason = f"{wanted.rule} is not about a {wanted.device_kind}; of these there are "
         raise Problem(422, f"rule: {reason}{', '.join(fitting) or 'none'}")
-    raise Problem(422, f"rule: {no_such('rule', wanted.rule, fitting)}")
+    raise Problem(422, f"rule: {unknown_name('rule', wanted.rule, fitting)}")

@@ -13,11 +13,11 @@ from pydantic_core import to_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ingestion_api.alerts.event_feed import Event, Gone
+from ingestion_api.alerts.event_feed import Event, PositionExpired
 from ingestion_api.auth.api_keys import Caller
 from ingestion_api.rest.problems import Problem
 from ingestion_api.server.http_protocol import ENDLESS
-from ingestion_api.services import Services, Shared
+from ingestion_api.services import Services, ServicesDep
 
 router = APIRouter(prefix="/v1/alerts")
 
@@ -39,7 +39,7 @@ async def stream(websocket: WebSocket, after: Position = None) -> None:
         return
     try:
         begin = await _begin(services, after)
-    except Gone as error:
+    except PositionExpired as error:
         await websocket.close(_GONE, str(error)[:120])
         return
 
@@ -67,14 +67,14 @@ async def no_stream(after: Position = None) -> Response:
 @router.get("/events", include_in_schema=False)
 async def events(
     request: Request,
-    services: Shared,
+    services: ServicesDep,
     after: Position = None,
     last_event_id: Annotated[int | None, Header(ge=0, le=2**63 - 1)] = None,
 ) -> Response:
     """Every event as a server-sent one, those after `Last-Event-ID` or `after` first."""
     try:
         begin = await _begin(services, after if last_event_id is None else last_event_id)
-    except Gone as error:
+    except PositionExpired as error:
         raise Problem(410, str(error)) from None
     return _EventStream(services, begin)
 
@@ -109,15 +109,15 @@ class _EventStream(Response):
 async def _begin(services: Services, after: int | None) -> int:
     """The position to go on from; Gone if there is none such any more."""
     if after is None:
-        return services.alerts.hub.newest
-    await services.alerts.hub.check(after)
+        return services.alerts.feed.newest
+    await services.alerts.feed.check_position(after)
     return after
 
 
 async def _events(services: Services, caller: Caller, position: int) -> AsyncIterator[list[Event]]:
     """What comes after a position, or nothing now and then; ends with the caller's key."""
-    while services.keys.knows(caller):
-        found = await services.alerts.hub.after(position, _PATIENCE_SECONDS)
+    while services.keys.is_valid(caller):
+        found = await services.alerts.feed.events_after(position, _PATIENCE_SECONDS)
         if found:
             position = found[-1].id
         yield found

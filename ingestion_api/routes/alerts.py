@@ -15,10 +15,10 @@ from ingestion_api.rest.cursors import read_cursor, write_cursor
 from ingestion_api.rest.json_body import describe_record, read_record
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.parameters import Moment
-from ingestion_api.rest.problems import Problem, documented
-from ingestion_api.rest.table_formats import json_alone
+from ingestion_api.rest.problems import Problem, problem_responses
+from ingestion_api.rest.table_formats import require_json
 from ingestion_api.rest.validation_messages import RULE_NAME
-from ingestion_api.services import Shared
+from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
 router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
@@ -54,12 +54,12 @@ class Until(BaseModel):
 
 @router.get(
     "",
-    responses=documented(406, 410, 422, 503),
-    dependencies=[Depends(json_alone)],
+    responses=problem_responses(406, 410, 422, 503),
+    dependencies=[Depends(require_json)],
     name="Alerts there are and were",
 )
 async def list_alerts(
-    services: Shared,
+    services: ServicesDep,
     state: Annotated[State | None, Query(description="only open ones, or only resolved")] = None,
     severity: Annotated[
         list[Severity] | None, Query(description="only these; repeat it for several")
@@ -100,20 +100,22 @@ async def list_alerts(
     return Alerts(alerts=page, next_cursor=following)
 
 
-@router.get("/rules", responses=documented(503), name="The alert rules of this collector")
-async def list_rules(services: Shared) -> dict[str, Any]:
+@router.get("/rules", responses=problem_responses(503), name="The alert rules of this collector")
+async def list_rules(services: ServicesDep) -> dict[str, Any]:
     """What ALERT_RULES_FILE says, or the rules that are shipped. Durations are ISO 8601."""
     return services.alerts.rules.model_dump(mode="json", by_alias=True)
 
 
-@router.get("/rules/schema", responses=documented(503), name="JSON schema of a file of rules")
+@router.get(
+    "/rules/schema", responses=problem_responses(503), name="JSON schema of a file of rules"
+)
 async def rule_schema() -> dict[str, Any]:
     """For editors of ALERT_RULES_FILE."""
     return RuleFile.model_json_schema(by_alias=True)
 
 
-@router.get("/{id}", responses=documented(404, 422, 503), name="An alert with its history")
-async def one_alert(number: AlertId, services: Shared) -> AlertHistory:
+@router.get("/{id}", responses=problem_responses(404, 422, 503), name="An alert with its history")
+async def one_alert(number: AlertId, services: ServicesDep) -> AlertHistory:
     """An alert and its events."""
     async with services.pool.connection() as conn:
         alert = await read_alert(conn, number)
@@ -122,8 +124,10 @@ async def one_alert(number: AlertId, services: Shared) -> AlertHistory:
     return AlertHistory(**alert.model_dump(), history=events[::-1])
 
 
-@router.post("/{id}/acknowledge", responses=documented(404, 422, 503), name="Acknowledge an alert")
-async def acknowledge(number: AlertId, request: Request, services: Shared) -> Alert:
+@router.post(
+    "/{id}/acknowledge", responses=problem_responses(404, 422, 503), name="Acknowledge an alert"
+)
+async def acknowledge(number: AlertId, request: Request, services: ServicesDep) -> Alert:
     """Say that somebody cares. The first one stays; a repeat changes nothing."""
     by = caller_of(request).name
     async with services.pool.connection() as conn, conn.transaction():
@@ -133,11 +137,11 @@ async def acknowledge(number: AlertId, request: Request, services: Shared) -> Al
 
 @router.post(
     "/{id}/silence",
-    responses=documented(400, 404, 408, 409, 413, 415, 422, 503),
+    responses=problem_responses(400, 404, 408, 409, 413, 415, 422, 503),
     openapi_extra=describe_record(Until, {"until": "2030-01-01T00:00:00Z"}),
     name="Silence an alert",
 )
-async def silence(number: AlertId, request: Request, services: Shared) -> Alert:
+async def silence(number: AlertId, request: Request, services: ServicesDep) -> Alert:
     """Tell no webhook of this alert until a time. It is listed and streamed as before."""
     until = (await read_record(request, services.bodies, Until)).until
     if until <= services.now():
@@ -151,8 +155,8 @@ async def silence(number: AlertId, request: Request, services: Shared) -> Alert:
         return await read_alert(conn, number)
 
 
-@router.post("/{id}/unsilence", responses=documented(404, 422, 503), name="End a silence")
-async def unsilence(number: AlertId, request: Request, services: Shared) -> Alert:
+@router.post("/{id}/unsilence", responses=problem_responses(404, 422, 503), name="End a silence")
+async def unsilence(number: AlertId, request: Request, services: ServicesDep) -> Alert:
     """Tell webhooks of it again. A repeat changes nothing."""
     async with services.pool.connection() as conn, conn.transaction():
         values = {"id": number}

@@ -6,13 +6,13 @@ import polars as pl
 from fastapi import APIRouter
 from pydantic import Field
 
-from ingestion_api.analytics.performance.compute import measured
-from ingestion_api.analytics.performance.facts import Facts, UnknownVehicle
+from ingestion_api.analytics.performance.compute import measure
+from ingestion_api.analytics.performance.facts import UnknownVehicle, VehicleContext
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.parameters import BadWindow, End, PathId, Period, Start
-from ingestion_api.rest.problems import Problem, documented
+from ingestion_api.rest.problems import Problem, problem_responses
 from ingestion_api.routes.live import unknown_device
-from ingestion_api.services import Shared
+from ingestion_api.services import ServicesDep
 from lake import EnergySettings
 from lake.energy import curve_step, vehicle_curve
 from lake.reads import LakeSnapshot
@@ -44,11 +44,11 @@ class VehicleCurve(Answer):
 
 @router.get(
     "/vehicle/{vehicle_id:path}/curve",
-    responses=documented(404, 422, 503),
+    responses=problem_responses(404, 422, 503),
     name="Curve of a vehicle",
 )
 async def curve_of_vehicle(
-    vehicle_id: PathId, services: Shared, start: Start = None, end: End = None
+    vehicle_id: PathId, services: ServicesDep, start: Start = None, end: End = None
 ) -> VehicleCurve:
     """Energy, efficiency, state of charge and temperature in at most 300 steps of a window.
 
@@ -57,11 +57,11 @@ async def curve_of_vehicle(
     values are null. A window may have 31 days.
     """
 
-    def computed(view: LakeSnapshot, facts: Facts) -> tuple[Period, pl.DataFrame]:
+    def computed(view: LakeSnapshot, facts: VehicleContext) -> tuple[Period, pl.DataFrame]:
         return facts.period, _curve(view, facts, services.energy)
 
     try:
-        period, rows = await services.performances.alone(vehicle_id, start, end, computed)
+        period, rows = await services.performance.with_context(vehicle_id, start, end, computed)
     except UnknownVehicle:
         raise unknown_device("vehicle", vehicle_id) from None
     except BadWindow as error:
@@ -74,8 +74,8 @@ async def curve_of_vehicle(
     )
 
 
-def _curve(view: LakeSnapshot, facts: Facts, energy: EnergySettings) -> pl.DataFrame:
-    found = measured(view, facts, energy)
+def _curve(view: LakeSnapshot, facts: VehicleContext, energy: EnergySettings) -> pl.DataFrame:
+    found = measure(view, facts, energy)
     start, end = facts.period.start, facts.period.end
     return vehicle_curve(
         found.meters,

@@ -10,11 +10,11 @@ from pydantic import Field
 
 from ingestion_api.alerts.models import Alert
 from ingestion_api.rest.models import Answer
-from ingestion_api.rest.problems import documented
+from ingestion_api.rest.problems import problem_responses
 from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import LiveVehicle, live_fields
 from ingestion_api.routes.live_fleet import MOST_IDS, DeviceId
-from ingestion_api.services import Shared
+from ingestion_api.services import ServicesDep
 from lake import EnergySettings
 from lake.energy import RATED, efficiency_percent
 from warehouse_sql.named_queries import query
@@ -56,9 +56,9 @@ class Dashboard(Answer):
     unknown: list[str] = Field(description="ids of which no heartbeat was ever received")
 
 
-@router.get("/dashboard", responses=documented(422, 503), name="Some vehicles at a glance")
+@router.get("/dashboard", responses=problem_responses(422, 503), name="Some vehicles at a glance")
 async def dashboard(
-    services: Shared,
+    services: ServicesDep,
     vehicle_ids: Annotated[
         list[DeviceId],
         Query(

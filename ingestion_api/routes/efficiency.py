@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from ingestion_api.rest.etags import IfNoneMatch
 from ingestion_api.rest.parameters import End, OptionalMeterId, OptionalVehicleId, Start
-from ingestion_api.rest.problems import Problem, documented
+from ingestion_api.rest.problems import Problem, problem_responses
 from ingestion_api.routes.table_pages import answer_table, table_responses
-from ingestion_api.services import Shared
+from ingestion_api.services import ServicesDep
 from lake.schema import (
     CHARGER_EFFICIENCY_DAILY,
     CHARGER_EFFICIENCY_HOURLY,
@@ -61,7 +61,7 @@ router = APIRouter(prefix="/v1/analytics", tags=["efficiency"])
 )
 async def efficiency(
     request: Request,
-    services: Shared,
+    services: ServicesDep,
     of: Annotated[Literal["vehicles", "chargers", "fleet"], Path(description="of what")],
     by: Annotated[Literal["hour", "day"], Query(description="UTC hours or days")] = "hour",
     start: Start = None,
@@ -89,12 +89,12 @@ async def efficiency(
 @router.get(
     "/tables/{name}",
     response_class=Response,
-    responses={**table_responses(DERIVED_TABLES), **documented(404)},
+    responses={**table_responses(DERIVED_TABLES), **problem_responses(404)},
     name="Rows of a computed table",
 )
 async def table_rows(
     request: Request,
-    services: Shared,
+    services: ServicesDep,
     name: Annotated[
         str, Path(description="name of the table in the lake", examples=["grid_health_hourly"])
     ],

@@ -27,7 +27,7 @@ _ID: Final = re.compile(ID_PATTERN)
 _JSON: Final = (b"content-type", b"application/json")
 
 
-class ScreenCalls:
+class FastReadPath:
     """Answers them; everything else is passed on."""
 
     def __init__(self, app: ASGIApp, state_of: FastAPI) -> None:
@@ -57,7 +57,7 @@ class ScreenCalls:
             return None
         services: Services = self._state_of.state.services
         try:
-            row = await services.live_states.of(kind, device)
+            row = await services.live_states.get(kind, device)
         except psycopg.Error:
             return None  # the route meets it as well, and says so
         if row is None:
@@ -71,7 +71,7 @@ class ScreenCalls:
             return None
         services: Services = self._state_of.state.services
         try:
-            found = await services.performances.of(vehicle, None, None)
+            found = await services.performance.performance_for(vehicle, None, None)
         except (psycopg.Error, LakeError, UnknownVehicle, BadWindow):
             return None
         scope["ingest_path"] = f"{_PERFORMANCE}{{vehicle_id}}"

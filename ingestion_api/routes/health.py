@@ -11,7 +11,7 @@ from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from ingestion_api.database.pool import missing_migrations
-from ingestion_api.observability.freshness import Figures, warning_of
+from ingestion_api.observability.freshness import Figures, freshness_warning
 from ingestion_api.observability.metrics import (
     FIGURES_END,
     HOURS_WARNING,
@@ -24,7 +24,7 @@ from ingestion_api.observability.metrics import (
     REGISTRY,
 )
 from ingestion_api.rest.models import Answer
-from ingestion_api.services import Shared
+from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
 _LOOK_SECONDS: Final = 3  # a database that hangs is one that does not answer
@@ -61,7 +61,7 @@ class Readiness(Answer):
     },
     name="Liveness",
 )
-async def liveness(services: Shared) -> Response:
+async def liveness(services: ServicesDep) -> Response:
     """503 only where a restart is the cure."""
     alive = services.parts.ended is None
     return JSONResponse({"status": "ok" if alive else "restart me"}, 200 if alive else 503)
@@ -73,7 +73,7 @@ async def liveness(services: Shared) -> Response:
     responses={503: {"model": Readiness, "description": "heartbeats can't be taken"}},
     name="Readiness",
 )
-async def readiness(services: Shared) -> Response:
+async def readiness(services: ServicesDep) -> Response:
     """503 while heartbeats can't be taken. A lake that is away is a warning: they still can."""
     reasons, warnings = [], []
     longest = services.settings.lake_lag_warning_seconds
@@ -115,7 +115,9 @@ async def readiness(services: Shared) -> Response:
         warnings.append(f"the last flush to the lake failed{why}")
     figures = services.figures(services.now())
     if figures is not None:
-        late = warning_of(figures, services.now(), services.settings.hours_lag_warning_seconds)
+        late = freshness_warning(
+            figures, services.now(), services.settings.hours_lag_warning_seconds
+        )
         warnings += [late] if late else []
     answer = Readiness(
         ready=not reasons,
@@ -136,7 +138,9 @@ async def readiness(services: Shared) -> Response:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     name="Metrics",
 )
-def metrics(services: Shared) -> Response:  # in a thread of its own: writing it takes milliseconds
+def metrics(
+    services: ServicesDep,
+) -> Response:  # in a thread of its own: writing it takes milliseconds
     """Everything counted, in the text format of Prometheus."""
     settings, backlog = services.settings, services.outbox.backlog
     QUEUE_LIMIT_ROWS.set(settings.queue_rows)

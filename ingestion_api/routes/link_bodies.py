@@ -11,9 +11,14 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, from_json
 
 from ingestion_api.heartbeats.contract import DeviceId
-from ingestion_api.heartbeats.strict_decoder import BatchTooLarge, NotReadable, Refusal, WrongShape
+from ingestion_api.heartbeats.strict_decoder import (
+    BatchTooLarge,
+    Refusal,
+    UnreadableBody,
+    WrongShape,
+)
 from ingestion_api.rest.parameters import Moment
-from ingestion_api.rest.validation_messages import fields_of, no_such, reason_of
+from ingestion_api.rest.validation_messages import describe_error, json_fields, unknown_name
 from lake.csv_injection import unescape_formula
 
 CSV_COLUMNS: Final = ("meter_id", "vehicle_id", "valid_from", "valid_to")
@@ -43,8 +48,8 @@ def read_links(
 ) -> tuple[list[tuple[int, LinkToMake]], list[Refusal]]:
     """Links with their position in the body, and the refused rest.
 
-    Reads no more than one row beyond `most`; blocks, so not for the event loop. Raises NotReadable
-    (also for what is no CSV), WrongShape or BatchTooLarge.
+    Reads no more than one row beyond `most`; blocks, so not for the event loop. Raises
+    UnreadableBody (also for what is no CSV), WrongShape or BatchTooLarge.
     """
     rows = list(islice(_csv_rows(body), most + 1)) if is_csv else _json_rows(body)
     if not rows:
@@ -76,14 +81,14 @@ def read_links(
 def _reason(error: ErrorDetails, *, is_csv: bool) -> str:
     if is_csv and error["type"] == "extra_forbidden":  # names are checked before, so it has none
         return f"stands in no column; the columns are {', '.join(CSV_COLUMNS)}"
-    return reason_of(error, fields_of(LinkToMake))
+    return describe_error(error, json_fields(LinkToMake))
 
 
 def _json_rows(body: bytes) -> list[Any]:
     try:
         rows = from_json(body)
     except ValueError as error:
-        raise NotReadable(f"the body is not JSON: {error}") from None
+        raise UnreadableBody(f"the body is not JSON: {error}") from None
     if not isinstance(rows, list):
         raise WrongShape("the body must be a JSON list of links")
     return rows
@@ -104,7 +109,7 @@ def _csv_rows(body: bytes) -> Iterator[dict[str, str | None]]:
             )
         for name in filter(None, header):
             if name not in CSV_COLUMNS:
-                raise WrongShape(f"{name}: {no_such('column', name, CSV_COLUMNS)}")
+                raise WrongShape(f"{name}: {unknown_name('column', name, CSV_COLUMNS)}")
             if header.count(name) > 1:
                 raise WrongShape(f"the CSV has the column {name} twice")
         for row in reader:
@@ -120,6 +125,6 @@ def _csv_rows(body: bytes) -> Iterator[dict[str, str | None]]:
                 }
                 yield _CutRow(found) if len(row) < len(header) else found
     except UnicodeDecodeError:
-        raise NotReadable("the CSV is not UTF-8") from None
+        raise UnreadableBody("the CSV is not UTF-8") from None
     except csv.Error as error:
-        raise NotReadable(f"the body is not CSV: {error}") from None
+        raise UnreadableBody(f"the body is not CSV: {error}") from None

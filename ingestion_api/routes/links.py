@@ -12,16 +12,21 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from ingestion_api.heartbeats.strict_decoder import BatchTooLarge, NotReadable, Refusal, WrongShape
+from ingestion_api.heartbeats.strict_decoder import (
+    BatchTooLarge,
+    Refusal,
+    UnreadableBody,
+    WrongShape,
+)
 from ingestion_api.ingest.openapi import IngestAnswer
 from ingestion_api.rest.cursors import read_cursor, write_cursor
 from ingestion_api.rest.json_body import JSON, describe_record, media_type, read_record
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.parameters import Moment, OptionalMeterId, OptionalVehicleId
-from ingestion_api.rest.problems import Problem, documented, problem_response
-from ingestion_api.rest.table_formats import json_alone
+from ingestion_api.rest.problems import Problem, problem_response, problem_responses
+from ingestion_api.rest.table_formats import require_json
 from ingestion_api.routes.link_bodies import CSV_COLUMNS, LinkToMake, read_links
-from ingestion_api.services import Shared
+from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
 _CSV: Final = "text/csv"
@@ -74,12 +79,12 @@ class ImportAnswer(IngestAnswer):
 
 @router.get(
     "",
-    responses=documented(406, 410, 422, 503),
-    dependencies=[Depends(json_alone)],
+    responses=problem_responses(406, 410, 422, 503),
+    dependencies=[Depends(require_json)],
     name="Links there are",
 )
 async def list_links(
-    services: Shared,
+    services: ServicesDep,
     vehicle_id: OptionalVehicleId = None,
     meter_id: OptionalMeterId = None,
     at: Annotated[Moment | None, Query(description="only links that hold at this time")] = None,
@@ -108,12 +113,12 @@ async def list_links(
     status_code=201,
     responses={
         200: {"model": Link, "description": "the very link was there before"},
-        **documented(400, 408, 409, 413, 415, 422, 503),
+        **problem_responses(400, 408, 409, 413, 415, 422, 503),
     },
     openapi_extra=describe_record(LinkToMake, _EXAMPLE),
     name="Make a link",
 )
-async def make_link(request: Request, services: Shared, response: Response) -> Link:
+async def make_link(request: Request, services: ServicesDep, response: Response) -> Link:
     """Say that a meter feeds a vehicle. A meter feeds one vehicle at a time: else 409.
 
     Published hours from `validFrom` on are computed again.
@@ -133,14 +138,14 @@ async def make_link(request: Request, services: Shared, response: Response) -> L
 
 @router.put(
     "/{link_id}/end",
-    responses=documented(400, 404, 408, 409, 413, 415, 422, 503),
+    responses=problem_responses(400, 404, 408, 409, 413, 415, 422, 503),
     openapi_extra=describe_record(LinkEnd, {"validTo": _END}),
     name="End a link",
 )
 async def end_link(
     link_id: Annotated[int, Path(ge=1, le=_MOST, description="id of the link", examples=[1])],
     request: Request,
-    services: Shared,
+    services: ServicesDep,
 ) -> Link:
     """Say when a link ends, or that it goes on; not into the next link of its meter: 409.
 
@@ -174,7 +179,7 @@ async def end_link(
     responses={
         201: {"model": ImportAnswer, "description": "every link holds"},
         207: {"model": ImportAnswer, "description": "some links hold, the others are refused"},
-        **documented(400, 408, 413, 415, 422, 503),
+        **problem_responses(400, 408, 413, 415, 422, 503),
     },
     openapi_extra={
         "requestBody": {
@@ -194,7 +199,7 @@ async def end_link(
     },
     name="Import links",
 )
-async def import_links(request: Request, services: Shared) -> Response:
+async def import_links(request: Request, services: ServicesDep) -> Response:
     """Make many links, from a JSON list or from CSV; each stands alone.
 
     An import can be repeated: a link that is there already counts as accepted. Published hours
@@ -205,7 +210,7 @@ async def import_links(request: Request, services: Shared) -> Response:
     try:
         most = services.settings.max_batch_records
         links, refusals = await asyncio.to_thread(read_links, body, is_csv=is_csv, most=most)
-    except NotReadable as error:
+    except UnreadableBody as error:
         raise Problem(400, str(error)) from None
     except BatchTooLarge as error:
         raise Problem(413, str(error)) from None
@@ -237,10 +242,10 @@ async def import_links(request: Request, services: Shared) -> Response:
     return Response(to_json(counts), 207 if refusals else 201, media_type=JSON)
 
 
-@router.delete("/{link_id:int}", responses=documented(404, 422, 503), name="Remove a link")
+@router.delete("/{link_id:int}", responses=problem_responses(404, 422, 503), name="Remove a link")
 async def remove_link(
     link_id: Annotated[int, Path(ge=1, le=_MOST, description="id of the link", examples=[2])],
-    services: Shared,
+    services: ServicesDep,
 ) -> Link:
     """Take back a link that never held, as if it had not been made; the answer is what it was.
 

@@ -10,8 +10,8 @@ from pydantic import Field
 from ingestion_api.database.dedicated_connection import Row
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.parameters import PathId
-from ingestion_api.rest.problems import Problem, documented
-from ingestion_api.services import Services, Shared
+from ingestion_api.rest.problems import Problem, problem_responses
+from ingestion_api.services import Services, ServicesDep
 
 Kind = Literal["meter", "vehicle"]
 Connection = Literal["online", "late", "silent"]
@@ -52,25 +52,27 @@ class LiveVehicle(Answer):
 
 
 @router.get(
-    "/meter/{meter_id:path}/live", responses=documented(404, 422, 503), name="Live state of a meter"
+    "/meter/{meter_id:path}/live",
+    responses=problem_responses(404, 422, 503),
+    name="Live state of a meter",
 )
-async def live_meter(meter_id: PathId, services: Shared) -> LiveMeter:
+async def live_meter(meter_id: PathId, services: ServicesDep) -> LiveMeter:
     """The newest heartbeat of a meter by event time, with its age."""
     return LiveMeter(**await _live(services, "meter", meter_id))
 
 
 @router.get(
     "/vehicle/{vehicle_id:path}/live",
-    responses=documented(404, 422, 503),
+    responses=problem_responses(404, 422, 503),
     name="Live state of a vehicle",
 )
-async def live_vehicle(vehicle_id: PathId, services: Shared) -> LiveVehicle:
+async def live_vehicle(vehicle_id: PathId, services: ServicesDep) -> LiveVehicle:
     """The newest heartbeat of a vehicle by event time, with its age."""
     return LiveVehicle(**await _live(services, "vehicle", vehicle_id))
 
 
 async def _live(services: Services, kind: Kind, device: str) -> dict[str, Any]:
-    row = await services.live_states.of(kind, device)
+    row = await services.live_states.get(kind, device)
     if row is None:
         raise unknown_device(kind, device)
     return live_fields(services, row, services.now())

@@ -9,8 +9,8 @@ from pydantic import Field, TypeAdapter
 from ingestion_api.heartbeats.contract import ID_PATTERN
 from ingestion_api.rest.cursors import read_cursor, write_cursor
 from ingestion_api.rest.models import Answer
-from ingestion_api.rest.problems import documented
-from ingestion_api.rest.table_formats import json_alone
+from ingestion_api.rest.problems import problem_responses
+from ingestion_api.rest.table_formats import require_json
 from ingestion_api.routes.live import (
     Connection,
     Kind,
@@ -19,7 +19,7 @@ from ingestion_api.routes.live import (
     live_fields,
     online_seconds,
 )
-from ingestion_api.services import Shared
+from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
 Sort = Literal["id", "age", "soc", "temperature", "voltage"]
@@ -50,12 +50,12 @@ class LiveFleet(Answer):
 
 @router.get(
     "/fleet/live",
-    responses=documented(406, 410, 422, 503),
-    dependencies=[Depends(json_alone)],
+    responses=problem_responses(406, 410, 422, 503),
+    dependencies=[Depends(require_json)],
     name="Live state of the fleet",
 )
 async def live_fleet(
-    services: Shared,
+    services: ServicesDep,
     kind: Annotated[Kind | None, Query(description="only meters, or only vehicles")] = None,
     connection: Annotated[
         list[Connection] | None, Query(description="only these; repeat it for several")

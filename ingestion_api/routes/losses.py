@@ -15,23 +15,23 @@ from ingestion_api.analytics.losses import GROUPS, LOSS_COLUMNS, By, losses, wor
 from ingestion_api.rest.etags import (
     NOT_MODIFIED,
     IfNoneMatch,
+    etag_headers,
+    etag_matches,
     fingerprint,
-    is_known,
     not_modified,
-    tagged,
 )
 from ingestion_api.rest.parameters import End, Period, Start
-from ingestion_api.rest.problems import documented
+from ingestion_api.rest.problems import problem_responses
 from ingestion_api.rest.table_formats import (
     JSON,
-    camel_rows,
-    chosen_format,
-    rendered,
+    camel_case_rows,
+    negotiate_format,
+    render_table,
     row_schema,
     table_content,
 )
 from ingestion_api.routes.table_pages import newest_tables, table_window
-from ingestion_api.services import Services, Shared
+from ingestion_api.services import Services, ServicesDep
 from lake import Column
 from lake.schema import (
     CHARGER_EFFICIENCY_HOURLY,
@@ -76,7 +76,7 @@ def _responses(by: Sequence[By], members: Mapping[str, Any]) -> dict[int | str, 
     return {
         200: {"description": "the rows", "content": table_content(page)},
         **NOT_MODIFIED,
-        **documented(406, 422, 503),
+        **problem_responses(406, 422, 503),
     }
 
 
@@ -88,7 +88,7 @@ def _responses(by: Sequence[By], members: Mapping[str, Any]) -> dict[int | str, 
 )
 async def lowest_efficiency(
     request: Request,
-    services: Shared,
+    services: ServicesDep,
     of: Annotated[
         Literal["vehicles", "chargers"], Query(description="vehicles or chargers")
     ] = "vehicles",
@@ -102,11 +102,11 @@ async def lowest_efficiency(
     By the ratio of the sums of all rated hours that begin in the window, the lowest first; of equal
     ones the one that lost more.
     """
-    kind, by = chosen_format(request), _KINDS[of]
+    kind, by = negotiate_format(request), _KINDS[of]
     period = table_window(services, _TABLES[by], start, end)
     (table,) = await newest_tables(services, _TABLES[by])
     tag = _tag(services, kind, period, table.number, of, count)
-    if is_known(tag, if_none_match):
+    if etag_matches(tag, if_none_match):
         return not_modified(tag)
     device = GROUPS[by]
     rows = await in_lake_thread(
@@ -126,7 +126,7 @@ async def lowest_efficiency(
 )
 async def fleet_losses(
     request: Request,
-    services: Shared,
+    services: ServicesDep,
     by: Annotated[By, Query(description="what a row is about; hours and days are UTC")] = "day",
     limit: Annotated[int, Query(ge=1, le=10_000, description="most rows in the answer")] = 1000,
     start: Start = None,
@@ -139,11 +139,11 @@ async def fleet_losses(
     greater loss; `total` and `onePercentagePointPerYear` are of the whole fleet, whatever `by` and
     `limit` are. A cost is that of each hour by the price of its time.
     """
-    kind = chosen_format(request)
+    kind = negotiate_format(request)
     period = table_window(services, FLEET_EFFICIENCY_HOURLY, start, end)
     fleet, grouped = await newest_tables(services, FLEET_EFFICIENCY_HOURLY, _TABLES[by])
     tag = _tag(services, kind, period, fleet.number, grouped.number, by, limit)
-    if is_known(tag, if_none_match):
+    if etag_matches(tag, if_none_match):
         return not_modified(tag)
     found = await in_lake_thread(
         losses, fleet, grouped, period, by, limit, services.tariff, services.energy
@@ -178,8 +178,8 @@ async def _answer(
 
     def body() -> bytes:
         if kind != JSON:
-            return rendered(rows, columns, kind)
+            return render_table(rows, columns, kind)
         head = {"period": period, "currency": tariff.currency if tariff else None}
-        return to_json({**head, **members, "rows": camel_rows(rows)})
+        return to_json({**head, **members, "rows": camel_case_rows(rows)})
 
-    return Response(await asyncio.to_thread(body), headers=tagged(tag), media_type=kind)
+    return Response(await asyncio.to_thread(body), headers=etag_headers(tag), media_type=kind)

@@ -10,11 +10,11 @@ from pydantic import Field
 
 from ingestion_api.observability.freshness import Figures
 from ingestion_api.rest.models import Answer
-from ingestion_api.rest.problems import documented
+from ingestion_api.rest.problems import problem_responses
 from ingestion_api.rest.validation_messages import PRINTABLE
 from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import Connection, Kind, connection_flag, online_seconds
-from ingestion_api.services import Shared
+from ingestion_api.services import ServicesDep
 from lake import HOUR, EnergySettings, hour_of
 from lake.energy import STATUSES, efficiency_percent
 from warehouse_sql.named_queries import query
@@ -120,8 +120,8 @@ class FoundDevices(Answer):
     truncated: bool = Field(description="true if there are more than `limit`")
 
 
-@router.get("/overview", responses=documented(503), name="The fleet at a glance")
-async def overview(services: Shared) -> Overview:
+@router.get("/overview", responses=problem_responses(503), name="The fleet at a glance")
+async def overview(services: ServicesDep) -> Overview:
     """Devices by connection, energy now and over the last 24 hours, ingest and its lag."""
     now = services.now()
     newest_start, believed_until = hour_of(now), services.believed_until(now)
@@ -160,9 +160,9 @@ async def overview(services: Shared) -> Overview:
     )
 
 
-@router.get("/devices", responses=documented(422, 503), name="Devices by a part of their id")
+@router.get("/devices", responses=problem_responses(422, 503), name="Devices by a part of their id")
 async def devices_by_id(
-    services: Shared,
+    services: ServicesDep,
     text: Annotated[
         str,
         Query(

@@ -8,13 +8,19 @@ from pydantic import Field
 
 from ingestion_api.analytics.performance.compute import Performance
 from ingestion_api.analytics.performance.facts import UnknownVehicle
-from ingestion_api.rest.etags import NOT_MODIFIED, IfNoneMatch, is_known, not_modified, tagged
+from ingestion_api.rest.etags import (
+    NOT_MODIFIED,
+    IfNoneMatch,
+    etag_headers,
+    etag_matches,
+    not_modified,
+)
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.parameters import BadWindow, End, PathId, Period, Start
-from ingestion_api.rest.problems import Problem, documented
+from ingestion_api.rest.problems import Problem, problem_responses
 from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import unknown_device
-from ingestion_api.services import Shared
+from ingestion_api.services import ServicesDep
 
 router = APIRouter(prefix="/v1/analytics", tags=["performance"])
 
@@ -68,12 +74,12 @@ class VehiclePerformance(Answer):
 @router.get(
     "/performance/{vehicle_id:path}",
     response_model=VehiclePerformance,
-    responses={**documented(404, 422, 503), **NOT_MODIFIED},
+    responses={**problem_responses(404, 422, 503), **NOT_MODIFIED},
     name="Performance of a vehicle",
 )
 async def vehicle_performance(
     vehicle_id: PathId,
-    services: Shared,
+    services: ServicesDep,
     response: Response,
     start: Start = None,
     end: End = None,
@@ -88,10 +94,10 @@ async def vehicle_performance(
     try:
         if end is None:
             return performance_answer(
-                vehicle_id, await services.performances.of(vehicle_id, start, end)
+                vehicle_id, await services.performance.performance_for(vehicle_id, start, end)
             )
-        tag, found = await services.performances.unless_known(
-            vehicle_id, start, end, lambda tag: is_known(tag, if_none_match)
+        tag, found = await services.performance.if_changed(
+            vehicle_id, start, end, lambda tag: etag_matches(tag, if_none_match)
         )
     except UnknownVehicle:
         raise unknown_device("vehicle", vehicle_id) from None
@@ -99,7 +105,7 @@ async def vehicle_performance(
         raise Problem(422, str(error)) from None
     if found is None:
         return not_modified(tag)
-    response.headers.update(tagged(tag))
+    response.headers.update(etag_headers(tag))
     return performance_answer(vehicle_id, found)
 
 

@@ -7,14 +7,14 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field, TypeAdapter
 
-from ingestion_api.rejections.text import DEVICE_CHARACTERS, shown
+from ingestion_api.rejections.text import DEVICE_CHARACTERS, printable_text
 from ingestion_api.rest.cursors import read_cursor, write_cursor
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.parameters import Moment
-from ingestion_api.rest.problems import documented
-from ingestion_api.rest.table_formats import json_alone
+from ingestion_api.rest.problems import problem_responses
+from ingestion_api.rest.table_formats import require_json
 from ingestion_api.rest.validation_messages import FAULT_CODE
-from ingestion_api.services import Shared
+from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
 _POSITION: Final = TypeAdapter(tuple[Moment, UUID])
@@ -46,12 +46,12 @@ class Rejections(Answer):
 
 @router.get(
     "",
-    responses=documented(406, 410, 422, 503),
-    dependencies=[Depends(json_alone)],
+    responses=problem_responses(406, 410, 422, 503),
+    dependencies=[Depends(require_json)],
     name="Refused records",
 )
 async def list_rejections(
-    services: Shared,
+    services: ServicesDep,
     device: Annotated[
         str | None, Query(description="only records with this id, as sent or as shown here")
     ] = None,
@@ -80,7 +80,7 @@ async def list_rejections(
         rows = await conn.execute(
             query("list_rejections"),
             {
-                "device": None if device is None else shown(device, DEVICE_CHARACTERS),
+                "device": None if device is None else printable_text(device, DEVICE_CHARACTERS),
                 "stream": stream,
                 "code": code,
                 "since": since,

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
 from ingestion_api.page.headers import page_headers
 from ingestion_api.rest.models import Answer
-from ingestion_api.rest.problems import Problem, documented
+from ingestion_api.rest.problems import Problem, problem_responses
 from ingestion_api.rest.validation_messages import DAY
-from ingestion_api.services import Shared
+from ingestion_api.services import ServicesDep
 from lake import Lake
 
 _REPORT: Final = re.compile(r"reports/date=(\d{4}-\d{2}-\d{2})/efficiency\.(html|csv)$")
@@ -40,8 +40,8 @@ class Reports(Answer):
     reports: list[Report]
 
 
-@router.get("", responses=documented(503), name="Reports there are")
-async def list_reports(services: Shared) -> Reports:
+@router.get("", responses=problem_responses(503), name="Reports there are")
+async def list_reports(services: ServicesDep) -> Reports:
     """Every daily report, newest first."""
     found = await in_lake_thread(_find, services.lake)
     return Reports(reports=[_report(day, found[day]) for day in sorted(found, reverse=True)])
@@ -55,12 +55,12 @@ async def list_reports(services: Shared) -> Reports:
             "description": "the report",
             "content": {kind: {"schema": {"type": "string"}} for kind in ("text/html", "text/csv")},
         },
-        **documented(404, 422, 503),
+        **problem_responses(404, 422, 503),
     },
     name="A report",
 )
 async def read_report(
-    services: Shared,
+    services: ServicesDep,
     day: Annotated[
         str,
         Path(pattern=DAY, description="UTC day", examples=["2026-03-01"]),

@@ -5,8 +5,8 @@ from pydantic import Field
 
 from ingestion_api.observability.freshness import Figures
 from ingestion_api.rest.models import Answer
-from ingestion_api.rest.problems import documented
-from ingestion_api.services import Shared
+from ingestion_api.rest.problems import problem_responses
+from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
 router = APIRouter(prefix="/v1", tags=["status"])
@@ -39,8 +39,8 @@ class WholeStatus(Answer):
     )
 
 
-@router.get("/status", responses=documented(503), name="Status of the whole")
-async def whole_status(services: Shared) -> WholeStatus:
+@router.get("/status", responses=problem_responses(503), name="Status of the whole")
+async def whole_status(services: ServicesDep) -> WholeStatus:
     """What was acknowledged, where it is, and how the newest computed hour looks."""
     async with services.pool.connection() as conn:
         row = await (await conn.execute(query("whole_status"), {"now": services.now()})).fetchone()

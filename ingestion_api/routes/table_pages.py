@@ -11,14 +11,20 @@ from starlette.responses import Response
 
 from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
 from ingestion_api.rest.cursors import LIFETIME, read_cursor, write_cursor
-from ingestion_api.rest.etags import NOT_MODIFIED, fingerprint, is_known, not_modified, tagged
+from ingestion_api.rest.etags import (
+    NOT_MODIFIED,
+    etag_headers,
+    etag_matches,
+    fingerprint,
+    not_modified,
+)
 from ingestion_api.rest.parameters import BadWindow, Moment, Period, window
-from ingestion_api.rest.problems import Problem, documented
+from ingestion_api.rest.problems import Problem, problem_responses
 from ingestion_api.rest.table_formats import (
     JSON,
-    camel_rows,
-    chosen_format,
-    rendered,
+    camel_case_rows,
+    negotiate_format,
+    render_table,
     row_schema,
     table_content,
 )
@@ -53,7 +59,7 @@ async def answer_table(
     `filters` are the values of which a row is to have one, by the parameter's name; None: any. One
     that the table has no column for is refused, as the rows would be others than were asked for.
     """
-    kind, now = chosen_format(request), services.now()
+    kind, now = negotiate_format(request), services.now()
     values = {_column(spec, name): sorted(set(found)) for name, found in filters.items() if found}
     asked = [spec.name, start, end, sorted(values.items())]
     after = None
@@ -68,7 +74,7 @@ async def answer_table(
     # An answer that leads to a next page is good for as long as surely its cursor is.
     last, leading = same, f"{same}-{int(now.timestamp() / LIFETIME.total_seconds() * 2)}"
     for tag in (last, leading):
-        if is_known(tag, if_none_match):
+        if etag_matches(tag, if_none_match):
             return not_modified(tag)
     question = PageQuery(period.start, period.end, values, after)
 
@@ -82,12 +88,12 @@ async def answer_table(
             position = [period.start, period.end, place.time, place.device]
             following = write_cursor(asked, position, now)
         if kind != JSON:
-            return rendered(rows, spec.columns, kind), following
-        answer = {"period": period, "rows": camel_rows(rows), "nextCursor": following}
+            return render_table(rows, spec.columns, kind), following
+        answer = {"period": period, "rows": camel_case_rows(rows), "nextCursor": following}
         return to_json(answer), following
 
     body, following = await in_lake_thread(read)
-    headers = tagged(last if following is None else leading)
+    headers = etag_headers(last if following is None else leading)
     if following is not None:
         url = request.url.include_query_params(cursor=following)
         headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
@@ -137,7 +143,7 @@ def table_responses(specs: Sequence[TableSpec]) -> dict[int | str, dict[str, Any
             "content": table_content(page),
         },
         **NOT_MODIFIED,
-        **documented(406, 410, 422, 503),
+        **problem_responses(406, 410, 422, 503),
     }
 
 

@@ -10,7 +10,7 @@ _LEVEL: Final = 5  # half the time of the usual 9, for a hundredth more bytes
 _ASIDE: Final = 65_536  # to pack more bytes would hold up the event loop for milliseconds
 
 
-class PackAnswers:
+class GzipMiddleware:
     """Packs the answers to GET. The ETags of what is computed are weak: they hold for both forms.
 
     Streams of events and what is packed already go out as they are.

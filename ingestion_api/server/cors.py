@@ -21,7 +21,7 @@ _READ: Final = (
 )
 
 
-class Cors(CORSMiddleware):
+class CorsMiddleware(CORSMiddleware):
     """Starlette's, whose refusals are problems here.
 
     A key is sent as a header, and never by the browser itself as a cookie would be: credentials in

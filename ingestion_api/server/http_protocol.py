@@ -12,7 +12,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from ingestion_api.rest.problems import REFUSED, Problem, problem_response
 from ingestion_api.server.request_heads import RequestHeads
-from ingestion_api.server.write_coalescing import JoinedWrites
+from ingestion_api.server.write_coalescing import CoalescedWrites
 from ingestion_api.settings import CollectorSettings
 from ingestion_api.token_bucket import TokenBucket
 
@@ -137,9 +137,9 @@ class _FaultLog:
         self._lines = TokenBucket(_LOGGED_A_SECOND)
         self._left_out = 0
 
-    def note(self, client: tuple[str, int] | None, fault: Problem) -> None:
+    def log(self, client: tuple[str, int] | None, fault: Problem) -> None:
         """Log what was wrong, and whose it was."""
-        if self._lines.take(1):
+        if self._lines.try_acquire(1):
             self._left_out += 1
             return
         log.warning(
@@ -181,7 +181,7 @@ class _BoundedConnection(RequestHeads):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._under = transport
         self._unread = _Unread(transport, self._patience)
-        self._joined = JoinedWrites(transport, self.loop, self._end)
+        self._joined = CoalescedWrites(transport, self.loop, self._end)
         super().connection_made(self._joined)
         too_many = len(self.connections) - self._most
         if too_many > 0:
@@ -264,7 +264,7 @@ class _BoundedConnection(RequestHeads):
 
     def _refuse(self, fault: Problem) -> None:
         """Answer what can't be understood, behind the answers to the requests before it."""
-        self._faults.note(self.client, fault)
+        self._faults.log(self.client, fault)
         broken = self.cycle if self._in_message and not self._in_head else None
         if broken is not None and not broken.response_complete:  # its body, or its trailers
             if self.pipeline:

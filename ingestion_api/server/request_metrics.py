@@ -20,7 +20,7 @@ _STARTS: Final = frozenset({"http.response.start", "websocket.http.response.star
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class ObserveRequests:
+class RequestMetricsMiddleware:
     """Counts and times the answers, and gives each request an id; plain ASGI.
 
     A client's own `X-Request-ID` is kept; the answer returns the id either way. An exception that

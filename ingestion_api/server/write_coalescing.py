@@ -7,7 +7,7 @@ from typing import Any, Final
 _ENOUGH_BYTES: Final = 65_536
 
 
-class JoinedWrites(asyncio.Transport):
+class CoalescedWrites(asyncio.Transport):
     """A transport that holds what is written until `flush`, or the next turn of the event loop.
 
     uvicorn writes the head of an answer before the body; each of them would wake up the client.

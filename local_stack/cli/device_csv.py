@@ -12,7 +12,7 @@ from lake.csv_injection import unescape_formula
 from lake.recordings import read_header, require_utf8
 from local_stack.client.rejects_file import RefusedRow
 from local_stack.errors import RecordingError
-from warehouse_sql.devices import Keep, ToldDevice
+from warehouse_sql.devices import DeviceUpdate, Unchanged
 
 CLEAR: Final = "none"
 _STREAMS: Final = ("meter", "vehicle")
@@ -25,13 +25,15 @@ class BadRow(Exception):
     """A row that can't be taken; the text says what to change."""
 
 
-def read_devices(file: Path, classes: Collection[str]) -> tuple[list[ToldDevice], list[RefusedRow]]:
+def read_devices(
+    file: Path, classes: Collection[str]
+) -> tuple[list[DeviceUpdate], list[RefusedRow]]:
     """Read the devices of a CSV, and each row that is refused.
 
     `classes` are the names that a charger class may have. Raises RecordingError for what is no
     such CSV.
     """
-    devices: dict[tuple[str, str], ToldDevice] = {}
+    devices: dict[tuple[str, str], DeviceUpdate] = {}
     refused: list[RefusedRow] = []
     for number, row in enumerate(_rows(file), 1):
         try:
@@ -61,7 +63,7 @@ def read_ids(file: Path) -> list[tuple[str, str]]:
     return found
 
 
-def _told(row: Mapping[str, str], classes: Collection[str]) -> ToldDevice:
+def _told(row: Mapping[str, str], classes: Collection[str]) -> DeviceUpdate:
     if lost := row[_NO_COLUMN]:
         raise BadRow(f"{lost!r} stands in no column; the first line is {','.join(COLUMNS)}")
     stream, device = row["stream"], row["device_id"]
@@ -69,7 +71,7 @@ def _told(row: Mapping[str, str], classes: Collection[str]) -> ToldDevice:
         raise BadRow(f"stream: a device is a meter or a vehicle, not {stream!r}")
     if not (0 < len(device) <= _LONGEST_ID and device.isprintable()):
         raise BadRow(f"device_id: an id has 1 to {_LONGEST_ID} printable characters")
-    return ToldDevice(
+    return DeviceUpdate(
         stream,
         device,
         charger_class=_charger_class(row["charger_class"], stream, classes),
@@ -77,9 +79,9 @@ def _told(row: Mapping[str, str], classes: Collection[str]) -> ToldDevice:
     )
 
 
-def _charger_class(text: str, stream: str, classes: Collection[str]) -> str | Keep | None:
+def _charger_class(text: str, stream: str, classes: Collection[str]) -> str | Unchanged | None:
     if not text:
-        return Keep.AS_IT_IS
+        return Unchanged.UNCHANGED
     if text == CLEAR:
         return None
     if stream != "meter":
@@ -93,9 +95,9 @@ def _charger_class(text: str, stream: str, classes: Collection[str]) -> str | Ke
     return text
 
 
-def _moment(text: str) -> datetime | Keep | None:
+def _moment(text: str) -> datetime | Unchanged | None:
     if not text:
-        return Keep.AS_IT_IS
+        return Unchanged.UNCHANGED
     if text == CLEAR:
         return None
     try:

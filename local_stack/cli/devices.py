@@ -20,7 +20,7 @@ from local_stack.client.rejects_file import RejectsFile
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.settings import settings_with
 from local_stack.terminal import output_console
-from warehouse_sql.devices import Device, list_devices, remove_devices, tell_devices
+from warehouse_sql.devices import Device, list_devices, remove_devices, update_devices
 from warehouse_sql.errors import WarehouseError
 
 devices = typer.Typer(
@@ -108,7 +108,7 @@ def import_devices(
     rejects = RejectsFile(file, (*COLUMNS, "in no column"))
     rejects.add(refused)
     try:
-        done = tell_devices(dsn, accepted)
+        done = update_devices(dsn, accepted)
     except WarehouseError as error:
         raise LocalStackError(str(error)) from error
     for row in refused[:_REASONS_SHOWN]:

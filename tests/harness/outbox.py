@@ -9,9 +9,9 @@ import psycopg
 import pyarrow as pa
 
 from ingestion_api.commit.transaction import statements
-from ingestion_api.heartbeats.batch import Heartbeats
+from ingestion_api.heartbeats.batch import HeartbeatBatch
 from ingestion_api.outbox.flush import OutboxFlush
-from ingestion_api.outbox.pack import insert_pack, unpacked
+from ingestion_api.outbox.pack import insert_pack, unpack
 from lake import METER, Lake, Stream
 from tests.harness.forked import assert_kills_itself
 from tests.samples import ANY_TIME, HOUR_10, meter_rows
@@ -21,18 +21,18 @@ from warehouse_sql.statement_pipeline import Statement
 
 def put(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
     """Insert heartbeats into the outbox, as rows of their own."""
-    heartbeats = Heartbeats.from_arrow(stream, rows)
+    heartbeats = HeartbeatBatch.from_arrow(stream, rows)
     execute(conn, (f"insert_{stream.name}_outbox", heartbeats.parameters()))
 
 
 def put_packed(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
     """Insert heartbeats into the outbox, packed."""
-    execute(conn, insert_pack(Heartbeats.from_arrow(stream, rows)))
+    execute(conn, insert_pack(HeartbeatBatch.from_arrow(stream, rows)))
 
 
 def store(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
     """Store heartbeats in live state and outbox, as a commit of the collector does."""
-    heartbeats = {stream.name: Heartbeats.from_arrow(stream, rows)}
+    heartbeats = {stream.name: HeartbeatBatch.from_arrow(stream, rows)}
     for statement in statements(heartbeats, {}, 5_000, ANY_TIME):
         execute(conn, statement)
 
@@ -54,7 +54,7 @@ def waiting_meters(dsn: str) -> list[tuple[str, datetime]]:
             "SELECT heartbeats FROM heartbeat_pack WHERE stream = 'meter'", binary=True
         ).fetchall()
     for (pack,) in packs:
-        table = unpacked(pack, METER)
+        table = unpack(pack, METER)
         rows += zip(table["meter_id"].to_pylist(), table["timestamp"].to_pylist(), strict=True)
     return rows
 

@@ -1,15 +1,19 @@
 """Reading a body as the collector does; what its quick look takes, the close one takes alike."""
 
 from ingestion_api.heartbeats.batch import Limits
-from ingestion_api.heartbeats.strict_decoder import Intake, close_batch, quick_batch
+from ingestion_api.heartbeats.strict_decoder import (
+    DecodedBatch,
+    decode_batch_fast,
+    decode_batch_strict,
+)
 
 
-def read_batch(body: bytes, kind: str, limits: Limits) -> Intake:
+def read_batch(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
     """The intake of a JSON body."""
-    quick = quick_batch(body, kind, limits)
+    quick = decode_batch_fast(body, kind, limits)
     if quick is None:
-        return close_batch(body, kind, limits)
-    close = close_batch(body, kind, limits)
+        return decode_batch_strict(body, kind, limits)
+    close = decode_batch_strict(body, kind, limits)
     assert not close.refusals
     assert quick.rows.keys() == close.rows.keys()
     for stream, rows in quick.rows.items():
@@ -17,6 +21,6 @@ def read_batch(body: bytes, kind: str, limits: Limits) -> Intake:
     return quick
 
 
-def read_telemetry(body: bytes, limits: Limits) -> Intake:
+def read_telemetry(body: bytes, limits: Limits) -> DecodedBatch:
     """The intake of a JSON body whose records tell their kind."""
     return read_batch(body, "telemetry", limits)

@@ -95,7 +95,7 @@ FROM unnest(%(streams)s::text[], %(devices)s::text[]) AS told (stream, device_id
 LEFT JOIN device AS known
     ON known.stream = told.stream AND known.device_id = told.device_id COLLATE "C"
 
--- name: tell_devices
+-- name: update_devices
 INSERT INTO device (stream, device_id, charger_class, retired_at)
 SELECT * FROM unnest(%(streams)s::text[], %(devices)s::text[], %(charger_classes)s::text[],
                      %(retired)s::timestamptz[])

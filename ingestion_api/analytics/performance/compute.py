@@ -10,8 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from ingestion_api.analytics.performance.facts import Facts
-from ingestion_api.analytics.performance.single_meter import Found, of_pairs
+from ingestion_api.analytics.performance.facts import VehicleContext
+from ingestion_api.analytics.performance.single_meter import (
+    PerformanceRows,
+    single_meter_performance,
+)
 from ingestion_api.rest.parameters import Period
 from lake import METER, VEHICLE, EnergySettings, Stream
 from lake.energy import (
@@ -35,7 +38,7 @@ class Performance:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredEnergy:
     """Both sides of a window as `measured_energy` has them, and the links of those asked for."""
 
     meters: pl.LazyFrame
@@ -43,7 +46,7 @@ class Measured:
     links: pl.DataFrame
 
 
-def measured(view: LakeSnapshot, facts: Facts, energy: EnergySettings) -> Measured:
+def measure(view: LakeSnapshot, facts: VehicleContext, energy: EnergySettings) -> MeasuredEnergy:
     """Read the lake for all vehicles asked for; blocks, so not for the event loop."""
     start, end = facts.period.start, facts.period.end
 
@@ -62,21 +65,21 @@ def measured(view: LakeSnapshot, facts: Facts, energy: EnergySettings) -> Measur
         )
     links = _collected(resolved.filter(is_asked).sort("vehicle_id", "valid_from", "meter_id"))
     meters = readings(METER, sorted(set(links["meter_id"]))).lazy()
-    return Measured(
+    return MeasuredEnergy(
         measured_energy(meters, METER, start, end, energy, facts.class_table.lazy()),
         measured_energy(vehicles.filter(is_asked), VEHICLE, start, end, energy),
         links,
     )
 
 
-def performances(
-    view: LakeSnapshot, facts: Facts, energy: EnergySettings
+def compute_performances(
+    view: LakeSnapshot, facts: VehicleContext, energy: EnergySettings
 ) -> dict[str, Performance]:
     """Read the lake and compute for all vehicles asked for; blocks, so not for the event loop.
 
     What comes out for a vehicle is the same beside any others.
     """
-    found = of_pairs(view, facts, energy)
+    found = single_meter_performance(view, facts, energy)
     told = _told(facts, found)
     others = [vehicle for vehicle in facts.asked if vehicle not in found.links]
     if others:
@@ -85,7 +88,7 @@ def performances(
     return told
 
 
-def _told(facts: Facts, found: Found) -> dict[str, Performance]:
+def _told(facts: VehicleContext, found: PerformanceRows) -> dict[str, Performance]:
     rows = {row["vehicle_id"]: row for row in found.rows.iter_rows(named=True)}
     return {
         vehicle: Performance(facts.period, rows.get(vehicle), links)
@@ -93,9 +96,9 @@ def _told(facts: Facts, found: Found) -> dict[str, Performance]:
     }
 
 
-def _of_any(view: LakeSnapshot, facts: Facts, energy: EnergySettings) -> Found:
+def _of_any(view: LakeSnapshot, facts: VehicleContext, energy: EnergySettings) -> PerformanceRows:
     """What is found of vehicles with any links."""
-    both, window = measured(view, facts, energy), (facts.period.start, facts.period.end)
+    both, window = measure(view, facts, energy), (facts.period.start, facts.period.end)
     rows = vehicle_efficiency(
         both.meters,
         both.vehicles,
@@ -107,7 +110,7 @@ def _of_any(view: LakeSnapshot, facts: Facts, energy: EnergySettings) -> Found:
     links: dict[str, list[dict[str, Any]]] = {vehicle: [] for vehicle in facts.asked}
     for link in both.links.iter_rows(named=True):
         links[link["vehicle_id"]].append(link)
-    return Found(_collected(rows), links)
+    return PerformanceRows(_collected(rows), links)
 
 
 def _collected(plan: pl.LazyFrame) -> pl.DataFrame:

@@ -24,7 +24,7 @@ class UnknownVehicle(Exception):
 
 
 @dataclass(frozen=True)
-class Facts:
+class VehicleContext:
     """The vehicles that were asked for, and what tells of them, their meters and the others there.
 
     Heartbeats of `vehicles` and `meters` that are not in the lake yet are in `outbox`.
@@ -79,10 +79,10 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class FoundFacts:
+class VehicleContexts:
     """Facts of all vehicles that have a window, and why the others have none."""
 
-    facts: list[Facts]
+    facts: list[VehicleContext]
     refused: Mapping[str, UnknownVehicle | BadWindow]
 
 

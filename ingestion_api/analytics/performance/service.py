@@ -9,12 +9,16 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
-from ingestion_api.analytics.batching import Together
+from ingestion_api.analytics.batching import RequestBatcher
 from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
-from ingestion_api.analytics.performance.compute import Performance, performances
-from ingestion_api.analytics.performance.facts import Facts, FoundFacts, UnknownVehicle
-from ingestion_api.analytics.performance.snapshot import read_facts
-from ingestion_api.database.dedicated_connection import OwnConnection
+from ingestion_api.analytics.performance.compute import Performance, compute_performances
+from ingestion_api.analytics.performance.facts import (
+    UnknownVehicle,
+    VehicleContext,
+    VehicleContexts,
+)
+from ingestion_api.analytics.performance.snapshot import read_contexts
+from ingestion_api.database.dedicated_connection import DedicatedConnection
 from ingestion_api.rest.parameters import BadWindow
 from lake import EnergySettings
 from lake.reads import DeviceReader, LakeSnapshot
@@ -26,7 +30,7 @@ _Window: TypeAlias = tuple[datetime | None, datetime | None]
 _Answer: TypeAlias = Performance | UnknownVehicle | BadWindow
 
 
-class Performances:
+class PerformanceService:
     """Answers for vehicles, each exact as of a moment after it was asked for.
 
     They raise UnknownVehicle, BadWindow, LakeError, and what Postgres fails with.
@@ -34,7 +38,7 @@ class Performances:
 
     def __init__(
         self,
-        connection: OwnConnection,
+        connection: DedicatedConnection,
         reader: DeviceReader,
         energy: EnergySettings,
         longest_days: int,
@@ -44,9 +48,9 @@ class Performances:
         self._connection, self._reader, self._energy = connection, reader, energy
         self._longest_days, self._now = longest_days, now
         self._tolerance = timedelta(seconds=future_tolerance_seconds)
-        self._windows: dict[_Window, Together[str, _Answer]] = {}
+        self._windows: dict[_Window, RequestBatcher[str, _Answer]] = {}
 
-    async def of(
+    async def performance_for(
         self, vehicle_id: str, start: datetime | None, end: datetime | None
     ) -> Performance:
         """The performance in a window; without `end` it ends now, without `start` it is a day."""
@@ -54,9 +58,9 @@ class Performances:
         together = self._windows.get(window)
         if together is None:
             answer = partial(self._answer, window)
-            together = self._windows[window] = Together(answer, _MOST_VEHICLES)
+            together = self._windows[window] = RequestBatcher(answer, _MOST_VEHICLES)
         try:
-            found = await together.ask(vehicle_id)
+            found = await together.submit(vehicle_id)
         finally:
             if together.is_idle and self._windows.get(window) is together:
                 del self._windows[window]
@@ -64,7 +68,7 @@ class Performances:
             return found
         raise found
 
-    async def unless_known(
+    async def if_changed(
         self,
         vehicle_id: str,
         start: datetime | None,
@@ -76,14 +80,14 @@ class Performances:
         for refused in found.refused.values():
             raise refused
         (facts,) = found.facts
-        return await in_lake_thread(self._unless_known, facts, is_known)
+        return await in_lake_thread(self._if_changed, facts, is_known)
 
-    async def alone(
+    async def with_context(
         self,
         vehicle_id: str,
         start: datetime | None,
         end: datetime | None,
-        compute: Callable[[LakeSnapshot, Facts], _T],
+        compute: Callable[[LakeSnapshot, VehicleContext], _T],
     ) -> _T:
         """What a function makes of the lake and the facts of one vehicle, in a thread."""
         found = await self._facts({vehicle_id}, start, end)
@@ -106,24 +110,26 @@ class Performances:
 
     async def _facts(
         self, vehicles: set[str], start: datetime | None, end: datetime | None
-    ) -> FoundFacts:
+    ) -> VehicleContexts:
         now, longest, energy = self._now(), self._longest_days, self._energy
         until = now + self._tolerance
-        return await self._connection.use(
-            lambda trips: read_facts(trips, vehicles, start, end, now, longest, energy, until)
+        return await self._connection.run(
+            lambda queries: read_contexts(
+                queries, vehicles, start, end, now, longest, energy, until
+            )
         )
 
     @reading_the_lake()
-    def _compute(self, facts: Facts) -> dict[str, Performance]:
-        return performances(self._reader.snapshot(), facts, self._energy)
+    def _compute(self, facts: VehicleContext) -> dict[str, Performance]:
+        return compute_performances(self._reader.snapshot(), facts, self._energy)
 
     @reading_the_lake()
-    def _unless_known(
-        self, facts: Facts, is_known: Callable[[str], bool]
+    def _if_changed(
+        self, facts: VehicleContext, is_known: Callable[[str], bool]
     ) -> tuple[str, Performance | None]:
         view = self._reader.snapshot()
         tag = facts.fingerprint(view, self._energy)
         if is_known(tag):
             return tag, None
-        (found,) = performances(view, facts, self._energy).values()
+        (found,) = compute_performances(view, facts, self._energy).values()
         return tag, found

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from ingestion_api.analytics.performance.facts import Facts
+from ingestion_api.analytics.performance.facts import VehicleContext
 from lake import METER, VEHICLE, EnergySettings, Stream
 from lake.energy import HEARTBEAT, LINK, RULE, vehicle_efficiency_rows
 from lake.energy.single_vehicle import (
@@ -26,14 +26,16 @@ from lake.reads import LakeSnapshot
 
 
 @dataclass(frozen=True)
-class Found:
+class PerformanceRows:
     """Rows of `vehicle_efficiency`, and the links of each vehicle that was looked at."""
 
     rows: pl.DataFrame
     links: dict[str, list[dict[str, Any]]]
 
 
-def of_pairs(view: LakeSnapshot, facts: Facts, energy: EnergySettings) -> Found:
+def single_meter_performance(
+    view: LakeSnapshot, facts: VehicleContext, energy: EnergySettings
+) -> PerformanceRows:
     """What can be found on the short way; blocks, so not for the event loop."""
     start, end = facts.period.start, facts.period.end
 
@@ -45,7 +47,7 @@ def of_pairs(view: LakeSnapshot, facts: Facts, energy: EnergySettings) -> Found:
     for vehicle in facts.asked:
         dc = readings(VEHICLE, vehicle)
         try:
-            link = sole_link(facts, vehicle, dc, energy)
+            link = single_link(facts, vehicle, dc, energy)
         except SeveralMeters:
             continue
         if link is None:
@@ -70,11 +72,11 @@ def of_pairs(view: LakeSnapshot, facts: Facts, energy: EnergySettings) -> Found:
             }
         )
     table = vehicle_efficiency_rows(facts_table(rows).lazy(), start, end, energy)
-    return Found(table.collect(engine=IN_MEMORY, optimizations=NO_OPTIMIZATIONS), links)
+    return PerformanceRows(table.collect(engine=IN_MEMORY, optimizations=NO_OPTIMIZATIONS), links)
 
 
-def sole_link(
-    facts: Facts, vehicle: str, readings: Readings, energy: EnergySettings
+def single_link(
+    facts: VehicleContext, vehicle: str, readings: Readings, energy: EnergySettings
 ) -> tuple[str, str, list[Range]] | None:
     """The meter that feeds a vehicle, the source of the link, and when in the window.
 

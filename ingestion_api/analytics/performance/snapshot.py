@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion_api.analytics.performance.facts import (
-    Facts,
-    FoundFacts,
     UnknownVehicle,
+    VehicleContext,
+    VehicleContexts,
     context_start,
 )
-from ingestion_api.database.dedicated_connection import Row, Trips
-from ingestion_api.outbox.pack import unpacked
+from ingestion_api.database.dedicated_connection import PipelinedQueries, Row
+from ingestion_api.outbox.pack import unpack
 from ingestion_api.rest.parameters import LAST_HOURS, BadWindow, Period, window
 from lake import METER, VEHICLE, EnergySettings, Stream
 from lake.energy import match_trailing_numbers, trailing_number
@@ -26,8 +26,8 @@ from warehouse_sql.named_queries import query
 from warehouse_sql.statement_pipeline import Statement
 
 
-async def read_facts(
-    trips: Trips,
+async def read_contexts(
+    queries: PipelinedQueries,
     vehicle_ids: Collection[str],
     start: datetime | None,
     end: datetime | None,
@@ -35,7 +35,7 @@ async def read_facts(
     longest_days: int,
     energy: EnergySettings,
     believed_until: datetime,
-) -> FoundFacts:
+) -> VehicleContexts:
     """Everything needed beside the lake, of one snapshot.
 
     The window ends now, or just after the newest heartbeat of the vehicle or its meters if a
@@ -45,7 +45,7 @@ async def read_facts(
     asked = sorted(set(vehicle_ids))
     until = end or now
     # In a window up to now, a device counts as heard however far ahead its clock is.
-    _, by_rule, named = await trips.rows(
+    _, by_rule, named = await queries.fetch(
         ("begin_snapshot", []),
         _same_numbers(asked, start or until - LAST_HOURS, end, until, energy),
         ("meters_of_vehicles", [text_array(asked)]),
@@ -56,7 +56,7 @@ async def read_facts(
         fed_by.setdefault(row["vehicle_id"], set()).add(row["meter_id"])
     every_meter = sorted(set[str]().union(*fed_by.values()))
     meters = text_array(every_meter)
-    newest, others, classes = await trips.rows(
+    newest, others, classes = await queries.fetch(
         ("newest_times", [text_array(asked), meters]),
         ("vehicles_of_meters", [meters]),
         ("charger_classes_of_meters", [meters]),
@@ -90,11 +90,11 @@ async def read_facts(
         of_these = {vehicle: pairs[vehicle] for vehicle in vehicles if vehicle in pairs}
         if until != (end or now):  # a clock is ahead: a later window can only unpair
             since = periods[until].start
-            (by_rule,) = await trips.rows(_same_numbers(vehicles, since, end, until, energy))
+            (by_rule,) = await queries.fetch(_same_numbers(vehicles, since, end, until, energy))
             of_these = _pairs(by_rule, vehicles)
-        facts.append(await _facts(trips, vehicles, of_meters, of_these, periods[until], energy))
-    await trips.rows(("end_snapshot", []))
-    return FoundFacts(facts, refused)
+        facts.append(await _facts(queries, vehicles, of_meters, of_these, periods[until], energy))
+    await queries.fetch(("end_snapshot", []))
+    return VehicleContexts(facts, refused)
 
 
 @dataclass(frozen=True)
@@ -107,20 +107,20 @@ class _OfMeters:
 
 
 async def _facts(
-    trips: Trips,
+    queries: PipelinedQueries,
     asked: list[str],
     known: _OfMeters,
     pairs: Mapping[str, str],
     period: Period,
     energy: EnergySettings,
-) -> Facts:
+) -> VehicleContext:
     meters = sorted(set[str]().union(*(known.fed_by.get(vehicle, set()) for vehicle in asked)))
     linked_to = {meter: known.linked_to.get(meter, set()) for meter in meters}
     vehicles = sorted(set(asked).union(*linked_to.values()))
     since = context_start(period, energy)
     between = timestamp(since), timestamp(period.end)
     of_vehicles, of_meters = text_array(vehicles), text_array(meters)
-    links, dirty, packs, *waiting = await trips.rows(
+    links, dirty, packs, *waiting = await queries.fetch(
         ("links_of_devices", [of_vehicles, of_meters, timestamp(period.start), between[1]]),
         ("dirty_hours_between", between),
         ("packs_wait", []),
@@ -136,12 +136,12 @@ async def _facts(
     }
     if packs[0]["wait"]:
         for stream, devices in ((METER, meters), (VEHICLE, vehicles)):
-            packed = await _packed(trips.conn, stream, devices, since, period.end)
+            packed = await _packed(queries.conn, stream, devices, since, period.end)
             outbox[stream.name] = pa.concat_tables([outbox[stream.name], *packed])
     classes = {
         meter: known.charger_classes[meter] for meter in meters if meter in known.charger_classes
     }
-    return Facts(
+    return VehicleContext(
         asked, period, vehicles, meters, links, pairs, linked_to, classes, dirty_hours, outbox
     )
 
@@ -167,7 +167,7 @@ async def _packed(
 
 def _of_devices(pack: bytes, stream: Stream, devices: Sequence[str]) -> pa.Table:
     """The heartbeats of these devices in a pack."""
-    rows = unpacked(pack, stream)
+    rows = unpack(pack, stream)
     return rows.filter(pc.is_in(rows[stream.device], pa.array(devices, pa.large_string())))
 
 

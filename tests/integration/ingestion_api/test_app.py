@@ -13,21 +13,21 @@ import psycopg_pool
 import pytest
 from starlette.types import Message
 
-from ingestion_api.alerts.event_feed import AlertHub
-from ingestion_api.alerts.leased_worker import LeasedWork
+from ingestion_api.alerts.event_feed import AlertEventFeed
+from ingestion_api.alerts.leased_worker import LeasedWorker
 from ingestion_api.alerts.rule_file import read_rules
 from ingestion_api.alerts.service import Alerts
-from ingestion_api.analytics.live_states import LiveStates
-from ingestion_api.analytics.prewarming import ReadingAhead
+from ingestion_api.analytics.live_states import LiveStateReader
+from ingestion_api.analytics.prewarming import CacheWarmer
 from ingestion_api.app import create_app
-from ingestion_api.auth.api_keys import KeyRing
-from ingestion_api.auth.new_device_limit import NewDevices
-from ingestion_api.background_tasks import Parts
+from ingestion_api.auth.api_keys import ApiKeyCache
+from ingestion_api.auth.new_device_limit import NewDeviceLimiter
+from ingestion_api.background_tasks import Supervisor
 from ingestion_api.commit import committer
 from ingestion_api.commit.group_commit import GroupCommit
-from ingestion_api.outbox.backlog import OutboxWatch
+from ingestion_api.outbox.backlog import OutboxMonitor
 from ingestion_api.outbox.lake_writer import LakeWriter
-from ingestion_api.rejections.recorder import RejectionLog
+from ingestion_api.rejections.recorder import RejectionRecorder
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
 from tests.harness.waiting import wait_for
@@ -35,18 +35,18 @@ from tests.harness.waiting import wait_for
 # What a start does, in its order.
 STEPS: list[tuple[Any, str]] = [
     (psycopg_pool.AsyncConnectionPool, "open"),
-    (ReadingAhead, "start"),
-    (KeyRing, "start"),
-    (NewDevices, "start"),
-    (OutboxWatch, "start"),
-    (RejectionLog, "start"),
-    (AlertHub, "start"),
-    (LeasedWork, "start"),
+    (CacheWarmer, "start"),
+    (ApiKeyCache, "start"),
+    (NewDeviceLimiter, "start"),
+    (OutboxMonitor, "start"),
+    (RejectionRecorder, "start"),
+    (AlertEventFeed, "start"),
+    (LeasedWorker, "start"),
     (Alerts, "start"),
     (LakeWriter, "start"),
-    (committer, "cut_after"),
+    (committer, "abort_after"),
     (GroupCommit, "start"),
-    (Parts, "start"),
+    (Supervisor, "start"),
 ]
 
 
@@ -156,8 +156,17 @@ def test_a_stop_goes_backwards_so_that_the_last_flush_has_all_that_was_committed
 
         monkeypatch.setattr(owner, name, note)
 
-    order = [Parts, GroupCommit, LakeWriter, Alerts, AlertHub, RejectionLog, OutboxWatch, KeyRing]
-    order += [ReadingAhead, LiveStates]
+    order = [
+        Supervisor,
+        GroupCommit,
+        LakeWriter,
+        Alerts,
+        AlertEventFeed,
+        RejectionRecorder,
+        OutboxMonitor,
+        ApiKeyCache,
+    ]
+    order += [CacheWarmer, LiveStateReader]
     for service in order:
         noted(service, "stop")
     noted(psycopg_pool.AsyncConnectionPool, "close")

@@ -9,12 +9,12 @@ from unittest.mock import patch
 import pytest
 
 from ingestion_api.__main__ import PART_ENDED, main
-from ingestion_api.alerts.event_feed import AlertHub
-from ingestion_api.alerts.live_evaluator import LiveLook
-from ingestion_api.analytics.prewarming import ReadingAhead
-from ingestion_api.auth.api_keys import KeyRing
+from ingestion_api.alerts.event_feed import AlertEventFeed
+from ingestion_api.alerts.live_evaluator import LiveEvaluator
+from ingestion_api.analytics.prewarming import CacheWarmer
+from ingestion_api.auth.api_keys import ApiKeyCache
 from ingestion_api.commit.commit_queue import CommitQueue
-from ingestion_api.outbox.backlog import OutboxWatch
+from ingestion_api.outbox.backlog import OutboxMonitor
 from ingestion_api.outbox.flush import OutboxFlush
 from ingestion_api.rejections.store import RejectionStore
 from tests.harness.collector import Collector, running_collector
@@ -23,14 +23,14 @@ from tests.harness.waiting import wait_for
 
 # What each part does again and again.
 WORK: dict[str, tuple[Any, str]] = {
-    "the committer": (CommitQueue, "take"),
+    "the committer": (CommitQueue, "next_group"),
     "the lake writer": (OutboxFlush, "flush"),
-    "the outbox watch": (OutboxWatch, "_look"),
+    "the outbox watch": (OutboxMonitor, "_look"),
     "the rejection log": (RejectionStore, "write"),
-    "the reading of API keys": (KeyRing, "_load"),
-    "reading ahead": (ReadingAhead, "_index_one"),
-    "alerts": (AlertHub, "_catch_up"),
-    "alerts, on a thread": (LiveLook, "look"),
+    "the reading of API keys": (ApiKeyCache, "_load"),
+    "reading ahead": (CacheWarmer, "_index_one"),
+    "alerts": (AlertEventFeed, "_catch_up"),
+    "alerts, on a thread": (LiveEvaluator, "evaluate"),
 }
 POSTED_TO = {"the committer", "the rejection log", "the lake writer"}
 

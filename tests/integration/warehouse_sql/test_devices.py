@@ -16,11 +16,11 @@ from pipelines.compute.devices import charger_classes
 from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10
 from warehouse_sql.devices import (
-    Keep,
-    ToldDevice,
+    DeviceUpdate,
+    Unchanged,
     list_devices,
     remove_devices,
-    tell_devices,
+    update_devices,
 )
 from warehouse_sql.migrate import migrations
 from warehouse_sql.named_queries import query
@@ -235,11 +235,11 @@ def test_a_device_is_expected_from_its_first_heartbeat_until_it_is_retired(
 ) -> None:
     register(db, "meter", {"M1": minutes(119), "M2": minutes(120), "M3": minutes(10)})
     register(db, "vehicle", {"V1": minutes(10)})
-    tell_devices(
+    update_devices(
         database_url,
         [
-            ToldDevice("meter", "M3", retired_at=minutes(180)),
-            ToldDevice("meter", "never heard", charger_class="household"),
+            DeviceUpdate("meter", "M3", retired_at=minutes(180)),
+            DeviceUpdate("meter", "never heard", charger_class="household"),
         ],
     )
 
@@ -263,14 +263,14 @@ def test_a_charger_class_opens_every_hour_since_the_meter_was_first_heard(
     register(db, "meter", {"M1": minutes(130), "M2": minutes(20)})
     reopened(db)
     told = [
-        ToldDevice("meter", "M1", charger_class="household"),
-        ToldDevice("meter", "M9", charger_class="fast"),
+        DeviceUpdate("meter", "M1", charger_class="household"),
+        DeviceUpdate("meter", "M9", charger_class="fast"),
     ]
-    done = tell_devices(database_url, told)
+    done = update_devices(database_url, told)
     assert (done.changed, done.unheard, done.hours) == (2, ["M9"], 4)
     assert reopened(db) == [2, 3, 4, 5]
 
-    again = tell_devices(database_url, told)
+    again = update_devices(database_url, told)
     assert (again.changed, again.hours) == (0, 0)
     assert reopened(db) == []
     with psycopg.connect(database_url) as connection:
@@ -279,7 +279,9 @@ def test_a_charger_class_opens_every_hour_since_the_meter_was_first_heard(
         few = connection.execute(query("charger_classes_of_meters"), [["M2", "M1"]])
         assert few.fetchall() == [("M1", "household")]
 
-    assert tell_devices(database_url, [ToldDevice("meter", "M1", charger_class=None)]).hours == 4
+    assert (
+        update_devices(database_url, [DeviceUpdate("meter", "M1", charger_class=None)]).hours == 4
+    )
     assert reopened(db) == [2, 3, 4, 5]
     assert {one.device_id: one.charger_class for one in list_devices(database_url)} == {
         "M1": None,
@@ -295,12 +297,12 @@ def test_a_retirement_opens_the_hours_in_which_the_device_is_expected_no_longer_
     register(db, "vehicle", {"V1": minutes(70)})
     reopened(db)
 
-    def retire(at: datetime | Keep | None) -> list[int]:
-        tell_devices(database_url, [ToldDevice("vehicle", "V1", retired_at=at)])
+    def retire(at: datetime | Unchanged | None) -> list[int]:
+        update_devices(database_url, [DeviceUpdate("vehicle", "V1", retired_at=at)])
         return reopened(db)
 
     assert retire(minutes(150)) == [3, 4, 5]  # of hour 2 a half was in service
-    assert retire(Keep.AS_IT_IS) == []
+    assert retire(Unchanged.UNCHANGED) == []
     assert retire(minutes(290)) == [3, 4]
     assert retire(minutes(-500)) == [1, 2, 3, 4]  # before it was first heard
     assert retire(None) == [1, 2, 3, 4, 5]
@@ -313,8 +315,8 @@ def test_a_class_that_is_told_while_its_meter_is_registered_opens_its_hours(
     with ThreadPoolExecutor() as threads:
         with connected(database_url) as registering, registering.transaction():
             register(registering, "meter", {"M1": minutes(60)})
-            told = [ToldDevice("meter", "M1", charger_class="household")]
-            telling = threads.submit(tell_devices, database_url, told)
+            told = [DeviceUpdate("meter", "M1", charger_class="household")]
+            telling = threads.submit(update_devices, database_url, told)
             wait_for(lambda: telling.done() or db.execute(WAITING).fetchall())
         assert telling.result().hours == 5
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion_api.bulk_import.source import Source
-from ingestion_api.rest.table_formats import CSV, rendered
+from ingestion_api.rest.table_formats import CSV, render_table
 from ingestion_api.routes.link_bodies import read_links
 from lake import Column
 from lake.csv_injection import (
@@ -24,7 +24,7 @@ from lake.csv_injection import (
 from lake.recordings import ColumnMapping
 from local_stack.cli.device_csv import read_devices
 from local_stack.client.recordings import recorded_heartbeats
-from warehouse_sql.devices import ToldDevice
+from warehouse_sql.devices import DeviceUpdate
 
 FORMULA = '=HYPERLINK("http://evil.example";"click")'
 STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -51,7 +51,7 @@ def test_cells_frames_and_columns_are_treated_alike_and_come_back(texts: list[st
 def test_a_table_has_harmless_text_and_its_numbers() -> None:
     columns = [Column("vehicle_id", pa.string(), "id"), Column("loss", pa.float64(), "kWh")]
     rows = pl.DataFrame({"vehicle_id": [FORMULA, "-V1", "V2"], "loss": [-0.5, 1.0, None]})
-    header, *read = csv.reader(rendered(rows, columns, CSV).decode().splitlines())
+    header, *read = csv.reader(render_table(rows, columns, CSV).decode().splitlines())
     assert header == ["vehicle_id", "loss"]
     assert read == [[f"'{FORMULA}", "-0.5"], ["'-V1", "1.0"], ["V2", ""]]
 
@@ -66,7 +66,7 @@ def test_what_is_read_back_is_the_id_that_was_written(tmp_path: Path, device: st
         return file
 
     write(["stream", "device_id", "retired_at"], ["meter", device, "none"])
-    assert read_devices(file, ()) == ([ToldDevice("meter", device, retired_at=None)], [])
+    assert read_devices(file, ()) == ([DeviceUpdate("meter", device, retired_at=None)], [])
     write(["meter_id", "vehicle_id", "valid_from"], [device, device, "2026-01-01T00:00:00Z"])
     ((_, link),), refused = read_links(file.read_bytes(), is_csv=True, most=10)
     assert (link.meter_id, link.vehicle_id, refused) == (device, device, [])

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from ingestion_api.alerts.hourly_evaluator import look_at_hours
-from ingestion_api.alerts.leased_worker import LeasedWork
-from ingestion_api.alerts.live_evaluator import LiveLook, follow_rules
+from ingestion_api.alerts.hourly_evaluator import evaluate_hours
+from ingestion_api.alerts.leased_worker import LeasedWorker
+from ingestion_api.alerts.live_evaluator import LiveEvaluator, apply_rules
 from ingestion_api.alerts.rule_file import read_rules
 from ingestion_api.alerts.rules import RuleFile
 from ingestion_api.alerts.store import Connection, end_silences
@@ -89,10 +89,10 @@ def status(efficiency: float | None) -> str:
 
 def look(conn: Connection, rules: RuleFile) -> None:
     """Look twice: a repeat changes nothing."""
-    look_at_hours(conn, rules, ENERGY)
+    evaluate_hours(conn, rules, ENERGY)
     before = events(conn)
     conn.execute(query("note_publication"))
-    look_at_hours(conn, rules, ENERGY)
+    evaluate_hours(conn, rules, ENERGY)
     assert events(conn) == before
 
 
@@ -175,21 +175,21 @@ def test_an_implausible_hour_is_an_alert_of_its_own(conn: Connection, rules: Rul
 def test_alerts_end_with_their_rule(conn: Connection, rules: RuleFile) -> None:
     publish(conn, "VEH1", {3: 130.0, 2: 70.0, 1: 70.0})
     look(conn, rules)
-    follow_rules(conn, rules)
+    apply_rules(conn, rules)
     assert [event for event in events(conn) if event[2] == "opened"] == events(conn)
     none = RuleFile(rules=())
-    live = LiveLook(none, EnergySettings(), 300)
+    live = LiveEvaluator(none, EnergySettings(), 300)
     live.begin(conn)
-    live.look(conn)
+    live.evaluate(conn)
     look(conn, none)
     assert conn.execute("SELECT FROM alert WHERE resolved_at IS NULL").fetchall() == []
 
 
-def live_look(tmp_path: Path) -> LiveLook:
+def live_look(tmp_path: Path) -> LiveEvaluator:
     """By rules on heartbeats."""
     file = tmp_path / "live.yaml"
     file.write_text(LIVE_RULES)
-    return LiveLook(read_rules(str(file)), ENERGY, 300)
+    return LiveEvaluator(read_rules(str(file)), ENERGY, 300)
 
 
 def test_a_clock_that_was_ahead_does_not_stop_the_watching(
@@ -201,7 +201,7 @@ def test_a_clock_that_was_ahead_does_not_stop_the_watching(
     conn.execute(
         "UPDATE alert_progress SET looked_at = %(a)s, watching_since = %(a)s", {"a": ahead}
     )
-    live.look(conn)
+    live.evaluate(conn)
     progress = conn.execute("SELECT looked_at, watching_since FROM alert_progress").fetchone()
     assert progress is not None
     assert max(progress.values()) < ahead - timedelta(days=2)
@@ -212,12 +212,12 @@ def test_a_clock_that_was_ahead_does_not_stop_the_watching(
         " VALUES ('ahead', %(a)s, 'interval', %(a)s), ('well', now(), 'interval', now())",
         {"a": ahead},
     )
-    live.look(conn)
+    live.evaluate(conn)
     opened = conn.execute("SELECT device_id, value, since FROM alert").fetchall()
     assert [row["device_id"] for row in opened] == ["ahead"]
     assert 3500 < opened[0]["value"] < 3700
     conn.execute("UPDATE meter_live_state SET timestamp = now() WHERE meter_id = 'ahead'")
-    live.look(conn)
+    live.evaluate(conn)
     assert conn.execute("SELECT state FROM alert").fetchall() == [{"state": "resolved"}]
 
 
@@ -243,16 +243,16 @@ def test_what_a_rule_saw_of_a_clock_ahead_does_not_hold_it_up(
 
     live = live_look(tmp_path)
     live.begin(conn)
-    ahead = LiveLook(live._rules, ENERGY, 4 * 86_400)  # as a collector whose clock is ahead
+    ahead = LiveEvaluator(live._rules, ENERGY, 4 * 86_400)  # as a collector whose clock is ahead
     hear(now + timedelta(days=3), 70, 80)
-    ahead.look(conn)
+    ahead.evaluate(conn)
     for ago, soc in ((3, 50), (2, 51), (0, 51)):
         hear(now - timedelta(minutes=ago), 70, soc)
-        live.look(conn)
+        live.evaluate(conn)
     assert conn.execute("SELECT rule FROM alert").fetchall() == [{"rule": "hot"}]
     conn.execute("UPDATE alert SET since = %s", [now + timedelta(days=3)])  # opened by it
     hear(now + timedelta(seconds=1), 71, 51)
-    live.look(conn)
+    live.evaluate(conn)
     found = conn.execute("SELECT since FROM alert").fetchone()
     assert found == {"since": now + timedelta(seconds=1)}
     peak = conn.execute("SELECT soc FROM alert_soc_peak").fetchall()
@@ -288,7 +288,7 @@ def test_an_open_alert_follows_the_severity_of_its_rule_and_tells_it_once(
     graver = [rule.model_copy(update={"severity": "critical"}) for rule in rules.hourly[:1]]
     changed = RuleFile(rules=(*graver, *rules.hourly[1:]))
     for _ in range(2):
-        follow_rules(conn, changed)
+        apply_rules(conn, changed)
     assert events(conn) == [*before, ("bad", "VEH1", "updated")]
     told = conn.execute("SELECT alert ->> 'severity' AS severity FROM alert_event ORDER BY id")
     assert [row["severity"] for row in told][-1] == "critical"
@@ -393,7 +393,7 @@ def test_who_has_vanished_loses_the_lease_within_seconds(database_url: str) -> N
         found = connection.execute("SELECT name, setting FROM pg_settings WHERE name ~ 'keepalive'")
         settings.extend(f"{row['name']}={row['setting']}" for row in found)
 
-    work = LeasedWork("a work", database_url, 5, look_at)
+    work = LeasedWorker("a work", database_url, 5, look_at)
     work.start()
     wait_for(lambda: settings)
     work.stop(10)

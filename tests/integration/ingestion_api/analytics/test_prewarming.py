@@ -6,8 +6,8 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from ingestion_api.analytics.prewarming import ReadingAhead
-from ingestion_api.database.dedicated_connection import OwnConnection
+from ingestion_api.analytics.prewarming import CacheWarmer
+from ingestion_api.database.dedicated_connection import DedicatedConnection
 from lake import HOUR, METER, Lake, append_once, compact_hour
 from lake.reads.device_reader import DeviceReader
 from lake.reads.hour_index import HourIndex
@@ -23,14 +23,14 @@ def test_an_index_without_room_is_one_warning_and_goes_on_by_itself(
     compact_hour(lake, METER, HOUR_10)
     room, looks = tmp_path / "room", list[datetime]()
     reader = DeviceReader(lake, 0, HourIndex(lake, room, 26))
-    away = OwnConnection(f"postgresql://nobody@127.0.0.1:{free_port()}/none", "test")
+    away = DedicatedConnection(f"postgresql://nobody@127.0.0.1:{free_port()}/none", "test")
 
     def now() -> datetime:
         looks.append(datetime.now(UTC))
         return HOUR_10 + HOUR
 
     async def run() -> None:
-        async with ReadingAhead(away, reader, 0.001, now):
+        async with CacheWarmer(away, reader, 0.001, now):
             await asyncio.to_thread(wait_for, lambda: len(looks) > 5)
             assert reader.indexed_hours == 0
             room.mkdir()

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from ingestion_api.auth.api_keys import LOOPBACK, SCOPES, Caller, KeyRing
-from ingestion_api.auth.middleware import RequireKey
+from ingestion_api.auth.api_keys import LOOPBACK, SCOPES, ApiKeyCache, Caller
+from ingestion_api.auth.middleware import ApiKeyMiddleware
 from ingestion_api.database.pool import read_pool
 from tests.harness.collector import Collector, collector_of_module
 from tests.harness.heartbeats import device, meter
@@ -421,8 +421,8 @@ def asgi_call(given: dict[str, Any]) -> tuple[list[Message], list[Caller | None]
     scope = {"type": "http", "path": "/v1/status", "headers": [], **given}
     if scope["type"] == "http":
         scope["method"] = "GET"
-    keys = KeyRing(read_pool("", 1), 1)  # never read: there are none
-    asyncio.run(RequireKey(inner, keys)(scope, receive, send))
+    keys = ApiKeyCache(read_pool("", 1), 1)  # never read: there are none
+    asyncio.run(ApiKeyMiddleware(inner, keys)(scope, receive, send))
     return sent, callers
 
 
@@ -435,7 +435,7 @@ def found_by_ring(database_url: str, text: str) -> Caller | None:
     """Who a collector that starts now takes this key for."""
 
     async def find() -> Caller | None:
-        async with read_pool(database_url, 1) as pool, KeyRing(pool, 60) as ring:
+        async with read_pool(database_url, 1) as pool, ApiKeyCache(pool, 60) as ring:
             return ring.find(text)
 
     return asyncio.run(find())

@@ -30,9 +30,9 @@ from ingestion_api.bulk_import.file_import import STEPS, FileImport
 from ingestion_api.bulk_import.ledger import Ledger
 from ingestion_api.bulk_import.source import Source
 from ingestion_api.commit.receipt_clock import ReceiptClock
-from ingestion_api.commit.transaction import new_pairs, statements
+from ingestion_api.commit.transaction import statements, unknown_pairs
 from ingestion_api.heartbeats.batch import Limits
-from ingestion_api.heartbeats.strict_decoder import take_values
+from ingestion_api.heartbeats.strict_decoder import decode_values_strict
 from ingestion_api.outbox.flush import OutboxFlush
 from lake import (
     HOUR,
@@ -180,12 +180,12 @@ def post(dsn: str, lake: Lake, rows: Sequence[dict[str, Any]]) -> dict[int, list
     clock, refused = ReceiptClock(TOLERANCE), {}
     with psycopg.connect(dsn, autocommit=True) as conn:
         for number, row in enumerate(rows, start=1):
-            limits = Limits.at(datetime.now(UTC), TOLERANCE, 1)
-            intake = take_values([as_posted(row)], "telemetry", limits)
+            limits = Limits.from_clock(datetime.now(UTC), TOLERANCE, 1)
+            intake = decode_values_strict([as_posted(row)], "telemetry", limits)
             if intake.refusals:
                 refused[number] = [refusal.code for refusal in intake.refusals]
             stamped = {name: clock.stamp(some) for name, some in intake.rows.items()}
-            pairs = new_pairs(stamped.get(VEHICLE.name), {})
+            pairs = unknown_pairs(stamped.get(VEHICLE.name), {})
             for statement in statements(stamped, pairs, 1, ANY_TIME):
                 execute(conn, statement)
         with OutboxFlush(dsn, conn, lake, 1_000_000) as flush:

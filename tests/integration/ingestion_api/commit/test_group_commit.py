@@ -12,9 +12,9 @@ import pytest
 from ingestion_api.commit.group_commit import GroupCommit
 from ingestion_api.database.pool import read_pool
 from ingestion_api.errors import NotCommitted
-from ingestion_api.heartbeats.batch import Heartbeats, Limits
-from ingestion_api.heartbeats.strict_decoder import close_batch
-from ingestion_api.outbox.backlog import OutboxWatch
+from ingestion_api.heartbeats.batch import HeartbeatBatch, Limits
+from ingestion_api.heartbeats.strict_decoder import decode_batch_strict
+from ingestion_api.outbox.backlog import OutboxMonitor
 from ingestion_api.settings import CollectorSettings
 from lake import HOUR
 from lake.schema.partitions import hour_of
@@ -23,11 +23,13 @@ from tests.harness.outbox import waiting_meters
 NOW = datetime.now(UTC)
 
 
-def heartbeats(*devices: str, seconds: int = 0) -> dict[str, Heartbeats]:
+def heartbeats(*devices: str, seconds: int = 0) -> dict[str, HeartbeatBatch]:
     """One meter heartbeat of each device, as a request brings them."""
     at = (NOW + timedelta(seconds=seconds)).isoformat()
     body = [{"meterId": device, "timestamp": at, "voltage": 230} for device in devices]
-    return close_batch(json.dumps(body).encode(), "meter", Limits.at(NOW, 300, 100_000)).rows
+    return decode_batch_strict(
+        json.dumps(body).encode(), "meter", Limits.from_clock(NOW, 300, 100_000)
+    ).rows
 
 
 def run(database_url: str, use: Callable[[GroupCommit], Awaitable[None]], **changed: Any) -> None:
@@ -36,7 +38,7 @@ def run(database_url: str, use: Callable[[GroupCommit], Awaitable[None]], **chan
     async def main() -> None:
         settings = CollectorSettings(_env_file=None, **changed)
         committer = GroupCommit(
-            database_url, settings, OutboxWatch(read_pool(database_url, 1), settings)
+            database_url, settings, OutboxMonitor(read_pool(database_url, 1), settings)
         )
         await committer.start()
         try:
@@ -76,7 +78,7 @@ def test_requests_that_wait_are_committed_together(database_url: str) -> None:
         committer = GroupCommit(
             database_url,
             settings,
-            OutboxWatch(read_pool(database_url, 1), settings),
+            OutboxMonitor(read_pool(database_url, 1), settings),
             on_commit=rows_of_commits.append,
         )
         await committer.start()
@@ -107,7 +109,9 @@ def test_a_request_over_thousands_of_hours_is_several_transactions_the_newest_ho
         for n in range(1, 1201)
     ]
     new = [{"meterId": "M2", "timestamp": NOW.isoformat(), "voltage": 1}] * 300
-    rows = close_batch(json.dumps(old + new).encode(), "meter", Limits.at(NOW, 300, 100_000)).rows
+    rows = decode_batch_strict(
+        json.dumps(old + new).encode(), "meter", Limits.from_clock(NOW, 300, 100_000)
+    ).rows
 
     async def use(committer: GroupCommit) -> None:
         await committer.submit(rows)
@@ -173,7 +177,7 @@ def test_a_stop_commits_what_is_pending_and_takes_nothing_more(database_url: str
     async def main() -> None:
         settings = CollectorSettings(_env_file=None)
         committer = GroupCommit(
-            database_url, settings, OutboxWatch(read_pool(database_url, 1), settings)
+            database_url, settings, OutboxMonitor(read_pool(database_url, 1), settings)
         )
         await committer.start()
         lock = lock_live_state(database_url)
@@ -238,7 +242,9 @@ def test_only_pairs_that_are_new_to_the_process_are_sent_again(database_url: str
 
     async def use(committer: GroupCommit) -> None:
         for _ in range(2):
-            await committer.submit(close_batch(body, "telemetry", Limits.at(NOW, 300, 10)).rows)
+            await committer.submit(
+                decode_batch_strict(body, "telemetry", Limits.from_clock(NOW, 300, 10)).rows
+            )
 
     run(database_url, use)
     with psycopg.connect(database_url) as conn:

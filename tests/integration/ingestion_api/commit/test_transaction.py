@@ -9,23 +9,23 @@ import psycopg
 import pytest
 
 from ingestion_api.commit.transaction import PACKED_FROM, statements
-from ingestion_api.heartbeats.batch import Heartbeats
-from ingestion_api.outbox.pack import unpacked
+from ingestion_api.heartbeats.batch import HeartbeatBatch
+from ingestion_api.outbox.pack import unpack
 from lake import METER, VEHICLE, Stream
 from tests.harness.outbox import numbered, store
 from tests.samples import ANY_TIME, HOUR_10, heartbeats, meter_rows, vehicle_rows
 from warehouse_sql.binary_parameters import text_array
 from warehouse_sql.named_queries import query
-from warehouse_sql.statement_pipeline import OneTrip, Statement
+from warehouse_sql.statement_pipeline import Statement, StatementPipeline
 
 
-def run(database_url: str, use: Callable[[OneTrip], Awaitable[object]]) -> None:
+def run(database_url: str, use: Callable[[StatementPipeline], Awaitable[object]]) -> None:
     """Use a connection as the committer does."""
 
     async def main() -> None:
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
             await conn.execute(query("committer_session"))
-            await use(OneTrip(conn))
+            await use(StatementPipeline(conn))
 
     asyncio.run(main())
 
@@ -33,7 +33,7 @@ def run(database_url: str, use: Callable[[OneTrip], Awaitable[object]]) -> None:
 def meters(*rows: dict[str, object]) -> list[Statement]:
     """What stores these meter heartbeats."""
     return statements(
-        {"meter": Heartbeats.from_arrow(METER, meter_rows(*rows))}, {}, 5_000, ANY_TIME
+        {"meter": HeartbeatBatch.from_arrow(METER, meter_rows(*rows))}, {}, 5_000, ANY_TIME
     )
 
 
@@ -56,7 +56,7 @@ def test_everything_of_a_trip_is_committed_together(database_url: str) -> None:
 def test_an_error_in_any_statement_undoes_all_and_the_connection_goes_on(
     database_url: str,
 ) -> None:
-    async def use(trip: OneTrip) -> None:
+    async def use(trip: StatementPipeline) -> None:
         good = meters({"meter_id": "A"})
         wrong: Statement = ("insert_meter_outbox", [text_array([None]), *good[1][1][1:]])
         for order in ([*good, wrong], [wrong, *good]):
@@ -78,7 +78,7 @@ def test_a_commit_that_fails_after_its_statements_is_an_error(database_url: str)
             b" DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
         )
 
-    async def use(trip: OneTrip) -> None:
+    async def use(trip: StatementPipeline) -> None:
         with pytest.raises(psycopg.errors.RaiseException, match="refused at commit"):
             await trip.commit(meters({}))
 
@@ -87,7 +87,7 @@ def test_a_commit_that_fails_after_its_statements_is_an_error(database_url: str)
 
 
 def test_a_connection_that_is_cut_is_an_error_and_stores_nothing(database_url: str) -> None:
-    async def use(trip: OneTrip) -> None:
+    async def use(trip: StatementPipeline) -> None:
         await trip.commit(meters({"meter_id": "A"}))
         with psycopg.connect(database_url, autocommit=True) as conn:
             conn.execute(
@@ -142,7 +142,7 @@ def test_a_state_from_a_clock_that_was_ahead_gives_way_to_any_that_is_believed(
 
     def live_after(at: datetime, received_at: datetime, until: datetime) -> datetime:
         row = {stream.device: "D", "timestamp": at, "received_at": received_at}
-        rows = {stream.name: Heartbeats.from_arrow(stream, heartbeats(stream, [row]))}
+        rows = {stream.name: HeartbeatBatch.from_arrow(stream, heartbeats(stream, [row]))}
         run(database_url, lambda trip: trip.commit(statements(rows, {}, 5_000, until)))
         with psycopg.connect(database_url) as conn:
             found = conn.execute(
@@ -166,7 +166,7 @@ def test_many_heartbeats_wait_as_one_row_that_holds_them_all(database_url: str) 
     run(
         database_url,
         lambda trip: trip.commit(
-            statements({"meter": Heartbeats.from_arrow(METER, rows)}, {}, 5_000, ANY_TIME)
+            statements({"meter": HeartbeatBatch.from_arrow(METER, rows)}, {}, 5_000, ANY_TIME)
         ),
     )
     with psycopg.connect(database_url) as conn:
@@ -174,7 +174,7 @@ def test_many_heartbeats_wait_as_one_row_that_holds_them_all(database_url: str) 
             "SELECT heartbeats, rows, hours, hour_rows FROM heartbeat_pack", binary=True
         ).fetchall()
     ((pack, count, hours, of_hour),) = found
-    assert unpacked(pack, METER).equals(rows)
+    assert unpack(pack, METER).equals(rows)
     assert (count, of_hour) == (PACKED_FROM, [PACKED_FROM])
     assert [hour.hour for hour in hours] == [10]
     assert counts(database_url) == (PACKED_FROM, 0)
@@ -192,9 +192,9 @@ def test_vehicles_keep_their_nulls_and_meters_in_a_pack(database_url: str) -> No
     run(
         database_url,
         lambda trip: trip.commit(
-            statements({"vehicle": Heartbeats.from_arrow(VEHICLE, rows)}, {}, 5_000, ANY_TIME)
+            statements({"vehicle": HeartbeatBatch.from_arrow(VEHICLE, rows)}, {}, 5_000, ANY_TIME)
         ),
     )
     with psycopg.connect(database_url) as conn:
         ((pack,),) = conn.execute("SELECT heartbeats FROM heartbeat_pack", binary=True).fetchall()
-    assert unpacked(pack, VEHICLE).equals(rows)
+    assert unpack(pack, VEHICLE).equals(rows)

@@ -12,7 +12,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from ingestion_api.outbox.pack import unpacked
+from ingestion_api.outbox.pack import unpack
 from lake import STREAMS
 from tests.harness.collector import Collector, collector_of_module
 from tests.harness.heartbeats import device
@@ -133,7 +133,7 @@ def taken_rows(api: Collector, post: Callable[[], httpx.Response]) -> tuple[http
                 "SELECT heartbeats FROM heartbeat_pack WHERE stream = %s", [name], binary=True
             )
             for (pack,) in packs:
-                table = unpacked(pack, one).select(columns)
+                table = unpack(pack, one).select(columns)
                 rows[name] |= {repr(tuple(row.values())) for row in table.to_pylist()}
     return answer, rows
 

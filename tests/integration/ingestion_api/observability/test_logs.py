@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from ingestion_api.server.request_metrics import ObserveRequests
+from ingestion_api.server.request_metrics import RequestMetricsMiddleware
 from tests.harness.collector import Collector, collector_of_module
 from tests.harness.heartbeats import device, meter
 from tests.harness.waiting import wait_for
@@ -95,7 +95,7 @@ def test_an_exception_before_any_route_is_answered_too_and_left_to_the_server() 
 
     scope = {"type": "http", "method": "POST", "path": "/v1/ingest/meter", "headers": []}
     with pytest.raises(LookupError) as error:
-        asyncio.run(ObserveRequests(broken)(scope, receive, send))
+        asyncio.run(RequestMetricsMiddleware(broken)(scope, receive, send))
     assert error.value.__notes__ == ["POST /v1/ingest/meter"]
     start, body = sent
     headers = dict(start["headers"])

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from ingestion_api.database.pool import read_pool
 from ingestion_api.observability.metrics import REGISTRY
-from ingestion_api.rejections.recorder import Rejection, RejectionLog
+from ingestion_api.rejections.recorder import Rejection, RejectionRecorder
 from ingestion_api.rejections.store import RejectionStore, Row
 from ingestion_api.rest.problems import add_problem_handlers
 from ingestion_api.routes import rejections
@@ -45,13 +45,13 @@ def rejection(device: object = "METER001", number: int = 0, **fields: Any) -> Re
     return Rejection(device=device, **{**values, **fields})
 
 
-def log_of(database_url: str, **settings: Any) -> RejectionLog:
+def log_of(database_url: str, **settings: Any) -> RejectionRecorder:
     """A log that is not started yet."""
-    return RejectionLog(database_url, CollectorSettings(_env_file=None, **settings))
+    return RejectionRecorder(database_url, CollectorSettings(_env_file=None, **settings))
 
 
 def run(
-    database_url: str, use: Callable[[RejectionLog], Awaitable[None]], **settings: Any
+    database_url: str, use: Callable[[RejectionRecorder], Awaitable[None]], **settings: Any
 ) -> float:
     """Use a log from its start to its stop; returns the seconds that the stop took."""
 
@@ -71,8 +71,8 @@ def run(
 def note(database_url: str, *noted: Rejection, **settings: Any) -> None:
     """Note them, and stop."""
 
-    async def use(rejection_log: RejectionLog) -> None:
-        rejection_log.note(noted)
+    async def use(rejection_log: RejectionRecorder) -> None:
+        rejection_log.record(noted)
 
     run(database_url, use, **settings)
 
@@ -151,10 +151,10 @@ def test_the_operator_reads_what_was_refused_from_whom_when_and_why(database_url
 
 
 def test_a_rejection_can_be_read_seconds_after_it_was_noted(database_url: str) -> None:
-    async def use(rejection_log: RejectionLog) -> None:
-        rejection_log.note([rejection(number=0), rejection(number=1)])
+    async def use(rejection_log: RejectionRecorder) -> None:
+        rejection_log.record([rejection(number=0), rejection(number=1)])
         await until(lambda: stored(database_url) == 2)
-        rejection_log.note([rejection(number=2)])
+        rejection_log.record([rejection(number=2)])
         await until(lambda: stored(database_url) == 3)
 
     run(database_url, use)
@@ -228,8 +228,8 @@ def test_several_collectors_keep_the_bounds_together(database_url: str) -> None:
     async def collector(order: list[str]) -> None:
         for _ in range(8):  # a new log each time, which does not wait a second for its write
             rejection_log = log_of(database_url, **settings)
-            rejection_log.note(rejection(device) for device in order for _ in range(2))
-            rejection_log.note(rejection(os.urandom(4).hex(), code="bad_id") for _ in range(20))
+            rejection_log.record(rejection(device) for device in order for _ in range(2))
+            rejection_log.record(rejection(os.urandom(4).hex(), code="bad_id") for _ in range(20))
             await rejection_log.start()
             await rejection_log.stop()
 
@@ -262,13 +262,13 @@ def test_a_database_that_was_away_gets_the_newest_and_the_loss_is_told_once(
 ) -> None:
     lost = counted("wattlake_rejections_dropped_total", cause="database")
 
-    async def use(rejection_log: RejectionLog) -> None:
-        rejection_log.note([rejection("BEFORE")])
+    async def use(rejection_log: RejectionRecorder) -> None:
+        rejection_log.record([rejection("BEFORE")])
         await until(lambda: stored(database_url) == 1)
         with database_away(postgres, database_url):
             for number in range(60):  # six times what a second may keep
                 rejection_log._second_ends = 0  # a second later
-                rejection_log.note([rejection(f"M{number}", number)])
+                rejection_log.record([rejection(f"M{number}", number)])
             await until(lambda: any("can't be stored" in line["event"] for line in lines))
             assert len(rejection_log._held) == 20
         await until(lambda: stored(database_url) == 21)
@@ -291,8 +291,8 @@ def test_a_stop_while_the_database_is_away_ends_and_tells_what_it_gives_up(
     lost = counted("wattlake_rejections_dropped_total", cause="database")
     with database_away(postgres, database_url), capture_logs() as lines:
 
-        async def use(rejection_log: RejectionLog) -> None:
-            rejection_log.note(rejection(number=number) for number in range(3))
+        async def use(rejection_log: RejectionRecorder) -> None:
+            rejection_log.record(rejection(number=number) for number in range(3))
 
         assert run(database_url, use) < 5
     assert counted("wattlake_rejections_dropped_total", cause="database") == lost + 3
@@ -303,19 +303,19 @@ def test_a_stop_does_not_wait_for_a_database_that_hangs(database_url: str) -> No
     with psycopg.connect(database_url) as other:
         other.execute(query("lock_rejections"))
 
-        async def use(rejection_log: RejectionLog) -> None:
-            rejection_log.note([rejection()])
+        async def use(rejection_log: RejectionRecorder) -> None:
+            rejection_log.record([rejection()])
 
         assert run(database_url, use) < 8
     assert stored(database_url) == 0
 
 
 def test_another_collectors_lock_only_delays(database_url: str) -> None:
-    async def use(rejection_log: RejectionLog) -> None:
+    async def use(rejection_log: RejectionRecorder) -> None:
         with psycopg.connect(database_url) as other:
             other.execute(query("lock_rejections"))
             started = time.monotonic()
-            rejection_log.note([rejection()])
+            rejection_log.record([rejection()])
             assert time.monotonic() - started < 0.1
             waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
             await until(lambda: sql(database_url, waiting))
@@ -340,13 +340,13 @@ def test_a_flood_costs_little_and_every_reason_is_counted(
     before, lost = counted("wattlake_rejects_total", **labels), dropped()
     seconds: list[float] = []
 
-    async def use(rejection_log: RejectionLog) -> None:
+    async def use(rejection_log: RejectionRecorder) -> None:
         noisy = [rejection("NOISY", code="in_the_future")] * 1000
         started = time.process_time()
         for batch in range(flood // 1000):
-            rejection_log.note(noisy)
+            rejection_log.record(noisy)
             if batch < others:
-                rejection_log.note([rejection(f"QUIET{batch}", code="in_the_future")])
+                rejection_log.record([rejection(f"QUIET{batch}", code="in_the_future")])
         seconds.append(time.process_time() - started)
         assert len(rejection_log._held) <= 1000
 
@@ -361,8 +361,8 @@ def test_a_flood_costs_little_and_every_reason_is_counted(
 
 
 def test_a_flood_of_invented_ids_takes_no_more_than_its_share(database_url: str) -> None:
-    async def use(rejection_log: RejectionLog) -> None:
-        rejection_log.note(rejection(f"M{number}") for number in range(50_000))
+    async def use(rejection_log: RejectionRecorder) -> None:
+        rejection_log.record(rejection(f"M{number}") for number in range(50_000))
         assert len(rejection_log._held) == 50
 
     with capture_logs() as lines:

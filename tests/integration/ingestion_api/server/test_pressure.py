@@ -314,7 +314,7 @@ def test_a_zip_bomb_is_413_and_takes_little_memory(api: Collector, packing: str)
             for _ in range(5)
         ]
     assert {answer.status_code for answer in answers} == {413}
-    assert "unpacked" in answers[0].json()["detail"]
+    assert "unpack" in answers[0].json()["detail"]
     assert pulse.worst_seconds < 1
     assert memory.mib < 100
 

@@ -20,7 +20,7 @@ from tests.integration.local_stack.cli.test_command_line import (
     url_of,
     wattlake,
 )
-from warehouse_sql.api_keys import create_key, list_keys, read_key, revoke_key
+from warehouse_sql.api_keys import create_key, list_keys, parse_key, revoke_key
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_create_prints_the_key_alone_and_says_that_it_is_the_first(
     arguments = ("--scope", "ingest", "--device-prefix", "VEH-A", "--rate", "1000")
     done = wattlake(tmp_path, "keys", "create", "gate", *arguments, DATABASE_URL=database_url)
     assert done.returncode == DONE, done.stderr
-    assert read_key(done.stdout.removesuffix("\n"))
+    assert parse_key(done.stdout.removesuffix("\n"))
     assert "not shown again" in done.stderr
     assert "from now on everybody needs one" in done.stderr
     [key] = list_keys(database_url)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from ingestion_api.analytics.batching import Together
+from ingestion_api.analytics.batching import RequestBatcher
 
 
 class Desk:
@@ -24,9 +24,9 @@ class Desk:
         return {question: question for question in questions}
 
 
-async def asked(together: Together[int, int], *questions: int) -> list[asyncio.Task[int]]:
+async def asked(together: RequestBatcher[int, int], *questions: int) -> list[asyncio.Task[int]]:
     """Tasks that wait for answers."""
-    tasks = [asyncio.create_task(together.ask(question)) for question in questions]
+    tasks = [asyncio.create_task(together.submit(question)) for question in questions]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return tasks
@@ -35,7 +35,7 @@ async def asked(together: Together[int, int], *questions: int) -> list[asyncio.T
 def test_what_is_asked_during_an_answer_is_answered_together_after_it() -> None:
     async def run() -> None:
         desk = Desk()
-        together = Together(desk.answer, 3)
+        together = RequestBatcher(desk.answer, 3)
         tasks = await asked(together, 1)
         tasks += await asked(together, 2, 3, 2, 4, 5)
         desk.gate.set()
@@ -49,7 +49,7 @@ def test_what_is_asked_during_an_answer_is_answered_together_after_it() -> None:
 def test_who_goes_away_takes_no_answer_from_the_others() -> None:
     async def run() -> None:
         desk = Desk()
-        together = Together(desk.answer, 9)
+        together = RequestBatcher(desk.answer, 9)
         gone, stays = await asked(together, 1, 2)
         gone.cancel()
         desk.gate.set()
@@ -61,7 +61,7 @@ def test_who_goes_away_takes_no_answer_from_the_others() -> None:
 def test_an_error_is_raised_to_all_of_its_group_and_to_no_other() -> None:
     async def run() -> None:
         desk = Desk()
-        together = Together(desk.answer, 2)
+        together = RequestBatcher(desk.answer, 2)
         desk.error = ValueError("wrong")
         tasks = await asked(together, 1, 2)
         desk.gate.set()
@@ -69,6 +69,6 @@ def test_an_error_is_raised_to_all_of_its_group_and_to_no_other() -> None:
             with pytest.raises(ValueError, match="wrong"):
                 await task
         desk.error = None
-        assert await together.ask(3) == 3
+        assert await together.submit(3) == 3
 
     asyncio.run(run())

@@ -13,9 +13,9 @@ def test_a_lake_that_does_not_answer_takes_no_thread_from_other_work() -> None:
         reads = [asyncio.ensure_future(in_lake_thread(answers.wait, 60)) for _ in range(100)]
         try:
             async with asyncio.timeout(30):
-                return await asyncio.to_thread(str, "unpacked")
+                return await asyncio.to_thread(str, "unpack")
         finally:
             answers.set()
             assert all(await asyncio.gather(*reads))
 
-    assert asyncio.run(others_while_many_wait()) == "unpacked"
+    assert asyncio.run(others_while_many_wait()) == "unpack"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ingestion_api.commit.receipt_clock import ReceiptClock
 from ingestion_api.commit.transaction import newest_of_each_device
-from ingestion_api.heartbeats.batch import Heartbeats
+from ingestion_api.heartbeats.batch import HeartbeatBatch
 from ingestion_api.heartbeats.fast_decoder import MeterRecord
 from lake import METER
 
@@ -16,9 +16,9 @@ TOLERANCE_SECONDS = 300
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def heartbeats(rows: Iterable[tuple[str, int]]) -> Heartbeats:
+def heartbeats(rows: Iterable[tuple[str, int]]) -> HeartbeatBatch:
     """Meter heartbeats of (id, seconds after START), each with its position as voltage."""
-    return Heartbeats.of(
+    return HeartbeatBatch.from_records(
         METER,
         [
             MeterRecord(

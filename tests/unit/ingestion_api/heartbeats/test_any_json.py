@@ -9,7 +9,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_api.heartbeats.batch import Heartbeats, breaking, broken_rules, instants
+from ingestion_api.heartbeats.batch import (
+    HeartbeatBatch,
+    invalid_mask,
+    parse_timestamps,
+    rule_violations,
+)
 from ingestion_api.heartbeats.contract import TIME_PATTERN
 from lake import METER, VEHICLE
 from tests.unit.ingestion_api.heartbeats.test_strict_decoder import LIMITS
@@ -94,18 +99,20 @@ def test_a_row_breaks_whatever_any_rule_says_it_breaks(
     rows: list[tuple[int, float, float, str]], prefix: str | None
 ) -> None:
     times, energies, voltages, kinds = zip(*rows, strict=True)
-    heartbeats = Heartbeats(
+    heartbeats = HeartbeatBatch(
         METER,
         {"meter_id": ["M"] * len(rows), "reading_type": list(kinds)},
         np.array(times, np.int64),
         {"kwh_consumed_ac": np.array(energies), "voltage": np.array(voltages)},
     )
     limits = replace(LIMITS, device_prefix=prefix)
-    masks = [wrong for wrong, *_ in broken_rules(heartbeats, limits)]
-    assert breaking(heartbeats, limits).tolist() == np.logical_or.reduce(masks).tolist()
+    masks = [wrong for wrong, *_ in rule_violations(heartbeats, limits)]
+    assert invalid_mask(heartbeats, limits).tolist() == np.logical_or.reduce(masks).tolist()
 
 
 @given(st.lists(_times.filter(re.compile(TIME_PATTERN).match), min_size=1, max_size=3))
 def test_a_time_is_read_the_same_alone_and_among_many(texts: list[str]) -> None:
     padding = [f"2026-03-01T12:00:{second:02}Z" for second in range(60)]
-    assert instants(texts).tolist() == instants(texts + padding)[: len(texts)].tolist()
+    assert (
+        parse_timestamps(texts).tolist() == parse_timestamps(texts + padding)[: len(texts)].tolist()
+    )

@@ -12,28 +12,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_api.heartbeats.arrow_decoder import close_arrow, quick_arrow
+from ingestion_api.heartbeats.arrow_decoder import decode_arrow_fast, decode_arrow_strict
 from ingestion_api.heartbeats.batch import Limits
 from ingestion_api.heartbeats.strict_decoder import (
     BatchTooLarge,
-    Intake,
-    NotReadable,
+    DecodedBatch,
+    UnreadableBody,
     WrongShape,
-    close_batch,
-    close_lines,
-    quick_batch,
-    quick_lines,
+    decode_batch_fast,
+    decode_batch_strict,
+    decode_lines_fast,
+    decode_lines_strict,
 )
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-LIMITS = Limits.at(NOW, tolerance_seconds=300, records=100)
+LIMITS = Limits.from_clock(NOW, tolerance_seconds=300, records=100)
 TIME = pa.timestamp("us", "UTC")
 
 Unit = Literal["s", "ms", "us", "ns"]
-Look = Callable[[bytes, str, Limits], Intake | None]
+Look = Callable[[bytes, str, Limits], DecodedBatch | None]
 
 
-def read(quick: Look, close: Look, body: bytes, kind: str = "meter") -> Intake:
+def read(quick: Look, close: Look, body: bytes, kind: str = "meter") -> DecodedBatch:
     """The intake of a body; what the quick look takes, the close one takes alike."""
     looked = close(body, kind, LIMITS)
     assert looked is not None
@@ -44,11 +44,11 @@ def read(quick: Look, close: Look, body: bytes, kind: str = "meter") -> Intake:
     return looked
 
 
-def read_arrow(body: bytes, kind: str = "meter") -> Intake:
-    return read(quick_arrow, close_arrow, body, kind)
+def read_arrow(body: bytes, kind: str = "meter") -> DecodedBatch:
+    return read(decode_arrow_fast, decode_arrow_strict, body, kind)
 
 
-def stored(intake: Intake) -> dict[str, list[dict[str, Any]]]:
+def stored(intake: DecodedBatch) -> dict[str, list[dict[str, Any]]]:
     """The rows of each stream."""
     return {name: rows.to_arrow().to_pylist() for name, rows in intake.rows.items()}
 
@@ -116,8 +116,11 @@ def test_json_ndjson_and_arrow_take_and_refuse_the_same_records(
     schema = pa.schema([(name, _types[name][1]) for name in names])
     arrow = stream(pa.Table.from_pylist(records, schema))
 
-    expected = read(quick_batch, close_batch, json_body, kind)
-    for intake in (read(quick_lines, close_lines, lines, kind), read_arrow(arrow, kind)):
+    expected = read(decode_batch_fast, decode_batch_strict, json_body, kind)
+    for intake in (
+        read(decode_lines_fast, decode_lines_strict, lines, kind),
+        read_arrow(arrow, kind),
+    ):
         assert stored(intake) == stored(expected)
         assert intake.refusals == expected.refusals
 
@@ -242,7 +245,7 @@ def test_an_id_that_is_a_step_of_a_path_or_of_a_wrong_length_is_refused(device: 
 )
 def test_a_wrong_type_is_told_with_its_column(changed: dict[str, Any], text: str) -> None:
     body = meters(**changed)
-    for look in (quick_arrow, close_arrow):
+    for look in (decode_arrow_fast, decode_arrow_strict):
         with pytest.raises(WrongShape) as caught:
             look(body, "meter", LIMITS)
         assert text in str(caught.value)
@@ -255,25 +258,25 @@ def test_a_wrong_type_is_told_with_its_column(changed: dict[str, Any], text: str
 def test_compressed_buffers_are_refused_before_they_are_unpacked(compression: str) -> None:
     body = stream(pa.table(columns(100)), compression=compression)
     with pytest.raises(WrongShape, match="Content-Encoding"):
-        quick_arrow(body, "meter", LIMITS)
+        decode_arrow_fast(body, "meter", LIMITS)
 
 
 def test_a_stream_without_rows_is_refused() -> None:
     empty = pa.table(columns()).slice(0, 0)
     for body in (stream(empty), stream(pa.record_batch(columns()).slice(0, 0))):
         with pytest.raises(WrongShape, match="no heartbeat"):
-            quick_arrow(body, "meter", LIMITS)
+            decode_arrow_fast(body, "meter", LIMITS)
 
 
 def test_a_column_twice_is_refused() -> None:
     table = pa.table(columns()).append_column("voltage", pa.array([1, 2]))
     with pytest.raises(WrongShape, match="voltage twice"):
-        quick_arrow(stream(table), "meter", LIMITS)
+        decode_arrow_fast(stream(table), "meter", LIMITS)
 
 
 def test_a_second_stream_after_the_first_is_not_silently_left_out() -> None:
     with pytest.raises(WrongShape, match="send one stream"):
-        quick_arrow(meters() + meters(), "meter", LIMITS)
+        decode_arrow_fast(meters() + meters(), "meter", LIMITS)
 
 
 def test_too_many_rows_are_refused_in_one_batch_or_in_many() -> None:
@@ -283,7 +286,7 @@ def test_too_many_rows_are_refused_in_one_batch_or_in_many() -> None:
     endless = pa.record_batch({"timestamp": pa.nulls(2**31 - 1), "meterId": pa.nulls(2**31 - 1)})
     for batches in ([one], many, [nulls] * 10_000, [endless]):
         with pytest.raises(BatchTooLarge):
-            quick_arrow(stream(*batches), "meter", LIMITS)
+            decode_arrow_fast(stream(*batches), "meter", LIMITS)
 
 
 @pytest.mark.parametrize("length", [-1, -(2**62), 1, 3, 2**31, 2**62])
@@ -303,7 +306,7 @@ def test_a_type_that_python_has_no_class_for_is_refused_like_any_other() -> None
     unit = b"\6\0\x08\0\6\0\6\0\0\0\0\0"  # what stands before it in the schema
     assert body.count(unit + b"\2") == 1
     body = body.replace(unit + b"\2", unit + b"\0")
-    for look in (quick_arrow, close_arrow):
+    for look in (decode_arrow_fast, decode_arrow_strict):
         with pytest.raises(WrongShape, match="voltage must be a number, not month_interval"):
             look(body, "meter", LIMITS)
 
@@ -340,15 +343,15 @@ def test_no_broken_stream_breaks_the_reader(
 
 @pytest.mark.parametrize("body", [b"\0", b"\xff\xff\xff\xff", b"ARROW1\0\0", b"{}" * 100])
 def test_what_is_no_stream_is_not_readable(body: bytes) -> None:
-    with pytest.raises(NotReadable, match="not an Arrow IPC stream"):
-        quick_arrow(body, "meter", LIMITS)
+    with pytest.raises(UnreadableBody, match="not an Arrow IPC stream"):
+        decode_arrow_fast(body, "meter", LIMITS)
 
 
 def test_names_and_zones_that_are_no_text_are_not_readable() -> None:
     body = meters(timestamp=pa.array([NOW] * 2, pa.timestamp("us", "Europe/Berlin")))
     for text in (b"meterId", b"timestamp", b"Europe/Berlin"):
-        for look in (quick_arrow, close_arrow):
-            with pytest.raises((NotReadable, WrongShape)):
+        for look in (decode_arrow_fast, decode_arrow_strict):
+            with pytest.raises((UnreadableBody, WrongShape)):
                 look(body.replace(text, b"\xff" * len(text)), "meter", LIMITS)
 
 
@@ -356,6 +359,6 @@ def assert_is_judged(body: bytes, kind: str) -> None:
     """Either it is no such stream, or each of its records is taken or refused."""
     try:
         intake = read_arrow(body, kind)
-    except (NotReadable, WrongShape, BatchTooLarge):
+    except (UnreadableBody, WrongShape, BatchTooLarge):
         return
     assert 0 < intake.accepted + intake.rejected <= LIMITS.records

@@ -9,18 +9,18 @@ import pytest
 from ingestion_api.heartbeats.batch import Limits
 from ingestion_api.heartbeats.strict_decoder import (
     BatchTooLarge,
-    Intake,
-    NotReadable,
+    DecodedBatch,
+    UnreadableBody,
     WrongShape,
-    close_lines,
-    quick_lines,
-    read_one,
+    decode_lines_fast,
+    decode_lines_strict,
+    decode_one_strict,
 )
 from lake import METER, VEHICLE
 from tests.unit.intakes import read_batch, read_telemetry
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-LIMITS = Limits.at(NOW, tolerance_seconds=300, records=100)
+LIMITS = Limits.from_clock(NOW, tolerance_seconds=300, records=100)
 
 
 def meter(**fields: Any) -> dict[str, Any]:
@@ -34,12 +34,12 @@ def vehicle(**fields: Any) -> dict[str, Any]:
     return {"vehicleId": "VEH001", "timestamp": "2026-03-01T12:00:00Z", "soc": 50, **fields}
 
 
-def batch(*records: Any, stream: Any = METER) -> Intake:
+def batch(*records: Any, stream: Any = METER) -> DecodedBatch:
     """The intake of a batch of these records."""
     return read_batch(json.dumps(list(records)).encode(), stream.name, LIMITS)
 
 
-def rows(intake: Intake, stream: str) -> list[dict[str, Any]]:
+def rows(intake: DecodedBatch, stream: str) -> list[dict[str, Any]]:
     """The accepted rows of a stream."""
     return intake.rows[stream].to_arrow().to_pylist()
 
@@ -203,11 +203,11 @@ def test_a_register_may_be_larger_than_an_interval() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"nope", b"[1,", b"{'a':1}", b"\xff\xfe", b"[" * 100_000])
 def test_what_is_not_json_is_told_so(body: bytes) -> None:
-    with pytest.raises(NotReadable):
+    with pytest.raises(UnreadableBody):
         read_batch(body, "meter", LIMITS)
-    with pytest.raises(NotReadable):
-        read_one(body, "meter", LIMITS)
-    with pytest.raises(NotReadable):
+    with pytest.raises(UnreadableBody):
+        decode_one_strict(body, "meter", LIMITS)
+    with pytest.raises(UnreadableBody):
         read_telemetry(body, LIMITS)
 
 
@@ -219,7 +219,7 @@ def test_a_batch_is_a_list_that_is_not_empty(body: bytes) -> None:
 
 def test_one_heartbeat_is_an_object() -> None:
     with pytest.raises(WrongShape, match="batch"):
-        read_one(json.dumps([meter()]).encode(), "meter", LIMITS)
+        decode_one_strict(json.dumps([meter()]).encode(), "meter", LIMITS)
 
 
 @pytest.mark.parametrize("record", [meter(), 0])
@@ -280,6 +280,6 @@ def test_of_a_key_that_comes_twice_the_last_counts_in_good_and_in_mixed_batches(
 
 def test_json_that_goes_on_over_several_lines_is_no_ndjson() -> None:
     one = b'{"meterId": "M",\n "timestamp": "2026-03-01T12:00:00Z", "voltage": 230}\n'
-    assert quick_lines(one, "meter", LIMITS) is None
-    intake = close_lines(one, "meter", LIMITS)
+    assert decode_lines_fast(one, "meter", LIMITS) is None
+    intake = decode_lines_strict(one, "meter", LIMITS)
     assert [refusal.code for refusal in intake.refusals] == ["not_json", "not_json"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_api.rejections.text import shown
+from ingestion_api.rejections.text import printable_text
 
 values = st.recursive(
     st.none()
@@ -38,12 +38,12 @@ values = st.recursive(
     ],
 )
 def test_text_and_values_are_shown_with_what_is_invisible_escaped(value: Any, text: str) -> None:
-    assert shown(value, 64) == text
+    assert printable_text(value, 64) == text
 
 
 @given(values, st.integers(3, 100))
 def test_whatever_was_sent_is_short_printable_ascii(value: Any, most: int) -> None:
-    text = shown(value, most)
+    text = printable_text(value, most)
     assert len(text) <= most
     assert text.isascii()
     assert text == "" or text.isprintable()
@@ -53,8 +53,11 @@ def test_of_what_json_cannot_say_the_start_is_shown() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
-    text = shown({"meterId": "M1", "voltage": deep}, 2000)
+    text = printable_text({"meterId": "M1", "voltage": deep}, 2000)
     assert text.startswith('{"meterId":"M1","voltage":[[[')
     assert len(text) <= 2000
-    assert shown({"meterId": "M1", "voltage": 10**5000}, 2000) == '{"meterId":"M1","voltage":...'
+    assert (
+        printable_text({"meterId": "M1", "voltage": 10**5000}, 2000)
+        == '{"meterId":"M1","voltage":...'
+    )
     del deep

@@ -12,20 +12,23 @@ from starlette.types import Message
 
 from ingestion_api.heartbeats.fast_decoder import has_too_many_values
 from ingestion_api.rest.problems import Problem
-from ingestion_api.rest.request_bodies import Bodies
+from ingestion_api.rest.request_bodies import RequestBodies
 from ingestion_api.settings import CollectorSettings
 
 LIMIT = 1_000_000
 BLANKS = b" " * LIMIT
 
 
-def bodies(**changed: Any) -> Bodies:
+def bodies(**changed: Any) -> RequestBodies:
     settings = {"max_body_bytes": LIMIT, "arriving_bytes": 3 * LIMIT, **changed}
-    return Bodies(CollectorSettings(_env_file=None, **settings))
+    return RequestBodies(CollectorSettings(_env_file=None, **settings))
 
 
 def read(
-    *chunks: bytes, packing: Sequence[str] = (), ends: bool = True, into: Bodies | None = None
+    *chunks: bytes,
+    packing: Sequence[str] = (),
+    ends: bool = True,
+    into: RequestBodies | None = None,
 ) -> bytes:
     """What is read of a body that arrives in chunks."""
     messages: list[Message] = [
@@ -124,7 +127,7 @@ def test_more_than_the_limit_is_413_packed_or_not() -> None:
     ):
         problem = refused(packed, packing=[packing])
         assert problem.status == 413
-        assert "unpacked" in problem.detail
+        assert "unpack" in problem.detail
 
 
 def test_a_body_that_ends_early_is_400() -> None:
@@ -147,13 +150,13 @@ def test_one_that_takes_too_long_is_408() -> None:
 
 def test_what_arrives_and_what_waits_for_its_answer_have_a_bound_together() -> None:
     shared = bodies(arriving_bytes=LIMIT + 10)
-    with shared.hold(LIMIT):
+    with shared.reserve(LIMIT):
         problem = refused(b"x" * 10, b"x", into=shared)
         assert problem.status == 503
         assert problem.headers
         assert problem.headers["Retry-After"] == "1"
         assert read(b"x" * 10, into=shared) == b"x" * 10
-        with pytest.raises(Problem), shared.hold(11):
+        with pytest.raises(Problem), shared.reserve(11):
             raise AssertionError
         assert (
             refused(gzip.compress(bytes(LIMIT // 2), 0), packing=["gzip"], into=shared).status

@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 from ingestion_api.server import http_protocol
 from ingestion_api.server.http_protocol import bounded_connection, bounded_websocket
 from ingestion_api.server.request_heads import MOST_HEAD_BYTES, MOST_HEADERS, MOST_WAITING
-from ingestion_api.server.request_metrics import ObserveRequests
+from ingestion_api.server.request_metrics import RequestMetricsMiddleware
 from ingestion_api.settings import CollectorSettings
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: localhost\r\n"
@@ -93,7 +93,7 @@ async def answer(send: Send, status: int, body: bytes) -> None:
 def configured(app: ASGIApp, most: int = 10, patience: float = 20) -> uvicorn.Config:
     settings = CollectorSettings(_env_file=None, body_timeout_seconds=patience)
     config = uvicorn.Config(
-        ObserveRequests(app),
+        RequestMetricsMiddleware(app),
         http=bounded_connection(most, settings),
         ws=bounded_websocket(settings),
         lifespan="off",

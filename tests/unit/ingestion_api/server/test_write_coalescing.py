@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ingestion_api.server.write_coalescing import JoinedWrites
+from ingestion_api.server.write_coalescing import CoalescedWrites
 
 
 class Wire(asyncio.Transport):
@@ -26,12 +26,12 @@ class Wire(asyncio.Transport):
         return self.closed
 
 
-def sent(use: Callable[[JoinedWrites], None], turns: int = 1) -> list[bytes]:
+def sent(use: Callable[[CoalescedWrites], None], turns: int = 1) -> list[bytes]:
     """What goes out after `use`, and some turns of the event loop."""
 
     async def main() -> list[bytes]:
         wire = Wire()
-        use(JoinedWrites(wire, asyncio.get_running_loop()))
+        use(CoalescedWrites(wire, asyncio.get_running_loop()))
         for _ in range(turns):
             await asyncio.sleep(0)
         return [*wire.sent]
@@ -39,10 +39,10 @@ def sent(use: Callable[[JoinedWrites], None], turns: int = 1) -> list[bytes]:
     return asyncio.run(main())
 
 
-def write(*parts: bytes) -> Callable[[JoinedWrites], None]:
+def write(*parts: bytes) -> Callable[[CoalescedWrites], None]:
     """Write them at once."""
 
-    def use(joined: JoinedWrites) -> None:
+    def use(joined: CoalescedWrites) -> None:
         for part in parts:
             joined.write(part)
 
@@ -54,7 +54,7 @@ def test_head_and_body_go_out_together_without_being_asked_for() -> None:
 
 
 def test_a_flush_goes_out_at_once_and_only_once() -> None:
-    def use(joined: JoinedWrites) -> None:
+    def use(joined: CoalescedWrites) -> None:
         write(b"head", b"body")(joined)
         joined.flush()
 
@@ -63,7 +63,7 @@ def test_a_flush_goes_out_at_once_and_only_once() -> None:
 
 
 def test_what_is_held_goes_out_before_the_end() -> None:
-    def use(joined: JoinedWrites) -> None:
+    def use(joined: CoalescedWrites) -> None:
         joined.write(b"last words")
         joined.close()
 
@@ -71,7 +71,7 @@ def test_what_is_held_goes_out_before_the_end() -> None:
 
 
 def test_nothing_is_written_to_a_connection_that_was_lost() -> None:
-    def use(joined: JoinedWrites) -> None:
+    def use(joined: CoalescedWrites) -> None:
         joined.write(b"too late")
         joined.under.close()
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion_api.bulk_import.encoded_batch import Ids, to_arrow
-from ingestion_api.bulk_import.intake import take_part
+from ingestion_api.bulk_import.encoded_batch import IdEncoder, to_arrow
+from ingestion_api.bulk_import.intake import decode_part
 from ingestion_api.bulk_import.source import Source
 from ingestion_api.heartbeats.batch import Limits
-from ingestion_api.heartbeats.strict_decoder import TELEMETRY, take_values
+from ingestion_api.heartbeats.strict_decoder import TELEMETRY, decode_values_strict
 from lake import UnusableFile
 from lake.recordings import ColumnMapping, LocalTimes, UnitCheck, parse_number, with_default_stream
 from lake.recordings.local_times import local_micros
@@ -39,7 +39,7 @@ def by_replay(file: Path, meaning: ColumnMapping) -> tuple[Taken, Refused]:
         if recorded.problem is not None:
             refused[recorded.row] = [f"{recorded.field}: {recorded.problem}"]
             continue
-        intake = take_values([recorded.heartbeat], TELEMETRY, LIMITS)
+        intake = decode_values_strict([recorded.heartbeat], TELEMETRY, LIMITS)
         if intake.refusals:
             refused[recorded.row] = [f"{one.field}: {one.reason}" for one in intake.refusals]
         for rows in intake.rows.values():
@@ -48,14 +48,14 @@ def by_replay(file: Path, meaning: ColumnMapping) -> tuple[Taken, Refused]:
 
 
 def by_import(file: Path, meaning: ColumnMapping) -> tuple[Taken, Refused]:
-    source, ids, check = Source(file, meaning), Ids(), UnitCheck()
+    source, ids, check = Source(file, meaning), IdEncoder(), UnitCheck()
     meaning = with_default_stream(meaning, source.fields)
     taken: Taken = []
     refused: Refused = {}
     for part in source.parts(0):
-        judged = take_part(part, meaning, ids, LIMITS, check)
+        judged = decode_part(part, meaning, ids, LIMITS, check)
         for block in judged.blocks.values():
-            rows = to_arrow(block, ids.array(), np.zeros(len(block), np.int64))
+            rows = to_arrow(block, ids.to_arrow(), np.zeros(len(block), np.int64))
             taken += rows.drop_columns("received_at").to_pylist()
         for one in judged.refused:
             refused[one.row] = [f"{each.field}: {each.reason}" for each in one.refusals]

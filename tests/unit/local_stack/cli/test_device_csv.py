@@ -7,7 +7,7 @@ import pytest
 
 from local_stack.cli.device_csv import read_devices
 from local_stack.errors import RecordingError
-from warehouse_sql.devices import Keep, ToldDevice
+from warehouse_sql.devices import DeviceUpdate, Unchanged
 
 CLASSES = {"household", "fast"}
 
@@ -29,9 +29,9 @@ def test_an_empty_cell_keeps_a_value_and_a_word_clears_it(tmp_path: Path) -> Non
     told, refused = read_devices(write(tmp_path, text), CLASSES)
     assert refused == []
     assert told == [
-        ToldDevice("meter", "M 1", "fast", datetime(2026, 3, 1, 13, 30, tzinfo=UTC)),
-        ToldDevice("vehicle", "V1", Keep.AS_IT_IS, None),
-        ToldDevice("meter", "M2", None, Keep.AS_IT_IS),
+        DeviceUpdate("meter", "M 1", "fast", datetime(2026, 3, 1, 13, 30, tzinfo=UTC)),
+        DeviceUpdate("vehicle", "V1", Unchanged.UNCHANGED, None),
+        DeviceUpdate("meter", "M2", None, Unchanged.UNCHANGED),
     ]
 
 

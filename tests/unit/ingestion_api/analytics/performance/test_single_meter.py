@@ -7,8 +7,8 @@ import polars as pl
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from ingestion_api.analytics.performance.facts import Facts
-from ingestion_api.analytics.performance.single_meter import sole_link
+from ingestion_api.analytics.performance.facts import VehicleContext
+from ingestion_api.analytics.performance.single_meter import single_link
 from ingestion_api.rest.parameters import Period
 from lake import STREAMS, VEHICLE, EnergySettings
 from lake.energy.links import named_links, resolve_links
@@ -74,7 +74,7 @@ def test_what_is_found_on_the_short_way_are_the_links_that_count(
     heartbeats = readings(VEHICLE, rows)
     own = heartbeats.filter(pl.col("vehicle_id") == "V1").sort("timestamp").collect()
     try:
-        found = sole_link(facts, "V1", Readings.from_rows(own, VEHICLE), SETTINGS)
+        found = single_link(facts, "V1", Readings.from_rows(own, VEHICLE), SETTINGS)
     except SeveralMeters:
         event("the long way")
         return
@@ -100,9 +100,9 @@ def _overlaps(link: dict[str, Any]) -> bool:
 
 def _facts(
     explicit: list[dict[str, Any]], pairs: dict[str, str], claims: list[tuple[str, str]]
-) -> Facts:
+) -> VehicleContext:
     meters = {meter for meter, _ in claims} | {*pairs.values()}
-    return Facts(
+    return VehicleContext(
         asked=["V1"],
         period=Period(start=HOUR_10, end=HOUR_11),
         vehicles=["V1", "V2", "V3"],

@@ -1,4 +1,4 @@
-"""The collector's application: its services, routes and errors put together."""
+"""Composition root: the services, routes and error handlers of the collector."""
 
 import gc
 from collections.abc import AsyncIterator, Callable

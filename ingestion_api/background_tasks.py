@@ -19,7 +19,7 @@ class Part(Protocol):
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still works; what comes back by itself does."""
+        """True while it works; a part that recovers by itself does."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What the requests of one process share."""
+"""The services that the requests of one process share."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -58,7 +58,7 @@ class Services:
         return now + timedelta(seconds=self.settings.future_tolerance_seconds)
 
     def figures(self, now: datetime) -> Figures | None:
-        """How far the computed figures go; None before the database was asked."""
+        """Return the freshness of the computed figures; None before the database was asked."""
         if self.outbox.figures is None:
             return None
         backlog = self.outbox.backlog

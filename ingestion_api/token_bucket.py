@@ -1,4 +1,4 @@
-"""How many records a second: a token bucket."""
+"""Token bucket: a rate limit in records a second."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""API keys: made, revoked, listed; and read out of what a caller sends."""
+"""API keys: create, revoke, list, and parse."""
 
 import hashlib
 import re
@@ -27,7 +27,7 @@ class KeyNotMade(WarehouseError):
 
 @dataclass(frozen=True)
 class ApiKey:
-    """What is known of a key; its secret is not."""
+    """An API key without its secret."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""DATABASE_URL as people write it, made into what libpq, and so psycopg and ADBC, take."""
+"""Validation of DATABASE_URL, and its conversion for libpq and Dagster."""
 
 import re
 from typing import Annotated, Final
@@ -84,7 +84,7 @@ def dagster_url(database_url: str) -> str:
 
 
 def _parameter(parameter: str) -> str | None:
-    """What libpq is to know of a parameter; None for nothing."""
+    """Return a parameter as libpq takes it; None for nothing."""
     name, _, value = parameter.partition("=")
     if name == "schema":
         if value != "public":

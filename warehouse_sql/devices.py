@@ -1,4 +1,4 @@
-"""The device registry as people read it and correct it."""
+"""The device registry: list, update, remove."""
 
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -37,7 +37,7 @@ class Device:
 
 @dataclass(frozen=True)
 class DeviceUpdate:
-    """What somebody says of a device; None clears a value."""
+    """New values of a device; None clears a value."""
 
     stream: str
     device_id: str
@@ -47,7 +47,7 @@ class DeviceUpdate:
 
 @dataclass(frozen=True)
 class UpdatedDevices:
-    """What an import changed.
+    """The changes of an update.
 
     `unheard` are ids of which no heartbeat ever came, `hours` the computed hours that wait for
     their computation again.
@@ -60,7 +60,7 @@ class UpdatedDevices:
 
 @dataclass(frozen=True)
 class RemovedDevices:
-    """How many devices were removed, and open alerts of theirs resolved."""
+    """Counts of removed devices, and of their open alerts that were resolved."""
 
     devices: int
     alerts: int

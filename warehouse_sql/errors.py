@@ -1,4 +1,4 @@
-"""What can go wrong between us and the database, told so that a person can act on it."""
+"""Errors of the database, in words that a person can act on."""
 
 
 class WarehouseError(Exception):

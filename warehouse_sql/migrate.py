@@ -75,7 +75,7 @@ def _pending(known: dict[str, str], applied: dict[str, str]) -> list[tuple[str, 
 
 
 def _reason(error: psycopg.Error) -> str:
-    """What the server or its library says, as one line."""
+    """Return the message of the server or its library, as one line."""
     return " ".join(str(error).split())
 
 

@@ -1,4 +1,4 @@
-"""What a lake calls the outbox that its rows come from."""
+"""Names of the outbox in the lake's commits."""
 
 
 def outbox_app_id(identity: str, epoch: str) -> str:

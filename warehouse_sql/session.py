@@ -1,4 +1,4 @@
-"""One transaction of a command, its errors told so that a person can act on them."""
+"""Transaction of a command, with errors that a person can act on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

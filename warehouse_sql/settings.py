@@ -1,4 +1,4 @@
-"""Where the database is."""
+"""Settings of the database."""
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict

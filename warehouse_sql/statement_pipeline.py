@@ -1,4 +1,4 @@
-"""Several prepared statements as one transaction in one round trip.
+"""Statement pipeline: several prepared statements as one transaction in one round trip.
 
 libpq's pipeline mode sends all of them before it waits for an answer. Without BEGIN, everything up
 to the pipeline's sync is one implicit transaction: an error in any statement rolls all of it back.

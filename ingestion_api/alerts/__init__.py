@@ -1,1 +1,1 @@
-"""Alerts: rules on live state and on computed efficiency, and how their findings are told."""
+"""Alerts: rules on live state and on computed efficiency, their evaluation and notification."""

@@ -1,4 +1,4 @@
-"""What a value says of a rule, and how it is told to a person."""
+"""Comparison of readings with alert rules, and the messages of alerts."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ _PLAUSIBLE_PERCENT: Final = 100.0
 
 @dataclass(frozen=True, slots=True)
 class LiveReading:
-    """What live state says of a device in the terms of a rule.
+    """A device's live state in the terms of a rule.
 
     `value` is in the unit of the rule's threshold, `detail` the voltage or the state of charge.
     """
@@ -55,7 +55,7 @@ def observe_live(rule: LiveRule, reading: LiveReading) -> Observation:
 
 
 def observe_hour(rule: HourRule, reading: HourReading) -> Observation | None:
-    """What an hour says of a rule; None: nothing, it has no ratio to judge."""
+    """Compare an hour with a rule; None where the hour has no ratio to compare."""
     if isinstance(rule, EfficiencyDrop):
         if reading.usual is None or reading.efficiency is None or reading.status == "implausible":
             return None
@@ -75,7 +75,7 @@ def thresholds(rule: LiveRule) -> tuple[float, float]:
 
 
 def lower_is_worse(rule: LiveRule | HourRule) -> bool:
-    """Whether the worst value is the smallest one."""
+    """Return whether the worst value is the smallest one."""
     return isinstance(rule, EfficiencyStatus) and "implausible" not in rule.statuses
 
 
@@ -116,7 +116,7 @@ def _level(value: float, raised_above: float, clears_at: float) -> Level:
 
 
 def _status_level(rule: EfficiencyStatus, reading: HourReading) -> Level:
-    """Of an hour outside of the statuses: whether it is far enough from them.
+    """Return the level of an hour; outside of the statuses, by its distance from them.
 
     Better by less than `clear` is within the hysteresis: above the upper limit of the worst
     efficiencies, under 100 % for what was implausible. Worse is another rule's matter.

@@ -1,4 +1,4 @@
-"""The newest alert events of a process, read once for all of its streams."""
+"""Feed of new alert events, read once from the database for all streams of a process."""
 
 import asyncio
 import contextlib
@@ -63,7 +63,7 @@ class AlertEventFeed(Service):
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still reads."""
+        """True while the reading task runs."""
         return self._task is not None and not self._task.done()
 
     async def check_position(self, after: int) -> None:

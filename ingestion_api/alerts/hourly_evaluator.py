@@ -1,4 +1,4 @@
-"""One look at the published hours by the rules on efficiency."""
+"""Evaluation of the efficiency rules on published hours."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ _LEAST_HOURS: Final = 10  # with a ratio, for a vehicle to have a usual efficien
 
 
 def evaluate_hours(conn: Connection, rules: RuleFile, energy: EnergySettings) -> None:
-    """Once something was published since the last look, judge the last two days; one transaction.
+    """Evaluate the last two days if something was published since; one transaction.
 
     What holds follows from the published hours alone, each vehicle's in their order, begun with the
     alerts that are open. So hours that are published again after late data count as they are now.
@@ -29,11 +29,11 @@ def evaluate_hours(conn: Connection, rules: RuleFile, energy: EnergySettings) ->
         if found is None or not found["is_new"]:
             return
         if rules.hourly:
-            _judge_all(conn, rules.hourly, energy)
+            _evaluate_all(conn, rules.hourly, energy)
         conn.execute(query("alert_publication_evaluated"), found)
 
 
-def _judge_all(conn: Connection, rules: list[HourRule], energy: EnergySettings) -> None:
+def _evaluate_all(conn: Connection, rules: list[HourRule], energy: EnergySettings) -> None:
     names = {"rules": [rule.name for rule in rules]}
     drops = [rule.threshold for rule in rules if isinstance(rule, EfficiencyDrop)]
     statuses = {
@@ -66,11 +66,11 @@ def _judge_all(conn: Connection, rules: list[HourRule], energy: EnergySettings) 
             for row in hours
         ]
         for rule in rules:
-            _judge(rule, vehicle, readings, alerts.get((rule.name, vehicle)), changes)
+            _evaluate_rule(rule, vehicle, readings, alerts.get((rule.name, vehicle)), changes)
     changes.write(conn)
 
 
-def _judge(
+def _evaluate_rule(
     rule: HourRule,
     vehicle: str,
     readings: list[HourReading],

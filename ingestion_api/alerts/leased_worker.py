@@ -1,4 +1,4 @@
-"""Background work that one collector at a time does, on a thread with a connection of its own."""
+"""Background worker under a lease: one collector at a time runs it, on a thread."""
 
 import threading
 import time
@@ -43,14 +43,14 @@ class LeasedWorker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs."""
+        """True while the thread runs."""
         return self._thread.is_alive()
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Begin no further work."""
         self._stopping.set()
 

@@ -1,4 +1,4 @@
-"""Live state, looked at by the rules on heartbeats."""
+"""Evaluation of the heartbeat rules on live state."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,10 +18,10 @@ _LONGEST_COMMIT: Final = timedelta(seconds=5)
 
 
 class LiveEvaluator:
-    """Looks at live state, again and again, by the rules on heartbeats.
+    """Evaluates the rules on heartbeats, again and again, on live state.
 
-    A rule sees the newest heartbeat of each device at the time of the look, by event time. What a
-    device sent between two looks, or was late with, is not seen.
+    A rule sees the newest heartbeat of each device, by event time, at the time of the evaluation.
+    Heartbeats between two evaluations, or late ones, are not seen.
     """
 
     def __init__(
@@ -29,21 +29,21 @@ class LiveEvaluator:
     ) -> None:
         self._rules, self._energy = rules, energy
         self._tolerance = timedelta(seconds=future_tolerance_seconds)
-        self._looked_at = _NEVER
+        self._evaluated_at = _NEVER
 
     def begin(self, conn: Connection) -> None:
         """Forget what another process may have seen since, and take the rules as they are now."""
-        self._looked_at = _NEVER
+        self._evaluated_at = _NEVER
         apply_rules(conn, self._rules)
 
     def evaluate(self, conn: Connection) -> None:
         """Open, update and resolve what live state gives cause for."""
         rules, now = self._rules.live, datetime.now(UTC)
-        if self._looked_at > now:  # the clock was ahead
-            self._looked_at = _NEVER
+        if self._evaluated_at > now:  # the clock was ahead
+            self._evaluated_at = _NEVER
         # A heartbeat shows some time after its receipt; one that is missed is followed by more.
         heard = {
-            "since": self._looked_at - _LONGEST_COMMIT,
+            "since": self._evaluated_at - _LONGEST_COMMIT,
             "now": now,
             "believed_until": now + self._tolerance,
         }
@@ -59,11 +59,11 @@ class LiveEvaluator:
         changes = Changes()
         by_name = {rule.name: rule for rule in rules}
         for row in rows:
-            _judge(by_name[row["rule"]], row, changes)
+            _evaluate_rule(by_name[row["rule"]], row, changes)
         if changes:
             with conn.transaction():
                 changes.write(conn)
-        self._looked_at = now
+        self._evaluated_at = now
 
 
 def apply_rules(conn: Connection, rules: RuleFile) -> None:
@@ -85,7 +85,7 @@ def apply_rules(conn: Connection, rules: RuleFile) -> None:
         changes.write(conn)
 
 
-def _judge(rule: LiveRule, row: DictRow, changes: Changes) -> None:
+def _evaluate_rule(rule: LiveRule, row: DictRow, changes: Changes) -> None:
     before = None
     if row["since"] is not None:
         before = Condition(

@@ -1,4 +1,4 @@
-"""Alerts as the API shows them, and what people do to them."""
+"""API models of alerts and their events, and the queries that read and change them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ UNITS: Final = (
 
 
 class Alert(Answer):
-    """What a rule found at a device."""
+    """A finding of a rule at a device."""
 
     id: int
     rule: str = Field(description="name of the rule")

@@ -1,4 +1,4 @@
-"""Reads a file of alert rules; all that is wrong in it is told with its lines."""
+"""Reader of the alert rule file; its errors name the lines at fault."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a rule says: the model of the file of alert rules."""
+"""Models of alert rules and of their file."""
 
 import re
 from collections.abc import Mapping
@@ -85,7 +85,7 @@ class BatteryTemperature(_ThresholdRule):
 
 
 class Voltage(_ThresholdRule):
-    """How far the newest voltage of a meter is off the nominal one, percent of it."""
+    """Deviation of a meter's newest voltage from the nominal one, percent of it."""
 
     kind: Literal["voltage"]
 
@@ -158,7 +158,7 @@ class RuleFile(BaseModel):
 
 
 def device_kinds(rule: Rule) -> tuple[DeviceKind, ...]:
-    """Of what devices the rule speaks."""
+    """Return the kinds of devices that the rule is about."""
     if isinstance(rule, Silent):
         return (rule.device_kind,) if rule.device_kind else ("meter", "vehicle")
     return ("meter",) if isinstance(rule, Voltage) else ("vehicle",)

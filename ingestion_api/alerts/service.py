@@ -1,4 +1,4 @@
-"""All that a collector does for alerts: looks, tells, and feeds its streams."""
+"""The alert service of a collector: evaluation, webhooks and the event feed."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ _STOP_SECONDS: Final = 15.0  # a post to a webhook takes ten at most
 
 
 class Alerts(Service):
-    """Started and stopped with the collector; each of its works has a lease of its own."""
+    """Evaluates rules, delivers events and feeds streams; each worker has a lease of its own."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Alerts(Service):
                 conn.execute(query("forget_alerts"), forget)
                 next_forgetting = time.monotonic() + _FORGET_SECONDS
 
-        self._works = [
+        self._workers = [
             LeasedWorker(
                 "alerts live",
                 dsn,
@@ -72,7 +72,7 @@ class Alerts(Service):
         ]
         for url in urls:
             webhook = Webhook(url, settings.alert_webhook_secret, settings.alert_webhook_attempts)
-            self._works.append(
+            self._workers.append(
                 LeasedWorker(
                     f"alerts {webhook.name}",
                     dsn,
@@ -87,22 +87,22 @@ class Alerts(Service):
         if not self.rules.rules:
             log.warning("there are no alert rules: no alert opens, and those that are open resolve")
         await self.feed.start()
-        for work in self._works:
-            work.start()
+        for worker in self._workers:
+            worker.start()
 
     async def stop(self) -> None:
         """End everything; what is under way is finished, or done again by whoever comes next."""
-        for work in self._works:
-            work.ask_to_stop()
+        for worker in self._workers:
+            worker.request_stop()
         deadline = time.monotonic() + _STOP_SECONDS
-        for work in self._works:
-            await asyncio.to_thread(work.stop, max(0.0, deadline - time.monotonic()))
+        for worker in self._workers:
+            await asyncio.to_thread(worker.stop, max(0.0, deadline - time.monotonic()))
         await self.feed.stop()
 
     @property
     def is_alive(self) -> bool:
-        """Whether all of it still runs."""
-        return self.feed.is_alive and all(work.is_alive for work in self._works)
+        """True while all of it runs."""
+        return self.feed.is_alive and all(worker.is_alive for worker in self._workers)
 
 
 def _timed(what: str, work: Callable[[Connection], None]) -> Callable[[Connection], None]:

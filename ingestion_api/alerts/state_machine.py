@@ -1,4 +1,4 @@
-"""The life of a condition: from one observation to the next, without any other memory."""
+"""State machine of an alert condition: from one observation to the next, without other memory."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 
 class Level(Enum):
-    """What an observation says of a rule."""
+    """An observation compared with the thresholds of a rule."""
 
     RAISED = auto()
     """Beyond the threshold."""
@@ -44,7 +44,7 @@ def step(
     *,
     lower_is_worse: bool = False,
 ) -> Condition | None:
-    """What holds after an observation; None: nothing.
+    """Return the condition after an observation; None where none holds.
 
     Pending becomes open when everything seen from its first observation to one that ends `hold`
     later was RAISED; anything else drops it. Open ends with CLEARED only. So an alert opens once

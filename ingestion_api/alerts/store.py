@@ -1,4 +1,4 @@
-"""What a look at the devices changes, written in one transaction with its events."""
+"""Changes of alerts, written in one transaction with their events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class Changes:
     def apply_step(
         self, subject: Subject, before: Condition | None, after: Condition | None, message: str
     ) -> None:
-        """What follows from a step of the machine; an alert that ends is told by `resolve`."""
+        """Record the outcome of a step of the state machine; an end is recorded by `resolve`."""
         key = subject.rule.name, subject.device_kind, subject.device_id
         if before is not None and not before.is_open and (after is None or after.is_open):
             self.no_longer_pending.append(key)

@@ -1,4 +1,4 @@
-"""Alert events are posted to a webhook: in order, signed, again after a failure, or set aside."""
+"""Delivery of alert events to a webhook: in order, signed, retried, then dead-lettered."""
 
 import hashlib
 import hmac
@@ -19,13 +19,13 @@ log = structlog.get_logger(__name__)
 
 _TIMEOUT_SECONDS: Final = 10.0
 _LONGEST_PAUSE_SECONDS: Final = 300.0
-_A_LOOK_SECONDS: Final = 10.0
+_RUN_SECONDS: Final = 10.0
 
 
 class Webhook:
-    """Tells one URL. How far it came is in the database, so that a restart goes on from there.
+    """Delivers to one URL. Its position is in the database, so that a restart goes on from there.
 
-    An event that was told and whose answer was lost is told again, with the same Idempotency-Key.
+    An event whose answer was lost is delivered again, with the same Idempotency-Key.
     """
 
     def __init__(self, url: str, secret: str, attempts: int) -> None:
@@ -34,12 +34,12 @@ class Webhook:
         self._key = {"webhook": self.name}
 
     def begin(self, conn: Connection) -> None:
-        """Note a webhook that is new."""
+        """Register a webhook that is new."""
         conn.execute(query("meet_webhook"), self._key)
 
     def deliver_due(self, conn: Connection) -> None:
-        """Tell what is due until nothing is, or for some seconds."""
-        until = time.monotonic() + _A_LOOK_SECONDS
+        """Deliver what is due until nothing is, or for some seconds."""
+        until = time.monotonic() + _RUN_SECONDS
         with httpx.Client(timeout=_TIMEOUT_SECONDS) as client:
             while self._deliver_next(conn, client) and time.monotonic() < until:
                 pass
@@ -104,5 +104,5 @@ def backoff_seconds(attempts: int) -> float:
 
 
 def webhook_name(url: str) -> str:
-    """Tells webhooks apart without telling their URLs, of which path and query may be secrets."""
+    """Name a webhook without its URL, of which path and query may be secrets."""
     return f"{httpx.URL(url).host} {hashlib.sha256(url.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""The lake as a reader of the API finds it: there, or not readable right now."""
+"""Access to the lake for requests: a thread pool, and one error for whatever fails."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 async def in_lake_thread(read: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """What a function returns that reads the lake and blocks meanwhile."""
+    """Run a function that reads the lake on a thread, and return its result."""
     return await asyncio.get_running_loop().run_in_executor(
         _THREADS, partial(read, *args, **kwargs)
     )

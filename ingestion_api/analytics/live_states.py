@@ -1,4 +1,4 @@
-"""The newest heartbeats of single devices, read for all requests that wait at the same time."""
+"""Batched reads of the newest heartbeats of single devices."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ class LiveStateReader:
 
     def __init__(self, dsn: str) -> None:
         self._connection = DedicatedConnection(dsn, "live state")
-        self._together = RequestBatcher(self._read, _MOST_DEVICES)
+        self._batcher = RequestBatcher(self._read, _MOST_DEVICES)
 
     async def get(self, kind: str, device: str) -> Row | None:
         """The row of a device; None if no heartbeat of it was ever received.
 
         Raises psycopg.Error where the database does not answer.
         """
-        return await self._together.submit((kind, device))
+        return await self._batcher.submit((kind, device))
 
     async def stop(self) -> None:
         """End the connection."""

@@ -1,4 +1,4 @@
-"""What the fleet lost in a window and what that cost, computed from the lake's tables of hours."""
+"""Energy losses of the fleet in a window and their cost, from the lake's hourly tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

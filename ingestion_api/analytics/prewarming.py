@@ -1,4 +1,4 @@
-"""Reads of the lake what the next questions will need, before they are asked."""
+"""Cache warming: reads of the lake ahead of the requests that will need them."""
 
 import asyncio
 import time
@@ -48,7 +48,7 @@ class CacheWarmer(Service):
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still reads."""
+        """True while the task runs."""
         return self._task is not None and not self._task.done()
 
     async def _run(self) -> None:
@@ -78,7 +78,7 @@ class CacheWarmer(Service):
             view.preload(stream, {row["hour"] for row in dirty_hours if row["stream"] == name})
 
     async def _index_one(self) -> bool:
-        """Whether there may be more."""
+        """Index an hour; True where there may be more."""
         try:
             is_one = await in_lake_thread(
                 reading_the_lake()(self._reader.index_next_hour), self._now()

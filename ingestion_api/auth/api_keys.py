@@ -1,4 +1,4 @@
-"""Who calls: the living API keys, in the memory of the collector."""
+"""In-memory cache of the living API keys, and the callers that they stand for."""
 
 import asyncio
 import hmac
@@ -28,7 +28,7 @@ _POOL_SECONDS: Final = 10  # while the others of its pool have all connections
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request, and what he may.
+    """The sender of a request, and the scopes that it has.
 
     A caller with a `device_prefix` may write only for devices whose id begins so.
     """
@@ -79,16 +79,16 @@ class ApiKeyCache(Service):
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no living key at all."""
+        """True where there is no living key at all."""
         return not self._keys
 
     @property
     def is_alive(self) -> bool:
-        """Whether the keys are still being read."""
+        """True while the keys are still being read."""
         return self._refresher is not None and not self._refresher.done()
 
     def find(self, text: str) -> Caller | None:
-        """Who has this key; None if it is no living key."""
+        """Return the caller of a key; None if it is no living key."""
         sent = parse_key(text)
         if sent is None:
             return None
@@ -99,7 +99,7 @@ class ApiKeyCache(Service):
         return key.caller
 
     def is_valid(self, caller: Caller) -> bool:
-        """Whether a caller of before may still call."""
+        """Return whether an earlier caller may still call."""
         if self.is_empty:
             return caller is LOOPBACK
         return any(key.caller is caller for key in self._keys.values())

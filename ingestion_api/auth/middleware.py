@@ -1,4 +1,4 @@
-"""Who may call what: every request shows a key, or comes from this machine while there is none."""
+"""API key middleware: every request shows a key, or comes from this machine while there is none."""
 
 import ipaddress
 from functools import lru_cache
@@ -45,7 +45,7 @@ class ApiKeyMiddleware:
         await self._app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> Caller | None:
-        """Who calls, None where that does not matter; Problem if he may not."""
+        """Return the caller, None where that does not matter; Problem if it may not call."""
         path: str = scope["path"]
         if path in _HEALTH:
             return None
@@ -81,7 +81,7 @@ class ApiKeyMiddleware:
 
 
 def scope_needed(method: str, path: str) -> Needed:
-    """What a key must have for a call that is not open to everybody."""
+    """Return the scope that a key needs for a call that is not open to everybody."""
     if method in _READING:
         return "read"
     if method == "POST" and path.startswith(_INGEST):
@@ -115,7 +115,7 @@ def _is_open(path: str) -> bool:
 
 
 def _is_from_here(scope: Scope) -> bool:
-    """Whether the request comes from a loopback address, on behalf of nobody elsewhere.
+    """Return whether the request comes from a loopback address, on behalf of nobody elsewhere.
 
     Not through a proxy that says so, and not from a page of another site in a browser here.
     """
@@ -134,7 +134,7 @@ def _is_from_here(scope: Scope) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_local_host(sent: bytes) -> bool:
-    """Whether a Host header names this machine: another name may have been made to lead here."""
+    """Return whether a Host header names this machine: another name may be made to lead here."""
     host = sent.decode("latin-1").rsplit(":", 1)[0] if sent[-1:] != b"]" else sent.decode("latin-1")
     return host.lower() == "localhost" or _is_loopback(host.strip("[]"))
 
@@ -151,7 +151,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _sent_key(scope: Scope) -> str | None:
-    """What the request sends as its key. X-API-Key wins: a proxy may use the other for itself."""
+    """Return the key of the request. X-API-Key wins: a proxy may use the other for itself."""
     bearer: str | None = None
     value: bytes
     for name, value in scope["headers"]:

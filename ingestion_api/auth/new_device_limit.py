@@ -1,4 +1,4 @@
-"""How many devices that were never heard before a caller may bring in an hour."""
+"""Rate limit on new devices: ids that were never heard before, by caller and hour."""
 
 import math
 import threading
@@ -21,7 +21,7 @@ class NewDeviceBound:
     lock: threading.Lock
 
     def knows_all(self, stream: str, devices: Iterable[str]) -> bool:
-        """Whether none of these is new."""
+        """Return whether none of these is new."""
         return self.known[stream].issuperset(devices)
 
     def refuse_excess(self, stream: str, devices: Sequence[str]) -> set[str]:
@@ -68,7 +68,7 @@ class NewDeviceLimiter:
         return bound
 
     def admit(self, caller: str, stream: str, device: str) -> bool:
-        """Whether a single heartbeat may be taken: its device is known, or within the bound.
+        """Admit a single heartbeat: its device is known, or within the bound.
 
         A new one is charged, also where its heartbeat turns out to break a rule.
         """

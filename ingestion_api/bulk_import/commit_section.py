@@ -51,7 +51,7 @@ class CommitSection:
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """Number of heartbeats."""
         return self.spill.rows
 
     def add(self, block: EncodedBatch) -> None:

@@ -1,4 +1,4 @@
-"""Heartbeats of one stream as numbers: what is sorted, kept on disk and written in bulk."""
+"""Heartbeats of one stream as numbers, to be sorted, spilled to disk and written in bulk."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ READING_TYPES: Final = (INTERVAL, REGISTER)  # in the order of their codes
 class EncodedBatch:
     """Heartbeats of one stream in file order.
 
-    `columns` are by name and in the stream's order: ids as codes of `Ids`, reading types as
+    `columns` are by name and in the stream's order: ids as codes of `IdEncoder`, reading types as
     places in READING_TYPES, times as microseconds since 1970, numbers with NaN for null.
     """
 
@@ -100,7 +100,7 @@ class IdEncoder:
 
 
 def to_arrow(block: EncodedBatch, ids: Any, received: npt.NDArray[np.int64]) -> pa.Table:
-    """A table with the stream's columns; `ids` as `Ids.array` gives them."""
+    """A table with the stream's columns; `ids` as `IdEncoder.to_arrow` gives them."""
     kinds = pa.array(READING_TYPES, pa.large_string())
     columns = []
     for field in block.stream.arrow_schema:

@@ -1,4 +1,4 @@
-"""One file on its way into the lake, section by section, each exactly once."""
+"""Import of one file into the lake, section by section, each exactly once."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ STEPS: Final = ("before_write", "before_append", "before_merge", "before_settle"
 
 @dataclass
 class Progress:
-    """What a run has done; `size` is the length of the file in rows, None while nobody knows."""
+    """Counts of a run; `size` is the length of the file in rows, None while it is unknown."""
 
     size: int | None = None
     began_after: int = 0

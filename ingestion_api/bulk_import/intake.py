@@ -1,8 +1,8 @@
-"""From rows of a file to heartbeats that are taken or refused, by the rules of the collector.
+"""Decoding of file rows to heartbeats, by the rules of the collector.
 
-A fast look at whole columns takes the rows that are surely as they should be. Any other row is
-judged as if it had been posted (heartbeats/strict_decoder.py), which takes it or refuses it with
-its reasons; so the fast look only has to be right when it takes something.
+Whole columns are validated first, and take the rows that are surely valid. Any other row is decoded
+as if it had been posted (heartbeats/strict_decoder.py), which takes it or refuses it with its
+reasons; so the fast path only has to be right when it takes something.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class RefusedRow:
 
 @dataclass(frozen=True)
 class DecodedPart:
-    """What a part of a file brought; both in file order. `rows` are numbers in the file."""
+    """HeartbeatBatch and refused rows of a part, in file order. `rows` are numbers in the file."""
 
     blocks: dict[str, EncodedBatch]
     rows: dict[str, npt.NDArray[np.int64]]
@@ -73,7 +73,7 @@ class DecodedPart:
 def decode_part(
     part: Part, meaning: ColumnMapping, ids: IdEncoder, limits: Limits, check: UnitCheck
 ) -> DecodedPart:
-    """Judge every row of a part; new ids are added to `ids`, its energies to `check`.
+    """Decode every row of a part; new ids are added to `ids`, its energies to `check`.
 
     Raises UnusableFile where a whole column has a type that it can't have.
     """
@@ -98,7 +98,6 @@ def decode_part(
             some = at[start : start + STRICT_ROWS]
             refused += _decode_strict(part, some, columns, sure, meaning, ids, limits)
     refused.sort(key=lambda one: one.row)
-    refused.sort(key=lambda one: one.row)
     blocks, numbers = {}, {}
     for name, rows in sure.items():
         stream = STREAMS[name]
@@ -119,7 +118,7 @@ def decode_part(
 def _rows_by_stream(
     columns: PartColumns, rows: pa.Table, meaning: ColumnMapping
 ) -> dict[str, Mask]:
-    """Which rows are surely for which stream, as the collector tells it."""
+    """Return the rows that surely belong to each stream, as the collector tells it."""
     if meaning.stream:
         return {meaning.stream: np.ones(columns.size, np.bool_)}
     of_vehicle = columns.codes["vehicleId"] != NO_ID
@@ -172,7 +171,7 @@ def _decode_strict(
     ids: IdEncoder,
     limits: Limits,
 ) -> list[RefusedRow]:
-    """Judge the rows at these places one by one; those that are taken go into the columns."""
+    """Decode the rows at these places one by one; valid ones go into the columns."""
     records = _records(part.rows.take(at), meaning)
     intake = decode_values_strict(records, meaning.stream or TELEMETRY, limits)
     taken: dict[str, list[int]] = {}
@@ -242,7 +241,7 @@ def _records(rows: pa.Table, meaning: ColumnMapping) -> list[dict[str, Any]]:
 
 
 def _value(name: str, value: Any, meaning: ColumnMapping) -> Any:
-    """A number that a file holds as text; what is none stays, and is refused."""
+    """Parse a number that a file holds as text; other text stays, and is refused."""
     if name not in NUMBERS:
         return value
     number = parse_number(value) if isinstance(value, str) else float(value)

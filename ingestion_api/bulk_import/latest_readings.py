@@ -1,4 +1,4 @@
-"""What the live state and the named links have to know of an import."""
+"""Latest readings and first named pairs of an import, for live state and named links."""
 
 from typing import Any
 

@@ -73,7 +73,7 @@ class Ledger:
         )
 
     def take_lock(self, identity: str) -> bool:
-        """Whether nobody else imports this file; holds until the end."""
+        """Lock the file against other imports until the end; False where another one has it."""
         key = int(identity[:8], 16) - 2**31
         return bool(self._one("try_import_lock", key=key))
 
@@ -114,7 +114,7 @@ class Ledger:
             self._own.execute(query("lower_first_partition"), {"day": min(of_rows).date()})
 
     def first_partition(self) -> tuple[date, date | None]:
-        """Where the partitions begin by themselves, and where a setting lets them begin."""
+        """Return the first partition by the data, and the one that a setting names."""
         ((day, set_to),) = self._own.execute(query("first_partition")).fetchall()
         return day, set_to
 

@@ -1,4 +1,4 @@
-"""The rows of a part as numbers, column by column, and which of them look odd."""
+"""Columns of a part as numbers, and the rows that look suspect."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -34,7 +34,7 @@ _RANGE_OF: Final = {camel_case(name): limits for name, limits in RANGES.items()}
 
 @dataclass
 class PartColumns:
-    """All rows of a part as numbers, by JSON field, and the rows that need a close look."""
+    """All rows of a part as numbers, by JSON field, and the rows that need the strict decoder."""
 
     size: int
     codes: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict)

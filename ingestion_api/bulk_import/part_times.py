@@ -1,4 +1,4 @@
-"""The times of a part that have no zone: which they are, and which moments."""
+"""Conversion of a part's local times, those without a zone, to UTC."""
 
 from typing import Any
 
@@ -69,7 +69,7 @@ def record_repeated_hours(
 
 
 def _local(times: Any) -> tuple[Mask, Micros]:
-    """Which of the times have no zone, and what the clock showed, as microseconds since 1970."""
+    """Return which times have no zone, and their local time in microseconds since 1970."""
     if pa.types.is_timestamp(times.type):
         micros = to_utc_micros(times).view(pa.int64()).fill_null(NULL_TIME).to_numpy()
         has_none = times.is_valid().to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""What an import shows: a bar on a terminal, a line now and then elsewhere, and what came of it."""
+"""Progress display of an import: a bar on a terminal, else a line now and then, and a summary."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -110,7 +110,7 @@ class Source:
 
     @property
     def rows(self) -> int | None:
-        """How many rows there are, where the file tells it."""
+        """Number of rows, where the file tells it."""
         return None if self._is_csv else pq.read_metadata(self.file).num_rows
 
     def _read(self, after: int, rows: int | None = None) -> Iterator[Part]:
@@ -224,7 +224,7 @@ def _without_blanks(cells: Any) -> Any:
 
 
 def _identity(file: Path, meaning: ColumnMapping) -> str:
-    """Of the content and of how it is meant, wherever the file lies: a corrected one is another."""
+    """Hash the content and its meaning, wherever the file lies: a corrected one is another."""
     with file.open("rb") as opened:
         content = hashlib.file_digest(opened, "sha256")
     content.update(json.dumps(meaning.identity(), sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""Heartbeats on their way through a temporary file: in come parts in file order, out go hours."""
+"""Temporary file that takes parts in file order and returns heartbeats by hour."""
 
 import os
 from collections.abc import Iterator

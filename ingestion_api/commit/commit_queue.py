@@ -1,4 +1,4 @@
-"""What waits for a commit, and the groups that are taken from it."""
+"""Queue of heartbeats that wait for a commit, and the groups that are taken from it."""
 
 import asyncio
 from collections import deque
@@ -18,7 +18,7 @@ Done = asyncio.Future[bool]  # True when durable, False for a record that breaks
 
 @dataclass
 class Group:
-    """What goes into one commit, and who waits for it."""
+    """The content of one commit, and the futures of those who wait for it."""
 
     parts: dict[str, list[HeartbeatBatch]] = field(
         default_factory=lambda: {name: [] for name in STREAMS}
@@ -68,7 +68,7 @@ class CommitQueue:
         return done
 
     def next_group(self, most_rows: int) -> Group:
-        """What waits, up to `most_rows`, but at least one request.
+        """Take the next group: up to `most_rows`, but at least one request.
 
         The group is empty if none waits, or none that holds.
         """

@@ -1,4 +1,4 @@
-"""A database connection that commits one group after the other, and comes back when it is lost."""
+"""Committer: a database connection that commits one group after the other, and reconnects."""
 
 import asyncio
 import random
@@ -51,7 +51,7 @@ class Committer:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the database answered last time."""
+        """True if the database answered last time."""
         return self._conn is not None
 
     async def connect(self) -> None:

@@ -73,17 +73,17 @@ class GroupCommit(Service):
 
     @property
     def is_alive(self) -> bool:
-        """Whether the tasks run; if not, only a restart of the process helps."""
+        """True while the tasks run; if not, only a restart of the process helps."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     @property
     def is_connected(self) -> bool:
-        """Whether the database answered last time."""
+        """True if the database answered last time."""
         return self._committer.is_connected
 
     @property
     def is_crowded(self) -> bool:
-        """Whether the queue is nearly full."""
+        """True while the queue is nearly full."""
         return self._queue.rows > 0.8 * self._settings.queue_rows
 
     async def submit(self, rows: Mapping[str, HeartbeatBatch]) -> None:

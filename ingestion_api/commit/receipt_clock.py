@@ -36,7 +36,7 @@ class ReceiptClock:
 
 
 def _repeats(rows: HeartbeatBatch) -> list[int]:
-    """How often each row's identity came before it."""
+    """Count for each row the earlier rows with its identity."""
     seen: dict[tuple[str, int], int] = {}
     counts = []
     for identity in zip(rows.devices, rows.times.tolist(), strict=True):

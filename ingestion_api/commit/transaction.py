@@ -29,7 +29,7 @@ def statements(
     statement_rows: int,
     believed_until: datetime,
 ) -> list[Statement]:
-    """What writes stamped rows of each stream, in order of arrival, and newly named pairs.
+    """Return the statements that store stamped rows, in order of arrival, and newly named pairs.
 
     `believed_until` is the latest event time that is believed now.
 
@@ -64,7 +64,7 @@ def _by_hours(rows: HeartbeatBatch) -> list[HeartbeatBatch]:
 def merge_live_state(
     newest: HeartbeatBatch, statement_rows: int, believed_until: datetime
 ) -> Iterator[Statement]:
-    """What writes one row a device, sorted by id, into the live state."""
+    """Return the statements that merge one row a device, sorted by id, into the live state."""
     bound = timestamp(believed_until)
     for start in range(0, len(newest), statement_rows):
         part = newest.slice(start, start + statement_rows)
@@ -72,7 +72,7 @@ def merge_live_state(
 
 
 def insert_pairs(pairs: NamedPairs) -> Iterator[Statement]:
-    """What writes newly named pairs, or earlier times of known ones."""
+    """Return the statement that stores new pairs, or earlier times of known ones."""
     if pairs:
         vehicles, meters = zip(*pairs, strict=True)
         times = np.array(list(pairs.values()), np.int64)

@@ -1,4 +1,4 @@
-"""A database connection that one kind of question has for itself.
+"""Dedicated connection: a connection for one kind of query alone.
 
 A pool would ask the server whether the connection is alive each time, and psycopg would adapt the
 parameters: together that takes several times as long as a small question.
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 
 class PipelinedQueries:
-    """What may be done with the connection, one after the other."""
+    """The queries of a connection, pipelined, one batch after the other."""
 
     def __init__(self, conn: psycopg.AsyncConnection) -> None:
         self.conn = conn
@@ -55,7 +55,7 @@ class DedicatedConnection:
         self._lock = asyncio.Lock()
 
     async def run(self, work: Callable[[PipelinedQueries], Awaitable[_T]]) -> _T:
-        """What `work` returns, which only reads: it is done once more if the connection was lost.
+        """Return the result of `work`, which only reads; retried once if the connection was lost.
 
         One at a time. Raises psycopg.Error where the database does not answer.
         """

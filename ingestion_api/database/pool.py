@@ -1,4 +1,4 @@
-"""The collector's view of the database: ready or not, and connections for reading."""
+"""Connection pool for reading requests, connection timeouts, and the check of the database."""
 
 import asyncio
 import contextlib

@@ -29,7 +29,7 @@ _NUMBERS: Final = tuple(camel_case(name) for name in RANGES)
 
 
 def decode_arrow_fast(body: bytes, kind: str, limits: Limits) -> DecodedBatch | None:
-    """An Arrow IPC stream of heartbeats that all hold; None where a close look is needed.
+    """Decode an Arrow IPC stream of valid heartbeats; None where the strict decoder is needed.
 
     Ids, readingType and type are strings, the timestamp is a timestamp with a zone, measurements
     are floats or integers. Other columns are ignored. Raises UnreadableBody, WrongShape or
@@ -44,7 +44,7 @@ def decode_arrow_fast(body: bytes, kind: str, limits: Limits) -> DecodedBatch | 
 
 
 def decode_arrow_strict(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
-    """The same, looked at closely: each record is taken or refused."""
+    """Decode an Arrow IPC stream; each record is taken or refused."""
     rows = _read(body, limits)
     at = rows.column_names.index("timestamp")
     # Without the zone, which is UTC: naming it would need a time zone database.
@@ -106,7 +106,7 @@ def _cast(name: str, values: Any) -> Any:
 
 
 def _usual(rows: pa.Table, stream: Stream) -> HeartbeatBatch | None:
-    """Rows that are all as they should be; None where a close look is needed."""
+    """Rows that are all as they should be; None where the strict decoder is needed."""
     if "type" in rows.column_names or rows["timestamp"].null_count:
         return None
     texts = {
@@ -147,7 +147,7 @@ def _require_plain(body: bytes, limits: Limits) -> None:
 
 
 def _rows(metadata: bytes) -> int:
-    """How many rows a message says it has; WrongShape for dictionaries and compressed buffers.
+    """Return a message's number of rows; WrongShape for dictionaries and compressed buffers.
 
     Looks into the message's FlatBuffer (format/Message.fbs of Arrow): field 1 of a message is the
     kind of its header, field 2 the header; field 0 of a record batch is its length, field 3 its
@@ -169,7 +169,7 @@ def _rows(metadata: bytes) -> int:
 
 
 def _field(buffer: bytes, table: int, number: int) -> int:
-    """Where a field of a FlatBuffers table lies; 0 if it is left out."""
+    """Return the position of a field of a FlatBuffers table; 0 if it is left out."""
     (back,) = struct.unpack_from("<i", buffer, table)
     slot = 4 + 2 * number
     (size,) = struct.unpack_from("<H", buffer, table - back)

@@ -1,4 +1,4 @@
-"""Heartbeats of one stream as columns, and the rules that whole columns are held to."""
+"""Heartbeats of one stream as columns, and the validation of whole columns."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,13 +31,13 @@ TOO_MANY_NEW_DEVICES: Final = "too_many_new_devices"
 
 
 class NewDeviceLimit(Protocol):
-    """How many devices that were never heard before a caller may bring."""
+    """The number of devices, never heard before, that a caller may bring."""
 
     @property
     def per_hour(self) -> int: ...
 
     def knows_all(self, stream: str, devices: Iterable[str]) -> bool:
-        """Whether none of these is new."""
+        """Return whether none of these is new."""
         ...
 
     def refuse_excess(self, stream: str, devices: Sequence[str]) -> set[str]:
@@ -51,7 +51,7 @@ class NewDeviceLimit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may hold.
+    """Limits on the content of a request.
 
     `newest` is the latest event time that is believed, in microseconds since 1970. Where there is
     a `device_prefix`, the sender may write only for devices whose id begins so, and where there are
@@ -115,7 +115,7 @@ class HeartbeatBatch:
 
     @classmethod
     def from_arrow(cls, stream: Stream, rows: pa.Table) -> "HeartbeatBatch":
-        """Of a table with the stream's columns, `received_at` or not."""
+        """Build a batch of a table with the stream's columns, `received_at` or not."""
         numbers = stream.number_measurements
         times = {
             name: rows[name].combine_chunks().view(pa.int64()).to_numpy()
@@ -294,7 +294,7 @@ def parse_timestamp_array(texts: Any) -> Micros:
 
 
 def _all_hold(rows: HeartbeatBatch, limits: Limits) -> bool:
-    """Whether no row breaks a rule, in fewer steps than it takes to say which does.
+    """Return whether no row breaks a rule, in fewer steps than it takes to say which does.
 
     False means only that it takes those steps.
     """

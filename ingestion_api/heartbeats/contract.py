@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from lake.recordings import MAX_INTERVAL_KWH, MAX_REGISTER_KWH
 
-# What a reading may be, both ends included; every format and both looks hold to the same.
+# What a reading may be, both ends included; every format and both decoders hold to the same.
 ENERGY_KWH: Final = (0.0, MAX_REGISTER_KWH)
 VOLTS: Final = (0.0, 100_000.0)
 CHARGE_PERCENT: Final = (0.0, 100.0)

@@ -1,9 +1,9 @@
-"""The fast look at a request: heartbeats that are all as they should be, straight from its JSON.
+"""Fast path of decoding: JSON whose heartbeats are all valid.
 
 msgspec decodes and checks the types and limits of the contract (contract.py) in one pass, several
-times faster than Pydantic. What it does not take, or what has an unusual id or time, is looked at
-closely by strict_decoder.py, which takes or refuses each record with its reasons; so this module
-only has to be right when it takes something.
+times faster than Pydantic. What it does not take, or what has an unusual id or time, goes to
+strict_decoder.py, which takes or refuses each record with its reasons; so this module only has to
+be right when it takes something.
 """
 
 import re
@@ -89,7 +89,7 @@ _TIME: Final = re.compile(TIME_PATTERN)
 
 
 def decode_record(body: bytes, kind: str) -> Record | None:
-    """The heartbeat of a body that is one, or None where a close look is needed."""
+    """The heartbeat of a body that is one, or None where the strict decoder is needed."""
     try:
         record = _ONE[kind].decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -98,7 +98,7 @@ def decode_record(body: bytes, kind: str) -> Record | None:
 
 
 def decode_records(body: bytes, kind: str) -> list[Any] | None:
-    """The heartbeats of a JSON list, or None where a close look is needed."""
+    """The heartbeats of a JSON list, or None where the strict decoder is needed."""
     try:
         records = _MANY[kind].decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -107,7 +107,7 @@ def decode_records(body: bytes, kind: str) -> list[Any] | None:
 
 
 def decode_lines(body: bytes, kind: str) -> list[Any] | None:
-    """The heartbeats of NDJSON, one a line, or None where a close look is needed."""
+    """The heartbeats of NDJSON, one a line, or None where the strict decoder is needed."""
     try:
         records = _ONE[kind].decode_lines(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -136,7 +136,7 @@ def split_by_stream(records: Iterable[TelemetryRecord]) -> dict[str, list[Teleme
 
 
 def has_too_many_values(body: bytes, records: int) -> bool:
-    """Whether JSON, one or many, would take very much memory and time when it is parsed.
+    """Return whether JSON, one or many, would take very much memory and time to parse.
 
     As Python's objects, small values take many times the bytes that they have in the body, and
     to make them holds up everything else.
@@ -155,7 +155,7 @@ def _count(body: bytes, characters: bytes) -> int:
 
 
 def _is_usual(body: bytes, records: Sequence[Any], kind: str) -> bool:
-    """Whether every id and time has the form of the contract, as far as it can be told cheaply."""
+    """Return whether ids and times have the form of the contract, by a cheap check."""
     # Beyond ASCII the decoder does not look into fields that it skips.
     if not body.isascii():
         return False
@@ -171,7 +171,7 @@ def _is_usual(body: bytes, records: Sequence[Any], kind: str) -> bool:
 
 
 def are_valid_ids(texts: Sequence[str]) -> bool:
-    """Whether each of the texts, which have 1-64 characters, is an id."""
+    """Return whether each of the texts, which have 1-64 characters, is an id."""
     together = "".join(texts)
     if not (together.isascii() and together.isprintable()):
         return False

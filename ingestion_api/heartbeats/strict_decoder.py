@@ -1,7 +1,7 @@
-"""From a request body to columns: every record is taken or refused on its own.
+"""Slow path of decoding: every record is accepted or refused on its own, with reasons.
 
-A fast look (fast_decoder.py) takes a body in which everything is as it should be. Any other body is
-looked at closely: Pydantic judges each record by the contract, and each refusal says why.
+fast_decoder.py takes a body in which everything is valid. Any other body comes here: Pydantic
+validates each record by the contract, and each refusal says why.
 """
 
 import json
@@ -76,7 +76,7 @@ class Refusal:
 
 @dataclass
 class DecodedBatch:
-    """What a request brought: rows to keep of each stream in order of arrival, and refusals.
+    """The decoded request: rows to keep of each stream in order of arrival, and refusals.
 
     `refused` has the refused records themselves by their index, and the stream they were for.
     """
@@ -97,7 +97,7 @@ class DecodedBatch:
 
 
 def decode_one_strict(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
-    """A body that is one heartbeat, looked at closely; raises UnreadableBody or WrongShape."""
+    """Decode a body that is one heartbeat; raises UnreadableBody or WrongShape."""
     value = _parse(body)
     if not isinstance(value, dict):
         raise WrongShape(f"one {kind} heartbeat is a JSON object; lists go to .../{kind}/batch")
@@ -105,12 +105,12 @@ def decode_one_strict(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
 
 
 def decode_batch_fast(body: bytes, kind: str, limits: Limits) -> DecodedBatch | None:
-    """A list of heartbeats that all hold; None where a close look is needed."""
+    """Decode a list of valid heartbeats; None where the strict decoder is needed."""
     return _take_records(decode_records(body, kind), kind, limits)
 
 
 def decode_batch_strict(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
-    """A list of heartbeats, or one or a list of either kind, looked at closely.
+    """Decode a list of heartbeats, or one or a list of either kind.
 
     Raises UnreadableBody, WrongShape or BatchTooLarge.
     """
@@ -123,12 +123,12 @@ def decode_batch_strict(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
 
 
 def decode_lines_fast(body: bytes, kind: str, limits: Limits) -> DecodedBatch | None:
-    """NDJSON whose heartbeats all hold; None where a close look is needed."""
+    """Decode NDJSON of valid heartbeats; None where the strict decoder is needed."""
     return _take_records(decode_lines(body, kind), kind, limits)
 
 
 def decode_lines_strict(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
-    """NDJSON, one heartbeat a line, looked at closely; empty lines don't count.
+    """Decode NDJSON, one heartbeat a line; empty lines don't count.
 
     Raises WrongShape or BatchTooLarge; a line that is not JSON is refused as a record.
     """
@@ -138,7 +138,7 @@ def decode_lines_strict(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
 
 
 def decode_values_strict(values: Sequence[Any], kind: str, limits: Limits) -> DecodedBatch:
-    """Look closely at parsed records; raises WrongShape or BatchTooLarge."""
+    """Validate parsed records one by one; raises WrongShape or BatchTooLarge."""
     check_record_count(len(values), limits)
     intake = DecodedBatch()
     indices: dict[str, list[int]] = {METER.name: [], VEHICLE.name: []}
@@ -196,7 +196,7 @@ class InvalidLine:
 
 
 def _take_records(records: list[Any] | None, kind: str, limits: Limits) -> DecodedBatch | None:
-    """The intake of records that all hold; None where a close look is needed."""
+    """The batch of valid records; None where the strict decoder is needed."""
     if records is None:
         return None
     if not 0 < len(records) <= limits.records:
@@ -261,7 +261,7 @@ def _judge(
 
 
 def _as_records(stream: Stream, records: Iterable[Mapping[str, Any]]) -> list[Any]:
-    """The contract's records as those of the fast look, which columns are made of."""
+    """The contract's records as those of the fast decoder, which columns are made of."""
     record: Any = KINDS[stream.name]
     fields = _FIELDS[stream.name]
     return [record(**{name: one.get(key) for name, key in fields.items()}) for one in records]

@@ -1,1 +1,1 @@
-"""The ingest endpoints, and what they answer."""
+"""The ingest endpoints and their answers."""

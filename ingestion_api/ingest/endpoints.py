@@ -1,4 +1,4 @@
-"""Heartbeats come in: the calls that take them, as plain ASGI.
+"""The ingest endpoints, as plain ASGI.
 
 They are answered before FastAPI's routing, dependencies and error handling, which every heartbeat
 would have to pay for. openapi.py describes them for OpenAPI.
@@ -56,13 +56,13 @@ from lake import METER, VEHICLE
 NDJSON: Final = "application/x-ndjson"
 PREFIXES: Final = ("/v1/ingest", "/v1/ingestion")  # the paths of both published contracts
 
-_AT_ONCE: Final = 1_000_000  # a quick look at more bytes holds up the event loop for milliseconds
-_CLOSE_AT_ONCE: Final = 4_000  # so does a close look
+_AT_ONCE: Final = 1_000_000  # to decode more bytes, fast, holds up the event loop for milliseconds
+_STRICT_AT_ONCE: Final = 4_000  # so does strict decoding
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is sent to a path: heartbeats of a stream or of either (`telemetry`), one or many."""
+    """The content of a path: heartbeats of a stream or of either (`telemetry`), one or many."""
 
     kind: str
     one: bool
@@ -78,8 +78,8 @@ CALLS: Final = {
 }
 
 _T = TypeVar("_T")
-_Quick = Callable[[bytes, str, Limits], DecodedBatch | None]
-_Close = Callable[[bytes, str, Limits], DecodedBatch]
+_Fast = Callable[[bytes, str, Limits], DecodedBatch | None]
+_Strict = Callable[[bytes, str, Limits], DecodedBatch]
 
 
 class IngestEndpoints:
@@ -93,7 +93,7 @@ class IngestEndpoints:
         self._settings, self._bodies = settings, bodies
         self._calls = {prefix + path: call for prefix in PREFIXES for path, call in CALLS.items()}
         # One thread: more would only compete for the interpreter's lock with the event loop.
-        self._aside = ThreadPoolExecutor(1, thread_name_prefix="close-look")
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="strict-decoder")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take heartbeats, or pass on what is something else."""
@@ -133,7 +133,7 @@ class IngestEndpoints:
         # Where a body is large, there is a bound on how many of them wait for their commit.
         is_one = call.one and headers.media_type == JSON and not body.startswith(b"[")
         paid = 0
-        if is_one and len(body) <= _CLOSE_AT_ONCE:
+        if is_one and len(body) <= _STRICT_AT_ONCE:
             taken = await self._take_one(call.kind, body, services, caller)
             if taken:
                 return all_accepted(1, headers)
@@ -144,7 +144,7 @@ class IngestEndpoints:
     async def _take_any(
         self, call: Call, body: bytes, headers: IngestHeaders, scope: Scope, paid: int
     ) -> Answer:
-        """Take what the quick look at a single heartbeat did not; `paid` records are charged."""
+        """Take what the fast path for a single heartbeat did not; `paid` records are charged."""
         services: Services = self._state_of.state.services
         caller: Caller = scope["caller"]
         limits = Limits.from_clock(
@@ -187,7 +187,7 @@ class IngestEndpoints:
     ) -> bool | None:
         """Take a heartbeat in which everything is usual.
 
-        Else a close look is needed: None at once, False if it broke a rule after it was charged.
+        Else it needs the strict decoder: None at once, False if it broke a rule when charged.
         """
         record: Any = decode_record(body, kind)
         if record is None:
@@ -217,19 +217,19 @@ class IngestEndpoints:
             if media_type != JSON:
                 raise _wrong_type(call)
             return await self._aside_if(
-                _CLOSE_AT_ONCE, _sparing(decode_one_strict), body, call.kind, limits
+                _STRICT_AT_ONCE, _bounded(decode_one_strict), body, call.kind, limits
             )
-        formats: Mapping[str, tuple[_Quick, _Close]] = {
-            JSON: (decode_batch_fast, _sparing(decode_batch_strict)),
-            NDJSON: (decode_lines_fast, _sparing(decode_lines_strict)),
+        formats: Mapping[str, tuple[_Fast, _Strict]] = {
+            JSON: (decode_batch_fast, _bounded(decode_batch_strict)),
+            NDJSON: (decode_lines_fast, _bounded(decode_lines_strict)),
             ARROW: (decode_arrow_fast, decode_arrow_strict),
         }
         if media_type not in formats:
             raise _wrong_type(call)
-        quick, close = formats[media_type]
-        intake = await self._aside_if(_AT_ONCE, quick, body, call.kind, limits)
+        fast, strict = formats[media_type]
+        intake = await self._aside_if(_AT_ONCE, fast, body, call.kind, limits)
         if intake is None:
-            intake = await self._aside_if(_CLOSE_AT_ONCE, close, body, call.kind, limits)
+            intake = await self._aside_if(_STRICT_AT_ONCE, strict, body, call.kind, limits)
         return intake
 
     async def _aside_if(
@@ -247,13 +247,13 @@ class IngestEndpoints:
         return await loop.run_in_executor(self._aside, read, body, kind, limits)
 
 
-def _sparing(close: _Close) -> _Close:
-    """A close look at text that is only taken where there is not too much to parse."""
+def _bounded(decode: _Strict) -> _Strict:
+    """Let a strict decoder of text refuse a body with too many values before it parses."""
 
     def read(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
         if has_too_many_values(body, limits.records):
             raise BatchTooLarge("there are too many values in the body; send it in parts")
-        return close(body, kind, limits)
+        return decode(body, kind, limits)
 
     return read
 
@@ -312,7 +312,7 @@ def _new_devices(intake: DecodedBatch) -> set[tuple[str, str]]:
 
 
 async def _learn(services: Services, devices: set[tuple[str, str]]) -> bool:
-    """Whether the database knows any of them; NotCommitted where it does not answer."""
+    """Return whether the database knows any of them; NotCommitted where it does not answer."""
     try:
         return await services.new_devices.refresh(services.monitor_pool, devices)
     except psycopg.Error as error:

@@ -1,4 +1,4 @@
-"""The ingest calls in OpenAPI."""
+"""OpenAPI description of the ingest endpoints."""
 
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ class IngestProblem(ProblemDetails):
 
 
 class IngestAnswer(BaseModel):
-    """What became of a request's records; the accepted ones are durable."""
+    """The outcome of a request's records; the accepted ones are durable."""
 
     accepted: int
     rejected: int

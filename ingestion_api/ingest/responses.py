@@ -1,4 +1,4 @@
-"""What a request with heartbeats is answered."""
+"""Answers to requests with heartbeats."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +20,7 @@ Answer = tuple[int, tuple[tuple[bytes, bytes], ...], bytes]  # status, headers a
 
 @dataclass(frozen=True, slots=True)
 class IngestHeaders:
-    """What the collector wants to know of a request's headers."""
+    """The headers of a request that matter for its answer."""
 
     media_type: str = JSON
     minimal: bool = False

@@ -1,4 +1,4 @@
-"""Whether computed figures still come: how far they go, and what waits for its computation.
+"""Freshness of computed figures: how far they go, and the hours that wait for computation.
 
 By the ledger and the clock alone, whatever state the runs are in.
 """
@@ -18,7 +18,7 @@ from warehouse_sql.named_queries import query
 
 
 class FiguresState(Enum):
-    """How the computed figures are."""
+    """The state of the computed figures."""
 
     CURRENT = "current"
     LATE = "late"
@@ -27,7 +27,7 @@ class FiguresState(Enum):
 
 
 class Figures(BaseModel):
-    """How far the computed hours go, and which wait."""
+    """The end of the computed hours, and the hours that wait."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
@@ -50,7 +50,7 @@ class Figures(BaseModel):
 
 @dataclass(frozen=True)
 class FiguresRow:
-    """What the database knew of the figures at one moment."""
+    """The database's figures at one moment."""
 
     end_at: datetime | None
     late: bool
@@ -81,7 +81,7 @@ class FiguresRow:
         )
 
     def waiting_seconds(self, now: datetime) -> float:
-        """How long the hour waits that waits the longest; 0 where none does."""
+        """Waiting time of the hour that waits the longest; 0 where none does."""
         since = self.waiting_since
         return max(0.0, (now - since).total_seconds()) if since else 0.0
 
@@ -89,7 +89,7 @@ class FiguresRow:
 async def read_figures(
     conn: AsyncConnection[dict[str, Any]], now: datetime, settings: CollectorSettings
 ) -> FiguresRow:
-    """What the ledger and live state tell; raises psycopg.Error."""
+    """Read the figures from the ledger and live state; raises psycopg.Error."""
     asked = {
         "now": now,
         "late": now - timedelta(seconds=settings.hours_lag_warning_seconds),
@@ -101,7 +101,7 @@ async def read_figures(
 
 
 def freshness_warning(figures: Figures, now: datetime, longest_seconds: float) -> str | None:
-    """What a person should know of them; None: nothing."""
+    """Return the warning for a person; None where all is well."""
     since = f" since {clock(figures.waiting_since, now)}" if figures.waiting_since else ""
     if figures.state is FiguresState.LATE:
         waits = (

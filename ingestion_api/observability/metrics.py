@@ -1,4 +1,4 @@
-"""What the collector counts, in Prometheus' terms.
+"""Prometheus metrics of the collector.
 
 No label has values that a client can invent, so the number of series stays small.
 """

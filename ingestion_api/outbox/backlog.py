@@ -1,7 +1,7 @@
-"""How much waits in the outbox, looked up now and then: its bound, its metrics, its readiness.
+"""Monitor of the outbox: its bound, its metrics, its readiness.
 
-And how fast heartbeats come in, whichever collector takes them, how far the figures go that are
-computed from them, and how many hours wait.
+It also tells the rate of heartbeats of all collectors, the freshness of computed figures, and how
+many hours wait.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ from ingestion_api.settings import CollectorSettings
 from warehouse_sql.named_queries import query
 
 _LEAST_SECONDS: Final = 2.0
-_MOST_SECONDS: Final = 60.0  # a database that hangs must not hold up the next look
-_SHARE: Final = 0.05  # of the time may go into looking, however long that takes
+_MOST_SECONDS: Final = 60.0  # a database that hangs must not hold up the next reading
+_SHARE: Final = 0.05  # of the time may go into reading, however long that takes
 _MISSED_LOOKS: Final = 3  # so many in a row may fail before it is said
 _RATE_SECONDS: Final = 60.0  # devices send once a minute, and many of them at once
 
@@ -51,10 +51,10 @@ class Backlog:
 
 
 class OutboxMonitor(Service):
-    """Looks at the outbox every other second, or less often once that takes long.
+    """Reads the size of the outbox every other second, or less often once that takes long.
 
     Counting is a scan: the outbox has no index, because every heartbeat would pay for it. While
-    the database is away the last look stands.
+    the database is away the last figures stand.
     """
 
     def __init__(self, pool: ReadPool, settings: CollectorSettings) -> None:
@@ -67,18 +67,18 @@ class OutboxMonitor(Service):
         self._seen_at = self._next_looks_until = math.inf
 
     async def start(self) -> None:
-        """Look once, and go on looking; psycopg.Error if the first look fails."""
-        await self._look()
+        """Read once, and go on reading; psycopg.Error if the first reading fails."""
+        await self._read_backlog()
         self._note_look(0.0)
         self._task = start_task(self._watch(), "outbox-watch")
 
     async def stop(self) -> None:
-        """End the looking."""
+        """End the reading."""
         await cancel_task(self._task)
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still looks."""
+        """True while it monitors."""
         return self._task is not None and not self._task.done()
 
     @property
@@ -89,7 +89,7 @@ class OutboxMonitor(Service):
 
     @property
     def records_per_second(self) -> float | None:
-        """Heartbeats acknowledged a second, over the last minute; None before the second look."""
+        """Heartbeats acknowledged a second, over the last minute; None right after the start."""
         if len(self._acknowledged) < 2:
             return None
         (since, before), (until, after) = self._acknowledged[0], self._acknowledged[-1]
@@ -100,10 +100,10 @@ class OutboxMonitor(Service):
         while True:
             await asyncio.sleep(max(_LEAST_SECONDS, took / _SHARE))
             started = time.monotonic()
-            # While the database is away the last look stands; wattlake_database_up tells.
+            # While the database is away the last figures stand; wattlake_database_up tells.
             with contextlib.suppress(psycopg.Error, OSError):
                 async with asyncio.timeout(_MOST_SECONDS):
-                    await self._look()
+                    await self._read_backlog()
                 self._note_look(time.monotonic() - started)
             took = time.monotonic() - started
 
@@ -112,7 +112,7 @@ class OutboxMonitor(Service):
         pause = max(_LEAST_SECONDS, took / _SHARE)
         self._next_looks_until = self._seen_at + _MISSED_LOOKS * pause + _MOST_SECONDS
 
-    async def _look(self) -> None:
+    async def _read_backlog(self) -> None:
         async with self._pool.connection() as conn:
             found = await (await conn.execute(query("outbox_backlog"))).fetchall()
         for row in found:
@@ -136,9 +136,9 @@ class OutboxMonitor(Service):
         # A database from before the newest migrations lacks what this asks: /readyz says so.
         with contextlib.suppress(psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable):
             async with self._pool.connection() as conn:
-                await self._look_at_hours(conn, now)
+                await self._read_hours(conn, now)
 
-    async def _look_at_hours(self, conn: psycopg.AsyncConnection[DictRow], now: datetime) -> None:
+    async def _read_hours(self, conn: psycopg.AsyncConnection[DictRow], now: datetime) -> None:
         waiting = await (await conn.execute(query("hours_waiting"))).fetchone()
         assert waiting is not None, "the query always has one row"
         HOURS_WAITING.set(waiting["hours"])
@@ -146,7 +146,7 @@ class OutboxMonitor(Service):
         self.figures = await read_figures(conn, now, self._settings)
 
     def _count(self, acknowledged: int) -> None:
-        looks, now = self._acknowledged, time.monotonic()
-        looks.append((now, acknowledged))
-        while len(looks) > 2 and looks[1][0] <= now - _RATE_SECONDS:
-            looks.popleft()
+        readings, now = self._acknowledged, time.monotonic()
+        readings.append((now, acknowledged))
+        while len(readings) > 2 and readings[1][0] <= now - _RATE_SECONDS:
+            readings.popleft()

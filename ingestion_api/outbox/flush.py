@@ -1,4 +1,4 @@
-"""One flush: rows of the outbox become one Delta commit, and are then forgotten."""
+"""Flush of the outbox: its rows become one Delta commit, and are then deleted."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which lake belongs to a database: whoever appends to the raw tables asks here first."""
+"""Binding of a database to its lake, checked before every append to the raw tables."""
 
 import psycopg
 

@@ -36,7 +36,7 @@ _LOCK_POLL_SECONDS: Final = 0.5
 
 
 class FlushSettings(Protocol):
-    """What the writer needs to know of the collector's settings."""
+    """The settings that the writer needs."""
 
     @property
     def flush_seconds(self) -> float: ...
@@ -46,7 +46,7 @@ class FlushSettings(Protocol):
 
 @dataclass
 class WriterState:
-    """What the writer last did; readiness reads it."""
+    """The outcome of the writer's last work; readiness reads it."""
 
     is_writer: bool = False
     error: str | None = None
@@ -79,7 +79,7 @@ class LakeWriter:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs."""
+        """True while the thread runs."""
         return self._thread.is_alive()
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Many heartbeats as one row of the outbox: a compressed Arrow IPC stream."""
+"""Packs: many heartbeats as one row of the outbox, a compressed Arrow IPC stream."""
 
 from typing import Final
 

@@ -1,1 +1,1 @@
-"""The page on the screen: its templates, its style, its modules, and the library of its charts."""
+"""The web page: templates, styles, modules, and the library of its charts."""

@@ -60,7 +60,7 @@ class ChartLibrary:
 
 
 def cache_folder() -> Path:
-    """Where this account keeps what can be made again."""
+    """Return this account's folder for what can be made again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "wattlake"
 
 

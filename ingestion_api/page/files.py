@@ -24,7 +24,7 @@ class Asset:
 
 
 class PageFiles:
-    """What is sent for the pages; read once at start.
+    """The files of the pages; read once at start.
 
     The modules name each other relatively, so all lie in one folder with the hash of all.
     """

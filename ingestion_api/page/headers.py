@@ -1,4 +1,4 @@
-"""What a browser is told of a page: which sources it may use, and that it frames none."""
+"""Security headers of pages: the sources that a browser may use, and no framing."""
 
 
 def page_headers(sources: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Refused records are counted, and some of them kept for the operator."""
+"""Recorder of refused records: all are counted, some are kept for the operator."""
 
 import asyncio
 import time
@@ -106,7 +106,7 @@ class RejectionRecorder(Service):
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still writes."""
+        """True while it writes."""
         return self._task is not None and not self._task.done()
 
     def _begin_second(self) -> None:

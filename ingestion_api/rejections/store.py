@@ -1,4 +1,4 @@
-"""Rejections in the database: one short transaction that stores some and keeps the bounds."""
+"""Storage of rejections: short transactions that insert some and prune the rest."""
 
 import time
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class RejectionStore:
 
     @property
     def is_prune_due(self) -> bool:
-        """Whether age and total want a look although there is nothing to store."""
+        """True where age and total are to be checked although there is nothing to store."""
         return time.monotonic() - self._last_prune >= PRUNE_SECONDS
 
     async def write(self, rows: Sequence[Row]) -> None:

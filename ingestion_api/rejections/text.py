@@ -1,4 +1,4 @@
-"""What a device sent, as short text that any database, terminal and page can hold."""
+"""Printable text of refused input, safe for any database, terminal and page."""
 
 import json
 from typing import Final

@@ -1,4 +1,4 @@
-"""Where the next page begins, as text that a caller only hands back.
+"""Pagination cursors: the position of the next page, as text that a caller only hands back.
 
 A cursor holds the last row of the page before, so rows that come or go between two pages neither
 shift nor repeat the others.
@@ -35,7 +35,7 @@ def write_cursor(question: Sequence[object], position: Sequence[object], now: da
 def read_cursor(
     cursor: str, question: Sequence[object], position: TypeAdapter[_T], now: datetime
 ) -> _T:
-    """What `write_cursor` was given, checked by the type of a position.
+    """Return the position that `write_cursor` was given, checked by its type.
 
     Problem 410 if the cursor is older than LIFETIME, 422 if it is none or of another question.
     """

@@ -31,7 +31,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def etag_matches(tag: str, if_none_match: list[str] | None) -> bool:
-    """Whether the caller has the answer of this tag, made by the code that runs.
+    """Return whether the caller has the answer of this tag, made by the code that runs.
 
     The comparison is the weak one, as for any GET.
     """

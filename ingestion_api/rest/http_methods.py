@@ -1,4 +1,4 @@
-"""HEAD wherever there is GET, and OPTIONS wherever there is anything."""
+"""Middleware for HEAD, wherever there is GET, and OPTIONS."""
 
 from collections.abc import Awaitable
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""The JSON body of a call that takes one record."""
+"""JSON bodies of calls that take one record."""
 
 from typing import Final, TypeVar
 
@@ -39,6 +39,6 @@ def media_type(request: Request, *known: str) -> str:
 
 
 def describe_record(kind: type[BaseModel], example: dict[str, object]) -> dict[str, object]:
-    """What OpenAPI is to say of such a body."""
+    """Return the OpenAPI description of such a body."""
     content = {"schema": kind.model_json_schema(), "example": example}
     return {"requestBody": {"required": True, "content": {JSON: content}}}

@@ -1,4 +1,4 @@
-"""The base of all models of answers."""
+"""Base of the answers' models."""
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel

@@ -1,4 +1,4 @@
-"""Parameters that several calls take: ids, moments, windows; and the form of their answers."""
+"""Parameters that several calls share: ids, moments, windows."""
 
 import re
 from datetime import UTC, datetime, timedelta

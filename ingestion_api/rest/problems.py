@@ -197,7 +197,7 @@ _REQUEST_ID: Final = {
 
 
 def _allowed(request: Request) -> dict[str, str]:
-    """What may be done at a path: the routing itself names only the methods of one route there."""
+    """Return the Allow header of a path: routing itself names only the methods of one route."""
     path = getattr(request.scope.get("route"), "path_format", None)
     methods = {
         method

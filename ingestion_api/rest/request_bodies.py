@@ -1,4 +1,4 @@
-"""Reading a request body: no further than its limit, no longer than its time, unpacked."""
+"""Request bodies: bounded in size and time, decompressed."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A table as an answer: JSON, CSV or an Arrow stream, as the caller's Accept says."""
+"""Content negotiation of tables: JSON, CSV or an Arrow stream."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""A request's query holds what its route knows, and nothing twice that is one value."""
+"""Refusal of query parameters that the route does not know, or that are given twice."""
 
 from collections.abc import Iterator
 from typing import Any, Final, get_args, get_origin

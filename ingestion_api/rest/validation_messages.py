@@ -1,4 +1,4 @@
-"""What Pydantic finds wrong, in words for whoever sent it."""
+"""Validation errors of Pydantic in words for the sender."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -26,7 +26,7 @@ _NEAR: Final = 0.6  # how like another a name must be to be taken for it, 0-1
 
 
 def describe_error(error: Mapping[str, Any], known: Sequence[str] = ()) -> str:
-    """What is wrong by one of Pydantic's errors; `known` are the fields that there are."""
+    """Describe one of Pydantic's errors; `known` are the fields that there are."""
     match error.get("type"):
         case "extra_forbidden" if known:
             return unknown_name("field", str(error["loc"][-1]), known)
@@ -41,7 +41,7 @@ def describe_error(error: Mapping[str, Any], known: Sequence[str] = ()) -> str:
 
 
 def unknown_name(what: str, name: str, known: Sequence[str]) -> str:
-    """That a name is unknown, the one that may have been meant, and all that are known."""
+    """Say that a name is unknown, which one may have been meant, and all that are known."""
     if not known:
         return f"there is no such {what}, and there are none here"
     by_lower = {one.lower(): one for one in known}

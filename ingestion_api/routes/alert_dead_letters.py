@@ -1,4 +1,4 @@
-"""Alert events that a webhook did not take: list, and send again."""
+"""Dead letters, alert events that a webhook did not take: list, send again."""
 
 from datetime import datetime
 from typing import Annotated
@@ -35,7 +35,7 @@ class DeadLetters(Answer):
 
 
 class Asked(Answer):
-    """What was asked for."""
+    """The outcome of the request."""
 
     id: int
     is_wanted: bool

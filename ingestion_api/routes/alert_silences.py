@@ -1,4 +1,4 @@
-"""Rules that are silenced for a device, whatever alerts they open."""
+"""Silences of a rule at a device: list, begin, end."""
 
 from datetime import datetime
 from typing import Annotated
@@ -57,7 +57,7 @@ class Silences(Answer):
 
 
 class Ended(Answer):
-    """What ended."""
+    """The outcome of the request."""
 
     ended: bool = Field(description="whether there was such a silence")
 

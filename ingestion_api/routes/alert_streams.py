@@ -1,4 +1,4 @@
-"""Alert events as they come: by WebSocket, and as server-sent events.
+"""Streams of alert events: by WebSocket, and as server-sent events.
 
 Neither is in OpenAPI, which knows no answer without an end; docs/alerts.md describes them.
 """
@@ -56,7 +56,7 @@ async def stream(websocket: WebSocket, after: Position = None) -> None:
 
 @router.get("/stream", include_in_schema=False)
 async def no_stream(after: Position = None) -> Response:
-    """Who asks for the WebSocket without one is told so."""
+    """Refuse a request for the WebSocket that is none."""
     raise Problem(
         426,
         "this is a WebSocket; GET /v1/alerts/events has the same events without one",
@@ -115,7 +115,7 @@ async def _begin(services: Services, after: int | None) -> int:
 
 
 async def _events(services: Services, caller: Caller, position: int) -> AsyncIterator[list[Event]]:
-    """What comes after a position, or nothing now and then; ends with the caller's key."""
+    """Yield the events after a position, or none now and then; ends with the caller's key."""
     while services.keys.is_valid(caller):
         found = await services.alerts.feed.events_after(position, _PATIENCE_SECONDS)
         if found:

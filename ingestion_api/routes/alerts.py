@@ -1,4 +1,4 @@
-"""Alerts: list, look, acknowledge, silence."""
+"""Alerts: list, read, acknowledge, silence."""
 
 from typing import Annotated, Any, Final
 
@@ -45,7 +45,7 @@ class AlertHistory(Alert):
 
 
 class Until(BaseModel):
-    """How long an alert is silenced."""
+    """The end of a silence."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -102,7 +102,7 @@ async def list_alerts(
 
 @router.get("/rules", responses=problem_responses(503), name="The alert rules of this collector")
 async def list_rules(services: ServicesDep) -> dict[str, Any]:
-    """What ALERT_RULES_FILE says, or the rules that are shipped. Durations are ISO 8601."""
+    """The rules of ALERT_RULES_FILE, or those that are shipped. Durations are ISO 8601."""
     return services.alerts.rules.model_dump(mode="json", by_alias=True)
 
 
@@ -165,7 +165,7 @@ async def unsilence(number: AlertId, request: Request, services: ServicesDep) ->
 
 
 def caller_of(request: Request) -> Caller:
-    """Who calls."""
+    """Return the caller of a request."""
     caller = request.scope["caller"]
     assert isinstance(caller, Caller)
     return caller

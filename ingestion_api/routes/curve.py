@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from ingestion_api.analytics.performance.compute import measure
-from ingestion_api.analytics.performance.facts import UnknownVehicle, VehicleContext
+from ingestion_api.analytics.performance.vehicle_context import UnknownVehicle, VehicleContext
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.parameters import BadWindow, End, PathId, Period, Start
 from ingestion_api.rest.problems import Problem, problem_responses

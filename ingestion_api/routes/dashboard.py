@@ -1,4 +1,4 @@
-"""What a screen shows of some vehicles, in one request."""
+"""Dashboard: live state, today's efficiency and alerts of some vehicles in one request."""
 
 from datetime import UTC, datetime, time
 from typing import Annotated, Any

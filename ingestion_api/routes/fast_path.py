@@ -1,4 +1,4 @@
-"""What screens ask for all the time, as plain ASGI: live state and the last day of one device.
+"""Fast path of two GETs, as plain ASGI: live state and the last day of one device.
 
 They are answered before FastAPI's routing and dependencies, which take several times as long as
 the live state. The routes describe them for OpenAPI, and answer whatever is not a plain success.
@@ -11,7 +11,7 @@ import psycopg
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ingestion_api.analytics.performance.facts import UnknownVehicle
+from ingestion_api.analytics.performance.vehicle_context import UnknownVehicle
 from ingestion_api.heartbeats.contract import ID_PATTERN
 from ingestion_api.rest.parameters import BadWindow
 from ingestion_api.routes.live import LiveMeter, LiveVehicle, live_fields

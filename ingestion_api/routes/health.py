@@ -1,4 +1,4 @@
-"""Whether the collector lives, whether it can take heartbeats, and what it has counted."""
+"""Health: liveness, readiness and metrics."""
 
 import asyncio
 from typing import Final
@@ -39,7 +39,7 @@ class Alive(Answer):
 
 
 class Readiness(Answer):
-    """Whether heartbeats can be taken right now, and what lies between them and the lake."""
+    """Readiness to take heartbeats, and the backlog between them and the lake."""
 
     ready: bool
     reasons: list[str] = Field(description="why it is not ready")
@@ -157,7 +157,7 @@ def metrics(
 
 
 async def _early_hours(conn: psycopg.AsyncConnection[DictRow]) -> str | None:
-    """What to do about hours that are never computed; None where there is none."""
+    """Return the advice on hours that are never computed; None where there is none."""
     found = await (await conn.execute(query("hours_never_computed"))).fetchone()
     if found is None or not found["hours"]:
         return None

@@ -1,4 +1,4 @@
-"""Links as they come in: one, or many as JSON or CSV, each checked on its own."""
+"""Bodies of link requests: one link, or many as JSON or CSV, each checked on its own."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Which meter feeds which vehicle: list, make, end, import, remove."""
+"""Links of meters to vehicles: list, make, end, import, remove."""
 
 import asyncio
 from datetime import datetime
@@ -72,7 +72,7 @@ class LinkEnd(BaseModel):
 
 
 class ImportAnswer(IngestAnswer):
-    """What became of the links; `accepted` includes those that were there already."""
+    """The outcome of the links; `accepted` includes those that were there already."""
 
     existing: int = Field(description="accepted links that were there before, unchanged")
 

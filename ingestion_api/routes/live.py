@@ -1,4 +1,4 @@
-"""A device as it is: its newest heartbeat by event time."""
+"""Live state of a device: its newest heartbeat by event time."""
 
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -100,7 +100,7 @@ def live_fields(services: Services, row: Row, now: datetime) -> dict[str, Any]:
 
 
 def connection_flag(services: Services, heard: datetime, now: datetime) -> Connection:
-    """Whether a device whose newest heartbeat is of `heard` still reports as expected.
+    """Return whether a device whose newest heartbeat is of `heard` still reports as expected.
 
     One that can't be believed is none: any that comes takes its place.
     """

@@ -1,4 +1,4 @@
-"""The fleet as it is: the newest heartbeats of many devices."""
+"""Live state of the fleet: the newest heartbeats of many devices."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, TypeAlias

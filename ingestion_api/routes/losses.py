@@ -1,4 +1,4 @@
-"""What was lost between meters and batteries: by whom, at what cost, and what a point is worth."""
+"""Losses between meters and batteries: by device, their cost, and the worth of a point."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

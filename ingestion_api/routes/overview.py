@@ -1,4 +1,4 @@
-"""The whole fleet in one quick answer, and devices by a part of their id: for screens."""
+"""Overview of the whole fleet in one answer, and devices by a part of their id."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
@@ -33,7 +33,7 @@ class Connections(Answer):
 
 
 class Now(Answer):
-    """What the newest interval readings of the devices online say; registers say nothing at once.
+    """The newest interval readings of the devices online; registers say nothing at once.
 
     Powers take each interval for a nominal one. The two sides are not matched with each other: a
     momentary ratio is a hint, the computed hours are exact.
@@ -79,7 +79,7 @@ class NewestHeartbeat(Answer):
 
 
 class Ingest(Answer):
-    """How heartbeats come in, and how far the lake is behind."""
+    """The rate of heartbeats, and the lag of the lake."""
 
     records_per_second: float | None = Field(
         description="over the last minute, of all collectors; null right after a start"

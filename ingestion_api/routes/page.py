@@ -1,4 +1,4 @@
-"""The fleet's page, and those of a vehicle and of a meter, for people in front of a screen.
+"""The web pages of the fleet, of a vehicle and of a meter.
 
 The pages are frames without data: their modules ask the API, with the key that somebody has typed
 in where the collector wants one. So the frames and their files are open to everybody.

@@ -1,4 +1,4 @@
-"""What a vehicle drew, what reached its battery, and what makes the ratio believable."""
+"""Performance of a vehicle: its energies, their ratio, and the evidence for it."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import Field
 
 from ingestion_api.analytics.performance.compute import Performance
-from ingestion_api.analytics.performance.facts import UnknownVehicle
+from ingestion_api.analytics.performance.vehicle_context import UnknownVehicle
 from ingestion_api.rest.etags import (
     NOT_MODIFIED,
     IfNoneMatch,
@@ -128,7 +128,7 @@ _NOTHING: dict[str, Any] = {
 
 
 def performance_answer(vehicle_id: str, found: Performance) -> VehiclePerformance:
-    """What is told of the performance of a vehicle."""
+    """Return the answer about the performance of a vehicle."""
     row = found.row or _NOTHING
     return VehiclePerformance(
         vehicle_id=vehicle_id,

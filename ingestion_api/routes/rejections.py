@@ -1,4 +1,4 @@
-"""Refused records, for the operator: what, from whom, when and why."""
+"""Refused records, for the operator."""
 
 from datetime import datetime
 from typing import Annotated, Final, Literal

@@ -1,4 +1,4 @@
-"""How the whole is doing, in one answer: for the command line and for screens."""
+"""Status of the whole in one answer: for the command line and for screens."""
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -41,7 +41,7 @@ class WholeStatus(Answer):
 
 @router.get("/status", responses=problem_responses(503), name="Status of the whole")
 async def whole_status(services: ServicesDep) -> WholeStatus:
-    """What was acknowledged, where it is, and how the newest computed hour looks."""
+    """Counts of what was acknowledged, where it is, and the newest computed hour."""
     async with services.pool.connection() as conn:
         row = await (await conn.execute(query("whole_status"), {"now": services.now()})).fetchone()
         waiting = await (await conn.execute(query("hours_waiting"))).fetchone()

@@ -1,4 +1,4 @@
-"""Answers of some size are packed with gzip for who asks for it."""
+"""Compression of answers with gzip, where the client accepts it."""
 
 from typing import Final
 
@@ -33,7 +33,7 @@ class GzipMiddleware:
 
 
 def accepts_gzip(scope: Scope) -> bool:
-    """Whether the client likes gzip at least as well as what is not packed (RFC 9110)."""
+    """Return whether the client likes gzip at least as well as no compression (RFC 9110)."""
     sent = [value for name, value in scope["headers"] if name == b"accept-encoding"]
     if not sent:
         return False

@@ -1,4 +1,4 @@
-"""Pages of other sites may ask, where CORS_ORIGINS names them."""
+"""CORS: access from pages of the sites that CORS_ORIGINS names."""
 
 from collections.abc import Collection
 from typing import Final
@@ -38,7 +38,7 @@ class CorsMiddleware(CORSMiddleware):
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """What a browser may send; it asks without a key."""
+        """Answer a preflight request, which has no key."""
         answer = super().preflight_response(request_headers)
         headers = {name: answer.headers[name] for name in answer.headers if name not in _OF_TEXT}
         if answer.status_code == 200:

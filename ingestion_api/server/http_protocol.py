@@ -1,4 +1,4 @@
-"""How many connections there may be, and how long one may keep the collector waiting."""
+"""Limits of connections: how many there may be, and how long one may keep the collector waiting."""
 
 import asyncio
 import resource
@@ -30,7 +30,7 @@ _LOGGED_A_SECOND: Final = 0.2
 
 
 def possible_connections(wanted: int) -> int:
-    """As many of the wanted connections as the process may have open; raises its limit for them."""
+    """Return the possible number of connections; raises the process' limit for the wanted ones."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = wanted + _RESERVED
     if soft != resource.RLIM_INFINITY and soft < enough:
@@ -42,7 +42,7 @@ def possible_connections(wanted: int) -> int:
 
 
 def bounded_connection(connections: int, settings: CollectorSettings) -> type[asyncio.Protocol]:
-    """What uvicorn is to use for each of at most `connections`."""
+    """Return the protocol that uvicorn is to use for each of at most `connections`."""
     made = partial(
         _BoundedConnection,
         most=connections,

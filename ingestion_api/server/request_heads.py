@@ -1,4 +1,4 @@
-"""The head of a request, bounded while it is read, and understood in one way only.
+"""Strict parsing of request heads, bounded in size, against request smuggling.
 
 What another server in front could understand differently is refused: such requests smuggle others.
 """
@@ -143,7 +143,7 @@ class RequestHeads(HttpToolsProtocol):
             self.is_chunked = True
 
     def _check_upgrade(self) -> None:
-        """What the library that answers WebSockets takes for an error of the server."""
+        """Refuse the requests that the WebSocket library would take for an error of the server."""
         if len(self.url) > _WEBSOCKET_LINE:
             self._fail(Problem(414, f"the URL is longer than {_WEBSOCKET_LINE:,} bytes"))
         for name, value in self.headers:

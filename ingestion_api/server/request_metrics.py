@@ -1,4 +1,4 @@
-"""What every request gets: an id for the logs and the answer, and its place in the metrics."""
+"""Request ids and request metrics."""
 
 import itertools
 import re

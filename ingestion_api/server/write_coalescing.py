@@ -1,4 +1,4 @@
-"""The head and the body of an answer go out together, as one packet and one call of the system."""
+"""Write coalescing: the head and the body of an answer go out as one packet."""
 
 import asyncio
 from collections.abc import Callable
@@ -56,7 +56,7 @@ class CoalescedWrites(asyncio.Transport):
         self.under.abort()
 
     def is_closing(self) -> bool:
-        """Whether it was closed."""
+        """Return whether it was closed."""
         return self._is_closed or self.under.is_closing()
 
     def pause_reading(self) -> None:
@@ -68,5 +68,5 @@ class CoalescedWrites(asyncio.Transport):
         self.under.resume_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What is known of the connection."""
+        """Return information about the connection."""
         return self.under.get_extra_info(name, default)

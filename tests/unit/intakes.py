@@ -1,4 +1,4 @@
-"""Reading a body as the collector does; what its quick look takes, the close one takes alike."""
+"""Decoding of a body as in the collector; what is decoded fast, is decoded strictly alike."""
 
 from ingestion_api.heartbeats.batch import Limits
 from ingestion_api.heartbeats.strict_decoder import (

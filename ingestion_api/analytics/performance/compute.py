@@ -10,11 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from ingestion_api.analytics.performance.facts import VehicleContext
 from ingestion_api.analytics.performance.single_meter import (
     PerformanceRows,
     single_meter_performance,
 )
+from ingestion_api.analytics.performance.vehicle_context import VehicleContext
 from ingestion_api.rest.parameters import Period
 from lake import METER, VEHICLE, EnergySettings, Stream
 from lake.energy import (
@@ -97,7 +97,7 @@ def _told(facts: VehicleContext, found: PerformanceRows) -> dict[str, Performanc
 
 
 def _of_any(view: LakeSnapshot, facts: VehicleContext, energy: EnergySettings) -> PerformanceRows:
-    """What is found of vehicles with any links."""
+    """Compute the performance of vehicles with any links."""
     both, window = measure(view, facts, energy), (facts.period.start, facts.period.end)
     rows = vehicle_efficiency(
         both.meters,

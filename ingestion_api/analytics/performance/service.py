@@ -1,4 +1,4 @@
-"""Requests for the performance of vehicles in one window are answered together.
+"""Performance of vehicles: requests about one window are batched.
 
 What one answer costs is mostly the same for twenty: a snapshot of Postgres, a look at the lake, a
 plan.
@@ -12,12 +12,12 @@ from typing import Final, TypeAlias, TypeVar
 from ingestion_api.analytics.batching import RequestBatcher
 from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
 from ingestion_api.analytics.performance.compute import Performance, compute_performances
-from ingestion_api.analytics.performance.facts import (
+from ingestion_api.analytics.performance.snapshot import read_contexts
+from ingestion_api.analytics.performance.vehicle_context import (
     UnknownVehicle,
     VehicleContext,
     VehicleContexts,
 )
-from ingestion_api.analytics.performance.snapshot import read_contexts
 from ingestion_api.database.dedicated_connection import DedicatedConnection
 from ingestion_api.rest.parameters import BadWindow
 from lake import EnergySettings
@@ -55,14 +55,14 @@ class PerformanceService:
     ) -> Performance:
         """The performance in a window; without `end` it ends now, without `start` it is a day."""
         window = start, end
-        together = self._windows.get(window)
-        if together is None:
+        batcher = self._windows.get(window)
+        if batcher is None:
             answer = partial(self._answer, window)
-            together = self._windows[window] = RequestBatcher(answer, _MOST_VEHICLES)
+            batcher = self._windows[window] = RequestBatcher(answer, _MOST_VEHICLES)
         try:
-            found = await together.submit(vehicle_id)
+            found = await batcher.submit(vehicle_id)
         finally:
-            if together.is_idle and self._windows.get(window) is together:
+            if batcher.is_idle and self._windows.get(window) is batcher:
                 del self._windows[window]
         if isinstance(found, Performance):
             return found
@@ -89,7 +89,7 @@ class PerformanceService:
         end: datetime | None,
         compute: Callable[[LakeSnapshot, VehicleContext], _T],
     ) -> _T:
-        """What a function makes of the lake and the facts of one vehicle, in a thread."""
+        """Run a function on the lake and the context of one vehicle, in a thread."""
         found = await self._facts({vehicle_id}, start, end)
         for refused in found.refused.values():
             raise refused

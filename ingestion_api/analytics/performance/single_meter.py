@@ -1,4 +1,4 @@
-"""The short way to the performance of vehicles that one meter feeds, or none.
+"""Fast path to the performance of vehicles with one meter, or none.
 
 So it is with nearly all of them, in nearly all windows. The others go the way of the tables of a
 fleet, which says the same of these and takes many times as long for one.
@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from ingestion_api.analytics.performance.facts import VehicleContext
+from ingestion_api.analytics.performance.vehicle_context import VehicleContext
 from lake import METER, VEHICLE, EnergySettings, Stream
 from lake.energy import HEARTBEAT, LINK, RULE, vehicle_efficiency_rows
 from lake.energy.single_vehicle import (
@@ -36,7 +36,7 @@ class PerformanceRows:
 def single_meter_performance(
     view: LakeSnapshot, facts: VehicleContext, energy: EnergySettings
 ) -> PerformanceRows:
-    """What can be found on the short way; blocks, so not for the event loop."""
+    """Compute the vehicles that the fast path can answer; blocks, so not for the event loop."""
     start, end = facts.period.start, facts.period.end
 
     def readings(stream: Stream, device: str) -> Readings:

@@ -1,4 +1,4 @@
-"""Reads the facts of vehicles in a window from one snapshot of Postgres."""
+"""Reader of vehicle contexts from one snapshot of Postgres."""
 
 import asyncio
 from collections import defaultdict
@@ -10,7 +10,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion_api.analytics.performance.facts import (
+from ingestion_api.analytics.performance.vehicle_context import (
     UnknownVehicle,
     VehicleContext,
     VehicleContexts,
@@ -40,7 +40,7 @@ async def read_contexts(
 
     The window ends now, or just after the newest heartbeat of the vehicle or its meters if a
     clock of theirs is ahead: what was acknowledged is always inside, unless it is of a time that
-    is not believed now, after `believed_until`. Vehicles of one window are one Facts.
+    is not believed now, after `believed_until`. Vehicles of one window share a context.
     """
     asked = sorted(set(vehicle_ids))
     until = end or now
@@ -99,7 +99,7 @@ async def read_contexts(
 
 @dataclass(frozen=True)
 class _OfMeters:
-    """What is known of meters, whatever the window."""
+    """Facts about meters that do not depend on the window."""
 
     fed_by: Mapping[str, set[str]]
     linked_to: Mapping[str, set[str]]

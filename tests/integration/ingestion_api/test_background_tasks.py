@@ -25,7 +25,7 @@ from tests.harness.waiting import wait_for
 WORK: dict[str, tuple[Any, str]] = {
     "the committer": (CommitQueue, "next_group"),
     "the lake writer": (OutboxFlush, "flush"),
-    "the outbox watch": (OutboxMonitor, "_look"),
+    "the outbox watch": (OutboxMonitor, "_read_backlog"),
     "the rejection log": (RejectionStore, "write"),
     "the reading of API keys": (ApiKeyCache, "_load"),
     "reading ahead": (CacheWarmer, "_index_one"),

@@ -34,7 +34,7 @@ Look = Callable[[bytes, str, Limits], DecodedBatch | None]
 
 
 def read(quick: Look, close: Look, body: bytes, kind: str = "meter") -> DecodedBatch:
-    """The intake of a body; what the quick look takes, the close one takes alike."""
+    """The decoded body; what is decoded fast, is decoded strictly alike."""
     looked = close(body, kind, LIMITS)
     assert looked is not None
     taken = quick(body, kind, LIMITS)
@@ -140,7 +140,7 @@ def test_a_timestamp_may_have_any_unit_and_any_zone(unit: Unit, zone: str) -> No
 
 def test_nanoseconds_are_cut_to_microseconds_as_in_json() -> None:
     nanos = int(NOW.timestamp()) * 10**9 + 123_456_999
-    for voltage in (230.0, -1.0):  # taken by the quick look, and only by the close one
+    for voltage in (230.0, -1.0):  # decoded fast, and only strictly
         body = meters(
             timestamp=pa.array([nanos] * 2).view(pa.timestamp("ns", "UTC")),
             voltage=pa.array([230.0, voltage]),

@@ -103,9 +103,9 @@ def test_times_with_a_zone_are_taken_to_the_microsecond(text: str, expected: dat
 def test_an_id_may_have_dots_as_long_as_it_is_no_step_of_a_path(device: str) -> None:
     assert rows(batch(meter(meterId=device)), "meter")[0]["meter_id"] == device
     body = json.dumps([meter(meterId=device), meter(meterId="..")]).encode()
-    looked_at_closely = read_batch(body, "meter", LIMITS)
-    assert rows(looked_at_closely, "meter")[0]["meter_id"] == device
-    (refusal,) = looked_at_closely.refusals
+    decoded = read_batch(body, "meter", LIMITS)
+    assert rows(decoded, "meter")[0]["meter_id"] == device
+    (refusal,) = decoded.refusals
     assert (refusal.code, "path of a URL" in refusal.reason) == ("bad_id", True)
 
 

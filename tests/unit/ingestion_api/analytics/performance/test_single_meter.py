@@ -7,8 +7,8 @@ import polars as pl
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from ingestion_api.analytics.performance.facts import VehicleContext
 from ingestion_api.analytics.performance.single_meter import single_link
+from ingestion_api.analytics.performance.vehicle_context import VehicleContext
 from ingestion_api.rest.parameters import Period
 from lake import STREAMS, VEHICLE, EnergySettings
 from lake.energy.links import named_links, resolve_links

@@ -1,4 +1,4 @@
-"""What Postgres knows of some vehicles in a window, at one moment."""
+"""The context of vehicles in a window: all that Postgres knows of them at one moment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -87,5 +87,5 @@ class VehicleContexts:
 
 
 def context_start(period: Period, energy: EnergySettings) -> datetime:
-    """Where what is read before a window begins."""
+    """Return the start of the read-back before a window."""
     return hour_of(period.start - timedelta(hours=energy.register_lookback_hours))

@@ -6,7 +6,6 @@ writer flushes them as in the collector.
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -19,6 +18,7 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 import uvloop
+from pydantic.alias_generators import to_camel
 
 from benchmarks import fleet
 from ingestion_api.commit.transaction import statements
@@ -76,7 +76,7 @@ class PreparedFleet:
             for heartbeat in fleet.heartbeats(stream.name) * 2
         ]
         table = {
-            column.name: pa.array([row.get(_camel_case(column.name)) for row in rows], column.type)
+            column.name: pa.array([row.get(to_camel(column.name)) for row in rows], column.type)
             for column in stream.columns
         }
         self._rows = HeartbeatBatch.from_arrow(stream, pa.table(table))
@@ -118,10 +118,6 @@ async def _write(
         cpu_seconds=time.process_time() - cpu,
         next_position=position,
     )
-
-
-def _camel_case(name: str) -> str:
-    return re.sub("_(.)", lambda found: found[1].upper(), name)
 
 
 def main() -> int:

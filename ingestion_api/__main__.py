@@ -27,7 +27,7 @@ from ingestion_api.server.http_protocol import (
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake, LakeSettings
 from lake.costs import BadTariff, read_tariff
-from warehouse_sql.settings import DatabaseSettings
+from warehouse_sql.settings import DatabaseSettings, settings_fault
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +48,7 @@ def main() -> int:
     except BadRules as error:
         return _fail(CONFIGURATION_WRONG, f"ALERT_RULES_FILE: {error}")
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = "_".join(str(part) for part in first["loc"]).upper() or "settings"
-        return _fail(CONFIGURATION_WRONG, f"{name}: {first['msg']}")
+        return _fail(CONFIGURATION_WRONG, settings_fault(error))
     except BadTariff as error:
         return _fail(CONFIGURATION_WRONG, f"TARIFF_FILE: {error}")
     configure_logging(settings.log_format)

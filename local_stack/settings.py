@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from local_stack.errors import UsageError
 from warehouse_sql.api_keys import KEY_PATTERN
 from warehouse_sql.database_url import DatabaseUrl
+from warehouse_sql.settings import settings_fault
 
 
 class ClientSettings(BaseSettings):
@@ -86,8 +87,7 @@ def settings_with(given: Mapping[str, object]) -> LocalStackSettings:
         found = LocalStackSettings().model_dump()
         return LocalStackSettings.model_validate({**found, **chosen})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise UsageError(f"{str(first['loc'][0]).upper()}: {first['msg']}") from error
+        raise UsageError(settings_fault(error)) from error
 
 
 def _default_data_folder() -> Path:

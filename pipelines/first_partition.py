@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 from pydantic import ValidationError
 
-from pipelines.settings import PipelineSettings, error_line
+from pipelines.settings import PipelineSettings
 from warehouse_sql.named_queries import query
-from warehouse_sql.settings import DatabaseSettings
+from warehouse_sql.settings import DatabaseSettings, settings_fault
 
 # Dagster advises at most so many partitions, and the database keeps to it, too (`first_hour`).
 _WIDEST = timedelta(hours=100_000)
@@ -26,7 +26,7 @@ def first_day() -> date:
         with psycopg.connect(DatabaseSettings().dsn, connect_timeout=10) as connection:
             ((day, _),) = connection.execute(query("first_partition")).fetchall()
     except ValidationError as error:
-        why = f"{error_line(error)}; set it in the environment or in .env"
+        why = f"{settings_fault(error)}; set it in the environment or in .env"
     except psycopg.OperationalError as error:
         why = f"the database of DATABASE_URL does not answer: {' '.join(str(error).split())}"
     except psycopg.errors.UndefinedTable:

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 
 from lake import Lake, LakeSettings
 from pipelines.run_session import session, session_of_run
-from pipelines.settings import error_line
-from warehouse_sql.settings import DatabaseSettings
+from warehouse_sql.settings import DatabaseSettings, settings_fault
 
 
 class LakeResource(dg.ConfigurableResource["LakeResource"]):
@@ -47,7 +46,7 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
             return self.database_url or DatabaseSettings().dsn
         except ValidationError as error:
             raise dg.Failure(
-                f"{error_line(error)}; set it in the environment or in .env",
+                f"{settings_fault(error)}; set it in the environment or in .env",
                 allow_retries=False,
             ) from None
 

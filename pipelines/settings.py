@@ -6,6 +6,8 @@ from datetime import date
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from warehouse_sql.settings import settings_fault
+
 
 class PipelineSettings(BaseSettings):
     """Settings from the environment and `.env`; each name in capitals is the variable."""
@@ -72,18 +74,12 @@ class PipelineSettings(BaseSettings):
     )
 
 
-def error_line(error: ValidationError) -> str:
-    """Name of a wrong variable and the reason, as one line."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    return f"{str(first['loc'][0]).upper()}: {first['msg']}"
-
-
 def main() -> int:
     """Say in one line what is wrong with the settings, before Dagster says it in many."""
     try:
         PipelineSettings()
     except ValidationError as error:
-        print(error_line(error), file=sys.stderr)  # noqa: T201
+        print(settings_fault(error), file=sys.stderr)  # noqa: T201
         return 2
     return 0
 

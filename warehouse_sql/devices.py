@@ -67,6 +67,10 @@ class RemovedDevices:
 
 
 _AT_A_TIME: Final = 5_000
+_LIVE_STATE_REMOVALS: Final = {
+    "meter": "remove_meter_live_state",
+    "vehicle": "remove_vehicle_live_state",
+}
 _REMOVALS: Final = (
     "remove_named_links",
     "remove_from_registry",
@@ -153,14 +157,14 @@ def remove_devices(dsn: str, devices: Collection[tuple[str, str]]) -> RemovedDev
     Some thousand at a time are a transaction. Raises as `list_devices`.
     """
     removed = alerts = 0
-    for stream in ("meter", "vehicle"):
+    for stream, remove_live_state in _LIVE_STATE_REMOVALS.items():
         ids = sorted({device for name, device in devices if name == stream})
         for first in range(0, len(ids), _AT_A_TIME):
             some = {"stream": stream, "devices": ids[first : first + _AT_A_TIME]}
             with transaction(dsn) as conn:
                 # Who registers devices meanwhile would expect them again from what it has read.
                 conn.execute(query("lock_devices"))
-                conn.execute(query(f"remove_{stream}_live_state"), some)
+                conn.execute(query(remove_live_state), some)
                 for name in _REMOVALS:
                     conn.execute(query(name), some)
                 rows = conn.execute(query("resolve_alerts_of_devices"), some)

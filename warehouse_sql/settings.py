@@ -1,6 +1,6 @@
 """Settings of the database."""
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from warehouse_sql.database_url import DatabaseUrl
@@ -25,3 +25,10 @@ class DatabaseSettings(BaseSettings):
     def dsn(self) -> str:
         """The URL as psycopg and ADBC take it."""
         return self.database_url
+
+
+def settings_fault(error: ValidationError) -> str:
+    """Return the first variable at fault and the reason, as one line without its value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = str(first["loc"][0]).upper() if first["loc"] else "settings"
+    return f"{name}: {first['msg']}"

@@ -11,6 +11,7 @@ from warehouse_sql.binary_parameters import text_array
 _Device = tuple[str, str]  # kind and id
 
 _MOST_DEVICES: Final = 200
+_QUERIES: Final = {"meter": "live_meter", "vehicle": "live_vehicle"}
 
 
 class LiveStateReader:
@@ -35,7 +36,7 @@ class LiveStateReader:
         by_kind: dict[str, list[str]] = defaultdict(list)
         for kind, device in devices:
             by_kind[kind].append(device)
-        statements = [(f"live_{kind}", [text_array(ids)]) for kind, ids in by_kind.items()]
+        statements = [(_QUERIES[kind], [text_array(ids)]) for kind, ids in by_kind.items()]
 
         async def read(queries: PipelinedQueries) -> list[list[Row]]:
             return await queries.fetch(*statements)

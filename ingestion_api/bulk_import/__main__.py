@@ -18,7 +18,7 @@ from ingestion_api.settings import CollectorSettings
 from lake import Lake, LakeError, LakeSettings, UnusableFile
 from lake.recordings import ColumnMapping
 from warehouse_sql.named_queries import query
-from warehouse_sql.settings import DatabaseSettings
+from warehouse_sql.settings import DatabaseSettings, settings_fault
 
 DONE, FAILED, WRONG_USAGE, SOME_REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -33,9 +33,7 @@ def main() -> int:
         settings, dsn = CollectorSettings(), DatabaseSettings().dsn
         lake = Lake.from_settings(LakeSettings())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
-        return _fail(WRONG_USAGE, f"{name}: {first['msg']}")
+        return _fail(WRONG_USAGE, settings_fault(error))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     file = given.files[0]
     refused = taken = 0

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic.alias_generators import to_camel
 
 from ingestion_api.bulk_import.encoded_batch import (
     BAD_ID,
@@ -35,7 +36,6 @@ from ingestion_api.heartbeats.batch import (
     HeartbeatBatch,
     Limits,
     Mask,
-    camel_case,
     invalid_mask,
 )
 from ingestion_api.heartbeats.strict_decoder import (
@@ -48,7 +48,7 @@ from lake import METER, STREAMS, VEHICLE, Stream
 from lake.recordings import ENERGIES, IDS, NUMBERS, ColumnMapping, UnitCheck, parse_number, to_kwh
 
 STRICT_ROWS: Final = 10_000
-_METER_ONLY: Final = tuple(camel_case(name) for name in METER.number_measurements)
+_METER_ONLY: Final = tuple(to_camel(name) for name in METER.number_measurements)
 
 
 @dataclass(frozen=True)
@@ -140,13 +140,13 @@ def _equal(texts: Any, wanted: str) -> Mask:
 
 
 def _valid_rows(columns: PartColumns, mine: Mask, stream: Stream, limits: Limits) -> Mask:
-    device = camel_case(stream.device)
+    device = to_camel(stream.device)
     right = mine & (columns.codes[device] >= 0) & (columns.times != NULL_TIME)
     right &= ~columns.suspect["readingType"]
     for name in stream.text_measurements:
-        right &= columns.codes[camel_case(name)] != BAD_ID
+        right &= columns.codes[to_camel(name)] != BAD_ID
     for name in stream.number_measurements:
-        right &= ~columns.suspect[camel_case(name)]
+        right &= ~columns.suspect[to_camel(name)]
     places = np.flatnonzero(right)
     if len(places):
         every = len(places) == columns.size
@@ -203,13 +203,13 @@ def _put(
         if name == "reading_type":
             columns.kinds[at] = [READING_TYPES.index(text) for text in texts]
         else:
-            columns.codes[camel_case(name)][at] = [ids.encode_one(text) for text in texts]
+            columns.codes[to_camel(name)][at] = [ids.encode_one(text) for text in texts]
     columns.times = columns.times.copy()  # what was read is read-only
     columns.times[at] = heartbeats.times
     for name, values in heartbeats.numbers.items():
-        changed = columns.numbers[camel_case(name)].copy()
+        changed = columns.numbers[to_camel(name)].copy()
         changed[at] = values
-        columns.numbers[camel_case(name)] = changed
+        columns.numbers[to_camel(name)] = changed
 
 
 def _records(rows: pa.Table, meaning: ColumnMapping) -> list[dict[str, Any]]:

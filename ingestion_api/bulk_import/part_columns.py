@@ -8,6 +8,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic.alias_generators import to_camel
 
 from ingestion_api.bulk_import.encoded_batch import NO_ID, READING_TYPES, IdEncoder
 from ingestion_api.heartbeats.arrow_decoder import to_utc_micros
@@ -15,7 +16,6 @@ from ingestion_api.heartbeats.batch import (
     NULL_TIME,
     Mask,
     Micros,
-    camel_case,
     parse_timestamp_array,
 )
 from ingestion_api.heartbeats.contract import RANGES, TIME_PATTERN
@@ -29,7 +29,7 @@ from lake.recordings import (
     to_kwh,
 )
 
-_RANGE_OF: Final = {camel_case(name): limits for name, limits in RANGES.items()}
+_RANGE_OF: Final = {to_camel(name): limits for name, limits in RANGES.items()}
 
 
 @dataclass
@@ -53,10 +53,10 @@ class PartColumns:
     def columns_for(self, stream: Stream) -> dict[str, npt.NDArray[Any]]:
         """The columns of a stream's block."""
         return {
-            stream.device: self.codes[camel_case(stream.device)],
+            stream.device: self.codes[to_camel(stream.device)],
             "timestamp": self.times,
-            **{name: self.numbers[camel_case(name)] for name in stream.number_measurements},
-            **{name: self.codes[camel_case(name)] for name in stream.text_measurements},
+            **{name: self.numbers[to_camel(name)] for name in stream.number_measurements},
+            **{name: self.codes[to_camel(name)] for name in stream.text_measurements},
             "reading_type": self.kinds,
         }
 

@@ -19,6 +19,15 @@ NamedPairs = dict[tuple[str, str], int]
 _HOUR: Final = 3_600_000_000  # microseconds
 _HOURS_A_TRANSACTION: Final = 500  # as many as a flush takes at once: `*_flush_horizon`
 
+_MERGE_LIVE_STATE: Final = {
+    METER.name: "merge_meter_live_state",
+    VEHICLE.name: "merge_vehicle_live_state",
+}
+_INSERT_OUTBOX: Final = {
+    METER.name: "insert_meter_outbox",
+    VEHICLE.name: "insert_vehicle_outbox",
+}
+
 # From here on a pack costs less than rows of their own, which reading requests find faster.
 PACKED_FROM: Final = 256
 
@@ -68,7 +77,7 @@ def merge_live_state(
     bound = timestamp(believed_until)
     for start in range(0, len(newest), statement_rows):
         part = newest.slice(start, start + statement_rows)
-        yield f"merge_{newest.stream.name}_live_state", [*part.parameters(), bound]
+        yield _MERGE_LIVE_STATE[newest.stream.name], [*part.parameters(), bound]
 
 
 def insert_pairs(pairs: NamedPairs) -> Iterator[Statement]:
@@ -126,4 +135,4 @@ def _rows(
         if len(heartbeats) >= PACKED_FROM:
             yield insert_pack(heartbeats)
         else:
-            yield f"insert_{stream.name}_outbox", heartbeats.parameters()
+            yield _INSERT_OUTBOX[stream.name], heartbeats.parameters()

@@ -6,8 +6,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic.alias_generators import to_camel
 
-from ingestion_api.heartbeats.batch import HeartbeatBatch, Limits, camel_case, invalid_mask
+from ingestion_api.heartbeats.batch import HeartbeatBatch, Limits, invalid_mask
 from ingestion_api.heartbeats.contract import ID_LENGTH, RANGES
 from ingestion_api.heartbeats.fast_decoder import are_valid_ids
 from ingestion_api.heartbeats.strict_decoder import (
@@ -25,7 +26,7 @@ MEDIA_TYPE: Final = "application/vnd.apache.arrow.stream"
 _SCHEMA, _RECORD_BATCH = 1, 3  # kinds of a message
 _COARSE: Final = {"s": 1_000_000, "ms": 1_000}  # units, in microseconds
 _TEXTS: Final = ("meterId", "vehicleId", "readingType", "type")
-_NUMBERS: Final = tuple(camel_case(name) for name in RANGES)
+_NUMBERS: Final = tuple(to_camel(name) for name in RANGES)
 
 
 def decode_arrow_fast(body: bytes, kind: str, limits: Limits) -> DecodedBatch | None:
@@ -112,7 +113,7 @@ def _usual(rows: pa.Table, stream: Stream) -> HeartbeatBatch | None:
     texts = {
         name: rows[key].to_pylist() if key in rows.column_names else [None] * rows.num_rows
         for name in (stream.device, *stream.text_measurements, "reading_type")
-        for key in [camel_case(name)]
+        for key in [to_camel(name)]
     }
     if None in texts[stream.device] or set(texts["reading_type"]) - {None, INTERVAL, REGISTER}:
         return None
@@ -124,7 +125,7 @@ def _usual(rows: pa.Table, stream: Stream) -> HeartbeatBatch | None:
     numbers = {}
     for name in stream.number_measurements:
         values = np.full(rows.num_rows, np.nan)
-        if (key := camel_case(name)) in rows.column_names:
+        if (key := to_camel(name)) in rows.column_names:
             sent = rows[key].drop_null().to_numpy()
             lowest, highest = RANGES[name]
             if not ((sent >= lowest) & (sent <= highest)).all():  # a NaN is neither

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic.alias_generators import to_camel
 
 from lake import INTERVAL, REGISTER, Stream
 from lake.recordings import MAX_INTERVAL_KWH
@@ -253,7 +254,7 @@ def _rules_of_rows(
     nothing = np.ones(len(rows), np.bool_)
     for values in rows.numbers.values():
         nothing &= np.isnan(values)
-    wanted = ", ".join(camel_case(name) for name in rows.numbers)
+    wanted = ", ".join(to_camel(name) for name in rows.numbers)
     yield nothing, None, "no_measurement", f"needs at least one of {wanted}"
     if prefix := limits.device_prefix:
         foreign = np.array([not device.startswith(prefix) for device in rows.devices])
@@ -318,12 +319,6 @@ def _micros(text: str) -> int:
     except ValueError:
         return NULL_TIME
     return (moment - _1970) // _MICROSECOND
-
-
-def camel_case(name: str) -> str:
-    """The JSON field of a column."""
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
 
 
 def _cast(texts: Any) -> Any:

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, from_json
 
 from ingestion_api.heartbeats.batch import (
     HeartbeatBatch,
     Limits,
-    camel_case,
     invalid_mask,
     rule_violations,
 )
@@ -43,7 +43,7 @@ _CONTRACTS: Final[dict[str, TypeAdapter[Any]]] = {
 }
 _FIELDS: Final = {
     stream.name: {
-        name: camel_case(name) for name in stream.arrow_schema.names if name != "received_at"
+        name: to_camel(name) for name in stream.arrow_schema.names if name != "received_at"
     }
     for stream in STREAMS.values()
 }
@@ -253,7 +253,7 @@ def _judge(
     rows = HeartbeatBatch.from_records(stream, _as_records(stream, records))
     for wrong, column, code, reason in rule_violations(rows, limits):
         for row in np.flatnonzero(wrong).tolist():
-            refusal = Refusal(indices[row], column and camel_case(column), reason, code)
+            refusal = Refusal(indices[row], column and to_camel(column), reason, code)
             _refuse(intake, refusal, stream.name, values[refusal.index])
     kept = np.array([i not in intake.refused for i in indices])
     if kept.any():

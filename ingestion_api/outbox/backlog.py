@@ -83,7 +83,7 @@ class OutboxMonitor(Service):
 
     @property
     def unseen_seconds(self) -> float | None:
-        """How long ago the last look was; None where the next is not overdue."""
+        """Seconds since the last look; None where the next is not overdue."""
         now = time.monotonic()
         return now - self._seen_at if now > self._next_looks_until else None
 

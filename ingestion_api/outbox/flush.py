@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import adbc_driver_postgresql.dbapi as adbc
 import psycopg
@@ -14,7 +14,9 @@ from ingestion_api.observability.metrics import DELTA_COMMIT_SECONDS
 from ingestion_api.outbox.lake_binding import outbox_identity, require_same_lake, restore_ledger
 from ingestion_api.outbox.pack import unpack
 from lake import (
+    METER,
     STREAMS,
+    VEHICLE,
     DeliveredHorizon,
     Lake,
     LakeError,
@@ -30,6 +32,31 @@ log = structlog.get_logger(__name__)
 
 # Where a flush can die, in order; tests stop it at each of them.
 STEPS: Final = ("before_read", "before_announce", "before_append", "before_settle", "after_settle")
+
+
+class _Queries(NamedTuple):
+    """Names of the queries of one stream's outbox."""
+
+    restamp: str
+    horizon: str
+    read: str
+    settle: str
+
+
+_QUERIES: Final = {
+    METER.name: _Queries(
+        "restamp_foreign_meter_outbox",
+        "meter_flush_horizon",
+        "read_meter_outbox",
+        "settle_meter_outbox",
+    ),
+    VEHICLE.name: _Queries(
+        "restamp_foreign_vehicle_outbox",
+        "vehicle_flush_horizon",
+        "read_vehicle_outbox",
+        "settle_vehicle_outbox",
+    ),
+}
 
 
 class OutboxFlush:
@@ -61,7 +88,7 @@ class OutboxFlush:
         self._conn.execute(query("commit_durably"))
         self._conn.execute(query("restamp_foreign_packs"))
         for stream in STREAMS.values():
-            self._conn.execute(query(f"restamp_foreign_{stream.name}_outbox"))
+            self._conn.execute(query(_QUERIES[stream.name].restamp))
             self._resume(stream)
         self._reader = adbc.connect(self._dsn, autocommit=True)
         return self
@@ -76,7 +103,7 @@ class OutboxFlush:
 
     def flush(self, stream: Stream) -> tuple[int, bool]:
         """Move up to about `most_rows` rows; returns how many, and whether more wait."""
-        horizon, waiting = self._one(f"{stream.name}_flush_horizon", most_rows=self._most_rows)
+        horizon, waiting = self._one(_QUERIES[stream.name].horizon, most_rows=self._most_rows)
         if not waiting:
             return 0, False
         self._at_step("before_read")
@@ -122,7 +149,7 @@ class OutboxFlush:
 
     def _read(self, stream: Stream, horizon: int) -> pa.Table:
         with self._reader.cursor() as cursor:
-            cursor.execute(query(f"read_{stream.name}_outbox").decode(), (horizon,))
+            cursor.execute(query(_QUERIES[stream.name].read).decode(), (horizon,))
             rows: pa.Table = cursor.fetch_arrow_table()
         below = {"stream": stream.name, "horizon": horizon}
         packs = self._conn.execute(query("read_packs"), below, binary=True)
@@ -135,7 +162,7 @@ class OutboxFlush:
 
     def _settle(self, stream: Stream, done: DeliveredHorizon) -> None:
         self._conn.execute(
-            query(f"settle_{stream.name}_outbox"),
+            query(_QUERIES[stream.name].settle),
             {"horizon": done.horizon, "version": done.version},
         )
         self._delivered[stream.name] = done

@@ -54,7 +54,7 @@ def bounded_connection(connections: int, settings: CollectorSettings) -> type[as
 
 
 def bounded_websocket(settings: CollectorSettings) -> type[asyncio.Protocol]:
-    """What uvicorn is to use for each WebSocket."""
+    """The protocol that uvicorn is to use for each WebSocket."""
     made = partial(_WebSocket, patience=settings.body_timeout_seconds)
     return cast("type[asyncio.Protocol]", made)
 

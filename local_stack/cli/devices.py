@@ -22,6 +22,7 @@ from local_stack.settings import settings_with
 from local_stack.terminal import output_console
 from warehouse_sql.devices import Device, list_devices, remove_devices, update_devices
 from warehouse_sql.errors import WarehouseError
+from warehouse_sql.settings import settings_fault
 
 devices = typer.Typer(
     help="What the database knows of the devices: since when each is heard, the class of its "
@@ -187,9 +188,7 @@ def _charger_classes() -> set[str]:
     try:
         return set(EnergySettings().charger_classes)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = str(first["loc"][0]).upper() if first["loc"] else "a setting"
-        raise UsageError(f"{name}: {first['msg']}") from error
+        raise UsageError(settings_fault(error)) from error
 
 
 def _table(found: list[Device]) -> Table:

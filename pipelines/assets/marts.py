@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import dagster as dg
 import polars as pl
@@ -34,13 +35,22 @@ EQUAL = "equals_lake_table"
 _HOURS_A_TRANSACTION = 24
 
 
+class MartQueries(NamedTuple):
+    """Names of the queries of one twin."""
+
+    between: str
+    delete: str
+    copy: str
+    prune: str
+
+
 @dataclass(frozen=True)
 class Mart:
     """Lake table with its copy in Postgres and the names of its queries."""
 
     table: TableSpec
     source: dg.AssetSpec
-    queries: str
+    queries: MartQueries
 
     @property
     def asset_key(self) -> dg.AssetKey:
@@ -84,8 +94,26 @@ class Mart:
 
 
 MARTS = (
-    Mart(VEHICLE_EFFICIENCY_HOURLY, VEHICLES, "vehicle_efficiency"),
-    Mart(FLEET_EFFICIENCY_HOURLY, FLEET, "fleet_efficiency"),
+    Mart(
+        VEHICLE_EFFICIENCY_HOURLY,
+        VEHICLES,
+        MartQueries(
+            between="vehicle_efficiency_between",
+            delete="delete_vehicle_efficiency",
+            copy="copy_vehicle_efficiency",
+            prune="prune_vehicle_efficiency",
+        ),
+    ),
+    Mart(
+        FLEET_EFFICIENCY_HOURLY,
+        FLEET,
+        MartQueries(
+            between="fleet_efficiency_between",
+            delete="delete_fleet_efficiency",
+            copy="copy_fleet_efficiency",
+            prune="prune_fleet_efficiency",
+        ),
+    ),
 )
 
 
@@ -159,8 +187,8 @@ def first_mart_hour(now: datetime) -> datetime:
 def _replace(
     connection: psycopg.Connection, mart: Mart, rows: pl.DataFrame, start: datetime, end: datetime
 ) -> None:
-    connection.execute(query(f"delete_{mart.queries}"), {"start": start, "end": end})
-    with connection.cursor().copy(query(f"copy_{mart.queries}")) as copy:
+    connection.execute(query(mart.queries.delete), {"start": start, "end": end})
+    with connection.cursor().copy(query(mart.queries.copy)) as copy:
         for row in rows.iter_rows():
             copy.write_row(row)
 
@@ -197,7 +225,7 @@ def mart_rows(
 ) -> pl.DataFrame:
     """The rows of a mart whose hour starts in the window, sorted, with the types of `like`."""
     with connection.cursor() as cursor:
-        cursor.execute(query(f"{mart.queries}_between").decode(), (start, end))
+        cursor.execute(query(mart.queries.between).decode(), (start, end))
         rows = pl.DataFrame(cursor.fetch_arrow_table())
     return rows if like is None else rows.cast(like.schema)
 

@@ -56,6 +56,6 @@ def marts_retention(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
 def _prune(connection: psycopg.Connection, mart: Mart, before: datetime) -> int:
     asked = {"before": before, "most": _ROWS_A_STATEMENT}
     freed = 0
-    while gone := connection.execute(query(f"prune_{mart.queries}"), asked).rowcount:
+    while gone := connection.execute(query(mart.queries.prune), asked).rowcount:
         freed += gone
     return freed

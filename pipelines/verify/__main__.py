@@ -30,7 +30,7 @@ from pipelines.verify.files import CheckedTables, unreadable_tables
 from pipelines.verify.findings import Finding, Remedy, TableDamage
 from pipelines.verify.hours import Verification, VerifiedHour
 from pipelines.verify.repair import Repair, repair
-from warehouse_sql.settings import DatabaseSettings
+from warehouse_sql.settings import DatabaseSettings, settings_fault
 
 _AGREES, _CANNOT, _DIFFERS, _NOT_JUDGED, _INTERRUPTED = 0, 1, 3, 4, 130
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,10 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        report.error = (
-            f"{str(first['loc'][0] if first['loc'] else 'settings').upper()}: {first['msg']}"
-        )
+        report.error = settings_fault(error)
     except (LakeError, *READ_ERRORS, psycopg.Error, adbc_driver_manager.Error) as error:
         report.error = " ".join(str(error).split()) or type(error).__name__
     if report.error is not None:

@@ -98,7 +98,7 @@ ROOMS = {
         "checks": "",
         "first_partition": "settings",
         "partitions": "first_partition",
-        "resources": "run_session settings",
+        "resources": "run_session",
         "compute": "ledger",
         "assets": "compute checks ledger partitions resources settings",
         "report": "assets partitions resources",

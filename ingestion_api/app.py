@@ -123,7 +123,7 @@ def create_app(
             committer = await stack.enter_async_context(
                 GroupCommit(dsn, settings, outbox, on_commit=writer.committed)
             )
-            parts = await stack.enter_async_context(
+            supervisor = await stack.enter_async_context(
                 Supervisor(
                     {
                         "the committer": committer,
@@ -155,7 +155,7 @@ def create_app(
                 live_states,
                 TableReader(lake),
                 tariff,
-                parts,
+                supervisor,
             )
             # What was made until here lives as long as the process: no collection has to look.
             gc.collect()

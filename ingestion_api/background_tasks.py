@@ -74,14 +74,14 @@ class Supervisor(Service):
         await cancel_task(self._task)
 
     @property
-    def ended(self) -> str | None:
+    def failed_part(self) -> str | None:
         """A part that has ended, if any has."""
         return next((name for name, part in self._parts.items() if not part.is_alive), None)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if (name := self.ended) is not None:
+            if (name := self.failed_part) is not None:
                 log.critical("a part has ended, so the collector ends", part=name)
                 self._on_end(name)
                 return

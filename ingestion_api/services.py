@@ -33,8 +33,8 @@ class Services:
     settings: CollectorSettings
     energy: EnergySettings
     lake: Lake
-    committer: GroupCommit
-    writer: LakeWriter
+    group_commit: GroupCommit
+    lake_writer: LakeWriter
     pool: ReadPool
     monitor_pool: ReadPool  # of what must go on while readers have all connections of the other
     bodies: RequestBodies
@@ -47,7 +47,7 @@ class Services:
     live_states: LiveStateReader
     tables: TableReader
     tariff: Tariff | None
-    parts: Supervisor
+    supervisor: Supervisor
 
     def now(self) -> datetime:
         """The collector's clock."""

@@ -51,7 +51,7 @@ class LiveEvaluator:
             # A heartbeat that comes in between would be compared with a peak that knows it not.
             conn.execute(query("alert_snapshot"))
             conn.execute(query("alert_plans"))
-            conn.execute(query("alert_look"), {"now": now})
+            conn.execute(query("record_alert_evaluation"), {"now": now})
             if any(isinstance(rule, SocFalling) for rule in rules):
                 conn.execute(query("alert_soc_peaks"), heard | _peak_parameters(self._energy))
             parameters = heard | _parameters(rules, self._energy)

@@ -66,7 +66,7 @@ class Changes:
     def write(self, conn: Connection) -> None:
         """Write everything; to be called in a transaction, as the last of its locks."""
         _run(conn, "drop_pending_alerts", self.no_longer_pending)
-        _run(conn, "keep_pending_alerts", self.pending)
+        _run(conn, "upsert_pending_alerts", self.pending)
         _run(conn, "update_alerts", self.updated)
         opened = _ids(conn, "open_alerts", self.opened)
         resolved = _ids(conn, "resolve_alerts", self.resolved)

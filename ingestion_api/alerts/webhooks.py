@@ -35,7 +35,7 @@ class Webhook:
 
     def begin(self, conn: Connection) -> None:
         """Register a webhook that is new."""
-        conn.execute(query("meet_webhook"), self._key)
+        conn.execute(query("register_webhook"), self._key)
 
     def deliver_due(self, conn: Connection) -> None:
         """Deliver what is due until nothing is, or for some seconds."""
@@ -47,12 +47,12 @@ class Webhook:
                 pass
 
     def _deliver_next(self, conn: Connection, client: httpx.Client) -> bool:
-        event = conn.execute(query("next_to_tell"), self._key).fetchone()
+        event = conn.execute(query("next_webhook_event"), self._key).fetchone()
         if event is None or event["id"] is None or not event["is_due"]:
             return False
         error = self._post(client, event)
         if error is None:
-            conn.execute(query("webhook_told"), self._key | {"id": event["id"]})
+            conn.execute(query("webhook_delivered"), self._key | {"id": event["id"]})
             return True
         attempts = event["attempts"] + 1
         failure = self._key | {"id": event["id"], "attempts": attempts, "error": error}
@@ -61,12 +61,12 @@ class Webhook:
             return False
         log.warning("a webhook does not take an alert event", webhook=self.name, error=error)
         with conn.transaction():
-            conn.execute(query("keep_dead_letter"), failure)
-            conn.execute(query("webhook_told"), failure)
+            conn.execute(query("insert_dead_letter"), failure)
+            conn.execute(query("webhook_delivered"), failure)
         return True
 
     def _redeliver(self, conn: Connection, client: httpx.Client) -> bool:
-        letter = conn.execute(query("wanted_dead_letter"), self._key).fetchone()
+        letter = conn.execute(query("next_redelivery"), self._key).fetchone()
         if letter is None:
             return False
         error = self._post(client, letter)

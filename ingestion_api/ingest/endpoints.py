@@ -170,7 +170,7 @@ class IngestEndpoints:
             raise Problem(422, str(error), accepted=0, rejected=0, errors=[]) from None
         caller.spend(intake.accepted + intake.rejected - paid)
         try:
-            await services.committer.submit(intake.rows)
+            await services.group_commit.submit(intake.rows)
         except NotCommitted:
             _count(intake, "unavailable")
             raise
@@ -204,7 +204,7 @@ class IngestEndpoints:
             return None
         caller.spend(1)
         try:
-            taken = await services.committer.submit_one(kind, record)
+            taken = await services.group_commit.submit_one(kind, record)
         except NotCommitted:
             _RECORDS[kind, "unavailable"].inc()
             raise

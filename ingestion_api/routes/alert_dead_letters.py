@@ -74,7 +74,7 @@ async def resend(
 ) -> Asked:
     """Have its webhook told once more, within seconds; it stays here if that fails."""
     async with services.pool.connection() as conn:
-        row = await (await conn.execute(query("want_dead_letter"), {"id": number})).fetchone()
+        row = await (await conn.execute(query("request_redelivery"), {"id": number})).fetchone()
     if row is None:
         raise Problem(
             404, f"there is no dead letter {number}; GET /v1/alerts/dead-letters lists them"

@@ -63,7 +63,7 @@ class Readiness(Answer):
 )
 async def liveness(services: ServicesDep) -> Response:
     """503 only where a restart is the cure."""
-    alive = services.parts.ended is None
+    alive = services.supervisor.failed_part is None
     return JSONResponse({"status": "ok" if alive else "restart me"}, 200 if alive else 503)
 
 
@@ -96,9 +96,9 @@ async def readiness(services: ServicesDep) -> Response:
                     )
     except (psycopg.Error, TimeoutError):
         reasons.append("the database does not answer")
-    if not services.committer.is_connected:
+    if not services.group_commit.is_connected:
         reasons.append("the committer has no database connection; it keeps trying")
-    if (part := services.parts.ended) is not None:
+    if (part := services.supervisor.failed_part) is not None:
         reasons.append(f"{part} ended by a fault, so this process ends, to be started again")
     if services.outbox.unseen_seconds:
         warnings.append(
@@ -107,10 +107,10 @@ async def readiness(services: ServicesDep) -> Response:
         )
     if services.outbox.is_full:
         reasons.append("the outbox is full; it takes again once the lake is back")
-    if services.committer.is_crowded:
+    if services.group_commit.is_crowded:
         warnings.append("nearly as many heartbeats wait for their commit as may; see QUEUE_ROWS")
-    if services.writer.state.error:
-        refusal = services.writer.state.refusal
+    if services.lake_writer.state.error:
+        refusal = services.lake_writer.state.refusal
         why = f": {refusal}" if refusal else "; see the log"
         warnings.append(f"the last flush to the lake failed{why}")
     figures = services.figures(services.now())
@@ -127,7 +127,7 @@ async def readiness(services: ServicesDep) -> Response:
         outbox_bytes=backlog.bytes if backlog else None,
         outbox_age_seconds=age,
         figures=figures,
-        lake_writer=services.writer.state.is_writer,
+        lake_writer=services.lake_writer.state.is_writer,
     )
     return JSONResponse(answer.model_dump(mode="json", by_alias=True), 503 if reasons else 200)
 

@@ -15,7 +15,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
 -- of conditions grow by thousands of rows before it hears of them.
 SET LOCAL enable_nestloop = off
 
--- name: alert_look
+-- name: record_alert_evaluation
 -- Notes that somebody watches. After a pause nobody knows how long a device was silent, nor where the
 -- pause was that of a clock ahead.
 UPDATE alert_progress SET
@@ -245,7 +245,7 @@ RETURNING alert.id
 DELETE FROM alert_pending
 WHERE (rule, device_kind) NOT IN (SELECT * FROM unnest(%(rules)s::text[], %(device_kinds)s::text[]))
 
--- name: keep_pending_alerts
+-- name: upsert_pending_alerts
 INSERT INTO alert_pending AS pending
     (rule, device_kind, device_id, since, observed_at, value, worst_value)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[],
@@ -405,14 +405,14 @@ SELECT id FROM alert
 WHERE (rule, device_kind, device_id) = (%(rule)s, %(device_kind)s, %(device_id)s)
   AND resolved_at IS NULL
 
--- name: meet_webhook
+-- name: register_webhook
 -- One that is new is told what happens from now on.
 INSERT INTO alert_webhook (webhook, told)
 SELECT %(webhook)s, greatest((SELECT max(id) FROM alert_event), forgotten_event)
 FROM alert_progress
 ON CONFLICT (webhook) DO NOTHING
 
--- name: next_to_tell
+-- name: next_webhook_event
 -- The first event after the last one told that a webhook is to hear of. No attempt waits for an hour,
 -- unless the clock was ahead when it was put off.
 SELECT told, attempts, next_attempt_at NOT BETWEEN now() AND now() + interval '1 hour' AS is_due,
@@ -423,7 +423,7 @@ LEFT JOIN LATERAL (SELECT * FROM alert_event
                    ORDER BY id LIMIT 1) AS event ON true
 WHERE webhook = %(webhook)s
 
--- name: webhook_told
+-- name: webhook_delivered
 UPDATE alert_webhook SET told = %(id)s, attempts = 0, next_attempt_at = now(), last_error = NULL
 WHERE webhook = %(webhook)s
 
@@ -432,11 +432,11 @@ UPDATE alert_webhook SET attempts = %(attempts)s, last_error = %(error)s,
                          next_attempt_at = now() + make_interval(secs => %(pause)s)
 WHERE webhook = %(webhook)s
 
--- name: keep_dead_letter
+-- name: insert_dead_letter
 INSERT INTO alert_dead_letter (webhook, event_id, attempts, last_error)
 VALUES (%(webhook)s, %(id)s, %(attempts)s, %(error)s)
 
--- name: wanted_dead_letter
+-- name: next_redelivery
 SELECT letter.id AS letter, attempts, event.id, event.type, event.at, event.by, event.alert
 FROM alert_dead_letter AS letter JOIN alert_event AS event ON event.id = event_id
 WHERE webhook = %(webhook)s AND is_wanted
@@ -459,5 +459,5 @@ ORDER BY letter.id LIMIT %(limit)s
 -- name: count_dead_letters
 SELECT count(*) AS letters FROM alert_dead_letter
 
--- name: want_dead_letter
+-- name: request_redelivery
 UPDATE alert_dead_letter SET is_wanted = true WHERE id = %(id)s RETURNING id

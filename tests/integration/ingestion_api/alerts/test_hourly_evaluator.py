@@ -269,11 +269,11 @@ def test_an_hour_of_the_future_decides_no_alert(conn: Connection, rules: RuleFil
 
 def test_a_webhook_that_was_put_off_by_a_clock_ahead_is_due(conn: Connection) -> None:
     told = {"webhook": "w"}
-    conn.execute(query("meet_webhook"), told)
+    conn.execute(query("register_webhook"), told)
     for pause, is_due in ((60, False), (3 * 86_400, True), (-1, True)):
         failure = told | {"attempts": 1, "error": "x", "pause": pause}
         conn.execute(query("webhook_failed"), failure)
-        found = conn.execute(query("next_to_tell"), told).fetchone()
+        found = conn.execute(query("next_webhook_event"), told).fetchone()
         assert found is not None
         assert found["is_due"] is is_due
 
@@ -301,7 +301,7 @@ def test_when_the_time_of_a_silence_is_over_an_open_alert_is_told_to_webhooks_on
     conn: Connection, rules: RuleFile
 ) -> None:
     webhook = {"webhook": "one"}
-    conn.execute(query("meet_webhook"), webhook)
+    conn.execute(query("register_webhook"), webhook)
     silence = {"device_kind": "vehicle", "until": NOW + timedelta(hours=2), "by": None}
     for vehicle_id in ("VEH1", "VEH2", "VEH3"):
         conn.execute(query("keep_silence"), silence | {"rule": "odd", "device_id": vehicle_id})
@@ -314,7 +314,7 @@ def test_when_the_time_of_a_silence_is_over_an_open_alert_is_told_to_webhooks_on
     for _ in range(2):
         end_silences(conn)
     assert events(conn) == [*before, ("odd", "VEH1", "unsilenced")]
-    event = conn.execute(query("next_to_tell"), webhook).fetchone()
+    event = conn.execute(query("next_webhook_event"), webhook).fetchone()
     assert event is not None
     assert (event["type"], event["alert"]["deviceId"]) == ("unsilenced", "VEH1")
     assert event["alert"]["silencedUntil"] is None
@@ -356,14 +356,14 @@ def test_old_alerts_are_forgotten_once_every_webhook_was_told(
     publish(conn, "VEH1", {3: 130.0})
     look(conn, rules)
     publish(conn, "VEH1", {2: 93.0})
-    conn.execute(query("meet_webhook"), {"webhook": "slow"})
+    conn.execute(query("register_webhook"), {"webhook": "slow"})
     look(conn, rules)
     conn.execute("UPDATE alert SET resolved_at = now() - interval '2 days'")
     newest = conn.execute("SELECT max(id) AS id FROM alert_event").fetchone()
     forget = {"seconds": 86_400, "webhooks": ["slow"]}
     conn.execute(query("forget_alerts"), forget)
     assert len(events(conn)) == 2
-    conn.execute(query("webhook_told"), {"webhook": "slow", **(newest or {})})
+    conn.execute(query("webhook_delivered"), {"webhook": "slow", **(newest or {})})
     conn.execute(query("forget_alerts"), forget)
     assert events(conn) == []
     bounds = conn.execute(query("alert_event_bounds")).fetchone()

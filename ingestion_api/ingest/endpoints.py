@@ -83,7 +83,7 @@ _Strict = Callable[[bytes, str, Limits], DecodedBatch]
 
 
 class IngestEndpoints:
-    """Answers them; everything else is passed on to the application."""
+    """Answers the ingest calls; everything else is passed on to the application."""
 
     def __init__(
         self, app: ASGIApp, state_of: FastAPI, settings: CollectorSettings, bodies: RequestBodies
@@ -101,7 +101,7 @@ class IngestEndpoints:
         if call is None:
             await self._app(scope, receive, send)
             return
-        scope["ingest_path"] = scope["path"]
+        scope["route_path"] = scope["path"]
         try:
             status, headers, body = await self._take(call, scope, receive)
         except Problem as problem:

@@ -77,7 +77,7 @@ class RequestMetricsMiddleware:
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         # The series are kept: to find one by its labels takes longer than to count.
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        key = method, scope.get("ingest_path") or _path_format(scope), status
+        key = method, scope.get("route_path") or _path_format(scope), status
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = REQUESTS.labels(*key), REQUEST_SECONDS.labels(*key[1:])

@@ -11,7 +11,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-_LOOK_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.5
 
 
 class Part(Protocol):
@@ -61,7 +61,7 @@ class Supervisor(Service):
     """
 
     def __init__(self, parts: Mapping[str, Part], on_end: Callable[[str], None]) -> None:
-        """`on_end` is told once, and which part has ended."""
+        """`on_end` is called once, with the part that has ended."""
         self._parts, self._on_end = parts, on_end
         self._task: asyncio.Task[None] | None = None
 
@@ -75,12 +75,12 @@ class Supervisor(Service):
 
     @property
     def failed_part(self) -> str | None:
-        """A part that has ended, if any has."""
+        """Name of a part that has ended, if any has."""
         return next((name for name, part in self._parts.items() if not part.is_alive), None)
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
             if (name := self.failed_part) is not None:
                 log.critical("a part has ended, so the collector ends", part=name)
                 self._on_end(name)
@@ -88,9 +88,9 @@ class Supervisor(Service):
 
 
 def start_task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """A task whose unexpected end is told at once."""
+    """Start a task whose unexpected end is logged at once."""
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_tell)
+    task.add_done_callback(_log_failure)
     return task
 
 
@@ -101,6 +101,6 @@ async def cancel_task(task: asyncio.Task[None] | None) -> None:
         await asyncio.wait([task])
 
 
-def _tell(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("a task died", task=task.get_name(), exc_info=error)

@@ -57,7 +57,7 @@ class AlertEvent(Answer):
 
 
 def event_json(row: DictRow) -> str:
-    """An event as streams and webhooks tell it, written as in the answers of the calls."""
+    """Return an event as JSON for streams and webhooks, written as in the answers of the calls."""
     event = AlertEvent(**{name: row[name] for name in AlertEvent.model_fields})
     return event.model_dump_json(by_alias=True)
 
@@ -75,7 +75,7 @@ async def read_alert(conn: psycopg.AsyncConnection[DictRow], number: int) -> Ale
 async def add_events(
     conn: psycopg.AsyncConnection[DictRow], ids: Sequence[int], kind: str, by: str
 ) -> None:
-    """Tell what somebody did; to be called in a transaction, as the last of its locks."""
+    """Insert events of what somebody did; call it in a transaction, as the last of its locks."""
     if ids:
         values: dict[str, Any] = {"ids": list(ids), "types": [kind] * len(ids), "by": by}
         await conn.execute(query("lock_alert_events"))

@@ -25,7 +25,7 @@ class NewDeviceBound:
         return self.known[stream].issuperset(devices)
 
     def refuse_excess(self, stream: str, devices: Sequence[str]) -> set[str]:
-        """The new ones beyond the bound; those within are known from now on.
+        """Return the new ones beyond the bound; those within are known from now on.
 
         They are charged before their commit, and once: a request that fails comes again.
         """

@@ -23,7 +23,7 @@ class LatestReadings:
         self._pairs: dict[int, int] = {}
 
     def add(self, block: EncodedBatch) -> None:
-        """Look at a part that follows those before it."""
+        """Add a part that follows those before it."""
         devices, times = block.devices, block.times
         size = max(int(devices.max()) + 1, len(self._times))
         self._grow(size, block)

@@ -21,14 +21,14 @@ _1970: Final = date(1970, 1, 1)
 
 
 class ProgressDisplay:
-    """Standard output."""
+    """Progress and summary of an import on standard output."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
         self._began = 0.0
 
     def begin(self) -> None:
-        """The next file is being looked at: its seconds count from now."""
+        """Begin the next file: its seconds count from now."""
         self._began = time.monotonic()
 
     def print_line(self, text: str) -> None:

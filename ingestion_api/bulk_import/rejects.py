@@ -19,10 +19,10 @@ _LABEL_CHARACTERS: Final = 100
 
 
 class RejectsFile:
-    """Made when the first row is refused; one of an earlier import goes."""
+    """A CSV file, made when the first row is refused; one of an earlier import is deleted."""
 
     def __init__(self, path: Path, keep_before: int) -> None:
-        """Keeps what is told of the first `keep_before` rows, which an earlier run dealt with."""
+        """Keep the lines of the first `keep_before` rows, which an earlier run dealt with."""
         self.path = path
         self.rows = 0
         self.reasons: Counter[str] = Counter()
@@ -54,7 +54,7 @@ class RejectsFile:
         self.rows += len(lines)
 
     def remove(self) -> None:
-        """Nothing of the file was taken after all."""
+        """Delete it, as nothing of the file was taken after all."""
         self.path.unlink(missing_ok=True)
 
     def sync(self) -> None:

@@ -40,12 +40,14 @@ class Group:
 
 
 class CommitQueue:
-    """Requests with many heartbeats bring columns. Single ones bring the record as it was decoded:
-    all that wait are made into columns and held to the rules together, which costs a fraction.
+    """Waiting requests, answered once their group is committed.
+
+    Requests with many heartbeats bring columns. Single ones bring the decoded record: all that wait
+    are made into columns and validated together, which costs a fraction.
     """
 
     def __init__(self, limits: Callable[[], Limits]) -> None:
-        """`limits` says what holds at this moment."""
+        """`limits` returns the limits of this moment."""
         self._limits = limits
         self._many: deque[tuple[Mapping[str, HeartbeatBatch], int, Done]] = deque()
         self._singles: dict[str, deque[tuple[Any, Done]]] = {name: deque() for name in STREAMS}
@@ -54,7 +56,7 @@ class CommitQueue:
         QUEUED_ROWS.set_function(lambda: self.rows)
 
     def enqueue(self, rows: Mapping[str, HeartbeatBatch], count: int) -> Done:
-        """Add the rows of a request, all of which hold."""
+        """Add the rows of a request, all of which are valid."""
         done: Done = asyncio.get_running_loop().create_future()
         self._many.append((rows, count, done))
         self._count(waiting=count, all_rows=count)
@@ -82,12 +84,12 @@ class CommitQueue:
         return group
 
     def resolve(self, group: Group, failure: NotCommitted | None) -> None:
-        """Tell those who wait for a group."""
+        """Answer those who wait for a group."""
         self._count(all_rows=-group.count)
         _resolve(group.waiting, failure)
 
     def reject_all(self, failure: NotCommitted) -> None:
-        """Tell all who wait that they must send again."""
+        """Answer all who wait that they must send again."""
         waiting = [done for _, _, done in self._many]
         self._many.clear()
         for singles in self._singles.values():

@@ -37,10 +37,10 @@ _CONNECT_SECONDS: Final = 5
 
 
 class Committer:
-    """One of a collector's lanes; each has pairs of its own that it knows to be stored."""
+    """One of a collector's committers; each remembers the named pairs that it has stored."""
 
     def __init__(self, dsn: str, settings: CollectorSettings, clock: ReceiptClock) -> None:
-        """`clock` is the same for all lanes of a process."""
+        """`clock` is the same for all committers of a process."""
         self._dsn, self._settings, self._clock = dsn, settings, clock
         self._tolerance = timedelta(seconds=settings.future_tolerance_seconds)
         self._conn: psycopg.AsyncConnection | None = None
@@ -72,7 +72,7 @@ class Committer:
         self._conn, self._pipeline = conn, StatementPipeline(conn)
 
     async def try_connect(self) -> bool:
-        """Connect; whether that worked."""
+        """Connect; return whether that worked."""
         try:
             await self.connect()
         except (psycopg.Error, OSError):
@@ -85,7 +85,7 @@ class Committer:
             await self._conn.close()
 
     async def commit(self, group: Group) -> NotCommitted | None:
-        """Commit the group; says why it is not acknowledged, if it is not."""
+        """Commit the group; return the reason if it is not acknowledged."""
         started = time.perf_counter()
         rows = {name: self._clock.stamp(some) for name, some in group.rows.items()}
         self._is_aborted = False

@@ -26,10 +26,10 @@ _SECOND_COMMITTER_ROWS: Final = 500
 
 
 class GroupCommit(Service):
-    """The one committer of a process: a queue, and two lanes with a connection and a task each.
+    """The group commit of a process: a queue, and two committers with a connection and task each.
 
-    The first committer takes whatever waits. The second one helps while the first is busy and much
-    waits, so that the database works on one group while the next is prepared.
+    The first one takes whatever waits. The second one helps while the first is busy and much waits,
+    so that the database works on one group while the next is prepared.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class GroupCommit(Service):
         outbox: OutboxMonitor,
         on_commit: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        """`on_commit` is told the number of rows of each commit."""
+        """`on_commit` is called with the number of rows of each commit."""
         self._settings, self._outbox, self._on_commit = settings, outbox, on_commit
         self._queue = CommitQueue(self._limits)
         clock = ReceiptClock(settings.future_tolerance_seconds)

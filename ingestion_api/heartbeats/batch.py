@@ -22,7 +22,7 @@ Numbers = npt.NDArray[np.float64]
 
 _EARLIEST: Final = 946_684_800_000_000  # 2000-01-01T00:00:00Z
 NULL_TIME: Final = -(2**63)
-"""In the place of a time that is none."""
+"""Stands for a missing or invalid time."""
 _ROWS_A_CAST: Final = 1_000
 _FEW: Final = 32  # for fewer values Python is faster than what it takes to call Arrow
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,7 +42,7 @@ class NewDeviceLimit(Protocol):
         ...
 
     def refuse_excess(self, stream: str, devices: Sequence[str]) -> set[str]:
-        """The new ones beyond the bound; those within are known from now on."""
+        """Return the new ones beyond the bound; those within are known from now on."""
         ...
 
     def retry_after(self, devices: int) -> int:

@@ -57,7 +57,7 @@ class VehicleRecord(msgspec.Struct, rename="camel", gc=False):
 
 
 class TelemetryRecord(msgspec.Struct, rename="camel", gc=False):
-    """A heartbeat whose kind its fields tell."""
+    """A heartbeat of either kind, known by its fields."""
 
     timestamp: _Time
     meter_id: _Id | None = None
@@ -119,7 +119,7 @@ def decode_lines(body: bytes, kind: str) -> list[Any] | None:
 
 
 def split_by_stream(records: Iterable[TelemetryRecord]) -> dict[str, list[TelemetryRecord]] | None:
-    """Records by the stream that they tell, or None if one does not tell it."""
+    """Split records by stream; None if the stream of one is unclear."""
     found: dict[str, list[TelemetryRecord]] = {METER.name: [], VEHICLE.name: []}
     for record in records:
         kind = record.type

@@ -10,7 +10,7 @@ _ENCODER: Final = json.JSONEncoder(default=str, separators=(",", ":"))
 
 
 def printable_text(value: object, most: int) -> str:
-    """At most `most` printable ASCII characters of a text, or of any other value's JSON.
+    """Return at most `most` printable ASCII characters of a text, or of any other value's JSON.
 
     Other characters are escaped as Python does (`\\x00`, `\\u202e`): PostgreSQL refuses NUL and
     lone surrogates, and invisible characters could deceive the reader. It costs what it shows, not

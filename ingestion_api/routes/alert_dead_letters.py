@@ -72,7 +72,7 @@ async def resend(
         int, Path(alias="id", ge=1, le=2**63 - 1, description="of the letter", examples=[1])
     ],
 ) -> Asked:
-    """Have its webhook told once more, within seconds; it stays here if that fails."""
+    """Send it to its webhook once more, within seconds; it stays here if that fails."""
     async with services.pool.connection() as conn:
         row = await (await conn.execute(query("request_redelivery"), {"id": number})).fetchone()
     if row is None:

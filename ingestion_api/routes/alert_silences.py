@@ -41,7 +41,7 @@ class SilenceToKeep(Silenced):
 
 
 class Silence(Answer):
-    """A rule tells no webhook of its alerts of a device."""
+    """A silence: no webhook hears of this rule at this device."""
 
     rule: str
     device_kind: DeviceKind

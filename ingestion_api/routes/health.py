@@ -27,7 +27,7 @@ from ingestion_api.rest.models import Answer
 from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
-_LOOK_SECONDS: Final = 3  # a database that hangs is one that does not answer
+_TIMEOUT_SECONDS: Final = 3  # a database that hangs is one that does not answer
 
 router = APIRouter(tags=["health"])
 
@@ -80,7 +80,7 @@ async def readiness(services: ServicesDep) -> Response:
     backlog = services.outbox.backlog
     age = backlog.age_seconds(services.now()) if backlog else None
     try:
-        async with asyncio.timeout(_LOOK_SECONDS), services.monitor_pool.connection() as conn:
+        async with asyncio.timeout(_TIMEOUT_SECONDS), services.monitor_pool.connection() as conn:
             applied = await (await conn.execute(query("applied_migrations"))).fetchall()
             if missing := missing_migrations([row["name"] for row in applied]):
                 reasons.append(f"migration {missing[0]} is missing; run: wattlake migrate")

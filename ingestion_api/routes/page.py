@@ -34,7 +34,7 @@ def fleet_page() -> Response:
 
 @router.get("/vehicles/{vehicle_id:path}")
 def vehicle_page(vehicle_id: str) -> Response:
-    """A vehicle. Whether the id is one, and is known, tells the API, to those who may ask."""
+    """A vehicle, known or not: the API says so to those who may ask."""
     return _page("vehicle.html.j2", vehicle_id=vehicle_id)
 
 

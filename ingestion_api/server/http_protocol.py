@@ -95,9 +95,9 @@ class _Unread:
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's waits for ever for a client that does not read.
+    """uvicorn's protocol, which waits for ever for a client that does not read.
 
-    And takes it for a fault of ours to send to one that broke the protocol.
+    It also would log a client's broken frame as an error of the server.
     """
 
     def __init__(self, *args: Any, patience: float, **named: Any) -> None:
@@ -125,7 +125,7 @@ class _WebSocket(WebSocketsSansIOProtocol):
         self._unread.hurry()
 
     def handle_parser_exception(self) -> None:
-        """The client broke the protocol, and is told so."""
+        """Send the close frame to a client that broke the protocol."""
         super().handle_parser_exception()
         self.disconnected = True
 

@@ -25,7 +25,7 @@ class UnknownVehicle(Exception):
 
 @dataclass(frozen=True)
 class VehicleContext:
-    """The vehicles that were asked for, and what tells of them, their meters and the others there.
+    """Requested vehicles of one window, with the facts about them and their meters.
 
     Heartbeats of `vehicles` and `meters` that are not in the lake yet are in `outbox`.
     """

@@ -51,10 +51,12 @@ class Collector:
         timeout: float = 60,
     ) -> None:
         """Only `settings` differ from their defaults; log and lake lie below `folder`."""
-        given = {"PORT": str(free_port()), **(settings or {})}
-        self.environment = environment(database_url, folder, **given)
+        given = settings or {}
+        port = given.get("PORT", "")
+        self.port = int(port) if port.isdigit() else free_port()
+        self.environment = environment(database_url, folder, **{"PORT": str(self.port), **given})
         self.name, self.database_url = name, database_url
-        self.address = f"http://127.0.0.1:{given['PORT']}"
+        self.address = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"{name}.log"
         self.lake_folder = Path(self.environment["LAKE_URI"])
         self.http = httpx.Client(base_url=self.address, timeout=timeout)
@@ -76,11 +78,6 @@ class Collector:
                 self.stop()
         finally:
             self.close()
-
-    @property
-    def port(self) -> int:
-        """Port that it listens on."""
-        return int(self.environment["PORT"])
 
     @property
     def pid(self) -> int:

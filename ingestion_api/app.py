@@ -92,9 +92,9 @@ def create_app(
         # Each is stopped before those above it, whatever fails. So what the committer stores last
         # is in the last flush, and nobody loses the pool.
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(pool.close)
-            await pool.open()
-            await stack.enter_async_context(monitor_pool)
+            for connections in (pool, monitor_pool):
+                stack.push_async_callback(connections.close)
+                await connections.open()
             live_states = LiveStateReader(dsn)
             stack.push_async_callback(live_states.stop)
             performance_facts = DedicatedConnection(dsn, "performance")

@@ -120,7 +120,7 @@ class HistoryWindow:
 
     @property
     def lost(self) -> frozenset[datetime]:
-        """As for `SequentialHistoryReader`; reads the context."""
+        """The same as of `SequentialHistoryReader`; reads the context."""
         return self._context.lost
 
     @cached_property

@@ -248,7 +248,7 @@ class Stack:
 
 
 def collector_stop_seconds(settings: LocalStackSettings) -> float:
-    """How long the collector may take for open connections, its last flush, and its end."""
+    """Seconds that the collector may take for open connections, its last flush, and its end."""
     return _OPEN_CONNECTIONS_SECONDS + settings.last_flush_seconds
 
 

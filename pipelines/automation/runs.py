@@ -55,13 +55,13 @@ Part = TypeVar("Part", bound=date)
 class Failures:
     """The failures of an hour or a day since it last succeeded.
 
-    `together` is of how many hours or days the shortest run that failed was, `count` how many runs
-    of so many failed.
+    `length` is the hours or days of the shortest run that failed, `count` the number of failed runs
+    of that length.
     """
 
     count: int
     last: datetime
-    together: int
+    length: int
 
     @property
     def retry_at(self) -> datetime:
@@ -71,8 +71,8 @@ class Failures:
 
     @property
     def longest(self) -> int:
-        """Of how many the next run may be: half, so that one bad part is soon alone."""
-        return -(-self.together // 2)
+        """Longest next run: half of the failed one, so that one bad part is soon alone."""
+        return -(-self.length // 2)
 
     def is_due(self, now: datetime) -> bool:
         """True if it may be tried again now; at once after a failure while a clock was ahead."""
@@ -106,12 +106,12 @@ class _RunsOfJob(ABC, Generic[Part]):
             if run.status == DagsterRunStatus.SUCCESS:
                 settled |= of_run
                 continue
-            together = len(of_run)
+            length = len(of_run)
             for part in of_run - settled:
-                known = failed.get(part, Failures(0, _changed(record), together))
-                if together < known.together:
-                    known = Failures(0, known.last, together)
-                count = known.count + (together == known.together)
+                known = failed.get(part, Failures(0, _changed(record), length))
+                if length < known.length:
+                    known = Failures(0, known.last, length)
+                count = known.count + (length == known.length)
                 failed[part] = replace(known, count=count)
         return failed
 

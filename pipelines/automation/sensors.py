@@ -86,15 +86,15 @@ def late_hours(
         rows[entry.hour] += entry.raw_rows
     hours = rows.keys() - set(early)
     failures = runs.failures()
-    due: dict[tuple[bool, Together], list[datetime]] = defaultdict(list)
+    due: dict[tuple[bool, RunLimits], list[datetime]] = defaultdict(list)
     for hour in hours - under_way:
         failed = failures.get(hour)
         if failed is None or failed.is_due(now):
-            kind = hour <= closed - _NEWEST, _together(failed, _SETTINGS.hours_per_run)
+            kind = hour <= closed - _NEWEST, _run_limits(failed, _SETTINGS.hours_per_run)
             due[kind].append(hour)
     ranges: dict[bool, list[Sequence[datetime]]] = defaultdict(list)
-    for (is_old, together), of_kind in sorted(due.items()):
-        ranges[is_old] += reversed(_bounded(contiguous_hours(of_kind, together.longest), rows))
+    for (is_old, limits), of_kind in sorted(due.items()):
+        ranges[is_old] += reversed(_bounded(contiguous_hours(of_kind, limits.longest), rows))
     old = ranges[True][: max(_OLD_RANGES - runs.old_ranges, 0)]
     asked = [*ranges[False], *old]
     if not asked:
@@ -123,17 +123,17 @@ def changed_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     behind = _outdated_days(context, runs, now)
     failures, under_way = runs.failures(), runs.unfinished
     recent = now.date() - DAY
-    due: dict[tuple[bool, Together], list[date]] = defaultdict(list)
+    due: dict[tuple[bool, RunLimits], list[date]] = defaultdict(list)
     for day, change in behind.days.items():
         failed, is_old = failures.get(day), day < recent
         wait = _may_change(day, is_old, hourly_runs) and now - change.first < _LONGEST_WAIT
         if wait or day in under_way or (failed is not None and not failed.is_due(now)):
             continue
-        due[is_old, _together(failed, _DAYS_A_RUN)].append(day)
+        due[is_old, _run_limits(failed, _DAYS_A_RUN)].append(day)
     requests = [
         days_request(days, runs.newest, old=is_old)
-        for (is_old, together), of_kind in sorted(due.items())
-        for days in reversed(contiguous_ranges(of_kind, DAY, together.longest))
+        for (is_old, limits), of_kind in sorted(due.items())
+        for days in reversed(contiguous_ranges(of_kind, DAY, limits.longest))
     ][:_REQUESTS_A_TICK]
     return dg.SensorResult(
         run_requests=requests,
@@ -142,22 +142,22 @@ def changed_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     )
 
 
-class Together(NamedTuple):
-    """Which hours or days may share a run; the largest ranges come first."""
+class RunLimits(NamedTuple):
+    """The hours or days that may share a run; the largest ranges come first."""
 
     failed: bool
     shortened: int
     longest: int
 
 
-def _together(failed: Failures | None, most: int) -> Together:
+def _run_limits(failed: Failures | None, most: int) -> RunLimits:
     """Those that failed share no run with others, and at most half of the one that failed.
 
     So a bad hour is alone after as many runs as a range can be halved, and all others are computed
     in large ranges.
     """
     longest = min(failed.longest, most) if failed else most
-    return Together(failed is not None, most - longest, longest)
+    return RunLimits(failed is not None, most - longest, longest)
 
 
 def _bounded(

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PACKAGES = ("ingestion_api", "warehouse_sql")
+PACKAGES = (
+    "benchmarks",
+    "docs",
+    "ingestion_api",
+    "lake",
+    "local_stack",
+    "pipelines",
+    "warehouse_sql",
+)
 RIDDLES = ("As", "How", "Of", "That", "What", "Whether", "Where", "Which", "Who", "Whoever")
 
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

@@ -569,7 +569,7 @@ def test_a_bad_hour_is_soon_alone_and_all_others_are_computed_in_large_ranges(
             tags=range_tags(bad, bad),
         )
     (failed,) = HourlyRuns(stack.instance).failures().values()
-    assert (failed.count, failed.together, failed.longest) == (3, 1, 1)
+    assert (failed.count, failed.length, failed.longest) == (3, 1, 1)
 
 
 def publish(stack: PipelineStack, first: str, last: str) -> None:

@@ -164,9 +164,9 @@ class LakeWriter:
         while more:
             # In turn: a stream with a long backlog does not hold up the other.
             more = any([self._flush_one(flush, stream) for stream in STREAMS.values()])
-        LAST_FLUSH.set_to_current_time()
-        self.state.error = self.state.refusal = None
-        self._pause = _FIRST_PAUSE
+            LAST_FLUSH.set_to_current_time()
+            self.state.error = self.state.refusal = None
+            self._pause = _FIRST_PAUSE
 
     def _flush_one(self, flush: OutboxFlush, stream: Stream) -> bool:
         """One flush of a stream; whether more waits."""

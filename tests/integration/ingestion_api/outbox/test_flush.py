@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import psycopg
 import pyarrow as pa
@@ -39,14 +40,16 @@ from tests.harness.outbox import (
     raw_ids,
     waiting_meters,
 )
+from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 
+@dataclass
 class Often:
     """Settings of a writer in a hurry."""
 
-    flush_seconds = 0.02
-    flush_rows = 40
+    flush_seconds: float = 0.02
+    flush_rows: int = 40
 
 
 def test_both_streams_reach_their_raw_tables(database_url: str, lake: Lake) -> None:
@@ -237,6 +240,25 @@ def test_the_outbox_keeps_everything_while_the_lake_is_away(database_url: str, l
     assert writer.state.error
     assert writer.stop(10)
     assert flush_all(database_url, lake) == 10
+
+
+def test_a_writer_of_a_backlog_tells_no_error_that_is_over(database_url: str, lake: Lake) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        for first in range(0, 50, 10):
+            put(conn, METER, numbered(first, 10))
+    errors: list[str | None] = []
+
+    def at_step(step: str) -> None:
+        if step == "before_append":
+            errors.append(writer.state.error)
+            if len(errors) == 1:
+                raise OSError("no space left on device")
+
+    writer = LakeWriter(database_url, lake, Often(flush_rows=10), at_step)
+    writer.start()
+    wait_for(lambda: not waiting_meters(database_url), 60)
+    assert writer.stop(60)
+    assert errors == [None, "OSError: no space left on device", *[None] * 4]
 
 
 def test_data_cut_short_by_a_power_failure_stops_the_writer(database_url: str, lake: Lake) -> None:

@@ -23,10 +23,10 @@ from lake import METER, VEHICLE, EnergySettings, Lake, hours_between, scan_heart
 from lake.energy.interval_energy import measured_energy
 from pipelines.automation.sensors import late_hours
 from tests.harness.collector import Collector, running_collector
+from tests.harness.command_line import wattlake as run_wattlake
 from tests.harness.pipelines import pipeline_stack
 from tests.harness.postgres import copied_database
 from tests.harness.waiting import wait_for
-from tests.integration.local_stack.cli.test_command_line import wattlake as run_wattlake
 
 REPOSITORY = Path(__file__).parents[2]
 RECORDINGS = REPOSITORY.parent / "shared" / "data"

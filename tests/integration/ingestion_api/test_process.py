@@ -19,12 +19,12 @@ from ingestion_api.outbox import backlog as outbox_watch
 from lake import METER, Lake
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.harness.collector import Collector, environment, running_collector
+from tests.harness.command_line import wattlake
 from tests.harness.heartbeats import meter, moment
 from tests.harness.postgres import running_postgres, server_folder
 from tests.harness.processes import free_port
 from tests.harness.relay import Relay
 from tests.harness.waiting import wait_for
-from tests.integration.local_stack.cli.test_command_line import wattlake
 from warehouse_sql.api_keys import create_key
 from warehouse_sql.migrate import migrate
 

@@ -3,12 +3,8 @@
 import csv
 import os
 import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -17,12 +13,18 @@ import pytest
 from lake import HOUR, Lake, replace_hours
 from lake.schema.table_spec import TableSpec
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from local_stack.cli.main import main
 from tests.harness.collector import Collector, collector_of_module
-from tests.harness.forked import Forked
+from tests.harness.command_line import (
+    DONE,
+    FAILED,
+    SOME_REFUSED,
+    WRONG_USAGE,
+    failed_with,
+    url_of,
+    wattlake,
+)
 from tests.harness.heartbeats import device
 
-DONE, FAILED, WRONG_USAGE, SOME_REFUSED = 0, 1, 2, 3
 COMMANDS = (
     *("up", "replay", "import", "links import", "status", "efficiency", "migrate", "simulate"),
     *("query", "verify", "alerts"),
@@ -30,44 +32,6 @@ COMMANDS = (
 
 
 collector = collector_of_module(FLUSH_SECONDS="0.2")
-
-
-def url_of(collector: Collector) -> str:
-    return f"http://127.0.0.1:{collector.port}"
-
-
-def wattlake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in `folder`, with nothing of the caller's settings.
-
-    In a process of its own, which spends no second on imports.
-    """
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    environment = {**kept, "XDG_STATE_HOME": str(folder / "state"), **environment}
-    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-        outputs = stdout.fileno(), stderr.fileno()
-        process = Forked(partial(run_command, arguments), folder, environment, *outputs)
-        try:
-            code = process.wait(120)
-        finally:
-            process.kill()
-        for output in (stdout, stderr):
-            output.seek(0)
-        return subprocess.CompletedProcess(
-            ["wattlake", *arguments], code, stdout.read(), stderr.read()
-        )
-
-
-def run_command(arguments: Sequence[str]) -> None:
-    """Run `python -m local_stack` without its imports."""
-    sys.argv = ["wattlake", *arguments]
-    main()
-
-
-def failed_with(done: subprocess.CompletedProcess[str], code: int) -> str:
-    """The one line on standard error of a command that ended with `code`."""
-    assert done.returncode == code, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.integration.local_stack.cli.test_command_line import (
+from tests.harness.command_line import (
     DONE,
     FAILED,
     SOME_REFUSED,

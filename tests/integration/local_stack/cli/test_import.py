@@ -12,10 +12,7 @@ import pyarrow.parquet as pq
 
 from lake import METER, STREAMS, Lake, rows_by_hour
 from tests.harness.collector import Collector, collector_of_module
-from tests.harness.heartbeats import device
-from tests.harness.postgres import running_postgres, server_folder
-from tests.harness.waiting import wait_for
-from tests.integration.local_stack.cli.test_command_line import (
+from tests.harness.command_line import (
     DONE,
     FAILED,
     SOME_REFUSED,
@@ -24,6 +21,9 @@ from tests.integration.local_stack.cli.test_command_line import (
     url_of,
     wattlake,
 )
+from tests.harness.heartbeats import device
+from tests.harness.postgres import running_postgres, server_folder
+from tests.harness.waiting import wait_for
 from warehouse_sql.migrate import migrate
 from warehouse_sql.named_queries import query
 

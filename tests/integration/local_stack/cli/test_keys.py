@@ -8,10 +8,7 @@ import pytest
 
 from local_stack.stack.stack_api_key import StackApiKey
 from tests.harness.collector import Collector, running_collector
-from tests.harness.heartbeats import device
-from tests.harness.postgres import copied_database
-from tests.harness.waiting import wait_for
-from tests.integration.local_stack.cli.test_command_line import (
+from tests.harness.command_line import (
     DONE,
     FAILED,
     SOME_REFUSED,
@@ -20,6 +17,9 @@ from tests.integration.local_stack.cli.test_command_line import (
     url_of,
     wattlake,
 )
+from tests.harness.heartbeats import device
+from tests.harness.postgres import copied_database
+from tests.harness.waiting import wait_for
 from warehouse_sql.api_keys import create_key, list_keys, parse_key, revoke_key
 
 

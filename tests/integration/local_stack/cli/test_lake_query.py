@@ -12,13 +12,7 @@ import pytest
 from lake import HOUR, METER, Lake, append_once, compact_hour
 from lake.delta.sql import SqlError, run_sql
 from local_stack.cli.lake_tables import TABLES
-from tests.integration.local_stack.cli.test_command_line import (
-    DONE,
-    FAILED,
-    WRONG_USAGE,
-    failed_with,
-    wattlake,
-)
+from tests.harness.command_line import DONE, FAILED, WRONG_USAGE, failed_with, wattlake
 from tests.samples import HOUR_10, meter_rows
 
 BY_METER = (

@@ -13,16 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.harness.collector import Collector, collector_of_module
+from tests.harness.command_line import DONE, FAILED, SOME_REFUSED, failed_with, url_of, wattlake
 from tests.harness.flaky_collector import flaky_collector
 from tests.harness.heartbeats import device
-from tests.integration.local_stack.cli.test_command_line import (
-    DONE,
-    FAILED,
-    SOME_REFUSED,
-    failed_with,
-    url_of,
-    wattlake,
-)
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

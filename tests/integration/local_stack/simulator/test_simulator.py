@@ -13,10 +13,10 @@ from pathlib import Path
 from local_stack.simulator.fleet_model import FleetModel
 from local_stack.simulator.heartbeats import arrivals
 from tests.harness.collector import running_collector
+from tests.harness.command_line import run_command
 from tests.harness.flaky_collector import FlakyCollector, flaky_collector
 from tests.harness.forked import Forked
 from tests.harness.waiting import wait_for
-from tests.integration.local_stack.cli.test_command_line import run_command
 
 FLEET, SEED = 4, 7
 

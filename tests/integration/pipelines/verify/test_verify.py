@@ -17,6 +17,7 @@ from lake import HOUR, METER, REGISTER, VEHICLE, Lake
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from pipelines.automation.sensors import late_hours
 from pipelines.verify.__main__ import main
+from tests.harness.command_line import failed_with, wattlake
 from tests.harness.outbox import store
 from tests.harness.pipelines import (
     PipelineStack,
@@ -25,7 +26,6 @@ from tests.harness.pipelines import (
     minutes_of,
     prepared_template,
 )
-from tests.integration.local_stack.cli.test_command_line import failed_with, wattlake
 from tests.samples import HOUR_10, meter_rows
 
 AGREES, CANNOT, WRONG_USAGE, DIFFERS, NOT_JUDGED = 0, 1, 2, 3, 4

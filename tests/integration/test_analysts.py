@@ -11,7 +11,7 @@ import pytest
 
 from lake import HOUR, Lake, replace_hours
 from lake.schema.vehicle_efficiency import VEHICLE_EFFICIENCY_HOURLY
-from tests.integration.local_stack.cli.test_command_line import DONE, wattlake
+from tests.harness.command_line import DONE, wattlake
 from tests.samples import HOUR_10
 
 GUIDE = Path(__file__).parents[2] / "docs/analysts.md"

@@ -3,7 +3,7 @@
 import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from fastapi import Depends, FastAPI
@@ -175,7 +175,9 @@ def create_app(
     _add_routes(app)
     # The committer has a connection of its own: it tells a busy pool from one without a server.
     add_problem_handlers(
-        app, settings.retry_after_seconds, lambda: app.state.services.committer.is_connected
+        app,
+        settings.retry_after_seconds,
+        lambda: cast("Services", app.state.services).group_commit.is_connected,
     )
     _describe_errors(app)
     return _served(app, settings, bodies, keys)

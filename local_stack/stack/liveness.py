@@ -1,6 +1,6 @@
 """Liveness checks of processes that run.
 
-`python -m local_stack.liveness` asks it of Dagster's daemon: exit code 0 if it does.
+`python -m local_stack.stack.liveness` asks it of Dagster's daemon: exit code 0 if it does.
 """
 
 import sys

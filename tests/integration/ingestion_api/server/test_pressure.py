@@ -154,8 +154,8 @@ def test_a_connection_that_brings_no_whole_head_of_a_request_is_closed(
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Endless: ", b"x" * 64),
         (b"GET /", b"x" * 64),
         (
-            b"POST /v1/ingest/meter HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-            b"0\r\nX: ",
+            b"POST /v1/ingest/meter HTTP/1.1\r\nHost: localhost\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: ",
             b"x" * 64,
         ),
         (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),

@@ -123,7 +123,7 @@ def test_a_collector_that_is_busy_or_hangs_up_gets_every_heartbeat_once_it_answe
         assert time.monotonic() - began > 2  # two answers said: come back in a second
         energies = [heartbeat["kwhConsumedAc"] for _, heartbeat in collector.heartbeats]
     assert energies == [row / 1000 for row in range(40)]
-    assert "waiting: 503 (mood 503)" in done.stdout
+    assert "waiting: 503 (answer 503)" in done.stdout
 
 
 def test_rows_of_too_many_new_devices_are_sent_again_and_none_is_refused(tmp_path: Path) -> None:

@@ -248,7 +248,7 @@ def test_a_containers_health_check_ends_what_hangs_and_only_that(
         check = partial(health_check.main, first=container.pid)
         monkeypatch.setenv("DATABASE_URL", f"postgresql://nobody@127.0.0.1:{free_port()}/none")
         monkeypatch.setattr(health_check, "_START_SECONDS", -1)
-        daemon = [sys.executable, "-m", "local_stack.liveness"]
+        daemon = [sys.executable, "-m", "local_stack.stack.liveness"]
         assert check(daemon) == 0  # who knows?
         monkeypatch.setattr(health_check, "_START_SECONDS", 300)
         monkeypatch.setenv("DATABASE_URL", database_url)

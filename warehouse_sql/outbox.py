@@ -1,4 +1,4 @@
-"""Names of the outbox in the lake's commits."""
+"""The application id under which Delta commits record how far the outbox was delivered."""
 
 
 def outbox_app_id(identity: str, epoch: str) -> str:

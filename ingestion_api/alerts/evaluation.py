@@ -1,18 +1,15 @@
-"""Comparison of readings with alert rules, and the messages of alerts."""
+"""Comparison of readings with the thresholds of alert rules."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from ingestion_api.alerts.rules import (
-    BatteryTemperature,
     EfficiencyDrop,
     EfficiencyStatus,
     HourRule,
     LiveRule,
     Silent,
-    SocFalling,
-    Voltage,
 )
 from ingestion_api.alerts.state_machine import Level, Observation
 
@@ -77,36 +74,6 @@ def thresholds(rule: LiveRule) -> tuple[float, float]:
 def lower_is_worse(rule: LiveRule | HourRule) -> bool:
     """Return whether the worst value is the smallest one."""
     return isinstance(rule, EfficiencyStatus) and "implausible" not in rule.statuses
-
-
-def live_message(rule: LiveRule, reading: LiveReading) -> str:
-    """An alert of a live rule in a sentence."""
-    match rule:
-        case BatteryTemperature():
-            return f"battery at {reading.value:.1f} °C, over {rule.threshold:g} °C"
-        case Voltage():
-            return (
-                f"{reading.detail or 0:.1f} V, {reading.value:.1f} % off the nominal voltage, "
-                f"over {rule.threshold:g} %"
-            )
-        case SocFalling():
-            return (
-                f"state of charge fell {reading.value:.1f} points to {reading.detail or 0:.1f} % "
-                "while the meter delivers"
-            )
-        case Silent():
-            return f"no heartbeat since {reading.at:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def hour_message(rule: HourRule, reading: HourReading) -> str:
-    """An alert of an hourly rule in a sentence."""
-    ratio = "energy on one side only"
-    if reading.efficiency is not None:
-        ratio = f"efficiency {reading.efficiency:.1f} %"
-    hour = f"in the hour from {reading.hour:%Y-%m-%d %H:%M} UTC"
-    if isinstance(rule, EfficiencyDrop):
-        return f"{ratio} {hour}, {reading.usual or 0:.1f} % in the weeks before"
-    return f"{ratio} {hour}: {reading.status}"
 
 
 def _level(value: float, raised_above: float, clears_at: float) -> Level:

@@ -7,7 +7,8 @@ from typing import Final
 
 from psycopg.rows import DictRow
 
-from ingestion_api.alerts.evaluation import HourReading, hour_message, lower_is_worse, observe_hour
+from ingestion_api.alerts.evaluation import HourReading, lower_is_worse, observe_hour
+from ingestion_api.alerts.messages import hour_message
 from ingestion_api.alerts.rules import EfficiencyDrop, EfficiencyStatus, HourRule, RuleFile
 from ingestion_api.alerts.state_machine import Condition, step
 from ingestion_api.alerts.store import Changes, Connection, Subject

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from psycopg.rows import DictRow
 
-from ingestion_api.alerts.evaluation import LiveReading, live_message, observe_live, thresholds
+from ingestion_api.alerts.evaluation import LiveReading, observe_live, thresholds
+from ingestion_api.alerts.messages import live_message
 from ingestion_api.alerts.rules import LiveRule, RuleFile, Silent, SocFalling, device_kinds
 from ingestion_api.alerts.state_machine import Condition, Level, step
 from ingestion_api.alerts.store import Changes, Connection, Subject

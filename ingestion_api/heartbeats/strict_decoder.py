@@ -1,7 +1,7 @@
-"""Slow path of decoding: every record is accepted or refused on its own, with reasons.
+"""Batches: all records at once if every one is valid, else one by one, with reasons.
 
-fast_decoder.py takes a body in which everything is valid. Any other body comes here: Pydantic
-validates each record by the contract, and each refusal says why.
+fast_decoder.py decodes a body in which everything is valid. In any other body Pydantic validates
+each record by the contract, and each refusal says why.
 """
 
 import json

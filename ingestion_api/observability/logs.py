@@ -1,4 +1,4 @@
-"""Structured logs on stderr: one line for each event worth a person's time, none for a record."""
+"""Structured logs on stderr: a line for each event of operation, none for a heartbeat."""
 
 import contextlib
 import io

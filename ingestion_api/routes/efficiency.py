@@ -1,4 +1,4 @@
-"""The computed tables: efficiency of vehicles, chargers and the fleet, and what else there is."""
+"""Endpoints for rows of the computed tables: vehicles, chargers, fleet, and all others."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal

@@ -1,4 +1,4 @@
-"""Times of known energy, and the share of a side's energy that lies in the other side's.
+"""The share of AC energy that falls in time with known DC energy, and the reverse.
 
 Explained in docs/energy.md. A side are rows of `on_axis`: readings that count for a vehicle, with
 `number` of the vehicle and times on the axis of all vehicles (lake/energy/time_axis.py).

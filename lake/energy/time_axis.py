@@ -1,4 +1,4 @@
-"""One axis for the times of all devices: whole microseconds, the devices one after another.
+"""One axis for the times of all devices: device n is shifted by n windows, in microseconds.
 
 Device 0 has the numbers from 0 to the length of the window, device 1 the next as many, and so on.
 So the times of a whole fleet are one sorted column, and what is looked up in it needs no groups:

@@ -1,4 +1,4 @@
-"""The evidence for the efficiencies of a window, of vehicles and chargers at once.
+"""Sums, coverage and counts of each vehicle and charger in a window.
 
 Nearly all of a fleet are pairs: a meter and a vehicle that one link joins for the whole window, and
 no other touches. No link cuts their readings and no energy is shared, so each side is added up as

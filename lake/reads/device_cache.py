@@ -1,4 +1,4 @@
-"""A cache of single devices' history as arrays, for repeated requests about the same day."""
+"""Upper cache: arrays of one device ready to compute with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

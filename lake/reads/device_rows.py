@@ -1,4 +1,4 @@
-"""A cache of the rows that files of the history hold of single devices."""
+"""Lower cache: rows of single devices as read from files of the history."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

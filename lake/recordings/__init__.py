@@ -1,4 +1,4 @@
-"""RecordedRow files of heartbeats: the meaning of their columns, numbers, units and times.
+"""Recording files of heartbeats: the meaning of their columns, numbers, units and times.
 
 `wattlake replay` and `wattlake import` read files with the same rules, which are here.
 """

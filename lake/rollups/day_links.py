@@ -1,4 +1,4 @@
-"""The links of a day: those that its hours have resolved."""
+"""The links of a day, put together from those that its computed hours used."""
 
 from datetime import datetime, timedelta
 from typing import Final

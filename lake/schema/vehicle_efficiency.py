@@ -1,4 +1,4 @@
-"""The tables that are computed from the history: their columns, meanings and units."""
+"""The vehicle and fleet efficiency tables, hourly and daily: columns, meanings, units."""
 
 from typing import Final
 

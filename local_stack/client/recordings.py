@@ -1,4 +1,4 @@
-"""RecordedRow rows as the heartbeats that devices send."""
+"""Rows of a recording, turned into the heartbeats that devices send."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Hours that change when others do: a register's energy is counted from its reading before."""
+"""Later hours to recompute when an hour changes: their first register reading counts from it."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

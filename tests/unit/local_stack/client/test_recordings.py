@@ -1,4 +1,4 @@
-"""RecordedRow files become the heartbeats that devices would send."""
+"""Recording files become the heartbeats that devices would send."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone

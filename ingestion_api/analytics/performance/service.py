@@ -76,11 +76,11 @@ class PerformanceService:
         is_known: Callable[[str], bool],
     ) -> tuple[str, Performance | None]:
         """The tag of a closed window's answer, and the answer unless its tag is known."""
-        found = await self._facts({vehicle_id}, start, end)
+        found = await self._contexts({vehicle_id}, start, end)
         for refused in found.refused.values():
             raise refused
-        (facts,) = found.facts
-        return await in_lake_thread(self._if_changed, facts, is_known)
+        (context,) = found.contexts
+        return await in_lake_thread(self._if_changed, context, is_known)
 
     async def with_context(
         self,
@@ -90,25 +90,25 @@ class PerformanceService:
         compute: Callable[[LakeSnapshot, VehicleContext], _T],
     ) -> _T:
         """Run a function on the lake and the context of one vehicle, in a thread."""
-        found = await self._facts({vehicle_id}, start, end)
+        found = await self._contexts({vehicle_id}, start, end)
         for refused in found.refused.values():
             raise refused
-        (facts,) = found.facts
+        (context,) = found.contexts
 
         @reading_the_lake()
         def computed() -> _T:
-            return compute(self._reader.snapshot(), facts)
+            return compute(self._reader.snapshot(), context)
 
         return await in_lake_thread(computed)
 
     async def _answer(self, window: _Window, vehicles: set[str]) -> Mapping[str, _Answer]:
-        found = await self._facts(vehicles, *window)
+        found = await self._contexts(vehicles, *window)
         answers: dict[str, _Answer] = dict(found.refused)
-        for facts in found.facts:
-            answers |= await in_lake_thread(self._compute, facts)
+        for context in found.contexts:
+            answers |= await in_lake_thread(self._compute, context)
         return answers
 
-    async def _facts(
+    async def _contexts(
         self, vehicles: set[str], start: datetime | None, end: datetime | None
     ) -> VehicleContexts:
         now, longest, energy = self._now(), self._longest_days, self._energy
@@ -120,16 +120,16 @@ class PerformanceService:
         )
 
     @reading_the_lake()
-    def _compute(self, facts: VehicleContext) -> dict[str, Performance]:
-        return compute_performances(self._reader.snapshot(), facts, self._energy)
+    def _compute(self, context: VehicleContext) -> dict[str, Performance]:
+        return compute_performances(self._reader.snapshot(), context, self._energy)
 
     @reading_the_lake()
     def _if_changed(
-        self, facts: VehicleContext, is_known: Callable[[str], bool]
+        self, context: VehicleContext, is_known: Callable[[str], bool]
     ) -> tuple[str, Performance | None]:
         view = self._reader.snapshot()
-        tag = facts.fingerprint(view, self._energy)
+        tag = context.fingerprint(view, self._energy)
         if is_known(tag):
             return tag, None
-        (found,) = compute_performances(view, facts, self._energy).values()
+        (found,) = compute_performances(view, context, self._energy).values()
         return tag, found

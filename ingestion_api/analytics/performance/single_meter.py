@@ -34,20 +34,20 @@ class PerformanceRows:
 
 
 def single_meter_performance(
-    view: LakeSnapshot, facts: VehicleContext, energy: EnergySettings
+    view: LakeSnapshot, context: VehicleContext, energy: EnergySettings
 ) -> PerformanceRows:
     """Compute the vehicles that the fast path can answer; blocks, so not for the event loop."""
-    start, end = facts.period.start, facts.period.end
+    start, end = context.period.start, context.period.end
 
     def readings(stream: Stream, device: str) -> Readings:
-        dirty, outbox = facts.dirty_hours[stream.name], facts.outbox[stream.name]
+        dirty, outbox = context.dirty_hours[stream.name], context.outbox[stream.name]
         return view.readings_of_device(stream, device, start, end, energy, dirty, outbox)
 
     links, rows = dict[str, list[dict[str, Any]]](), []
-    for vehicle in facts.asked:
+    for vehicle in context.asked:
         dc = readings(VEHICLE, vehicle)
         try:
-            link = single_link(facts, vehicle, dc, energy)
+            link = single_link(context, vehicle, dc, energy)
         except SeveralMeters:
             continue
         if link is None:
@@ -60,7 +60,7 @@ def single_meter_performance(
             {"meter_id": meter, "valid_from": since, "valid_to": until, "source": source}
             for since, until in ranges
         ]
-        charger_class = facts.charger_classes.get(meter)
+        charger_class = context.charger_classes.get(meter)
         fed = LinkedMeter(readings(METER, meter), ranges, energy.register_size(charger_class))
         rows.append(
             {
@@ -76,15 +76,15 @@ def single_meter_performance(
 
 
 def single_link(
-    facts: VehicleContext, vehicle: str, readings: Readings, energy: EnergySettings
+    context: VehicleContext, vehicle: str, readings: Readings, energy: EnergySettings
 ) -> tuple[str, str, list[Range]] | None:
     """The meter that feeds a vehicle, the source of the link, and when in the window.
 
     None: nothing feeds it. `readings` are the vehicle's. What `resolve_links` says wherever there
     is one claim alone; else SeveralMeters.
     """
-    start, end = facts.period.start, facts.period.end
-    explicit = [link for link in facts.links if link["vehicle_id"] == vehicle]
+    start, end = context.period.start, context.period.end
+    explicit = [link for link in context.links if link["vehicle_id"] == vehicle]
     if explicit:
         # A meter has no other explicit link at the same time, and names and the rule give way.
         first, *more = explicit
@@ -96,13 +96,13 @@ def single_link(
     if named := named_meter(readings, start, end, energy):
         meter, ranges = named
         source = HEARTBEAT
-    elif vehicle in facts.pairs:
-        meter, source, ranges = facts.pairs[vehicle], RULE, [(start, end)]
+    elif vehicle in context.pairs:
+        meter, source, ranges = context.pairs[vehicle], RULE, [(start, end)]
     else:
         return None
-    # Not known: the vehicle's first name of it came after the facts.
-    others = facts.linked_to.get(meter)
-    is_linked = any(link["meter_id"] == meter for link in facts.links)
+    # Not known: the vehicle's first name of it came after the context.
+    others = context.linked_to.get(meter)
+    is_linked = any(link["meter_id"] == meter for link in context.links)
     if is_linked or others is None or not others <= {vehicle}:
         raise SeveralMeters
     return meter, source, ranges

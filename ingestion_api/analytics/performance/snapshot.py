@@ -85,16 +85,18 @@ async def read_contexts(
             continue
         by_end[period.end].append(vehicle)
         periods[period.end] = period
-    facts = []
+    contexts = []
     for until, vehicles in by_end.items():
         of_these = {vehicle: pairs[vehicle] for vehicle in vehicles if vehicle in pairs}
         if until != (end or now):  # a clock is ahead: a later window can only unpair
             since = periods[until].start
             (by_rule,) = await queries.fetch(_same_numbers(vehicles, since, end, until, energy))
             of_these = _pairs(by_rule, vehicles)
-        facts.append(await _facts(queries, vehicles, of_meters, of_these, periods[until], energy))
+        contexts.append(
+            await _context(queries, vehicles, of_meters, of_these, periods[until], energy)
+        )
     await queries.fetch(("end_snapshot", []))
-    return VehicleContexts(facts, refused)
+    return VehicleContexts(contexts, refused)
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class _OfMeters:
     charger_classes: Mapping[str, str]
 
 
-async def _facts(
+async def _context(
     queries: PipelinedQueries,
     asked: list[str],
     known: _OfMeters,

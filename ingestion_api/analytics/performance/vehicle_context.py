@@ -25,7 +25,7 @@ class UnknownVehicle(Exception):
 
 @dataclass(frozen=True)
 class VehicleContext:
-    """Requested vehicles of one window, with the facts about them and their meters.
+    """Requested vehicles of one window, with what is known of them and their meters.
 
     Heartbeats of `vehicles` and `meters` that are not in the lake yet are in `outbox`.
     """
@@ -68,7 +68,7 @@ class VehicleContext:
             self.asked,
             self.period,
             energy.model_dump_json(),
-            *(sorted(map(repr, facts)) for facts in (self.links, self.pairs.items())),
+            *(sorted(map(repr, known)) for known in (self.links, self.pairs.items())),
             sorted(self.charger_classes.items()),
         ]
         for stream in STREAMS.values():
@@ -82,7 +82,7 @@ class VehicleContext:
 class VehicleContexts:
     """Facts of all vehicles that have a window, and why the others have none."""
 
-    facts: list[VehicleContext]
+    contexts: list[VehicleContext]
     refused: Mapping[str, UnknownVehicle | BadWindow]
 
 

@@ -1,6 +1,6 @@
 """Liveness checks of processes that run.
 
-`python -m local_stack.stack.liveness` asks it of Dagster's daemon: exit code 0 if it does.
+`python -m local_stack.stack.liveness` is that of Dagster's daemon: exit code 0 if it works.
 """
 
 import sys
@@ -10,9 +10,10 @@ from typing import Final
 
 import httpx
 import psycopg
+from pydantic import ValidationError
 
 from warehouse_sql.named_queries import query
-from warehouse_sql.settings import DatabaseSettings
+from warehouse_sql.settings import DatabaseSettings, settings_fault
 
 _PATIENCE_SECONDS: Final = 5
 _NEWEST_HEARTBEAT: Final = timedelta(minutes=3)  # each of the daemon's threads sends two a minute
@@ -53,4 +54,8 @@ def daemon_works(dsn: str) -> Callable[[], bool]:
 
 
 if __name__ == "__main__":
-    sys.exit(not daemon_works(DatabaseSettings().dsn)())
+    try:
+        dsn = DatabaseSettings().dsn
+    except ValidationError as error:
+        sys.exit(settings_fault(error))
+    sys.exit(not daemon_works(dsn)())

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+
+from tests.harness.requirements import skip_or_fail
 
 # A machine that does much else takes its time.
 expect.set_options(timeout=20_000)
@@ -105,7 +106,7 @@ class Watched:
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium; a test is left out where there is none."""
     if CHROMIUM is None:
-        pytest.skip("there is no Chromium; on Debian: apt-get install chromium")
+        skip_or_fail("there is no Chromium; on Debian: apt-get install chromium")
     with sync_playwright() as playwright:
         # Chromium's own sandbox can't be had as root, nor in many containers.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

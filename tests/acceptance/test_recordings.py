@@ -6,7 +6,6 @@ a session of 1.78 kWh.
 """
 
 import csv
-import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from tests.harness.collector import Collector, running_collector
 from tests.harness.command_line import wattlake as run_wattlake
 from tests.harness.pipelines import pipeline_stack
 from tests.harness.postgres import copied_database
+from tests.harness.requirements import skip_or_fail
 from tests.harness.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -33,9 +33,7 @@ RECORDINGS = REPOSITORY.parent / "shared" / "data"
 WATTLAKE = Path(sys.executable).parent / "wattlake"
 
 if not RECORDINGS.is_dir():
-    if os.environ.get("CI"):
-        pytest.fail(f"{RECORDINGS} is missing; it must be there in CI")
-    pytest.skip(f"recordings are not at {RECORDINGS}", allow_module_level=True)
+    skip_or_fail(f"recordings are not at {RECORDINGS}")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dagster._core.instance.ref import InstanceRef
 from lake import METER, STREAMS, VEHICLE
 from lake.schema.catalog import DERIVED_TABLES
 from pipelines.definitions import definitions
+from tests.harness.requirements import skip_or_fail
 
 PROJECT = Path(__file__).parents[3]
 TABLES = {
@@ -88,7 +89,7 @@ def test_dg_checks_a_clean_clone_and_says_that_no_database_is_named(tmp_path: Pa
     shutil.copyfile(PROJECT / "pyproject.toml", clone / "pyproject.toml")
     dg_tool = Path(sys.executable).with_name("dg")
     if not dg_tool.exists():
-        pytest.skip("dagster-dg-cli of requirements-dev.lock is not installed")
+        skip_or_fail("dagster-dg-cli of requirements-dev.lock is not installed")
     done = subprocess.run(
         [str(dg_tool), "check", "defs"],
         cwd=clone,

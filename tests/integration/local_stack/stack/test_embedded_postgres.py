@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -24,6 +23,8 @@ from local_stack.stack import parent_death, postgres_account, supervision
 from local_stack.stack.database_service import DatabaseService
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.harness.postgres import running_postgres, server_folder
+from tests.harness.requirements import skip_or_fail
+from tests.harness.waiting import wait_for
 from warehouse_sql.migrate import migrate
 
 REPOSITORY = Path(local_stack.__file__).parents[1]
@@ -107,13 +108,6 @@ def answers(url: str) -> bool:
     except psycopg.OperationalError:
         return False
     return True
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 def is_gone(pid: int) -> bool:
@@ -278,14 +272,14 @@ def test_a_cluster_of_another_version_is_one_clear_line(server: EmbeddedPostgres
         server.start()
 
 
-SYSTEM = max(
-    (folder for pattern in postgres_account.SYSTEM_FOLDERS for folder in Path("/").glob(pattern)),
-    key=lambda folder: postgres_account.major_version(folder) or 0,
-    default=None,
-)
-NEEDS_SYSTEM = pytest.mark.skipif(
-    SYSTEM is None, reason="there is no PostgreSQL of the system (apt-get install postgresql)"
-)
+@pytest.fixture
+def system() -> Path:
+    """The binaries of the newest PostgreSQL of the system."""
+    patterns = postgres_account.SYSTEM_FOLDERS
+    folders = [folder for pattern in patterns for folder in Path("/").glob(pattern)]
+    if not folders:
+        skip_or_fail("there is no PostgreSQL of the system; on Debian: apt-get install postgresql")
+    return max(folders, key=lambda folder: postgres_account.major_version(folder) or 0)
 
 
 def installed_package(monkeypatch: pytest.MonkeyPatch, package: Path | None) -> None:
@@ -297,16 +291,15 @@ def installed_package(monkeypatch: pytest.MonkeyPatch, package: Path | None) -> 
     monkeypatch.setattr(postgres_account, "find_spec", lambda name: spec)
 
 
-@NEEDS_SYSTEM
 @pytest.mark.parametrize("is_there", [False, True], ids=["no package", "package without binaries"])
 def test_without_the_packages_binaries_those_of_the_system_serve(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+    folder: Path, system: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
 ) -> None:
     installed_package(monkeypatch, folder if is_there else None)
     server = EmbeddedPostgres(folder / "postgres")
     try:
         url = server.start()
-        assert Path(os.readlink(f"/proc/{server.pid}/exe")).parent == SYSTEM
+        assert Path(os.readlink(f"/proc/{server.pid}/exe")).parent == system
         migrate(url)
         keep_rows(url, 5)
         server.kill()
@@ -316,12 +309,13 @@ def test_without_the_packages_binaries_those_of_the_system_serve(
         server.stop()
 
 
-@NEEDS_SYSTEM
-def test_chosen_binaries_serve_and_a_cluster_of_another_version_is_told(folder: Path) -> None:
-    server = EmbeddedPostgres(folder / "postgres", binaries=SYSTEM)
+def test_chosen_binaries_serve_and_a_cluster_of_another_version_is_told(
+    folder: Path, system: Path
+) -> None:
+    server = EmbeddedPostgres(folder / "postgres", binaries=system)
     try:
         server.start()
-        assert Path(os.readlink(f"/proc/{server.pid}/exe")).parent == SYSTEM
+        assert Path(os.readlink(f"/proc/{server.pid}/exe")).parent == system
     finally:
         server.stop()
     if server.cluster.joinpath("PG_VERSION").read_text().strip() != "18":
@@ -447,7 +441,7 @@ def interpreter_for_others() -> str:
         )
         if done.returncode == 0:
             return candidate
-    pytest.skip(f"no Python {version} that a normal user may run")
+    skip_or_fail(f"no Python {version} that a normal user may run")
 
 
 @contextmanager

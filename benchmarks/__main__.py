@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import alerts, answers, ingest, lake
+from benchmarks import alerts, answers, ingest, lake, truth
 from benchmarks.table import Report, table
 from local_stack.errors import LocalStackError
 from warehouse_sql.errors import WarehouseError
@@ -62,6 +62,26 @@ def main() -> int:
         example="--seconds 20 --runs 1",
     )
     of_alerts.add_argument("--seconds", type=_positive, default=60, help="of each run (60)")
+    for suite in (of_ingest, of_lake, of_answers, of_alerts):
+        suite.add_argument("--runs", type=_at_least_one, default=3, help="of each case (3)")
+        suite.add_argument(
+            "--folder",
+            type=Path,
+            default=Path("/var/tmp"),  # a disk, where /tmp may be in memory
+            help="where database and lake are kept meanwhile (/var/tmp); it must be a disk",
+        )
+    of_truth = _suite(
+        suites,
+        "truth",
+        "the hourly tables of a simulated fleet, beside its true energies",
+        truth.__doc__,
+        truth.CASE_NAMES,
+        example="--vehicles 20 --cases 5min-60s register-false-zero",
+    )
+    of_truth.add_argument("--vehicles", type=_at_least_one, default=10, help="of each kind (10)")
+    of_truth.add_argument("--days", type=_at_least_one, default=4, help="that they charge (4)")
+    of_truth.add_argument("--seed", type=int, default=1, help="of all that is by chance (1)")
+    of_truth.add_argument("--failing", type=_share, default=0.2, help="share of vehicles (0.2)")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # end in order
     load_before, *_ = os.getloadavg()  # of others, who make every number worse
@@ -72,6 +92,10 @@ def main() -> int:
             report = answers.measure(given.cases, given.seconds, given.runs, given.folder)
         elif given.suite == "alerts":
             report = alerts.measure(given.cases, given.seconds, given.runs, given.folder)
+        elif given.suite == "truth":
+            report = truth.measure(
+                given.cases, given.vehicles, given.days, given.seed, given.failing
+            )
         else:
             report = lake.measure(given.cases, given.runs, given.hours, given.folder)
     except KeyboardInterrupt:
@@ -106,14 +130,7 @@ def _suite(
         choices=cases,
         default=cases,
         metavar="CASE",
-        help=f"some of {', '.join(cases)}{more}; all without it",
-    )
-    suite.add_argument("--runs", type=_runs, default=3, help="of each case (3)")
-    suite.add_argument(
-        "--folder",
-        type=Path,
-        default=Path("/var/tmp"),  # a disk, where /tmp may be in memory
-        help="where database and lake are kept meanwhile (/var/tmp); it must be a disk",
+        help=f"some of {', '.join(cases)}{more}; all without it".replace("%", "%%"),
     )
     return suite
 
@@ -146,11 +163,18 @@ def _hours(text: str) -> int:
     return hours
 
 
-def _runs(text: str) -> int:
-    runs = int(text)
-    if runs < 1:
+def _at_least_one(text: str) -> int:
+    count = int(text)
+    if count < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
-    return runs
+    return count
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError("must be 0 to 1")
+    return share
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,14 @@ class Goal:
     def is_reached(self, value: float) -> bool:
         """True if the value is on the right side."""
         return value >= self.limit if self.at_least else value < self.limit
+
+
+class TableRow(Protocol):
+    """A line of a table."""
+
+    def texts(self) -> dict[str, str]:
+        """The text of each column."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Row:
 class Report:
     """Report of a suite: its table, notes about it, and errors."""
 
-    rows: list[Row]
+    rows: Sequence[TableRow]
     notes: list[str]
     errors: list[str]
 
@@ -58,7 +67,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[TableRow]) -> str:
     """The rows as aligned text; a column stands where a row first has it."""
     texts = [row.texts() for row in rows]
     columns = list(dict.fromkeys(column for text in texts for column in text))

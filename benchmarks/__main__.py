@@ -53,6 +53,16 @@ def main() -> int:
         example="--seconds 5 --runs 1 --cases day live",
     )
     of_answers.add_argument("--seconds", type=_positive, default=10, help="of each case (10)")
+    size = answers.Size()
+    for option, default, what in (
+        ("--vehicles", size.vehicles, "of the fleet, and as many meters; 1,000 or more"),
+        ("--days", size.days, "of history; 3 or more"),
+        ("--row-store-vehicles", size.row_store_vehicles, "of them in the row store"),
+        ("--row-store-days", size.row_store_days, "of history in the row store"),
+    ):
+        of_answers.add_argument(
+            option, type=_at_least_one, default=default, help=f"{what} ({default})"
+        )
     of_alerts = _suite(
         suites,
         "alerts",
@@ -89,7 +99,10 @@ def main() -> int:
         if given.suite == "ingest":
             report = ingest.measure(given.cases, given.seconds, given.runs, given.folder)
         elif given.suite == "answers":
-            report = answers.measure(given.cases, given.seconds, given.runs, given.folder)
+            size = answers.Size(
+                given.vehicles, given.days, given.row_store_vehicles, given.row_store_days
+            )
+            report = answers.measure(given.cases, given.seconds, given.runs, given.folder, size)
         elif given.suite == "alerts":
             report = alerts.measure(given.cases, given.seconds, given.runs, given.folder)
         elif given.suite == "truth":

@@ -1,4 +1,4 @@
-"""Speed of answers to operators, with 30 days of a full fleet in the lake.
+"""Speed of answers to operators, with 30 days of a full fleet in the lake, or less.
 
 The lake has the shape of the real one but not all of its rows; benchmarks/answers_fill.py says
 which are left out, and why no question here would notice. The collector is the one process of
@@ -9,6 +9,10 @@ own. Cold: before each question the files of the lake and the index of its newes
 from the file cache, and the vehicle was never asked for; the collector itself goes on running.
 Busy: meanwhile the fleet posts its 333 heartbeats a second, and a process compacts an hour of the
 fleet over and over, in a second lake on the same disk.
+
+The row store is the plain way to answer: the heartbeats of some of the vehicles in two tables of
+the same Postgres with an index, and SQL sums. Its rows lie in the order in which they arrived, and
+once more by device. See benchmarks/row_store.py.
 """
 
 import os
@@ -20,13 +24,15 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.answers_fill import FleetLake, fill_database, mark_all_heard
+from benchmarks.answers_fill import FEWEST_DAYS, FleetLake, fill_database, mark_all_heard
+from benchmarks.answers_row_store import RowStore, row_store
+from benchmarks.fleet import DEVICES
 from benchmarks.full_fleet import FullFleet
 from benchmarks.lake_fill import fill_raw_hour
 from benchmarks.lake_work import THE_HOUR
@@ -36,6 +42,7 @@ from benchmarks.stack import BenchmarkError, StackUnderTest, stack_under_test
 from benchmarks.table import Goal, Report, Row, number
 from lake import HOUR, METER, STREAMS, VEHICLE, Lake, Stream, hour_of
 
+_FEWEST_VEHICLES: Final = 1_000  # three runs ask for so many that were not asked for before
 _WARM_VEHICLES: Final = 100
 _FIRST_VEHICLES: Final = 60
 _COLD_VEHICLES: Final = 30
@@ -100,14 +107,23 @@ class _Bench:
         if hourly is not None and (answer is None or abs(24 * hourly - answer) > 1e-6):
             raise BenchmarkError(f"{device}: {answer} kWh, the files have {24 * hourly}")
 
-    def get_in_turn(self, paths: Sequence[str], connections: int) -> dict[str, Any]:
-        """Report of the load generator about GETs of these paths in turn."""
+    def some_vehicles(self, count: int) -> list[str]:
+        """So many vehicles, the warm ones first."""
+        return [*self._warm, *self._fresh][:count]
+
+    def get_in_turn(
+        self, paths: Sequence[str], connections: int, port: int | None = None
+    ) -> dict[str, Any]:
+        """Report of the load generator about GETs of these paths in turn.
+
+        `port` is the collector's unless it is told.
+        """
         file = self._folder / "paths"
         file.write_text("\n".join(paths), encoding="ascii")
         before = self.stack.cpu()
         load: dict[str, Any] = self.stack.client(
             "benchmarks.load",
-            *("--port", self.stack.port, "--ask", file),
+            *("--port", port or self.stack.port, "--ask", file),
             *("--connections", connections, "--seconds", self.seconds),
         )
         if load["answers"].keys() != {"200"}:
@@ -245,24 +261,58 @@ _QUESTIONS: Final = (
 _CPU: Final = "CPU ms: collector Postgres"  # for a request, of the last run
 _HISTORY: Final = "history"
 _BUSY: Final = "busy"
-CASE_NAMES: Final = (*(question.name for question in _QUESTIONS), _HISTORY, _BUSY)
+_ROW_STORE: Final = "row-store"
+CASE_NAMES: Final = (*(question.name for question in _QUESTIONS), _HISTORY, _BUSY, _ROW_STORE)
 
 
-def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> Report:
+@dataclass(frozen=True)
+class Size:
+    """Size of the fleet and of its history, and of the part that the row store has."""
+
+    vehicles: int = DEVICES
+    days: int = 30
+    row_store_vehicles: int = 1_000
+    row_store_days: int = 1
+
+    def fault(self) -> str | None:
+        """One line of what is wrong with it."""
+        if not _FEWEST_VEHICLES <= self.vehicles <= DEVICES or self.days < FEWEST_DAYS:
+            return (
+                f"a fleet has {_FEWEST_VEHICLES:,} to {DEVICES:,} vehicles and "
+                f"{FEWEST_DAYS} days or more"
+            )
+        if not _WARM_VEHICLES <= self.row_store_vehicles <= self.vehicles:
+            return f"the row store has {_WARM_VEHICLES} vehicles or more, all of the fleet"
+        return None
+
+
+def measure(names: Collection[str], seconds: float, runs: int, below: Path, size: Size) -> Report:
     """Ask the named cases, all runs on one stack; what fails is in the report.
 
-    `history` compares with one day of history, `busy` asks all others again under load.
+    `history` compares with one day of history, `busy` asks all others again under load, `row-store`
+    compares with plain SQL.
     """
+    if fault := size.fault():
+        return Report([], [], [fault])
     chosen = [question for question in _QUESTIONS if question.name in names]
     values: dict[str, list[float]] = defaultdict(list)
     cpu_ms: dict[str, tuple[float, ...]] = {}
     errors: list[str] = []
+    beside: RowStore | None = None
+    notes = [f"{seconds:g} s a case", _note(size)]
     try:
-        with _filled(below, seconds) as (bench, fleet):
+        with ExitStack() as ending:
+            bench, fleet_lake = ending.enter_context(_filled(below, seconds, size))
             one_day: list[float] = []
             if _HISTORY in names:
                 one_day = [_DAY.ask(bench) for _ in range(runs)]
-            fleet.fill_older_days(bench.stack.lake)
+            fleet_lake.fill_older_days(bench.stack.lake)
+            if _ROW_STORE in names:
+                some = bench.some_vehicles(size.row_store_vehicles)
+                beside = ending.enter_context(
+                    row_store(bench.stack, fleet_lake, some, size.row_store_days, _WARM_VEHICLES)
+                )
+                notes.append(beside.note)
             bench.warm_up()
             bench.check()
             for number in range(1, runs + 1):
@@ -275,6 +325,8 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
                     if question.beside:
                         title, ask = question.beside
                         values[title].append(ask(bench))
+                if beside:
+                    beside.measure(bench.get_in_turn)
                 if _BUSY in names:
                     with bench.busy():
                         for question in chosen:
@@ -286,13 +338,15 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
                 values[_HISTORY] = [value / base for value in values[_DAY.name]]
     except BenchmarkError as error:
         errors.append(str(error))
-    return Report(_rows(values, cpu_ms), [f"{seconds:g} s a case", *_NOTES], errors)
+    rows = [*_rows(values, cpu_ms), *(beside.rows() if beside else ())]
+    return Report(rows, notes, errors)
 
 
-_NOTES: Final = (
-    "whole: 26 hours of 10,000 meters and vehicles, and one as 60 flushes left it; older days: the "
-    "real number of files, each with 50 devices",
-)
+def _note(size: Size) -> str:
+    return (
+        f"whole: 26 hours of {size.vehicles:,} meters and vehicles, and one as 60 flushes left it; "
+        f"older, of {size.days} days: the real number of files, each with 50 devices"
+    )
 
 
 def _rows(
@@ -318,11 +372,11 @@ def _rows(
 
 
 @contextmanager
-def _filled(below: Path, seconds: float) -> Iterator[tuple[_Bench, FleetLake]]:
+def _filled(below: Path, seconds: float, size: Size) -> Iterator[tuple[_Bench, FleetLake]]:
     """Stack with one day of history, everybody live and nothing left in the outbox."""
     sys.stderr.write("filling\n")
     now = datetime.now(UTC)
-    fleet = FleetLake(hour_of(now) - HOUR)
+    fleet = FleetLake(hour_of(now) - HOUR, size.vehicles, size.days)
     with (
         tempfile.TemporaryDirectory(prefix="wattlake-benchmark-", dir=below) as folder,
         stack_under_test(below, fleet.fill_one_day) as stack,

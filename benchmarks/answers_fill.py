@@ -1,6 +1,7 @@
-"""Lake of 30 days of a full fleet, thinned where no request of a day looks.
+"""Lake of some days of a fleet, thinned where no request of a day looks.
 
-10,000 meters and 10,000 vehicles with a heartbeat a minute. Whole, with every row of every device,
+Meters and as many vehicles with a heartbeat a minute, 10,000 of each for 30 days unless it is told
+otherwise. Whole, with every row of every device,
 and so with the row groups and pages of the real thing: the files of 26 compacted hours, and the
 hour after them as 60 flushes left it, which waits for its compaction. Thinned to the rows of 50
 devices: the hour files of the two days before and the file of each of the 27 days before those. Of
@@ -8,7 +9,7 @@ them a window of a day needs only what their log entries say, and those are the 
 have the heartbeats of one real hour, at other times; registers go on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -17,18 +18,18 @@ import polars as pl
 import psycopg
 from deltalake.transaction import AddAction
 
-from benchmarks.full_fleet import VEHICLES, FullFleet
+from benchmarks.full_fleet import FullFleet
 from benchmarks.lake_fill import FILES_AN_HOUR
 from lake import HOUR, REGISTER, STREAMS, VEHICLE, Lake, Stream, append_once, read_delivered_horizon
 from lake.delta.parquet_files import FAST, SMALL, write_data_file
 from lake.history.deduplication import merge_heartbeats
-from lake.schema.history import encode_history, history_table
+from lake.schema.history import RECEIPT_DELAY, encode_history, history_table
 from lake.schema.streams import DATE_PARTITION
 from warehouse_sql.named_queries import query
 
 _WHOLE_HOURS: Final = 26
 _HOUR_FILES_HOURS: Final = 72  # until a day is archived
-_DAYS: Final = 30
+FEWEST_DAYS: Final = _HOUR_FILES_HOURS // 24
 _KEPT_OF_THINNED: Final = 50
 _DIGITS: Final = 5  # of the ids, as in benchmarks.fleet
 
@@ -36,10 +37,12 @@ _DIGITS: Final = 5  # of the ids, as in benchmarks.fleet
 class FleetLake:
     """Fills a lake up to an hour, which is the newest that has ended."""
 
-    def __init__(self, hour: datetime) -> None:
-        self.hour = hour
-        fleet = FullFleet()
+    def __init__(self, hour: datetime, vehicles: int, days: int) -> None:
+        self.hour, self.days = hour, days
+        fleet = FullFleet(vehicles)
         self._received = {s.name: _renamed(fleet.hour(s, hour), s) for s in STREAMS.values()}
+        for stream, rows in self._received.items():
+            assert rows.height >= vehicles, f"a whole fleet of {stream}s"
         self._merged = {s.name: _merged(self._received[s.name], s) for s in STREAMS.values()}
 
     def fill_one_day(self, folder: Path) -> None:
@@ -70,6 +73,23 @@ class FleetLake:
         named = self._merged[VEHICLE.name].select("vehicle_id", "meter_id")
         return named.filter(pl.col("meter_id").is_not_null()).unique().sort("vehicle_id")
 
+    def meters_of(self, vehicles: Sequence[str]) -> pl.DataFrame:
+        """vehicle_id and meter_id: the meter that a vehicle names, or else that of its number."""
+        return (
+            pl.DataFrame({"vehicle_id": vehicles})
+            .join(self.named_pairs(), on="vehicle_id", how="left", maintain_order="left")
+            .with_columns(
+                pl.col("meter_id").fill_null("METER" + pl.col("vehicle_id").str.tail(_DIGITS))
+            )
+        )
+
+    def arrivals(self, stream: Stream, devices: pl.Series, hours_ago: int) -> pl.DataFrame:
+        """Heartbeats of devices so many hours before the newest hour, in the order of receipt."""
+        rows = self._merged[stream.name]
+        rows = rows.filter(pl.col(stream.device).is_in(devices.implode()))
+        received = pl.col("timestamp") + pl.duration(microseconds=RECEIPT_DELAY.name)
+        return _earlier(rows, stream, hours_ago * HOUR).sort(received)
+
     def energy_of(self, stream: Stream, device: str) -> float | None:
         """The plain sum of a device's heartbeats in an hour; None if it sends a register."""
         rows = self._merged[stream.name].filter(pl.col(stream.device) == device)
@@ -89,7 +109,7 @@ class FleetLake:
         first = self.hour - _HOUR_FILES_HOURS * HOUR
         midnight = first.replace(hour=0)
         files = []
-        for days in range(1, _DAYS - _HOUR_FILES_HOURS // 24 + 1):
+        for days in range(1, self.days - FEWEST_DAYS + 1):
             start = midnight - timedelta(days=days)
             hours = [self.hour - start - n * HOUR for n in range(24)]
             files.append(self._file(lake, stream, hours, SMALL, whole=False))
@@ -132,7 +152,7 @@ def fill_database(database_url: str, fleet: FleetLake, now: datetime) -> None:
     ids = {stream.name: fleet.device_ids(stream) for stream in STREAMS.values()}
     with psycopg.connect(database_url) as conn:
         for name, devices in ids.items():
-            times = [now - timedelta(days=_DAYS)] * len(devices) + [now] * len(devices)
+            times = [now - timedelta(days=fleet.days)] * len(devices) + [now] * len(devices)
             told = {"stream": name, "devices": [*devices, *devices], "times": times}
             conn.execute(query("register_devices"), told)
         pairs = fleet.named_pairs()
@@ -141,7 +161,7 @@ def fill_database(database_url: str, fleet: FleetLake, now: datetime) -> None:
             b" SELECT vehicle_id, meter_id, %s"
             b" FROM unnest(%s::text[], %s::text[]) AS pair (vehicle_id, meter_id)",
             (
-                now - timedelta(days=_DAYS),
+                now - timedelta(days=fleet.days),
                 pairs["vehicle_id"].to_list(),
                 pairs["meter_id"].to_list(),
             ),
@@ -180,7 +200,6 @@ def _renamed(rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:
     device = pl.col("^meter_id$|^vehicle_id$")
     number = device.str.extract("([0-9]+)$").str.zfill(_DIGITS)
     prefix = device.str.extract("^([A-Z]+)")
-    assert rows.height >= VEHICLES, f"a whole fleet of {stream.name}s"
     return rows.with_columns(prefix + number)
 
 

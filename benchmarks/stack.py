@@ -116,12 +116,17 @@ class StackUnderTest:
         """Return the JSON that a module of this suite reports about its work for this stack."""
         return self._run(module, arguments)
 
-    def second_database(self, name: str) -> "SecondDatabase":
-        """Create another migrated database of the same server, with a lake of its own."""
+    def create_database(self, name: str) -> str:
+        """Create an empty database of the same server; its URL."""
         with psycopg.connect(self._postgres.url(), autocommit=True) as conn:
             conn.execute(f"CREATE DATABASE {name}".encode())
-        migrate(self._postgres.url(name))
-        return SecondDatabase(self, self._postgres.url(name), self._folder / name)
+        return self._postgres.url(name)
+
+    def second_database(self, name: str) -> "SecondDatabase":
+        """Create another migrated database of the same server, with a lake of its own."""
+        url = self.create_database(name)
+        migrate(url)
+        return SecondDatabase(self, url, self._folder / name)
 
     def _run(self, module: str, arguments: tuple[object, ...], **settings: str) -> Any:
         try:

@@ -13,6 +13,8 @@ _DAY: Final = 24 * HOUR
 _POWERS_KW: Final = (3.7, 7.4, 11.0, 22.0)
 _STANDBY_KW: Final = (0.002, 0.008)
 _PAUSES: Final = 0.25  # of the sessions have one
+_SOFT_STARTS: Final = 0.4  # of them reach their power in so many steps, at most four minutes
+_STEPS_OF_A_START: Final = 6
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def charge(
 ) -> Charging:
     """Sessions of a vehicle from `begin` to `end`; an idle one has none, and its meter standby.
 
-    A session has one power with small steps, falls off at its end, and sometimes pauses.
+    A session has one power with small steps. Some begin softly; all fall off at their end, some
+    nearly to nothing; some pause.
     `efficiency` is that of the charger while it charges, 0-1.
     """
     sessions = [] if is_idle else _sessions(chance, begin, end, habit)
@@ -108,14 +111,24 @@ def _sessions(
 
 def _course(chance: np.random.Generator, first: float, last: float) -> list[tuple[float, float]]:
     """Times from which on the power is so great a share of the session's, 0 from its end on."""
-    points = []
-    time, falls_off_at = first, first + 0.75 * (last - first)
+    points: list[tuple[float, float]] = []
+    time, falls_off_at = first, first + chance.uniform(0.6, 0.9) * (last - first)
+    left_at_end = chance.uniform(0.02, 0.8)
+    if chance.random() < _SOFT_STARTS:
+        takes = min(chance.uniform(20, 240), 0.2 * (last - first))
+        steps = np.arange(_STEPS_OF_A_START)
+        starts = np.round(first + takes * steps / _STEPS_OF_A_START)
+        points += zip(starts.tolist(), ((steps + 0.5) / _STEPS_OF_A_START).tolist(), strict=True)
+        time = np.round(first + takes)
     while time < last:
         share = chance.uniform(0.85, 1.0)
         if time > falls_off_at:
-            share *= 1 - 0.7 * (time - falls_off_at) / (last - falls_off_at)
+            share *= 1 - (1 - left_at_end) * (time - falls_off_at) / (last - falls_off_at)
+            time_until_next = chance.uniform(1, 8) * 60
+        else:
+            time_until_next = chance.uniform(3, 30) * 60
         points.append((time, float(share)))
-        time = np.round(time + chance.uniform(3, 30) * 60)
+        time = np.round(time + time_until_next)
     if chance.random() < _PAUSES:
         pause = np.round(first + chance.uniform(0.1, 0.6) * (last - first))
         goes_on = np.round(pause + min(chance.uniform(10, 40) * 60, 0.3 * (last - first)))

@@ -12,6 +12,13 @@ from warehouse_sql.named_queries import query
 router = APIRouter(prefix="/v1", tags=["status"])
 
 
+class AlikeIds(Answer):
+    """Ids of one kind that differ in letter case only; each is a device of its own."""
+
+    stream: str
+    ids: list[str]
+
+
 class WholeStatus(Answer):
     """Counts over everything that was ever acknowledged."""
 
@@ -34,6 +41,10 @@ class WholeStatus(Answer):
     vehicles_by_status: dict[str, int] = Field(
         description="vehicles of each efficiency status in the newest computed hour"
     )
+    ids_alike: list[AlikeIds] = Field(
+        description="ids that differ in letter case only, of at most 20 devices: often one device "
+        "that is written in two ways"
+    )
     figures: Figures | None = Field(
         description="how far the computed figures go; null before the database was asked"
     )
@@ -45,7 +56,13 @@ async def whole_status(services: ServicesDep) -> WholeStatus:
     async with services.pool.connection() as conn:
         row = await (await conn.execute(query("whole_status"), {"now": services.now()})).fetchone()
         waiting = await (await conn.execute(query("hours_waiting"))).fetchone()
+        alike = await (await conn.execute(query("ids_alike"))).fetchall()
     assert row is not None, "the query always has one row"
     assert waiting is not None, "the query always has one row"
     figures = services.figures(services.now())
-    return WholeStatus(**row, waiting_seconds=waiting["seconds"], figures=figures)
+    return WholeStatus(
+        **row,
+        waiting_seconds=waiting["seconds"],
+        ids_alike=[AlikeIds(**one) for one in alike],
+        figures=figures,
+    )

@@ -25,6 +25,13 @@ class Figures(BaseModel):
         return end if self.state == "late" else None
 
 
+class AlikeIds(BaseModel):
+    """Ids that differ in letter case only."""
+
+    stream: str
+    ids: list[str]
+
+
 class Status(BaseModel):
     """GET /v1/status."""
 
@@ -38,6 +45,7 @@ class Status(BaseModel):
     hours_never_computed: int
     waiting_seconds: float | None
     vehicles_by_status: dict[str, int]
+    ids_alike: list[AlikeIds]
     figures: Figures | None
 
 

@@ -84,3 +84,13 @@ SELECT published.hour + interval '1 hour' AS end_at,
                  WHERE last_arrival <= %(believed_until)s)) AS last_heartbeat_at
 FROM published LEFT JOIN LATERAL
      (SELECT hour, since FROM recent ORDER BY since, hour LIMIT 1) AS oldest ON true
+
+-- name: ids_alike
+-- Ids that differ in letter case only: two devices here, and mostly one and a slip of the pen.
+SELECT stream, array_agg(device_id ORDER BY device_id) AS ids
+FROM (SELECT 'meter' AS stream, meter_id AS device_id FROM meter_live_state
+      UNION ALL
+      SELECT 'vehicle', vehicle_id FROM vehicle_live_state) AS device
+GROUP BY stream, lower(device_id) HAVING count(*) > 1
+ORDER BY stream, lower(device_id)
+LIMIT 20

@@ -22,7 +22,7 @@ from benchmarks.full_fleet import FullFleet
 from benchmarks.lake_fill import FILES_AN_HOUR
 from lake import HOUR, REGISTER, STREAMS, VEHICLE, Lake, Stream, append_once, read_delivered_horizon
 from lake.delta.parquet_files import FAST, SMALL, write_data_file
-from lake.history.deduplication import merge_heartbeats
+from lake.history.deduplication import merge_heartbeats, no_heartbeats
 from lake.schema.history import RECEIPT_DELAY, encode_history, history_table
 from lake.schema.streams import DATE_PARTITION
 from warehouse_sql.named_queries import query
@@ -204,7 +204,7 @@ def _renamed(rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:
 
 
 def _merged(received: pl.DataFrame, stream: Stream) -> pl.DataFrame:
-    nothing = received.lazy().clear().with_columns(duplicates=pl.lit(0, pl.Int64))
+    nothing = no_heartbeats(stream).lazy()
     rows = encode_history(merge_heartbeats(stream, nothing, [received.lazy()]).collect())
     return rows.select(history_table(stream).names)
 

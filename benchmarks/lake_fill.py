@@ -12,7 +12,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from benchmarks.full_fleet import FullFleet
 from lake import HOUR, STREAMS, Lake, Stream, append_once, read_delivered_horizon, replace_hours
 from lake.delta.parquet_files import FAST, SMALL, write_data_file
-from lake.history.deduplication import merge_heartbeats
+from lake.history.deduplication import as_history, merge_heartbeats, no_heartbeats
 from lake.schema.history import encode_history, history_table
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION
 from lake.upkeep.cleanup import checkpoint_if_due
@@ -42,8 +42,7 @@ def fill_history(lake: Lake, fleet: FullFleet, hours: Iterable[datetime]) -> int
     for hour in hours:
         for stream in STREAMS.values():
             received = fleet.hour(stream, hour).lazy()
-            nothing = received.clear().with_columns(duplicates=pl.lit(0, pl.Int64))
-            merged = merge_heartbeats(stream, nothing, [received]).collect()
+            merged = merge_heartbeats(stream, no_heartbeats(stream).lazy(), [received]).collect()
             replace_hours(lake, history_table(stream), encode_history(merged), hour, hour + HOUR)
             rows += merged.height
     return rows
@@ -85,13 +84,13 @@ def _raw_file(lake: Lake, stream: Stream, row: pl.DataFrame, hour: datetime) -> 
 def _history_file(
     lake: Lake, stream: Stream, row: pl.DataFrame, at: datetime, level: int
 ) -> AddAction:
-    rows = encode_history(_at(row, at)).with_columns(duplicates=pl.lit(0, pl.Int64))
+    rows = encode_history(as_history(_at(row, at).lazy()).collect())
     spec = history_table(stream)
     partition = {DATE_PARTITION.name: f"{at:%Y-%m-%d}"}
     rows_a_group = spec.rows_a_group if level == FAST else spec.archived_rows_a_group
     content = [rows.select(spec.names)]
     return write_data_file(
-        lake, spec.name, partition, content, spec.key, level, rows_a_group=rows_a_group
+        lake, spec.name, partition, content, spec.described, level, rows_a_group=rows_a_group
     )
 
 

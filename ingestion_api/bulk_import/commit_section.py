@@ -60,10 +60,16 @@ class CommitSection:
         self.latest.add(block)
 
     def write(
-        self, lake: Lake, ids: IdEncoder, received_at: int, on_rows: Callable[[int], None]
+        self,
+        lake: Lake,
+        ids: IdEncoder,
+        received_at: int,
+        imported_at: int,
+        on_rows: Callable[[int], None],
     ) -> Written:
         """Write the data files, an hour in one file unless it has very many rows.
 
+        `received_at` is the receipt of the section, `imported_at` the start of the import.
         `on_rows` is told how many more are written, from several threads.
         """
         texts = ids.to_arrow()
@@ -73,7 +79,7 @@ class CommitSection:
             for block in self.spill.read(*window):
                 received, repeats = _received(block, received_at + before, len(ids))
                 before += len(block)
-                rows = to_arrow(block, texts, received)
+                rows = to_arrow(block, texts, received, imported_at)
                 for hour, start, end in _hours(block):
                     part = rows.slice(start, end - start)
                     done.append((write_hour_file(lake, self.stream, hour, part), repeats))
@@ -103,6 +109,14 @@ def _hours(block: EncodedBatch) -> Iterable[tuple[datetime, int, int]]:
         yield _1970 + timedelta(hours=int(hours[start])), start, end
 
 
+def _channels(rows: EncodedBatch, ids: int) -> npt.NDArray[np.int64]:
+    """A number below `ids` for each device, or for each of its parts."""
+    channels = rows.devices.astype(np.int64)
+    if rows.stream.part is not None and (parts := rows.columns[rows.stream.part.name] + 1).any():
+        _, channels = np.unique(channels * (ids + 1) + parts, return_inverse=True)
+    return channels
+
+
 def _received(rows: EncodedBatch, received_at: int, ids: int) -> tuple[npt.NDArray[np.int64], int]:
     """The times of receipt, and how many rows repeat an identity.
 
@@ -111,7 +125,7 @@ def _received(rows: EncodedBatch, received_at: int, ids: int) -> tuple[npt.NDArr
     with more, two that differ may be taken for repeats, which costs them a microsecond.
     """
     received = np.full(len(rows), received_at, np.int64)
-    identities = (rows.times - rows.times.min()) * ids + rows.devices
+    identities = (rows.times - rows.times.min()) * ids + _channels(rows, ids)
     in_order = np.sort(identities)
     repeats = int((in_order[1:] == in_order[:-1]).sum())
     if repeats:

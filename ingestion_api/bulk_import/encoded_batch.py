@@ -57,8 +57,8 @@ def dtypes(stream: Stream) -> dict[str, np.dtype[Any]]:
     return {
         stream.device: np.dtype(np.int32),
         "timestamp": np.dtype(np.int64),
-        **{name: np.dtype(np.float64) for name in stream.number_measurements},
-        **{name: np.dtype(np.int32) for name in stream.text_measurements},
+        **{name: np.dtype(np.float64) for name in stream.number_columns},
+        **{name: np.dtype(np.int32) for name in stream.text_columns},
         "reading_type": np.dtype(np.int8),
     }
 
@@ -99,13 +99,20 @@ class IdEncoder:
         return pa.array([*self.texts, None], pa.large_string())
 
 
-def to_arrow(block: EncodedBatch, ids: Any, received: npt.NDArray[np.int64]) -> pa.Table:
-    """A table with the stream's columns; `ids` as `IdEncoder.to_arrow` gives them."""
+def to_arrow(
+    block: EncodedBatch, ids: Any, received: npt.NDArray[np.int64], imported_at: int
+) -> pa.Table:
+    """A table with the stream's columns; `ids` as `IdEncoder.to_arrow` gives them.
+
+    `imported_at` is when the import began, microseconds since 1970.
+    """
     kinds = pa.array(READING_TYPES, pa.large_string())
     columns = []
     for field in block.stream.arrow_schema:
-        if field.name == "received_at":
-            columns.append(pa.array(received).view(field.type))
+        if field.name in {"received_at", "imported_at"}:
+            is_receipt = field.name == "received_at"
+            times = received if is_receipt else np.full(len(block), imported_at)
+            columns.append(pa.array(times).view(field.type))
             continue
         values = block.columns[field.name]
         if field.name == "reading_type":

@@ -1,6 +1,7 @@
 """Import of one file into the lake, section by section, each exactly once."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -52,6 +53,8 @@ class Progress:
     files: int = 0
     hours: set[tuple[str, int]] = field(default_factory=set)
     imported_before: bool = False
+    left_out: Counter[str] = field(default_factory=Counter)
+    unknown_columns: dict[str, str | None] = field(default_factory=dict)
 
 
 class FileImport:
@@ -92,7 +95,7 @@ class FileImport:
         self._tolerance = timedelta(seconds=future_tolerance_seconds)
         newest = self._received_at + int(future_tolerance_seconds * _SECOND)
         self._limits = Limits(STRICT_ROWS, newest)
-        self.progress = Progress(source.rows)
+        self.progress = Progress(source.rows, unknown_columns=source.unknown_columns)
         done = [one.rows for one in self._reached.values() if one.rows is not None]
         self.progress.imported_before = bool(done)
         if done:
@@ -142,6 +145,7 @@ class FileImport:
                 sections[name].add(block.take(np.flatnonzero(new)))
         self.progress.read += len(part.numbers) + len(part.broken)
         self.progress.refused += len(taken.refused)
+        self.progress.left_out += taken.left_out
         self.progress.taken += sum(map(len, taken.blocks.values()))
         return taken.refused
 
@@ -180,7 +184,7 @@ class FileImport:
 
         self._at_step("before_write")
         received_at = self._received_at + first
-        written = section.write(self._lake, self._ids, received_at, wrote)
+        written = section.write(self._lake, self._ids, received_at, self._received_at, wrote)
         reached = ImportProgress(upto, first, self._received_at, None, end)
         self._append(section, written.files, received_at, reached)
         progress.duplicates += written.duplicates

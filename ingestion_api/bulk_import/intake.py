@@ -5,6 +5,7 @@ as if it had been posted (heartbeats/strict_decoder.py), which takes it or refus
 reasons; so the fast path only has to be right when it takes something.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,6 +39,7 @@ from ingestion_api.heartbeats.batch import (
     Mask,
     invalid_mask,
 )
+from ingestion_api.heartbeats.contract import OPTIONAL
 from ingestion_api.heartbeats.strict_decoder import (
     TELEMETRY,
     Refusal,
@@ -45,9 +47,18 @@ from ingestion_api.heartbeats.strict_decoder import (
     detect_stream,
 )
 from lake import METER, STREAMS, VEHICLE, Stream
-from lake.recordings import ENERGIES, IDS, NUMBERS, ColumnMapping, UnitCheck, parse_number, to_kwh
+from lake.recordings import (
+    ENERGIES,
+    NUMBERS,
+    TEXTS,
+    ColumnMapping,
+    UnitCheck,
+    parse_number,
+    to_kwh,
+)
 
 STRICT_ROWS: Final = 10_000
+_TIMES: Final = ("timestamp", "intervalStart")
 _METER_ONLY: Final = tuple(to_camel(name) for name in METER.number_measurements)
 
 
@@ -68,6 +79,8 @@ class DecodedPart:
     blocks: dict[str, EncodedBatch]
     rows: dict[str, npt.NDArray[np.int64]]
     refused: list[RefusedRow]
+    left_out: Counter[str]
+    """How many rows that are taken have a value that an optional field can't have."""
 
 
 def decode_part(
@@ -92,11 +105,12 @@ def decode_part(
         )
         for row in part.broken
     ]
+    left_out = _left_out(columns, sure)
     if doubtful.any():
         at = np.flatnonzero(doubtful)
         for start in range(0, len(at), STRICT_ROWS):
             some = at[start : start + STRICT_ROWS]
-            refused += _decode_strict(part, some, columns, sure, meaning, ids, limits)
+            refused += _decode_strict(part, some, columns, sure, meaning, ids, limits, left_out)
     refused.sort(key=lambda one: one.row)
     blocks, numbers = {}, {}
     for name, rows in sure.items():
@@ -112,7 +126,16 @@ def decode_part(
             places = np.flatnonzero(rows)
             blocks[name] = EncodedBatch(stream, columns.columns_for(stream)).take(places)
             numbers[name] = part.numbers[places]
-    return DecodedPart(blocks, numbers, refused)
+    return DecodedPart(blocks, numbers, refused, left_out)
+
+
+def _left_out(columns: PartColumns, sure: Mapping[str, Mask]) -> Counter[str]:
+    found = Counter[str]()
+    for name, wrong in columns.left_out.items():
+        for stream, rows in sure.items():
+            if name in OPTIONAL[stream]:
+                found[name] += int((wrong & rows).sum())
+    return +found
 
 
 def _rows_by_stream(
@@ -143,9 +166,9 @@ def _valid_rows(columns: PartColumns, mine: Mask, stream: Stream, limits: Limits
     device = to_camel(stream.device)
     right = mine & (columns.codes[device] >= 0) & (columns.times != NULL_TIME)
     right &= ~columns.suspect["readingType"]
-    for name in stream.text_measurements:
+    for name in stream.text_columns:
         right &= columns.codes[to_camel(name)] != BAD_ID
-    for name in stream.number_measurements:
+    for name in (*stream.number_columns, *([] if stream.part is None else [stream.part.name])):
         right &= ~columns.suspect[to_camel(name)]
     places = np.flatnonzero(right)
     if len(places):
@@ -155,7 +178,7 @@ def _valid_rows(columns: PartColumns, mine: Mask, stream: Stream, limits: Limits
             for name, values in columns.columns_for(stream).items()
         }
         kinds = np.array(READING_TYPES, object)[of["reading_type"]].tolist()
-        numbers = {name: of[name] for name in stream.number_measurements}
+        numbers = {name: of[name] for name in stream.number_columns}
         rows = HeartbeatBatch(stream, {"reading_type": kinds}, of["timestamp"], numbers)
         right[places] = ~invalid_mask(rows, limits)
     held: Mask = right
@@ -170,10 +193,12 @@ def _decode_strict(
     meaning: ColumnMapping,
     ids: IdEncoder,
     limits: Limits,
+    left_out: Counter[str],
 ) -> list[RefusedRow]:
     """Decode the rows at these places one by one; valid ones go into the columns."""
     records = _records(part.rows.take(at), meaning)
     intake = decode_values_strict(records, meaning.stream or TELEMETRY, limits)
+    left_out.update(one.field for one in intake.warnings if one.stream is not None)
     taken: dict[str, list[int]] = {}
     for index, record in enumerate(records):
         if index not in intake.refused:
@@ -217,12 +242,14 @@ def _records(rows: pa.Table, meaning: ColumnMapping) -> list[dict[str, Any]]:
     columns = {}
     for name in rows.column_names:
         values = one_array(rows[name])
-        if name == "timestamp" and pa.types.is_timestamp(values.type):
-            # Without the zone, which is UTC: naming it would need a time zone database.
+        if name in _TIMES and pa.types.is_timestamp(values.type):
+            # Without the zone, which is UTC: naming it would need a time zone database. A start
+            # without a zone stays so, and is left out.
+            zone = "Z" if name == "timestamp" or values.type.tz is not None else ""
             values = pc.strftime(
-                to_utc_micros(values).cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%SZ"
+                to_utc_micros(values).cast(pa.timestamp("us")), format=f"%Y-%m-%dT%H:%M:%S{zone}"
             )
-        elif name in IDS:
+        elif name in TEXTS:
             values = as_ids(name, values)
         columns[name] = values.to_pylist()
     records = []

@@ -46,10 +46,10 @@ class LatestReadings:
         rows = {name: values[order] for name, values in self._rows.items()}
         texts: dict[str, list[Any]] = {
             name: [ids.texts[code] if code >= 0 else None for code in rows[name].tolist()]
-            for name in (self._stream.device, *self._stream.text_measurements)
+            for name in (self._stream.device, *self._stream.text_columns)
         }
         texts["reading_type"] = [READING_TYPES[kind] for kind in rows["reading_type"].tolist()]
-        numbers = {name: rows[name] for name in self._stream.number_measurements}
+        numbers = {name: rows[name] for name in self._stream.number_columns}
         received = np.full(len(order), received_at, np.int64)
         return HeartbeatBatch(self._stream, texts, rows["timestamp"], numbers, received)
 

@@ -1,5 +1,6 @@
 """Columns of a part as numbers, and the rows that look suspect."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic.alias_generators import to_camel
 
-from ingestion_api.bulk_import.encoded_batch import NO_ID, READING_TYPES, IdEncoder
+from ingestion_api.bulk_import.encoded_batch import BAD_ID, NO_ID, READING_TYPES, IdEncoder
 from ingestion_api.heartbeats.arrow_decoder import to_utc_micros
 from ingestion_api.heartbeats.batch import (
     NULL_TIME,
@@ -18,17 +19,25 @@ from ingestion_api.heartbeats.batch import (
     Micros,
     parse_timestamp_array,
 )
-from ingestion_api.heartbeats.contract import RANGES, TIME_PATTERN
+from ingestion_api.heartbeats.contract import (
+    LONGEST_INTERVAL_SECONDS,
+    OPTIONAL,
+    PHASE_PATTERN,
+    RANGES,
+    TIME_PATTERN,
+)
 from lake import INTERVAL, Stream, UnusableFile
 from lake.recordings import (
     ENERGIES,
-    IDS,
     NUMBERS,
+    TEXTS,
     ColumnMapping,
     UnitCheck,
     to_kwh,
 )
 
+_OPTIONAL: Final = frozenset[str]().union(*OPTIONAL.values())
+_PHASE: Final = re.compile(PHASE_PATTERN)
 _RANGE_OF: Final = {to_camel(name): limits for name, limits in RANGES.items()}
 
 
@@ -41,6 +50,9 @@ class PartColumns:
     numbers: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     sent: dict[str, Mask] = field(default_factory=dict)
     suspect: dict[str, Mask] = field(default_factory=dict)
+    left_out: dict[str, Mask] = field(default_factory=dict)
+    """Where an optional number has a value that it can't have, which is not among `numbers`."""
+
     times: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     kinds: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
 
@@ -55,8 +67,8 @@ class PartColumns:
         return {
             stream.device: self.codes[to_camel(stream.device)],
             "timestamp": self.times,
-            **{name: self.numbers[to_camel(name)] for name in stream.number_measurements},
-            **{name: self.codes[to_camel(name)] for name in stream.text_measurements},
+            **{name: self.numbers[to_camel(name)] for name in stream.number_columns},
+            **{name: self.codes[to_camel(name)] for name in stream.text_columns},
             "reading_type": self.kinds,
         }
 
@@ -65,10 +77,11 @@ def read_columns(rows: pa.Table, meaning: ColumnMapping, ids: IdEncoder) -> Part
     """Read the columns, by JSON name; raises UnusableFile where one has a type it can't have."""
     found, size = PartColumns(rows.num_rows), rows.num_rows
     arrays = {name: one_array(rows[name]) for name in rows.column_names}
-    for name in IDS:
+    for name in TEXTS:
         found.codes[name] = np.full(size, NO_ID, np.int32)
         if name in arrays:
             found.codes[name] = ids.encode(as_ids(name, arrays[name]))
+    _read_phases(found, arrays, ids)
     for name in NUMBERS:
         found.numbers[name] = np.full(size, np.nan)
         found.sent[name] = found.suspect[name] = np.zeros(size, np.bool_)
@@ -78,8 +91,15 @@ def read_columns(rows: pa.Table, meaning: ColumnMapping, ids: IdEncoder) -> Part
                 values = to_kwh(values, meaning.unit)
             lowest, highest = _RANGE_OF[name]
             found.numbers[name], found.sent[name] = values, sent
-            found.suspect[name] = sent & ~((values >= lowest) & (values <= highest))
+            wrong = sent & ~((values >= lowest) & (values <= highest))
+            if name not in _OPTIONAL:
+                found.suspect[name] = wrong
+            elif wrong.any():
+                found.left_out[name] = wrong
+                found.numbers[name] = np.where(wrong, np.nan, values)
     found.times = _times(arrays["timestamp"])
+    if "intervalStart" in arrays:
+        _read_starts(found, arrays["intervalStart"], "intervalSeconds" in arrays)
     usual = READING_TYPES.index(meaning.reading_type or INTERVAL)
     found.kinds = np.full(size, usual, np.int8)
     found.suspect["readingType"] = np.zeros(size, np.bool_)
@@ -90,6 +110,32 @@ def read_columns(rows: pa.Table, meaning: ColumnMapping, ids: IdEncoder) -> Part
         found.kinds = pc.fill_null(places, usual).to_numpy().astype(np.int8)
         found.suspect["readingType"] = unknown.to_numpy(zero_copy_only=False)
     return found
+
+
+def _read_phases(found: PartColumns, arrays: dict[str, Any], ids: IdEncoder) -> None:
+    """Let a phase that is none be suspect, though it may be an id."""
+    found.suspect["phase"] = np.zeros(found.size, np.bool_)
+    if "phase" in arrays:
+        codes = found.codes["phase"]
+        names = (ids.texts[code] if code >= 0 else "" for code in np.unique(codes).tolist())
+        wrong = [ids.encode_one(name) for name in names if name and not _PHASE.match(name)]
+        found.suspect["phase"] = np.isin(codes, [*wrong, BAD_ID])
+
+
+def _read_starts(found: PartColumns, values: Any, has_seconds: bool) -> None:
+    """Declare the intervals that `intervalStart` begins; those that can't be are suspect."""
+    sent = values.is_valid().to_numpy(zero_copy_only=False)
+    if pa.types.is_timestamp(values.type) and values.type.tz is None:
+        starts = np.full(found.size, NULL_TIME)
+    else:
+        starts = _times(values)
+    seconds = (found.times - starts) / 1e6
+    usual = sent & (starts != NULL_TIME) & (found.times != NULL_TIME)
+    usual &= (seconds > 0) & (seconds <= LONGEST_INTERVAL_SECONDS)
+    if has_seconds:
+        usual &= np.isnan(found.numbers["intervalSeconds"])
+    found.numbers["intervalSeconds"] = np.where(usual, seconds, found.numbers["intervalSeconds"])
+    found.suspect["intervalSeconds"] = sent & ~usual
 
 
 def one_array(column: Any) -> Any:
@@ -104,7 +150,7 @@ def as_ids(name: str, values: Any) -> Any:
         return values
     if pa.types.is_integer(kind) or pa.types.is_null(kind):
         return values.cast(pa.large_string())
-    raise UnusableFile(f"must have a text in the column for {name}, not {kind}")
+    raise UnusableFile(f"must have a text or a whole number in the column for {name}, not {kind}")
 
 
 def as_texts(name: str, values: Any) -> Any:

@@ -78,6 +78,11 @@ class ProgressDisplay:
         table.add_row("rows a second", f"{done.read / max(seconds, 1e-3):,.0f}")
         self.print_line(f"{file}:")
         self._console.print(table)
+        for name, count in done.left_out.most_common():
+            self.print_line(f"  {count:,} x {name} was left out: no value that it can have")
+        for column, meant in done.unknown_columns.items():
+            hint = "" if meant is None else f"; did you mean {meant}?"
+            self.print_line(f"  the column {column} is not known, and was left out{hint}")
         for reason, count in refused.reasons.most_common(_REASONS_SHOWN):
             self.print_line(f"  {count:,} x {reason}")
         if done.refused:

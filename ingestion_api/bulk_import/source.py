@@ -19,7 +19,7 @@ from ingestion_api.bulk_import.part_times import first_local_time, record_repeat
 from lake import UnusableFile
 from lake.csv_injection import unescape_column
 from lake.recordings import (
-    IDS,
+    TEXTS,
     ColumnMapping,
     LocalTimes,
     cell_count_fault,
@@ -27,6 +27,7 @@ from lake.recordings import (
     no_zone_fault,
     read_header,
     require_utf8,
+    unknown_columns,
 )
 
 ROWS_A_PART: Final = 500_000
@@ -88,6 +89,7 @@ class Source:
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(error) from error
         self._columns = map_columns(columns, meaning)
+        self.unknown_columns = unknown_columns(columns, meaning)
         self.fields = {*self._columns.values(), *meaning.ids}
         if meaning.time_zone is None:
             first = next(self._read(0, rows=1_000), None)
@@ -154,7 +156,7 @@ class Source:
         return clock
 
     def _parquet(self, after: int, rows: int) -> Iterator[Part]:
-        by_code = [column for column, name in self._columns.items() if name in IDS]
+        by_code = [column for column, name in self._columns.items() if name in TEXTS]
         with pq.ParquetFile(
             self.file, read_dictionary=by_code, pre_buffer=False, buffer_size=_PARQUET_BUFFER
         ) as parquet:
@@ -210,7 +212,7 @@ class Source:
             named[name] = batch.column(column)
             if self._is_csv:
                 named[name] = _without_blanks(named[name])
-                if name in IDS:
+                if name in TEXTS:
                     named[name] = unescape_column(named[name])
         for name, device in self._meaning.ids.items():
             named[name] = pa.repeat(device, batch.num_rows)

@@ -1,6 +1,8 @@
 """Arrow IPC streams of heartbeats, whose columns are named as the JSON fields."""
 
+import re
 import struct
+from collections.abc import Collection
 from typing import Any, Final
 
 import numpy as np
@@ -9,15 +11,20 @@ import pyarrow.compute as pc
 from pydantic.alias_generators import to_camel
 
 from ingestion_api.heartbeats.batch import HeartbeatBatch, Limits, invalid_mask
-from ingestion_api.heartbeats.contract import ID_LENGTH, RANGES
+from ingestion_api.heartbeats.contract import ID_LENGTH, PHASE_PATTERN, RANGES
 from ingestion_api.heartbeats.fast_decoder import are_valid_ids
 from ingestion_api.heartbeats.strict_decoder import (
+    KNOWN_FIELDS,
+    NAMES_TOLD,
     TELEMETRY,
+    UNKNOWN_FIELD,
     DecodedBatch,
+    Notice,
     UnreadableBody,
     WrongShape,
     check_record_count,
     decode_values_strict,
+    describe_unknown,
 )
 from lake import INTERVAL, REGISTER, STREAMS, Stream
 from lake.schema import TIMESTAMP
@@ -25,33 +32,40 @@ from lake.schema import TIMESTAMP
 MEDIA_TYPE: Final = "application/vnd.apache.arrow.stream"
 _SCHEMA, _RECORD_BATCH = 1, 3  # kinds of a message
 _COARSE: Final = {"s": 1_000_000, "ms": 1_000}  # units, in microseconds
-_TEXTS: Final = ("meterId", "vehicleId", "readingType", "type")
+_IDS: Final = ("meterId", "vehicleId", "phase")
+_TEXTS: Final = (*_IDS, "readingType", "type")
+_TIMES: Final = ("timestamp", "intervalStart")
 _NUMBERS: Final = tuple(to_camel(name) for name in RANGES)
+_PHASE: Final = re.compile(PHASE_PATTERN)
 
 
 def decode_arrow_fast(body: bytes, kind: str, limits: Limits) -> DecodedBatch | None:
     """Decode an Arrow IPC stream of valid heartbeats; None where the strict decoder is needed.
 
-    Ids, readingType and type are strings, the timestamp is a timestamp with a zone, measurements
-    are floats or integers. Other columns are ignored. Raises UnreadableBody, WrongShape or
-    BatchTooLarge.
+    Ids and phase are strings or integers, readingType and type strings, times are timestamps with a
+    zone, numbers floats or integers. Other columns are ignored, with a warning. Raises
+    UnreadableBody, WrongShape or BatchTooLarge.
     """
     if kind == TELEMETRY:
         return None
-    heartbeats = _usual(_read(body, limits), STREAMS[kind])
+    rows, warnings = _read(body, kind, limits)
+    heartbeats = _usual(rows, STREAMS[kind])
     if heartbeats is None or invalid_mask(heartbeats, limits).any():
         return None
-    return DecodedBatch({kind: heartbeats})
+    return DecodedBatch({kind: heartbeats}, warnings=warnings)
 
 
 def decode_arrow_strict(body: bytes, kind: str, limits: Limits) -> DecodedBatch:
     """Decode an Arrow IPC stream; each record is taken or refused."""
-    rows = _read(body, limits)
-    at = rows.column_names.index("timestamp")
-    # Without the zone, which is UTC: naming it would need a time zone database.
-    times: Any = rows["timestamp"].cast(pa.timestamp("us"))
-    texts = pc.strftime(times, format="%Y-%m-%dT%H:%M:%SZ")
-    return decode_values_strict(rows.set_column(at, "timestamp", texts).to_pylist(), kind, limits)
+    rows, warnings = _read(body, kind, limits)
+    for at, name in enumerate(rows.column_names):
+        if name in _TIMES:
+            # Without the zone, which is UTC: naming it would need a time zone database.
+            times: Any = rows[name].cast(pa.timestamp("us"))
+            rows = rows.set_column(at, name, pc.strftime(times, format="%Y-%m-%dT%H:%M:%SZ"))
+    intake = decode_values_strict(rows.to_pylist(), kind, limits)
+    intake.warnings[:0] = warnings
+    return intake
 
 
 def to_utc_micros(values: Any) -> Any:
@@ -64,20 +78,42 @@ def to_utc_micros(values: Any) -> Any:
     return pc.cast(values, TIMESTAMP, safe=False)
 
 
-def _read(body: bytes, limits: Limits) -> pa.Table:
-    """The known columns as string, float64 and UTC microseconds; at least one row."""
+def _read(body: bytes, kind: str, limits: Limits) -> tuple[pa.Table, list[Notice]]:
+    """The known columns as string, float64 and UTC microseconds; at least one row.
+
+    A warning of each other column.
+    """
     try:
         _require_plain(body, limits)
         with pa.ipc.open_stream(body) as reader:
             table = reader.read_all()
         table.validate(full=True)
-        return _known_columns(table)
+        warnings = _unknown_columns(table, kind)
+        if warnings and limits.refuse_unknown:
+            raise WrongShape(f"the column {warnings[0].field} {warnings[0].reason}")
+        return _known_columns(table, KNOWN_FIELDS[kind]), warnings
     except (pa.ArrowException, OSError, UnicodeDecodeError, struct.error) as error:
         raise UnreadableBody(f"the body is not an Arrow IPC stream: {error}") from None
 
 
-def _known_columns(table: pa.Table) -> pa.Table:
-    for name in {*table.column_names} & {"timestamp", *_TEXTS, *_NUMBERS}:
+def _unknown_columns(table: pa.Table, kind: str) -> list[Notice]:
+    """A warning for each column that no contract knows, some at most, at its first value."""
+    known = KNOWN_FIELDS[kind]
+    first: dict[str, int] = {}
+    for at, name in enumerate(table.column_names):
+        if name not in known and name not in first and len(first) < NAMES_TOLD:
+            is_there: Any = pc.is_valid(table.column(at))
+            index = pc.index(is_there, True).as_py()
+            if index >= 0:  # a column of nulls says nothing
+                first[name] = index
+    return [
+        Notice(index, name, describe_unknown(name, known), UNKNOWN_FIELD, None, None)
+        for index, name in sorted((index, name) for name, index in first.items())
+    ]
+
+
+def _known_columns(table: pa.Table, known: Collection[str]) -> pa.Table:
+    for name in {*table.column_names} & {*_TIMES, *_TEXTS, *_NUMBERS}:
         if table.column_names.count(name) > 1:
             raise WrongShape(f"the stream has the column {name} twice")
     if "timestamp" not in table.column_names:
@@ -85,22 +121,25 @@ def _known_columns(table: pa.Table) -> pa.Table:
     return pa.table(
         {
             name: _cast(name, table[name])
-            for name in ("timestamp", *_TEXTS, *_NUMBERS)
-            if name in table.column_names
+            for name in (*_TIMES, *_TEXTS, *_NUMBERS)
+            if name in known and name in table.column_names
         }
     )
 
 
 def _cast(name: str, values: Any) -> Any:
     kind = values.type
-    if name == "timestamp":
+    if name in _TIMES:
         if pa.types.is_timestamp(kind) and kind.tz is not None:
             return to_utc_micros(values.combine_chunks())
-        raise WrongShape(f"the column timestamp must be a timestamp with a zone, not {kind}")
+        raise WrongShape(f"the column {name} must be a timestamp with a zone, not {kind}")
     if name in _TEXTS:
+        if name in _IDS and pa.types.is_integer(kind):
+            return pc.cast(values.combine_chunks(), pa.large_string())
         if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
             return pc.cast(values.combine_chunks(), pa.large_string())
-        raise WrongShape(f"the column {name} must be a string, not {kind}")
+        or_number = " or a whole number" if name in _IDS else ""
+        raise WrongShape(f"the column {name} must be a string{or_number}, not {kind}")
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
         return pc.cast(values.combine_chunks(), pa.float64(), safe=False)
     raise WrongShape(f"the column {name} must be a number, not {kind}")
@@ -108,11 +147,11 @@ def _cast(name: str, values: Any) -> Any:
 
 def _usual(rows: pa.Table, stream: Stream) -> HeartbeatBatch | None:
     """Rows that are all as they should be; None where the strict decoder is needed."""
-    if "type" in rows.column_names or rows["timestamp"].null_count:
+    if {"type", "intervalStart"} & {*rows.column_names} or rows["timestamp"].null_count:
         return None
     texts = {
         name: rows[key].to_pylist() if key in rows.column_names else [None] * rows.num_rows
-        for name in (stream.device, *stream.text_measurements, "reading_type")
+        for name in (stream.device, *stream.text_columns, "reading_type")
         for key in [to_camel(name)]
     }
     if None in texts[stream.device] or set(texts["reading_type"]) - {None, INTERVAL, REGISTER}:
@@ -121,9 +160,11 @@ def _usual(rows: pa.Table, stream: Stream) -> HeartbeatBatch | None:
     ids = [text for column in columns for text in column if text is not None]
     if not (all(0 < len(text) <= ID_LENGTH for text in ids) and are_valid_ids(ids)):
         return None
+    if not all(map(_PHASE.match, filter(None, texts.get("phase", ())))):
+        return None
     texts["reading_type"] = [kind or INTERVAL for kind in texts["reading_type"]]
     numbers = {}
-    for name in stream.number_measurements:
+    for name in stream.number_columns:
         values = np.full(rows.num_rows, np.nan)
         if (key := to_camel(name)) in rows.column_names:
             sent = rows[key].drop_null().to_numpy()

@@ -56,13 +56,15 @@ class Limits:
 
     `newest` is the latest event time that is believed, in microseconds since 1970. Where there is
     a `device_prefix`, the sender may write only for devices whose id begins so, and where there are
-    `new_devices`, bring only so many of them.
+    `new_devices`, bring only so many of them. `refuse_unknown` refuses records with fields that
+    nobody knows, which otherwise are left out.
     """
 
     records: int
     newest: int
     device_prefix: str | None = None
     new_devices: NewDeviceLimit | None = None
+    refuse_unknown: bool = False
 
     @classmethod
     def from_clock(
@@ -72,18 +74,20 @@ class Limits:
         records: int,
         device_prefix: str | None = None,
         new_devices: NewDeviceLimit | None = None,
+        *,
+        refuse_unknown: bool = False,
     ) -> "Limits":
         """The limits at this moment of the collector's clock."""
         newest = int((now.timestamp() + tolerance_seconds) * 1e6)
-        return cls(records, newest, device_prefix, new_devices)
+        return cls(records, newest, device_prefix, new_devices, refuse_unknown)
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatBatch:
     """Heartbeats of one stream, column by column, in order of arrival.
 
-    `texts` holds the device, the reading type and, of vehicles, the meter; `numbers` the
-    measurements, NaN where one was not sent; `received` is None until the receipt is stamped.
+    `texts` holds the device, the reading type and the stream's other texts; `numbers` the
+    numbers, NaN where one was not sent; `received` is None until the receipt is stamped.
     Lists and NumPy arrays, because most requests bring one heartbeat: the making of an Arrow table
     for it would cost more than all that is done with it.
     """
@@ -103,21 +107,21 @@ class HeartbeatBatch:
                 stream.device: [getattr(record, stream.device) for record in records],
                 **{
                     name: [getattr(record, name) for record in records]
-                    for name in stream.text_measurements
+                    for name in stream.text_columns
                 },
                 "reading_type": [record.reading_type or INTERVAL for record in records],
             },
             parse_timestamps([record.timestamp for record in records]),
             {
                 name: np.array([getattr(record, name) for record in records], np.float64)
-                for name in stream.number_measurements
+                for name in stream.number_columns
             },
         )
 
     @classmethod
     def from_arrow(cls, stream: Stream, rows: pa.Table) -> "HeartbeatBatch":
-        """Build a batch of a table with the stream's columns, `received_at` or not."""
-        numbers = stream.number_measurements
+        """Build a batch of a table with the posted columns, `received_at` or not."""
+        numbers = stream.number_columns
         times = {
             name: rows[name].combine_chunks().view(pa.int64()).to_numpy()
             for name in ("timestamp", "received_at")
@@ -127,7 +131,7 @@ class HeartbeatBatch:
             stream,
             {
                 name: rows[name].to_pylist()
-                for name in (stream.device, *stream.text_measurements, "reading_type")
+                for name in (stream.device, *stream.text_columns, "reading_type")
             },
             times["timestamp"],
             {name: rows[name].to_numpy() for name in numbers},
@@ -169,14 +173,14 @@ class HeartbeatBatch:
 
     def parameters(self) -> list[bytes]:
         """Every column in the stream's order, as PostgreSQL arrays in binary."""
-        return [self._array(column.name) for column in self.stream.columns]
+        return [self._array(column.name) for column in self.stream.posted_columns]
 
     def to_arrow(self) -> pa.Table:
-        """A table with the stream's columns; without `received_at` before the receipt."""
+        """A table with the posted columns; without `received_at` before the receipt."""
         fields = [
-            field
-            for field in self.stream.arrow_schema
-            if field.name != "received_at" or self.received is not None
+            column.field()
+            for column in self.stream.posted_columns
+            if column.name != "received_at" or self.received is not None
         ]
         return pa.Table.from_arrays(
             [self._arrow(field.name, field.type) for field in fields], schema=pa.schema(fields)
@@ -252,9 +256,9 @@ def _rules_of_rows(
     reason = f"is more than {MAX_INTERVAL_KWH:,.0f} kWh in one interval; is it a register, or Wh?"
     yield too_much, energy, "out_of_range", reason
     nothing = np.ones(len(rows), np.bool_)
-    for values in rows.numbers.values():
-        nothing &= np.isnan(values)
-    wanted = ", ".join(to_camel(name) for name in rows.numbers)
+    for name in rows.stream.number_measurements:
+        nothing &= np.isnan(rows.numbers[name])
+    wanted = ", ".join(to_camel(name) for name in rows.stream.number_measurements)
     yield nothing, None, "no_measurement", f"needs at least one of {wanted}"
     if prefix := limits.device_prefix:
         foreign = np.array([not device.startswith(prefix) for device in rows.devices])
@@ -299,7 +303,7 @@ def _all_hold(rows: HeartbeatBatch, limits: Limits) -> bool:
 
     False means only that it takes those steps.
     """
-    measured = ~np.isnan(np.array(list(rows.numbers.values())))
+    measured = ~np.isnan([rows.numbers[name] for name in rows.stream.number_measurements])
     return bool(
         rows.times.min() >= _EARLIEST
         and rows.times.max() <= limits.newest

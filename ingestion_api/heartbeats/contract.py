@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Final, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
+from lake import METER, VEHICLE
 from lake.recordings import MAX_INTERVAL_KWH, MAX_REGISTER_KWH
 
 # What a reading may be, both ends included; every format and both decoders hold to the same.
@@ -12,12 +13,21 @@ ENERGY_KWH: Final = (0.0, MAX_REGISTER_KWH)
 VOLTS: Final = (0.0, 100_000.0)
 CHARGE_PERCENT: Final = (0.0, 100.0)
 BATTERY_CELSIUS: Final = (-100.0, 200.0)
+LONGEST_INTERVAL_SECONDS: Final = 7 * 86_400.0
+INTERVAL_SECONDS: Final = (1e-6, LONGEST_INTERVAL_SECONDS)
 RANGES: Final = {
     "kwh_consumed_ac": ENERGY_KWH,
     "voltage": VOLTS,
     "kwh_delivered_dc": ENERGY_KWH,
     "soc": CHARGE_PERCENT,
     "battery_temp": BATTERY_CELSIUS,
+    "interval_seconds": INTERVAL_SECONDS,
+}
+# What is wrong with one of these costs the field alone, and the answer warns of it; any other fault
+# costs the heartbeat. A phase is a part of the identity: without it a heartbeat would be another.
+OPTIONAL: Final = {
+    METER.name: frozenset({"voltage", "intervalSeconds", "intervalStart"}),
+    VEHICLE.name: frozenset({"soc", "batteryTemp", "meterId", "intervalSeconds", "intervalStart"}),
 }
 ID_LENGTH: Final = 64
 # Clients take these out of the path of a URL (RFC 3986, 5.2.4), even if they are escaped.
@@ -27,17 +37,37 @@ ID_REASON: Final = (
     "must be 1-64 printable ASCII characters without a space at either end, and not . or .., which "
     "can't stand in the path of a URL"
 )
+ID_TYPE_REASON: Final = "must be a text, or a whole number without a decimal point or an exponent"
+PHASE_PATTERN: Final = "^[A-Za-z0-9_-]{1,16}$"
+PHASE_REASON: Final = "must be 1-16 letters, digits, _ or -"
 TIME_PATTERN: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]"
     r"(?::[0-5][0-9](?:\.[0-9]{1,9})?)?(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)$"
 )
 TIME_REASON: Final = "must be ISO 8601 with a zone, such as 2026-03-01T12:00:00Z"
 
+
+def id_as_text(value: Any) -> Any:
+    """Return a whole number as text: so many senders write the number of a meter."""
+    return str(value) if type(value) is int else value
+
+
 DeviceId = Annotated[
     str,
+    BeforeValidator(id_as_text),
     Field(
         pattern=ID_PATTERN,
-        description="1-64 printable ASCII characters, without a space at either end; not . or ..",
+        description="1-64 printable ASCII characters, without a space at either end; not . or "
+        "..; a whole number is taken as text",
+    ),
+]
+Phase = Annotated[
+    str,
+    BeforeValidator(id_as_text),
+    Field(
+        pattern=PHASE_PATTERN,
+        description="the phase that this heartbeat measures, such as L1: a part of its identity; "
+        "phases of one moment add up. Left out by a meter that measures all at once",
     ),
 ]
 EventTime = Annotated[
@@ -84,6 +114,26 @@ Temperature = Annotated[
         description="degrees Celsius",
     ),
 ]
+IntervalSeconds = Annotated[
+    float,
+    Field(
+        strict=True,
+        allow_inf_nan=False,
+        ge=INTERVAL_SECONDS[0],
+        le=INTERVAL_SECONDS[1],
+        description="how long before the timestamp the energy began to flow, seconds, at most 7 "
+        "days; left out: taken from the heartbeats before",
+    ),
+]
+IntervalStart = Annotated[
+    str,
+    Field(
+        pattern=TIME_PATTERN,
+        description="the same as a time, at most 7 days before the timestamp; where both are given "
+        "they must agree",
+        json_schema_extra={"format": "date-time"},
+    ),
+]
 ReadingType = Annotated[
     Literal["interval", "register"],
     Field(
@@ -94,19 +144,26 @@ ReadingType = Annotated[
 
 
 class MeterHeartbeat(TypedDict):
-    """A meter's heartbeat: at least one of kwhConsumedAc and voltage. Other fields are ignored."""
+    """A meter's heartbeat: at least one of kwhConsumedAc and voltage.
+
+    Other fields are ignored, and the answer warns of them.
+    """
 
     meterId: DeviceId
     timestamp: EventTime
     kwhConsumedAc: NotRequired[Energy | None]
     voltage: NotRequired[Voltage | None]
+    phase: NotRequired[Phase | None]
     readingType: NotRequired[ReadingType | None]
+    intervalSeconds: NotRequired[IntervalSeconds | None]
+    intervalStart: NotRequired[IntervalStart | None]
 
 
 class VehicleHeartbeat(TypedDict):
     """A vehicle's heartbeat: at least one of soc, kwhDeliveredDc and batteryTemp.
 
-    meterId names the meter that the vehicle charges from. Other fields are ignored.
+    meterId names the meter that the vehicle charges from. Other fields are ignored, and the answer
+    warns of them.
     """
 
     vehicleId: DeviceId
@@ -116,6 +173,8 @@ class VehicleHeartbeat(TypedDict):
     batteryTemp: NotRequired[Temperature | None]
     meterId: NotRequired[DeviceId | None]
     readingType: NotRequired[ReadingType | None]
+    intervalSeconds: NotRequired[IntervalSeconds | None]
+    intervalStart: NotRequired[IntervalStart | None]
 
 
 METER_EXAMPLE: Final[dict[str, Any]] = {

@@ -7,7 +7,7 @@ be right when it takes something.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -19,7 +19,9 @@ from ingestion_api.heartbeats.contract import (
     CHARGE_PERCENT,
     ENERGY_KWH,
     ID_PATTERN,
+    INTERVAL_SECONDS,
     NO_IDS,
+    PHASE_PATTERN,
     TIME_PATTERN,
     VOLTS,
 )
@@ -31,10 +33,12 @@ _Energy = Annotated[float, Meta(ge=ENERGY_KWH[0], le=ENERGY_KWH[1])]
 _Voltage = Annotated[float, Meta(ge=VOLTS[0], le=VOLTS[1])]
 _StateOfCharge = Annotated[float, Meta(ge=CHARGE_PERCENT[0], le=CHARGE_PERCENT[1])]
 _Temperature = Annotated[float, Meta(ge=BATTERY_CELSIUS[0], le=BATTERY_CELSIUS[1])]
+_Interval = Annotated[float, Meta(ge=INTERVAL_SECONDS[0], le=INTERVAL_SECONDS[1])]
+_Phase = Annotated[str, Meta(pattern=PHASE_PATTERN)]
 _ReadingType = Literal["interval", "register"]
 
 
-class MeterRecord(msgspec.Struct, rename="camel", gc=False):
+class MeterRecord(msgspec.Struct, rename="camel", gc=False, forbid_unknown_fields=True):
     """A meter heartbeat; the names are those of the columns."""
 
     meter_id: _Id
@@ -42,9 +46,11 @@ class MeterRecord(msgspec.Struct, rename="camel", gc=False):
     kwh_consumed_ac: _Energy | None = None
     voltage: _Voltage | None = None
     reading_type: _ReadingType | None = None
+    interval_seconds: _Interval | None = None
+    phase: _Phase | None = None
 
 
-class VehicleRecord(msgspec.Struct, rename="camel", gc=False):
+class VehicleRecord(msgspec.Struct, rename="camel", gc=False, forbid_unknown_fields=True):
     """A vehicle heartbeat; the names are those of the columns."""
 
     vehicle_id: _Id
@@ -54,9 +60,10 @@ class VehicleRecord(msgspec.Struct, rename="camel", gc=False):
     battery_temp: _Temperature | None = None
     meter_id: _Id | None = None
     reading_type: _ReadingType | None = None
+    interval_seconds: _Interval | None = None
 
 
-class TelemetryRecord(msgspec.Struct, rename="camel", gc=False):
+class TelemetryRecord(msgspec.Struct, rename="camel", gc=False, forbid_unknown_fields=True):
     """A heartbeat of either kind, known by its fields."""
 
     timestamp: _Time
@@ -68,7 +75,21 @@ class TelemetryRecord(msgspec.Struct, rename="camel", gc=False):
     soc: _StateOfCharge | None = None
     battery_temp: _Temperature | None = None
     reading_type: _ReadingType | None = None
+    interval_seconds: _Interval | None = None
+    phase: _Phase | None = None
     type: Literal["meter", "vehicle"] | None = None
+
+
+class _AnyMeterRecord(MeterRecord, forbid_unknown_fields=False):
+    pass
+
+
+class _AnyVehicleRecord(VehicleRecord, forbid_unknown_fields=False):
+    pass
+
+
+class _AnyTelemetryRecord(TelemetryRecord, forbid_unknown_fields=False):
+    pass
 
 
 Record = MeterRecord | VehicleRecord | TelemetryRecord
@@ -77,11 +98,30 @@ KINDS: Final[dict[str, type[Record]]] = {
     VEHICLE.name: VehicleRecord,
     "telemetry": TelemetryRecord,
 }
-_ONE: Final = {kind: msgspec.json.Decoder(record) for kind, record in KINDS.items()}
-_MANY: Final = {
-    kind: msgspec.json.Decoder(list[record])  # type: ignore[valid-type]  # a type made here
-    for kind, record in KINDS.items()
+_WITH_OTHERS: Final[dict[str, type[Record]]] = {
+    METER.name: _AnyMeterRecord,
+    VEHICLE.name: _AnyVehicleRecord,
+    "telemetry": _AnyTelemetryRecord,
 }
+
+
+def _decoders(
+    kinds: Mapping[str, type[Record]],
+) -> tuple[dict[str, msgspec.json.Decoder[Any]], dict[str, msgspec.json.Decoder[Any]]]:
+    """For each kind a decoder of one heartbeat, and one of a list."""
+    return (
+        {kind: msgspec.json.Decoder(record) for kind, record in kinds.items()},
+        {
+            kind: msgspec.json.Decoder(list[record])  # type: ignore[valid-type]  # made here
+            for kind, record in kinds.items()
+        },
+    )
+
+
+_ONE, _MANY = _decoders(KINDS)
+_ONE_WITH_OTHERS, _MANY_WITH_OTHERS = _decoders(_WITH_OTHERS)
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FIELDS_OF_MANY: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _VALUES: Final = 64  # of a record, on average over as many records as a request may hold
 _BEFORE_A_VALUE: Final = b",[{\n"
 _ID: Final = re.compile(ID_PATTERN)
@@ -112,10 +152,38 @@ def decode_lines(body: bytes, kind: str) -> list[Any] | None:
         records = _ONE[kind].decode_lines(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    # JSON that goes on over several lines is no NDJSON, though the decoder takes it.
-    if len(records) != sum(1 for line in body.splitlines() if line.strip()):
+    if not _is_one_a_line(body, records):
         return None
     return records if _is_usual(body, records, kind) else None
+
+
+def decode_with_others(
+    body: bytes, kind: str, *, lines: bool
+) -> tuple[list[Any], list[Mapping[str, object]]] | None:
+    """The heartbeats of JSON, one or a list, or of NDJSON, that may have fields nobody knows.
+
+    Beside them the fields of each. None where the strict decoder is needed.
+    """
+    fields: list[Mapping[str, object]]
+    try:
+        if lines:
+            records = _ONE_WITH_OTHERS[kind].decode_lines(body)
+            fields = [*_FIELDS.decode_lines(body)]
+        elif body.lstrip().startswith(b"{"):
+            records, fields = [_ONE_WITH_OTHERS[kind].decode(body)], [_FIELDS.decode(body)]
+        else:
+            records = _MANY_WITH_OTHERS[kind].decode(body)
+            fields = [*_FIELDS_OF_MANY.decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if lines and not _is_one_a_line(body, records):
+        return None
+    return (records, fields) if _is_usual(body, records, kind) else None
+
+
+def _is_one_a_line(body: bytes, records: Sequence[Any]) -> bool:
+    # JSON that goes on over several lines is no NDJSON, though the decoder takes it.
+    return len(records) == sum(1 for line in body.splitlines() if line.strip())
 
 
 def split_by_stream(records: Iterable[TelemetryRecord]) -> dict[str, list[TelemetryRecord]] | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
+from urllib.parse import parse_qs
 
 import psycopg
 from fastapi import FastAPI
@@ -34,6 +35,7 @@ from ingestion_api.heartbeats.strict_decoder import (
     decode_batch_strict,
     decode_lines_fast,
     decode_lines_strict,
+    decode_one_fast,
     decode_one_strict,
 )
 from ingestion_api.ingest.responses import (
@@ -44,7 +46,7 @@ from ingestion_api.ingest.responses import (
     ingest_response,
     read_headers,
 )
-from ingestion_api.observability.metrics import RECORDS
+from ingestion_api.observability.metrics import FIELDS_LEFT_OUT, RECORDS
 from ingestion_api.rejections.recorder import Rejection
 from ingestion_api.rest.http_methods import with_head_and_options
 from ingestion_api.rest.problems import Problem, problem_response
@@ -153,6 +155,7 @@ class IngestEndpoints:
             self._settings.max_batch_records,
             caller.device_prefix,
             services.new_devices.bound_for(caller.name),
+            refuse_unknown=_is_strict(scope["query_string"]),
         )
         try:
             intake = await self._read(call, headers.media_type, body, limits)
@@ -176,6 +179,9 @@ class IngestEndpoints:
             raise
         # Only now: a request that was not committed comes again.
         _note_rejected(intake, scope, services, caller)
+        for warning in intake.warnings:
+            if warning.stream is not None:
+                FIELDS_LEFT_OUT.labels(warning.stream, warning.field).inc()
         _count(intake, "accepted")
         later = None
         if limits.new_devices is not None and (unknown := _new_devices(intake)):
@@ -213,17 +219,7 @@ class IngestEndpoints:
         return taken
 
     async def _read(self, call: Call, media_type: str, body: bytes, limits: Limits) -> DecodedBatch:
-        if not call.many:
-            if media_type != JSON:
-                raise _wrong_type(call)
-            return await self._aside_if(
-                _STRICT_AT_ONCE, _bounded(decode_one_strict), body, call.kind, limits
-            )
-        formats: Mapping[str, tuple[_Fast, _Strict]] = {
-            JSON: (decode_batch_fast, _bounded(decode_batch_strict)),
-            NDJSON: (decode_lines_fast, _bounded(decode_lines_strict)),
-            ARROW: (decode_arrow_fast, decode_arrow_strict),
-        }
+        formats = _FORMATS if call.many else _FORMATS_OF_ONE
         if media_type not in formats:
             raise _wrong_type(call)
         fast, strict = formats[media_type]
@@ -256,6 +252,26 @@ def _bounded(decode: _Strict) -> _Strict:
         return decode(body, kind, limits)
 
     return read
+
+
+_FORMATS: Final[Mapping[str, tuple[_Fast, _Strict]]] = {
+    JSON: (decode_batch_fast, _bounded(decode_batch_strict)),
+    NDJSON: (decode_lines_fast, _bounded(decode_lines_strict)),
+    ARROW: (decode_arrow_fast, decode_arrow_strict),
+}
+_FORMATS_OF_ONE: Final[Mapping[str, tuple[_Fast, _Strict]]] = {
+    JSON: (decode_one_fast, _bounded(decode_one_strict))
+}
+
+
+def _is_strict(query: bytes) -> bool:
+    """Whether `?strict=true` asks to refuse unknown fields; raises a Problem for other words."""
+    if not query:
+        return False
+    words = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("strict", ["false"])
+    if len(words) != 1 or words[0] not in {"true", "false"}:
+        raise Problem(422, "strict must be true or false")
+    return words[0] == "true"
 
 
 _RECORDS: Final = {

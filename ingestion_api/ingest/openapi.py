@@ -27,6 +27,26 @@ class RecordError(BaseModel):
     code: str = Field(description="the kind of fault in a word, as in /v1/rejections")
 
 
+class RecordWarning(BaseModel):
+    """What was left out of a record that was taken."""
+
+    index: int = Field(
+        description="position of the record in the request, from 0; of an unknown field the first "
+        "that has it"
+    )
+    field: str = Field(description="the field")
+    reason: str = Field(description="what is wrong with it")
+    code: str = Field(description="the kind of fault in a word")
+    value: str | None = Field(description="the start of what was sent; null for an unknown field")
+
+
+_WARNINGS: Final = (
+    "fields that were left out: optional ones with a value that can't be, and, once for each name, "
+    "those that nobody knows; there is no `warnings` where there are none, nor where the request "
+    "asks for Prefer: return=minimal"
+)
+
+
 class IngestProblem(ProblemDetails):
     """Nothing of the request was taken; where its records were looked at, they are counted."""
 
@@ -35,6 +55,7 @@ class IngestProblem(ProblemDetails):
     errors: list[RecordError] = Field(
         default=[], description="left out where the request asks for Prefer: return=minimal"
     )
+    warnings: list[RecordWarning] = Field(default=[], description=_WARNINGS)
 
 
 class IngestAnswer(BaseModel):
@@ -45,6 +66,7 @@ class IngestAnswer(BaseModel):
     errors: list[RecordError] = Field(
         default=[], description="left out where the request asks for Prefer: return=minimal"
     )
+    warnings: list[RecordWarning] = Field(default=[], description=_WARNINGS)
 
 
 _ADAPTERS: Final[dict[str, TypeAdapter[Any]]] = {
@@ -79,9 +101,15 @@ _PARAMETERS: Final = [
     {
         "name": "Prefer",
         "in": "header",
-        "description": "return=minimal asks for an answer without `errors`",
+        "description": "return=minimal asks for an answer without `errors` and `warnings`",
         "schema": {"type": "string"},
         "example": "return=minimal",
+    },
+    {
+        "name": "strict",
+        "in": "query",
+        "description": "true refuses records with a field that nobody knows",
+        "schema": {"type": "boolean", "default": False},
     },
     {
         "name": "Content-Encoding",
@@ -149,7 +177,7 @@ def _content(call: Call) -> dict[str, Any]:
                 "type": "string",
                 "format": "binary",
                 "description": "an Arrow IPC stream, its columns named as the JSON fields: "
-                "strings, a timestamp with a zone, floats; no dictionaries, no compressed buffers",
+                "strings, timestamps with a zone, floats; no dictionaries, no compressed buffers",
             }
         },
     }

@@ -44,6 +44,12 @@ RECORDS: Final = Counter(
     ["stream", "outcome"],
     registry=REGISTRY,
 )
+FIELDS_LEFT_OUT: Final = Counter(
+    "wattlake_fields_left_out",
+    "optional fields of taken heartbeats that were left out because of their values",
+    ["stream", "field"],
+    registry=REGISTRY,
+)
 COMMIT_ROWS: Final = Histogram(
     "wattlake_group_commit_rows", "heartbeats in one commit", buckets=_ROWS, registry=REGISTRY
 )

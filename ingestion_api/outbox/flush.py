@@ -155,7 +155,7 @@ class OutboxFlush:
         packs = self._conn.execute(query("read_packs"), below, binary=True)
         try:
             return pa.concat_tables(
-                [rows.cast(stream.arrow_schema), *(unpack(pack, stream) for (pack,) in packs)]
+                [stream.with_all_columns(rows), *(unpack(pack, stream) for (pack,) in packs)]
             )
         except pa.ArrowException as error:
             raise LakeError(f"a row of heartbeat_pack can't be read: {error}") from error

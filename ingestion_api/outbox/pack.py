@@ -30,9 +30,9 @@ def insert_pack(rows: HeartbeatBatch) -> Statement:
 
 
 def unpack(pack: bytes, stream: Stream) -> pa.Table:
-    """The heartbeats of a pack, with the stream's columns."""
+    """The heartbeats of a pack, maybe of an earlier version, with the stream's columns."""
     with pa.ipc.open_stream(pack) as reader:
-        return reader.read_all().cast(stream.arrow_schema)
+        return stream.with_all_columns(reader.read_all())
 
 
 def _packed(rows: pa.Table) -> bytes:

@@ -29,6 +29,12 @@ class LiveMeter(Answer):
     kwh_consumed_ac: float | None = Field(description="kWh as sent, see readingType")
     voltage: float | None = Field(description="volt")
     reading_type: str
+    interval_seconds: float | None = Field(
+        description="declared time in which the energy flowed, seconds"
+    )
+    phase: str | None = Field(
+        description="phase of this heartbeat: of several at one time the last received; null: all"
+    )
     received_at: datetime
     last_updated_at: datetime = Field(description="when this state last changed")
     age_seconds: float = Field(description="time since the event")
@@ -45,6 +51,9 @@ class LiveVehicle(Answer):
     battery_temp: float | None = Field(description="degrees Celsius")
     meter_id: str | None = Field(description="the meter it says it charges from")
     reading_type: str
+    interval_seconds: float | None = Field(
+        description="declared time in which the energy flowed, seconds"
+    )
     received_at: datetime
     last_updated_at: datetime = Field(description="when this state last changed")
     age_seconds: float = Field(description="time since the event")

@@ -160,7 +160,6 @@ def replace_files(
         RemoveAction(f.path, True, now, size=f.size, partition_values={_DATE: str(f.day)})
         for f in replaced
     ]
-    described = [name for name in spec.key if name != _DATE]
     added = []
     for day, parts in days:
         content = (part.drop(_DATE, strict=False) for part in parts)
@@ -170,7 +169,7 @@ def replace_files(
                 spec.name,
                 {_DATE: str(day)},
                 content,
-                described,
+                spec.described,
                 SMALL if archived else FAST,
                 rows_a_group=spec.archived_rows_a_group if archived else spec.rows_a_group,
             )

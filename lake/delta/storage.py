@@ -91,8 +91,7 @@ class Lake:
         for spec in (*histories, *DERIVED_TABLES):
             if spec.name in but:
                 continue
-            statistics = [name for name in spec.key if name != DATE_PARTITION.name]
-            self._create(spec.name, spec.description, spec.schema, statistics)
+            self._create(spec.name, spec.description, spec.schema, list(spec.described))
 
     def file_system(self) -> pyarrow.fs.FileSystem:
         """Return a file system of all below the lake's URL, for what is not a table."""

@@ -23,16 +23,18 @@ def heartbeat_completeness(
 ) -> pl.LazyFrame:
     """Return a stream's row of HEARTBEAT_COMPLETENESS_HOURLY for [start, end).
 
-    `readings` have the stream's columns and `duplicates`, one row for each device and timestamp;
+    `readings` have the stream's columns and `duplicates`, one row for each heartbeat;
     `expected` has the device column: the devices that should send.
     """
     start, end = utc_window(start, end)
     of_one = (end - start).total_seconds() / settings.nominal_interval_seconds
     received = pl.col("_received")
+    # Heartbeats of several phases at one moment are one of the meter.
+    moments = pl.len() if stream.part is None else pl.col("timestamp").n_unique()
     heard = (
         readings.filter(pl.col("timestamp") >= start, pl.col("timestamp") < end)
         .group_by(stream.device)
-        .agg(pl.col("duplicates").sum(), pl.col("received_at").max(), _received=pl.len())
+        .agg(pl.col("duplicates").sum(), pl.col("received_at").max(), _received=moments)
     )
     devices = expected.select(stream.device, _is_expected=pl.lit(True)).unique()
     is_expected = pl.col("_is_expected").fill_null(False)

@@ -2,12 +2,13 @@
 
 from lake.history.compaction import rebuild_files, rebuild_hour
 from lake.history.context import HistoryWindow, SequentialHistoryReader
-from lake.history.deduplication import merge_heartbeats
+from lake.history.deduplication import merge_heartbeats, no_heartbeats
 
 __all__ = [
     "HistoryWindow",
     "SequentialHistoryReader",
     "merge_heartbeats",
+    "no_heartbeats",
     "rebuild_files",
     "rebuild_hour",
 ]

@@ -134,7 +134,7 @@ def _compact(
     known = compacted.clear() if from_raw_alone else compacted
     merged = merge_in_parts(stream, known, received)
     key = list(stream.key)
-    if from_raw_alone and compacted.join(merged.all_rows(), on=key, how="anti").height:
+    if from_raw_alone and _missing(compacted, merged.all_rows(), key):
         return _compact(lake, stream, hours)
     changed = not (merged.equals(compacted) or _is_in_order_of_hours(compacted, merged, stream))
     history_version = history.version()
@@ -162,6 +162,10 @@ def _compact(
         )
         for hour in hours
     ]
+
+
+def _missing(rows: pl.DataFrame, among: pl.DataFrame, key: Sequence[str]) -> bool:
+    return rows.join(among, on=key, how="anti", nulls_equal=True).height > 0
 
 
 def _is_in_order_of_hours(compacted: pl.DataFrame, merged: Deduplicated, stream: Stream) -> bool:

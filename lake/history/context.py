@@ -78,7 +78,7 @@ class SequentialHistoryReader:
         registers = (
             known.lazy()
             .filter(~is_near, in_reach, pl.col("reading_type") == REGISTER, value.is_not_null())
-            .filter(timestamp == timestamp.max().over(self._stream.device))
+            .filter(timestamp == timestamp.max().over(self._stream.channel))
         )
         return pl.concat([registers.collect(engine=IN_MEMORY), known.filter(is_near)])
 

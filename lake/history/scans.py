@@ -26,13 +26,14 @@ def scan_history(
 ) -> pl.LazyFrame:
     """Scan the compacted heartbeats of [start, end), but not the files of `without`.
 
-    The columns of the stream and `duplicates`; sorted by device and time within each hour.
+    The columns of the stream and COPIES; sorted by the stream's key within each hour.
     """
     table = lake.open(stream.history_table)
     if without:
         rows = scan_window(lake, table, history_table(stream), start, end, without)
     else:
-        rows = lake.scan(table).filter(in_window(start, end))
+        spec = history_table(stream)
+        rows = _with_columns(lake.scan(table), spec.schema).filter(in_window(start, end))
     return decode_history(_of_devices(rows, stream, devices), stream)
 
 
@@ -98,7 +99,7 @@ def scan_context(
     registers = (
         scan(start - timedelta(hours=settings.register_lookback_hours), near)
         .filter(pl.col("reading_type") == REGISTER, pl.col(stream.energy).is_not_null())
-        .filter(pl.col("timestamp") == pl.col("timestamp").max().over(stream.device))
+        .filter(pl.col("timestamp") == pl.col("timestamp").max().over(stream.channel))
     )
     return pl.concat([registers, scan(near, start)])
 
@@ -112,13 +113,21 @@ def _raw(
         raw = RawSnapshot(lake, stream, table)
         return pl.concat([raw.scan([hour], without) for hour in hours])
     return (
-        lake.scan(table)
+        _with_columns(lake.scan(table), stream.arrow_schema)
         .filter(
             in_raw_partitions(hours[0], hours[-1] + HOUR),
             pl.col("timestamp").dt.truncate("1h").is_in(hours),
         )
         .drop("date", "hour")
     )
+
+
+def _with_columns(rows: pl.LazyFrame, schema: pa.Schema) -> pl.LazyFrame:
+    """Add the columns that a table of an older version does not have yet."""
+    there = rows.collect_schema()
+    known = pl.DataFrame(schema.empty_table()).schema
+    missing = {name: kind for name, kind in known.items() if name not in there}
+    return rows.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
 
 
 def _of_devices(rows: pl.LazyFrame, stream: Stream, devices: Sequence[str] | None) -> pl.LazyFrame:

@@ -17,9 +17,9 @@ import pyarrow as pa
 from lake.delta.storage import Lake
 from lake.energy.single_vehicle.readings import Readings, concat_sorted, merge_received
 from lake.engine import IN_MEMORY, NO_OPTIMIZATIONS
-from lake.history.deduplication import merge_heartbeats
+from lake.history.deduplication import as_history, merge_heartbeats, no_heartbeats
 from lake.reads.device_cache import DeviceCache
-from lake.reads.device_rows import DeviceRows, empty_rows
+from lake.reads.device_rows import DeviceRows
 from lake.reads.hour_index import HourIndex
 from lake.reads.open_tables import LiveFiles, OpenTables
 from lake.reads.raw_hours import RawHourCache
@@ -87,8 +87,8 @@ class LakeSnapshot:
     ) -> pl.DataFrame:
         """Return the heartbeats of a window and the context that it needs.
 
-        The columns of the stream and `duplicates`, one row for each device and timestamp: those
-        of `scan_heartbeats`, and of `scan_context` what a window of these devices can need.
+        The columns of the stream and COPIES, one row for each heartbeat: those of
+        `scan_heartbeats`, and of `scan_context` what a window of these devices can need.
         """
         waiting = pl.DataFrame(outbox)
 
@@ -109,7 +109,7 @@ class LakeSnapshot:
             until, since = since, start - timedelta(hours=hours)
             if not unknown or since >= until:
                 continue
-            last = pl.col("timestamp") == pl.col("timestamp").max().over(stream.device)
+            last = pl.col("timestamp") == pl.col("timestamp").max().over(stream.channel)
             parts.append(read(unknown, since, until).filter(is_value).filter(last))
             known = pl.concat([known, parts[-1][stream.device]])
         return pl.concat(parts) if len(parts) > 1 else found
@@ -191,7 +191,7 @@ class LakeSnapshot:
         of_devices = device == devices[0] if len(devices) == 1 else device.is_in(list(devices))
         live = self.history[stream.name]
         kept = self._device_rows.rows_for(stream, live, devices, live.paths_between(start, end))
-        stored = pl.concat([rows.all_rows for rows in kept]) if kept else empty_rows(stream)
+        stored = pl.concat([rows.all_rows for rows in kept]) if kept else no_heartbeats(stream)
         history = stored.filter(in_window)
         waiting = outbox.filter(in_window, of_devices)
         dirty = set(dirty_hours) | {hour_of(moment) for moment in waiting["timestamp"]}
@@ -204,7 +204,7 @@ class LakeSnapshot:
         received = pl.concat([waiting.select(columns), raw.filter(in_window).select(columns)])
         is_dirty = timestamp.dt.truncate("1h").is_in(sorted(dirty))
         received = received.unique()
-        every = pl.concat([history, received.with_columns(duplicates=pl.lit(0, pl.Int64))])
+        every = pl.concat([history, as_history(received.lazy()).collect(engine=IN_MEMORY)])
         if every.n_unique(list(stream.key)) == every.height:
             return every  # nothing came twice, which is what a merge would find out more slowly
         merged = merge_heartbeats(

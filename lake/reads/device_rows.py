@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import polars as pl
 
@@ -29,7 +29,7 @@ class CachedRows:
 
     @cached_property
     def all_rows(self) -> pl.DataFrame:
-        """The rows of all of these files: the stream's columns and `duplicates`."""
+        """The rows of all of these files: the stream's columns and COPIES."""
         return self.rows_of_files(self.files)
 
     def rows_of_files(self, paths: Iterable[str]) -> pl.DataFrame:
@@ -99,15 +99,8 @@ class DeviceRows:
 
 
 def scan_rows(lake: Lake, stream: Stream, path: str) -> pl.LazyFrame:
-    """Scan a file of the history, with the stream's columns and `duplicates`."""
+    """Scan a file of the history, with the stream's columns and COPIES."""
     return decode_history(_scan_stored(lake, stream, path), stream)
-
-
-@cache
-def empty_rows(stream: Stream) -> pl.DataFrame:
-    """Return no rows, with the columns of the stream and `duplicates`."""
-    nothing = pl.DataFrame(history_table(stream).file_schema.empty_table())
-    return decode_history(nothing.lazy(), stream).collect()
 
 
 def _scan_stored(lake: Lake, stream: Stream, path: str) -> pl.LazyFrame:

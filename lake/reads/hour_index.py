@@ -20,12 +20,13 @@ import numpy.typing as npt
 import polars as pl
 
 from lake.delta.storage import Lake
-from lake.energy.single_vehicle.readings import Readings
+from lake.energy.single_vehicle.readings import Readings, concat_sorted, details_of
 from lake.reads.device_rows import scan_rows
 from lake.reads.open_tables import LiveFiles
 from lake.reads.row_ranges import RowRanges
+from lake.schema.history import CONFLICTING_ENERGY, CONFLICTS
 from lake.schema.partitions import HOUR, hour_of
-from lake.schema.streams import VEHICLE, Stream
+from lake.schema.streams import INTERVAL_SECONDS, VEHICLE, Stream
 
 IndexedHours: TypeAlias = Mapping[str, "IndexedHour"]
 """By the path of the table's file."""
@@ -34,7 +35,10 @@ _NOBODY: Final = -1
 
 
 class HourIndex:
-    """Index of the newest hours: 29 bytes a heartbeat of a meter and 41 of a vehicle."""
+    """Index of the newest hours: 29 bytes a heartbeat of a meter and 41 of a vehicle.
+
+    In hours in which any heartbeat has DETAILS it is 24 more.
+    """
 
     def __init__(self, lake: Lake, folder: Path, hours: int) -> None:
         """`folder` has room for them; nothing is seen in it."""
@@ -76,31 +80,50 @@ class IndexedHour:
     names: Sequence[str | None]
     """The meters that vehicles name by their number; the last one is None, of no meter."""
 
+    phases: Sequence[str | None]
+    """The same of phases."""
+
+    has_details: bool
+
     @classmethod
     def from_rows(cls, rows: pl.DataFrame, stream: Stream, folder: Path) -> "IndexedHour":
-        """Write rows, which have the stream's columns and `duplicates`, to a new file."""
+        """Write rows, which have the stream's columns and COPIES, to a new file."""
         rows = rows.sort(stream.device, maintain_order=True)
-        readings, packed = Readings.from_rows(rows, stream), np.empty(rows.height, _row(stream))
+        readings = Readings.from_rows(rows, stream)
+        details = readings.details
+        packed = np.empty(rows.height, _row(stream, has_details=details is not None))
         packed["at"], packed["received_at"] = readings.at, readings.received_at
         packed["value"], packed["is_register"] = readings.value, readings.is_register
         packed["duplicates"] = rows["duplicates"].cast(pl.Int32).to_numpy()
         names: list[str] = []
         if stream is VEHICLE:
-            names = rows["meter_id"].drop_nulls().unique().sort().to_list()
-            numbers = rows["meter_id"].cast(pl.Enum(names)).to_physical().cast(pl.Int32)
-            packed["name"] = numbers.fill_null(_NOBODY).to_numpy()
+            names, packed["name"] = _numbered(rows["meter_id"])
             packed["battery_temp"] = readings.battery_temp
+        phases: list[str] = []
+        if details is not None:
+            phases, packed["phase"] = _numbered(details["phase"])
+            packed[INTERVAL_SECONDS.name] = details[INTERVAL_SECONDS.name].to_numpy()
+            packed[CONFLICTS.name] = details[CONFLICTS.name].fill_null(0).to_numpy()
+            packed[CONFLICTING_ENERGY.name] = details[CONFLICTING_ENERGY.name].to_numpy()
         with TemporaryFile(dir=folder) as file:
             file.write(packed.tobytes())
             file.flush()
             places = RowRanges.from_sorted(rows[stream.device])
-            hour = cls(stream, os.dup(file.fileno()), places, [*names, None])
+            file_number = os.dup(file.fileno())
+            hour = cls(
+                stream, file_number, places, [*names, None], [*phases, None], details is not None
+            )
         weakref.finalize(hour, os.close, hour.file)
         return hour
 
+    @property
+    def row(self) -> "np.dtype[np.void]":
+        """A heartbeat as the file has it."""
+        return _row(self.stream, has_details=self.has_details)
+
     def byte_range(self, device: str) -> tuple[int, int]:
         """Return the offset and the length in bytes of a device's rows in the file."""
-        place, size = self.ranges.find(device), _row(self.stream).itemsize
+        place, size = self.ranges.find(device), self.row.itemsize
         return place.start * size, (place.stop - place.start) * size
 
     def read(self, start: int, length: int) -> bytes:
@@ -119,7 +142,16 @@ def indexed_readings(hours: Sequence[IndexedHour], stream: Stream, device: str) 
             # What is not in memory is read from the disk for all hours at once.
             os.posix_fadvise(hour.file, start, length, os.POSIX_FADV_WILLNEED)
     parts = [hour.read(*place) for hour, place in zip(hours, places, strict=True)]
-    rows = np.frombuffer(b"".join(parts), _row(stream))
+    if not any(hour.has_details for hour in hours):
+        return _readings(stream, hours, parts)
+    alone = zip(hours, parts, strict=True)
+    return concat_sorted([_readings(stream, [hour], [part]) for hour, part in alone])
+
+
+def _readings(stream: Stream, hours: Sequence[IndexedHour], parts: Sequence[bytes]) -> Readings:
+    """The readings in the parts of hours without DETAILS, or of one hour."""
+    layout = hours[0].row if hours else _row(stream, has_details=False)
+    rows = np.frombuffer(b"".join(parts), layout)
     is_vehicle = stream is VEHICLE
     return Readings(
         _column(rows, "at"),
@@ -128,27 +160,52 @@ def indexed_readings(hours: Sequence[IndexedHour], stream: Stream, device: str) 
         _column(rows, "duplicates").astype(np.int64),
         _column(rows, "battery_temp") if is_vehicle else np.full(rows.size, np.nan),
         _column(rows, "received_at"),
-        _names(hours, parts, stream) if is_vehicle and (rows["name"] != _NOBODY).any() else None,
+        _names(hours, parts) if is_vehicle and (rows["name"] != _NOBODY).any() else None,
+        _details(rows, hours[0]) if hours and hours[0].has_details else None,
     )
 
 
+def _details(rows: npt.NDArray[np.void], hour: IndexedHour) -> pl.DataFrame | None:
+    numbers = {
+        name: pl.Series(name, _column(rows, name), nan_to_null=True)
+        for name in (INTERVAL_SECONDS.name, CONFLICTS.name, CONFLICTING_ENERGY.name)
+    }
+    phases = [hour.phases[number] for number in rows["phase"].tolist()]
+    found = pl.DataFrame({**numbers, "phase": pl.Series(phases, dtype=pl.String)})
+    return details_of(found.cast({CONFLICTS.name: pl.Int64}))
+
+
+def _numbered(texts: pl.Series) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """The distinct texts, and the place of each among them."""
+    names = texts.drop_nulls().unique().sort().to_list()
+    numbers = texts.cast(pl.Enum(names)).to_physical().cast(pl.Int32)
+    return names, numbers.fill_null(_NOBODY).to_numpy()
+
+
 @cache
-def _row(stream: Stream) -> np.dtype[np.void]:
+def _row(stream: Stream, *, has_details: bool) -> np.dtype[np.void]:
     """A heartbeat as the files have it."""
     of_all = [("at", "i8"), ("received_at", "i8"), ("value", "f8"), ("duplicates", "i4")]
     of_vehicles = [("battery_temp", "f8"), ("name", "i4")] if stream is VEHICLE else []
-    return np.dtype([*of_all, *of_vehicles, ("is_register", "?")])
+    of_few = [
+        (INTERVAL_SECONDS.name, "f8"),
+        (CONFLICTING_ENERGY.name, "f8"),
+        (CONFLICTS.name, "i4"),
+        ("phase", "i4"),
+    ]
+    details = of_few if has_details else []
+    return np.dtype([*of_all, *of_vehicles, *details, ("is_register", "?")])
 
 
 def _column(rows: npt.NDArray[np.void], name: str) -> npt.NDArray[Any]:
     return np.ascontiguousarray(rows[name])
 
 
-def _names(hours: Sequence[IndexedHour], parts: Sequence[bytes], stream: Stream) -> pl.Series:
+def _names(hours: Sequence[IndexedHour], parts: Sequence[bytes]) -> pl.Series:
     """Each hour has numbers of its own."""
     names = [
         hour.names[number]
         for hour, part in zip(hours, parts, strict=True)
-        for number in np.frombuffer(part, _row(stream))["name"].tolist()
+        for number in np.frombuffer(part, hour.row)["name"].tolist()
     ]
     return pl.Series("meter_id", names, pl.String)

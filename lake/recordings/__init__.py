@@ -8,9 +8,11 @@ from lake.recordings.column_mapping import (
     FIELDS,
     IDS,
     NUMBERS,
+    TEXTS,
     ColumnMapping,
     map_column,
     map_columns,
+    unknown_columns,
     with_default_stream,
 )
 from lake.recordings.csv_files import cell_count_fault, read_header, require_utf8
@@ -26,6 +28,7 @@ __all__ = [
     "MAX_INTERVAL_KWH",
     "MAX_REGISTER_KWH",
     "NUMBERS",
+    "TEXTS",
     "ColumnMapping",
     "LocalTimes",
     "UnitCheck",
@@ -38,5 +41,6 @@ __all__ = [
     "read_header",
     "require_utf8",
     "to_kwh",
+    "unknown_columns",
     "with_default_stream",
 ]

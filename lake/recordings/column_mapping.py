@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any, Final
 
 from lake.errors import UnusableFile
@@ -18,16 +19,22 @@ _JSON_NAMES: Final = {
     "soc": "soc",
     "battery_temp": "batteryTemp",
     "reading_type": "readingType",
+    "interval_seconds": "intervalSeconds",
+    "interval_start": "intervalStart",
+    "phase": "phase",
     "type": "type",
 }
 IDS: Final = ("meterId", "vehicleId")
+TEXTS: Final = (*IDS, "phase")
+"""Fields that are a text and may be written as a whole number."""
 ENERGIES: Final = ("kwhConsumedAc", "kwhDeliveredDc")
 _MEASURED: Final = {
     METER.name: tuple(_JSON_NAMES[name] for name in METER.number_measurements),
     VEHICLE.name: tuple(_JSON_NAMES[name] for name in VEHICLE.number_measurements),
 }
-NUMBERS: Final = (*_MEASURED[METER.name], *_MEASURED[VEHICLE.name])
+NUMBERS: Final = (*_MEASURED[METER.name], *_MEASURED[VEHICLE.name], "intervalSeconds")
 FIELDS: Final = tuple(_JSON_NAMES.values())
+_NEAR: Final = 0.6  # how like another a name must be to be taken for it, 0-1
 _OPTIONS: Final = {"meterId": "--meter-id", "vehicleId": "--vehicle-id"}
 
 
@@ -93,6 +100,17 @@ def map_columns(columns: Sequence[str], mapping: ColumnMapping) -> dict[str, str
         if name in ENERGIES and mapping.unit is None:
             require_kwh_name(column.strip(), name)
     _require_fields([*found.values(), *mapping.ids], has, mapping)
+    return found
+
+
+def unknown_columns(columns: Sequence[str], mapping: ColumnMapping) -> dict[str, str | None]:
+    """Return the columns that hold no field of a heartbeat, and the field that each may mean."""
+    names = {name.lower(): name for name in (*_JSON_NAMES, *FIELDS)}
+    found = {}
+    for column in columns:
+        if map_column(column, mapping) is None:
+            near = get_close_matches(column.strip().lower(), names, 1, _NEAR)
+            found[column.strip()] = names[near[0]] if near else None
     return found
 
 

@@ -11,7 +11,7 @@ from lake.schema.catalog import (
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
 from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.schema.grid_health import GRID_HEALTH_HOURLY
-from lake.schema.history import decode_history, history_table
+from lake.schema.history import CONFLICTING_ENERGY, CONFLICTS, decode_history, history_table
 from lake.schema.partitions import (
     contiguous_hours,
     contiguous_ranges,
@@ -32,6 +32,8 @@ __all__ = [
     "BATTERY_HEALTH_DAILY",
     "CHARGER_EFFICIENCY_DAILY",
     "CHARGER_EFFICIENCY_HOURLY",
+    "CONFLICTING_ENERGY",
+    "CONFLICTS",
     "DAILY_EFFICIENCY",
     "DAILY_TABLES",
     "DATE",

@@ -35,21 +35,41 @@ HOUR_PARTITION: Final = Column(
 )
 
 
+INTERVAL_SECONDS: Final = Column(
+    "interval_seconds",
+    pa.float64(),
+    "seconds before timestamp in which the energy flowed, as the device declares it; null: not "
+    "declared",
+)
+IMPORTED_AT: Final = Column(
+    "imported_at",
+    TIMESTAMP,
+    "start of the import that brought the heartbeat, UTC; null: it was posted",
+)
+
+
 @dataclass(frozen=True)
 class Stream:
     """One kind of heartbeat: its sender and its measurements.
 
-    The identity of a heartbeat is `(device column, timestamp)`.
+    The identity of a heartbeat is `key`: device, time, and the `part` of the device where it has
+    parts that are measured on their own.
     """
 
     name: str
     device: str
     energy: str
     measurements: tuple[Column, ...]
+    part: Column | None = None
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The columns of a heartbeat in the order of every table, without the partition."""
+        return (*self.posted_columns, IMPORTED_AT)
+
+    @cached_property
+    def posted_columns(self) -> tuple[Column, ...]:
+        """The columns of a heartbeat that was posted, from the collector to the outbox."""
         return (
             Column(self.device, pa.large_string(), f"id of the {self.name}", nullable=False),
             Column("timestamp", TIMESTAMP, "event time by the device's clock, UTC", nullable=False),
@@ -61,11 +81,13 @@ class Stream:
                 "'register': it is the state of a cumulative register",
                 nullable=False,
             ),
+            INTERVAL_SECONDS,
+            *([] if self.part is None else [self.part]),
             Column(
                 "received_at",
                 TIMESTAMP,
-                "time of receipt by the collector's clock, UTC; of two heartbeats with one "
-                "identity the later received counts",
+                "time of receipt by the collector's clock, UTC; of the copies of a heartbeat with "
+                "a known energy the last received counts",
                 nullable=False,
             ),
         )
@@ -76,19 +98,43 @@ class Stream:
         return tuple(c.name for c in self.measurements if pa.types.is_float64(c.type))
 
     @cached_property
-    def text_measurements(self) -> tuple[str, ...]:
-        """Names of the measurements that are texts."""
-        return tuple(c.name for c in self.measurements if not pa.types.is_float64(c.type))
+    def number_columns(self) -> tuple[str, ...]:
+        """Names of all columns that are numbers."""
+        return tuple(c.name for c in self.columns if pa.types.is_float64(c.type))
+
+    @cached_property
+    def text_columns(self) -> tuple[str, ...]:
+        """Names of the texts beside the device and the reading type; any may be null."""
+        texts = (c.name for c in self.columns if pa.types.is_large_string(c.type))
+        return tuple(name for name in texts if name not in {self.device, "reading_type"})
 
     @property
-    def key(self) -> tuple[str, str]:
-        """The identity of a heartbeat."""
-        return (self.device, "timestamp")
+    def key(self) -> tuple[str, ...]:
+        """The identity of a heartbeat; its part may be null, which equals null."""
+        return (self.device, "timestamp", *([] if self.part is None else [self.part.name]))
 
     @cached_property
     def arrow_schema(self) -> pa.Schema:
         """The Arrow schema of a heartbeat as it travels from the collector to the lake."""
         return pa.schema([column.field() for column in self.columns])
+
+    @property
+    def channel(self) -> tuple[str, ...]:
+        """What a series of readings belongs to: the device, or a part of it."""
+        return tuple(name for name in self.key if name != "timestamp")
+
+    def with_all_columns(self, rows: pa.Table) -> pa.Table:
+        """Return `rows` with the columns of the stream; one that an older version left out is null.
+
+        Raises pa.ArrowException where a value does not fit.
+        """
+        return pa.table(
+            [
+                rows[field.name] if field.name in rows.column_names else pa.nulls(len(rows))
+                for field in self.arrow_schema
+            ],
+            names=self.arrow_schema.names,
+        ).cast(self.arrow_schema)
 
     @property
     def raw_table(self) -> str:
@@ -108,6 +154,11 @@ METER: Final = Stream(
     measurements=(
         Column("kwh_consumed_ac", pa.float64(), "AC energy drawn from the grid, kWh"),
         Column("voltage", pa.float64(), "AC voltage, volt"),
+    ),
+    part=Column(
+        "phase",
+        pa.large_string(),
+        "phase that this heartbeat measures, such as L1; those of one moment add up; null: all",
     ),
 )
 

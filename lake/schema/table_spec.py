@@ -43,6 +43,12 @@ class TableSpec:
         return pa.schema([field for field in self.schema if field.name != DATE_PARTITION.name])
 
     @property
+    def described(self) -> tuple[str, ...]:
+        """The columns by whose least and greatest values readers skip a file."""
+        nullable = {column.name for column in self.columns if column.nullable}
+        return tuple(name for name in self.key if name not in {*nullable, DATE_PARTITION.name})
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the columns, in their order."""
         return tuple(column.name for column in self.columns)

@@ -100,13 +100,17 @@ def _not_in_history(lake: Lake, stream: Stream, table: DeltaTable, hour: datetim
     """Identities of the raw hour that the history lacks, has older, or has counted too few of."""
     key = list(stream.key)
     raw = lake.scan(table).filter(pl.col("date") == hour.date(), pl.col("hour") == hour.hour)
-    received = raw.group_by(key).agg(copies=pl.len().cast(pl.Int64), newest=pl.max("received_at"))
+    known = pl.col("received_at").filter(pl.col(stream.energy).is_not_null())
+    newest = pl.coalesce(known.max(), pl.max("received_at"))
+    received = raw.group_by(key).agg(copies=pl.len().cast(pl.Int64), newest=newest)
     history = scan_history(lake, stream, hour, hour + HOUR)
     accounted = pl.col("received_at").ge(pl.col("newest")) & pl.col("duplicates").ge(
         pl.col("copies") - 1
     )
     lost = (
-        received.join(history.select(*key, "received_at", "duplicates"), on=key, how="left")
+        received.join(
+            history.select(*key, "received_at", "duplicates"), on=key, how="left", nulls_equal=True
+        )
         .filter(~accounted.fill_null(value=False))
         .select(pl.len())
     )

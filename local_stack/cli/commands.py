@@ -84,6 +84,11 @@ def replay(
             _say(console, f"stopped after row {position.rows:,}; the same command goes on")
             raise
     _say(console, f"{file}: {position.accepted:,} accepted, {position.rejected:,} rejected")
+    for warning, count in on_its_way.warnings.most_common(_REASONS_SHOWN):
+        _say(console, f"  {count:,} x {warning}")
+    for column, meant in on_its_way.unknown_columns.items():
+        hint = "" if meant is None else f"; did you mean {meant}?"
+        _say(console, f"  the column {column} is not known, and was left out{hint}")
     for reason, count in on_its_way.reasons.most_common(_REASONS_SHOWN):
         _say(console, f"  {count:,} x {reason}")
     if position.rejected:
@@ -137,6 +142,9 @@ def status(url: str) -> None:
             table.add_row("figures end at", clock(report.figures.end_at, datetime.now(UTC)))
         table.add_row("vehicles, newest hour", status_text(report.vehicles_by_status))
         console.print(table)
+        for alike in report.ids_alike:
+            ids = ", ".join(alike.ids)
+            _say(console, f"warning: {alike.stream}s that differ in letter case only: {ids}")
         for warning in read_warnings(collector):
             _say(console, f"warning: {warning}")
         console.print("ready for heartbeats")

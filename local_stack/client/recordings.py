@@ -15,8 +15,8 @@ from lake import UnusableFile
 from lake.recordings import (
     ENERGIES,
     FIELDS,
-    IDS,
     NUMBERS,
+    TEXTS,
     ColumnMapping,
     LocalTimes,
     UnitCheck,
@@ -27,15 +27,19 @@ from lake.recordings import (
     parse_number,
     read_header,
     to_kwh,
+    unknown_columns,
     with_default_stream,
 )
 from local_stack.client.recording_files import Row, Value, read_rows
 from local_stack.errors import RecordingError
 
 _FIELDS: Final = {
-    "meter": ("meterId", "timestamp", "kwhConsumedAc", "voltage", "readingType", "type"),
-    "vehicle": tuple(name for name in FIELDS if name not in {"kwhConsumedAc", "voltage"}),
+    "meter": tuple(
+        name for name in FIELDS if name not in {"vehicleId", "kwhDeliveredDc", "soc", "batteryTemp"}
+    ),
+    "vehicle": tuple(name for name in FIELDS if name not in {"kwhConsumedAc", "voltage", "phase"}),
 }
+_NAMES_TOLD: Final = 20
 _ROWS_JUDGED: Final = 100_000
 _1970: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # written with a Z
 
@@ -53,21 +57,27 @@ class RecordedRow:
 
 
 def recorded_heartbeats(
-    file: Path, meaning: ColumnMapping, order_by: str | None = None
+    file: Path,
+    meaning: ColumnMapping,
+    order_by: str | None = None,
+    unknown: dict[str, str | None] | None = None,
 ) -> Iterator[RecordedRow]:
     """Read every row of the file as a heartbeat, in file order or by a column.
 
-    Columns that no heartbeat has are left out, and so are nulls. Raises RecordingError, in one
+    Columns that no heartbeat has are left out and added to `unknown`, some of them, with the field
+    that may be meant; nulls are left out. Raises RecordingError, in one
     line, if the file can't be what it is said to be; nothing was yielded then.
     """
     try:
-        yield from _heartbeats(file, meaning, order_by)
+        yield from _heartbeats(file, meaning, order_by, {} if unknown is None else unknown)
     except UnusableFile as error:
         raise RecordingError(f"{file} {error}") from error
 
 
-def _heartbeats(file: Path, meaning: ColumnMapping, order_by: str | None) -> Iterator[RecordedRow]:
-    read = _Reader(_checked(file, meaning, order_by))
+def _heartbeats(
+    file: Path, meaning: ColumnMapping, order_by: str | None, unknown: dict[str, str | None]
+) -> Iterator[RecordedRow]:
+    read = _Reader(_checked(file, meaning, order_by), unknown)
     if meaning.unit is None:
         _check_unit(islice(_rows(file, order_by), _ROWS_JUDGED), read)
     clock = _clock(file, read, order_by) if meaning.time_zone else None
@@ -161,8 +171,11 @@ def _local(heartbeat: Row) -> int | None:
 class _Reader:
     """Reads rows by their meaning."""
 
-    def __init__(self, meaning: ColumnMapping) -> None:
+    def __init__(
+        self, meaning: ColumnMapping, unknown: dict[str, str | None] | None = None
+    ) -> None:
         self.meaning = meaning
+        self._unknown = {} if unknown is None else unknown
         self._fields: dict[str, str | None] = {}
 
     def heartbeat(self, values: Row) -> Row:
@@ -171,6 +184,8 @@ class _Reader:
         for column, value in values.items():
             if column not in self._fields:
                 self._fields[column] = map_column(column, self.meaning)
+                if self._fields[column] is None and len(self._unknown) < _NAMES_TOLD:
+                    self._unknown |= unknown_columns([column], self.meaning)
             name = self._fields[column]
             if name is not None and value is not None:
                 found[name] = self._json(name, value)
@@ -190,7 +205,7 @@ class _Reader:
         """JSON value as a device would send it; what is no number or time stays, and is refused."""
         if isinstance(value, datetime):
             return value.isoformat()
-        if name in IDS and isinstance(value, int) and not isinstance(value, bool):
+        if name in TEXTS and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if name not in NUMBERS or isinstance(value, bool):
             return value

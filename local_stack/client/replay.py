@@ -26,9 +26,15 @@ class _Refusal(BaseModel):
     code: str | None = None
 
 
+class _Warning(BaseModel):
+    field: str
+    reason: str
+
+
 class _Answer(BaseModel):
     accepted: int
     errors: list[_Refusal]
+    warnings: list[_Warning] = []
 
 
 @dataclass
@@ -56,6 +62,8 @@ class Replay:
         self._collector = collector
         self.rejected_file = file.with_name(f"{file.name}.rejected.ndjson")
         self.reasons: Counter[str] = Counter()
+        self.warnings: Counter[str] = Counter()
+        self.unknown_columns: dict[str, str | None] = {}
         self.rows = count_rows(file)
         key = hashlib.sha256()
         identity = json.dumps(_identity(meaning, order_by), sort_keys=True)
@@ -80,7 +88,7 @@ class Replay:
         """
         if self.position.rows == 0:
             self.rejected_file.unlink(missing_ok=True)
-        every = recorded_heartbeats(self.file, self._meaning, self._order_by)
+        every = recorded_heartbeats(self.file, self._meaning, self._order_by, self.unknown_columns)
         rest = islice(every, self.position.rows, None)
         while part := list(islice(rest, batch)):
             self._post(part, patience, on_wait)
@@ -112,6 +120,7 @@ class Replay:
                     f"{sent[0].row}-{sent[-1].row} of {self.file}"
                 ) from error
             accepted += answer.accepted
+            self.warnings.update(f"{one.field}: {one.reason}" for one in answer.warnings)
             refused += [
                 (sent[posted.places[refusal.index]], refusal)
                 for refusal in answer.errors

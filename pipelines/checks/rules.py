@@ -17,7 +17,7 @@ def lost_heartbeats(
     """Identities of the raw table that are missing in the history or are not counted there.
 
     Both hold one hour. A row for each identity whose received copies are not the history's one
-    row plus its `duplicates`: device, timestamp, received, accounted. Where raw rows were dropped
+    row plus its `duplicates`: the key, received, accounted. Where raw rows were dropped
     (`raw_is_whole` is false) the history may account for more than is still there.
     """
     key = list(stream.key)
@@ -25,7 +25,7 @@ def lost_heartbeats(
     accounted = history.group_by(key).agg(accounted=(pl.col("duplicates") + 1).sum())
     count, known = pl.col("received"), pl.col("accounted")
     return (
-        received.join(accounted, on=key, how="left")
+        received.join(accounted, on=key, how="left", nulls_equal=True)
         .with_columns(known.fill_null(0))
         .filter(count != known if raw_is_whole else count > known)
         .sort(key)
@@ -33,21 +33,23 @@ def lost_heartbeats(
 
 
 def repeated_keys(history: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
-    """Identities that the history holds more than once: device, timestamp, rows."""
+    """Identities that the history holds more than once: the key, rows."""
     key = list(stream.key)
     return history.group_by(key).agg(rows=pl.len()).filter(pl.col("rows") > 1).sort(key)
 
 
 def unsorted_rows(rows: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
-    """Rows that belong before the row above them in the same file: device, timestamp, file.
+    """Rows that belong before the row above them in the same file: the key, file.
 
     `rows` have these columns and stand as they do in the files, one file after the other.
     """
-    device, timestamp = (pl.col(name) for name in stream.key)
+    device, timestamp = pl.col(stream.device), pl.col("timestamp")
     same_file = pl.col("file") == pl.col("file").shift(1)
-    steps_back = (device < device.shift(1)) | (
-        (device == device.shift(1)) & (timestamp < timestamp.shift(1))
-    )
+    same_device, same_time = device == device.shift(1), timestamp == timestamp.shift(1)
+    steps_back = (device < device.shift(1)) | (same_device & (timestamp < timestamp.shift(1)))
+    if stream.part is not None:
+        part = pl.col(stream.part.name).fill_null("")
+        steps_back |= same_device & same_time & (part < part.shift(1))
     return rows.filter(same_file & steps_back).select(
         *stream.key, pl.col("file").str.split("/").list.last()
     )
@@ -104,7 +106,12 @@ def differing_rows(lake: pl.DataFrame, mart: pl.DataFrame, key: Sequence[str]) -
     """
     values = [name for name in lake.columns if name not in key]
     both = lake.with_columns(in_lake=True).join(
-        mart.with_columns(in_mart=True), on=key, how="full", coalesce=True, suffix="_mart"
+        mart.with_columns(in_mart=True),
+        on=key,
+        how="full",
+        coalesce=True,
+        suffix="_mart",
+        nulls_equal=True,
     )
     same = pl.all_horizontal(
         pl.col("in_lake").is_not_null(),

@@ -5,7 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+import polars as pl
+
 from lake.rollups import Tables
+from lake.schema import CONFLICTING_ENERGY, CONFLICTS
 from pipelines.verify.findings import Finding, Remedy, row_finding
 from pipelines.verify.heartbeats import StreamHour
 from pipelines.verify.recompute import ENERGY_SUMS
@@ -78,12 +81,34 @@ def history_findings(hour: datetime, stream_hour: StreamHour) -> Iterator[Findin
     if not stream_hour.history_whole:
         return  # the file that can't be read is a finding
     found = row_finding(
-        hour, stream.history_table, stream_hour.expected, stream_hour.history, stream.key
+        hour, stream.history_table, _comparable(stream_hour), stream_hour.history, stream.key
     )
     if found is not None:
         from_raw_alone = stream_hour.raw_rows is not None and not stream_hour.lost.height
         remedy = Remedy.COMPACT if from_raw_alone else Remedy.COMPUTE
         yield replace(found, remedy=remedy, stream=stream.name)
+
+
+def _comparable(stream_hour: StreamHour) -> pl.DataFrame:
+    """The expected rows, without conflicts where the history was written before these were told."""
+    expected, key = stream_hour.expected, list(stream_hour.stream.key)
+    conflicts = [column.name for column in (CONFLICTS, CONFLICTING_ENERGY)]
+    untold = stream_hour.history.filter(pl.col(CONFLICTS.name).is_null()).select(key)
+    if untold.is_empty():
+        return expected
+    names = expected.columns
+    return expected.join(
+        untold.with_columns(_untold=True),
+        on=key,
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
+    ).select(
+        pl.when(pl.col("_untold").is_null()).then(pl.col(name)).alias(name)
+        if name in conflicts
+        else name
+        for name in names
+    )
 
 
 def energy_findings(

@@ -96,8 +96,8 @@ def row_finding(
     repeated = found.height - found.select(key).unique().height
     if differing.is_empty() and not repeated:
         return None  # the same rows in another order
-    missing = differing.join(found, on=key, how="anti").height
-    surplus = differing.join(expected, on=key, how="anti").height
+    missing = differing.join(found, on=key, how="anti", nulls_equal=True).height
+    surplus = differing.join(expected, on=key, how="anti", nulls_equal=True).height
     parts = {
         "missing": missing,
         "too many": surplus,
@@ -120,11 +120,15 @@ def _first_change(
     expected: pl.DataFrame, found: pl.DataFrame, differing: pl.DataFrame, key: Sequence[str]
 ) -> tuple[str, str]:
     """The values of the first row that stands in both and differs, on either side."""
-    both = differing.join(expected, on=key, how="semi").join(found, on=key, how="semi").head(1)
+
+    def among(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+        return rows.join(others, on=key, how="semi", nulls_equal=True)
+
+    both = among(among(differing, expected), found).head(1)
     if both.is_empty():
         return "", ""
-    wanted = expected.join(both, on=key, how="semi").row(0, named=True)
-    got = found.join(both, on=key, how="semi").row(0, named=True)
+    wanted = among(expected, both).row(0, named=True)
+    got = among(found, both).row(0, named=True)
     changed = [name for name in wanted if wanted[name] != got[name]][:_FIRST_ONES]
     return _values(wanted, changed), _values(got, changed)
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from lake import HOUR, REGISTER, EnergySettings, Stream
-from lake.history import merge_heartbeats
+from lake.history import merge_heartbeats, no_heartbeats
 from pipelines.verify.files import CheckedTables
 
 
@@ -52,10 +52,7 @@ class SequentialRawReader:
         self._tables, self._stream = tables, stream
         self._gap = timedelta(seconds=settings.largest_gap_seconds)
         self._look_back = timedelta(hours=settings.register_lookback_hours)
-        columns = [column.name for column in stream.columns]
-        self._empty = pl.DataFrame(stream.arrow_schema.empty_table()).select(
-            *columns, duplicates=pl.lit(0, pl.Int64)
-        )
+        self._empty = no_heartbeats(stream)
         self._before = self._empty
         self._unknown: set[datetime] = set()
 
@@ -106,7 +103,7 @@ class SequentialRawReader:
         registers = (
             known.filter(~near, self._is_value)
             .sort("timestamp")
-            .unique(self._stream.device, keep="last")
+            .unique(self._stream.channel, keep="last", maintain_order=True)
         )
         self._before = pl.concat([registers, known.filter(near)])
 
@@ -139,6 +136,6 @@ class SequentialRawReader:
         received = raw.group_by(key).agg(received=pl.len().cast(pl.Int64))
         return (
             history.unique(key, maintain_order=True)
-            .join(received, on=key, how="left", maintain_order="left")
+            .join(received, on=key, how="left", maintain_order="left", nulls_equal=True)
             .filter(pl.col("received").fill_null(0) <= pl.col("duplicates"))
         )

@@ -151,17 +151,18 @@ PUBLIC = {
         LinkedMeter Range Readings SeveralMeters facts_of_pair facts_table named_meter
     """,
     "lake.history": """
-        HistoryWindow SequentialHistoryReader merge_heartbeats rebuild_files rebuild_hour
+        HistoryWindow SequentialHistoryReader merge_heartbeats no_heartbeats rebuild_files
+        rebuild_hour
     """,
     "lake.reads": """
         DeviceReader HourIndex LakeSnapshot PagePosition PageQuery TableReader TableVersion
         page_position read_page row_period
     """,
     "lake.recordings": """
-        ENERGIES FIELDS IDS LOCAL_TIME MAX_INTERVAL_KWH MAX_REGISTER_KWH NUMBERS
+        ENERGIES FIELDS IDS LOCAL_TIME MAX_INTERVAL_KWH MAX_REGISTER_KWH NUMBERS TEXTS
         ColumnMapping LocalTimes UnitCheck cell_count_fault local_micros map_column
         map_columns no_zone_fault parse_number read_header require_utf8 to_kwh
-        with_default_stream
+        unknown_columns with_default_stream
     """,
     "lake.rollups": """
         DayInputs HourInputs Tables efficiency_of_day efficiency_of_hour health_of_day
@@ -169,7 +170,8 @@ PUBLIC = {
     """,
     "lake.schema": """
         BATTERY_HEALTH_DAILY CHARGER_EFFICIENCY_DAILY CHARGER_EFFICIENCY_HOURLY
-        DAILY_EFFICIENCY DAILY_TABLES DATE DATE_PARTITION DERIVED_TABLES
+        CONFLICTING_ENERGY CONFLICTS DAILY_EFFICIENCY DAILY_TABLES DATE DATE_PARTITION
+        DERIVED_TABLES
         FLEET_EFFICIENCY_DAILY FLEET_EFFICIENCY_HOURLY GRID_HEALTH_HOURLY
         HEARTBEAT_COMPLETENESS_HOURLY HOURLY_EFFICIENCY HOURLY_TABLES HOUR_PARTITION
         HOUR_START TIMESTAMP VEHICLE_EFFICIENCY_DAILY VEHICLE_EFFICIENCY_HOURLY TableSpec

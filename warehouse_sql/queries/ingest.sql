@@ -15,32 +15,36 @@ SET enable_seqscan = off
 -- collectors lock the same rows in the same order. A device that two of them insert at once fails
 -- in one of them, which tries again.
 MERGE INTO meter_live_state AS live
-USING unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[], $5::text[],
-             $6::timestamptz[])
-    AS new (meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at)
+USING unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[], $5::text[], $6::float8[],
+             $7::text[], $8::timestamptz[])
+    AS new (meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, interval_seconds, phase,
+            received_at)
 ON live.meter_id = new.meter_id
 WHEN MATCHED AND ((new."timestamp", new.received_at) > (live."timestamp", live.received_at)
-                  OR (live."timestamp" > $7::timestamptz AND new."timestamp" <= $7)) THEN
+                  OR (live."timestamp" > $9::timestamptz AND new."timestamp" <= $9)) THEN
     UPDATE SET
         "timestamp" = new."timestamp",
         kwh_consumed_ac = new.kwh_consumed_ac,
         voltage = new.voltage,
         reading_type = new.reading_type,
+        interval_seconds = new.interval_seconds,
+        phase = new.phase,
         received_at = new.received_at
 WHEN NOT MATCHED THEN
-    INSERT (meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at)
+    INSERT (meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, interval_seconds, phase,
+            received_at)
     VALUES (new.meter_id, new."timestamp", new.kwh_consumed_ac, new.voltage, new.reading_type,
-            new.received_at)
+            new.interval_seconds, new.phase, new.received_at)
 
 -- name: merge_vehicle_live_state
 MERGE INTO vehicle_live_state AS live
 USING unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[], $5::float8[], $6::text[],
-             $7::text[], $8::timestamptz[])
+             $7::text[], $8::float8[], $9::timestamptz[])
     AS new (vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
-            received_at)
+            interval_seconds, received_at)
 ON live.vehicle_id = new.vehicle_id
 WHEN MATCHED AND ((new."timestamp", new.received_at) > (live."timestamp", live.received_at)
-                  OR (live."timestamp" > $9::timestamptz AND new."timestamp" <= $9)) THEN
+                  OR (live."timestamp" > $10::timestamptz AND new."timestamp" <= $10)) THEN
     UPDATE SET
         "timestamp" = new."timestamp",
         kwh_delivered_dc = new.kwh_delivered_dc,
@@ -48,25 +52,27 @@ WHEN MATCHED AND ((new."timestamp", new.received_at) > (live."timestamp", live.r
         battery_temp = new.battery_temp,
         meter_id = new.meter_id,
         reading_type = new.reading_type,
+        interval_seconds = new.interval_seconds,
         received_at = new.received_at
 WHEN NOT MATCHED THEN
     INSERT (vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
-            received_at)
+            interval_seconds, received_at)
     VALUES (new.vehicle_id, new."timestamp", new.kwh_delivered_dc, new.soc, new.battery_temp,
-            new.meter_id, new.reading_type, new.received_at)
+            new.meter_id, new.reading_type, new.interval_seconds, new.received_at)
 
 -- name: insert_meter_outbox
 INSERT INTO meter_heartbeat_outbox
-    (meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at)
+    (meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, interval_seconds, phase,
+     received_at)
 SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[], $5::text[],
-                     $6::timestamptz[])
+                     $6::float8[], $7::text[], $8::timestamptz[])
 
 -- name: insert_vehicle_outbox
 INSERT INTO vehicle_heartbeat_outbox
     (vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
-     received_at)
+     interval_seconds, received_at)
 SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[], $5::float8[],
-                     $6::text[], $7::text[], $8::timestamptz[])
+                     $6::text[], $7::text[], $8::float8[], $9::timestamptz[])
 
 -- name: insert_heartbeat_pack
 INSERT INTO heartbeat_pack (stream, heartbeats, rows, hours, hour_rows, last_received)

@@ -1,11 +1,11 @@
 -- name: live_meter
 SELECT 'meter' AS kind, meter_id AS device_id, "timestamp", kwh_consumed_ac, voltage,
-       reading_type, received_at
+       reading_type, interval_seconds, phase, received_at
 FROM meter_live_state WHERE meter_id = ANY($1)
 
 -- name: live_vehicle
 SELECT 'vehicle' AS kind, vehicle_id AS device_id, "timestamp", soc, kwh_delivered_dc,
-       battery_temp, meter_id, reading_type, received_at
+       battery_temp, meter_id, reading_type, interval_seconds, received_at
 FROM vehicle_live_state WHERE vehicle_id = ANY($1)
 
 -- name: heard_devices
@@ -41,7 +41,7 @@ WITH linked_meter AS (
     SELECT 'meter' COLLATE "C" AS kind, meter_id AS device_id, "timestamp", received_at,
            reading_type, kwh_consumed_ac, voltage, NULL::float8 AS soc,
            NULL::float8 AS kwh_delivered_dc, NULL::float8 AS battery_temp, NULL::text AS meter_id,
-           place
+           interval_seconds, phase, place
     FROM meter_live_state CROSS JOIN LATERAL
          (SELECT CASE %(sort)s WHEN 'id' THEN 0
                                WHEN 'age' THEN -date_part('epoch', "timestamp")
@@ -74,7 +74,7 @@ WITH linked_meter AS (
 ), vehicle AS (
     SELECT 'vehicle' COLLATE "C" AS kind, vehicle_id AS device_id, "timestamp", received_at,
            reading_type, NULL::float8, NULL::float8, soc, kwh_delivered_dc, battery_temp, meter_id,
-           place
+           interval_seconds, NULL::text, place
     FROM vehicle_live_state CROSS JOIN LATERAL
          (SELECT CASE %(sort)s WHEN 'id' THEN 0
                                WHEN 'age' THEN -date_part('epoch', "timestamp")
@@ -122,7 +122,7 @@ LIMIT %(limit)s
 -- floats hold exactly in any order.
 SELECT 'vehicle' AS kind, live.vehicle_id AS device_id, live."timestamp", live.soc,
        live.kwh_delivered_dc, live.battery_temp, live.meter_id, live.reading_type,
-       live.received_at, computed.*,
+       live.interval_seconds, live.received_at, computed.*,
        coalesce((SELECT jsonb_agg(to_jsonb(alert) ORDER BY alert.id DESC) FROM alert
                  WHERE alert.device_kind = 'vehicle' AND alert.device_id = live.vehicle_id
                    AND alert.resolved_at IS NULL), '[]') AS alerts

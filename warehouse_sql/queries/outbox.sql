@@ -116,12 +116,13 @@ FROM (SELECT upto, sum(rows) OVER (ORDER BY upto) AS rows_upto,
 
 -- name: read_meter_outbox
 -- For ADBC, hence the numbered parameter and the text of xid8, which Arrow has no type for.
-SELECT meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at
+SELECT meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, interval_seconds, phase,
+       received_at
 FROM meter_heartbeat_outbox WHERE xid < ($1::bigint)::text::xid8
 
 -- name: read_vehicle_outbox
 SELECT vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
-       received_at
+       interval_seconds, received_at
 FROM vehicle_heartbeat_outbox WHERE xid < ($1::bigint)::text::xid8
 
 -- name: read_packs
@@ -175,13 +176,14 @@ ON CONFLICT (stream, hour) DO UPDATE SET
     last_arrival = greatest(ledger.last_arrival, excluded.last_arrival)
 
 -- name: meter_outbox_of_device
-SELECT meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, received_at
+SELECT meter_id, "timestamp", kwh_consumed_ac, voltage, reading_type, interval_seconds, phase,
+       received_at
 FROM meter_heartbeat_outbox
 WHERE meter_id = ANY($1) AND "timestamp" >= $2 AND "timestamp" < $3
 
 -- name: vehicle_outbox_of_device
 SELECT vehicle_id, "timestamp", kwh_delivered_dc, soc, battery_temp, meter_id, reading_type,
-       received_at
+       interval_seconds, received_at
 FROM vehicle_heartbeat_outbox
 WHERE vehicle_id = ANY($1) AND "timestamp" >= $2 AND "timestamp" < $3
 

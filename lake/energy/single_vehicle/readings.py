@@ -12,14 +12,23 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from lake.schema.history import CONFLICTING_ENERGY, CONFLICTS
 from lake.schema.partitions import microseconds
-from lake.schema.streams import REGISTER, VEHICLE, Stream
+from lake.schema.streams import INTERVAL_SECONDS, REGISTER, VEHICLE, Stream
 
 _NO_NAME: Final = pl.Series("meter_id", [None], pl.String)
 
 Times: TypeAlias = npt.NDArray[np.int64]
 Numbers: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
+
+DETAILS: Final = {
+    INTERVAL_SECONDS.name: pl.Float64(),
+    "phase": pl.String(),
+    CONFLICTS.name: pl.Int64(),
+    CONFLICTING_ENERGY.name: pl.Float64(),
+}
+"""What few devices' heartbeats have; `conflicts` of 0 is null."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +44,12 @@ class Readings:
     names: pl.Series | None
     """The meter that each names; None: nobody names any."""
 
+    details: pl.DataFrame | None = None
+    """DETAILS of each; None: all are null."""
+
     @classmethod
     def from_rows(cls, rows: pl.DataFrame, stream: Stream) -> Self:
-        """Take rows with the stream's columns, in their order; `duplicates` may be missing."""
+        """Take rows with the stream's columns, in their order; COPIES may be missing."""
         size, is_vehicle = rows.height, stream is VEHICLE
         return cls(
             rows["timestamp"].to_physical().to_numpy(),
@@ -47,7 +59,13 @@ class Readings:
             rows["battery_temp"].to_numpy() if is_vehicle else np.full(size, np.nan),
             rows["received_at"].to_physical().to_numpy(),
             _if_any(rows["meter_id"]) if is_vehicle else None,
+            details_of(rows),
         )
+
+    @property
+    def is_by_part(self) -> bool:
+        """Whether some measure a part of the device: then several may have one time."""
+        return self.details is not None and self.details["phase"].null_count() < self.at.size
 
     def in_window(self, start: datetime, end: datetime) -> "Readings":
         """Return the readings with start <= time < end."""
@@ -60,6 +78,11 @@ class Readings:
         if names is not None:
             places = own if isinstance(own, slice) else np.arange(self.at.size)[own]
             names = _if_any(names[places])
+        details = self.details
+        if details is not None:
+            details = (
+                details[own] if isinstance(own, slice) else details[np.arange(self.at.size)[own]]
+            )
         return Readings(
             self.at[own],
             self.value[own],
@@ -68,7 +91,19 @@ class Readings:
             self.battery_temp[own],
             self.received_at[own],
             names,
+            details,
         )
+
+
+def details_of(rows: pl.DataFrame) -> pl.DataFrame | None:
+    """The DETAILS of rows, of which columns may be missing; None: all are null."""
+    known = {name: rows[name] for name in DETAILS if name in rows.columns}
+    if CONFLICTS.name in known and not known[CONFLICTS.name].sum():
+        del known[CONFLICTS.name]
+    if all(values.null_count() == rows.height for values in known.values()):
+        return None
+    found = pl.DataFrame(schema=DETAILS).clear(rows.height).with_columns(known.values())
+    return found.with_columns(pl.col(CONFLICTS.name).replace(0, None))
 
 
 def concat_sorted(parts: Sequence[Readings]) -> Readings:
@@ -81,8 +116,11 @@ def concat_sorted(parts: Sequence[Readings]) -> Readings:
 def merge_received(history: Readings, received: Readings) -> Readings | None:
     """Merge rows of the history and received copies, both sorted, as `merge_heartbeats` does.
 
-    None in the rare case that the times of receipt don't tell which copy counts.
+    None in the rare case that the times of receipt don't tell which copy counts: of several
+    energies, and of parts of a device.
     """
+    if history.is_by_part or received.is_by_part:
+        return None
     fresh = _latest(received)
     if fresh is None:
         return None
@@ -93,7 +131,10 @@ def merge_received(history: Readings, received: Readings) -> Readings | None:
     if not old.size:
         return concat_sorted([history, fresh])
     is_same = history.received_at[old] == fresh.received_at[new]
-    if not _equal(history.rows_at(old[is_same]), fresh.rows_at(new[is_same])):
+    if _details(history.rows_at(old))[CONFLICTS.name].count() or not (
+        _equal(history.rows_at(old[is_same]), fresh.rows_at(new[is_same]))
+        and np.array_equal(history.value[old], fresh.value[new], equal_nan=True)
+    ):
         return None
     # Copies that an earlier compaction has counted are among those that were received.
     counted = np.maximum(history.duplicates[old], fresh.duplicates[new])
@@ -111,7 +152,9 @@ def _latest(received: Readings) -> Readings | None:
     is_copy = received.at[1:] == received.at[:-1]
     if not is_copy.any():
         return received
-    if (is_copy & (received.received_at[1:] == received.received_at[:-1])).any():
+    is_doubtful = received.received_at[1:] == received.received_at[:-1]
+    is_doubtful |= ~np.isclose(received.value[1:], received.value[:-1], 0, 0, equal_nan=True)
+    if (is_copy & is_doubtful).any():
         return None
     ends = np.flatnonzero(np.append(~is_copy, True))
     return replace(received.rows_at(ends), duplicates=np.diff(ends, prepend=-1) - 1)
@@ -123,6 +166,7 @@ def _equal(one: Readings, other: Readings) -> bool:
         and np.array_equal(one.is_register, other.is_register)
         and np.array_equal(one.battery_temp, other.battery_temp, equal_nan=True)
         and _names(one).equals(_names(other))
+        and _details(one)[INTERVAL_SECONDS.name].equals(_details(other)[INTERVAL_SECONDS.name])
     )
 
 
@@ -130,6 +174,12 @@ def _names(readings: Readings) -> pl.Series:
     if readings.names is not None:
         return readings.names
     return _NO_NAME.new_from_index(0, readings.at.size)
+
+
+def _details(readings: Readings) -> pl.DataFrame:
+    if readings.details is not None:
+        return readings.details
+    return pl.DataFrame(schema=DETAILS).clear(readings.at.size)
 
 
 def _if_any(names: pl.Series) -> pl.Series | None:
@@ -143,6 +193,9 @@ def _beside(parts: Sequence[Readings]) -> Readings:
     names = None
     if any(part.names is not None for part in parts):
         names = pl.concat(map(_names, parts))
+    details = None
+    if any(part.details is not None for part in parts):
+        details = pl.concat(map(_details, parts))
     return Readings(
         np.concatenate([part.at for part in parts]),
         np.concatenate([part.value for part in parts]),
@@ -151,4 +204,5 @@ def _beside(parts: Sequence[Readings]) -> Readings:
         np.concatenate([part.battery_temp for part in parts]),
         np.concatenate([part.received_at for part in parts]),
         names,
+        details,
     )

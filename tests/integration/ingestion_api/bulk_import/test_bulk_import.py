@@ -43,9 +43,11 @@ from lake import (
     Stream,
     UnusableFile,
     WrongLake,
+    compact_hour,
     rows_by_hour,
+    scan_history,
 )
-from lake.history.deduplication import merge_heartbeats
+from lake.history.deduplication import merge_heartbeats, no_heartbeats
 from lake.recordings import ColumnMapping, parse_number
 from tests.harness.forked import assert_kills_itself
 from tests.harness.outbox import execute
@@ -199,8 +201,11 @@ def history(lake: Lake, stream: Stream, devices: Sequence[str]) -> list[dict[str
     (prefix,) = devices
     rows = raw(lake, stream).lazy().filter(pl.col(stream.device).str.starts_with(prefix))
     rows = rows.select([column.name for column in stream.columns])
-    nothing = rows.limit(0).with_columns(duplicates=pl.lit(0, pl.Int64))
-    merged = merge_heartbeats(stream, nothing, [rows]).drop("received_at").collect()
+    merged = (
+        merge_heartbeats(stream, no_heartbeats(stream).lazy(), [rows])
+        .drop("received_at", "imported_at")
+        .collect()
+    )
     return [
         {name: str(value).removeprefix(prefix) for name, value in row.items()}
         for row in merged.to_dicts()
@@ -466,14 +471,49 @@ def test_typed_columns_and_texts_are_read_alike(
         database_url, lake, parquet(tmp_path, typed), ColumnMapping(reading_type="register")
     )
     assert [(row["row"], row["codes"]) for row in refused_rows(tmp_path / "a.parquet")] == [
-        ("1", "out_of_range"),
-        ("3", "unknown_kind"),
-        ("4", "bad_id"),
+        ("3", "unknown_kind")
     ]
-    assert done.progress.taken == 1
-    found = raw(lake, VEHICLE).row(0, named=True)
-    assert (found["vehicle_id"], found["soc"], found["reading_type"]) == ("V2", 2.0, "register")
-    assert found["timestamp"] == moments[1]
+    assert done.progress.taken == 3
+    assert done.progress.left_out == {"batteryTemp": 1, "meterId": 1}
+    rows = raw(lake, VEHICLE).sort("vehicle_id")
+    found = rows.select("vehicle_id", "soc", "battery_temp", "meter_id", "timestamp").rows()
+    assert found == [
+        ("V1", 1.0, None, "M1", moments[0]),
+        ("V2", 2.0, None, None, moments[1]),
+        ("V4", None, 2.0, None, moments[3]),
+    ]
+    assert set(rows["reading_type"]) == {"register"}
+    assert rows["imported_at"].null_count() == 0
+
+
+def test_intervals_and_phases_are_imported_and_other_columns_told(
+    database_url: str, lake: Lake, tmp_path: Path
+) -> None:
+    start = [HOUR_10, HOUR_10, None, HOUR_10 - 8 * timedelta(days=1), HOUR_10]
+    columns = {
+        "meterId": [871687120061] * 5,
+        "timestamp": [HOUR_10 + timedelta(minutes=15)] * 5,
+        "intervalStart": start,
+        "intervalSeconds": [None, 900.0, 60.0, None, 60.0],
+        "phase": [1, 2, 3, 4, 5],
+        "kwhConsumedAc": [0.1] * 5,
+        "voltage": [230.0, float("nan"), -1.0, 230.0, 230.0],
+        "KWHconsumed": [1.0] * 5,
+    }
+    done = import_file(
+        database_url, lake, parquet(tmp_path, pa.table(columns)), ColumnMapping(stream="meter")
+    )
+    rows = raw(lake, METER).sort("phase")
+    assert rows["interval_seconds"].to_list() == [900, 900, 60, None, None]
+    assert rows["phase"].to_list() == ["1", "2", "3", "4", "5"]
+    assert rows["voltage"].to_list() == [230, None, None, 230, 230]
+    assert set(rows["meter_id"]) == {"871687120061"}
+    progress = done.progress
+    assert (progress.taken, progress.duplicates) == (5, 0)
+    assert progress.left_out == {"intervalStart": 2, "voltage": 2}
+    assert progress.unknown_columns == {"KWHconsumed": "kwhConsumedAc"}
+    compact_hour(lake, METER, HOUR_10)
+    assert scan_history(lake, METER, HOUR_10, HOUR_10 + HOUR).collect().height == 5
 
 
 @pytest.mark.parametrize(

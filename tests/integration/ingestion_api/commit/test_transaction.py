@@ -108,16 +108,15 @@ def test_live_rows_are_locked_in_the_order_of_their_ids(
 ) -> None:
     """A plan that reads the table in an order of its own would let two collectors deadlock."""
     merge = query(f"merge_{stream.name}_live_state")
-    types = [b"float8[]"] * len(stream.number_measurements) + [b"text[]"] * len(
-        stream.text_measurements
-    )
-    nulls = b", ".join(
-        b"NULL::" + kind
-        for kind in (
-            *(b"text[]", b"timestamptz[]", *types, b"text[]"),
-            *(b"timestamptz[]", b"timestamptz"),
-        )
-    )
+    types = [
+        b"float8[]"
+        if column.name in stream.number_columns
+        else b"timestamptz[]"
+        if column.name in {"timestamp", "received_at"}
+        else b"text[]"
+        for column in stream.posted_columns
+    ]
+    nulls = b", ".join(b"NULL::" + kind for kind in (*types, b"timestamptz"))
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(query("committer_session"))
         if rows:

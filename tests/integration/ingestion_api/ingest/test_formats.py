@@ -104,7 +104,7 @@ BAD = {
         meter(6, voltage=None, kwhConsumedAc=None),
         meter(7, kwhConsumedAc=5000.0),
     ],
-    "vehicle": [vehicle(4, vehicleId=None), vehicle(5, soc=101), vehicle(6, meterId="x" * 65)],
+    "vehicle": [vehicle(4, vehicleId=None), vehicle(5, soc=101)],
     "telemetry": [{"timestamp": NOW}, meter(3, vehicleId="V"), vehicle(3, soc=-1)],
 }
 
@@ -125,7 +125,7 @@ def taken_rows(api: Collector, post: Callable[[], httpx.Response]) -> tuple[http
         answer = post()
         rows = {}
         for name, one in STREAMS.items():
-            columns = [column for column in one.arrow_schema.names if column != "received_at"]
+            columns = [c.name for c in one.posted_columns if c.name != "received_at"]
             listed = ", ".join(f'"{column}"' for column in columns)
             found = conn.execute(f"SELECT {listed} FROM {name}_heartbeat_outbox".encode())  # noqa: S608
             rows[name] = {repr(row) for row in found}
@@ -371,10 +371,71 @@ def test_a_refused_record_of_any_format_is_shown_to_the_operator_with_its_reques
 ) -> None:
     for media, body in FORMATS.items():
         name, sent = device("M"), device("request")
-        bad = meter(1, meterId=name, voltage=-1.0)
+        bad = meter(1, meterId=name, kwhConsumedAc=-1.0)
         answer = send(api, "meter", media, body("meter", [bad]), X_Request_ID=sent)
         assert answer.status_code == 422
         wait_for(partial(rejections_of, api, name))
         (kept,) = rejections_of(api, name)
         assert kept["requestId"] == sent
-        assert (kept["field"], kept["code"]) == ("voltage", "out_of_range")
+        assert (kept["field"], kept["code"]) == ("kwhConsumedAc", "out_of_range")
+
+
+# -- what is left out ------------------------------------------------------------------------------
+
+
+def test_a_placeholder_in_an_optional_field_costs_no_energy_in_any_format(api: Collector) -> None:
+    sent = [
+        vehicle(1, kwhDeliveredDc=0.1),
+        vehicle(2, kwhDeliveredDc=0.2, soc=-1, meterId="M" * 65),
+        vehicle(3, kwhDeliveredDc=0.3, soc=120, batteryTemp=300.0),
+        vehicle(4, soc=-1),
+    ]
+    before = left_out(api, "soc")
+    for media, body in FORMATS.items():
+        post = partial(send, api, "vehicle", media, body("vehicle", sent))
+        answer, rows = taken_rows(api, post)
+        assert answer.status_code == 207
+        told = answer.json()
+        assert [(one["index"], one["field"]) for one in told["errors"]] == [(3, "soc")]
+        assert [(one["index"], one["field"], one["value"]) for one in told["warnings"]] == [
+            (1, "soc", "-1.0" if media == ARROW else "-1"),
+            (1, "meterId", "M" * 64),
+            (2, "soc", "120.0" if media == ARROW else "120"),
+            (2, "batteryTemp", "300.0"),
+        ]
+        assert {one["code"] for one in told["warnings"]} == {"out_of_range", "bad_id"}
+        assert len(rows["vehicle"]) == 3
+    assert left_out(api, "soc") == before + 6
+
+
+def test_an_unknown_field_is_told_and_refused_where_the_request_is_strict(api: Collector) -> None:
+    wrong = texts(meter(1, kwhConsumedAC=1.0))
+    for path in ("/v1/ingest/meter", "/v1/ingest/telemetry"):
+        answer = api.http.post(path, json=wrong)
+        assert answer.status_code == 201
+        (warning,) = answer.json()["warnings"]
+        assert warning["reason"] == "is not known; did you mean kwhConsumedAc?"
+        strict = api.http.post(path, params={"strict": "true"}, json=wrong)
+        assert strict.status_code == 422
+        (error,) = strict.json()["errors"]
+        assert (error["field"], error["code"]) == ("kwhConsumedAC", "unknown_field")
+        usual = api.http.post(path, params={"strict": "true"}, json=texts(meter(1)))
+        assert usual.json() == {"accepted": 1, "rejected": 0, "errors": []}
+        assert api.http.post(path, params={"strict": "1"}, json=wrong).status_code == 422
+    minimal = api.http.post("/v1/ingest/meter", json=wrong, headers={"Prefer": "return=minimal"})
+    assert minimal.json() == {"accepted": 1, "rejected": 0}
+
+
+def test_ids_that_differ_in_case_are_two_devices_and_are_told(api: Collector) -> None:
+    name = device("Case")
+    for one in (name, name.lower()):
+        api.http.post("/v1/ingest/meter", json=texts(meter(1, meterId=one))).raise_for_status()
+    alike = api.http.get("/v1/status").json()["idsAlike"]
+    assert {"stream": "meter", "ids": sorted([name, name.lower()])} in alike
+
+
+def left_out(api: Collector, field: str) -> float:
+    """How many values of a vehicle's field were left out so far."""
+    wanted = f'wattlake_fields_left_out_total{{field="{field}",stream="vehicle"}} '
+    lines = api.http.get("/metrics").text.splitlines()
+    return sum(float(line.removeprefix(wanted)) for line in lines if line.startswith(wanted))

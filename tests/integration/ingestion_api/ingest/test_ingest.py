@@ -62,7 +62,7 @@ def test_a_partly_bad_batch_keeps_the_good_part_and_tells_why(api: Collector) ->
     [
         ("/v1/ingest/meter", {}),
         ("/v1/ingest/meter", {"meterId": "x"}),
-        ("/v1/ingest/vehicle", vehicle("x", soc=101)),
+        ("/v1/ingest/vehicle", vehicle("x", kwhDeliveredDc=-1)),
         ("/v1/ingest/meter/batch", [{}, 1]),
         ("/v1/ingest/telemetry", {}),
         ("/v1/ingest/telemetry", [{"type": 7}]),

@@ -35,8 +35,9 @@ def read_all(dsn: str, lake: Lake) -> list[float]:
         conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         window = [HOUR_10, END]
         outbox = conn.execute(query("meter_outbox_of_device"), [["METER001"], *window])
+        names = [column.name for column in METER.posted_columns]
         waiting = pa.Table.from_pylist(
-            [dict(zip(METER.arrow_schema.names, row, strict=True)) for row in outbox.fetchall()],
+            [dict(zip(names, row, strict=True)) for row in outbox.fetchall()],
             schema=METER.arrow_schema,
         )
         dirty = conn.execute(query("dirty_hours_between"), window).fetchall()

@@ -95,15 +95,25 @@ def flush(lake: Lake, rows: list[Row]) -> None:
 
 
 def plain_history(received: list[Row]) -> list[dict[str, Any]]:
-    """Each identity once, as it was last received, with the number of its other copies."""
+    """Each identity once, as last received with its energy, and what the other copies were."""
     copies: dict[tuple[str, datetime], list[Row]] = defaultdict(list)
     for row in received:
         copies[row["meter_id"], row["timestamp"]].append(row)
     by_bytes = sorted(copies.items(), key=lambda item: (item[0][0].encode(), item[0][1]))
-    return [
-        {**sorted(of_key, key=_order_of_receipt)[-1], "duplicates": len(of_key) - 1}
-        for _, of_key in by_bytes
-    ]
+    return [_counted(sorted(of_key, key=_order_of_receipt)) for _, of_key in by_bytes]
+
+
+def _counted(copies: list[Row]) -> dict[str, Any]:
+    known = [row for row in copies if row["kwh_consumed_ac"] is not None] or copies
+    energies = [row["kwh_consumed_ac"] for row in known]
+    others = [energy for energy in energies if energy != energies[-1]]
+    return {
+        **dict.fromkeys(column.name for column in METER.columns),
+        **known[-1],
+        "duplicates": len(copies) - 1,
+        "conflicts": len(others),
+        "conflicting_energy": others[-1] if others else None,
+    }
 
 
 def _order_of_receipt(row: Row) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from lake import (
 )
 from lake.energy.interval_energy import measured_energy
 from lake.history.context import HistoryWindow, SequentialHistoryReader
+from lake.history.deduplication import as_history
 from lake.schema.history import encode_history, history_table
 from tests.samples import HOUR_10, meter_rows
 
@@ -47,9 +48,7 @@ def silences(lake: Lake) -> Lake:
                 [0.05, cadence, cadence, 1.5, 6, chance.choice([8, 20, 47, 50])]
             )
             at += timedelta(hours=silence * (0.5 + chance.random() / 2))
-    history = encode_history(
-        pl.DataFrame(meter_rows(*rows)).with_columns(duplicates=pl.lit(0, pl.Int64))
-    )
+    history = encode_history(as_history(pl.DataFrame(meter_rows(*rows)).lazy()).collect())
     spec = history_table(METER)
     start = hour_of(HOUR_10) - timedelta(days=DAYS)
     replace_hours(lake, spec, history.select(spec.names).sort(spec.key), start, HOUR_10)

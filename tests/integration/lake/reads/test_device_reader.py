@@ -129,6 +129,7 @@ def test_an_indexed_hour_is_what_its_file_says_without_a_look_at_it(
         {"timestamp": HOUR_10 + MINUTE, "meter_id": "M|ä", "battery_temp": 31.5},
         {"timestamp": HOUR_10 + 2 * MINUTE, "kwh_delivered_dc": None, "reading_type": REGISTER},
         {"timestamp": HOUR_10 + HOUR, "meter_id": "other", "kwh_delivered_dc": 1 / 3},
+        {"timestamp": HOUR_10 + HOUR, "kwh_delivered_dc": 0.5, "interval_seconds": 0.1},
     ]
     of_another = {"vehicle_id": "B", "timestamp": HOUR_10, "meter_id": "third"}
     every = vehicle_rows(of_another, *({"vehicle_id": "A", **row} for row in rows))
@@ -148,11 +149,16 @@ def test_an_indexed_hour_is_what_its_file_says_without_a_look_at_it(
     indexed = _of_vehicle(readers[0], "A")
     for field in fields(Readings):
         one, other = getattr(indexed, field.name), getattr(plain, field.name)
-        assert one.to_list() == other.to_list() if field.name == "names" else _same(one, other)
+        if isinstance(one, np.ndarray):
+            assert _same(one, other)
+        else:
+            assert one.equals(other)
     assert indexed.at.size == 4
-    assert indexed.duplicates.tolist() == [0, 1, 0, 0]
+    assert indexed.duplicates.tolist() == [0, 1, 0, 1]
     assert indexed.names is not None
-    assert indexed.names.to_list() == [None, "M|ä", None, "other"]
+    assert indexed.names.to_list() == [None, "M|ä", None, None]
+    assert indexed.details is not None
+    assert indexed.details.row(3) == (0.1, None, 1, 1 / 3)
     assert _of_vehicle(readers[0], "unheard-of").at.size == 0
 
 

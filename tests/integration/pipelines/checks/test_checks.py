@@ -69,19 +69,29 @@ def test_an_hour_without_a_file_has_no_order_to_check(charged: PipelineStack) ->
     files = scan_history_files(charged.lake, METER, HOUR_10 - HOUR, HOUR_10)
 
     assert files.collect().is_empty()
-    assert files.collect_schema().names() == ["meter_id", "timestamp", "file"]
+    assert files.collect_schema().names() == ["meter_id", "timestamp", "phase", "file"]
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 5))))
-def test_rows_are_sorted_exactly_if_each_file_is(rows: list[tuple[int, int, int]]) -> None:
+@given(st.lists(st.tuples(*(st.integers(0, 3) for _ in range(4)))))
+def test_rows_are_sorted_exactly_if_each_file_is(rows: list[tuple[int, int, int, int]]) -> None:
     rows.sort(key=lambda row: row[0])  # one file after the other
     files = {file: [key for of, *key in rows if of == file] for file, *_ in rows}
     frame = pl.DataFrame(
         [
-            (f"lake/{file}.parquet", f"METER{device}", HOUR_10 + timedelta(minutes=minute))
-            for file, device, minute in rows
+            (
+                f"lake/{file}.parquet",
+                f"METER{device}",
+                HOUR_10 + timedelta(minutes=minute),
+                f"L{phase}" if phase else None,
+            )
+            for file, device, minute, phase in rows
         ],
-        schema={"file": pl.String, "meter_id": pl.String, "timestamp": pl.Datetime("us", "UTC")},
+        schema={
+            "file": pl.String,
+            "meter_id": pl.String,
+            "timestamp": pl.Datetime("us", "UTC"),
+            "phase": pl.String,
+        },
         orient="row",
     )
 
@@ -94,7 +104,9 @@ def test_a_dropped_raw_partition_is_no_loss_but_a_missing_late_heartbeat_is() ->
     def raw(*minutes: int) -> pl.LazyFrame:
         keys = [("METER001", HOUR_10 + timedelta(minutes=minute)) for minute in minutes]
         time = pl.Datetime("us", "UTC")
-        return pl.LazyFrame(keys, schema={"meter_id": pl.String(), "timestamp": time}, orient="row")
+        schema = {"meter_id": pl.String(), "timestamp": time}
+        rows = pl.LazyFrame(keys, schema=schema, orient="row")
+        return rows.with_columns(phase=pl.lit(None, pl.String))
 
     compacted = raw(1, 2).with_columns(duplicates=pl.Series([1, 0]))
 

@@ -3,7 +3,8 @@
 import json
 import struct
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -40,6 +41,7 @@ def read(quick: Look, close: Look, body: bytes, kind: str = "meter") -> DecodedB
     taken = quick(body, kind, LIMITS)
     if taken is not None:
         assert not looked.refusals
+        assert taken.warnings == looked.warnings
         assert stored(taken) == stored(looked)
     return looked
 
@@ -51,6 +53,11 @@ def read_arrow(body: bytes, kind: str = "meter") -> DecodedBatch:
 def stored(intake: DecodedBatch) -> dict[str, list[dict[str, Any]]]:
     """The rows of each stream."""
     return {name: rows.to_arrow().to_pylist() for name, rows in intake.rows.items()}
+
+
+def left_out(intake: DecodedBatch) -> list[tuple[int, str]]:
+    """Index and field of the values that were left out."""
+    return [(one.index, one.field) for one in intake.warnings if one.code != "unknown_field"]
 
 
 def stream(*batches: pa.RecordBatch | pa.Table, **options: Any) -> bytes:
@@ -96,6 +103,8 @@ _types: dict[str, tuple[st.SearchStrategy[Any], pa.DataType]] = {
     "batteryTemp": (_numbers, pa.float64()),
     "readingType": (st.sampled_from(["interval", "register", "", "x"]), pa.string()),
     "type": (st.sampled_from(["meter", "vehicle", "", "x"]), pa.string()),
+    "phase": (_ids, pa.string()),
+    "intervalSeconds": (_numbers, pa.float64()),
     "note": (st.text(st.characters(codec="utf-8"), max_size=3), pa.string()),
 }
 _given = [name for name in _types if name != "timestamp"]
@@ -123,6 +132,7 @@ def test_json_ndjson_and_arrow_take_and_refuse_the_same_records(
     ):
         assert stored(intake) == stored(expected)
         assert intake.refusals == expected.refusals
+        assert left_out(intake) == left_out(expected)
 
 
 # -- types -----------------------------------------------------------------------------------------
@@ -223,7 +233,8 @@ def test_an_id_that_is_a_step_of_a_path_or_of_a_wrong_length_is_refused(device: 
             }
         )
     )
-    assert read_arrow(body, "vehicle").rejected == 1
+    intake = read_arrow(body, "vehicle")
+    assert (intake.accepted, [one.field for one in intake.warnings]) == (1, ["meterId"])
 
 
 @pytest.mark.parametrize(
@@ -236,8 +247,10 @@ def test_an_id_that_is_a_step_of_a_path_or_of_a_wrong_length_is_refused(device: 
         ({"voltage": pa.array(["1", "2"])}, "the column voltage must be a number, not string"),
         ({"voltage": pa.array([True, False])}, "the column voltage must be a number, not bool"),
         ({"voltage": pa.array([1, 2], pa.decimal128(5))}, "not decimal128(5, 0)"),
-        ({"meterId": pa.array([1, 2])}, "the column meterId must be a string, not int64"),
-        ({"meterId": pa.array([b"a", b"b"])}, "must be a string, not binary"),
+        ({"meterId": pa.array([1.0, 2.0])}, "must be a string or a whole number, not double"),
+        ({"meterId": pa.array([True, False])}, "must be a string or a whole number, not bool"),
+        ({"meterId": pa.array([b"a", b"b"])}, "or a whole number, not binary"),
+        ({"readingType": pa.array([1, 2])}, "the column readingType must be a string, not int64"),
         ({"meterId": pa.array(["a", "b"], pa.string_view())}, "not string_view"),
         ({"meterId": pa.array(["a", "b"]).dictionary_encode()}, "dictionaries are not taken"),
         ({"other": pa.array(["a", "b"]).dictionary_encode()}, "dictionaries are not taken"),
@@ -249,6 +262,24 @@ def test_a_wrong_type_is_told_with_its_column(changed: dict[str, Any], text: str
         with pytest.raises(WrongShape) as caught:
             look(body, "meter", LIMITS)
         assert text in str(caught.value)
+
+
+def test_whole_numbers_are_ids_and_a_column_that_nobody_knows_is_told_once() -> None:
+    body = meters(meterId=pa.array([871687120061, 2]), phase=pa.array([1, 2]), Voltage=[1.0, 2.0])
+    intake = read_arrow(body)
+    ids = [(row["meter_id"], row["phase"]) for row in stored(intake)["meter"]]
+    assert ids == [("871687120061", "1"), ("2", "2")]
+    assert [(one.index, one.field, one.reason) for one in intake.warnings] == [
+        (0, "Voltage", "is not known; did you mean voltage?")
+    ]
+    with pytest.raises(WrongShape, match="did you mean voltage"):
+        decode_arrow_fast(body, "meter", replace(LIMITS, refuse_unknown=True))
+
+
+def test_the_start_of_an_interval_is_a_time_with_a_zone() -> None:
+    starts = pa.array([NOW - timedelta(minutes=15), None], TIME)
+    rows = stored(read_arrow(meters(intervalStart=starts)))["meter"]
+    assert [row["interval_seconds"] for row in rows] == [900, None]
 
 
 # -- bounds ----------------------------------------------------------------------------------------

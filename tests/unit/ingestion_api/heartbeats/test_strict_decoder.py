@@ -1,10 +1,12 @@
 """Every record of a body is taken or refused on its own, with the field and the reason."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic.alias_generators import to_camel, to_snake
 
 from ingestion_api.heartbeats.batch import Limits
 from ingestion_api.heartbeats.strict_decoder import (
@@ -52,6 +54,8 @@ def test_a_meter_heartbeat_becomes_a_row_with_nulls_for_what_was_not_sent() -> N
             "kwh_consumed_ac": 0.125,
             "voltage": None,
             "reading_type": "interval",
+            "interval_seconds": None,
+            "phase": None,
         }
     ]
 
@@ -67,6 +71,7 @@ def test_a_vehicle_heartbeat_becomes_a_row_with_nulls_for_what_was_not_sent() ->
             "battery_temp": None,
             "meter_id": "METER001",
             "reading_type": "register",
+            "interval_seconds": None,
         }
     ]
 
@@ -130,7 +135,10 @@ BAD_METERS: list[tuple[dict[str, Any], str | None]] = [
     ({"meterId": "ME\ud800TER"}, "meterId"),
     ({"meterId": "."}, "meterId"),
     ({"meterId": ".."}, "meterId"),
-    ({"meterId": 17}, "meterId"),
+    ({"meterId": 17.0}, "meterId"),
+    ({"meterId": 1e3}, "meterId"),
+    ({"meterId": True}, "meterId"),
+    ({"meterId": 10**70}, "meterId"),
     ({"meterId": None}, "meterId"),
     ({"kwhConsumedAc": -0.001}, "kwhConsumedAc"),
     ({"kwhConsumedAc": 1000.1}, "kwhConsumedAc"),
@@ -141,20 +149,17 @@ BAD_METERS: list[tuple[dict[str, Any], str | None]] = [
     ({"kwhConsumedAc": True}, "kwhConsumedAc"),
     ({"kwhConsumedAc": [1]}, "kwhConsumedAc"),
     ({"kwhConsumedAc": 10**400}, "kwhConsumedAc"),
-    ({"voltage": 1e6}, "voltage"),
-    ({"voltage": -230}, "voltage"),
+    ({"voltage": -230, "kwhConsumedAc": None}, "voltage"),
+    ({"phase": "a phase"}, "phase"),
+    ({"phase": "x" * 17}, "phase"),
+    ({"phase": True}, "phase"),
     ({"readingType": "total"}, "readingType"),
     ({"kwhConsumedAc": None}, None),
 ]
 BAD_VEHICLES: list[tuple[dict[str, Any], str | None]] = [
-    ({"soc": 100.1}, "soc"),
-    ({"soc": -0.1}, "soc"),
-    ({"batteryTemp": 201}, "batteryTemp"),
-    ({"batteryTemp": -101}, "batteryTemp"),
+    ({"soc": 100.1, "batteryTemp": None}, "soc"),
     ({"kwhDeliveredDc": -1}, "kwhDeliveredDc"),
     ({"kwhDeliveredDc": 1001}, "kwhDeliveredDc"),
-    ({"meterId": ""}, "meterId"),
-    ({"meterId": ".."}, "meterId"),
     ({"vehicleId": "."}, "vehicleId"),
     ({"vehicleId": "\x7f"}, "vehicleId"),
     ({"soc": None}, None),
@@ -183,6 +188,98 @@ def test_a_bad_record_is_refused_with_its_index_and_field_and_the_rest_is_kept(
 def test_a_record_that_is_no_object_is_refused_as_a_whole(record: Any) -> None:
     intake = batch(meter(), record)
     assert [(refusal.index, refusal.field) for refusal in intake.refusals] == [(1, None)]
+    assert intake.accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("stream", "good", "fields", "field"),
+    [
+        *((METER, meter, {"voltage": value}, "voltage") for value in (-5, 1e6, "n/a", True, [1])),
+        *((VEHICLE, vehicle, {"soc": value}, "soc") for value in (-1, 100.1, "NaN", float("nan"))),
+        *((VEHICLE, vehicle, {"batteryTemp": value}, "batteryTemp") for value in (201, -101, "-")),
+        *((VEHICLE, vehicle, {"meterId": value}, "meterId") for value in ("", "..", "x" * 65, 7.5)),
+        *(
+            (METER, meter, {"intervalSeconds": value}, "intervalSeconds")
+            for value in (0, -60, 604_801, "60")
+        ),
+        *(
+            (METER, meter, {"intervalStart": value}, "intervalStart")
+            for value in ("x", "2026-03-01T12:00:00Z", "2026-02-20T12:00:00Z", 7)
+        ),
+        (
+            METER,
+            meter,
+            {"intervalStart": "2026-03-01T11:45:00Z", "intervalSeconds": 60},
+            "intervalStart",
+        ),
+    ],
+)
+def test_a_fault_of_an_optional_field_costs_the_field_alone(
+    stream: Any, good: Any, fields: dict[str, Any], field: str
+) -> None:
+    energy = {to_camel(stream.energy): 0.125}
+    intake = batch(good(), good(**energy, **fields), good(), stream=stream)
+    assert not intake.refusals
+    (warning,) = intake.warnings
+    assert (warning.index, warning.field, warning.stream) == (1, field, stream.name)
+    assert repr(warning.value) == repr(fields[field])
+    stored = rows(intake, stream.name)[1]
+    column = "interval_seconds" if field.startswith("interval") else to_snake(field)
+    assert stored[column] is None
+    assert stored[stream.energy] == 0.125
+
+
+def test_a_whole_number_is_taken_as_an_id() -> None:
+    for body in (b"[%b]", b"[7,%b]"):
+        one = json.dumps(meter(meterId=871687120061, phase=1)).encode()
+        (row,) = rows(read_batch(body % one, "meter", LIMITS), "meter")
+        assert (row["meter_id"], row["phase"]) == ("871687120061", "1")
+    car = json.dumps([vehicle(vehicleId=12, meterId=34)]).encode()
+    (row,) = rows(read_telemetry(car, LIMITS), "vehicle")
+    assert (row["vehicle_id"], row["meter_id"]) == ("12", "34")
+
+
+def test_other_numbers_are_no_ids_and_the_reason_says_so() -> None:
+    intake = batch(meter(meterId=7.0))
+    assert "whole number" in intake.refusals[0].reason
+
+
+def test_a_declared_interval_is_stored_whichever_way_it_is_said() -> None:
+    intake = batch(
+        meter(intervalSeconds=900),
+        meter(intervalStart="2026-03-01T12:45:00+01:00"),
+        meter(intervalStart="2026-03-01T11:45:00Z", intervalSeconds=900),
+        meter(intervalStart=None, intervalSeconds=None),
+    )
+    assert [row["interval_seconds"] for row in rows(intake, "meter")] == [900, 900, 900, None]
+    assert not intake.warnings
+
+
+def test_each_unknown_field_is_told_once_with_what_was_meant() -> None:
+    wrong = meter(kwhConsumedAC=1, firmware="1.2")
+    for others in ([], [7]):  # as it is decoded fast, and strictly
+        intake = read_batch(json.dumps([meter(), wrong, wrong, *others]).encode(), "meter", LIMITS)
+        assert [(one.index, one.field, one.reason) for one in intake.warnings] == [
+            (1, "firmware", "is not known"),
+            (1, "kwhConsumedAC", "is not known; did you mean kwhConsumedAc?"),
+        ]
+        assert intake.accepted == 3
+    many = json.dumps([meter(**{f"field{n}": n for n in range(50)})]).encode()
+    assert len(read_batch(many, "meter", LIMITS).warnings) == 20
+
+
+def test_fields_that_one_of_the_contracts_has_are_known_where_both_are_taken() -> None:
+    body = json.dumps([vehicle(voltage=None, phase=None), meter(soc=None, type="meter")]).encode()
+    assert not read_telemetry(body, LIMITS).warnings
+
+
+def test_a_strict_request_has_records_with_unknown_fields_refused() -> None:
+    strict = replace(LIMITS, refuse_unknown=True)
+    body = json.dumps([meter(), meter(firmware="1.2")]).encode()
+    intake = read_batch(body, "meter", strict)
+    assert [(one.index, one.field, one.code) for one in intake.refusals] == [
+        (1, "firmware", "unknown_field")
+    ]
     assert intake.accepted == 1
 
 
@@ -252,11 +349,11 @@ def test_telemetry_is_told_apart_by_its_fields_or_its_type() -> None:
 
 
 def test_refusals_of_mixed_telemetry_have_the_index_of_the_request() -> None:
-    records = [vehicle(), meter(), vehicle(soc=101), meter(voltage=-1)]
+    records = [vehicle(), meter(), vehicle(soc=101, batteryTemp=None), meter(kwhConsumedAc=-1)]
     intake = read_telemetry(json.dumps(records).encode(), LIMITS)
     assert [(refusal.index, refusal.field) for refusal in intake.refusals] == [
         (2, "soc"),
-        (3, "voltage"),
+        (3, "kwhConsumedAc"),
     ]
 
 

@@ -55,8 +55,8 @@ def by_import(file: Path, meaning: ColumnMapping) -> tuple[Taken, Refused]:
     for part in source.parts(0):
         judged = decode_part(part, meaning, ids, LIMITS, check)
         for block in judged.blocks.values():
-            rows = to_arrow(block, ids.to_arrow(), np.zeros(len(block), np.int64))
-            taken += rows.drop_columns("received_at").to_pylist()
+            rows = to_arrow(block, ids.to_arrow(), np.zeros(len(block), np.int64), 0)
+            taken += rows.drop_columns(["received_at", "imported_at"]).to_pylist()
         for one in judged.refused:
             refused[one.row] = [f"{each.field}: {each.reason}" for each in one.refusals]
     if meaning.unit is None:

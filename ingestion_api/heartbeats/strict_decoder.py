@@ -98,7 +98,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Notice:
-    """What was left out of the record at `index`, which was taken: a field and its value.
+    """A field that was left out of the record at `index`, which was taken, and its value.
 
     Of a field that nobody knows the first record is told.
     """

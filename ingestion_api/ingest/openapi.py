@@ -28,7 +28,7 @@ class RecordError(BaseModel):
 
 
 class RecordWarning(BaseModel):
-    """What was left out of a record that was taken."""
+    """A field that was left out of a record that was taken."""
 
     index: int = Field(
         description="position of the record in the request, from 0; of an unknown field the first "

@@ -120,7 +120,7 @@ class Stream:
 
     @property
     def channel(self) -> tuple[str, ...]:
-        """What a series of readings belongs to: the device, or a part of it."""
+        """The columns of what a series of readings belongs to: the device, or a part of it."""
         return tuple(name for name in self.key if name != "timestamp")
 
     def with_all_columns(self, rows: pa.Table) -> pa.Table:

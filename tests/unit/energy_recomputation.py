@@ -28,12 +28,8 @@ def seconds(offset: float) -> datetime:
 
 def readings(stream: Stream, rows: Iterable[Row]) -> pl.LazyFrame:
     """Readings as the history has them; what a row leaves out is null, or its usual value."""
-    schema = pl.Schema(
-        {column.name: pl.Float64() for column in stream.columns}
-        | {name: pl.String() for name in ("vehicle_id", "meter_id") if name in _names(stream)}
-        | {"timestamp": pl.Datetime("us", "UTC"), "received_at": pl.Datetime("us", "UTC")}
-        | {"reading_type": pl.String(), "duplicates": pl.Int64()}
-    )
+    of_stream = pl.DataFrame(stream.arrow_schema.empty_table()).schema
+    schema = pl.Schema({**of_stream, "duplicates": pl.Int64()})
     usual = {"reading_type": "interval", "duplicates": 0, "received_at": HOUR_11}
     filled = [{name: {**usual, **row}.get(name) for name in schema} for row in rows]
     return pl.LazyFrame(filled, schema=schema)
@@ -255,10 +251,6 @@ def _step(last: float, value: float, settings: EnergySettings) -> tuple[float, b
     if size and round(step + size, 9) <= size / 16:
         return round(step + size, 9), False
     return value, True
-
-
-def _names(stream: Stream) -> set[str]:
-    return {column.name for column in stream.columns}
 
 
 def _is_value(row: Row, stream: Stream) -> bool:

@@ -64,7 +64,7 @@ class Readings:
 
     @property
     def is_by_part(self) -> bool:
-        """Whether some measure a part of the device: then several may have one time."""
+        """True if some measure a part of the device: then several may have one time."""
         return self.details is not None and self.details["phase"].null_count() < self.at.size
 
     def in_window(self, start: datetime, end: datetime) -> "Readings":

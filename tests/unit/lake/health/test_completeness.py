@@ -56,6 +56,17 @@ def test_an_hour_of_a_fleet() -> None:
     }
 
 
+def test_three_phases_at_a_time_are_one_heartbeat_of_the_meter() -> None:
+    rows = [
+        {**row, "phase": phase, "duplicates": 1}
+        for phase in ("L1", "L2", "L3")
+        for row in heartbeats("M1", 60)
+    ]
+    row = completeness(rows, ["M1"])
+    assert (row["heartbeats_received"], row["completeness_percent"]) == (60, 100)
+    assert (row["devices_late"], row["duplicates"]) == (0, 180)
+
+
 def test_a_device_that_nobody_expected_counts_as_heard_and_over_100_percent() -> None:
     row = completeness([*heartbeats("M1", 60), *heartbeats("NEW", 30)], ["M1"])
     assert (row["completeness_percent"], row["devices_heard"]) == (150.0, 2)

@@ -38,6 +38,7 @@ ID_REASON: Final = (
     "can't stand in the path of a URL"
 )
 ID_TYPE_REASON: Final = "must be a text, or a whole number without a decimal point or an exponent"
+_LEFT_OUT: Final = "; anything else is left out, with a warning"
 PHASE_PATTERN: Final = "^[A-Za-z0-9_-]{1,16}$"
 PHASE_REASON: Final = "must be 1-16 letters, digits, _ or -"
 TIME_PATTERN: Final = (
@@ -52,23 +53,47 @@ def id_as_text(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+def _or_left_out(schema: dict[str, Any]) -> None:
+    """Let the schema of an optional field take anything, for what is no value of it is left out."""
+    described = {"description", "title"}
+    usual = {name: schema.pop(name) for name in list(schema) if name not in described}
+    schema["anyOf"] = [usual, {}]
+
+
+def _or_whole_number(schema: dict[str, Any]) -> None:
+    described = {"description", "title"}
+    usual = {name: schema.pop(name) for name in list(schema) if name not in described}
+    schema["anyOf"] = [usual, {"type": "integer"}]
+
+
 DeviceId = Annotated[
     str,
-    BeforeValidator(id_as_text),
     Field(
         pattern=ID_PATTERN,
+        json_schema_extra=_or_whole_number,
         description="1-64 printable ASCII characters, without a space at either end; not . or "
         "..; a whole number is taken as text",
     ),
+    BeforeValidator(id_as_text),
+]
+NamedMeter = Annotated[
+    str,
+    Field(
+        pattern=ID_PATTERN,
+        description=f"the meter that the vehicle charges from, an id{_LEFT_OUT}",
+        json_schema_extra=_or_left_out,
+    ),
+    BeforeValidator(id_as_text),
 ]
 Phase = Annotated[
     str,
-    BeforeValidator(id_as_text),
     Field(
         pattern=PHASE_PATTERN,
+        json_schema_extra=_or_whole_number,
         description="the phase that this heartbeat measures, such as L1: a part of its identity; "
         "phases of one moment add up. Left out by a meter that measures all at once",
     ),
+    BeforeValidator(id_as_text),
 ]
 EventTime = Annotated[
     str,
@@ -92,7 +117,14 @@ Energy = Annotated[
 ]
 Voltage = Annotated[
     float,
-    Field(strict=True, allow_inf_nan=False, ge=VOLTS[0], le=VOLTS[1], description="volt"),
+    Field(
+        strict=True,
+        allow_inf_nan=False,
+        ge=VOLTS[0],
+        le=VOLTS[1],
+        description=f"volt{_LEFT_OUT}",
+        json_schema_extra=_or_left_out,
+    ),
 ]
 StateOfCharge = Annotated[
     float,
@@ -101,7 +133,8 @@ StateOfCharge = Annotated[
         allow_inf_nan=False,
         ge=CHARGE_PERCENT[0],
         le=CHARGE_PERCENT[1],
-        description="percent",
+        description=f"percent{_LEFT_OUT}",
+        json_schema_extra=_or_left_out,
     ),
 ]
 Temperature = Annotated[
@@ -111,7 +144,8 @@ Temperature = Annotated[
         allow_inf_nan=False,
         ge=BATTERY_CELSIUS[0],
         le=BATTERY_CELSIUS[1],
-        description="degrees Celsius",
+        description=f"degrees Celsius{_LEFT_OUT}",
+        json_schema_extra=_or_left_out,
     ),
 ]
 IntervalSeconds = Annotated[
@@ -123,6 +157,7 @@ IntervalSeconds = Annotated[
         le=INTERVAL_SECONDS[1],
         description="how long before the timestamp the energy began to flow, seconds, at most 7 "
         "days; left out: taken from the heartbeats before",
+        json_schema_extra=_or_left_out,
     ),
 ]
 IntervalStart = Annotated[
@@ -131,7 +166,7 @@ IntervalStart = Annotated[
         pattern=TIME_PATTERN,
         description="the same as a time, at most 7 days before the timestamp; where both are given "
         "they must agree",
-        json_schema_extra={"format": "date-time"},
+        json_schema_extra=_or_left_out,
     ),
 ]
 ReadingType = Annotated[
@@ -171,7 +206,7 @@ class VehicleHeartbeat(TypedDict):
     soc: NotRequired[StateOfCharge | None]
     kwhDeliveredDc: NotRequired[Energy | None]
     batteryTemp: NotRequired[Temperature | None]
-    meterId: NotRequired[DeviceId | None]
+    meterId: NotRequired[NamedMeter | None]
     readingType: NotRequired[ReadingType | None]
     intervalSeconds: NotRequired[IntervalSeconds | None]
     intervalStart: NotRequired[IntervalStart | None]

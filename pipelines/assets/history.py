@@ -29,6 +29,7 @@ _ROWS_TOGETHER = 500_000
 
 def history_asset(stream: Stream) -> dg.AssetsDefinition:
     """The asset of a stream's history table."""
+    key = ", ".join(stream.key)
 
     @dg.asset(
         name=stream.history_table,
@@ -60,22 +61,23 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
                 UNIQUE,
                 asset=stream.history_table,
                 blocking=True,
-                description=f"`({stream.device}, timestamp)` occurs once.",
+                description=f"`({key})` occurs once.",
             ),
             dg.AssetCheckSpec(
                 SORTED,
                 asset=stream.history_table,
-                description=f"The rows of each file stand in the order of `({stream.device}, "
-                "timestamp)`, which lets a reader of one device skip most of it. Does not block: "
+                description=f"The rows of each file stand in the order of `({key})`, "
+                "which lets a reader of one device skip most of it. Does not block: "
                 "the numbers are right all the same, only slower to read.",
             ),
         ],
         description=(
-            f"One row for each {stream.name} and timestamp, sorted by both: the table to "
+            f"One row for each `{key}`, sorted by them: the table to "
             f"read {stream.name} heartbeats from.\n\n"
             "**How it is computed.** Each hour: history plus the raw rows, de-duplicated by "
-            f"`({stream.device}, timestamp)`; the copy that was received last stays, `duplicates` "
-            "counts the others. A rerun changes nothing, late heartbeats re-open their hour.\n\n"
+            f"`({key})`; of the copies with a known energy the one that was received "
+            "last stays, `duplicates` counts the others and `conflicts` those of them with another "
+            "energy. A rerun changes nothing, late heartbeats re-open their hour.\n\n"
             "**Caveats.** The running hour is not in here yet. Values are as sent: registers are "
             "still registers, and a null is not a zero."
         ),

@@ -184,7 +184,7 @@ def test_the_dashboard_shows_every_figure_of_the_collector(api: Collector) -> No
 
 
 def test_the_dashboard_shows_only_what_the_collector_tells(api: Collector) -> None:
-    api.post(ONE, meter(device("M")))
+    api.post(ONE, meter(device("M"), voltage=-1))
     api.post(ONE, {"meterId": "M"})
     figures = Figures(api)
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))

@@ -66,7 +66,7 @@ def test_every_figure_moves_by_what_has_happened(api: Collector) -> None:
 
     assert api.post(ONE, meter(device("M"))).status_code == 201
     assert api.post(MANY, [vehicle(device("V")) for _ in range(3)]).status_code == 201
-    mixed = [meter(device("M")), meter(device("M"), voltage=-1), vehicle(device("V"), 86_400)]
+    mixed = [meter(device("M")), meter(device("M"), kwhConsumedAc=-1), vehicle(device("V"), 86_400)]
     answer = api.post("/v1/ingest/telemetry", mixed)
     assert answer.status_code == 207
     reasons = [error["code"] for error in answer.json()["errors"]]

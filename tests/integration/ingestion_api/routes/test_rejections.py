@@ -24,12 +24,12 @@ def test_a_refused_record_is_shown_with_its_reason_and_the_taken_ones_are_not(
     api: Collector,
 ) -> None:
     good, bad = device("M"), device("M")
-    answer = api.post("/v1/ingest/meter/batch", [meter(good), meter(bad, voltage=-1)])
+    answer = api.post("/v1/ingest/meter/batch", [meter(good), meter(bad, kwhConsumedAc=-1)])
     assert answer.status_code == 207
     wait_for(lambda: kept(api, device=bad))
     (found,) = kept(api, device=bad)
     assert found["reason"] == answer.json()["errors"][0]["reason"]
-    assert (found["stream"], found["field"]) == ("meter", "voltage")
+    assert (found["stream"], found["field"]) == ("meter", "kwhConsumedAc")
     assert bad in found["record"]
     assert found["sender"]
     assert kept(api, device=good) == []
@@ -42,13 +42,13 @@ def test_a_refused_record_is_shown_with_its_reason_and_the_taken_ones_are_not(
 @pytest.mark.parametrize("path", ["vehicle", "vehicle/batch", "telemetry"])
 def test_every_way_in_keeps_what_it_refuses(api: Collector, path: str) -> None:
     car = device("V")
-    record = vehicle(car, soc=101)
+    record = vehicle(car, kwhDeliveredDc=-1)
     answer = api.post(f"/v1/ingest/{path}", [record] if path.endswith("batch") else record)
     assert answer.status_code == 422
     wait_for(lambda: kept(api, device=car, stream="vehicle"))
 
 
-@pytest.mark.parametrize("bad", ["\x00", "\ud800", "x" * 100, 5, None, ["\x00"], {"a": "\ud800"}])
+@pytest.mark.parametrize("bad", ["\x00", "\ud800", "x" * 100, 5.5, None, ["\x00"], {"a": "\ud800"}])
 def test_a_hostile_id_is_refused_and_kept(api: Collector, bad: object) -> None:
     before = {one["id"] for one in kept(api, stream="meter")}
     body = json.dumps(meter("M", meterId=bad))  # httpx itself can't say a lone surrogate
@@ -61,7 +61,9 @@ def test_what_was_refused_just_before_a_stop_is_kept(
 ) -> None:
     with copied_database(postgres, migrated_template) as url:
         with running_collector(url, tmp_path_factory.mktemp("stop")) as collector:
-            assert collector.post("/v1/ingest/meter", meter("M", voltage=-1)).status_code == 422
+            assert (
+                collector.post("/v1/ingest/meter", meter("M", kwhConsumedAc=-1)).status_code == 422
+            )
             collector.stop()
         assert collector.sql("SELECT device FROM rejection") == [("M",)]
 

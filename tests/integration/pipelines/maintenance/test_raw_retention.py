@@ -91,6 +91,15 @@ def test_dropping_again_commits_nothing(lake: Lake) -> None:
     assert lake.open(METER.raw_table).version() == version
 
 
+def test_an_hour_of_phases_and_of_copies_without_energy_goes(lake: Lake) -> None:
+    sent = [{**at(0, 0.1), "phase": phase} for phase in ("L1", "L2", None)]
+    later = {**sent[0], "kwh_consumed_ac": None, "received_at": LATER + HOUR}
+    append(lake, *sent, later)
+    compact_hour(lake, METER, HOUR_10)
+    assert set(drop_raw_partitions(lake, METER, {HOUR_10: 4}).dropped) == {HOUR_10}
+    assert compact_hour(lake, METER, HOUR_10).rows == 3
+
+
 def test_an_hour_with_a_heartbeat_that_the_history_lacks_is_kept(lake: Lake) -> None:
     append(lake, {})
     compact_hour(lake, METER, HOUR_10)

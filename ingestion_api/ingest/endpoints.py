@@ -130,7 +130,7 @@ class IngestEndpoints:
             )
         services: Services = self._state_of.state.services
         caller: Caller = scope["caller"]
-        headers = read_headers(scope)
+        headers, strict = read_headers(scope), _is_strict(scope["query_string"])
         body = await self._bodies.read(scope, receive)
         # Where a body is large, there is a bound on how many of them wait for their commit.
         is_one = call.one and headers.media_type == JSON and not body.startswith(b"[")
@@ -141,10 +141,17 @@ class IngestEndpoints:
                 return all_accepted(1, headers)
             paid = 0 if taken is None else 1
         with self._bodies.reserve(len(body)):
-            return await self._take_any(call, body, headers, scope, paid)
+            return await self._take_any(call, body, headers, scope, paid, strict=strict)
 
     async def _take_any(
-        self, call: Call, body: bytes, headers: IngestHeaders, scope: Scope, paid: int
+        self,
+        call: Call,
+        body: bytes,
+        headers: IngestHeaders,
+        scope: Scope,
+        paid: int,
+        *,
+        strict: bool,
     ) -> Answer:
         """Take what the fast path for a single heartbeat did not; `paid` records are charged."""
         services: Services = self._state_of.state.services
@@ -155,7 +162,7 @@ class IngestEndpoints:
             self._settings.max_batch_records,
             caller.device_prefix,
             services.new_devices.bound_for(caller.name),
-            refuse_unknown=_is_strict(scope["query_string"]),
+            refuse_unknown=strict,
         )
         try:
             intake = await self._read(call, headers.media_type, body, limits)

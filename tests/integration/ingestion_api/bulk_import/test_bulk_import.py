@@ -203,7 +203,8 @@ def history(lake: Lake, stream: Stream, devices: Sequence[str]) -> list[dict[str
     rows = rows.select([column.name for column in stream.columns])
     merged = (
         merge_heartbeats(stream, no_heartbeats(stream).lazy(), [rows])
-        .drop("received_at", "imported_at")
+        # What an import replaces is no conflict, and what is posted again may be one.
+        .drop("received_at", "imported_at", "conflicts", "conflicting_energy")
         .collect()
     )
     return [

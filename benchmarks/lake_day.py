@@ -26,9 +26,9 @@ from lake import (
 )
 from lake.energy.interval_energy import CHARGER_CLASSES
 from lake.energy.links import (
+    PAIR,
     join_adjacent_links,
     named_links,
-    pair_by_trailing_number,
     resolve_links,
 )
 from lake.engine import IN_MEMORY
@@ -117,7 +117,6 @@ class _Day:
             .collect()
             for stream in STREAMS.values()
         }
-        meters, vehicles = (known[s.name][s.device].to_list() for s in (METER, VEHICLE))
         named = (
             scan_history(lake, VEHICLE, DAY, _MIDNIGHT)
             .select("meter_id", "vehicle_id")
@@ -135,9 +134,18 @@ class _Day:
             for name, stream in STREAMS.items()
         }
         self._expected = {name: devices.lazy() for name, devices in known.items()}
-        self._by_rule = pair_by_trailing_number(
-            meters, vehicles, set(named["meter_id"]), set(named["vehicle_id"])
-        ).lazy()
+        number = pl.first().str.extract("0*([0-9]+)$").alias("number")
+        self._by_rule = (
+            known[METER.name]
+            .join(named, on="meter_id", how="anti")
+            .with_columns(number)
+            .join(
+                known[VEHICLE.name].join(named, on="vehicle_id", how="anti").with_columns(number),
+                on="number",
+            )
+            .select(PAIR)
+            .lazy()
+        )
 
     def compute_hour(self, hour: datetime) -> tuple[tuple[Tables, Tables], tuple[float, float]]:
         """The efficiency tables and the others of an hour, and the seconds that each took."""

@@ -74,6 +74,9 @@ _LIVE_STATE_REMOVALS: Final = {
 _REMOVALS: Final = (
     "remove_named_links",
     "remove_from_registry",
+    "end_pairs",
+    "remove_unpaired",
+    "pair_those_left",
     "remove_alert_pending",
     "remove_alert_silences",
     "remove_alert_soc_peaks",

@@ -22,10 +22,11 @@ from ingestion_api.ingest.openapi import IngestAnswer
 from ingestion_api.rest.cursors import read_cursor, write_cursor
 from ingestion_api.rest.json_body import JSON, describe_record, media_type, read_record
 from ingestion_api.rest.models import Answer
-from ingestion_api.rest.parameters import Moment, OptionalMeterId, OptionalVehicleId
+from ingestion_api.rest.parameters import Moment, OptionalMeterId, OptionalVehicleId, PathId
 from ingestion_api.rest.problems import Problem, problem_response, problem_responses
 from ingestion_api.rest.table_formats import require_json
 from ingestion_api.routes.link_bodies import CSV_COLUMNS, LinkToMake, read_links
+from ingestion_api.routes.live import Kind
 from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
@@ -39,6 +40,7 @@ _EXAMPLE: Final[dict[str, object]] = {
 _END: Final = "2026-04-01T00:00:00Z"
 _MOST: Final = 2**63 - 1
 _POSITION: Final = TypeAdapter(tuple[Annotated[int, Field(ge=1, le=_MOST)]])
+_METER_POSITION: Final = TypeAdapter(tuple[str])
 _CSV_EXAMPLE: Final = ",".join(CSV_COLUMNS) + "\nMETER001,VEH001,2026-03-01T00:00:00Z,\n"
 
 router = APIRouter(prefix="/v1/links", tags=["links"])
@@ -59,6 +61,33 @@ class Links(Answer):
 
     links: list[Link]
     next_cursor: str | None = Field(description="`cursor` of the next page; null at the end")
+
+
+class GuessedLink(Answer):
+    """A pair that the rule of the trailing number has made, and that nothing else has linked."""
+
+    meter_id: str
+    vehicle_id: str
+    made_at: datetime = Field(description="when the second of the two was first heard")
+
+
+class UnpairedDevice(Answer):
+    """A device that the rule pairs with nobody: its number was taken, or several had it at once."""
+
+    kind: Kind
+    id: str
+    noted_at: datetime = Field(description="when it was first heard")
+
+
+class GuessedLinks(Answer):
+    """A page of the guessed links, and the devices that the rule left alone."""
+
+    is_on: bool = Field(
+        description="false: LINK_BY_TRAILING_NUMBER is off, and none of them counts"
+    )
+    links: list[GuessedLink]
+    next_cursor: str | None = Field(description="`cursor` of the next page; null at the end")
+    unpaired: list[UnpairedDevice] = Field(description="the newest first, at most `limit`")
 
 
 class LinkEnd(BaseModel):
@@ -106,6 +135,58 @@ async def list_links(
     links = [Link(**row) for row in rows[:limit]]
     following = write_cursor(question, [links[-1].id], now) if len(rows) > limit else None
     return Links(links=links, next_cursor=following)
+
+
+@router.get(
+    "/guessed",
+    responses=problem_responses(406, 410, 422, 503),
+    dependencies=[Depends(require_json)],
+    name="Links by the rule of the trailing number",
+)
+async def list_guessed_links(
+    services: ServicesDep,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    cursor: Annotated[str | None, Query(description="nextCursor of the page before")] = None,
+) -> GuessedLinks:
+    """Pairs by equal trailing numbers, by meter, and devices whose number was taken.
+
+    To confirm one, make a link of the two from their first day on. Such a link decides also for a
+    device that is unpaired. To say that a guess is wrong, dissolve it.
+    """
+    now, question = services.now(), ["guessed links"]
+    after = read_cursor(cursor, question, _METER_POSITION, now)[0] if cursor is not None else ""
+    async with services.pool.connection() as conn:
+        found = await conn.execute(query("guessed_links"), {"after": after, "limit": limit + 1})
+        rows = await found.fetchall()
+        found = await conn.execute(query("unpaired_devices"), {"limit": limit})
+        unpaired = [UnpairedDevice(**row) for row in await found.fetchall()]
+    links = [GuessedLink(**row) for row in rows[:limit]]
+    following = write_cursor(question, [links[-1].meter_id], now) if len(rows) > limit else None
+    is_on = services.energy.link_by_trailing_number
+    return GuessedLinks(is_on=is_on, links=links, next_cursor=following, unpaired=unpaired)
+
+
+@router.delete(
+    "/guessed/{meter_id}",
+    responses=problem_responses(404, 422, 503),
+    name="Dissolve a guessed link",
+)
+async def dissolve_guessed_link(meter_id: PathId, services: ServicesDep) -> GuessedLink:
+    """Say that the pair of a meter by its trailing number is wrong; the answer is what it was.
+
+    It counts in no hour any more and is never made again; its published hours are computed again.
+    """
+    async with services.pool.connection() as conn, conn.transaction():
+        await conn.execute(query("reopen_hours_of_pair"), {"meter_id": meter_id})
+        found = await conn.execute(query("dissolve_pair"), {"meter_id": meter_id})
+        row = await found.fetchone()
+        if row is None:
+            raise Problem(
+                404,
+                f"the rule has made no pair of meter {meter_id}; GET /v1/links/guessed lists those "
+                "there are",
+            )
+    return GuessedLink(**row)
 
 
 @router.post(

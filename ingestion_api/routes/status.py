@@ -1,5 +1,7 @@
 """Status of the whole in one answer: for the command line and for screens."""
 
+from typing import Final
+
 from fastapi import APIRouter
 from pydantic import Field
 
@@ -9,6 +11,12 @@ from ingestion_api.rest.problems import problem_responses
 from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
+_HINT: Final = (
+    "guessed by equal trailing numbers: GET /v1/links/guessed lists them, POST /v1/links confirms "
+    "one, DELETE /v1/links/guessed/{meterId} dissolves it, LINK_BY_TRAILING_NUMBER=false switches "
+    "the guessing off"
+)
+
 router = APIRouter(prefix="/v1", tags=["status"])
 
 
@@ -17,6 +25,14 @@ class AlikeIds(Answer):
 
     stream: str
     ids: list[str]
+
+
+class GuessedLinkCounts(Answer):
+    """Counts of what rests on the rule of the trailing number."""
+
+    links: int = Field(description="pairs of a meter and a vehicle that nothing else links")
+    unpaired: int = Field(description="devices that it pairs with nobody: their number was taken")
+    hint: str | None = Field(description="what to do about them; null where there is nothing")
 
 
 class WholeStatus(Answer):
@@ -45,6 +61,9 @@ class WholeStatus(Answer):
         description="ids that differ in letter case only, of at most 20 devices: often one device "
         "that is written in two ways"
     )
+    guessed_links: GuessedLinkCounts = Field(
+        description="links by equal trailing numbers; zeros where LINK_BY_TRAILING_NUMBER is off"
+    )
     figures: Figures | None = Field(
         description="how far the computed figures go; null before the database was asked"
     )
@@ -57,12 +76,15 @@ async def whole_status(services: ServicesDep) -> WholeStatus:
         row = await (await conn.execute(query("whole_status"), {"now": services.now()})).fetchone()
         waiting = await (await conn.execute(query("hours_waiting"))).fetchone()
         alike = await (await conn.execute(query("ids_alike"))).fetchall()
+        guessed = await (await conn.execute(query("count_guessed_links"))).fetchone()
     assert row is not None, "the query always has one row"
     assert waiting is not None, "the query always has one row"
-    figures = services.figures(services.now())
+    assert guessed is not None, "the query always has one row"
+    counts = guessed if services.energy.link_by_trailing_number else dict.fromkeys(guessed, 0)
     return WholeStatus(
         **row,
         waiting_seconds=waiting["seconds"],
         ids_alike=[AlikeIds(**one) for one in alike],
-        figures=figures,
+        guessed_links=GuessedLinkCounts(**counts, hint=_HINT if any(counts.values()) else None),
+        figures=services.figures(services.now()),
     )

@@ -16,11 +16,8 @@ from lake.energy.links import (
     PAIR,
     RULE,
     links_by_rule,
-    match_trailing_numbers,
     named_links,
-    pair_by_trailing_number,
     resolve_links,
-    trailing_number,
 )
 
 __all__ = [
@@ -36,12 +33,9 @@ __all__ = [
     "exact_sum",
     "links_by_rule",
     "lowest_efficiency",
-    "match_trailing_numbers",
     "measured_energy",
     "named_links",
-    "pair_by_trailing_number",
     "resolve_links",
-    "trailing_number",
     "vehicle_curve",
     "vehicle_efficiency",
     "vehicle_efficiency_rows",

@@ -4,8 +4,6 @@ A link is a row of LINK_COLUMNS: `meter_id` feeds `vehicle_id` in the half-open 
 [valid_from, valid_to). What `resolve_links` returns has at most one vehicle for a meter at a time.
 """
 
-import re
-from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -24,7 +22,6 @@ LINK_COLUMNS: Final = ("meter_id", "vehicle_id", "valid_from", "valid_to", "sour
 # The columns of a pair.
 PAIR: Final = {"meter_id": pl.String(), "vehicle_id": pl.String()}
 
-_TRAILING_NUMBER: Final = re.compile(r"[0-9]+\Z")
 _TIME: Final = pl.Datetime("us", "UTC")
 _TICK: Final = timedelta(microseconds=1)
 
@@ -162,56 +159,6 @@ def named_links(vehicle_readings: pl.LazyFrame, settings: EnergySettings) -> pl.
         .otherwise(pl.col("_speaks_from") + _TICK),
         certain_to=pl.col("_last") + _TICK,
     )
-
-
-def pair_by_trailing_number(
-    meter_ids: Iterable[str],
-    vehicle_ids: Iterable[str],
-    linked_meters: Collection[str],
-    linked_vehicles: Collection[str],
-) -> pl.DataFrame:
-    """Return the pairs of `match_trailing_numbers` as a table with the columns PAIR, sorted."""
-    pairs = match_trailing_numbers(meter_ids, vehicle_ids, linked_meters, linked_vehicles)
-    return pl.DataFrame(sorted(pairs), schema=PAIR, orient="row")
-
-
-def match_trailing_numbers(
-    meter_ids: Iterable[str],
-    vehicle_ids: Iterable[str],
-    linked_meters: Collection[str],
-    linked_vehicles: Collection[str],
-) -> list[tuple[str, str]]:
-    """Return pairs of meter and vehicle whose ids end in one number, as METER001 and VEH1.
-
-    A number that two meters or two vehicles share pairs nobody. Devices that were ever linked
-    otherwise (`linked_meters`, `linked_vehicles`) still make a number ambiguous, and never pair.
-    """
-    meters, vehicles = _by_number(meter_ids), _by_number(vehicle_ids)
-    others = set(linked_meters), set(linked_vehicles)
-    return [
-        (meter, vehicle)
-        for number, meter in meters.items()
-        if meter is not None
-        and meter not in others[0]
-        and (vehicle := vehicles.get(number)) is not None
-        and vehicle not in others[1]
-    ]
-
-
-def trailing_number(device: str) -> str | None:
-    """Return the digits at the end of an id, without leading zeros; None if there are none."""
-    found = _TRAILING_NUMBER.search(device)
-    return found and found[0].lstrip("0")
-
-
-def _by_number(ids: Iterable[str]) -> dict[str, str | None]:
-    """The id that ends in each number, without leading zeros; None where several do."""
-    found: dict[str, str | None] = {}
-    for device in set(ids):
-        number = trailing_number(device)
-        if number is not None:
-            found[number] = None if number in found else device
-    return found
 
 
 def _claims(

@@ -21,6 +21,8 @@ from local_stack.cli.alert_table import alert_table, open_alerts
 from local_stack.cli.efficiency_tables import (
     fleet_hours,
     fleet_table,
+    reasons_text,
+    reasons_without_rating,
     status_text,
     worst_table,
     worst_vehicles,
@@ -141,10 +143,17 @@ def status(url: str) -> None:
         if report.figures and report.figures.end_at:
             table.add_row("figures end at", clock(report.figures.end_at, datetime.now(UTC)))
         table.add_row("vehicles, newest hour", status_text(report.vehicles_by_status))
+        guessed = report.guessed_links
+        if guessed.hint:
+            table.add_row(
+                "links guessed", f"{guessed.links:,}, {guessed.unpaired:,} devices left alone"
+            )
         console.print(table)
         for alike in report.ids_alike:
             ids = ", ".join(alike.ids)
             _say(console, f"warning: {alike.stream}s that differ in letter case only: {ids}")
+        if guessed.hint:
+            _say(console, f"links {guessed.hint}")
         for warning in read_warnings(collector):
             _say(console, f"warning: {warning}")
         console.print("ready for heartbeats")
@@ -172,6 +181,8 @@ def efficiency(url: str, hours: int, worst: int, before: datetime) -> None:
         newest = computed[-1].hour_start
         if vehicles := worst_vehicles(collector, newest, worst):
             console.print(worst_table(vehicles, newest))
+        if reasons := reasons_without_rating(collector, newest):
+            _say(console, reasons_text(reasons))
 
 
 def alerts(url: str, limit: int) -> None:

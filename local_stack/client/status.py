@@ -32,6 +32,16 @@ class AlikeIds(BaseModel):
     ids: list[str]
 
 
+class GuessedLinks(BaseModel):
+    """Links by the rule of the trailing number."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore")
+
+    links: int
+    unpaired: int
+    hint: str | None
+
+
 class Status(BaseModel):
     """GET /v1/status."""
 
@@ -46,6 +56,7 @@ class Status(BaseModel):
     waiting_seconds: float | None
     vehicles_by_status: dict[str, int]
     ids_alike: list[AlikeIds]
+    guessed_links: GuessedLinks
     figures: Figures | None
 
 

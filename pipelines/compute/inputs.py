@@ -17,7 +17,7 @@ from lake import (
     Stream,
     hour_of,
 )
-from lake.energy import links_by_rule, named_links, pair_by_trailing_number, resolve_links
+from lake.energy import PAIR, links_by_rule, named_links, resolve_links
 from lake.history import HistoryWindow, SequentialHistoryReader
 from lake.rollups import (
     DayInputs,
@@ -115,7 +115,7 @@ def _links(
     settings: EnergySettings,
 ) -> pl.DataFrame:
     start, end = hour, hour + HOUR
-    by_rule = pl.DataFrame(schema={"meter_id": pl.String, "vehicle_id": pl.String})
+    by_rule = pl.DataFrame(schema=PAIR)
     if settings.link_by_trailing_number:
         by_rule = _pairs(connection, end).filter(
             pl.col(METER.device).is_in(_devices(meters, METER, start))
@@ -150,21 +150,13 @@ def _explicit(connection: psycopg.Connection, start: datetime, end: datetime) ->
 
 
 def _pairs(connection: psycopg.Connection, end: datetime) -> pl.DataFrame:
-    """Pairs by the rule of the trailing number, among the devices of the hour before `end`.
+    """Pairs by the rule of the trailing number that count in the hour before `end`.
 
     Also those that were heard in the days before only: a meter that is silent for an hour must
-    change no other link. Left alone are those that something else has linked before `end`.
+    change no other link.
     """
-    devices = connection.execute(query("known_devices"), {"end": end}).fetchall()
-    known: dict[str, list[str]] = {METER.name: [], VEHICLE.name: []}
-    linked: dict[str, set[str]] = {METER.name: set(), VEHICLE.name: set()}
-    for kind, device, is_linked in devices:
-        known[kind].append(device)
-        if is_linked:
-            linked[kind].add(device)
-    return pair_by_trailing_number(
-        known[METER.name], known[VEHICLE.name], linked[METER.name], linked[VEHICLE.name]
-    )
+    rows = connection.execute(query("pairs_of_hour"), {"end": end}).fetchall()
+    return pl.DataFrame(rows, schema=PAIR, orient="row")
 
 
 def _devices(readings: pl.DataFrame, stream: Stream, start: datetime) -> list[str]:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from lake import EnergySettings
 from lake.csv_injection import escape_frame
-from lake.energy import STATUSES, lowest_efficiency
+from lake.energy import RULE, STATUSES, lowest_efficiency
 from pipelines.report.chart import day_chart
 from pipelines.report.figures import DayFigures
 
@@ -62,6 +62,7 @@ class Quality:
     resets: int
     gap_minutes: float
     vehicles_with_gaps: int
+    guessed_links: int
     groups: Sequence[Group]
 
 
@@ -143,6 +144,7 @@ def _quality(vehicles: pl.DataFrame, settings: EnergySettings) -> Quality:
         resets=int(vehicles["resets"].sum()),
         gap_minutes=settings.largest_gap_seconds / 60,
         vehicles_with_gaps=vehicles.filter(is_silent).height,
+        guessed_links=vehicles.filter(pl.col("link_source").str.contains(RULE)).height,
         groups=[_group(vehicles, status) for status in _EXPLAINED],
     )
 

@@ -143,8 +143,8 @@ PUBLIC = {
     """,
     "lake.energy": """
         CHARGER_CLASSES HEARTBEAT LINK PAIR RATED RULE STATUSES curve_step
-        efficiency_percent exact_sum links_by_rule lowest_efficiency match_trailing_numbers
-        measured_energy named_links pair_by_trailing_number resolve_links trailing_number
+        efficiency_percent exact_sum links_by_rule lowest_efficiency
+        measured_energy named_links resolve_links
         vehicle_curve vehicle_efficiency vehicle_efficiency_rows
     """,
     "lake.energy.single_vehicle": """

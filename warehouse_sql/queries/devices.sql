@@ -133,6 +133,23 @@ UPDATE named_link SET removed_at = now()
 WHERE removed_at IS NULL
   AND CASE %(stream)s WHEN 'meter' THEN meter_id ELSE vehicle_id END = ANY(%(devices)s)
 
+-- name: end_pairs
+-- Hours up to this one remain what they are. After it a newcomer may take the place.
+UPDATE number_pair SET valid = tstzrange(
+    lower(valid), greatest(lower(valid), date_trunc('hour', now(), 'UTC')) + interval '1 hour')
+WHERE dissolved_at IS NULL AND upper_inf(valid)
+  AND CASE %(stream)s WHEN 'meter' THEN meter_id ELSE vehicle_id END = ANY(%(devices)s)
+
+-- name: remove_unpaired
+DELETE FROM unpaired_device WHERE stream = %(stream)s AND device_id = ANY(%(devices)s)
+
+-- name: pair_those_left
+-- What the removed ones were in the way of: two that are left of a number. No hour up to this one
+-- changes.
+SELECT pair_number(number, date_trunc('hour', now(), 'UTC') + interval '1 hour')
+FROM (SELECT DISTINCT trailing_number(device_id) AS number
+      FROM unnest(%(devices)s::text[]) AS removed (device_id) WHERE may_pair(device_id)) AS freed
+
 -- name: remove_from_registry
 -- No hour after this one expects them; those up to it remain what they are.
 INSERT INTO device AS known (stream, device_id, removed_at)

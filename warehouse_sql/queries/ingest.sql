@@ -108,14 +108,15 @@ WITH named AS (
                                   date_trunc('hour', since, 'UTC') + interval '1 hour')
                END))) AS hours
     FROM earlier CROSS JOIN LATERAL
-         -- OFFSET keeps this a look at the few devices of a number, and none where nothing is new.
-         (SELECT one.expected * other.expected AS hours
-          FROM device AS one JOIN device AS other
-              ON other.stream <> one.stream
-             AND ltrim(substring(other.device_id FROM '[0-9]+$'), '0')
-                 = ltrim(substring(one.device_id FROM '[0-9]+$'), '0')
-          WHERE (one.stream, one.device_id) IN (('vehicle', earlier.vehicle_id COLLATE "C"),
-                                                ('meter', earlier.meter_id COLLATE "C"))
+         -- OFFSET keeps this a look at the few pairs of two devices, and none where nothing is new.
+         (SELECT meter.expected * vehicle.expected AS hours
+          FROM number_pair AS pair
+          JOIN device AS meter
+              ON meter.stream = 'meter' AND meter.device_id = pair.meter_id COLLATE "C"
+          JOIN device AS vehicle
+              ON vehicle.stream = 'vehicle' AND vehicle.device_id = pair.vehicle_id COLLATE "C"
+          WHERE dissolved_at IS NULL
+            AND (pair.meter_id = earlier.meter_id OR pair.vehicle_id = earlier.vehicle_id)
           OFFSET 0) AS by_rule
 )
 UPDATE partition_ledger SET revision = revision + 1

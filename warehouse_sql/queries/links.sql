@@ -11,24 +11,24 @@ FROM charging_link
 WHERE meter_id = %(meter_id)s AND valid && tstzrange(%(valid_from)s, %(valid_to)s)
 ORDER BY lower(valid)
 
--- name: known_devices
--- Every device that was heard in the hour that ends at `end` or shortly before it, and whether anything
--- but the pairing rule has linked it before then. What is heard or linked afterwards does not change
+-- name: pairs_of_hour
+-- Pairs by the rule that count in the hour that ends at `end`: both were heard in it or shortly before,
+-- and nothing else has linked either before then. What is heard or linked afterwards does not change
 -- the past.
-SELECT 'meter' AS kind, device_id,
-       EXISTS (SELECT FROM charging_link AS l
-               WHERE l.meter_id = device_id COLLATE "default" AND lower(valid) < %(end)s)
-       OR EXISTS (SELECT FROM named_link AS l
-                  WHERE l.meter_id = device_id COLLATE "default"
-                    AND first_named_at < %(end)s
-                    AND coalesce(l.removed_at > %(end)s::timestamptz - interval '1 hour', true))
-           AS is_linked
-FROM device WHERE stream = 'meter' AND expected @> (%(end)s::timestamptz - interval '1 hour')
-UNION ALL
-SELECT 'vehicle', device_id,
-       EXISTS (SELECT FROM charging_link AS l
-               WHERE l.vehicle_id = device_id COLLATE "default" AND lower(valid) < %(end)s)
-       OR EXISTS (SELECT FROM named_link AS l
-                  WHERE l.vehicle_id = device_id COLLATE "default" AND first_named_at < %(end)s
-                    AND coalesce(l.removed_at > %(end)s::timestamptz - interval '1 hour', true))
-FROM device WHERE stream = 'vehicle' AND expected @> (%(end)s::timestamptz - interval '1 hour')
+SELECT meter_id, vehicle_id
+FROM number_pair AS pair
+JOIN device AS meter ON meter.stream = 'meter' AND meter.device_id = pair.meter_id COLLATE "C"
+JOIN device AS vehicle
+    ON vehicle.stream = 'vehicle' AND vehicle.device_id = pair.vehicle_id COLLATE "C"
+WHERE dissolved_at IS NULL AND valid @> (%(end)s::timestamptz - interval '1 microsecond')
+  AND meter.expected @> (%(end)s::timestamptz - interval '1 hour')
+  AND vehicle.expected @> (%(end)s::timestamptz - interval '1 hour')
+  AND NOT EXISTS (SELECT FROM linked_device AS linked
+                  WHERE linked.stream = 'meter' AND linked.device_id = meter_id
+                    AND since < %(end)s
+                    AND coalesce(linked.removed_at > %(end)s::timestamptz - interval '1 hour', true))
+  AND NOT EXISTS (SELECT FROM linked_device AS linked
+                  WHERE linked.stream = 'vehicle' AND linked.device_id = vehicle_id
+                    AND since < %(end)s
+                    AND coalesce(linked.removed_at > %(end)s::timestamptz - interval '1 hour', true))
+ORDER BY meter_id

@@ -20,7 +20,6 @@ from ingestion_api.database.dedicated_connection import PipelinedQueries, Row
 from ingestion_api.outbox.pack import unpack
 from ingestion_api.rest.parameters import LAST_HOURS, BadWindow, Period, window
 from lake import METER, VEHICLE, EnergySettings, Stream
-from lake.energy import match_trailing_numbers, trailing_number
 from warehouse_sql.binary_parameters import text_array, timestamp
 from warehouse_sql.named_queries import query
 from warehouse_sql.statement_pipeline import Statement
@@ -47,10 +46,10 @@ async def read_contexts(
     # In a window up to now, a device counts as heard however far ahead its clock is.
     _, by_rule, named = await queries.fetch(
         ("begin_snapshot", []),
-        _same_numbers(asked, start or until - LAST_HOURS, end, until, energy),
+        _pairs_of(asked, start or until - LAST_HOURS, end, until, energy),
         ("meters_of_vehicles", [text_array(asked)]),
     )
-    pairs = _pairs(by_rule, asked)
+    pairs = _by_vehicle(by_rule)
     fed_by = {vehicle: {meter} for vehicle, meter in pairs.items()}
     for row in named:
         fed_by.setdefault(row["vehicle_id"], set()).add(row["meter_id"])
@@ -90,8 +89,8 @@ async def read_contexts(
         of_these = {vehicle: pairs[vehicle] for vehicle in vehicles if vehicle in pairs}
         if until != (end or now):  # a clock is ahead: a later window can only unpair
             since = periods[until].start
-            (by_rule,) = await queries.fetch(_same_numbers(vehicles, since, end, until, energy))
-            of_these = _pairs(by_rule, vehicles)
+            (by_rule,) = await queries.fetch(_pairs_of(vehicles, since, end, until, energy))
+            of_these = _by_vehicle(by_rule)
         contexts.append(
             await _context(queries, vehicles, of_meters, of_these, periods[until], energy)
         )
@@ -181,25 +180,22 @@ def _after(times: Sequence[datetime], now: datetime) -> datetime:
     return newest.replace(microsecond=0) + timedelta(seconds=1)
 
 
-def _same_numbers(
+def _pairs_of(
     vehicle_ids: Sequence[str],
     start: datetime,
     heard_before: datetime | None,
     end: datetime,
     energy: EnergySettings,
 ) -> Statement:
-    """Asks for what the rule of the trailing number needs to find the meters of these vehicles.
+    """Asks for the meters of these vehicles by the rule of the trailing number.
 
-    The rule knows the devices that were heard in the window from `start` or in the days before it,
-    and before a time (None: whenever), and leaves alone what something else has linked before
-    `end`, the end of the window.
+    Of devices that were heard in the window from `start` or in the days before it, and before a
+    time (None: whenever), and that nothing else has linked before `end`, the end of the window.
     """
-    numbers = {trailing_number(vehicle) for vehicle in vehicle_ids}
-    asked = [number for number in numbers if number is not None]
     return (
-        "same_trailing_number",
+        "pairs_of_vehicles",
         [
-            text_array(asked if energy.link_by_trailing_number else []),
+            text_array(vehicle_ids if energy.link_by_trailing_number else []),
             None if heard_before is None else timestamp(heard_before),
             timestamp(end),
             timestamp(start),
@@ -207,14 +203,5 @@ def _same_numbers(
     )
 
 
-def _pairs(devices: Sequence[Row], vehicle_ids: Sequence[str]) -> dict[str, str]:
-    """The meters of these vehicles by the rule."""
-    meters = {row["device_id"]: row["linked"] for row in devices if row["kind"] == METER.name}
-    vehicles = {row["device_id"]: row["linked"] for row in devices if row["kind"] == VEHICLE.name}
-    pairs = match_trailing_numbers(
-        meters,
-        vehicles,
-        [device for device, linked in meters.items() if linked],
-        [device for device, linked in vehicles.items() if linked],
-    )
-    return {vehicle: meter for meter, vehicle in pairs if vehicle in set(vehicle_ids)}
+def _by_vehicle(pairs: Sequence[Row]) -> dict[str, str]:
+    return {row["vehicle_id"]: row["meter_id"] for row in pairs}

@@ -220,4 +220,11 @@ repeat(
   },
   { isPulse: true },
 );
+repeat(60, async () => {
+  const { links, unpaired, hint } = (await ask("/v1/status")).guessedLinks;
+  const alone = unpaired ? `, and ${counted(unpaired, "device")} left alone` : "";
+  const text = hint ? `${counted(links, "link")} of a vehicle to a meter${alone}: ${hint}.` : "";
+  at("guessed").hidden = !text;
+  put("guessed", text);
+});
 watchAlerts({});

@@ -42,7 +42,7 @@ function showWindow(found) {
 }
 
 function showMeter(link) {
-  const sources = { rule: "by its number", link: "by a link", heartbeat: "named by the vehicle" };
+  const sources = { rule: "guessed by its number", link: "by a link", heartbeat: "named by the vehicle" };
   const meter = link?.meterId ?? UNKNOWN;
   if (link && at("live-meter").textContent !== meter) {
     at("live-meter").replaceChildren(deviceLink("meter", meter));

@@ -465,25 +465,26 @@ def test_all_that_is_known_of_a_removed_device_goes_and_its_open_alerts_are_reso
     assert left("rejection", "device") == ["other"]
 
 
-def test_a_pair_counts_until_one_of_its_devices_is_removed_and_again_once_it_is_named(
+def test_a_named_pair_counts_until_one_of_its_devices_is_removed_and_again_once_it_is_named(
     db: Connection, database_url: str
 ) -> None:
     now = datetime.now(UTC)
     hour = now.replace(minute=0, second=0, microsecond=0)
-    register(db, "meter", {"M": now - HOUR})
+    register(db, "meter", {"M1": now - HOUR})
+    register(db, "vehicle", {"V1": now - HOUR})
 
     def name(at: datetime) -> None:
         with psycopg.connect(database_url, cursor_factory=psycopg.RawCursor) as connection:
-            connection.execute(query("insert_named_links"), [["V"], ["M"], [at]])
+            connection.execute(query("insert_named_links"), [["V1"], ["box"], [at]])
 
-    def is_linked(at: datetime) -> bool:
-        (row,) = db.execute(query("known_devices"), {"end": at + HOUR}).fetchall()
-        return bool(row["is_linked"])
+    def is_paired(at: datetime) -> bool:
+        return bool(db.execute(query("pairs_of_hour"), {"end": at + HOUR}).fetchall())
 
+    assert is_paired(hour)
     name(now - 2 * HOUR)
-    remove_devices(database_url, [("vehicle", "V")])
+    remove_devices(database_url, [("meter", "box")])
     name(now - HOUR)  # late
     name(now - 3 * HOUR)
-    assert [is_linked(hour), is_linked(hour + HOUR)] == [True, False]
+    assert [is_paired(hour), is_paired(hour + HOUR)] == [False, True]
     name(now + HOUR)
-    assert is_linked(hour + HOUR)
+    assert not is_paired(hour + HOUR)

@@ -1,11 +1,12 @@
 """Links between meters and vehicles: made, ended, listed, imported."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from tests.harness.collector import Collector, collector_of_module
-from tests.harness.heartbeats import device
+from tests.harness.heartbeats import device, meter, vehicle
 
 api = collector_of_module()
 
@@ -137,3 +138,32 @@ def test_a_wrong_import_is_a_problem(
     answer = api.http.post("/v1/links/import", content=content, headers={"content-type": kind})
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_guessed_link_stands_when_a_stranger_of_its_number_comes_and_until_it_is_dissolved(
+    api: Collector,
+) -> None:
+    number = str(uuid4().int)
+    box, car, stranger = f"METER{number}", f"VEH{number}", f"GARAGE-{number}"
+    assert api.post("/v1/ingest/meter", meter(box)).status_code == 201
+    assert api.post("/v1/ingest/vehicle", vehicle(car)).status_code == 201
+    assert api.post("/v1/ingest/meter", meter(stranger, -86_400)).status_code == 201
+
+    def told() -> list[str]:
+        answer = api.http.get(f"/v1/analytics/performance/{car}").json()
+        assert {link["source"] for link in answer["links"]} <= {"rule"}
+        return [link["meterId"] for link in answer["links"]]
+
+    guessed = api.http.get("/v1/links/guessed").json()
+    assert guessed["isOn"]
+    (pair,) = (link for link in guessed["links"] if link["meterId"] == box)
+    assert (pair["vehicleId"], told()) == (car, [box])
+    assert [one["kind"] for one in guessed["unpaired"] if one["id"] == stranger] == ["meter"]
+    counts = api.http.get("/v1/status").json()["guessedLinks"]
+    assert (counts["links"], counts["unpaired"]) == (len(guessed["links"]), 1)
+    assert "LINK_BY_TRAILING_NUMBER=false" in counts["hint"]
+
+    assert api.http.delete(f"/v1/links/guessed/{box}").json() == pair
+    again = api.http.delete(f"/v1/links/guessed/{box}")
+    assert (again.status_code, told()) == (404, [])
+    assert "GET /v1/links/guessed" in again.json()["detail"]

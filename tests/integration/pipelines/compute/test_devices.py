@@ -74,28 +74,30 @@ def test_a_device_that_is_removed_and_heard_again_on_the_same_day_is_expected_fr
 def test_a_late_first_heartbeat_opens_the_hours_between_it_and_the_one_known_before(
     stack: PipelineStack,
 ) -> None:
+    """A third device of a number is expected in other hours, and changes no pair in any."""
     hours = [HOUR_10 + n * HOUR for n in range(5)]
     for hour in hours:
         stack.deliver(METER, meter_rows(*minutes_of(hour, kwh_consumed_ac=0.1)))
         stack.deliver(VEHICLE, vehicle_rows(*minutes_of(hour, kwh_delivered_dc=0.09)))
+    stack.run_hours(hours[0], hours[3])
     second = minutes_of(hours[4], meter_id="BOX1", kwh_consumed_ac=0.1)
     stack.deliver(METER, meter_rows(*second))
-    stack.run_hours(hours[0], hours[4])
-    assert sources(stack, hours) == ["rule"] * 4 + [None]
+    stack.run_hours(hours[4], hours[4])
+    assert sources(stack, hours) == ["rule"] * 5
 
     stack.deliver(METER, meter_rows({"meter_id": "BOX1", "timestamp": hours[1]}))
     stack.run_hours(hours[1], hours[1])
     assert waiting(stack) == hours[2:4]
-    stack.run_hours(hours[2], hours[3])
-    assert sources(stack, hours) == ["rule"] + [None] * 4
     stack.run_hours(hours[0], hours[4])
+    assert sources(stack, hours) == ["rule"] * 5
     assert waiting(stack) == []
 
 
 @pytest.mark.parametrize("order", [(2, 1, 0), (1, 2, 0)])
-def test_whatever_order_hours_are_computed_in_they_end_with_the_same_pairs(
+def test_a_pair_holds_in_every_hour_in_whatever_order_they_are_computed(
     stack: PipelineStack, order: tuple[int, ...]
 ) -> None:
+    """The third device of its number has come after the two."""
     hours = [HOUR_10 + n * HOUR for n in range(3)]
     for hour in hours:
         stack.deliver(METER, meter_rows(*minutes_of(hour, kwh_consumed_ac=0.1)))
@@ -106,10 +108,10 @@ def test_whatever_order_hours_are_computed_in_they_end_with_the_same_pairs(
         stack.run_hours(hours[n], hours[n])
     while left := waiting(stack):
         stack.run_hours(left[0], left[0])
-    assert sources(stack, hours) == ["rule", None, None]
+    assert sources(stack, hours) == ["rule"] * 3
 
 
-def test_a_meter_that_is_first_heard_today_breaks_no_pair_of_yesterday(
+def test_a_meter_of_the_same_number_that_is_first_heard_today_breaks_no_pair(
     stack: PipelineStack, api: Collector
 ) -> None:
     box, car, new = "METER007", "VEH007", "BOX7"
@@ -125,14 +127,14 @@ def test_a_meter_that_is_first_heard_today_breaks_no_pair_of_yesterday(
     same_as_performance(stack, api, yesterday, car)
     window = {"start": today.isoformat(), "end": (today + HOUR).isoformat()}
     told = api.http.get(f"/v1/analytics/performance/{car}", params=window).json()
-    assert (told["links"], told["status"]) == ([], "unmapped")
+    assert [(link["meterId"], link["source"]) for link in told["links"]] == [(box, "rule")]
     in_the_lake(api)
     same_as_performance(stack, api, yesterday, car)
     for hour in (yesterday, today):
         stack.run_hours(hour, hour)
 
     assert mart(stack, yesterday, car) == before
-    assert mart(stack, today, car)["status"] == "unmapped"
+    assert mart(stack, today, car)["meter_ids"] == [box]
     for hour in (yesterday, today):
         same_as_performance(stack, api, hour, car)
 

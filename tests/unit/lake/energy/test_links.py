@@ -1,14 +1,13 @@
 """Links from people, heartbeats and the rule."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import VEHICLE, EnergySettings
-from lake.energy.links import LINK_COLUMNS, named_links, pair_by_trailing_number, resolve_links
+from lake.energy.links import LINK_COLUMNS, named_links, resolve_links
 from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, named_meter, readings, seconds
 from tests.unit.energy_samples import METERS, VEHICLES, exclusive_links, naming_rows, patiently
 
@@ -144,38 +143,6 @@ def test_a_pair_by_rule_counts_for_the_whole_window_unless_a_device_is_linked_ot
     assert [r[:2] for r in resolved([], linked, pairs)] == [("M1", "V9"), ("M2", "V2")]
     named = naming("V2", "M7", 60)
     assert [r[:2] for r in resolved(named, pairs=pairs)] == [("M1", "V1"), ("M7", "V2")]
-
-
-def pairs(
-    meters: list[str], vehicles: list[str], linked: tuple[str, ...] = ()
-) -> list[tuple[Any, ...]]:
-    return pair_by_trailing_number(meters, vehicles, linked, linked).rows()
-
-
-def test_equal_trailing_numbers_pair() -> None:
-    assert pairs(["METER001", "METER2", "M-10"], ["VEH1", "VEH002", "V10", "VEH4"]) == [
-        ("M-10", "V10"),
-        ("METER001", "VEH1"),
-        ("METER2", "VEH002"),
-    ]
-    assert pairs(["M0"], ["V000"]) == [("M0", "V000")]
-    assert pairs(["M" + "9" * 60], ["V0" + "9" * 60]) == [("M" + "9" * 60, "V0" + "9" * 60)]
-
-
-def test_devices_without_a_trailing_number_pair_with_nobody() -> None:
-    assert pairs(["METER", "1M", "M٣"], ["VEH", "1V", "V٣"]) == []
-    assert pairs([], ["V1"]) == pairs(["M1"], []) == pairs([], []) == []
-
-
-def test_a_number_that_two_devices_share_pairs_nobody() -> None:
-    assert pairs(["METER001", "GARAGE1"], ["VEH1"]) == []
-    assert pairs(["METER001"], ["VEH1", "VAN01"]) == []
-
-
-def test_a_device_that_was_linked_otherwise_is_left_alone_and_keeps_its_number() -> None:
-    assert pairs(["METER1"], ["VEH1"], linked=("VEH1",)) == []
-    assert pairs(["METER1"], ["VEH1"], linked=("METER1",)) == []
-    assert pairs(["METER1", "GARAGE1"], ["VEH1"], linked=("GARAGE1",)) == []
 
 
 @patiently

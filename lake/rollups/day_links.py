@@ -5,7 +5,14 @@ from typing import Final
 
 import polars as pl
 
-from lake.energy.links import LINK_COLUMNS, RULE, named_links, resolve_links
+from lake.energy.links import (
+    LINK_COLUMNS,
+    RULE,
+    claims_of_names,
+    moving_readings,
+    resolve_links,
+    speaking_readings,
+)
 from lake.schema.partitions import HOUR
 from lake.settings import EnergySettings
 
@@ -33,12 +40,8 @@ def links_of_hours(
     if otherwise.is_empty():
         return by_rule.select(LINK_COLUMNS)
     vehicles = otherwise["vehicle_id"].unique().to_list()
-    names = (
-        heartbeats.filter(pl.col("vehicle_id").is_in(vehicles))
-        .select("vehicle_id", "timestamp", "meter_id")
-        .collect()
-        .lazy()
-    )
+    names = moving_readings(heartbeats.filter(pl.col("vehicle_id").is_in(vehicles)))
+    names = names.collect().lazy()
     starts = otherwise["hour_start"].unique().sort()
     resolved = [_of_hour(start, explicit, names, settings) for start in starts]
     return pl.concat([by_rule.select(LINK_COLUMNS).lazy(), *resolved]).collect()
@@ -51,4 +54,5 @@ def _of_hour(
     before, end = timedelta(seconds=settings.largest_gap_seconds), start + HOUR
     timestamp = pl.col("timestamp")
     known = names.filter(timestamp >= start - before, timestamp < end)
-    return resolve_links(explicit, named_links(known, settings), _NO_PAIRS, start, end)
+    claims = claims_of_names(speaking_readings(known, settings))
+    return resolve_links(explicit, claims, _NO_PAIRS, start, end)

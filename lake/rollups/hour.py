@@ -1,7 +1,7 @@
 """All tables of an hour, each a pure function of its heartbeats and what links them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import polars as pl
@@ -42,6 +42,8 @@ class HourInputs:
     expected: Mapping[str, pl.LazyFrame]
     rows: int = 0
     """How many heartbeats and classes these are."""
+    contested: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """What `contested_meters` returns for the hour; no column where no vehicle names a meter."""
 
     @property
     def window(self) -> tuple[datetime, datetime]:

@@ -38,6 +38,7 @@ from pipelines.assets.read_failures import HISTORIES, fail_on_unreadable
 from pipelines.checks.results import latched_result, selected_results
 from pipelines.checks.rules import (
     COVERED,
+    contested_hours,
     gaining_vehicles,
     implausible_vehicles,
     uncovered_vehicles,
@@ -50,6 +51,7 @@ from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
 
 PLAUSIBLE, GAINING, COVERAGE = "efficiency_plausible", "dc_not_above_ac", "hours_covered"
+CONTESTED = "one_vehicle_at_a_meter"
 _UNCOVERED_PERCENT = PipelineSettings().uncovered_vehicles_percent
 _HOURS_A_COMMIT = 24
 _ROWS_TOGETHER = 200_000
@@ -158,6 +160,13 @@ _CHECKS = [
         f"less than {COVERED:.0%} of it covered by heartbeats, on either side. More than that is "
         "an outage of a network or a site rather than of single devices.",
     ),
+    dg.AssetCheckSpec(
+        CONTESTED,
+        asset=VEHICLES.key,
+        description="No two vehicles name one meter at a time, for longer than the largest gap. "
+        "Where they do, the one whose energy moves has it; mostly the other is parked elsewhere "
+        "and its cloud still names its last charger. A link that is made in the API decides.",
+    ),
 ]
 
 
@@ -190,7 +199,7 @@ def hourly_tables(
             window = stretch[0], stretch[-1] + HOUR
             readers = history_readers(tables, settings, window[1])
             with fail_on_unreadable(tables, _READ, *window):
-                computed = _computed(readers, connection, stretch, settings)
+                computed, contested = _computed(readers, connection, stretch, settings)
                 for table in HOURLY_TABLES:
                     rows = pl.concat([of_hour[table.name] for of_hour in computed])
                     versions[table.name] = replace_if_changed(tables, table, rows, *window)
@@ -201,13 +210,14 @@ def hourly_tables(
                 vehicles = of_hour[VEHICLE_EFFICIENCY_HOURLY.name]
                 for name, offenders in _offenders(vehicles.lazy()).items():
                     found[name].append(offenders.collect())
+            found[CONTESTED].append(contested)
             for hour, of_hour in zip(stretch, computed, strict=True):
                 _report_hour(context, hour, hour in later, of_hour)
         checks = [
             latched_result(
                 connection,
                 name,
-                pl.concat(offenders),
+                pl.concat(offenders, how="diagonal"),
                 [*hours, *later],
                 what=_WHAT[name],
                 asset_key=VEHICLES.key,
@@ -232,8 +242,9 @@ def _computed(
     connection: psycopg.Connection,
     hours: Sequence[datetime],
     settings: EnergySettings,
-) -> list[Tables]:
-    """The tables of each hour; small hours are computed together."""
+) -> tuple[list[Tables], pl.DataFrame]:
+    """The tables of each hour, and the contested meters; small hours are computed together."""
+    contested: list[tuple[datetime, pl.DataFrame]] = []
     done: list[Tables] = []
     waiting: list[HourInputs] = []
     rows = 0
@@ -244,13 +255,16 @@ def _computed(
             waiting, rows = [], 0
         waiting.append(inputs)
         rows += inputs.rows
-    return done + tables_of_hours(waiting, settings)
+        contested.append((hour, inputs.contested))
+    offenders = contested_hours(contested, settings.largest_gap_seconds)
+    return done + tables_of_hours(waiting, settings), offenders
 
 
 _WHAT = {
     PLAUSIBLE: "implausible vehicle hours",
     GAINING: "vehicle hours with more DC than AC energy",
     COVERAGE: "vehicle hours that are poorly covered",
+    CONTESTED: "meter hours with several vehicles at a time",
 }
 
 

@@ -1,6 +1,6 @@
 """Rules for tables: each returns the rows that break it, none if all is well."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
@@ -71,6 +71,30 @@ def gaining_vehicles(vehicles: pl.LazyFrame) -> pl.LazyFrame:
         vehicles.filter(pl.col("link_source").is_not_null(), gain > 0)
         .select(*_EVIDENCE, "status")
         .sort(pl.col("energy_dc_kwh") - pl.col("energy_ac_kwh"), descending=True)
+    )
+
+
+def contested_hours(
+    contested: Iterable[tuple[datetime, pl.DataFrame]], at_least_seconds: float
+) -> pl.DataFrame:
+    """Meters that several vehicles named at a time, in hours with what `contested_meters` says.
+
+    Columns hour_start, meter_id, vehicle_ids and seconds, the longest first. Not those of a moment:
+    one vehicle leaves and the next arrives between two heartbeats.
+    """
+    found = [
+        pl.DataFrame({"hour_start": [hour]}, schema={"hour_start": pl.Datetime("us", "UTC")}).join(
+            meters, how="cross"
+        )
+        for hour, meters in contested
+        if meters.height
+    ]
+    if not found:
+        return pl.DataFrame(schema={"hour_start": pl.Datetime("us", "UTC")})
+    return (
+        pl.concat(found)
+        .filter(pl.col("seconds") > at_least_seconds)
+        .sort("seconds", "hour_start", "meter_id", descending=[True, False, False])
     )
 
 

@@ -1,7 +1,7 @@
 """Inputs of the tables of an hour and of a day, read from the lake and Postgres."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 import psycopg
@@ -17,7 +17,7 @@ from lake import (
     Stream,
     hour_of,
 )
-from lake.energy import PAIR, links_by_rule, named_links, resolve_links
+from lake.energy import PAIR, contested_meters, links_by_rule, named_links, resolve_links
 from lake.history import HistoryWindow, SequentialHistoryReader
 from lake.rollups import (
     DayInputs,
@@ -64,17 +64,19 @@ def inputs_from_heartbeats(
 ) -> HourInputs:
     """Inputs of one hour with these heartbeats: those of the hour and their context, each once."""
     classes = charger_classes(connection)
+    links, contested = _links(connection, meters, vehicles, hour, settings)
     return HourInputs(
         start=hour,
         meters=meters.lazy(),
         vehicles=vehicles.lazy(),
-        links=_links(connection, meters, vehicles, hour, settings).lazy(),
+        links=links.lazy(),
         charger_classes=classes.lazy(),
         expected={
             stream.name: expected_devices(connection, stream, hour + HOUR)
             for stream in STREAMS.values()
         },
         rows=meters.height + vehicles.height + classes.height,
+        contested=contested,
     )
 
 
@@ -97,7 +99,7 @@ def day_inputs(
         for spec in HOURLY_EFFICIENCY
     }
     of_vehicles = hours[VEHICLE_EFFICIENCY_HOURLY.name].filter(pl.col("hour_start") < end)
-    explicit = _explicit(connection, start, end)
+    explicit = _explicit(connection, start, end, settings)
     return DayInputs(
         meters=meters,
         vehicles=vehicles,
@@ -113,7 +115,8 @@ def _links(
     vehicles: pl.DataFrame,
     hour: datetime,
     settings: EnergySettings,
-) -> pl.DataFrame:
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The links of an hour, and the meters that several vehicles name at a time."""
     start, end = hour, hour + HOUR
     by_rule = pl.DataFrame(schema=PAIR)
     if settings.link_by_trailing_number:
@@ -121,24 +124,26 @@ def _links(
             pl.col(METER.device).is_in(_devices(meters, METER, start))
             | pl.col(VEHICLE.device).is_in(_devices(vehicles, VEHICLE, start))
         )
-    explicit = _explicit(connection, start, end)
+    explicit = _explicit(connection, start, end, settings)
     if explicit.is_empty() and vehicles[METER.device].null_count() == vehicles.height:
-        return links_by_rule(by_rule.lazy(), start, end).collect()
-    links = resolve_links(
-        explicit.lazy(),
-        named_links(vehicles.lazy(), settings),
-        by_rule.lazy(),
-        start,
-        end,
-    )
+        return links_by_rule(by_rule.lazy(), start, end).collect(), pl.DataFrame()
+    named = named_links(vehicles.lazy(), settings).collect().lazy()
+    links = resolve_links(explicit.lazy(), named, by_rule.lazy(), start, end)
     # As a plan, every table that reads the links would have it optimized again: a second an hour.
-    return links.collect()
+    found, contested = pl.collect_all([links, contested_meters(named, start, end)])
+    return found, contested
 
 
-def _explicit(connection: psycopg.Connection, start: datetime, end: datetime) -> pl.DataFrame:
-    """Explicit links of the window, cut to it."""
+def _explicit(
+    connection: psycopg.Connection, start: datetime, end: datetime, settings: EnergySettings
+) -> pl.DataFrame:
+    """Explicit links of the window and of the largest gap before it, cut to that.
+
+    A name that a link overrules keeps no other vehicle off, also when both were just before.
+    """
+    since = start - timedelta(seconds=settings.largest_gap_seconds)
     return pl.DataFrame(
-        connection.execute(query("links_between"), {"start": start, "end": end}).fetchall(),
+        connection.execute(query("links_between"), {"start": since, "end": end}).fetchall(),
         schema={
             "meter_id": pl.String,
             "vehicle_id": pl.String,

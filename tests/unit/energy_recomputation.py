@@ -238,6 +238,49 @@ def named_meter(
     return None
 
 
+def moving_ranges(
+    rows: Sequence[Row], vehicle: str, settings: EnergySettings
+) -> list[tuple[str, datetime, datetime]]:
+    """The ranges (from, to] in which a vehicle's energy moves, and the meter that it names then.
+
+    Of interval readings.
+    """
+    gap = timedelta(seconds=settings.largest_gap_seconds)
+    own = sorted((r for r in rows if r["vehicle_id"] == vehicle), key=lambda r: r["timestamp"])
+    found: list[tuple[str, datetime, datetime]] = []
+    for position, row in enumerate(own):
+        at, named = row["timestamp"], named_meter(rows, vehicle, row["timestamp"], settings)
+        if not row.get("kwh_delivered_dc") or named is None:
+            continue
+        since = max(at - gap, own[position - 1]["timestamp"] if position else at - gap)
+        ends = [found[-1][2]] if found and found[-1][0] == named[0] else []
+        # Where the name has begun: its first heartbeat since a silence or another name.
+        names = [r for r in own if r.get("meter_id") is not None]
+        speaking = [n for n in names if n["timestamp"] >= at][:1]
+        if not (speaking and _since(own, speaking[0], gap) < at):
+            speaking = [n for n in names if n["timestamp"] < at][-1:]
+        first = names.index(speaking[0])
+        while first and _goes_on(names[first - 1], names[first], gap):
+            first -= 1
+        begins = _since(own, names[first], gap)
+        since = max(since, begins)
+        if ends and ends[0] > begins and since - ends[0] <= gap:
+            since = found.pop()[1]
+        found.append((named[0], since, at))
+    return found
+
+
+def _since(own: Sequence[Row], row: Row, gap: timedelta) -> datetime:
+    earlier = [r["timestamp"] for r in own if r["timestamp"] < row["timestamp"]]
+    at: datetime = row["timestamp"]
+    return max([at - gap, *earlier[-1:]])
+
+
+def _goes_on(before: Row, row: Row, gap: timedelta) -> bool:
+    is_same: bool = before["meter_id"] == row["meter_id"]
+    return is_same and row["timestamp"] - before["timestamp"] <= gap
+
+
 def _step(last: float, value: float, settings: EnergySettings) -> tuple[float, bool]:
     """The energy between two values of a register, and whether it was reset between them."""
     step, noise, size = round(value - last, 9), settings.register_noise_kwh, 0.0

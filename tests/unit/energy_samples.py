@@ -54,15 +54,23 @@ def vehicle_rows(draw: st.DrawFn, hours: int = 1) -> list[Row]:
     return draw(st.permutations(rows))
 
 
+_CHANGES: list[dict[str, Any]] = [
+    *[{}] * 6,
+    *({"meter_id": meter} for meter in (None, *METERS)),
+    *({"kwh_delivered_dc": energy} for energy in (None, 0.0, 0.1, 0.1)),
+]
+
+
 @st.composite
 def naming_rows(draw: st.DrawFn, hours: int = 1) -> list[Row]:
-    """Heartbeats of three vehicles that name meters, seldom changing."""
+    """Heartbeats of three vehicles that name meters, seldom changing, and charge now and then."""
     rows: list[Row] = []
     for vehicle in VEHICLES:
-        at, meter = draw(st.integers(-900, 0)), None
+        at = draw(st.integers(-900, 0))
+        now: dict[str, Any] = {"meter_id": None, "kwh_delivered_dc": None}
         while at < hours * 3600 + 600:
-            meter = draw(st.sampled_from([meter, meter, meter, None, *METERS]))
-            rows.append({"vehicle_id": vehicle, "timestamp": seconds(at), "meter_id": meter})
+            now = now | draw(st.sampled_from(_CHANGES))
+            rows.append({"vehicle_id": vehicle, "timestamp": seconds(at), **now})
             at += draw(st.sampled_from([60, 60, 60, 45, 180, 300, 301, 700]))
     return draw(st.permutations(rows))
 

@@ -142,7 +142,7 @@ PUBLIC = {
         remove_file replace_if_changed require_table_id run_sql scan_files scan_window
     """,
     "lake.energy": """
-        CHARGER_CLASSES HEARTBEAT LINK PAIR RATED RULE STATUSES curve_step
+        CHARGER_CLASSES HEARTBEAT LINK PAIR RATED RULE STATUSES contested_meters curve_step
         efficiency_percent exact_sum links_by_rule lowest_efficiency
         measured_energy named_links resolve_links
         vehicle_curve vehicle_efficiency vehicle_efficiency_rows

@@ -84,7 +84,11 @@ def single_link(
     is one claim alone; else SeveralMeters.
     """
     start, end = context.period.start, context.period.end
-    explicit = [link for link in context.links if link["vehicle_id"] == vehicle]
+    explicit = [
+        link
+        for link in context.links
+        if link["vehicle_id"] == vehicle and (link["valid_to"] or end) > start
+    ]
     if explicit:
         # A meter has no other explicit link at the same time, and names and the rule give way.
         first, *more = explicit

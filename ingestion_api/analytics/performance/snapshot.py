@@ -120,9 +120,11 @@ async def _context(
     vehicles = sorted(set(asked).union(*linked_to.values()))
     since = context_start(period, energy)
     between = timestamp(since), timestamp(period.end)
+    # A name that a link overrules keeps no other vehicle off, also when both were just before.
+    linked_since = timestamp(period.start - timedelta(seconds=energy.largest_gap_seconds))
     of_vehicles, of_meters = text_array(vehicles), text_array(meters)
     links, dirty, packs, *waiting = await queries.fetch(
-        ("links_of_devices", [of_vehicles, of_meters, timestamp(period.start), between[1]]),
+        ("links_of_devices", [of_vehicles, of_meters, linked_since, between[1]]),
         ("dirty_hours_between", between),
         ("packs_wait", []),
         ("meter_outbox_of_device", [of_meters, *between]),

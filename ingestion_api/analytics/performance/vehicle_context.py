@@ -35,7 +35,8 @@ class VehicleContext:
     vehicles: list[str]
     meters: list[str]
     links: list[Row]
-    """Explicit ones, with meter_id, vehicle_id, valid_from and valid_to (None: open)."""
+    """Explicit ones of the window and of the largest gap before it, with meter_id, vehicle_id,
+    valid_from and valid_to (None: open)."""
     pairs: Mapping[str, str]
     """The meter of a vehicle by the rule."""
     linked_to: Mapping[str, set[str]]

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from lake.energy.single_vehicle.readings import Readings
+from lake.energy.single_vehicle.readings import Readings, Times
 from lake.schema.partitions import EPOCH, microseconds
 from lake.settings import EnergySettings
 
@@ -19,14 +19,26 @@ class SeveralMeters(Exception):
 
 
 def named_meter(
-    vehicle: Readings, start: datetime, end: datetime, settings: EnergySettings
+    vehicle: Readings,
+    start: datetime,
+    end: datetime,
+    settings: EnergySettings,
+    speaks_for: Times | None = None,
 ) -> tuple[str, list[Range]] | None:
     """Return the named meter with its ranges in the window, joined where they touch, in order.
+
+    `speaks_for` are microseconds for each reading, as `claims_of_names` takes them; None: the
+    largest gap. Whether the vehicle moves makes no difference where no other names the meter.
 
     None if no heartbeat names a meter in the window or shortly before it. Raises SeveralMeters.
     """
     largest_gap = timedelta(seconds=settings.largest_gap_seconds)
-    near, gap = vehicle.in_window(start - largest_gap, end), largest_gap // _MICROSECOND
+    if vehicle.names is None:
+        return None
+    if speaks_for is None:
+        speaks_for = np.full(vehicle.at.shape, largest_gap // _MICROSECOND)
+    is_near = (vehicle.at + speaks_for >= microseconds(start)) & (vehicle.at < microseconds(end))
+    near, gap = vehicle.rows_at(is_near), speaks_for[is_near]
     if near.names is None:
         return None
     names = near.names.drop_nulls()
@@ -36,7 +48,8 @@ def named_meter(
     speaks_from = near.at - gap
     speaks_from[1:] = np.maximum(speaks_from[1:], near.at[:-1])
     # A reading at t is about the time before t: (a, b] in whole microseconds is [a + 1, b + 1).
-    begins, ends = speaks_from[is_naming] + 1, near.at[is_naming] + gap + 1
+    begins = speaks_from[is_naming] + 1
+    ends = (near.at + gap + 1)[is_naming]
     is_cut = begins[1:] > ends[:-1]
     begins, ends = begins[np.append(True, is_cut)], ends[np.append(is_cut, True)]
     begins, ends = np.maximum(begins, microseconds(start)), np.minimum(ends, microseconds(end))

@@ -291,3 +291,19 @@ def test_an_hour_that_lost_heartbeats_stays_told_and_blocks_no_other(
     charged.run_hours(HOUR_10, HOUR_10)
     again = charged.run_hours(HOUR_10 + HOUR, HOUR_10 + HOUR)
     assert checks(again)["meter_telemetry_history: rows_conserved"]
+
+
+def test_a_parked_car_that_still_names_its_charger_is_told_and_gets_no_energy_of_it(
+    stack: PipelineStack,
+) -> None:
+    stack.deliver(METER, meter_rows(*minutes_of(HOUR_10, meter_id="M", kwh_consumed_ac=0.1)))
+    for car, kwh in (("away", 0.0), ("charging", 0.09)):
+        rows = minutes_of(HOUR_10, vehicle_id=car, meter_id="M", kwh_delivered_dc=kwh)
+        stack.deliver(VEHICLE, vehicle_rows(*rows))
+
+    evaluation = failed(stack.run_hours(HOUR_10, HOUR_10), "one_vehicle_at_a_meter")
+
+    assert evaluation.severity == dg.AssetCheckSeverity.WARN
+    assert "| 2026-11-20 10:00:00Z | M | away, charging |" in first_ones(evaluation)
+    rows_of_hour = stack.table("vehicle_efficiency_hourly").sort("vehicle_id")
+    assert rows_of_hour["meter_ids"].to_list() == [[], ["M"]]

@@ -7,13 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import VEHICLE, EnergySettings
-from lake.energy.links import LINK_COLUMNS, named_links, resolve_links
-from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, named_meter, readings, seconds
+from lake.energy.links import (
+    LINK_COLUMNS,
+    claims_of_names,
+    contested_meters,
+    named_links,
+    resolve_links,
+)
+from tests.unit.energy_recomputation import (
+    HOUR_10,
+    HOUR_11,
+    Row,
+    moving_ranges,
+    named_meter,
+    readings,
+    seconds,
+)
 from tests.unit.energy_samples import METERS, VEHICLES, exclusive_links, naming_rows, patiently
 
 SETTINGS = EnergySettings(_env_file=None)
 NO_PAIRS = pl.DataFrame(schema={"meter_id": pl.String, "vehicle_id": pl.String})
 TICK = timedelta(microseconds=1)
+GAP = timedelta(seconds=SETTINGS.largest_gap_seconds)
 
 Range = tuple[str, str, datetime, datetime, str]
 
@@ -145,6 +160,73 @@ def test_a_pair_by_rule_counts_for_the_whole_window_unless_a_device_is_linked_ot
     assert [r[:2] for r in resolved(named, pairs=pairs)] == [("M1", "V1"), ("M7", "V2")]
 
 
+def charging(vehicle: str, meter: str | None, kwh: float | None, *offsets: float) -> list[Row]:
+    return [row | {"kwh_delivered_dc": kwh} for row in naming(vehicle, meter, *offsets)]
+
+
+def test_a_parked_car_that_still_names_its_charger_gets_nothing_of_the_next_cars_charge() -> None:
+    rows = charging("V1", "M1", 0.2, *range(-60, 601, 60))  # charges until 10:10, then stands
+    rows += charging("V1", "M1", 0, *range(660, 3600, 60))
+    rows += charging("V2", None, None, *range(0, 1740, 60))
+    rows += charging("V2", "M1", 0.2, *range(1800, 3001, 60))
+    ranges = resolved(rows)
+    for vehicle, moments in (
+        ("V1", (0, 600, 601, 1300)),  # alone at the meter, also where it stands
+        (None, (1500, 1679)),  # shortly before the other charges
+        ("V2", (1741, 1800, 3000, 3200)),
+        ("V1", (3301, 3599)),
+    ):
+        for moment in moments:
+            assert vehicle_at(ranges, "M1", seconds(moment)) == vehicle, moment
+
+
+def test_a_register_that_rises_moves_and_one_that_repeats_itself_does_not() -> None:
+    minutes = [*range(-60, 3600, 60)]
+    rows = [
+        row | {"reading_type": "register", "kwh_delivered_dc": 5 + n / 10}
+        for n, row in enumerate(naming("V2", "M1", *minutes))
+    ]
+    rows += [
+        row | {"reading_type": "register", "kwh_delivered_dc": 7.5}
+        for row in naming("V1", "M1", *minutes)
+    ]
+    assert {r[1] for r in resolved(rows)} == {"V2"}
+
+
+def test_a_parked_car_that_is_alone_at_a_meter_keeps_it() -> None:
+    ((meter, vehicle, since, until, _),) = resolved(charging("V1", "M1", 0, *range(-60, 3660, 60)))
+    assert (meter, vehicle, since, until) == ("M1", "V1", HOUR_10, HOUR_11)
+
+
+def test_a_name_speaks_for_as_long_as_its_reading_says() -> None:
+    every_quarter = [n * timedelta(minutes=15) for n in range(5)]
+    slow = pl.LazyFrame(
+        [
+            ("V1", HOUR_10 + n, "M1", False, HOUR_10 + n - timedelta(minutes=15))
+            for n in every_quarter
+        ],
+        schema={
+            "vehicle_id": pl.String,
+            "timestamp": pl.Datetime("us", "UTC"),
+            "meter_id": pl.String,
+            "moves": pl.Boolean,
+            "speaks_from": pl.Datetime("us", "UTC"),
+        },
+        orient="row",
+    ).with_columns(speaks_for=pl.lit(timedelta(seconds=1350), pl.Duration("us")))
+    claims = claims_of_names(slow)
+    found = resolve_links(explicit(), claims, NO_PAIRS.lazy(), HOUR_10, HOUR_11).collect()
+    assert found.rows() == [("M1", "V1", HOUR_10, HOUR_11, "heartbeat")]
+
+
+def test_a_meter_that_several_vehicles_name_at_a_time_is_told_with_the_seconds() -> None:
+    rows = naming("V1", "M1", *range(0, 601, 60)) + naming("V2", "M1", *range(300, 901, 60))
+    rows += naming("V3", "M2", *range(0, 901, 60))
+    claims = named_links(readings(VEHICLE, rows), SETTINGS)
+    found = contested_meters(claims, HOUR_10, HOUR_11).collect()
+    assert found.rows() == [("M1", ["V1", "V2"], 300.000001)]
+
+
 @patiently
 @given(naming_rows(), exclusive_links(), st.sets(st.integers(0, 3599), max_size=30))
 def test_at_every_moment_a_meter_feeds_the_vehicle_of_the_definition(
@@ -153,6 +235,11 @@ def test_at_every_moment_a_meter_feeds_the_vehicle_of_the_definition(
     result = resolved(rows, explicit(*(r[:4] for r in ranges)))
     moments = {seconds(offset) for offset in offsets}
     moments |= {row["timestamp"] for row in rows if HOUR_10 <= row["timestamp"] < HOUR_11}
+    moving_ones = {v: _moving(rows, v, ranges) for v in VEHICLES}
+    moving_at = {
+        meter: {v: [(a, b) for m, a, b in found if m == meter] for v, found in moving_ones.items()}
+        for meter in METERS
+    }
     for moment in moments:
         linked = [r for r in ranges if r[2] <= moment < r[3]]
         claims = {
@@ -163,20 +250,48 @@ def test_at_every_moment_a_meter_feeds_the_vehicle_of_the_definition(
         }
         for meter in METERS:
             by_link = [r[1] for r in linked if r[0] == meter]
-            named = [(not sure, v) for v, (m, sure) in claims.items() if m == meter]
-            expected = by_link[0] if by_link else min(named)[1] if named else None
+            moving = moving_at[meter]
+            named = [
+                (not is_moving, not sure, v)
+                for v, (m, sure) in claims.items()
+                if m == meter
+                for is_moving in [any(a < moment <= b for a, b in moving[v])]
+                if is_moving
+                or not any(
+                    a - GAP < moment <= b + GAP for w in VEHICLES if w != v for a, b in moving[w]
+                )
+            ]
+            expected = by_link[0] if by_link else min(named)[2] if named else None
             assert vehicle_at(result, meter, moment) == expected
+
+
+def _moving(
+    rows: list[Row], vehicle: str, links: list[Range]
+) -> list[tuple[str, datetime, datetime]]:
+    """When a vehicle's energy moves at the meter that it names, while nobody has linked it."""
+    left = moving_ranges(rows, vehicle, SETTINGS)
+    for _, linked, since, until, _ in links:
+        if linked == vehicle:
+            parts = [
+                part
+                for m, a, b in left
+                for part in ((m, a, min(b, since - TICK)), (m, max(a, until - TICK), b))
+            ]
+            left = [part for part in parts if part[1] < part[2]]
+    return left
 
 
 @patiently
 @given(naming_rows(hours=2))
 def test_the_links_of_an_hour_are_those_of_a_longer_window(rows: list[Row]) -> None:
-    """Given the heartbeats of the largest gap on both sides of the hour."""
-    largest_gap = timedelta(seconds=SETTINGS.largest_gap_seconds)
+    """Given the heartbeats of twice the largest gap on both sides of the hour.
+
+    What moves keeps off others for as long as its name holds.
+    """
     end = HOUR_11 + timedelta(hours=1)
     whole = resolved(rows, end=end)
     for start in (HOUR_10, HOUR_11):
         until = start + timedelta(hours=1)
-        known = [r for r in rows if start - largest_gap <= r["timestamp"] < until + largest_gap]
+        known = [r for r in rows if start - 2 * GAP <= r["timestamp"] <= until + 2 * GAP]
         cut = [(*r[:2], max(r[2], start), min(r[3], until), r[4]) for r in whole]
         assert resolved(known, start=start, end=until) == [r for r in cut if r[2] < r[3]]

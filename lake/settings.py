@@ -74,7 +74,8 @@ class EnergySettings(BaseSettings):
     )
     link_by_trailing_number: bool = Field(
         default=True,
-        description="pair METER001 with VEH001 where neither was linked otherwise before",
+        description="guess that METER001 feeds VEH001 where neither was linked otherwise before; "
+        "GET /v1/links/guessed lists the pairs",
     )
 
     @model_validator(mode="after")

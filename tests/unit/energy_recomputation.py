@@ -271,8 +271,8 @@ def moving_ranges(
 
 
 def _since(own: Sequence[Row], row: Row, gap: timedelta) -> datetime:
-    earlier = [r["timestamp"] for r in own if r["timestamp"] < row["timestamp"]]
     at: datetime = row["timestamp"]
+    earlier: list[datetime] = [r["timestamp"] for r in own if r["timestamp"] < at]
     return max([at - gap, *earlier[-1:]])
 
 

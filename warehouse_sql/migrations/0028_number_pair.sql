@@ -15,6 +15,9 @@ CREATE TABLE number_pair (
         WHERE (dissolved_at IS NULL)
 );
 
+CREATE INDEX number_pair_by_meter ON number_pair (meter_id);
+CREATE INDEX number_pair_by_vehicle ON number_pair (vehicle_id);
+
 CREATE TABLE unpaired_device (
     stream    text NOT NULL CHECK (stream IN ('meter', 'vehicle')),
     device_id text NOT NULL,
@@ -69,8 +72,10 @@ RETURN device_id ~ '^[A-Za-z]+[^A-Za-z0-9]?[0-9]+$';
 -- Meters and vehicles that are known and end in a number, each with each. Not where a key that is
 -- limited to a prefix may write one of the two alone: then they belong to different people.
 CREATE FUNCTION partners_of_number(wanted text)
-RETURNS TABLE (meter_id text, vehicle_id text) STABLE LANGUAGE sql AS $$
-    WITH known AS (
+RETURNS TABLE (meter_id text, vehicle_id text) STABLE LANGUAGE plpgsql AS $$
+BEGIN
+    -- A cached plan: a fleet that is new comes with thousands in one commit.
+    RETURN QUERY WITH known AS (
         SELECT 'meter' AS stream, live.meter_id AS device_id FROM meter_live_state AS live
         WHERE ltrim(substring(live.meter_id FROM '[0-9]+$'), '0') = wanted
         UNION
@@ -88,7 +93,8 @@ RETURNS TABLE (meter_id text, vehicle_id text) STABLE LANGUAGE sql AS $$
       AND NOT EXISTS (SELECT FROM api_key
                       WHERE revoked_at IS NULL
                         AND starts_with(meter.device_id, device_prefix)
-                            <> starts_with(vehicle.device_id, device_prefix))
+                            <> starts_with(vehicle.device_id, device_prefix));
+END
 $$;
 
 -- Makes the pair of a number if exactly one meter and one vehicle have it and neither has a pair.
@@ -96,29 +102,50 @@ $$;
 -- two that bring the two halves of a pair would else not see each other.
 CREATE FUNCTION pair_number(wanted text, since timestamptz DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    meters text[];
+    vehicles text[];
 BEGIN
     LOCK TABLE number_pair IN SHARE ROW EXCLUSIVE MODE;
+    SELECT array_agg(meter_id), array_agg(vehicle_id) INTO meters, vehicles
+    FROM partners_of_number(wanted);
+    IF meters IS NULL THEN
+        RETURN;
+    END IF;
     INSERT INTO number_pair (meter_id, vehicle_id, valid)
     SELECT found.meter_id, found.vehicle_id,
            tstzrange(greatest(since, max(upper(earlier.valid))), NULL)
     FROM (SELECT partner.meter_id, partner.vehicle_id,
-                 count(*) OVER (PARTITION BY partner.meter_id) AS vehicles,
-                 count(*) OVER (PARTITION BY partner.vehicle_id) AS meters
-          FROM partners_of_number(wanted) AS partner) AS found
-    LEFT JOIN number_pair AS earlier
-        ON earlier.meter_id = found.meter_id OR earlier.vehicle_id = found.vehicle_id
-    WHERE vehicles = 1 AND meters = 1
+                 count(*) OVER (PARTITION BY partner.meter_id) AS of_meter,
+                 count(*) OVER (PARTITION BY partner.vehicle_id) AS of_vehicle
+          FROM unnest(meters, vehicles) AS partner (meter_id, vehicle_id)) AS found
+    LEFT JOIN LATERAL (
+        SELECT * FROM number_pair AS pair WHERE pair.meter_id = found.meter_id
+        UNION ALL
+        SELECT * FROM number_pair AS pair WHERE pair.vehicle_id = found.vehicle_id) AS earlier ON true
+    WHERE of_meter = 1 AND of_vehicle = 1
     GROUP BY found.meter_id, found.vehicle_id
     HAVING NOT coalesce(bool_or(
         CASE WHEN dissolved_at IS NULL THEN upper_inf(earlier.valid)
              ELSE (earlier.meter_id, earlier.vehicle_id) = (found.meter_id, found.vehicle_id)
         END), false);
 
+    IF FOUND THEN
+        DELETE FROM unpaired_device AS unpaired
+        USING number_pair AS pair
+        WHERE pair.meter_id = ANY(meters) AND pair.vehicle_id = ANY(vehicles)
+          AND dissolved_at IS NULL AND upper_inf(valid)
+          AND (stream, device_id) IN (('meter', pair.meter_id), ('vehicle', pair.vehicle_id));
+        IF cardinality(meters) = 1 THEN
+            RETURN;
+        END IF;
+    END IF;
+
     INSERT INTO unpaired_device (stream, device_id)
     SELECT DISTINCT stream, device_id
-    FROM partners_of_number(wanted) AS partner,
-         LATERAL (VALUES ('meter', partner.meter_id), ('vehicle', partner.vehicle_id))
-             AS one (stream, device_id)
+    FROM unnest(array_fill('meter'::text, ARRAY[cardinality(meters)])
+                || array_fill('vehicle'::text, ARRAY[cardinality(meters)]),
+                meters || vehicles) AS one (stream, device_id)
     WHERE NOT EXISTS (SELECT FROM number_pair AS pair
                       WHERE stream = 'meter' AND pair.meter_id = device_id
                         AND (dissolved_at IS NOT NULL OR upper_inf(valid)))
@@ -126,11 +153,6 @@ BEGIN
                       WHERE stream = 'vehicle' AND pair.vehicle_id = device_id
                         AND (dissolved_at IS NOT NULL OR upper_inf(valid)))
     ON CONFLICT DO NOTHING;
-
-    DELETE FROM unpaired_device AS unpaired
-    USING number_pair AS pair
-    WHERE trailing_number(pair.meter_id) = wanted AND dissolved_at IS NULL AND upper_inf(valid)
-      AND (stream, device_id) IN (('meter', pair.meter_id), ('vehicle', pair.vehicle_id));
 END
 $$;
 

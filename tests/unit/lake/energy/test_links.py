@@ -161,7 +161,7 @@ def test_a_pair_by_rule_counts_for_the_whole_window_unless_a_device_is_linked_ot
 
 
 def charging(vehicle: str, meter: str | None, kwh: float | None, *offsets: float) -> list[Row]:
-    return [row | {"kwh_delivered_dc": kwh} for row in naming(vehicle, meter, *offsets)]
+    return [{**row, "kwh_delivered_dc": kwh} for row in naming(vehicle, meter, *offsets)]
 
 
 def test_a_parked_car_that_still_names_its_charger_gets_nothing_of_the_next_cars_charge() -> None:
@@ -183,11 +183,11 @@ def test_a_parked_car_that_still_names_its_charger_gets_nothing_of_the_next_cars
 def test_a_register_that_rises_moves_and_one_that_repeats_itself_does_not() -> None:
     minutes = [*range(-60, 3600, 60)]
     rows = [
-        row | {"reading_type": "register", "kwh_delivered_dc": 5 + n / 10}
+        {**row, "reading_type": "register", "kwh_delivered_dc": 5 + n / 10}
         for n, row in enumerate(naming("V2", "M1", *minutes))
     ]
     rows += [
-        row | {"reading_type": "register", "kwh_delivered_dc": 7.5}
+        {**row, "reading_type": "register", "kwh_delivered_dc": 7.5}
         for row in naming("V1", "M1", *minutes)
     ]
     assert {r[1] for r in resolved(rows)} == {"V2"}

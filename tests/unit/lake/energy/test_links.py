@@ -182,7 +182,7 @@ def test_a_parked_car_that_still_names_its_charger_gets_nothing_of_the_next_cars
 
 def test_a_register_that_rises_moves_and_one_that_repeats_itself_does_not() -> None:
     minutes = [*range(-60, 3600, 60)]
-    rows = [
+    rows: list[Row] = [
         {**row, "reading_type": "register", "kwh_delivered_dc": 5 + n / 10}
         for n, row in enumerate(naming("V2", "M1", *minutes))
     ]

@@ -26,6 +26,7 @@ from lake.upkeep.archive import archive_day
 from tests.harness.postgres import server_folder
 
 _HOURS_OF_DAY: Final = 24
+_EDGES: Final = 0.01  # of the energy of a window may lie beyond its edges
 _IMPORTED_HOURS: Final = 9  # 10.8 million heartbeats
 
 
@@ -86,7 +87,8 @@ def _day(bench: _Bench) -> list[Row]:
     ours, theirs = bench.run_in_turn(("tables", lake), ("duckdb", lake))
     for of_ours, of_theirs in zip(ours, theirs, strict=True):
         for side in ("energy_ac", "energy_dc"):
-            if abs(of_ours[side] - of_theirs[side]) > 1e-3:
+            # DuckDB counts each reading at its time; ours has a part of the first ones before it.
+            if abs(of_ours[side] - of_theirs[side]) > _EDGES * of_theirs[side]:
                 raise BenchmarkError(f"{side}: {of_ours[side]} kWh, DuckDB {of_theirs[side]} kWh")
     for stream in STREAMS.values():
         archive_day(lake, history_table(stream), DAY.date())

@@ -24,20 +24,19 @@ from lake import (
     replace_hours,
     scan_history,
 )
-from lake.energy.interval_energy import CHARGER_CLASSES
+from lake.energy import CHARGER_CLASSES
 from lake.energy.links import (
     PAIR,
-    join_adjacent_links,
+    clip_links,
+    links_around,
     named_links,
-    resolve_links,
 )
 from lake.engine import IN_MEMORY
 from lake.history.context import HistoryWindow, SequentialHistoryReader
 from lake.rollups.day import DayInputs, efficiency_of_day, health_of_day
-from lake.rollups.day_links import links_of_hours
 from lake.rollups.hour import HourInputs, Tables, efficiency_of_hour, health_of_hour
 from lake.schema.catalog import DERIVED_TABLES, HOURLY_EFFICIENCY
-from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY
 
 DAY: Final = datetime(2026, 11, 20, tzinfo=UTC)
 _MIDNIGHT: Final = DAY + timedelta(days=1)
@@ -87,12 +86,13 @@ def tables_in_duckdb(folder: Path) -> Figures:
     """Have DuckDB compute the efficiency tables from the same files; it is given the links."""
     lake = Lake(str(folder))
     day = _Day(lake)
-    of_hours = pl.concat([day.links(hour, day.names(hour)) for hour in day.hours])
+    links = day.links(DAY, day.end, scan_history(lake, VEHICLE, DAY, day.end))
     statements = Path(__file__).with_name("efficiency.sql").read_text(encoding="utf-8")
     with duckdb.connect() as connection:
         connection.execute(f"SET threads = {_THREADS}")
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("links", join_adjacent_links(of_hours.lazy()).collect().to_arrow())
+        within = clip_links(links.lazy(), DAY, day.end).collect()
+        connection.register("links", within.to_arrow())
         for stream in STREAMS.values():
             files = lake.open(stream.history_table).file_uris()
             read = connection.read_parquet(files, hive_partitioning=False)
@@ -128,7 +128,7 @@ class _Day:
             scan_history(lake, METER, DAY, _MIDNIGHT).select(pl.col("timestamp").max()).collect()
         )
         self.hours = hours_between(DAY, newest.item())
-        self._end = self.hours[-1] + HOUR
+        self.end = self.hours[-1] + HOUR
         self._histories = {
             name: SequentialHistoryReader(lake, stream, self._settings)
             for name, stream in STREAMS.items()
@@ -153,7 +153,7 @@ class _Day:
         meters, vehicles = (
             self._histories[stream.name].read(hour, hour + HOUR) for stream in (METER, VEHICLE)
         )
-        links = self.links(hour, vehicles.lazy())
+        links = self.links(hour, hour + HOUR, vehicles.lazy())
         inputs = HourInputs(
             hour, meters.lazy(), vehicles.lazy(), links.lazy(), _CLASSES, self._expected
         )
@@ -165,35 +165,23 @@ class _Day:
     def write_hours(self, hours: Sequence[Tables]) -> None:
         """Write what was computed of all hours."""
         rows = {name: pl.concat([of_hour[name] for of_hour in hours]) for name in hours[0]}
-        self._write(rows, DAY, self._end)
+        self._write(rows, DAY, self.end)
 
     def compute_whole(self) -> tuple[float, float]:
         """Compute and write the tables of the day; seconds of the efficiency, of the others."""
         began = time.perf_counter()
-        meters, vehicles = (
-            HistoryWindow(self._lake, stream, DAY, self._end, self._settings)
-            for stream in (METER, VEHICLE)
-        )
         hours = {spec.name: self.rows_of(spec.name) for spec in HOURLY_EFFICIENCY}
-        of_vehicles = hours[VEHICLE_EFFICIENCY_HOURLY.name]
-        links = links_of_hours(of_vehicles, _EXPLICIT, vehicles.scan(), self._settings)
-        inputs = DayInputs(meters, vehicles, hours, links.lazy(), _CLASSES)
+        vehicles = HistoryWindow(self._lake, VEHICLE, DAY, self.end, self._settings)
+        inputs = DayInputs(vehicles, hours)
         self._write(efficiency_of_day(inputs, self._settings), DAY, _MIDNIGHT)
         between = time.perf_counter()
         self._write(health_of_day(inputs, self._settings), DAY, _MIDNIGHT)
         return between - began, time.perf_counter() - between
 
-    def names(self, hour: datetime) -> pl.LazyFrame:
-        """The vehicles' heartbeats of an hour, and as many before it as the links need."""
-        before = timedelta(seconds=self._settings.largest_gap_seconds)
-        return scan_history(self._lake, VEHICLE, hour - before, hour + HOUR)
-
-    def links(self, hour: datetime, vehicles: pl.LazyFrame) -> pl.DataFrame:
-        """The links of an hour by the names in its vehicles' heartbeats, and by the rule."""
+    def links(self, start: datetime, end: datetime, vehicles: pl.LazyFrame) -> pl.DataFrame:
+        """The links of a window by the names in its vehicles' heartbeats, and by the rule."""
         named = named_links(vehicles, self._settings)
-        return resolve_links(_EXPLICIT, named, self._by_rule, hour, hour + HOUR).collect(
-            engine=IN_MEMORY
-        )
+        return links_around(_EXPLICIT, named, self._by_rule, start, end).collect(engine=IN_MEMORY)
 
     def rows_of(self, table: str) -> pl.DataFrame:
         """The day's rows of a table of hours."""

@@ -29,8 +29,14 @@ class ChargerClass(BaseModel, frozen=True, extra="forbid"):
     excellent_above_percent: float | None = None
     good_from_percent: float | None = None
     warning_from_percent: float | None = None
+    implausible_below_percent: float | None = None
     nominal_voltage: float | None = Field(default=None, gt=0)
+    greatest_power_kw: float | None = Field(default=None, gt=0)
+    cadence_seconds: float | None = Field(default=None, gt=0)
     register_size_kwh: float | None = Field(default=None, gt=0)
+
+
+_AS_ALL = ChargerClass()
 
 
 class EnergySettings(BaseSettings):
@@ -41,16 +47,29 @@ class EnergySettings(BaseSettings):
     )
 
     nominal_interval_seconds: float = Field(
-        default=60, gt=0, description="time that a device's first reading covers"
+        default=60,
+        gt=0,
+        description="time between two readings of a device of which nothing tells its cadence",
     )
     largest_gap_seconds: float = Field(
-        default=300, gt=0, le=3600, description="longest time that one reading covers"
+        default=300,
+        gt=0,
+        le=3600,
+        description="longest time that one voltage or temperature stands for",
+    )
+    register_lookback_hours: int = Field(
+        default=48, ge=1, description="how far back the previous reading of a register is looked up"
     )
     register_noise_kwh: float = Field(
         default=0.15, ge=0, description="a register that steps back by less has not been reset"
     )
-    register_lookback_hours: int = Field(
-        default=48, ge=1, description="how far back the previous reading of a register is looked up"
+    greatest_power_kw: float = Field(
+        default=500,
+        gt=0,
+        description="power that no charger exceeds: a register that rises faster is not believed",
+    )
+    greatest_vehicle_power_kw: float = Field(
+        default=500, gt=0, description="power that no vehicle takes, likewise"
     )
     register_size_kwh: float | None = Field(
         default=None, gt=0, description="a register rolls over to zero here; empty: none does"
@@ -65,6 +84,9 @@ class EnergySettings(BaseSettings):
     good_from_percent: float = Field(default=85, description="efficiency from here is good")
     warning_from_percent: float = Field(
         default=80, description="efficiency from here is a warning, below it is critical"
+    )
+    implausible_below_percent: float = Field(
+        default=50, description="efficiency below is no rating: a sensor or a link is wrong"
     )
     nominal_voltage: float = Field(default=230, gt=0, description="nominal AC voltage, volt")
     charger_classes: dict[str, ChargerClass] = Field(
@@ -81,32 +103,27 @@ class EnergySettings(BaseSettings):
     @model_validator(mode="after")
     def _limits_in_order(self) -> Self:
         for name in (None, *self.charger_classes):
-            limits = self.status_limits(name)
-            if list(limits) != sorted(limits):
+            warning, good, excellent, implausible = self.status_limits(name)
+            if not implausible <= warning <= good <= excellent:
                 of_class = f" of charger class {name!r}" if name else ""
                 raise ValueError(
-                    "limits must rise: WARNING_FROM_PERCENT, GOOD_FROM_PERCENT, "
-                    f"EXCELLENT_ABOVE_PERCENT{of_class}"
+                    "limits must rise: IMPLAUSIBLE_BELOW_PERCENT, WARNING_FROM_PERCENT, "
+                    f"GOOD_FROM_PERCENT, EXCELLENT_ABOVE_PERCENT{of_class}"
                 )
         return self
 
-    def status_limits(self, charger_class: str | None) -> tuple[float, float, float]:
-        """Return warning_from, good_from and excellent_above of a class in percent, or of all.
+    def status_limits(self, charger_class: str | None) -> tuple[float, float, float, float]:
+        """Return warning_from, good_from, excellent_above and implausible_below in percent.
 
         A class without a limit of its own has that of all; so has a class nobody described.
         """
-        of_class = self.charger_classes.get(charger_class or "", ChargerClass())
+        of_class = self.charger_classes.get(charger_class or "", _AS_ALL)
         return (
             _first(of_class.warning_from_percent, self.warning_from_percent),
             _first(of_class.good_from_percent, self.good_from_percent),
             _first(of_class.excellent_above_percent, self.excellent_above_percent),
+            _first(of_class.implausible_below_percent, self.implausible_below_percent),
         )
-
-    def register_size(self, charger_class: str | None) -> float | None:
-        """Return the kWh at which the register of this class rolls over; None: never."""
-        of_class = self.charger_classes.get(charger_class or "", ChargerClass())
-        size = of_class.register_size_kwh
-        return self.register_size_kwh if size is None else size
 
 
 def _first(own: float | None, of_all: float) -> float:

@@ -1,8 +1,8 @@
 """The partition ledger as the pipelines read and write it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import psycopg
@@ -29,13 +29,14 @@ class WaitingHour:
 class HourState:
     """State of one stream's hour that a step works from: its heartbeats, and what else counts.
 
-    Both are null where nothing was computed yet.
+    Both are null where nothing was computed yet. `read_at`: when it was so.
     """
 
     stream: str
     hour: datetime
     version: int | None
     revision: int | None
+    read_at: datetime
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,52 @@ def compacted_hours(
     """The hours of the window that the history holds, in order of time."""
     rows = connection.execute(query("compacted_hours_between"), {"start": start, "end": end})
     return [hour for (hour,) in rows]
+
+
+def dirty_hours(connection: psycopg.Connection, stream: Stream) -> dict[datetime, datetime | None]:
+    """The hours of which raw holds what the history lacks.
+
+    Of an hour that the history never had any heartbeat of: since when the lake has some.
+    """
+    rows = connection.execute(query("dirty_hours"), {"stream": stream.name})
+    return {hour.astimezone(UTC): first_flush_at for hour, first_flush_at in rows}
+
+
+def computed_hours(
+    connection: psycopg.Connection, start: datetime, end: datetime
+) -> dict[datetime, datetime | None]:
+    """The hours of the window that the history holds, and when they were last computed."""
+    rows = connection.execute(query("computed_hours_between"), {"start": start, "end": end})
+    return {hour.astimezone(UTC): computed_at for hour, computed_at in rows}
+
+
+def reopen_beside(
+    connection: psycopg.Connection, hours: Collection[datetime], changed_by: datetime
+) -> None:
+    """Let hours be computed again because of heartbeats in those of a run, whose first is told."""
+    in_order = sorted(hours)
+    for first in range(0, len(in_order), _HOURS_AT_ONCE):
+        asked = {"hours": in_order[first : first + _HOURS_AT_ONCE], "changed_by": changed_by}
+        connection.execute(query("reopen_beside"), asked)
+
+
+def changed_hours(connection: psycopg.Connection, hours: Sequence[datetime]) -> set[datetime]:
+    """The hours beside those of a run that wait because of their heartbeats alone."""
+    asked = {"first": hours[0], "last": hours[-1]}
+    return {hour.astimezone(UTC) for (hour,) in connection.execute(query("changed_hours"), asked)}
+
+
+def hours_to_refine(
+    connection: psycopg.Connection, now: datetime, pause: timedelta, since: datetime
+) -> list[datetime]:
+    """Computed hours from `since` on of which a reading that they lacked has come."""
+    asked = {"now": now, "pause": pause.total_seconds(), "since": since}
+    return [hour.astimezone(UTC) for (hour,) in connection.execute(query("hours_to_refine"), asked)]
+
+
+def count_refinements(connection: psycopg.Connection, hours: int) -> None:
+    """Count hours that were computed again for a reading that they had lacked."""
+    connection.execute(query("count_refinements"), {"hours": hours})
 
 
 def has_heartbeats(connection: psycopg.Connection, hour: datetime) -> bool:

@@ -16,6 +16,9 @@ HOURLY = dg.HourlyPartitionsDefinition(start_date=f"{START:%Y-%m-%d}-00:00", tim
 DAILY = dg.DailyPartitionsDefinition(start_date=f"{START:%Y-%m-%d}", timezone="UTC", end_offset=1)
 
 
+# Tag of a run that computes hours again for readings that they had lacked.
+REFINES = "wattlake/refines"
+
 FIRST_HOUR = datetime.combine(START, time(), UTC)
 
 

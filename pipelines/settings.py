@@ -27,6 +27,17 @@ class PipelineSettings(BaseSettings):
     hour_grace_seconds: float = Field(
         default=120, ge=0, description="an hour is closed this long after its end"
     )
+    refine_pause_seconds: float = Field(
+        default=600,
+        ge=0,
+        description="a computed hour waits at least this long before it is computed again with a "
+        "reading that it lacked, and an older one as long as it is old",
+    )
+    refine_hours: int = Field(
+        default=24,
+        ge=1,
+        description="so long an hour waits for readings that it lacked: those of slow devices",
+    )
     hours_per_run: int = Field(
         default=720,
         ge=1,

@@ -12,9 +12,11 @@ from lake.delta.replace import replace_hours
 from lake.reads.table_pages import row_period
 from lake.schema.table_spec import TableSpec
 
+_USUAL = {"status": "good", "reason": "rated"}
+
 
 def table_rows(spec: TableSpec, *rows: Mapping[str, Any]) -> pl.DataFrame:
-    """Rows of a table; what one leaves out is null, or zero, empty or 'good' where it can't be."""
+    """Rows of a table; what one leaves out is null, or where it can't be zero, empty, 'rated'."""
     schema = pl.DataFrame(pa.schema([c.field() for c in spec.columns]).empty_table()).schema
     usual: dict[str, Any] = {
         c.name: None if c.nullable else _usual(c.name, c.type) for c in spec.columns
@@ -30,8 +32,8 @@ def put(lake: Lake, spec: TableSpec, time: datetime, *rows: Mapping[str, Any]) -
 
 
 def _usual(name: str, kind: pa.DataType) -> Any:
-    if name == "status":
-        return "good"
+    if name in _USUAL:
+        return _USUAL[name]
     if pa.types.is_large_list(kind) or pa.types.is_list(kind):
         return []
     if pa.types.is_large_string(kind):

@@ -33,14 +33,14 @@ class LiveReading:
 class HourReading:
     """A published hour of a vehicle; `usual` is its efficiency before, `limits` of its class.
 
-    Percent; `limits` are warning_from, good_from and excellent_above.
+    Percent; `limits` are those of `EnergySettings.status_limits`.
     """
 
     hour: datetime
     status: str
     efficiency: float | None
     usual: float | None
-    limits: tuple[float, float, float]
+    limits: tuple[float, float, float, float]
 
 
 def observe_live(rule: LiveRule, reading: LiveReading) -> Observation:
@@ -86,19 +86,20 @@ def _status_level(rule: EfficiencyStatus, reading: HourReading) -> Level:
     """Return the level of an hour; outside of the statuses, by its distance from them.
 
     Better by less than `clear` is within the hysteresis: above the upper limit of the worst
-    efficiencies, under 100 % for what was implausible. Worse is another rule's matter.
+    efficiencies, under 100 % or over the floor for what was implausible. Worse is another rule's
+    matter.
     """
     if reading.status in rule.statuses:
         return Level.RAISED
     if reading.efficiency is None or reading.status == "implausible":
         return Level.CLEARED
-    warning_from, good_from, _ = reading.limits
+    warning_from, good_from, _, floor = reading.limits
     for status, limit in (("warning", good_from), ("critical", warning_from)):
         if status in rule.statuses and limit <= reading.efficiency < limit + rule.clear:
             return Level.BETWEEN
-    if (
-        "implausible" in rule.statuses
-        and _PLAUSIBLE_PERCENT - rule.clear < reading.efficiency <= _PLAUSIBLE_PERCENT
+    if "implausible" in rule.statuses and (
+        _PLAUSIBLE_PERCENT - rule.clear < reading.efficiency <= _PLAUSIBLE_PERCENT
+        or floor <= reading.efficiency < floor + rule.clear
     ):
         return Level.BETWEEN
     return Level.CLEARED

@@ -16,6 +16,7 @@ from warehouse_sql.named_queries import query
 
 _NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LONGEST_COMMIT: Final = timedelta(seconds=5)
+_HISTORY_SECONDS: Final = 3600.0  # what was received so late tells nothing of now
 
 
 class LiveEvaluator:
@@ -129,6 +130,7 @@ def _parameters(rules: list[LiveRule], energy: EnergySettings) -> dict[str, Any]
         "classes": list(own),
         "voltages": list(own.values()),
         "nominal": energy.nominal_voltage,
+        "history": _HISTORY_SECONDS,
     }
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from ingestion_api.analytics.lake_access import reading_the_lake
 from ingestion_api.rest.parameters import Period
-from lake import Column, EnergySettings, hours_between
+from lake import Column, hours_between
 from lake.costs import (
     Costs,
     EfficiencyPointValue,
@@ -69,7 +69,6 @@ def losses(
     by: By,
     limit: int,
     tariff: Tariff | None,
-    energy: EnergySettings,
 ) -> Losses:
     """The first `limit` hours or days in order, or devices by greater loss; blocks.
 
@@ -80,12 +79,10 @@ def losses(
     name, is_device = GROUPS[by].name, by in ("vehicle", "charger")
     priced = _priced(grouped, period, [name], tariff)
     order = ["loss_kwh", name] if is_device else [name]
-    rows = sum_energies(priced, [name], energy).sort(
-        order, descending=[is_device, False][: len(order)]
-    )
+    rows = sum_energies(priced, [name]).sort(order, descending=[is_device, False][: len(order)])
     rows, _ = _with_costs(rows.head(limit), priced, [name], tariff)
     of_fleet = _priced(fleet, period, [], tariff)
-    total, money = _with_costs(sum_energies(of_fleet, [], energy), of_fleet, [], tariff)
+    total, money = _with_costs(sum_energies(of_fleet, []), of_fleet, [], tariff)
     (row,) = total.to_dicts()
     hours = fleet.scan(period.start, period.end).select(pl.len()).collect().item()
     of_all = money.get(())
@@ -105,14 +102,13 @@ def worst(
     device: str,
     count: int,
     tariff: Tariff | None,
-    energy: EnergySettings,
 ) -> pl.DataFrame:
     """The devices of lowest efficiency over the window, the lowest first; blocks.
 
     The columns are the device and LOSS_COLUMNS. Raises LakeError.
     """
     priced = _priced(hours, period, [device], tariff)
-    rows = worst_devices(sum_energies(priced, [device], energy), device, count)
+    rows = worst_devices(sum_energies(priced, [device]), device, count)
     return _with_costs(rows, priced, [device], tariff)[0]
 
 

@@ -114,6 +114,11 @@ HOURS_WAITING_SECONDS: Final = Gauge(
     "were computed then to tell",
     registry=REGISTRY,
 )
+HOURS_REFINED: Final = Gauge(
+    "wattlake_refined_hours",
+    "how many hours were ever computed again because a reading came that they had lacked",
+    registry=REGISTRY,
+)
 FIGURES_END: Final = Gauge(
     "wattlake_figures_end_timestamp_seconds",
     "Unix time at which the newest computed hour ends; 0: none is computed",

@@ -20,6 +20,7 @@ from ingestion_api.background_tasks import Service, cancel_task, start_task
 from ingestion_api.database.pool import ReadPool
 from ingestion_api.observability.freshness import FiguresRow, read_figures
 from ingestion_api.observability.metrics import (
+    HOURS_REFINED,
     HOURS_WAITING,
     HOURS_WAITING_SECONDS,
     OUTBOX_AGE,
@@ -143,6 +144,8 @@ class OutboxMonitor(Service):
         assert waiting is not None, "the query always has one row"
         HOURS_WAITING.set(waiting["hours"])
         HOURS_WAITING_SECONDS.set(math.nan if waiting["seconds"] is None else waiting["seconds"])
+        refined = await (await conn.execute(query("refinements"))).fetchone()
+        HOURS_REFINED.set(refined["hours"] if refined else 0)
         self.figures = await read_figures(conn, now, self._settings)
 
     def _count(self, acknowledged: int) -> None:

@@ -6,15 +6,15 @@ import polars as pl
 from fastapi import APIRouter
 from pydantic import Field
 
-from ingestion_api.analytics.performance.compute import measure
+from ingestion_api.analytics.performance.readings import read_vehicles
 from ingestion_api.analytics.performance.vehicle_context import UnknownVehicle, VehicleContext
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.parameters import BadWindow, End, PathId, Period, Start
 from ingestion_api.rest.problems import Problem, problem_responses
 from ingestion_api.routes.live import unknown_device
 from ingestion_api.services import ServicesDep
-from lake import EnergySettings
-from lake.energy import curve_step, vehicle_curve
+from lake import VEHICLE, EnergySettings
+from lake.energy import curve_step, linked_sides, vehicle_curve
 from lake.reads import LakeSnapshot
 
 router = APIRouter(prefix="/v1/analytics", tags=["performance"])
@@ -75,14 +75,14 @@ async def curve_of_vehicle(
 
 
 def _curve(view: LakeSnapshot, facts: VehicleContext, energy: EnergySettings) -> pl.DataFrame:
-    found = measure(view, facts, energy)
+    readings = read_vehicles(view, facts, energy)
     start, end = facts.period.start, facts.period.end
+    dirty, outbox = facts.dirty_hours[VEHICLE.name], facts.outbox[VEHICLE.name]
     return vehicle_curve(
-        found.meters,
-        found.vehicles,
-        found.links.lazy(),
+        linked_sides(readings.ac, readings.dc, readings.links, start, end),
+        view.heartbeats(VEHICLE, facts.asked, start, end, dirty, outbox),
         start,
         end,
         curve_step(start, end),
         energy,
-    ).collect()
+    )

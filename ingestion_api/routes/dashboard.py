@@ -15,8 +15,7 @@ from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import LiveVehicle, live_fields
 from ingestion_api.routes.live_fleet import MOST_IDS, DeviceId
 from ingestion_api.services import ServicesDep
-from lake import EnergySettings
-from lake.energy import RATED, efficiency_percent
+from lake.energy import RATED, ratio_percent
 from warehouse_sql.named_queries import query
 
 router = APIRouter(prefix="/v1/analytics", tags=["overview"])
@@ -79,7 +78,7 @@ async def dashboard(
             {"vehicle_ids": asked, "start": midnight, "end": now, "rated": list(RATED)},
         )
         found = await rows.fetchall()
-    percents = _percents(found, services.energy)
+    percents = _percents(found)
     return Dashboard(
         at=now,
         vehicles=[
@@ -104,11 +103,11 @@ async def dashboard(
     )
 
 
-def _percents(rows: list[DictRow], energy: EnergySettings) -> list[Any]:
+def _percents(rows: list[DictRow]) -> list[Any]:
     names = ("rated_energy_ac_kwh", "rated_energy_dc_kwh")
     sides = pl.DataFrame(
         {name: [row[name] for row in rows] for name in names},
         schema=dict.fromkeys(names, pl.Float64),
     )
-    ratio = efficiency_percent(pl.col(names[0]), pl.col(names[1]), energy)
+    ratio = ratio_percent(pl.col(names[0]), pl.col(names[1]))
     return sides.select(ratio).to_series().to_list()

@@ -93,5 +93,5 @@ class FastReadPath:
             scope["route_path"] = _PERFORMANCE_ROUTE
             raise unknown_device("vehicle", vehicle) from None
         scope["route_path"] = _PERFORMANCE_ROUTE
-        answer = performance_answer(vehicle, found)
+        answer = performance_answer(vehicle, found, services.energy)
         return answer.model_dump_json(by_alias=True).encode()

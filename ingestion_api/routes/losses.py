@@ -109,9 +109,7 @@ async def lowest_efficiency(
     if etag_matches(tag, if_none_match):
         return not_modified(tag)
     device = GROUPS[by]
-    rows = await in_lake_thread(
-        worst, table, period, device.name, count, services.tariff, services.energy
-    )
+    rows = await in_lake_thread(worst, table, period, device.name, count, services.tariff)
     return await _answer(services, kind, tag, period, {}, rows, [device, *LOSS_COLUMNS])
 
 
@@ -145,9 +143,7 @@ async def fleet_losses(
     tag = _tag(services, kind, period, fleet.number, grouped.number, by, limit)
     if etag_matches(tag, if_none_match):
         return not_modified(tag)
-    found = await in_lake_thread(
-        losses, fleet, grouped, period, by, limit, services.tariff, services.energy
-    )
+    found = await in_lake_thread(losses, fleet, grouped, period, by, limit, services.tariff)
     point = found.point
     members = {
         "total": {to_camel(name): value for name, value in found.total.items()},

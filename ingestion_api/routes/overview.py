@@ -16,7 +16,7 @@ from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import Connection, Kind, connection_flag, online_seconds
 from ingestion_api.services import ServicesDep
 from lake import HOUR, EnergySettings, hour_of
-from lake.energy import STATUSES, efficiency_percent
+from lake.energy import STATUSES, ratio_percent
 from warehouse_sql.named_queries import query
 
 _HOURS: Final = 24
@@ -36,12 +36,15 @@ class Now(Answer):
     """The newest interval readings of the devices online; registers say nothing at once.
 
     Powers take each interval for a nominal one. The two sides are not matched with each other: a
-    momentary ratio is a hint, the computed hours are exact.
+    momentary ratio is a hint, and told only where it could be rated: readings of two cadences give
+    none. The computed hours are exact.
     """
 
     power_ac_kw: float | None = Field(description="drawn from the grid; null without a reading")
     power_dc_kw: float | None = Field(description="delivered to batteries; null without a reading")
-    efficiency_percent: float | None = Field(description="DC by AC; null where nothing flows")
+    efficiency_percent: float | None = Field(
+        description="DC by AC; null where no ratio can be believed"
+    )
     meters: int = Field(description="meters with such a reading")
     vehicles: int = Field(description="vehicles with such a reading")
     vehicles_charging: int = Field(description="of them with energy delivered")
@@ -148,7 +151,7 @@ async def overview(services: ServicesDep) -> Overview:
         vehicles=_connections(by_kind.get("vehicle")),
         meters=_connections(by_kind.get("meter")),
         now=_now(by_kind.get("meter"), by_kind.get("vehicle"), services.energy),
-        last_24_hours=_last_hours(hours, services.energy),
+        last_24_hours=_last_hours(hours),
         newest_hour=_newest_hour(newest),
         ingest=Ingest(
             records_per_second=services.outbox.records_per_second,
@@ -210,7 +213,7 @@ def _now(meters: DictRow | None, vehicles: DictRow | None, energy: EnergySetting
     return Now(
         power_ac_kw=_times(ac["energy_kwh"], per_hour),
         power_dc_kw=_times(dc["energy_kwh"], per_hour),
-        efficiency_percent=_percent(ac["energy_kwh"], dc["energy_kwh"], energy),
+        efficiency_percent=_believable(_percent(ac["energy_kwh"], dc["energy_kwh"]), energy),
         meters=ac["readings"],
         vehicles=dc["readings"],
         vehicles_charging=dc["flowing"],
@@ -221,12 +224,12 @@ def _times(energy_kwh: float | None, per_hour: float) -> float | None:
     return None if energy_kwh is None else round(energy_kwh * per_hour, 3)
 
 
-def _last_hours(row: DictRow, energy: EnergySettings) -> LastHours:
+def _last_hours(row: DictRow) -> LastHours:
     ac, dc = row["rated_energy_ac_kwh"], row["rated_energy_dc_kwh"]
     return LastHours(
         **row,
         loss_kwh=None if ac is None or dc is None else round(ac - dc, 9),
-        efficiency_percent=_percent(ac, dc, energy),
+        efficiency_percent=_percent(ac, dc),
     )
 
 
@@ -252,8 +255,13 @@ def _newest_heartbeat(live: list[DictRow], believed_until: datetime) -> NewestHe
     )
 
 
-def _percent(ac: float | None, dc: float | None, energy: EnergySettings) -> float | None:
+def _percent(ac: float | None, dc: float | None) -> float | None:
     sides = pl.DataFrame({"ac": [ac], "dc": [dc]}, schema={"ac": pl.Float64, "dc": pl.Float64})
-    ratio = efficiency_percent(pl.col("ac"), pl.col("dc"), energy)
-    value: float | None = sides.select(ratio).item()
+    value: float | None = sides.select(ratio_percent(pl.col("ac"), pl.col("dc"))).item()
     return value
+
+
+def _believable(percent: float | None, energy: EnergySettings) -> float | None:
+    """A ratio that could be rated; of intervals of two lengths it mostly could not."""
+    *_, implausible_below = energy.status_limits(None)
+    return percent if percent is not None and implausible_below <= percent <= 100 else None

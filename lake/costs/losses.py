@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import polars as pl
 
-from lake.energy.efficiency import RATED, efficiency_percent, sort_by_efficiency
-from lake.energy.interval_energy import exact_sum
+from lake.energy.exact import exact_sum
+from lake.energy.fleet import ratio_percent, sort_by_efficiency
+from lake.energy.status import RATED
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.schema.table_spec import TableSpec
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from lake.settings import EnergySettings
 
 HOURS_A_YEAR: Final = 8_766
 ENERGIES: Final = (
@@ -66,16 +66,16 @@ def hourly_flows(spec: TableSpec, rows: pl.LazyFrame) -> pl.LazyFrame:
     unlinked = (
         pl.col("unlinked_energy_ac_kwh") if spec is CHARGER_EFFICIENCY_HOURLY else pl.lit(0.0)
     )
-    energy_dc, loss = pl.col("energy_dc_kwh"), pl.col("loss_kwh")
+    rated_ac, rated_dc = pl.col("matched_energy_ac_kwh"), pl.col("matched_energy_dc_kwh")
     is_rated = pl.col("status").is_in(RATED)
     return rows.select(
         *time,
         pl.col(device),
         (pl.col("energy_ac_kwh") - unlinked).round(9).alias(ENERGIES[0]),
         unlinked.alias(ENERGIES[1]),
-        pl.when(is_rated).then((energy_dc + loss).round(9)).alias(ENERGIES[2]),
-        pl.when(is_rated).then(energy_dc).alias(ENERGIES[3]),
-        pl.when(is_rated).then(loss).alias(ENERGIES[4]),
+        pl.when(is_rated).then(rated_ac).alias(ENERGIES[2]),
+        pl.when(is_rated).then(rated_dc).alias(ENERGIES[3]),
+        pl.when(is_rated).then((rated_ac - rated_dc).round(9)).alias(ENERGIES[4]),
     )
 
 
@@ -93,14 +93,12 @@ def group_by_price(
     return _sums(flows.join(known, on="hour_start", how="left"), by)
 
 
-def sum_energies(priced: pl.DataFrame, by: Sequence[str], settings: EnergySettings) -> pl.DataFrame:
+def sum_energies(priced: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     """Add ENERGIES of `group_by_price` up by group, in any order, with efficiency_percent."""
     sums = [exact_sum(pl.col(name)).fill_null(0.0) for name in ENERGIES]
     grouped = priced.lazy().group_by(*by).agg(sums) if by else priced.lazy().select(sums)
     rated_ac, rated_dc = pl.col("rated_energy_ac_kwh"), pl.col("rated_energy_dc_kwh")
-    return grouped.with_columns(
-        efficiency_percent=efficiency_percent(rated_ac, rated_dc, settings)
-    ).collect()
+    return grouped.with_columns(efficiency_percent=ratio_percent(rated_ac, rated_dc)).collect()
 
 
 def calculate_costs(priced: pl.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], Costs | None]:

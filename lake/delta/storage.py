@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -42,7 +43,7 @@ class Lake:
             uri = str(Path(uri).absolute())
         return cls(uri, dict(settings.lake_storage_options))
 
-    @property
+    @cached_property
     def local_folder(self) -> Path | None:
         """The lake's folder, or None where it lies in an object store."""
         if self.uri.startswith("file://"):

@@ -1,25 +1,31 @@
-"""The mathematics of energy, pure: attribution, efficiency and its evidence."""
+"""The mathematics of energy, pure: what readings mean, attribution, efficiency and its evidence."""
 
 from lake.energy.curve import curve_step, vehicle_curve
 from lake.energy.efficiency import (
-    RATED,
-    STATUSES,
-    efficiency_percent,
-    lowest_efficiency,
-    vehicle_efficiency,
-    vehicle_efficiency_rows,
+    Link,
+    MeasuredSide,
+    devices_with_energy,
+    efficiency_of_few,
+    linked_sides,
+    measured,
+    measured_energy_kwh,
+    reach_of_crossing,
 )
-from lake.energy.interval_energy import CHARGER_CLASSES, exact_sum, measured_energy
+from lake.energy.exact import exact_sum
+from lake.energy.fleet import lowest_efficiency, ratio_percent
 from lake.energy.links import (
     HEARTBEAT,
     LINK,
     PAIR,
     RULE,
     contested_meters,
+    links_around,
     links_by_rule,
     named_links,
     resolve_links,
 )
+from lake.energy.readings import CHARGER_CLASSES
+from lake.energy.status import RATED, REASONS, STATUSES
 
 __all__ = [
     "CHARGER_CLASSES",
@@ -27,18 +33,25 @@ __all__ = [
     "LINK",
     "PAIR",
     "RATED",
+    "REASONS",
     "RULE",
     "STATUSES",
+    "Link",
+    "MeasuredSide",
     "contested_meters",
     "curve_step",
-    "efficiency_percent",
+    "devices_with_energy",
+    "efficiency_of_few",
     "exact_sum",
+    "linked_sides",
+    "links_around",
     "links_by_rule",
     "lowest_efficiency",
-    "measured_energy",
+    "measured",
+    "measured_energy_kwh",
     "named_links",
+    "ratio_percent",
+    "reach_of_crossing",
     "resolve_links",
     "vehicle_curve",
-    "vehicle_efficiency",
-    "vehicle_efficiency_rows",
 ]

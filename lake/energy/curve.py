@@ -6,14 +6,22 @@ Explained in docs/energy.md.
 from datetime import datetime, timedelta
 from typing import Final
 
+import numpy as np
 import polars as pl
 
-from lake.energy.attribution import attribute_to_vehicles, number_devices
-from lake.energy.efficiency import efficiency_percent
-from lake.energy.interval_energy import DECIMALS, PER_UNIT, exact_mean, exact_sum
-from lake.energy.links import clip_links
-from lake.energy.time_axis import TimeAxis
-from lake.schema.partitions import utc_window
+from lake.energy.exact import DECIMALS, exact_mean
+from lake.energy.facts import (
+    Heartbeats,
+    Pieces,
+    SideReadings,
+    Spans,
+    Windows,
+    energy_in,
+    window_facts,
+)
+from lake.energy.intervals import KNOWN, KWH, UNPLACED, Flags, Integers
+from lake.energy.status import efficiency_percent
+from lake.schema.partitions import microseconds, utc_window
 from lake.settings import EnergySettings
 
 # More points than a screen shows are no more to see; less than 300 are read as a curve.
@@ -30,123 +38,123 @@ def curve_step(start: datetime, end: datetime) -> timedelta:
 
 
 def vehicle_curve(
-    meters: pl.LazyFrame,
-    vehicle: pl.LazyFrame,
-    links: pl.LazyFrame,
+    sides: tuple[SideReadings, SideReadings],
+    vehicle: pl.DataFrame,
     start: datetime,
     end: datetime,
     step: timedelta,
     settings: EnergySettings,
-) -> pl.LazyFrame:
+) -> pl.DataFrame:
     """Return one row for each step with a part in [start, end), in order.
 
-    `meters` and `vehicle` are what `measured_energy` returns for the window, the latter of one
-    vehicle only; `links` are its links as `resolve_links` returns them. Steps begin at whole
-    multiples of their length since 1970, so that a later window has the same ones.
+    `sides` are both sides of the vehicle, from `linked_sides`, `vehicle` its heartbeats. Steps
+    begin at whole multiples of their length since 1970, so that a later window has the same ones.
 
-    Columns: `begins`; energy_ac_kwh and energy_dc_kwh, null where no reading covers a part of the
-    step; efficiency_percent, null unless both sides cover the step as far as a ratio needs, and
-    where energy began or ceased to flow in it (but for ten minutes of a longer step); soc and
-    battery_temp, means of the readings in the step, null where there is none.
-
-    A reading's energy is spread evenly over the time that it covers, in whole microwatt-hours that
-    add up to it: the steps together have exactly the energy of the window.
+    Columns: `begins`; energy_ac_kwh and energy_dc_kwh, null where nothing of the step is known;
+    efficiency_percent, null unless both sides are known as far as a ratio needs, and where energy
+    began or ceased to flow in the step (but for ten minutes of a longer step); soc and
+    battery_temp, means of the readings in the step, null where there is none. The steps together
+    have exactly the energy of the window.
     """
     start, end = utc_window(start, end)
-    axis = TimeAxis(start, end)
-    links = clip_links(links, start, end)
-    numbers = number_devices(vehicle, links, "vehicle_id")
-    links = links.join(numbers, on="vehicle_id").with_row_index("link")
-    linked = attribute_to_vehicles(meters, links, axis).filter(pl.col("link").is_not_null())
     width = step // _MICROSECOND
-    place = pl.col("timestamp").dt.epoch("us") // width
-    state = vehicle.group_by(_step=place).agg(
-        exact_mean(pl.col("soc")).round(DECIMALS),
-        exact_mean(pl.col("battery_temp")).round(DECIMALS),
+    first, last = microseconds(start) // width, (microseconds(end) - 1) // width
+    begins = np.arange(first, last + 1) * width
+    windows = Windows(
+        np.maximum(begins, microseconds(start)), np.minimum(begins + width, microseconds(end))
     )
-    limit = settings.matched_share_limit
-    known, flowing = limit * pl.col("_length"), limit * pl.min_horizontal("_length", _TEN_MINUTES)
-    is_rated = pl.all_horizontal(
-        (pl.col(f"_known_{side}") >= known)
-        & ((pl.col(f"_flows_{side}") == 0) | (pl.col(f"_flows_{side}") >= flowing))
-        & pl.col(f"_in_place_{side}")
-        for side in ("ac", "dc")
+    ac, dc = (_Steps(side, windows) for side in sides)
+    limit, length = settings.matched_share_limit, windows.end - windows.start
+    shows = np.ones(len(begins), np.bool_)
+    for side in (ac, dc):
+        flows = side.flowing
+        shows &= side.known >= limit * length
+        shows &= (flows == 0) | (flows >= limit * np.minimum(length, _TEN_MINUTES))
+        shows &= ~side.has_unplaced
+    matched_ac, matched_dc = _matched(sides, windows)
+    shows &= (matched_ac >= settings.idle_below_kwh * KWH) & (matched_ac > 0)
+    percent = np.where(shows, efficiency_percent(matched_ac, matched_dc), np.nan)
+    curve = pl.DataFrame(
+        {
+            "begins": pl.Series(begins).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
+            "energy_ac_kwh": pl.Series(ac.energy / KWH).set(pl.Series(~ac.is_known), None),
+            "energy_dc_kwh": pl.Series(dc.energy / KWH).set(pl.Series(~dc.is_known), None),
+            "efficiency_percent": pl.Series(percent).fill_nan(None),
+        }
     )
-    ratio = efficiency_percent(pl.col("energy_ac_kwh"), pl.col("energy_dc_kwh"), settings)
-    return (
-        _steps(start, end, width)
-        .join(_side(linked, width, "ac"), on="_step", how="left")
-        .join(_side(vehicle, width, "dc"), on="_step", how="left")
-        .join(state, on="_step", how="left")
-        .with_columns(efficiency_percent=pl.when(is_rated).then(ratio))
-        .select(
-            "begins", "energy_ac_kwh", "energy_dc_kwh", "efficiency_percent", "soc", "battery_temp"
-        )
-        .sort("begins")
-    )
-
-
-def _steps(start: datetime, end: datetime, width: int) -> pl.LazyFrame:
-    """`_step`, its number since 1970, `begins`, and `_length`, its microseconds in the window."""
-    window = pl.LazyFrame({"_start": [start], "_end": [end]}).select(
-        pl.all().dt.cast_time_unit("us").dt.epoch("us")
-    )
-    first, last = pl.col("_start") // width, (pl.col("_end") - 1) // width
-    begins = pl.col("_step") * width
-    return (
-        window.with_columns(_step=pl.int_ranges(first, last + 1))
-        .explode("_step")
-        .select(
-            "_step",
-            begins=begins.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
-            _length=pl.min_horizontal(begins + width, "_end") - pl.max_horizontal(begins, "_start"),
-        )
-    )
-
-
-def _side(readings: pl.LazyFrame, width: int, side: str) -> pl.LazyFrame:
-    """The energy of a side in each step that one of its readings covers a part of.
-
-    `_known` are the microseconds that they cover, those of several meters added up, `_flows` those
-    with energy. `_in_place` is false where the energy of a longer time than a reading covers came
-    in one: after a gap.
-    """
-    at, since = pl.col("_at"), pl.col("_since")
-    begins, ends = (
-        pl.max_horizontal(pl.col("_step") * width, since),
-        pl.min_horizontal((pl.col("_step") + 1) * width, at),
-    )
-    length = at - since
-    whole = (pl.col("energy_kwh") * PER_UNIT).round()
-    part = (
-        pl.when(length > 0)
-        .then(
-            (whole * (ends - since) / length).round() - (whole * (begins - since) / length).round()
-        )
-        .otherwise(whole)
-    )
-    return (
-        readings.with_columns(
-            _at=pl.col("timestamp").dt.epoch("us"),
-            _since=pl.coalesce("covered_from", "timestamp").dt.epoch("us"),
-        )
-        .with_columns(
-            _step=pl.int_ranges(
-                since // width, pl.max_horizontal(since // width, (at - 1) // width) + 1
-            )
-        )
-        .explode("_step")
-        .select(
-            "_step",
-            _energy=part / PER_UNIT,
-            _covers=pl.max_horizontal(ends - begins, 0),
-            _is_in_place=(pl.col("covered_from") <= pl.col("interval_start")).fill_null(True),
-        )
-        .group_by("_step")
+    place = (pl.col("timestamp").dt.epoch("us") // width) * width
+    state = (
+        vehicle.lazy()
+        .filter(pl.col("timestamp") >= start, pl.col("timestamp") < end)
+        .group_by(begins=place.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
         .agg(
-            exact_sum(pl.col("_energy")).alias(f"energy_{side}_kwh"),
-            pl.col("_covers").sum().alias(f"_known_{side}"),
-            pl.col("_covers").filter(pl.col("_energy") != 0).sum().alias(f"_flows_{side}"),
-            pl.col("_is_in_place").all().alias(f"_in_place_{side}"),
+            exact_mean(pl.col("soc")).round(DECIMALS),
+            exact_mean(pl.col("battery_temp")).round(DECIMALS),
         )
+        .collect()
     )
+    return curve.join(state, on="begins", how="left", maintain_order="left")
+
+
+class _Steps:
+    """Energy, known time and time in which energy flowed of each step."""
+
+    def __init__(self, side: SideReadings, windows: Windows) -> None:
+        steps = len(windows.start)
+        of_steps = _repeated(side.pieces, windows)
+        found = energy_in(of_steps, windows)
+        self.energy, self.known = found
+        self.flowing = energy_in(_where(of_steps, of_steps.energy != 0), windows).known
+        late = _where(of_steps, of_steps.kind == UNPLACED)
+        inside = (late.end >= windows.start[late.owner]) & (late.end < windows.end[late.owner])
+        self.has_unplaced: Flags = np.bincount(late.owner[inside], minlength=steps) > 0
+        self.is_known: Flags = (self.known > 0) | self.has_unplaced
+
+
+def _matched(
+    sides: tuple[SideReadings, SideReadings], windows: Windows
+) -> tuple[Integers, Integers]:
+    """Matched energy of both sides in each step."""
+    # What crosses an edge is divided by what flowed on the other side in all of its time.
+    reach = max(
+        int((side.pieces.end - side.pieces.start)[side.pieces.kind == KNOWN].max(initial=0))
+        for side in sides
+    )
+    wide = Windows(windows.start - reach, windows.end + reach)
+    nobody, steps = np.zeros(0, np.int64), len(windows.start)
+    ac, dc = (
+        SideReadings(
+            _repeated(side.pieces, wide),
+            _spans(side.spans, steps),
+            Heartbeats(nobody, nobody, nobody),
+        )
+        for side in sides
+    )
+    facts = window_facts(ac, dc, windows, (nobody, nobody, nobody))
+    return facts.ac.matched, facts.dc.matched
+
+
+def _spans(spans: Spans | None, steps: int) -> Spans | None:
+    """The same spans for each step."""
+    if spans is None:
+        return None
+    count = len(spans.start)
+    return Spans(
+        np.repeat(np.arange(steps), count), np.tile(spans.start, steps), np.tile(spans.end, steps)
+    )
+
+
+def _repeated(pieces: Pieces, windows: Windows) -> Pieces:
+    """The pieces of one owner for each window that they have a part in, with its number."""
+    # Sorted by end; of those from a row on none begins before the least of their starts.
+    starts = np.minimum.accumulate(pieces.start[::-1])[::-1]
+    low = np.searchsorted(pieces.end, windows.start, side="right")
+    high = np.searchsorted(starts, windows.end, side="left")
+    count = np.maximum(high - low, 0)
+    owner = np.repeat(np.arange(len(count)), count)
+    row = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + low[owner]
+    return Pieces(owner, *(column[row] for column in pieces[1:]))
+
+
+def _where(pieces: Pieces, mask: Flags) -> Pieces:
+    return Pieces(*(column[mask] for column in pieces))

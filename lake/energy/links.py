@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from lake.schema.partitions import literal, utc_window
+from lake.schema.partitions import DAY, literal, utc_window
 from lake.schema.streams import REGISTER, VEHICLE
 from lake.settings import EnergySettings
 
@@ -38,6 +38,8 @@ _STANDING: Final = 4
 # The columns of a pair.
 PAIR: Final = {"meter_id": pl.String(), "vehicle_id": pl.String()}
 
+_REACH: Final = 1.5
+_LONGEST_HOLD: Final = timedelta(hours=1)
 _TIME: Final = pl.Datetime("us", "UTC")
 _TICK: Final = timedelta(microseconds=1)
 
@@ -88,6 +90,39 @@ def resolve_links(
             ]
         )
     ).sort("meter_id", "valid_from")
+
+
+def links_around(
+    explicit: pl.LazyFrame,
+    named: pl.LazyFrame,
+    by_rule: pl.LazyFrame,
+    start: datetime,
+    end: datetime,
+) -> pl.LazyFrame:
+    """Return the links of a window and of a day to either side of it, as `resolve_links` does.
+
+    A pair of `by_rule` that nothing else links in the window counts beyond it as well, up to where
+    something else has linked or will link its meter.
+    """
+    start, end = utc_window(start, end)
+    begins, ends = start - DAY, end + DAY
+    links = resolve_links(explicit, named, by_rule.clear(), begins, ends).cache()
+    inside = clip_links(links, start, end)
+    free = by_rule.join(inside, on="meter_id", how="anti").join(inside, on="vehicle_id", how="anti")
+    others = links.group_by("meter_id").agg(
+        _last=pl.col("valid_to").filter(pl.col("valid_to") <= literal(start)).max(),
+        _next=pl.col("valid_from").filter(pl.col("valid_from") >= literal(end)).min(),
+    )
+    rule = (
+        links_by_rule(free, begins, ends)
+        .join(others, on="meter_id", how="left")
+        .with_columns(
+            valid_from=pl.max_horizontal("valid_from", "_last"),
+            valid_to=pl.min_horizontal("valid_to", "_next"),
+        )
+        .select(LINK_COLUMNS)
+    )
+    return pl.concat([links, rule]).sort("meter_id", "valid_from")
 
 
 def links_by_rule(pairs: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
@@ -170,14 +205,25 @@ def moving_readings(vehicle_readings: pl.LazyFrame) -> pl.LazyFrame:
 def speaking_readings(readings: pl.LazyFrame, settings: EnergySettings) -> pl.LazyFrame:
     """Add to NAMING the time that each reading speaks for, as `claims_of_names` takes it.
 
-    It speaks for the time since the vehicle's previous heartbeat, at most the largest gap, and what
-    it names holds for the largest gap after it. `readings` are sorted by vehicle and time.
+    It speaks for the time since the vehicle's previous heartbeat, at most as long as a name holds,
+    and what it names holds as long after it: the largest gap, or, for a vehicle that sends more
+    seldom, one and a half of the shorter of the two steps before or after it, at most an hour.
+    `readings` are sorted by vehicle and time.
     """
     largest_gap = timedelta(seconds=settings.largest_gap_seconds)
-    timestamp = pl.col("timestamp")
-    return readings.with_columns(
-        speaks_from=pl.max_horizontal(_previous(timestamp), timestamp - largest_gap),
-        speaks_for=pl.lit(largest_gap, pl.Duration("us")),
+    timestamp, vehicle = pl.col("timestamp"), pl.col("vehicle_id")
+    step = (timestamp - _previous(timestamp)).dt.total_microseconds()
+    before = step.shift(1).over(vehicle)
+    behind = pl.when(before.is_not_null()).then(pl.min_horizontal(step, before))
+    ahead = behind.shift(-2).over(vehicle)
+    usual = pl.max_horizontal(behind, ahead).cast(pl.Duration("us"))
+    reach = pl.min_horizontal(
+        (usual.dt.total_microseconds() * _REACH).cast(pl.Int64).cast(pl.Duration("us")),
+        _LONGEST_HOLD,
+    )
+    holds = pl.when(usual > largest_gap).then(reach).otherwise(largest_gap)
+    return readings.with_columns(speaks_for=holds).with_columns(
+        speaks_from=pl.max_horizontal(_previous(timestamp), timestamp - pl.col("speaks_for"))
     )
 
 

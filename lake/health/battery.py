@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from lake.energy.interval_energy import exact_mean, exact_sum
+from lake.energy.exact import exact_mean, exact_sum
 from lake.energy.weighting import percentile, time_weights, weighted_minutes
 from lake.schema.battery_health import (
     BATTERY_HEALTH_DAILY,

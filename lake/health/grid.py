@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from lake.energy.interval_energy import exact_mean
+from lake.energy.exact import exact_mean
 from lake.energy.weighting import percentile, time_weights, weighted_minutes
 from lake.schema.grid_health import (
     GRID_HEALTH_HOURLY,

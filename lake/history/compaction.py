@@ -1,8 +1,8 @@
 """Compaction: the raw files of an hour become one sorted, de-duplicated file of the history."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Final
 
@@ -28,7 +28,9 @@ class Compaction:
     """The result of one compaction.
 
     `raw_rows` lay in the raw table at `raw_version`; `rows` are distinct heartbeats in the history
-    at `history_version`; `changed` tells whether this compaction had to write.
+    at `history_version`; `changed` tells whether this compaction had to write. `changes` has the
+    keys of the heartbeats that are new or different in it; None: all may be, because the history
+    had none, or has taken them in before.
     """
 
     stream: str
@@ -39,6 +41,7 @@ class Compaction:
     raw_version: int
     history_version: int
     changed: bool
+    changes: pl.DataFrame | None = field(default=None, compare=False)
 
 
 def compact_hour(lake: Lake, stream: Stream, hour: datetime) -> Compaction:
@@ -146,6 +149,7 @@ def _compact(
         day = start.date(), prefetch(parts)
         read = {"raw_version": str(raw.version)}
         history_version = replace_window_in_parts(lake, history, spec, [day], start, end, read)
+    changes = _changes(stream, compacted, merged) if changed else {}
     raw_rows = _by_hour(received.select("timestamp"), pl.len())
     rows = _by_hour(merged.times(), pl.len())
     duplicates = _by_hour(merged.times(), pl.col(DUPLICATES.name).sum())
@@ -159,9 +163,27 @@ def _compact(
             raw_version=raw.version,
             history_version=history_version,
             changed=changed,
+            changes=changes.get(hour),
         )
         for hour in hours
     ]
+
+
+def _changes(
+    stream: Stream, compacted: pl.DataFrame, merged: Deduplicated
+) -> dict[datetime, pl.DataFrame]:
+    """The keys of what is new or different, of each hour that the history had heartbeats of."""
+    if compacted.is_empty():
+        return {}
+    hour = pl.col("timestamp").dt.truncate("1h").alias("_hour")
+    hours = compacted.select(hour.unique()).to_series()
+    rows = merged.all_rows().filter(hour.is_in(hours.implode()))
+    sent = [column.name for column in stream.columns if column.name != "received_at"]
+    new = rows.join(compacted, on=sent, how="anti", nulls_equal=True).select(*stream.key, hour)
+    none = new.drop("_hour").clear()
+    parts = new.partition_by("_hour", as_dict=True, include_key=False)
+    by_hour = {found[0].astimezone(UTC): rows for found, rows in parts.items()}
+    return {of.astimezone(UTC): by_hour.get(of.astimezone(UTC), none) for of in hours}
 
 
 def _missing(rows: pl.DataFrame, among: pl.DataFrame, key: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from lake.energy.single_vehicle.readings import Readings, concat_sorted
+from lake.reads.device_readings import Readings, concat_sorted
 from lake.reads.device_rows import DeviceRows
 from lake.reads.hour_index import HourIndex, indexed_readings
 from lake.reads.lru_cache import LruCache

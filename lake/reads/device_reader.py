@@ -8,25 +8,44 @@ newest raw files of hours that wait for their compaction are in memory.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake.delta.storage import Lake
-from lake.energy.single_vehicle.readings import Readings, concat_sorted, merge_received
 from lake.engine import IN_MEMORY, NO_OPTIMIZATIONS
 from lake.history.deduplication import as_history, merge_heartbeats, no_heartbeats
 from lake.reads.device_cache import DeviceCache
+from lake.reads.device_readings import Readings, concat_sorted, merge_received
 from lake.reads.device_rows import DeviceRows
 from lake.reads.hour_index import HourIndex
 from lake.reads.open_tables import LiveFiles, OpenTables
 from lake.reads.raw_hours import RawHourCache
 from lake.schema.history import history_table
-from lake.schema.partitions import hour_of, hours_between, literal, microseconds
-from lake.schema.streams import REGISTER, STREAMS, Stream
-from lake.settings import EnergySettings
+from lake.schema.partitions import HOUR, hour_of, hours_between, literal, microseconds
+from lake.schema.streams import STREAMS, Stream
+
+READINGS_BESIDE: Final = 9
+"""So many readings with an energy before and after it decide what the one beside them means."""
+
+_AROUND: Final = 2 * HOUR  # in one of them a device that is not slow has that many readings
+_DAY: Final = timedelta(days=1)
+_FIRST_REACH: Final = _DAY
+_REACH_GROWS: Final = 2
+
+
+class Heard(NamedTuple):
+    """The times of the first and the last heartbeat of a device, or wider ones."""
+
+    first: datetime
+    last: datetime
+
+
+ALWAYS: Final = Heard(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 class DeviceReader:
@@ -75,44 +94,18 @@ class LakeSnapshot:
     _device_rows: DeviceRows
     _device_history: DeviceCache
 
-    def readings(
+    def heartbeats(
         self,
         stream: Stream,
         devices: Sequence[str],
         start: datetime,
         end: datetime,
-        settings: EnergySettings,
         dirty_hours: Collection[datetime],
         outbox: pa.Table,
     ) -> pl.DataFrame:
-        """Return the heartbeats of a window and the context that it needs.
-
-        The columns of the stream and COPIES, one row for each heartbeat: those of
-        `scan_heartbeats`, and of `scan_context` what a window of these devices can need.
-        """
+        """Return the heartbeats of a window: the rows that `scan_heartbeats` has, in any order."""
         waiting = pl.DataFrame(outbox)
-
-        def read(devices: Sequence[str], since: datetime, until: datetime) -> pl.DataFrame:
-            return self._heartbeats(stream, devices, since, until, dirty_hours, waiting)
-
-        near = start - timedelta(seconds=settings.largest_gap_seconds)
-        found = read(devices, near, end)
-        # A register's last value matters where the window has another one, and is nearly always
-        # among the last readings before it.
-        is_value = (pl.col("reading_type") == REGISTER) & pl.col(stream.energy).is_not_null()
-        in_window = pl.col("timestamp") >= literal(start)
-        registers = found.filter(pl.col("reading_type") == REGISTER, in_window)[stream.device]
-        known = found.filter(is_value, ~in_window)[stream.device]
-        parts, since = [found], near
-        for hours in (1, settings.register_lookback_hours):
-            unknown = sorted(set(registers.unique()) - set(known.unique()))
-            until, since = since, start - timedelta(hours=hours)
-            if not unknown or since >= until:
-                continue
-            last = pl.col("timestamp") == pl.col("timestamp").max().over(stream.channel)
-            parts.append(read(unknown, since, until).filter(is_value).filter(last))
-            known = pl.concat([known, parts[-1][stream.device]])
-        return pl.concat(parts) if len(parts) > 1 else found
+        return self._heartbeats(stream, devices, start, end, dirty_hours, waiting)
 
     def readings_of_device(
         self,
@@ -120,22 +113,29 @@ class LakeSnapshot:
         device: str,
         start: datetime,
         end: datetime,
-        settings: EnergySettings,
         dirty_hours: Collection[datetime],
         outbox: pa.Table,
+        heard: Heard = ALWAYS,
     ) -> Readings:
-        """Return the `readings` of one device, many times as fast, maybe with more context."""
-        reach = (
-            timedelta(seconds=settings.largest_gap_seconds),
-            timedelta(hours=1),
-            timedelta(hours=settings.register_lookback_hours),
-        )
-        for before in reach:
-            since = start - before
-            found = self._of_one(stream, device, since, end, dirty_hours, outbox)
-            if not _lacks_register(found, start):
-                break
-        return found
+        """Return the readings of a device from `start` to `end`, with their context.
+
+        That is an hour to either side, and whatever lies beyond until each series has as many
+        readings with an energy as any reading can need: before however old, where the series goes
+        on after `start`; after it for a day, or until the next one there is.
+        """
+        span = self._span(stream, dirty_hours, outbox, heard)
+        since, until = start - _AROUND, end + _AROUND
+        back, ahead = _FIRST_REACH, _FIRST_REACH
+        while True:
+            found = self._of_one(stream, device, since, until, dirty_hours, outbox)
+            if until < span.last and _lacks_after(found, end, until - end < _DAY):
+                until, ahead = max(until, end + ahead), _REACH_GROWS * ahead
+            elif since > max(span.first, start - _DAY) and found.phases:
+                since = start - _DAY  # a phase that was heard in a day is missed where it is silent
+            elif since > span.first and _lacks_before(found, start):
+                since, back = min(since, start - back), _REACH_GROWS * back
+            else:
+                return found
 
     def preload(self, stream: Stream, dirty_hours: Collection[datetime]) -> None:
         """Read the newest of these hours ahead; the first reading of one takes a second or two."""
@@ -148,6 +148,18 @@ class LakeSnapshot:
         dirty = sorted(dirty_hours)
         history = self.history[stream.name].paths_between(start, end)
         return [*history, *(self.raw[stream.name].paths_of_hours(dirty) if dirty else [])]
+
+    def _span(
+        self, stream: Stream, dirty_hours: Collection[datetime], outbox: pa.Table, heard: Heard
+    ) -> Heard:
+        """The time in which there may be readings of a device."""
+        first, last = self.history[stream.name].span
+        first, last = max(first, heard.first), min(last, heard.last)
+        times = [*dirty_hours, *(hour + HOUR for hour in dirty_hours)]
+        if outbox:
+            waiting = outbox["timestamp"]
+            times += [pc.min(waiting).as_py(), pc.max(waiting).as_py()]
+        return Heard(min([first, *times]), max([last, *times]))
 
     def _of_one(
         self,
@@ -213,8 +225,20 @@ class LakeSnapshot:
         return pl.concat([history.filter(~is_dirty), merged])
 
 
-def _lacks_register(found: Readings, start: datetime) -> bool:
-    """Tell whether a reading in the window needs a register value from further back."""
-    first = int(np.searchsorted(found.at, microseconds(start)))
-    is_value = found.is_register[:first] & ~np.isnan(found.value[:first])
-    return bool(found.is_register[first:].any()) and not is_value.any()
+def _lacks_before(found: Readings, start: datetime) -> bool:
+    """Tell whether a series that goes on after `start` needs readings from further back."""
+    first = int(np.searchsorted(found.at, microseconds(start), side="right"))
+    before = int(np.searchsorted(found.at, microseconds(start - HOUR), side="right"))
+    is_known, needed = ~np.isnan(found.value), READINGS_BESIDE * max(1, found.phases)
+    for of_series in (is_known & ~found.is_register, is_known & found.is_register):
+        if np.count_nonzero(of_series[:before]) < needed and of_series[first:].any():
+            return True
+    return False
+
+
+def _lacks_after(found: Readings, end: datetime, is_near: bool) -> bool:
+    """Tell whether more readings after `end` are needed; further away one at all is enough."""
+    after = int(np.searchsorted(found.at, microseconds(end + HOUR if is_near else end), "right"))
+    needed = READINGS_BESIDE * max(1, found.phases) if is_near else 1
+    beyond = int(np.count_nonzero(~np.isnan(found.value[after:])))
+    return beyond < needed

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import polars as pl
 
 from lake.delta.storage import Lake
-from lake.energy.single_vehicle.readings import Readings, concat_sorted, details_of
+from lake.reads.device_readings import Readings, concat_sorted, details_of
 from lake.reads.device_rows import scan_rows
 from lake.reads.open_tables import LiveFiles
 from lake.reads.row_ranges import RowRanges

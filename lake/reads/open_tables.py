@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from threading import Lock
 from typing import Any, Final
@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 
 from lake.delta.file_statistics import times_of_files
 from lake.delta.storage import Lake
-from lake.schema.partitions import HOUR, microseconds
+from lake.schema.partitions import EPOCH, HOUR, microseconds
 
 # Each look at a handle replays the commits since it was opened. And a table that somebody has put
 # in the place of another is noticed.
@@ -42,6 +42,14 @@ class LiveFiles:
         first, last, paths = self._arrays
         found = (first < microseconds(end)) & (last >= microseconds(start))
         return list(paths[found])
+
+    @cached_property
+    def span(self) -> tuple[datetime, datetime]:
+        """The first and the last time that files may hold; without files first is after last."""
+        first, last, _ = self._arrays
+        if not first.size:
+            return datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
+        return EPOCH + int(first.min()) * _TICK, EPOCH + int(last.max()) * _TICK
 
     def hour_paths_since(self, start: datetime) -> list[str]:
         """Return the files of an hour at most, from `start` on, in order of time."""

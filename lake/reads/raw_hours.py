@@ -14,7 +14,7 @@ import polars as pl
 
 from lake.delta.parquet_files import scan_files
 from lake.delta.storage import Lake
-from lake.energy.single_vehicle.readings import Readings
+from lake.reads.device_readings import Readings
 from lake.reads.lru_cache import LruCache
 from lake.reads.open_tables import LiveFiles
 from lake.reads.row_ranges import RowRanges

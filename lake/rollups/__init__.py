@@ -1,7 +1,6 @@
 """Rows of the hourly and daily tables, computed from readings; pure."""
 
 from lake.rollups.day import DayInputs, efficiency_of_day, health_of_day
-from lake.rollups.day_links import links_of_hours
 from lake.rollups.hour import HourInputs, Tables, efficiency_of_hour, health_of_hour
 from lake.rollups.hour_batch import tables_of_hours
 
@@ -13,6 +12,5 @@ __all__ = [
     "efficiency_of_hour",
     "health_of_day",
     "health_of_hour",
-    "links_of_hours",
     "tables_of_hours",
 ]

@@ -1,4 +1,4 @@
-"""All tables of a UTC day, from its hours and, where those don't add up, from its heartbeats."""
+"""All tables of a UTC day: its hours merged; percentiles of batteries from its heartbeats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,17 +7,10 @@ from typing import Protocol
 
 import polars as pl
 
-from lake.energy.window_facts import facts_of_window
+from lake.energy.fleet import fleet_efficiency
 from lake.health.battery import battery_health_in_parts
-from lake.rollups.daily_efficiency import (
-    charger_day,
-    charger_evidence,
-    fleet_day,
-    vehicle_day,
-    vehicle_evidence,
-)
-from lake.rollups.day_parts import day_parts
 from lake.rollups.hour import Tables
+from lake.rollups.merging import merge_charger_hours, merge_vehicle_hours
 from lake.schema.battery_health import BATTERY_HEALTH_DAILY
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
 from lake.schema.partitions import utc_window
@@ -46,65 +39,35 @@ class WindowReadings(Protocol):
         """Scan all heartbeats, and those of the largest gap before them."""
         ...
 
-    def scan_devices(self, devices: pl.Series) -> pl.LazyFrame:
-        """Scan what the energies of these devices need: heartbeats and context."""
-        ...
-
 
 @dataclass(frozen=True)
 class DayInputs:
-    """The inputs of a day's tables.
+    """The inputs of a day's tables: heartbeats of vehicles, and the rows of hours by table name."""
 
-    `meters` and `vehicles` are the heartbeats of the day, `hours` its rows of the hourly efficiency
-    tables, by their names; `links` what each hour resolved, one after another.
-    """
-
-    meters: WindowReadings
     vehicles: WindowReadings
     hours: Mapping[str, pl.DataFrame]
-    links: pl.LazyFrame
-    charger_classes: pl.LazyFrame
 
 
 def efficiency_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
     """Return the rows of vehicle_, charger_ and fleet_efficiency_daily, by table name."""
     start, end = utc_window(day.vehicles.start, day.vehicles.end)
     of_vehicles, of_chargers, of_fleet = (
-        day.hours[spec.name]
+        day.hours[spec.name].filter(pl.col("hour_start") < end)
         for spec in (VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY)
     )
-    parts = day_parts(
-        of_chargers["meter_id"].unique(),
-        of_vehicles["vehicle_id"].unique(),
-        day.meters.scan_devices,
-        day.vehicles.scan_devices,
-        day.links,
-        day.charger_classes,
-        start,
-        end,
-        settings,
-    )
-    evidence = [
-        (
-            vehicle_evidence(facts_of_vehicles.lazy(), start, end, settings).collect(),
-            charger_evidence(facts_of_chargers.lazy()).collect(),
-        )
-        for facts_of_vehicles, facts_of_chargers in (
-            facts_of_window(*part, day.charger_classes, start, end) for part in parts
-        )
-    ]
-    vehicles = vehicle_day(
-        of_vehicles.lazy(), [found for found, _ in evidence], start, end, settings
-    )
-    chargers = charger_day(
-        of_chargers.lazy(), [found for _, found in evidence], start, end, settings
+    date = pl.lit(start.date()).alias("date")
+    vehicles = merge_vehicle_hours(of_vehicles, start, end, settings).with_columns(date)
+    chargers = merge_charger_hours(of_chargers, start, end, settings).with_columns(date)
+    fleet = (
+        fleet_efficiency(vehicles.lazy(), chargers.lazy(), "date")
+        .with_columns(hours=pl.lit(of_fleet.height, pl.Int64))
+        .select(FLEET_EFFICIENCY_DAILY.names)
+        .collect()
     )
     return {
-        VEHICLE_EFFICIENCY_DAILY.name: vehicles,
-        CHARGER_EFFICIENCY_DAILY.name: chargers,
-        FLEET_EFFICIENCY_DAILY.name: fleet_day(
-            vehicles.lazy(), of_fleet.lazy(), settings
-        ).collect(),
+        VEHICLE_EFFICIENCY_DAILY.name: vehicles.select(VEHICLE_EFFICIENCY_DAILY.names),
+        CHARGER_EFFICIENCY_DAILY.name: chargers.select(CHARGER_EFFICIENCY_DAILY.names),
+        FLEET_EFFICIENCY_DAILY.name: fleet,
     }
 
 

@@ -1,15 +1,13 @@
 """All tables of an hour, each a pure function of its heartbeats and what links them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import polars as pl
 
-from lake.energy.charger_efficiency import charger_efficiency_rows
-from lake.energy.efficiency import fleet_efficiency, unlinked_energy, vehicle_efficiency_rows
-from lake.energy.interval_energy import measured_energy
-from lake.energy.window_facts import facts_of_window
+from lake.energy.efficiency import EfficiencyTables, efficiency_tables
+from lake.energy.fleet import fleet_efficiency
 from lake.engine import IN_MEMORY
 from lake.health.completeness import heartbeat_completeness
 from lake.health.grid import grid_health
@@ -17,7 +15,7 @@ from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.schema.grid_health import GRID_HEALTH_HOURLY
 from lake.schema.partitions import HOUR
-from lake.schema.streams import METER, STREAMS, VEHICLE
+from lake.schema.streams import STREAMS
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.settings import EnergySettings
 
@@ -29,7 +27,8 @@ class HourInputs:
     """The inputs of an hour's tables.
 
     `meters` and `vehicles` are the heartbeats of the hour with the columns of the history, and the
-    context before it (`lake.scan_context`). `links` are what `resolve_links` returns for the hour.
+    readings beside it, as `lake.history.SequentialHistoryReader.read` gives them. `links` are what
+    `links_around` returns for the hour.
     `charger_classes` has a row of meter_id and charger_class for each meter that has a class,
     `expected` for each stream the ids of the devices that should have been heard.
     """
@@ -57,10 +56,8 @@ def efficiency_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
     No row at all where no device has a heartbeat or a link: nobody asks for such an hour, and one
     that is computed by hand must not look like one in which the fleet stood still.
     """
-    of_vehicles, of_chargers, unlinked = devices_of_hour(inputs, settings, unlinked_energy)
-    fleet = fleet_efficiency(of_vehicles.lazy(), unlinked.lazy(), settings).collect()
-    if of_vehicles.is_empty() and of_chargers.is_empty():
-        fleet = fleet.clear()
+    of_vehicles, of_chargers = devices_of_hour(inputs, settings)
+    fleet = fleet_efficiency(of_vehicles.lazy(), of_chargers.lazy()).collect()
     return {
         VEHICLE_EFFICIENCY_HOURLY.name: of_vehicles,
         CHARGER_EFFICIENCY_HOURLY.name: of_chargers,
@@ -68,33 +65,12 @@ def efficiency_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
     }
 
 
-def devices_of_hour(
-    inputs: HourInputs,
-    settings: EnergySettings,
-    unlinked: Callable[[pl.LazyFrame, pl.LazyFrame, datetime, datetime], pl.LazyFrame],
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Return the rows of vehicle_ and charger_efficiency_hourly, and those of `unlinked`.
-
-    `unlinked` takes rows of `measured_energy` of the meters, the links, and the window.
-    """
-    window, links, classes = inputs.window, inputs.links, inputs.charger_classes
-    meters = measured_energy(inputs.meters, METER, *window, settings, classes)
-    vehicles = measured_energy(inputs.vehicles, VEHICLE, *window, settings)
-    meters, vehicles = (
-        rows.lazy() for rows in pl.collect_all([meters, vehicles], engine=IN_MEMORY)
+def devices_of_hour(inputs: HourInputs, settings: EnergySettings) -> EfficiencyTables:
+    """Return the rows of vehicle_ and charger_efficiency_hourly."""
+    meters, vehicles, links, classes = pl.collect_all(
+        [inputs.meters, inputs.vehicles, inputs.links, inputs.charger_classes], engine=IN_MEMORY
     )
-    facts_of_vehicles, facts_of_chargers = facts_of_window(
-        meters, vehicles, links, classes, *window
-    )
-    of_vehicles, of_chargers, found = pl.collect_all(
-        [
-            vehicle_efficiency_rows(facts_of_vehicles.lazy(), *window, settings),
-            charger_efficiency_rows(facts_of_chargers.lazy(), *window, settings),
-            unlinked(meters, links, *window),
-        ],
-        engine=IN_MEMORY,
-    )
-    return of_vehicles, of_chargers, found
+    return efficiency_tables(meters, vehicles, links, classes, *inputs.window, settings)
 
 
 def health_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:

@@ -7,14 +7,12 @@ order of the ids, which stays, and because sums are exact.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
 import numpy as np
 import polars as pl
 
-from lake.energy.efficiency import fleet_efficiency, unlinked_readings
-from lake.energy.interval_energy import exact_sum
+from lake.energy.fleet import fleet_efficiency
 from lake.health.grid import grid_health
 from lake.rollups.hour import (
     HourInputs,
@@ -44,21 +42,11 @@ def tables_of_hours(hours: Sequence[HourInputs], settings: EnergySettings) -> li
         return [{**efficiency_of_hour(hours[0], settings), **health_of_hour(hours[0], settings)}]
     starts = pl.Series("hour_start", [one.start for one in hours], _TIME)
     together = _together(hours)
-
-    def unlinked_by_hour(
-        meters: pl.LazyFrame, links: pl.LazyFrame, start: datetime, end: datetime
-    ) -> pl.LazyFrame:
-        return (
-            unlinked_readings(meters, links, start, end)
-            .group_by(hour_start=_hour(starts, METER.device))
-            .agg(unlinked_energy_ac_kwh=exact_sum(pl.col("energy_kwh")))
-        )
-
-    of_vehicles, of_chargers, unlinked = devices_of_hour(together, settings, unlinked_by_hour)
+    of_vehicles, of_chargers = devices_of_hour(together, settings)
     grid = grid_health(together.meters, together.charger_classes, *together.window, settings)
     of_vehicles = _renamed(of_vehicles, starts, VEHICLE.device, "meter_ids")
     of_chargers = _renamed(of_chargers, starts, METER.device, "vehicle_ids")
-    fleet = fleet_efficiency(of_vehicles.lazy(), unlinked.lazy(), settings).collect()
+    fleet = fleet_efficiency(of_vehicles.lazy(), of_chargers.lazy()).collect()
     tables = {
         VEHICLE_EFFICIENCY_HOURLY.name: of_vehicles,
         CHARGER_EFFICIENCY_HOURLY.name: of_chargers,
@@ -119,10 +107,12 @@ def _hour(starts: pl.Series, device: str) -> pl.Expr:
 
 
 def _renamed(rows: pl.DataFrame, starts: pl.Series, device: str, *lists: str) -> pl.DataFrame:
-    """The rows with the names that their devices have, and their hours."""
+    """The rows with the names that their devices have, their hours, and times in these."""
     name = pl.element().str.slice(_DIGITS)
+    hour, moved = _hour(starts, device), pl.col(_TIME).exclude("hour_start")
     return rows.with_columns(
         pl.col(device).str.slice(_DIGITS),
         *(pl.col(ids).list.eval(name) for ids in lists),
-        hour_start=_hour(starts, device),
+        moved + (hour - pl.lit(starts[0])),
+        hour_start=hour,
     )

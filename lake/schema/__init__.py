@@ -10,6 +10,7 @@ from lake.schema.catalog import (
 )
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
 from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
+from lake.schema.fact_columns import FACT_COLUMNS
 from lake.schema.grid_health import GRID_HEALTH_HOURLY
 from lake.schema.history import CONFLICTING_ENERGY, CONFLICTS, decode_history, history_table
 from lake.schema.partitions import (
@@ -39,6 +40,7 @@ __all__ = [
     "DATE",
     "DATE_PARTITION",
     "DERIVED_TABLES",
+    "FACT_COLUMNS",
     "FLEET_EFFICIENCY_DAILY",
     "FLEET_EFFICIENCY_HOURLY",
     "GRID_HEALTH_HOURLY",

@@ -4,6 +4,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from lake.schema.fact_columns import FACT_COLUMNS
 from lake.schema.streams import Column
 from lake.schema.table_spec import (
     DATE,
@@ -30,19 +31,19 @@ CHARGER_COLUMNS: Final = (
     ),
     number_column(
         "loss_kwh",
-        "energy_ac_kwh - unlinked_energy_ac_kwh - energy_dc_kwh, kWh; null where the AC energy "
-        "while linked or the DC energy is not known",
+        "matched_energy_ac_kwh - matched_energy_dc_kwh, kWh; null where efficiency_percent is",
     ),
     number_column(
         "efficiency_percent",
-        "100 * energy_dc_kwh / (energy_ac_kwh - unlinked_energy_ac_kwh), never clamped, percent; "
-        "null where AC energy is too small for a ratio or either energy is not known",
+        "100 * matched_energy_dc_kwh / matched_energy_ac_kwh, never clamped, percent; null where "
+        "too little is known for a ratio",
     ),
     text_column(
         "status",
         "of the energy while linked: excellent, good, warning, critical, idle, insufficient_data, "
         "unmapped (fed no vehicle) or implausible",
     ),
+    text_column("reason", "code of what the status rests on; the codes are in docs/energy.md"),
     count_column("data_points_meter", "heartbeats of the meter"),
     count_column("data_points_vehicle", "heartbeats of vehicles while this meter fed them"),
     number_column("coverage_ac", "part of the time with known AC energy, 0-1", nullable=False),
@@ -73,6 +74,12 @@ CHARGER_COLUMNS: Final = (
         "ids of the vehicles that were linked to the meter",
         nullable=False,
     ),
+    number_column(
+        "unlinked_known_ac_seconds",
+        "time in which the meter's energy is known while it fed no vehicle",
+        nullable=False,
+    ),
+    *FACT_COLUMNS,
 )
 
 CHARGER_EFFICIENCY_HOURLY: Final = TableSpec(

@@ -4,6 +4,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from lake.schema.fact_columns import FACT_COLUMNS, TEMPERATURE_COLUMNS
 from lake.schema.streams import Column
 from lake.schema.table_spec import (
     DATE,
@@ -23,16 +24,20 @@ _OF_VEHICLES: Final = (
     text_column("vehicle_id", "id of the vehicle"),
     number_column("energy_ac_kwh", "AC energy of the linked meters, kWh; null: not known"),
     number_column("energy_dc_kwh", "DC energy delivered to the battery, kWh; null: not known"),
-    number_column("loss_kwh", "energy_ac_kwh - energy_dc_kwh, kWh; null where either is"),
+    number_column(
+        "loss_kwh",
+        "matched_energy_ac_kwh - matched_energy_dc_kwh, kWh; null where efficiency_percent is",
+    ),
     number_column(
         "efficiency_percent",
-        "100 * energy_dc_kwh / energy_ac_kwh, never clamped, percent; null where AC energy is "
-        "too small for a ratio or either energy is not known",
+        "100 * matched_energy_dc_kwh / matched_energy_ac_kwh, never clamped, percent; null where "
+        "too little is known for a ratio",
     ),
     text_column(
         "status",
         "excellent, good, warning, critical, idle, insufficient_data, unmapped or implausible",
     ),
+    text_column("reason", "code of what the status rests on; the codes are in docs/energy.md"),
     text_column(
         "charger_class",
         "class of the charger that gave the most AC energy, whose limits the status has; null: "
@@ -66,6 +71,8 @@ _OF_VEHICLES: Final = (
         nullable=True,
     ),
     Column("meter_ids", pa.list_(pa.large_string()), "ids of the linked meters", nullable=False),
+    *FACT_COLUMNS,
+    *TEMPERATURE_COLUMNS,
 )
 
 _OF_FLEET: Final = (
@@ -73,10 +80,12 @@ _OF_FLEET: Final = (
     number_column("energy_dc_kwh", "DC energy of all linked vehicles, kWh", nullable=False),
     number_column(
         "rated_energy_ac_kwh",
-        "AC energy of the vehicles with a believable ratio (excellent to critical), kWh",
+        "matched AC energy of the vehicles with a believable ratio (excellent to critical), kWh",
         nullable=False,
     ),
-    number_column("rated_energy_dc_kwh", "DC energy of the same vehicles, kWh", nullable=False),
+    number_column(
+        "rated_energy_dc_kwh", "matched DC energy of the same vehicles, kWh", nullable=False
+    ),
     number_column("loss_kwh", "rated_energy_ac_kwh - rated_energy_dc_kwh, kWh", nullable=False),
     number_column(
         "efficiency_percent",

@@ -1,5 +1,6 @@
 """Tables of efficiency for a terminal; every number comes from the collector."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -23,6 +24,7 @@ STATUS_STYLES: Mapping[str, str] = {
     "implausible": "red",
 }
 _RATED = ("critical", "warning", "good", "excellent")
+_WITHOUT_RATING = ("implausible", "insufficient_data", "unmapped")
 _MOST_ROWS = 10_000
 
 
@@ -57,6 +59,7 @@ class VehicleHour(_Row):
 
     vehicle_id: str
     status: str
+    reason: str
     energy_ac_kwh: float | None
     energy_dc_kwh: float | None
     loss_kwh: float | None
@@ -101,6 +104,26 @@ def worst_vehicles(collector: Collector, hour: datetime, count: int) -> list[Veh
             worst += answer.rows
     rated = [row for row in worst if row.efficiency_percent is not None]
     return sorted(rated, key=lambda row: row.efficiency_percent or 0)[:count]
+
+
+def reasons_without_rating(collector: Collector, hour: datetime) -> Mapping[str, int]:
+    """Count the vehicles without a rating in an hour by their reason; idle ones need none."""
+    answer = collector.read(
+        _VehicleAnswer,
+        "/v1/analytics/efficiency/vehicles",
+        start=hour.isoformat(),
+        end=(hour + timedelta(hours=1)).isoformat(),
+        status=_WITHOUT_RATING,
+        limit=_MOST_ROWS,
+    )
+    return Counter(row.reason for row in answer.rows)
+
+
+def reasons_text(counts: Mapping[str, int]) -> str:
+    """The reasons, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    parts = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in ordered]
+    return f"not rated: {', '.join(parts)}"
 
 
 def fleet_table(hours: Sequence[FleetHour]) -> Table:

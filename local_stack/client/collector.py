@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeAlias, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from local_stack.errors import CollectorError, KeyRefused
 
 Answer = TypeVar("Answer", bound=BaseModel)
+_Parameter: TypeAlias = str | int | list[str] | tuple[str, ...]
 
 TOO_MANY_NEW_DEVICES: Final = "too_many_new_devices"  # code of a record that is to come again
 
@@ -60,7 +61,7 @@ class Collector:
         """Raise CollectorError, in one line, unless the collector takes heartbeats."""
         self._get("/readyz", {})
 
-    def read(self, answer: type[Answer], path: str, **parameters: str | int) -> Answer:
+    def read(self, answer: type[Answer], path: str, **parameters: _Parameter) -> Answer:
         """GET a path; CollectorError, in one line, if the answer is not of that kind."""
         response = self._get(path, parameters)
         try:
@@ -130,7 +131,7 @@ class Collector:
                 on_wait(f"{describe(response)}: {len(places)} records are of too many new devices")
                 time.sleep(min(_retry_after(response) or 1, _LONGEST_WAIT))
 
-    def _get(self, path: str, parameters: Mapping[str, str | int]) -> httpx.Response:
+    def _get(self, path: str, parameters: Mapping[str, _Parameter]) -> httpx.Response:
         response = self._once(self._http.build_request("GET", path, params=parameters))
         if not response.is_success:
             raise CollectorError(f"{self.url}{path} answers {describe(response)}")

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from lake import DAY, EnergySettings
+from lake import DAY, VEHICLE, EnergySettings
 from lake.delta import replace_if_changed
 from lake.schema import (
     BATTERY_HEALTH_DAILY,
@@ -23,12 +23,10 @@ from lake.schema import (
     TableSpec,
     contiguous_ranges,
 )
-from pipelines.assets.history import meter_telemetry_history, vehicle_telemetry_history
+from pipelines.assets.history import vehicle_telemetry_history
 from pipelines.assets.hour_chart import hour_chart
 from pipelines.assets.hourly import CHARGERS, FLEET, VEHICLES
 from pipelines.assets.lineage import (
-    CHARGER_SOURCES,
-    VEHICLE_SOURCES,
     Sources,
     battery_sources,
     daily_sources,
@@ -36,14 +34,14 @@ from pipelines.assets.lineage import (
     lineage_metadata,
 )
 from pipelines.assets.metadata import FRESH_EACH_DAY, OWNERS, RETRIES, delta_metadata
-from pipelines.assets.read_failures import HISTORIES, fail_on_unreadable
+from pipelines.assets.read_failures import fail_on_unreadable
 from pipelines.compute.inputs import day_tables
 from pipelines.ledger import reopen_hours
 from pipelines.partitions import DAILY, days_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 
 _DAYS_A_COMMIT = 31
-_READ = (*HISTORIES, *(table.name for table in (*HOURLY_EFFICIENCY, *DAILY_TABLES)))
+_READ = (VEHICLE.history_table, *(table.name for table in (*HOURLY_EFFICIENCY, *DAILY_TABLES)))
 _SHOWN = ("efficiency_percent", "energy_ac_kwh", "energy_dc_kwh", "loss_kwh", "vehicles", "hours")
 
 
@@ -72,7 +70,7 @@ class DailyTable:
             kinds={"deltalake", "polars"},
             owners=OWNERS,
             tags={"layer": "daily"},
-            code_version="1",
+            code_version="2",
             metadata={**delta_metadata(self.table), **lineage_metadata(self.sources)},
             freshness_policy=FRESH_EACH_DAY,
             description=(
@@ -85,16 +83,14 @@ class DailyTable:
 _SO_FAR = (
     "The running day is in here as far as its hours are computed; it is computed again after each."
 )
-_HISTORIES = [meter_telemetry_history.key, vehicle_telemetry_history.key]
 _HOW = (
-    "Energies and counts are the sums of the hours in `{hours}`; efficiency and status are those "
-    "of the sums. Coverage, matched shares and the longest gap don't add up: they come from the "
-    "day's heartbeats as one window, by the links that the hours had."
+    "All facts are those of the hours in `{hours}`, added up; efficiency, status, coverage, "
+    "matched shares and the longest gap follow from the sums, as those of one window."
 )
 VEHICLE_DAYS = DailyTable(
     VEHICLE_EFFICIENCY_DAILY,
-    [VEHICLES.key, *_HISTORIES],
-    daily_sources(VEHICLE_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_HOURLY, VEHICLE_SOURCES),
+    [VEHICLES.key],
+    daily_sources(VEHICLE_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_HOURLY),
     _HOW.format(hours=VEHICLE_EFFICIENCY_HOURLY.name),
     "The status of a day is not that of most of its hours: a car that is rated in one hour and "
     f"idle in the others is rated. {_SO_FAR}",
@@ -112,15 +108,15 @@ FLEET_DAYS = DailyTable(
             "hours": [(FLEET_EFFICIENCY_HOURLY.name, "hour_start")],
         },
     ),
-    "Sums over `vehicle_efficiency_daily`; efficiency and loss over the vehicles with a believable "
-    "ratio only.",
+    "Sums over `vehicle_efficiency_daily`; efficiency and loss over the matched energies of the "
+    "vehicles with a believable ratio only.",
     "Vehicles are rated by their day here: the loss is not the sum of the hours' losses. "
     + _SO_FAR,
 )
 CHARGER_DAYS = DailyTable(
     CHARGER_EFFICIENCY_DAILY,
-    [CHARGERS.key, *_HISTORIES],
-    daily_sources(CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY, CHARGER_SOURCES),
+    [CHARGERS.key],
+    daily_sources(CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY),
     _HOW.format(hours=CHARGER_EFFICIENCY_HOURLY.name),
     f"Where several meters feed a vehicle at once, each hour shares its energy anew. {_SO_FAR}",
 )
@@ -147,26 +143,36 @@ TABLES = (VEHICLE_DAYS, CHARGER_DAYS, FLEET_DAYS, BATTERY_DAYS)
 def daily_tables(
     context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Compute the days of the run, all tables of a day together, each of a month in one commit."""
+    """Compute the days of the run, all tables of a day together, each of a month in one commit.
+
+    A day with hours that an older version computed waits until these are computed again.
+    """
     tables, settings, now = lake.lake(), EnergySettings(), datetime.now(UTC)
     versions = {}
     with warehouse.autocommit() as connection:
         for days in contiguous_ranges(days_of_run(context), DAY, _DAYS_A_COMMIT):
             window = _midnight(days[0]), _midnight(days[-1]) + DAY
             with fail_on_unreadable(tables, _READ, *window):
-                found = [day_tables(tables, connection, day, settings, now) for day in days]
-                computed = [of_day for of_day, _ in found]
-                for spec in (daily.table for daily in TABLES):
-                    rows = pl.concat([of_day[spec.name] for of_day in computed]).sort(spec.key)
-                    versions[spec.name] = replace_if_changed(tables, spec, rows, *window)
-            lost = {hour for _, hours in found for hour in hours}
-            reopen_hours(connection, dict.fromkeys(lost, False))
-            for day, of_day in zip(days, computed, strict=True):
+                found = {day: day_tables(tables, day, settings, now) for day in days}
+                computed = {day: of_day for day, (of_day, _) in found.items() if of_day is not None}
+                # A day that must wait for its hours keeps the rows that it has.
+                for part in contiguous_ranges(list(computed), DAY, _DAYS_A_COMMIT):
+                    window = _midnight(part[0]), _midnight(part[-1]) + DAY
+                    for spec in (daily.table for daily in TABLES):
+                        rows = pl.concat([computed[day][spec.name] for day in part])
+                        versions[spec.name] = replace_if_changed(
+                            tables, spec, rows.sort(spec.key), *window
+                        )
+            again = {hour for _, hours in found.values() for hour in hours}
+            reopen_hours(connection, dict.fromkeys(again, False))
+            for day, of_day in computed.items():
                 _report_day(context, day, of_day)
     for daily in TABLES:
         if daily.key in context.selected_asset_keys:
+            version = versions.get(daily.table.name)
             yield dg.MaterializeResult(
-                asset_key=daily.key, metadata={"delta_version": versions[daily.table.name]}
+                asset_key=daily.key,
+                metadata={} if version is None else {"delta_version": version},
             )
 
 

@@ -8,7 +8,17 @@ import dagster as dg
 import polars as pl
 import psycopg
 
-from lake import HOUR, METER, VEHICLE, Compaction, Lake, Stream, compact_hours, scan_history
+from lake import (
+    HOUR,
+    METER,
+    VEHICLE,
+    Compaction,
+    EnergySettings,
+    Lake,
+    Stream,
+    compact_hours,
+    scan_history,
+)
 from lake.delta import live_files, scan_files
 from lake.schema import history_table, in_raw_partitions
 from pipelines.assets.lineage import history_sources, lineage_metadata
@@ -18,7 +28,13 @@ from pipelines.assets.read_failures import fail_on_unreadable
 from pipelines.checks.results import latched_result
 from pipelines.checks.rules import lost_heartbeats, repeated_keys, unsorted_rows
 from pipelines.compute.devices import register_devices
-from pipelines.ledger import hours_with_dropped_rows, mark_compacted, newest_raw_version
+from pipelines.compute.hours_beside import reopen_hours_beside
+from pipelines.ledger import (
+    dirty_hours,
+    hours_with_dropped_rows,
+    mark_compacted,
+    newest_raw_version,
+)
 from pipelines.partitions import HOURLY, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 
@@ -87,6 +103,8 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         tables, hours = lake.lake(), hours_of_run(context)
         read = stream.raw_table, stream.history_table
+        with warehouse.autocommit() as connection:
+            dirty = dirty_hours(connection, stream)
         with fail_on_unreadable(tables, read, hours[0], hours[-1] + HOUR):
             done = compact_hours(tables, stream, hours)
         with warehouse.autocommit() as connection:
@@ -103,6 +121,7 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
             # An hour that blocks what follows stays dirty, so that the sensor comes back to it.
             if all(offenders[name].is_empty() for name in _BLOCKING):
                 register_devices(connection, tables, stream, hours)
+                reopen_hours_beside(tables, connection, stream, done, dirty, EnergySettings())
                 for compaction in done:
                     mark_compacted(connection, compaction)
         for compaction in done:

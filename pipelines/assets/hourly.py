@@ -43,10 +43,17 @@ from pipelines.checks.rules import (
     implausible_vehicles,
     uncovered_vehicles,
 )
-from pipelines.compute.following_hours import following_hours
+from pipelines.compute.awaited import Awaited, awaited_of_hour, note_awaited
+from pipelines.compute.hours_beside import without_lost_hours
 from pipelines.compute.inputs import HistoryReaders, history_readers, hour_inputs
-from pipelines.ledger import mark_computed, reopen_hours, state_of_history
-from pipelines.partitions import HOURLY, hour_key, hours_of_run
+from pipelines.ledger import (
+    changed_hours,
+    count_refinements,
+    mark_computed,
+    reopen_hours,
+    state_of_history,
+)
+from pipelines.partitions import HOURLY, REFINES, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
 
@@ -73,7 +80,7 @@ def _spec(
         kinds={"deltalake", "polars"},
         owners=OWNERS,
         tags={"layer": group},
-        code_version="1",
+        code_version="2",
         metadata={**delta_metadata(table), **lineage_metadata(sources)},
         freshness_policy=FRESH_EACH_HOUR,
         description=(
@@ -88,12 +95,14 @@ VEHICLES = _spec(
     [meter_telemetry_history.key, vehicle_telemetry_history.key],
     VEHICLE_SOURCES,
     "The AC energy of the meters that fed the vehicle in this hour, and the DC energy that reached "
-    "its battery; `efficiency_percent` is 100 DC / AC and is never clamped. Links come from "
-    "`charging_link`, else from the meter that the vehicle's heartbeats name, else from equal "
-    "trailing numbers (`link_source` says which).",
-    "Look at `status` before the ratio: only excellent, good, warning and critical are believable. "
-    "An hour is recomputed when a link or late heartbeats change it or the reading before it. "
-    "For a longer time add up the energies; a mean of ratios is wrong.",
+    "its battery, each divided by the time in which it flowed; `efficiency_percent` is 100 DC / AC "
+    "of the energies that flowed while both were known (`matched_`), and is never clamped. Links "
+    "come from `charging_link`, else from the meter that the vehicle's heartbeats name, else from "
+    "equal trailing numbers (`link_source` says which).",
+    "Look at `status` before the ratio: only excellent, good, warning and critical are believable; "
+    "`reason` says what the status rests on. An hour is recomputed when a link or heartbeats "
+    "change it or what it knows of the time around it. For a longer time add up the facts; a mean "
+    "of ratios is wrong.",
 )
 CHARGERS = _spec(
     CHARGER_EFFICIENCY_HOURLY,
@@ -129,8 +138,8 @@ FLEET = _spec(
     FLEET_EFFICIENCY_HOURLY,
     [VEHICLES.key, meter_telemetry_history.key],
     fleet_sources(VEHICLE_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY),
-    "Sums over `vehicle_efficiency_hourly`; efficiency and loss over the vehicles with a "
-    "believable ratio only.",
+    "Sums over `vehicle_efficiency_hourly`; efficiency and loss over the matched energies of the "
+    "vehicles with a believable ratio only.",
     "`energy_ac_kwh - energy_dc_kwh` is not the loss: it holds vehicles whose ratio nobody should "
     "believe. Energy of meters without a vehicle is in `unlinked_energy_ac_kwh` only.",
 )
@@ -143,15 +152,15 @@ _CHECKS = [
     dg.AssetCheckSpec(
         PLAUSIBLE,
         asset=VEHICLES.key,
-        description="No vehicle gained energy or has it on one side only; where one does, a "
-        "sensor or a link is wrong.",
+        description="No vehicle gained energy, lost so much that something would burn, or has it "
+        "on one side only; where one does, a sensor or a link is wrong.",
     ),
     dg.AssetCheckSpec(
         GAINING,
         asset=VEHICLES.key,
-        description="No linked vehicle has more DC than AC energy, also where its status says that "
-        "too little is known for a ratio. Energy does not come from nowhere: look for a wrong "
-        "link, a frozen register or a faulty sensor.",
+        description="No linked vehicle has more DC than AC energy in the time in which both are "
+        "known, also where its status says that too little is known for a ratio. Energy does not "
+        "come from nowhere: look for a wrong link, a frozen register or a faulty sensor.",
     ),
     dg.AssetCheckSpec(
         COVERAGE,
@@ -184,7 +193,7 @@ _CHECKS = [
 def hourly_tables(
     context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Compute the hours of the run, and the hours whose energy is counted from within them.
+    """Compute the hours of the run, and the hours beside them that their heartbeats have changed.
 
     All tables of an hour are computed together, also where only some of them were asked for.
     """
@@ -192,42 +201,45 @@ def hourly_tables(
     found: dict[str, list[pl.DataFrame]] = defaultdict(list)
     versions = {}
     with warehouse.autocommit() as connection:
-        states = state_of_history(connection, hours)
+        beside = changed_hours(connection, hours) - set(hours)
         with fail_on_unreadable(tables, HISTORIES, hours[0], hours[-1] + HOUR):
-            later = following_hours(tables, connection, hours, settings)
-        for stretch in contiguous_hours([*hours, *later], _HOURS_A_COMMIT):
+            beside = set(without_lost_hours(tables, beside))
+        every = sorted({*hours, *beside})
+        states = state_of_history(connection, every)
+        readers = history_readers(tables, connection, settings, every[-1] + HOUR)
+        for stretch in contiguous_hours(every, _HOURS_A_COMMIT):
             window = stretch[0], stretch[-1] + HOUR
-            readers = history_readers(tables, settings, window[1])
             with fail_on_unreadable(tables, _READ, *window):
-                computed, contested = _computed(readers, connection, stretch, settings)
+                computed, awaited, contested = _computed(readers, connection, stretch, settings)
                 for table in HOURLY_TABLES:
                     rows = pl.concat([of_hour[table.name] for of_hour in computed])
                     versions[table.name] = replace_if_changed(tables, table, rows, *window)
             # Should they come back after all, what was computed without them follows from them.
             lost = {hour for reader in readers.values() for hour in reader.lost}
-            reopen_hours(connection, dict.fromkeys(lost, False))
+            reopen_hours(connection, dict.fromkeys(lost, True))
+            note_awaited(connection, stretch, awaited)
             for of_hour in computed:
                 vehicles = of_hour[VEHICLE_EFFICIENCY_HOURLY.name]
                 for name, offenders in _offenders(vehicles.lazy()).items():
                     found[name].append(offenders.collect())
             found[CONTESTED].append(contested)
             for hour, of_hour in zip(stretch, computed, strict=True):
-                _report_hour(context, hour, hour in later, of_hour)
+                _report_hour(context, hour, hour in beside, of_hour)
         checks = [
             latched_result(
                 connection,
                 name,
                 pl.concat(offenders, how="diagonal"),
-                [*hours, *later],
+                every,
                 what=_WHAT[name],
                 asset_key=VEHICLES.key,
                 severity=dg.AssetCheckSeverity.WARN,
             )
             for name, offenders in found.items()
         ]
-        # Not before the hours that follow are written and all is checked, and not for those: what
-        # follows from them may lie further on, and is computed when their own turn comes.
-        mark_computed(connection, states)
+        mark_computed(connection, states)  # not before all is written and checked
+        if REFINES in context.run.tags:
+            count_refinements(connection, len(hours))
     for spec in SPECS:
         if spec.key in context.selected_asset_keys:
             yield dg.MaterializeResult(
@@ -242,14 +254,19 @@ def _computed(
     connection: psycopg.Connection,
     hours: Sequence[datetime],
     settings: EnergySettings,
-) -> tuple[list[Tables], pl.DataFrame]:
-    """The tables of each hour, and the contested meters; small hours are computed together."""
+) -> tuple[list[Tables], list[Awaited], pl.DataFrame]:
+    """The tables of each hour, what it lacks, and the contested meters.
+
+    Small hours are computed together.
+    """
     contested: list[tuple[datetime, pl.DataFrame]] = []
     done: list[Tables] = []
+    awaited: list[Awaited] = []
     waiting: list[HourInputs] = []
     rows = 0
     for hour in hours:
         inputs = hour_inputs(readers, connection, hour, settings)
+        awaited.append(awaited_of_hour(inputs))
         if waiting and rows + inputs.rows > _ROWS_TOGETHER:
             done += tables_of_hours(waiting, settings)
             waiting, rows = [], 0
@@ -257,12 +274,12 @@ def _computed(
         rows += inputs.rows
         contested.append((hour, inputs.contested))
     offenders = contested_hours(contested, settings.largest_gap_seconds)
-    return done + tables_of_hours(waiting, settings), offenders
+    return done + tables_of_hours(waiting, settings), awaited, offenders
 
 
 _WHAT = {
     PLAUSIBLE: "implausible vehicle hours",
-    GAINING: "vehicle hours with more DC than AC energy",
+    GAINING: "vehicle hours with more matched DC than AC energy",
     COVERAGE: "vehicle hours that are poorly covered",
     CONTESTED: "meter hours with several vehicles at a time",
 }

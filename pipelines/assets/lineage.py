@@ -5,7 +5,12 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from lake import METER, VEHICLE, Stream
-from lake.schema import CHARGER_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY, TableSpec
+from lake.schema import (
+    CHARGER_EFFICIENCY_HOURLY,
+    FACT_COLUMNS,
+    VEHICLE_EFFICIENCY_HOURLY,
+    TableSpec,
+)
 
 Sources = Mapping[str, Sequence[tuple[str, str]]]
 """For each column the (asset, column) pairs that it is computed from."""
@@ -13,9 +18,27 @@ Sources = Mapping[str, Sequence[tuple[str, str]]]
 _METER, _VEHICLE = METER.history_table, VEHICLE.history_table
 _AC_ENERGY = [(_METER, name) for name in (METER.energy, "reading_type", "timestamp")]
 _DC_ENERGY = [(_VEHICLE, name) for name in (VEHICLE.energy, "reading_type", "timestamp")]
+_TEMPERATURE = [(_VEHICLE, "battery_temp")]
 _LINKS = [(_VEHICLE, "meter_id"), (_METER, "meter_id"), (_VEHICLE, "vehicle_id")]
 _BOTH = [*_AC_ENERGY, *_DC_ENERGY, *_LINKS]
 _TIMES = [(_METER, "timestamp"), (_VEHICLE, "timestamp"), *_LINKS]
+
+
+def _facts(
+    of_side: Mapping[str, Sequence[tuple[str, str]]], times: Mapping[str, Sequence[tuple[str, str]]]
+) -> Sources:
+    """Lineage of FACT_COLUMNS: what is matched from both sides, the rest from its own."""
+    found: dict[str, Sequence[tuple[str, str]]] = {}
+    for name in (column.name for column in FACT_COLUMNS):
+        side = "ac" if "_ac" in name else "dc"
+        if name.startswith(("first", "last", "inner_gap")):
+            found[name] = times[side]
+        elif name.startswith(("matched", "unmatched", "gross")):
+            found[name] = _BOTH
+        else:
+            found[name] = of_side[side]
+    return found
+
 
 VEHICLE_SOURCES: Sources = {
     "hour_start": [(_METER, "timestamp"), (_VEHICLE, "timestamp")],
@@ -25,6 +48,7 @@ VEHICLE_SOURCES: Sources = {
     "loss_kwh": _BOTH,
     "efficiency_percent": _BOTH,
     "status": _BOTH,
+    "reason": _BOTH,
     # The class itself is from the registry of devices, which is no asset.
     "charger_class": [*_AC_ENERGY, *_LINKS],
     "data_points_meter": [(_METER, "timestamp"), *_LINKS],
@@ -36,9 +60,15 @@ VEHICLE_SOURCES: Sources = {
     "longest_gap_seconds": _TIMES,
     "resets": [*_AC_ENERGY, *_DC_ENERGY, *_LINKS],
     "duplicates": [(_METER, "duplicates"), (_VEHICLE, "duplicates"), *_LINKS],
-    "average_battery_temp": [(_VEHICLE, "battery_temp")],
+    **dict.fromkeys(
+        ("average_battery_temp", "battery_temp_sum", "battery_temp_count"), _TEMPERATURE
+    ),
     "link_source": _LINKS,
     "meter_ids": _LINKS,
+    **_facts(
+        {"ac": [*_AC_ENERGY, *_LINKS], "dc": _DC_ENERGY},
+        {"ac": [(_METER, "timestamp"), *_LINKS], "dc": [(_VEHICLE, "timestamp")]},
+    ),
 }
 
 _OF_CHARGERS = {
@@ -53,6 +83,11 @@ _OF_CHARGERS = {
     "data_points_vehicle": [(_VEHICLE, "timestamp"), *_LINKS],
     "charger_class": [(_METER, "meter_id")],
     "vehicle_ids": _LINKS,
+    "unlinked_known_ac_seconds": [*_AC_ENERGY, *_LINKS],
+    **_facts(
+        {"ac": [*_AC_ENERGY, *_LINKS], "dc": [*_DC_ENERGY, *_LINKS]},
+        {"ac": [(_METER, "timestamp")], "dc": [(_VEHICLE, "timestamp"), *_LINKS]},
+    ),
 }
 CHARGER_SOURCES: Sources = {
     column: _OF_CHARGERS.get(column) or VEHICLE_SOURCES[column]
@@ -87,12 +122,12 @@ UNLINKED: Sources = {"unlinked_energy_ac_kwh": [*_AC_ENERGY, *_LINKS]}
 
 def fleet_sources(vehicles: TableSpec, fleet: TableSpec, others: Sources = UNLINKED) -> Sources:
     """Lineage of a fleet's figures: from those of its vehicles, and `others` from elsewhere."""
-    rated = ["energy_ac_kwh", "energy_dc_kwh", "status"]
+    rated = ["matched_energy_ac_kwh", "matched_energy_dc_kwh", "status"]
     needed = {
         "energy_ac_kwh": ["energy_ac_kwh", "status"],
         "energy_dc_kwh": ["energy_dc_kwh", "status"],
-        "rated_energy_ac_kwh": ["energy_ac_kwh", "status"],
-        "rated_energy_dc_kwh": ["energy_dc_kwh", "status"],
+        "rated_energy_ac_kwh": ["matched_energy_ac_kwh", "status"],
+        "rated_energy_dc_kwh": ["matched_energy_dc_kwh", "status"],
         "loss_kwh": rated,
         "efficiency_percent": rated,
         "vehicles": ["vehicle_id"],
@@ -105,27 +140,37 @@ def fleet_sources(vehicles: TableSpec, fleet: TableSpec, others: Sources = UNLIN
     return {**found, **others}
 
 
-_SUMMED = (
-    *("energy_ac_kwh", "unlinked_energy_ac_kwh", "energy_dc_kwh", "resets", "duplicates"),
-    *("data_points_meter", "data_points_vehicle"),
-)
+_MATCHED = ["matched_energy_ac_kwh", "matched_energy_dc_kwh"]
+# What a day has from other columns of its hours than the one of the same name.
+_MERGED = {
+    "date": ["hour_start"],
+    "hours": ["hour_start"],
+    "loss_kwh": _MATCHED,
+    "efficiency_percent": _MATCHED,
+    "matched_share_ac": ["gross_energy_ac_kwh", "gross_matched_energy_ac_kwh"],
+    "matched_share_dc": ["gross_energy_dc_kwh", "gross_matched_energy_dc_kwh"],
+    "coverage_dc": ["known_dc_seconds"],
+    "average_battery_temp": ["battery_temp_sum", "battery_temp_count"],
+}
 
 
-def daily_sources(days: TableSpec, hours: TableSpec, from_heartbeats: Sources) -> Sources:
-    """Lineage of a day: sums from its hours, what does not add up from the heartbeats."""
-    energies = [name for name in _SUMMED if name.endswith("kwh") and name in hours.names]
+def daily_sources(days: TableSpec, hours: TableSpec) -> Sources:
+    """Lineage of a day: the merged facts of its hours."""
+    facts = [column.name for column in FACT_COLUMNS]
+    linked = "link_source" if "link_source" in hours.names else "vehicle_ids"
+    gaps = [f"{name}_{side}" for side in ("ac", "dc") for name in ("first", "last")]
+    gaps += ["inner_gap_ac_seconds", "inner_gap_dc_seconds"]
+    judged = [linked, "charger_class", "energy_ac_kwh", "energy_dc_kwh", *facts]
+    known = ["known_ac_seconds", "unlinked_known_ac_seconds"]
     of_hours = {
-        **{name: [name] for name in _SUMMED},
-        **{name: [hours.time_column] for name in ("date", "hours")},
-        **{name: energies for name in ("loss_kwh", "efficiency_percent")},
+        **{name: [name] for name in days.names},
+        **_MERGED,
+        "coverage_ac": [name for name in known if name in hours.names],
+        "longest_gap_seconds": gaps,
+        **dict.fromkeys(("inner_gap_ac_seconds", "inner_gap_dc_seconds"), gaps),
+        **dict.fromkeys(("status", "reason"), judged),
     }
-    found = {
-        name: [(hours.name, column) for column in of_hours[name]]
-        if name in of_hours
-        else list(from_heartbeats[name])
-        for name in days.names
-    }
-    return {**found, "status": [*((hours.name, name) for name in energies), *_BOTH]}
+    return {name: [(hours.name, column) for column in of_hours[name]] for name in days.names}
 
 
 def battery_sources(days: TableSpec) -> Sources:

@@ -10,7 +10,7 @@ import polars as pl
 import psycopg
 from adbc_driver_postgresql import dbapi
 
-from lake import HOUR, EnergySettings, Lake, hour_of
+from lake import HOUR, Lake, hour_of
 from lake.schema import (
     FLEET_EFFICIENCY_HOURLY,
     VEHICLE_EFFICIENCY_HOURLY,
@@ -21,11 +21,10 @@ from lake.schema import (
 from pipelines.assets.hourly import FLEET, VEHICLES
 from pipelines.assets.lineage import lineage_metadata, same_columns
 from pipelines.assets.metadata import FRESH_EACH_HOUR, OWNERS, RETRIES, mart_metadata
-from pipelines.assets.read_failures import HISTORIES, fail_on_unreadable
+from pipelines.assets.read_failures import fail_on_unreadable
 from pipelines.checks.results import latched_result, selected_results
 from pipelines.checks.rules import differing_rows
-from pipelines.compute.following_hours import following_hours
-from pipelines.ledger import mark_published, state_of_efficiency
+from pipelines.ledger import changed_hours, mark_published, state_of_efficiency
 from pipelines.partitions import HOURLY, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
@@ -130,17 +129,16 @@ MARTS = (
 def efficiency_marts(
     context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Publish the hours of the run, and the hours that follow from them, in both tables.
+    """Publish the hours of the run, and the hours beside them that changed, in both tables.
 
     Hours that are older than the retention count as published without their rows: the lake alone
     has them.
     """
     tables, hours, first = lake.lake(), hours_of_run(context), first_mart_hour(datetime.now(UTC))
     with warehouse.autocommit() as connection:
-        states = state_of_efficiency(connection, hours)
-        with fail_on_unreadable(tables, HISTORIES, hours[0], hours[-1] + HOUR):
-            later = following_hours(tables, connection, hours, EnergySettings())
-    for stretch in contiguous_hours([*hours, *later], _HOURS_A_TRANSACTION):
+        every = sorted({*hours, *changed_hours(connection, hours)})
+        states = state_of_efficiency(connection, every)
+    for stretch in contiguous_hours(every, _HOURS_A_TRANSACTION):
         start, end = stretch[0], stretch[-1] + HOUR
         with fail_on_unreadable(tables, [mart.table.name for mart in MARTS], start, end):
             rows = {
@@ -151,14 +149,14 @@ def efficiency_marts(
                 _replace(connection, mart, rows[mart.table.name], start, end)
             connection.execute(query("note_publication"))  # alert rules look at what is new
     with warehouse.arrow() as connection:
-        compared = [_compare(tables, connection, mart, [*hours, *later], first) for mart in MARTS]
+        compared = [_compare(tables, connection, mart, every, first) for mart in MARTS]
     with warehouse.autocommit() as connection:
         checks = [
             latched_result(
                 connection,
                 EQUAL,
                 differing,
-                [*hours, *later],
+                every,
                 what="rows that differ from the lake",
                 asset_key=mart.asset_key,
                 since=first,

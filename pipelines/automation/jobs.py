@@ -8,7 +8,7 @@ from dagster import AssetSelection
 
 from lake import hours_between
 from pipelines.automation.watch import WATCHED
-from pipelines.partitions import hour_key, hour_of_key
+from pipelines.partitions import REFINES, hour_key, hour_of_key
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -16,6 +16,7 @@ RANGE_END = "dagster/asset_partition_range_end"
 OLD_RANGE = {"wattlake/range": "old"}
 _NEWEST_FIRST = {"dagster/priority": "1"}
 
+_NO_TAGS: Mapping[str, str] = {}
 _WATCHED = AssetSelection.checks(*WATCHED)
 
 hourly = dg.define_asset_job(
@@ -46,13 +47,17 @@ def range_tags(first: str, last: str) -> dict[str, str]:
     return {RANGE_START: first, RANGE_END: last}
 
 
-def hours_request(hours: Sequence[datetime], after_run: str, *, old: bool = False) -> dg.RunRequest:
+def hours_request(
+    hours: Sequence[datetime], after_run: str, *, old: bool = False, refines: bool = False
+) -> dg.RunRequest:
     """Request one run of the hourly job for contiguous hours, `old` ones behind all that are new.
 
+    `refines`: they were computed, and readings have come that they had lacked.
     `after_run` is the newest run before it: a tick that is repeated asks for the same run, and
     the same hours can be asked for again once any run has gone by.
     """
-    return _request(hourly.name, hour_key(hours[0]), hour_key(hours[-1]), after_run, old)
+    tags = {REFINES: "true"} if refines else {}
+    return _request(hourly.name, hour_key(hours[0]), hour_key(hours[-1]), after_run, old, tags)
 
 
 def days_request(days: Sequence[date], after_run: str, *, old: bool = False) -> dg.RunRequest:
@@ -83,9 +88,11 @@ def part_keys(tags: Mapping[str, str]) -> tuple[str | None, str | None]:
     return tags.get(RANGE_START, one), tags.get(RANGE_END, one)
 
 
-def _request(job: str, first: str, last: str, after_run: str, old: bool) -> dg.RunRequest:
+def _request(
+    job: str, first: str, last: str, after_run: str, old: bool, tags: Mapping[str, str] = _NO_TAGS
+) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"{first}..{last} after {after_run}",
         job_name=job,
-        tags=range_tags(first, last) | (OLD_RANGE if old else _NEWEST_FIRST),
+        tags=range_tags(first, last) | (OLD_RANGE if old else _NEWEST_FIRST) | dict(tags),
     )

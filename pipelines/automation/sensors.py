@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 import dagster as dg
+import psycopg
 from pydantic import BaseModel
 
 from lake import DAY, HOUR
@@ -15,7 +16,7 @@ from pipelines.assets.raw import observations
 from pipelines.automation.jobs import daily, days_request, hourly, hours_request
 from pipelines.automation.runs import DayRuns, Failures, HourlyRuns, fail_abandoned_runs, free_slots
 from pipelines.first_partition import lower_first_partition
-from pipelines.ledger import sessions_of_runs, waiting_hours
+from pipelines.ledger import hours_to_refine, sessions_of_runs, waiting_hours
 from pipelines.partitions import FIRST_HOUR, hour_of_key
 from pipelines.resources import WarehouseResource
 from pipelines.settings import PipelineSettings
@@ -23,8 +24,8 @@ from pipelines.settings import PipelineSettings
 _SETTINGS = PipelineSettings()
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _REQUESTS_A_TICK = 10
-# So many keep two places busy until the next tick; the newest hours never wait behind them.
-_OLD_RANGES = 4
+# So many keep one place busy until the next tick; the newest hours never wait behind them.
+_OLD_RANGES = 3
 _NEWEST = timedelta(hours=2)
 # Until a run of old hours leaves a table, the newest hour can't write it: seconds with so many.
 _ROWS_A_RUN = 5_000_000
@@ -53,14 +54,16 @@ class OutdatedDays(BaseModel, frozen=True):
     job=hourly,
     minimum_interval_seconds=_SETTINGS.sensor_interval_seconds,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Computes each closed hour that has heartbeats which the marts do not know yet.",
+    description="Computes each closed hour that has heartbeats which the marts do not know yet, "
+    "and again one of which a reading comes that it lacked.",
 )
 def late_hours(
     context: dg.SensorEvaluationContext, warehouse: WarehouseResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for the waiting hours of the ledger, contiguous ones as one run, the newest first.
 
-    Of the older ones a few ranges at a time, in runs that leave the newest hour its place.
+    Of the older ones a few ranges at a time, in runs that leave the newest hour its place; behind
+    them computed hours of which a reading has come that they had lacked.
     """
     now = datetime.now(UTC)
     closed = now - timedelta(seconds=_SETTINGS.hour_grace_seconds) - HOUR
@@ -78,6 +81,7 @@ def late_hours(
         # The end is exclusive, an hour is closed from its grace on.
         waiting = waiting_hours(connection, _BEGINNING, closed + timedelta(microseconds=1))
         lower_first_partition(connection, _SETTINGS.partitions_start)
+        refined = _hours_to_refine(connection, now)
     early = sorted({entry.hour for entry in waiting if entry.hour < FIRST_HOUR})
     if early:
         context.log.warning(_early(early))
@@ -96,13 +100,19 @@ def late_hours(
     for (is_old, limits), of_kind in sorted(due.items()):
         ranges[is_old] += reversed(_bounded(contiguous_hours(of_kind, limits.longest), rows))
     old = ranges[True][: max(_OLD_RANGES - runs.old_ranges, 0)]
+    # With figures that are there already, behind all that have none.
+    again = [hour for hour in refined if hour >= FIRST_HOUR and hour not in hours | under_way]
+    again = [hour for hour in again if (failed := failures.get(hour)) is None or failed.is_due(now)]
+    refining = contiguous_hours(again, _SETTINGS.hours_per_run)[::-1]
+    refining = refining[: max(_OLD_RANGES - runs.old_ranges - len(old), 0)]
     asked = [*ranges[False], *old]
-    if not asked:
+    if not (asked or refining):
         return dg.SkipReason(_why_idle(len(hours), len(hours & under_way), early))
     return dg.SensorResult(
         run_requests=[
             *(hours_request(found, runs.newest) for found in ranges[False]),
             *(hours_request(found, runs.newest, old=True) for found in old),
+            *(hours_request(found, runs.newest, old=True, refines=True) for found in refining),
         ],
         asset_events=[event for found in asked for event in observations(waiting, found)],
     )
@@ -140,6 +150,11 @@ def changed_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         skip_reason=None if requests else _why_no_day(len(behind.days), hourly_runs.unfinished),
         cursor=behind.model_dump_json(),
     )
+
+
+def _hours_to_refine(connection: psycopg.Connection, now: datetime) -> list[datetime]:
+    pause = timedelta(seconds=_SETTINGS.refine_pause_seconds)
+    return hours_to_refine(connection, now, pause, now - (_SETTINGS.refine_hours + 1) * HOUR)
 
 
 class RunLimits(NamedTuple):

@@ -65,12 +65,16 @@ def implausible_vehicles(vehicles: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def gaining_vehicles(vehicles: pl.LazyFrame) -> pl.LazyFrame:
-    """Vehicle hours with more DC than AC energy, whatever their status; the greatest gain first."""
-    gain = pl.col("energy_dc_kwh") - pl.col("energy_ac_kwh")
+    """Vehicle hours with more matched DC than AC energy, whatever their status.
+
+    The greatest gain first. What flowed while the other side was not known says nothing of a gain.
+    """
+    matched = ("matched_energy_ac_kwh", "matched_energy_dc_kwh")
+    gain = pl.col(matched[1]) - pl.col(matched[0])
     return (
         vehicles.filter(pl.col("link_source").is_not_null(), gain > 0)
-        .select(*_EVIDENCE, "status")
-        .sort(pl.col("energy_dc_kwh") - pl.col("energy_ac_kwh"), descending=True)
+        .sort(gain, descending=True, maintain_order=True)
+        .select("hour_start", "vehicle_id", *matched, "meter_ids", "status", "reason")
     )
 
 
@@ -118,6 +122,7 @@ def uncovered_vehicles(vehicles: pl.LazyFrame, limit_percent: float) -> pl.LazyF
             "coverage_dc",
             "longest_gap_seconds",
             "meter_ids",
+            "reason",
             "percent_of_vehicles",
         )
     )
@@ -172,4 +177,5 @@ _EVIDENCE = (
     "energy_dc_kwh",
     "efficiency_percent",
     "meter_ids",
+    "reason",
 )

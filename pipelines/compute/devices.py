@@ -1,7 +1,7 @@
 """The device registry as the pipelines fill and read it."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import date, datetime
 
 import polars as pl
 import psycopg
@@ -30,7 +30,7 @@ def register_devices(
         scan_history(lake, stream, part[0], part[-1] + HOUR)
         .join(removed, on=stream.device, how="left")
         .group_by(stream.device, of_day, is_back)
-        .agg(pl.col("timestamp").min())
+        .agg(pl.col("timestamp").min(), has_energy=pl.col(stream.energy).is_not_null().any())
         .collect()
         for part in contiguous_hours(hours, _HOURS_A_LOOK)
     )
@@ -42,6 +42,7 @@ def register_devices(
             "stream": stream.name,
             "devices": heard[stream.device].to_list(),
             "times": heard["timestamp"].to_list(),
+            "energies": heard["has_energy"].to_list(),
         },
     )
 
@@ -66,9 +67,18 @@ def charger_classes(connection: psycopg.Connection) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=CHARGER_CLASSES, orient="row")
 
 
-def expected_devices(connection: psycopg.Connection, stream: Stream, end: datetime) -> pl.LazyFrame:
+def expected_devices(connection: psycopg.Connection, stream: Stream, end: datetime) -> list[str]:
     """Ids of the devices that should have been heard in the hour before `end`."""
-    rows = connection.execute(
-        query("expected_devices"), {"stream": stream.name, "end": end}
-    ).fetchall()
-    return pl.LazyFrame(rows, schema={stream.device: pl.String}, orient="row")
+    asked = {"stream": stream.name, "end": end}
+    return [device for (device,) in connection.execute(query("expected_devices"), asked)]
+
+
+def days_with_energy(
+    connection: psycopg.Connection, stream: Stream, devices: Collection[str]
+) -> dict[str, list[tuple[date, date]]]:
+    """Ranges of days, the last one included, on which each device may have sent an energy."""
+    asked = {"stream": stream.name, "devices": list(devices)}
+    found: dict[str, list[tuple[date, date]]] = {}
+    for device, first, last in connection.execute(query("days_with_energy"), asked):
+        found.setdefault(device, []).append((first, last))
+    return found

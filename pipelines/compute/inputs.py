@@ -1,7 +1,8 @@
 """Inputs of the tables of an hour and of a day, read from the lake and Postgres."""
 
-from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Collection, Mapping
+from datetime import UTC, date, datetime, time
+from functools import partial
 
 import polars as pl
 import psycopg
@@ -17,7 +18,14 @@ from lake import (
     Stream,
     hour_of,
 )
-from lake.energy import PAIR, contested_meters, links_by_rule, named_links, resolve_links
+from lake.energy import (
+    PAIR,
+    contested_meters,
+    devices_with_energy,
+    links_around,
+    links_by_rule,
+    named_links,
+)
 from lake.history import HistoryWindow, SequentialHistoryReader
 from lake.rollups import (
     DayInputs,
@@ -25,19 +33,28 @@ from lake.rollups import (
     Tables,
     efficiency_of_day,
     health_of_day,
-    links_of_hours,
 )
-from lake.schema import HOURLY_EFFICIENCY, VEHICLE_EFFICIENCY_HOURLY
-from pipelines.compute.devices import charger_classes, expected_devices
+from lake.schema import HOURLY_EFFICIENCY
+from pipelines.compute.devices import charger_classes, days_with_energy, expected_devices
+from pipelines.ledger import dirty_hours
 from warehouse_sql.named_queries import query
 
 HistoryReaders = Mapping[str, SequentialHistoryReader]
 
 
-def history_readers(lake: Lake, settings: EnergySettings, end: datetime) -> HistoryReaders:
+def history_readers(
+    lake: Lake, connection: psycopg.Connection, settings: EnergySettings, end: datetime
+) -> HistoryReaders:
     """Readers of the history by stream, for `hour_inputs` of ascending hours up to `end`."""
     return {
-        name: SequentialHistoryReader(lake, stream, settings, end)
+        name: SequentialHistoryReader(
+            lake,
+            stream,
+            settings,
+            end,
+            waiting=dirty_hours(connection, stream),
+            days=partial(days_with_energy, connection, stream),
+        )
         for name, stream in STREAMS.items()
     }
 
@@ -49,10 +66,12 @@ def hour_inputs(
     settings: EnergySettings,
 ) -> HourInputs:
     """Inputs of one hour: heartbeats of the history, links and devices."""
+    expected = _expected(connection, hour)
     meters, vehicles = (
-        history_readers[stream.name].read(hour, hour + HOUR) for stream in (METER, VEHICLE)
+        history_readers[stream.name].read(hour, hour + HOUR, expected[stream.name])
+        for stream in (METER, VEHICLE)
     )
-    return inputs_from_heartbeats(connection, meters, vehicles, hour, settings)
+    return inputs_from_heartbeats(connection, meters, vehicles, hour, settings, expected)
 
 
 def inputs_from_heartbeats(
@@ -61,10 +80,12 @@ def inputs_from_heartbeats(
     vehicles: pl.DataFrame,
     hour: datetime,
     settings: EnergySettings,
+    expected: Mapping[str, Collection[str]] | None = None,
 ) -> HourInputs:
     """Inputs of one hour with these heartbeats: those of the hour and their context, each once."""
     classes = charger_classes(connection)
-    links, contested = _links(connection, meters, vehicles, hour, settings)
+    expected = _expected(connection, hour) if expected is None else expected
+    links, contested = _links(connection, meters, vehicles, classes, hour, settings)
     return HourInputs(
         start=hour,
         meters=meters.lazy(),
@@ -72,40 +93,36 @@ def inputs_from_heartbeats(
         links=links.lazy(),
         charger_classes=classes.lazy(),
         expected={
-            stream.name: expected_devices(connection, stream, hour + HOUR)
-            for stream in STREAMS.values()
+            name: pl.LazyFrame({stream.device: expected[name]}, {stream.device: pl.String})
+            for name, stream in STREAMS.items()
         },
         rows=meters.height + vehicles.height + classes.height,
         contested=contested,
     )
 
 
+def _expected(connection: psycopg.Connection, hour: datetime) -> dict[str, list[str]]:
+    return {
+        name: expected_devices(connection, stream, hour + HOUR) for name, stream in STREAMS.items()
+    }
+
+
 def day_inputs(
     lake: Lake,
-    connection: psycopg.Connection,
     start: datetime,
     end: datetime,
     settings: EnergySettings,
 ) -> DayInputs:
-    """Inputs of the day [start, end), at most 24 hours: hours, heartbeats, links and classes."""
-    meters, vehicles = (
-        HistoryWindow(lake, stream, start, end, settings) for stream in (METER, VEHICLE)
-    )
-    hours = {
-        spec.name: lake.scan(lake.open(spec.name))
-        .filter(pl.col("date") == start.date())
-        .select(spec.names)
-        .collect()
-        for spec in HOURLY_EFFICIENCY
-    }
-    of_vehicles = hours[VEHICLE_EFFICIENCY_HOURLY.name].filter(pl.col("hour_start") < end)
-    explicit = _explicit(connection, start, end, settings)
+    """Inputs of the day [start, end), at most 24 hours: its hours, and heartbeats of vehicles."""
     return DayInputs(
-        meters=meters,
-        vehicles=vehicles,
-        hours=hours,
-        links=links_of_hours(of_vehicles, explicit.lazy(), vehicles.scan(), settings).lazy(),
-        charger_classes=charger_classes(connection).lazy(),
+        vehicles=HistoryWindow(lake, VEHICLE, start, end, settings),
+        hours={
+            spec.name: lake.scan(lake.open(spec.name))
+            .filter(pl.col("date") == start.date())
+            .select(spec.names)
+            .collect()
+            for spec in HOURLY_EFFICIENCY
+        },
     )
 
 
@@ -113,37 +130,36 @@ def _links(
     connection: psycopg.Connection,
     meters: pl.DataFrame,
     vehicles: pl.DataFrame,
+    classes: pl.DataFrame,
     hour: datetime,
     settings: EnergySettings,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The links of an hour, and the meters that several vehicles name at a time."""
+    """Links of an hour and of a day to either side of it, which a reading may reach over.
+
+    With the meters that several vehicles name at a time.
+    """
     start, end = hour, hour + HOUR
     by_rule = pl.DataFrame(schema=PAIR)
     if settings.link_by_trailing_number:
         by_rule = _pairs(connection, end).filter(
-            pl.col(METER.device).is_in(_devices(meters, METER, start))
-            | pl.col(VEHICLE.device).is_in(_devices(vehicles, VEHICLE, start))
+            pl.col(METER.device).is_in(_devices(meters, METER, classes, hour, settings))
+            | pl.col(VEHICLE.device).is_in(_devices(vehicles, VEHICLE, classes, hour, settings))
         )
-    explicit = _explicit(connection, start, end, settings)
+    explicit = _explicit(connection, start - DAY, end + DAY)
     if explicit.is_empty() and vehicles[METER.device].null_count() == vehicles.height:
-        return links_by_rule(by_rule.lazy(), start, end).collect(), pl.DataFrame()
+        around = links_by_rule(by_rule.lazy(), start - DAY, end + DAY)
+        return around.collect(), pl.DataFrame()
     named = named_links(vehicles.lazy(), settings).collect().lazy()
-    links = resolve_links(explicit.lazy(), named, by_rule.lazy(), start, end)
+    links = links_around(explicit.lazy(), named, by_rule.lazy(), start, end)
     # As a plan, every table that reads the links would have it optimized again: a second an hour.
     found, contested = pl.collect_all([links, contested_meters(named, start, end)])
     return found, contested
 
 
-def _explicit(
-    connection: psycopg.Connection, start: datetime, end: datetime, settings: EnergySettings
-) -> pl.DataFrame:
-    """Explicit links of the window and of the largest gap before it, cut to that.
-
-    A name that a link overrules keeps no other vehicle off, also when both were just before.
-    """
-    since = start - timedelta(seconds=settings.largest_gap_seconds)
+def _explicit(connection: psycopg.Connection, start: datetime, end: datetime) -> pl.DataFrame:
+    """Explicit links of the window, cut to it."""
     return pl.DataFrame(
-        connection.execute(query("links_between"), {"start": since, "end": end}).fetchall(),
+        connection.execute(query("links_between"), {"start": start, "end": end}).fetchall(),
         schema={
             "meter_id": pl.String,
             "vehicle_id": pl.String,
@@ -164,23 +180,42 @@ def _pairs(connection: psycopg.Connection, end: datetime) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=PAIR, orient="row")
 
 
-def _devices(readings: pl.DataFrame, stream: Stream, start: datetime) -> list[str]:
-    """Devices with a heartbeat in the hour that begins at `start`."""
-    present = readings.filter(pl.col("timestamp") >= start)
-    return present[stream.device].unique().to_list()
+def _devices(
+    readings: pl.DataFrame,
+    stream: Stream,
+    classes: pl.DataFrame,
+    hour: datetime,
+    settings: EnergySettings,
+) -> list[str]:
+    """Devices with a heartbeat in the hour, or with energy that flowed in it."""
+    start, end = hour, hour + HOUR
+    at = pl.col("timestamp")
+    heard = readings.filter(at >= start, at < end)[stream.device].unique().to_list()
+    others = readings.filter(~pl.col(stream.device).is_in(heard))
+    return [*heard, *devices_with_energy(others, stream, settings, classes, start, end)]
 
 
 def day_tables(
-    lake: Lake, connection: psycopg.Connection, day: date, settings: EnergySettings, now: datetime
-) -> tuple[Tables, frozenset[datetime]]:
+    lake: Lake, day: date, settings: EnergySettings, now: datetime
+) -> tuple[Tables | None, frozenset[datetime]]:
     """The rows of each daily table for one day, by the name of the table.
 
     With them hours before the day whose readings are lost, and which they should have known.
+    None where hours of the day have no facts, because an older version computed them; with it these
+    hours: the day can be computed once they are computed again.
     Each frame has the columns of its TableSpec and the order of its key; it is empty where nothing
     was heard. Of a day that is not over at `now` the coverage is that of the time that has passed.
     """
     start = datetime.combine(day, time(), UTC)
     end = min(start + DAY, max(hour_of(now), start + HOUR))
-    inputs = day_inputs(lake, connection, start, end, settings)
-    lost = inputs.meters.lost | inputs.vehicles.lost
-    return {**efficiency_of_day(inputs, settings), **health_of_day(inputs, settings)}, lost
+    inputs = day_inputs(lake, start, end, settings)
+    if without_facts := _hours_without_facts(inputs):
+        return None, without_facts
+    tables = {**efficiency_of_day(inputs, settings), **health_of_day(inputs, settings)}
+    return tables, inputs.vehicles.lost
+
+
+def _hours_without_facts(day: DayInputs) -> frozenset[datetime]:
+    with_facts = [rows for rows in day.hours.values() if "reason" in rows.columns]
+    old = (rows.filter(pl.col("reason").is_null())["hour_start"] for rows in with_facts)
+    return frozenset(hour.astimezone(UTC) for hours in old for hour in hours)

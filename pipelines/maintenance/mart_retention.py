@@ -1,7 +1,7 @@
 """Retention of the marts: each night their oldest hours are deleted, which the lake keeps."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
@@ -43,6 +43,8 @@ def marts_retention(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
         freed = {
             f"rows_freed_{mart.table.name}": _prune(connection, mart, before) for mart in MARTS
         }
+        longest = timedelta(hours=PipelineSettings().refine_hours + 1)
+        connection.execute(query("forget_awaited_before"), {"before": datetime.now(UTC) - longest})
     days = PipelineSettings().mart_retention_days
     return dg.MaterializeResult(
         metadata={

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from lake import EnergySettings
 from lake.csv_injection import escape_frame
-from lake.energy import RULE, STATUSES, lowest_efficiency
+from lake.energy import REASONS, RULE, STATUSES, lowest_efficiency
 from pipelines.report.chart import day_chart
 from pipelines.report.figures import DayFigures
 
@@ -21,16 +21,17 @@ _MEANINGS = {
     "warning": "{warning_from_percent:g} to {good_from_percent:g} %",
     "critical": "below {warning_from_percent:g} %",
     "idle": "hardly any energy",
-    "insufficient_data": "one side is partly unknown",
+    "insufficient_data": "too little is known, or not believed",
     "unmapped": "linked to no meter",
     "implausible": "a sensor or a link is wrong",
 }
 _EXPLAINED = {
-    "implausible": "More energy in the battery than came from the grid, or energy on one side "
-    "only. Look for a wrong link, a frozen register or a faulty sensor.",
+    "implausible": "More energy in the battery than came from the grid, so little that something "
+    "would burn, or energy on one side only. Look for a wrong link, a frozen register or a faulty "
+    "sensor.",
     "unmapped": "These vehicles sent heartbeats, but nothing says which meter feeds them.",
-    "insufficient_data": "Too much of the energy lies in time of which the other side says "
-    "nothing.",
+    "insufficient_data": "Too much of the energy flowed while the other side was not known, at a "
+    "time that nobody knows, or is told by readings that can't be believed.",
 }
 
 
@@ -60,6 +61,9 @@ class Quality:
 
     duplicates: int
     resets: int
+    left_out: int
+    conflicts: int
+    unplaced_kwh: float
     gap_minutes: float
     vehicles_with_gaps: int
     guessed_links: int
@@ -74,7 +78,7 @@ def html_page(figures: DayFigures, lake_uri: str, settings: EnergySettings) -> s
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters.update(number=number, energy=energy, label=_label)
+    environment.filters.update(number=number, energy=energy, label=_label, reason=_reason)
     hours = _full_day(figures.hours)
     return environment.get_template("efficiency.html.j2").render(
         day=figures,
@@ -128,6 +132,11 @@ def _label(status: str) -> str:
     return status.replace("_", " ")
 
 
+def _reason(code: str) -> str:
+    """What a status rests on, in words."""
+    return REASONS[code]
+
+
 def _statuses(vehicles: pl.DataFrame, settings: EnergySettings) -> list[Status]:
     counts = dict(vehicles["status"].value_counts().iter_rows())
     limits = settings.model_dump()
@@ -142,6 +151,9 @@ def _quality(vehicles: pl.DataFrame, settings: EnergySettings) -> Quality:
     return Quality(
         duplicates=int(vehicles["duplicates"].sum()),
         resets=int(vehicles["resets"].sum()),
+        left_out=sum(int(vehicles[f"left_out_{side}"].sum()) for side in ("ac", "dc")),
+        conflicts=sum(int(vehicles[f"conflicts_{side}"].sum()) for side in ("ac", "dc")),
+        unplaced_kwh=float(vehicles["unplaced_energy_ac_kwh"].sum()),
         gap_minutes=settings.largest_gap_seconds / 60,
         vehicles_with_gaps=vehicles.filter(is_silent).height,
         guessed_links=vehicles.filter(pl.col("link_source").str.contains(RULE)).height,

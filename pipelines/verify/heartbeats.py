@@ -1,14 +1,21 @@
 """Heartbeats of one stream, hour after hour, as they follow from the raw table alone."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 import polars as pl
+import psycopg
 
-from lake import HOUR, REGISTER, EnergySettings, Stream
-from lake.history import merge_heartbeats, no_heartbeats
+from lake import HOUR, REGISTER, EnergySettings, LakeError, Stream
+from lake.delta import READ_ERRORS
+from lake.history import SequentialHistoryReader, merge_heartbeats, no_heartbeats, series_ends
+from pipelines.compute.devices import days_with_energy, expected_devices
+from pipelines.ledger import dirty_hours
 from pipelines.verify.files import CheckedTables
+
+_EVER: Final = datetime.max.replace(tzinfo=UTC) - timedelta(days=3)
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,7 @@ class StreamHour:
 class SequentialRawReader:
     """Reader of hours in ascending order that keeps what later hours need of those before.
 
-    The context is that of `lake.scan_context`, but every hour is read once instead of once for
-    each hour of the look-back.
+    What lies within the look-back before an hour is read from raw, once for all hours.
     """
 
     def __init__(self, tables: CheckedTables, stream: Stream, settings: EnergySettings) -> None:
@@ -54,6 +60,12 @@ class SequentialRawReader:
         self._look_back = timedelta(hours=settings.register_lookback_hours)
         self._empty = no_heartbeats(stream)
         self._before = self._empty
+        self._settings = settings
+        self._reader: SequentialHistoryReader | None = None
+        self._reader_at: datetime | None = None
+        self._lacks_context = False
+        self._connection: psycopg.Connection | None = None
+        self._first: datetime | None = None  # of the hours that were read
         self._unknown: set[datetime] = set()
 
     @property
@@ -62,8 +74,10 @@ class SequentialRawReader:
         return not self._before.filter(self._is_value).is_empty()
 
     def depends_on_unknown(self, hour: datetime) -> bool:
-        """True if the energy of an hour may be counted from one whose heartbeats are unknown."""
-        return any(hour - self._look_back <= before <= hour for before in self._unknown)
+        """True if the energy of an hour may be counted from or with heartbeats that are unknown."""
+        return self._lacks_context or any(
+            hour - self._look_back <= before <= hour for before in self._unknown
+        )
 
     def read(self, hour: datetime, *, raw_dropped: bool) -> StreamHour:
         """Read an hour as it is now; TableMissing if there is no raw table."""
@@ -88,24 +102,66 @@ class SequentialRawReader:
             self._unknown.add(hour)
         return found
 
-    def with_context(self, hour: datetime, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return the heartbeats of an hour with the predecessors of its first ones."""
-        near = pl.col("timestamp") >= hour - self._gap
-        registers = self._before.filter(~near, self._is_value).filter(
-            pl.col("timestamp") >= hour - self._look_back
-        )
-        return pl.concat([registers, self._before.filter(near), rows])
+    def with_context(
+        self, hour: datetime, rows: pl.DataFrame, connection: psycopg.Connection
+    ) -> pl.DataFrame:
+        """Return the heartbeats of an hour with those that it is computed with.
+
+        Those before it and of the hour after it as they follow from the raw table, as far back as
+        that was read; what is older or later as a computation would find it now.
+        """
+        if self._reader is None or self._reader_at == hour:  # once more, with what is there now
+            self._reader = SequentialHistoryReader(
+                self._tables.lake,
+                self._stream,
+                self._settings,
+                _EVER,
+                waiting=dirty_hours(connection, self._stream),
+                days=self._days_with_energy,
+            )
+        self._connection = connection
+        self._reader_at = hour
+        expected = expected_devices(connection, self._stream, hour + HOUR)
+        try:
+            around = self._reader.read(hour, hour + HOUR, expected, rows)
+            self._lacks_context = bool(self._reader.lost)
+        except (LakeError, *READ_ERRORS):
+            self._reader, around = None, rows.clear()  # what is damaged is told by itself
+            self._lacks_context = False
+        timestamp = pl.col("timestamp")
+        older = around.filter(timestamp < min(self._first or hour, hour))
+        before = series_ends(pl.concat([older, self._before]), self._stream).last
+        near = self._before.filter(timestamp >= hour - self._gap)
+        others = near.join(before, on=self._stream.key, how="anti", nulls_equal=True)
+        later = self._with_raw(hour + HOUR, around.filter(timestamp >= hour + HOUR))
+        return pl.concat([pl.concat([before, others]).sort(self._stream.key), rows, later])
+
+    def _with_raw(self, hour: datetime, rows: pl.DataFrame) -> pl.DataFrame:
+        """The first readings from an hour on, of which those of this hour follow from raw.
+
+        Else a history that is damaged there would be blamed on the hour before.
+        """
+        received = self._tables.raw(self._stream, hour)
+        if not received.whole or received.rows.is_empty():
+            return rows
+        told = merge_heartbeats(self._stream, self._empty.lazy(), [received.rows.lazy()]).collect()
+        others = rows.join(
+            told, on=self._stream.key, how="anti", nulls_equal=True
+        )  # raw may have been dropped
+        return series_ends(pl.concat([told, others]), self._stream).first
+
+    def _days_with_energy(self, devices: Collection[str]) -> dict[str, list[tuple[date, date]]]:
+        assert self._connection is not None, "the reader is asked in with_context alone"
+        return days_with_energy(self._connection, self._stream, devices)
 
     def advance(self, hour: datetime, rows: pl.DataFrame) -> None:
         """Keep what later hours need of this hour and of those before."""
         near = pl.col("timestamp") >= hour + HOUR - self._gap
         known = pl.concat([self._before, rows])
-        registers = (
-            known.filter(~near, self._is_value)
-            .sort("timestamp")
-            .unique(self._stream.channel, keep="last", maintain_order=True)
-        )
-        self._before = pl.concat([registers, known.filter(near)])
+        self._first = min(self._first or hour, hour)
+        last = series_ends(known, self._stream).last
+        others = known.filter(near).join(last, on=self._stream.key, how="anti", nulls_equal=True)
+        self._before = pl.concat([last, others])
 
     def load_context(self, hours: Iterable[datetime], dropped: Iterable[datetime]) -> None:
         """Read what is needed of the hours before the first one that is verified."""

@@ -24,6 +24,7 @@ from lake import (
 from lake.delta import count_rows_by_hour, live_files
 from lake.schema import HOUR_START, HOURLY_TABLES, TableSpec, history_table
 from pipelines.assets.marts import MARTS, Mart, first_mart_hour, mart_rows
+from pipelines.compute.awaited import lacks_what_came
 from pipelines.resources import WarehouseResource
 from pipelines.verify.checks import (
     LedgerHour,
@@ -75,6 +76,7 @@ class Verification:
         self._tables, self._lake = tables, tables.lake
         self._warehouse, self._settings = warehouse, settings
         self._marts: dbapi.Connection | None = None
+        self._lacks_what_came = False
 
     def close(self) -> None:
         """Close the connection to Postgres."""
@@ -155,7 +157,9 @@ class Verification:
         if not all(stream_hour.is_known for stream_hour in stream_hours.values()):
             return VerifiedHour(hour, unknown=True)
         verified = self._verify(hour, ledger, stream_hours, heartbeats, ledger_findings)
-        if verified.findings and self._waits_for_another(hour, heartbeats):
+        if verified.findings and (
+            self._lacks_what_came or self._waits_for_another(hour, heartbeats)
+        ):
             return VerifiedHour(hour, waits=True)
         if verified.findings and any(h.depends_on_unknown(hour) for h in heartbeats.values()):
             return VerifiedHour(hour, unknown=True)
@@ -170,13 +174,10 @@ class Verification:
         ledger_findings: Sequence[Finding],
     ) -> VerifiedHour:
         findings = list(ledger_findings)
+        self._lacks_what_came = False
         for name, stream_hour in stream_hours.items():
             findings += compaction_findings(hour, ledger.get(name), stream_hour)
             findings += history_findings(hour, stream_hour)
-        readings = {
-            name: reader.with_context(hour, stream_hours[name].expected)
-            for name, reader in heartbeats.items()
-        }
         read = {t.name: self._tables.computed(t, hour, hour + HOUR) for t in HOURLY_TABLES}
         found = {name: checked.rows for name, checked in read.items() if checked.whole}
         expected: dict[str, pl.DataFrame] = {}
@@ -184,7 +185,12 @@ class Verification:
         # Nobody computes an hour of which nothing was ever heard; a run by hand may have.
         if ledger or any(checked.rows.height for checked in read.values()) or _heard(stream_hours):
             with self._warehouse.autocommit() as connection:
-                expected = recomputed(
+                readings = {
+                    name: reader.with_context(hour, stream_hours[name].expected, connection)
+                    for name, reader in heartbeats.items()
+                }
+                self._lacks_what_came = lacks_what_came(connection, readings, hour)
+                expected, changes = recomputed(
                     connection, readings[METER.name], readings[VEHICLE.name], hour, self._settings
                 )
                 energies = {
@@ -199,7 +205,7 @@ class Verification:
                 if table.name in found:
                     rows = expected[table.name], found[table.name]
                     findings += _some(row_finding(hour, table.name, *rows, table.key))
-            findings += energy_findings(hour, energies, found)
+            findings += energy_findings(hour, energies, found, changes)
         for mart in _MARTS:
             # A copy of a table that can't be read is compared with what that should hold.
             in_lake = found.get(mart.table.name, expected.get(mart.table.name))

@@ -122,6 +122,8 @@ def computed(api: Collector, until: datetime) -> None:
             "meter_id": f"METER{n:05}",
             "energy_ac_kwh": 10.0,
             "energy_dc_kwh": 10.0 - n / 4,
+            "matched_energy_ac_kwh": 10.0,
+            "matched_energy_dc_kwh": 10.0 - n / 4,
             "loss_kwh": n / 4,
             "efficiency_percent": 100 - 2.5 * n,
             "status": "good",

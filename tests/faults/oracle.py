@@ -115,7 +115,9 @@ def not_once_in_history(stream: Stream, raw: pl.DataFrame, history: pl.DataFrame
     """Problems of a history, given the raw rows that it was made of."""
     key = list(stream.key)
     yield from _lines("twice in the history", history.filter(pl.struct(key).is_duplicated()))
-    yield from _lines("raw, but not in the history", raw.join(history, on=key, how="anti"))
+    yield from _lines(
+        "raw, but not in the history", raw.join(history, on=key, how="anti", nulls_equal=True)
+    )
     columns = stream.arrow_schema.names
     latest = raw.filter(pl.col("received_at") == pl.col("received_at").max().over(key))
     yield from _lines(
@@ -135,7 +137,7 @@ def _outdated_in_history(
     )
     yield from _lines(
         "in the history, though corrected later",
-        kept.join(others, on=identity).filter(
+        kept.join(others, on=identity, nulls_equal=True).filter(
             (pl.col("serial") != pl.col("later")) & (pl.col("later_from") > pl.col("settled_by"))
         ),
     )

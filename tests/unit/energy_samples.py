@@ -1,19 +1,27 @@
-"""Random readings for property tests, and the context that the lake adds to a window."""
+"""Random readings and links for property tests."""
 
 import itertools
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
-import polars as pl
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from lake import EnergySettings, Stream
-from lake.energy.charger_efficiency import charger_efficiency_rows, charger_facts
-from lake.schema.partitions import utc_window
+from lake import METER, VEHICLE, EnergySettings
+from lake.energy.efficiency import EfficiencyTables, efficiency_tables
 from lake.schema.streams import REGISTER
-from tests.unit.energy_recomputation import Row, seconds
+from tests.unit.energy_recomputation import (
+    HOUR_10,
+    HOUR_11,
+    Row,
+    charger_classes,
+    links,
+    readings,
+    seconds,
+)
+
+Range = tuple[str, str, datetime, datetime, str]
 
 # A machine that is busy with other tests is no fault of the mathematics.
 patiently = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -23,6 +31,27 @@ VEHICLES = ("V1", "V2", "V3")
 
 # The classes of some of the meters.
 charged_at = st.dictionaries(st.sampled_from(METERS), st.sampled_from(["household", "fast", "new"]))
+
+
+def tables(
+    meters: Iterable[Row],
+    vehicles: Iterable[Row],
+    ranges: Iterable[Range],
+    start: datetime = HOUR_10,
+    end: datetime = HOUR_11,
+    classes: Mapping[str, str] | None = None,
+    settings: EnergySettings | None = None,
+) -> EfficiencyTables:
+    """The rows of vehicles and chargers; what is not in the window is context."""
+    return efficiency_tables(
+        readings(METER, meters).collect(),
+        readings(VEHICLE, vehicles).collect(),
+        links(ranges).collect(),
+        charger_classes(classes or {}).collect(),
+        start,
+        end,
+        settings or EnergySettings(_env_file=None),
+    )
 
 
 @st.composite
@@ -68,17 +97,21 @@ def naming_rows(draw: st.DrawFn, hours: int = 1) -> list[Row]:
     for vehicle in VEHICLES:
         at = draw(st.integers(-900, 0))
         now: dict[str, Any] = {"meter_id": None, "kwh_delivered_dc": None}
+        step = 0
         while at < hours * 3600 + 600:
             now = now | draw(st.sampled_from(_CHANGES))
             rows.append({"vehicle_id": vehicle, "timestamp": seconds(at), **now})
-            at += draw(st.sampled_from([60, 60, 60, 45, 180, 300, 301, 700]))
+            # Two long steps in a row are those of a slow vehicle, whose names hold longer.
+            steps = [60, 60, 60, 45, 180, 300, *([301, 700] if step <= 300 else [])]
+            step = draw(st.sampled_from(steps))
+            at += step
     return draw(st.permutations(rows))
 
 
 @st.composite
-def exclusive_links(draw: st.DrawFn) -> list[tuple[str, str, datetime, datetime, str]]:
+def exclusive_links(draw: st.DrawFn) -> list[Range]:
     """Links in which a meter feeds one vehicle at a time; a vehicle may have several meters."""
-    result = []
+    result: list[Range] = []
     for meter in METERS:
         moments = sorted(draw(st.sets(st.integers(-10, 70).map(lambda m: m * 60), max_size=4)))
         for since, until in itertools.pairwise(moments):
@@ -87,25 +120,6 @@ def exclusive_links(draw: st.DrawFn) -> list[tuple[str, str, datetime, datetime,
             if vehicle:
                 result.append((meter, vehicle, seconds(since), seconds(until), source))
     return result
-
-
-def with_context(
-    rows: Sequence[Row], stream: Stream, start: datetime, end: datetime, limits: EnergySettings
-) -> list[Row]:
-    """The rows of a window and those before it that `scan_context` reads, and none else."""
-    near = start - timedelta(seconds=limits.largest_gap_seconds)
-    far = start - timedelta(hours=limits.register_lookback_hours)
-    registers: dict[Any, Row] = {}
-    for row in sorted(rows, key=lambda row: row["timestamp"]):
-        is_value = row["reading_type"] == REGISTER and row[stream.energy] is not None
-        if is_value and far <= row["timestamp"] < near:
-            registers[row[stream.device]] = row
-    return [*registers.values(), *(row for row in rows if near <= row["timestamp"] < end)]
-
-
-def of_devices(rows: pl.LazyFrame) -> Callable[[pl.Series], pl.LazyFrame]:
-    """Readings as a day's parts ask for them."""
-    return lambda devices: rows.filter(pl.col(devices.name).is_in(devices.implode()))
 
 
 @st.composite
@@ -140,18 +154,3 @@ def _device_rows(draw: st.DrawFn, hours: int) -> list[Row]:
             }
         )
     return rows
-
-
-def charger_table(
-    meters: pl.LazyFrame,
-    vehicles: pl.LazyFrame,
-    links: pl.LazyFrame,
-    classes: pl.LazyFrame,
-    start: datetime,
-    end: datetime,
-    settings: EnergySettings,
-) -> pl.LazyFrame:
-    """Return the rows of the chargers of a window, by the general way; see `charger_facts`."""
-    start, end = utc_window(start, end)
-    facts = charger_facts(meters, vehicles, links, classes, start, end)
-    return charger_efficiency_rows(facts, start, end, settings)

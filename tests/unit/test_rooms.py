@@ -38,9 +38,9 @@ ROOMS = {
         "schema": "",
         "settings": "",
         "recordings": "errors schema time_zones",
-        "energy": "schema engine settings",
+        "energy": "schema settings",
         "health": "energy schema settings",
-        "costs": "energy schema settings time_zones",
+        "costs": "energy schema time_zones",
         "rollups": "energy health schema engine settings",
         "delta": "schema errors settings",
         "history": "delta schema engine errors prefetch settings",
@@ -142,21 +142,18 @@ PUBLIC = {
         remove_file replace_if_changed require_table_id run_sql scan_files scan_window
     """,
     "lake.energy": """
-        CHARGER_CLASSES HEARTBEAT LINK PAIR RATED RULE STATUSES contested_meters curve_step
-        efficiency_percent exact_sum links_by_rule lowest_efficiency
-        measured_energy named_links resolve_links
-        vehicle_curve vehicle_efficiency vehicle_efficiency_rows
-    """,
-    "lake.energy.single_vehicle": """
-        LinkedMeter Range Readings SeveralMeters facts_of_pair facts_table named_meter
+        CHARGER_CLASSES HEARTBEAT LINK Link MeasuredSide PAIR RATED REASONS RULE STATUSES
+        contested_meters curve_step devices_with_energy efficiency_of_few exact_sum linked_sides
+        links_around links_by_rule lowest_efficiency measured measured_energy_kwh named_links
+        ratio_percent reach_of_crossing resolve_links vehicle_curve
     """,
     "lake.history": """
-        HistoryWindow SequentialHistoryReader merge_heartbeats no_heartbeats rebuild_files
-        rebuild_hour
+        HistoryWindow LONGEST_CADENCE READINGS_BESIDE SequentialHistoryReader merge_heartbeats
+        no_heartbeats rebuild_files rebuild_hour series_ends series_of
     """,
     "lake.reads": """
-        DeviceReader HourIndex LakeSnapshot PagePosition PageQuery TableReader TableVersion
-        page_position read_page row_period
+        ALWAYS DeviceReader Heard HourIndex LakeSnapshot PagePosition PageQuery Readings
+        TableReader TableVersion page_position read_page row_period side_of_devices
     """,
     "lake.recordings": """
         ENERGIES FIELDS IDS LOCAL_TIME MAX_INTERVAL_KWH MAX_REGISTER_KWH NUMBERS TEXTS
@@ -166,12 +163,12 @@ PUBLIC = {
     """,
     "lake.rollups": """
         DayInputs HourInputs Tables efficiency_of_day efficiency_of_hour health_of_day
-        health_of_hour links_of_hours tables_of_hours
+        health_of_hour tables_of_hours
     """,
     "lake.schema": """
         BATTERY_HEALTH_DAILY CHARGER_EFFICIENCY_DAILY CHARGER_EFFICIENCY_HOURLY
         CONFLICTING_ENERGY CONFLICTS DAILY_EFFICIENCY DAILY_TABLES DATE DATE_PARTITION
-        DERIVED_TABLES
+        DERIVED_TABLES FACT_COLUMNS
         FLEET_EFFICIENCY_DAILY FLEET_EFFICIENCY_HOURLY GRID_HEALTH_HOURLY
         HEARTBEAT_COMPLETENESS_HOURLY HOURLY_EFFICIENCY HOURLY_TABLES HOUR_PARTITION
         HOUR_START TIMESTAMP VEHICLE_EFFICIENCY_DAILY VEHICLE_EFFICIENCY_HOURLY TableSpec
@@ -194,7 +191,7 @@ LIBRARIES = {
     "pipelines.dagster_storage pipelines.definitions pipelines.maintenance pipelines.partitions "
     "pipelines.report pipelines.resources",
     "dagster_postgres": "pipelines.dagster_storage",
-    "deltalake": "lake.delta lake.upkeep lake.reads.open_tables "
+    "deltalake": "lake.delta lake.upkeep lake.reads.open_tables lake.history.context "
     # its types and errors alone
     "ingestion_api.analytics ingestion_api.bulk_import ingestion_api.outbox local_stack.cli "
     "pipelines.verify",

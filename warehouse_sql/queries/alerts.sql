@@ -80,7 +80,9 @@ WHERE heard.vehicle_id = peak.vehicle_id
 -- What live state says that is news to a rule: a value beyond its threshold, or another value than
 -- that of its open alert or pending condition. A silence is news again when it ends. A retired
 -- device is not silent, and what it said before is nothing to hear of any more. A heartbeat of a time
--- that is not believed is none that was heard. The filters of the scans let only few devices through:
+-- that is not believed is none that was heard. What was old already when it was received, as by an
+-- import of chargers long gone, is history: it opens nothing, and nobody expects more of its device. The
+-- filters of the scans let only few devices through:
 -- all of them are scanned every second.
 WITH rule AS MATERIALIZED (
     SELECT * FROM unnest(%(rules)s::text[], %(kinds)s::text[], %(device_kinds)s::text[],
@@ -113,14 +115,14 @@ WITH rule AS MATERIALIZED (
         ON name = charger_class
     WHERE stream = 'meter'
 ), silent AS (
-    SELECT 'vehicle' AS device_kind, vehicle_id AS device_id, "timestamp"
+    SELECT 'vehicle' AS device_kind, vehicle_id AS device_id, "timestamp", received_at
     FROM vehicle_live_state
     WHERE "timestamp" < (SELECT silent FROM least)
        OR "timestamp" > %(believed_until)s
        OR vehicle_id IN (SELECT device_id FROM tracked
                          WHERE kind = 'silent' AND device_kind = 'vehicle')
     UNION ALL
-    SELECT 'meter', meter_id, "timestamp"
+    SELECT 'meter', meter_id, "timestamp", received_at
     FROM meter_live_state
     WHERE "timestamp" < (SELECT silent FROM least)
        OR "timestamp" > %(believed_until)s
@@ -128,15 +130,17 @@ WITH rule AS MATERIALIZED (
                        WHERE kind = 'silent' AND device_kind = 'meter')
 ), reading AS (
     SELECT 'battery_temperature' AS kind, 'vehicle' AS device_kind, vehicle_id AS device_id,
-           "timestamp" AS observed_at, battery_temp AS value, NULL::float8 AS detail
+           "timestamp" AS observed_at, battery_temp AS value, NULL::float8 AS detail,
+           received_at - "timestamp" AS delay
     FROM vehicle_live_state
     WHERE battery_temp > (SELECT temperature FROM least)
        OR (battery_temp IS NOT NULL
            AND vehicle_id IN (SELECT device_id FROM tracked WHERE kind = 'battery_temperature'))
     UNION ALL
     -- Rounded: 253 V are 10 %% over 230 V, and not a little more.
-    SELECT 'voltage', 'meter', meter_id, "timestamp", round(percent::numeric, 9)::float8, voltage
-    FROM (SELECT meter_id, "timestamp", meter.voltage,
+    SELECT 'voltage', 'meter', meter_id, "timestamp", round(percent::numeric, 9)::float8, voltage,
+           received_at - "timestamp"
+    FROM (SELECT meter_id, "timestamp", received_at, meter.voltage,
                  abs(meter.voltage / coalesce(own_nominal.voltage, %(nominal)s) - 1) * 100 AS percent
           FROM meter_live_state AS meter LEFT JOIN own_nominal ON device_id = meter_id) AS meter
     WHERE percent > (SELECT voltage FROM least)
@@ -144,7 +148,8 @@ WITH rule AS MATERIALIZED (
            AND meter_id IN (SELECT device_id FROM tracked WHERE kind = 'voltage'))
     UNION ALL
     SELECT 'soc_falling', 'vehicle', vehicle_id, "timestamp",
-           coalesce(greatest(peak.soc - vehicle.soc, 0), 0), vehicle.soc
+           coalesce(greatest(peak.soc - vehicle.soc, 0), 0), vehicle.soc,
+           received_at - "timestamp"
     FROM vehicle_live_state AS vehicle LEFT JOIN alert_soc_peak AS peak USING (vehicle_id)
     WHERE vehicle.soc IS NOT NULL
       AND (received_at >= %(since)s AND peak.soc - vehicle.soc > (SELECT soc FROM least)
@@ -153,7 +158,7 @@ WITH rule AS MATERIALIZED (
     -- Only the time in which somebody watched makes a device silent; any heartbeat ends it.
     SELECT 'silent', device_kind, device_id, heard_at,
            extract(epoch FROM %(now)s - greatest(heard_at, watching_since))::float8,
-           extract(epoch FROM %(now)s - heard_at)::float8
+           extract(epoch FROM %(now)s - heard_at)::float8, received_at - "timestamp"
     FROM silent CROSS JOIN alert_progress CROSS JOIN LATERAL
          (SELECT CASE WHEN "timestamp" <= %(believed_until)s THEN "timestamp"
                       ELSE watching_since END AS heard_at) AS heard
@@ -182,6 +187,9 @@ WHERE CASE
               (reading.observed_at, reading.value)
               IS DISTINCT FROM (pending.observed_at, pending.value)
           ELSE reading.value > rule.threshold
+               AND delay <= greatest(
+                   make_interval(secs => %(history)s),
+                   make_interval(secs => CASE rule.kind WHEN 'silent' THEN rule.threshold ELSE 0 END))
       END
 
 -- name: alert_publication
@@ -200,11 +208,12 @@ WITH recent AS MATERIALIZED (
     WHERE hour_start >= %(since)s AND hour_start <= %(now)s
       AND status IN ('excellent', 'good', 'warning', 'critical', 'implausible')
 ), usual AS MATERIALIZED (
-    SELECT vehicle_id, 100 * sum(energy_dc_kwh) / sum(energy_ac_kwh) AS efficiency
+    SELECT vehicle_id, 100 * sum(matched_energy_dc_kwh) / sum(matched_energy_ac_kwh) AS efficiency
     FROM vehicle_efficiency_hourly
     WHERE %(drop)s::float8 IS NOT NULL
       AND hour_start >= %(since)s - interval '28 days' AND hour_start < %(since)s
       AND status IN ('excellent', 'good', 'warning', 'critical')
+      AND matched_energy_ac_kwh > 0  -- null where an older version computed it
     GROUP BY vehicle_id
     HAVING count(*) >= %(least_hours)s
 ), concerned AS (

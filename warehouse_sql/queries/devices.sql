@@ -1,6 +1,6 @@
 -- name: register_devices
--- Keeps the first time of each device, and when it is expected: from an hour in which it was heard to
--- the end of the seventh UTC day after. The hours in which it was not expected before are computed
+-- Keeps the first time of each device, the days on which it sent an energy, and when it is expected:
+-- from an hour in which it was heard to the end of the seventh UTC day after. The hours in which it was not expected before are computed
 -- again: what they say of pairs and of silent devices changes. What was heard of a device before it
 -- was removed lets nobody expect it after that hour. Rows are locked in one order by all: devices by
 -- id, then the ledger as the lake writer does.
@@ -11,8 +11,12 @@ WITH heard AS (
                least(date_trunc('day', heard_at, 'UTC') + interval '192 hours',
                      CASE WHEN heard_at <= removed_at
                           THEN date_trunc('hour', removed_at, 'UTC') + interval '1 hour' END)))
-               AS expected
-    FROM unnest(%(devices)s::text[], %(times)s::timestamptz[]) AS heard (device_id, heard_at)
+               AS expected,
+           coalesce(range_agg(daterange((heard_at AT TIME ZONE 'UTC')::date,
+                                        (heard_at AT TIME ZONE 'UTC')::date, '[]'))
+                        FILTER (WHERE has_energy), '{}') AS energy_days
+    FROM unnest(%(devices)s::text[], %(times)s::timestamptz[], %(energies)s::boolean[])
+        AS heard (device_id, heard_at, has_energy)
     LEFT JOIN device AS known
         ON known.stream = %(stream)s AND known.device_id = heard.device_id COLLATE "C"
     GROUP BY 1
@@ -21,13 +25,14 @@ WITH heard AS (
     FROM heard LEFT JOIN device AS known
         ON known.stream = %(stream)s AND known.device_id = heard.device_id
     WHERE known.first_heard_at IS NULL OR heard_at < known.first_heard_at
-       OR NOT known.expected @> heard.expected
+       OR NOT known.expected @> heard.expected OR NOT known.energy_days @> heard.energy_days
 ), kept AS (
-    INSERT INTO device AS known (stream, device_id, first_heard_at, expected)
-    SELECT %(stream)s, device_id, heard_at, expected FROM news ORDER BY device_id
+    INSERT INTO device AS known (stream, device_id, first_heard_at, expected, energy_days)
+    SELECT %(stream)s, device_id, heard_at, expected, energy_days FROM news ORDER BY device_id
     ON CONFLICT (stream, device_id) DO UPDATE SET
         first_heard_at = least(known.first_heard_at, excluded.first_heard_at),
-        expected = known.expected + excluded.expected
+        expected = known.expected + excluded.expected,
+        energy_days = known.energy_days + excluded.energy_days
     RETURNING device_id
 ), changed AS (
     SELECT range_agg(added) AS hours FROM kept JOIN news USING (device_id)
@@ -47,6 +52,12 @@ SELECT device_id FROM device
 WHERE stream = %(stream)s AND expected @> (%(end)s::timestamptz - interval '1 hour')
   AND (retired_at IS NULL OR retired_at > %(end)s::timestamptz - interval '1 hour')
 ORDER BY device_id
+
+-- name: days_with_energy
+SELECT device_id, lower(days), upper(days) - 1
+FROM device, unnest(energy_days) AS days
+WHERE stream = %(stream)s AND device_id = ANY(%(devices)s)
+ORDER BY device_id, days
 
 -- name: charger_classes
 SELECT device_id AS meter_id, charger_class FROM device

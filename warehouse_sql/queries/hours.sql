@@ -19,6 +19,25 @@ WHERE hour >= %(start)s AND hour < %(end)s
 GROUP BY hour HAVING bool_or(compacted_version IS NOT NULL)
 ORDER BY hour
 
+-- name: computed_hours_between
+SELECT hour, min(computed_at) FROM partition_ledger
+WHERE hour >= %(start)s AND hour < %(end)s
+GROUP BY hour HAVING bool_or(compacted_version IS NOT NULL)
+ORDER BY hour
+
+-- name: reopen_beside
+-- Rows are locked as in `reopen_hours`.
+UPDATE partition_ledger SET revision = revision + 1, changed_by = %(changed_by)s
+WHERE (stream, hour) IN (SELECT stream, hour FROM partition_ledger
+                         WHERE hour = ANY(%(hours)s) ORDER BY stream, hour FOR UPDATE)
+
+-- name: changed_hours
+-- Of an hour whose own heartbeats wait the turn comes with them.
+SELECT hour FROM partition_ledger
+WHERE changed_by BETWEEN %(first)s AND %(last)s AND waiting_since IS NOT NULL
+GROUP BY hour HAVING bool_and(coalesce(compacted_version >= raw_version, false))
+ORDER BY hour
+
 -- name: counted_hours
 SELECT hour, raw_rows, raw_version, raw_dropped_at IS NOT NULL AS dropped
 FROM partition_ledger WHERE stream = %(stream)s
@@ -31,15 +50,16 @@ WHERE published_version IS NOT NULL AND hour <= %(now)s
 SELECT max(raw_version) FROM partition_ledger WHERE stream = %(stream)s
 
 -- name: state_of_history
-SELECT stream, hour, compacted_version AS version, revision
+SELECT stream, hour, compacted_version AS version, revision, now() AS read_at
 FROM partition_ledger WHERE hour = ANY(%(hours)s) ORDER BY hour, stream
 
 -- name: state_of_efficiency
-SELECT stream, hour, computed_version AS version, computed_revision AS revision
+SELECT stream, hour, computed_version AS version, computed_revision AS revision, now() AS read_at
 FROM partition_ledger WHERE hour = ANY(%(hours)s) ORDER BY hour, stream
 
 -- name: mark_computed
-UPDATE partition_ledger SET computed_version = %(version)s, computed_revision = %(revision)s
+UPDATE partition_ledger SET computed_version = %(version)s, computed_revision = %(revision)s,
+       computed_at = %(read_at)s
 WHERE stream = %(stream)s AND hour = %(hour)s
 
 -- name: mark_published

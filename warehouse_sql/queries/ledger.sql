@@ -1,6 +1,13 @@
 -- name: dirty_hours_between
 SELECT stream, hour FROM dirty_hour WHERE hour >= $1 AND hour < $2
 
+-- name: dirty_hours
+-- The dirty hours of a stream; where the history never took in any heartbeat of an hour with the time
+-- from which the lake has some.
+SELECT hour, CASE WHEN compacted_at IS NULL THEN first_flush_at END
+FROM partition_ledger JOIN dirty_hour USING (stream, hour)
+WHERE stream = %(stream)s
+
 -- name: mark_compacted
 UPDATE partition_ledger SET
     compacted_version = greatest(compacted_version, %(version)s),

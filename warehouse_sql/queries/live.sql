@@ -118,7 +118,7 @@ LIMIT %(limit)s
 
 -- name: dashboard
 -- Vehicles with their live state, the computed hours of a window, those of them that have one of the
--- `rated` statuses, and their open alerts. Energies are added up as whole microwatt-hours, which
+-- `rated` statuses, with their matched energies, and their open alerts. Energies are added up as whole microwatt-hours, which
 -- floats hold exactly in any order.
 SELECT 'vehicle' AS kind, live.vehicle_id AS device_id, live."timestamp", live.soc,
        live.kwh_delivered_dc, live.battery_temp, live.meter_id, live.reading_type,
@@ -132,9 +132,9 @@ LEFT JOIN LATERAL
             sum(round(energy_ac_kwh * 1e9)) / 1e9 AS energy_ac_kwh,
             sum(round(energy_dc_kwh * 1e9)) / 1e9 AS energy_dc_kwh,
             count(*) FILTER (WHERE status = ANY(%(rated)s)) AS rated_hours,
-            sum(round(energy_ac_kwh * 1e9)) FILTER (WHERE status = ANY(%(rated)s)) / 1e9
+            sum(round(matched_energy_ac_kwh * 1e9)) FILTER (WHERE status = ANY(%(rated)s)) / 1e9
                 AS rated_energy_ac_kwh,
-            sum(round(energy_dc_kwh * 1e9)) FILTER (WHERE status = ANY(%(rated)s)) / 1e9
+            sum(round(matched_energy_dc_kwh * 1e9)) FILTER (WHERE status = ANY(%(rated)s)) / 1e9
                 AS rated_energy_dc_kwh,
             (array_agg(status ORDER BY hour_start DESC))[1] AS last_status
      FROM vehicle_efficiency_hourly
@@ -143,12 +143,18 @@ LEFT JOIN LATERAL
 WHERE live.vehicle_id = ANY(%(vehicle_ids)s)
 ORDER BY live.vehicle_id
 
--- name: newest_times
--- Event time of the newest heartbeat of each of these devices.
-SELECT 'vehicle' AS kind, vehicle_id AS device_id, "timestamp" FROM vehicle_live_state
+-- name: heard_times
+-- Event times of the newest heartbeat of each of these devices, and of the oldest in the history
+-- (null: it holds none yet).
+SELECT 'vehicle' AS kind, vehicle_id AS device_id, "timestamp" AS newest, first_heard_at AS oldest
+FROM vehicle_live_state
+LEFT JOIN device ON stream = 'vehicle' AND device_id = vehicle_id COLLATE "C"
 WHERE vehicle_id = ANY($1)
 UNION ALL
-SELECT 'meter', meter_id, "timestamp" FROM meter_live_state WHERE meter_id = ANY($2)
+SELECT 'meter', meter_id, "timestamp", first_heard_at
+FROM meter_live_state
+LEFT JOIN device ON stream = 'meter' AND device_id = meter_id COLLATE "C"
+WHERE meter_id = ANY($2)
 
 -- name: applied_migrations
 SELECT name FROM schema_migration

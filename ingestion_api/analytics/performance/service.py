@@ -11,7 +11,12 @@ from typing import Final, TypeAlias, TypeVar
 
 from ingestion_api.analytics.batching import RequestBatcher
 from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
-from ingestion_api.analytics.performance.compute import Performance, compute_performances
+from ingestion_api.analytics.performance.compute import (
+    Performance,
+    compute_performances,
+    performances_of,
+)
+from ingestion_api.analytics.performance.readings import VehicleReadings, read_vehicles
 from ingestion_api.analytics.performance.snapshot import read_contexts
 from ingestion_api.analytics.performance.vehicle_context import (
     UnknownVehicle,
@@ -19,6 +24,7 @@ from ingestion_api.analytics.performance.vehicle_context import (
     VehicleContexts,
 )
 from ingestion_api.database.dedicated_connection import DedicatedConnection
+from ingestion_api.rest.etags import fingerprint
 from ingestion_api.rest.parameters import BadWindow
 from lake import EnergySettings
 from lake.reads import DeviceReader, LakeSnapshot
@@ -127,9 +133,15 @@ class PerformanceService:
     def _if_changed(
         self, context: VehicleContext, is_known: Callable[[str], bool]
     ) -> tuple[str, Performance | None]:
-        view = self._reader.snapshot()
-        tag = context.fingerprint(view, self._energy)
+        readings = read_vehicles(self._reader.snapshot(), context, self._energy)
+        tag = _tag(context, readings, self._energy)
         if is_known(tag):
             return tag, None
-        (found,) = compute_performances(view, context, self._energy).values()
+        (found,) = performances_of(readings, context, self._energy).values()
         return tag, found
+
+
+def _tag(context: VehicleContext, readings: VehicleReadings, energy: EnergySettings) -> str:
+    """Another text whenever the answer may be another: all that it rests on, as a hash."""
+    classes = sorted(context.charger_classes.items())
+    return fingerprint(context.asked, context.period, energy, classes, readings.fingerprint().hex())

@@ -4,25 +4,30 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion_api.analytics.performance.vehicle_context import (
+    LINKS_AROUND,
     UnknownVehicle,
     VehicleContext,
     VehicleContexts,
-    context_start,
 )
 from ingestion_api.database.dedicated_connection import PipelinedQueries, Row
 from ingestion_api.outbox.pack import unpack
 from ingestion_api.rest.parameters import LAST_HOURS, BadWindow, Period, window
 from lake import METER, VEHICLE, EnergySettings, Stream
+from lake.reads import Heard
 from warehouse_sql.binary_parameters import text_array, timestamp
 from warehouse_sql.named_queries import query
 from warehouse_sql.statement_pipeline import Statement
+
+# How far the context of a window reaches is only seen in the lake.
+_EVER: Final = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 async def read_contexts(
@@ -55,18 +60,21 @@ async def read_contexts(
         fed_by.setdefault(row["vehicle_id"], set()).add(row["meter_id"])
     every_meter = sorted(set[str]().union(*fed_by.values()))
     meters = text_array(every_meter)
-    newest, others, classes = await queries.fetch(
-        ("newest_times", [text_array(asked), meters]),
+    times, others, classes = await queries.fetch(
+        ("heard_times", [text_array(asked), meters]),
         ("vehicles_of_meters", [meters]),
         ("charger_classes_of_meters", [meters]),
     )
     linked_to: dict[str, set[str]] = defaultdict(set)
     for row in others:
         linked_to[row["meter_id"]].add(row["vehicle_id"])
+    heard = {
+        (row["kind"], row["device_id"]): Heard(row["oldest"] or _EVER[1], row["newest"])
+        for row in times
+    }
     of_meters = _OfMeters(
-        fed_by, linked_to, {row["meter_id"]: row["charger_class"] for row in classes}
+        fed_by, linked_to, {row["meter_id"]: row["charger_class"] for row in classes}, heard
     )
-    heard = {(row["kind"], row["device_id"]): row["timestamp"] for row in newest}
     refused: dict[str, UnknownVehicle | BadWindow] = {}
     by_end: dict[datetime, list[str]] = defaultdict(list)
     periods: dict[datetime, Period] = {}
@@ -75,8 +83,8 @@ async def read_contexts(
             refused[vehicle] = UnknownVehicle(vehicle)
             continue
         fed = ((METER.name, meter) for meter in fed_by.get(vehicle, ()))
-        times = [heard[key] for key in ((VEHICLE.name, vehicle), *fed) if key in heard]
-        believed = [time for time in times if time <= believed_until]
+        newest = [heard[key].last for key in ((VEHICLE.name, vehicle), *fed) if key in heard]
+        believed = [time for time in newest if time <= believed_until]
         try:
             period = window(start, end, _after(believed, now), longest_days)
         except BadWindow as error:
@@ -100,11 +108,12 @@ async def read_contexts(
 
 @dataclass(frozen=True)
 class _OfMeters:
-    """Facts about meters that do not depend on the window."""
+    """Facts about meters, and when all devices were heard, that do not depend on the window."""
 
     fed_by: Mapping[str, set[str]]
     linked_to: Mapping[str, set[str]]
     charger_classes: Mapping[str, str]
+    heard: Mapping[tuple[str, str], Heard]
 
 
 async def _context(
@@ -118,17 +127,15 @@ async def _context(
     meters = sorted(set[str]().union(*(known.fed_by.get(vehicle, set()) for vehicle in asked)))
     linked_to = {meter: known.linked_to.get(meter, set()) for meter in meters}
     vehicles = sorted(set(asked).union(*linked_to.values()))
-    since = context_start(period, energy)
-    between = timestamp(since), timestamp(period.end)
-    # A name that a link overrules keeps no other vehicle off, also when both were just before.
-    linked_since = timestamp(period.start - timedelta(seconds=energy.largest_gap_seconds))
+    ever = timestamp(_EVER[0]), timestamp(_EVER[1])
+    around = period.start - LINKS_AROUND, period.end + LINKS_AROUND
     of_vehicles, of_meters = text_array(vehicles), text_array(meters)
     links, dirty, packs, *waiting = await queries.fetch(
-        ("links_of_devices", [of_vehicles, of_meters, linked_since, between[1]]),
-        ("dirty_hours_between", between),
+        ("links_of_devices", [of_vehicles, of_meters, *map(timestamp, around)]),
+        ("dirty_hours_between", ever),
         ("packs_wait", []),
-        ("meter_outbox_of_device", [of_meters, *between]),
-        ("vehicle_outbox_of_device", [of_vehicles, *between]),
+        ("meter_outbox_of_device", [of_meters, *ever]),
+        ("vehicle_outbox_of_device", [of_vehicles, *ever]),
     )
     dirty_hours: dict[str, set[datetime]] = {METER.name: set(), VEHICLE.name: set()}
     for row in dirty:
@@ -139,13 +146,23 @@ async def _context(
     }
     if packs[0]["wait"]:
         for stream, devices in ((METER, meters), (VEHICLE, vehicles)):
-            packed = await _packed(queries.conn, stream, devices, since, period.end)
+            packed = await _packed(queries.conn, stream, devices)
             outbox[stream.name] = pa.concat_tables([outbox[stream.name], *packed])
     classes = {
         meter: known.charger_classes[meter] for meter in meters if meter in known.charger_classes
     }
     return VehicleContext(
-        asked, period, vehicles, meters, links, pairs, linked_to, classes, dirty_hours, outbox
+        asked,
+        period,
+        vehicles,
+        meters,
+        links,
+        pairs,
+        linked_to,
+        classes,
+        known.heard,
+        dirty_hours,
+        outbox,
     )
 
 
@@ -153,15 +170,13 @@ async def _packed(
     conn: psycopg.AsyncConnection,
     stream: Stream,
     devices: Sequence[str],
-    since: datetime,
-    until: datetime,
 ) -> list[pa.Table]:
     """The heartbeats of these devices in packs."""
     parts = []
     # A few at a time: while the lake is away, all may be more than fits in memory.
     async with conn.cursor("packs", binary=True) as packs:
         packs.itersize = 8
-        told = {"stream": stream.name, "start": since, "end": until}
+        told = {"stream": stream.name, "start": _EVER[0], "end": _EVER[1]}
         await packs.execute(query("packs_between"), told)
         async for (heartbeats,) in packs:
             parts.append(await asyncio.to_thread(_of_devices, heartbeats, stream, devices))

@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
 
 from ingestion_api.database.dedicated_connection import Row
-from ingestion_api.rest.etags import fingerprint
 from ingestion_api.rest.parameters import BadWindow, Period
-from lake import STREAMS, EnergySettings, hour_of
+from lake import DAY
 from lake.energy import CHARGER_CLASSES, PAIR
-from lake.reads import LakeSnapshot
+from lake.reads import Heard
 
 _TIME: Final = pl.Datetime("us", "UTC")
+# A reading that crosses an edge of the window is cut by the links of its time beyond.
+LINKS_AROUND: Final = DAY
+
 _LINKS: Final = {**PAIR, "valid_from": _TIME, "valid_to": _TIME}
 
 
@@ -27,7 +29,8 @@ class UnknownVehicle(Exception):
 class VehicleContext:
     """Requested vehicles of one window, with what is known of them and their meters.
 
-    Heartbeats of `vehicles` and `meters` that are not in the lake yet are in `outbox`.
+    Heartbeats of `vehicles` and `meters` that are not in the lake yet are in `outbox`, of any time:
+    how far the context of the window reaches is seen in the lake.
     """
 
     asked: list[str]
@@ -35,13 +38,16 @@ class VehicleContext:
     vehicles: list[str]
     meters: list[str]
     links: list[Row]
-    """Explicit ones of the window and of the largest gap before it, with meter_id, vehicle_id,
-    valid_from and valid_to (None: open)."""
+    """Explicit ones of the window and LINKS_AROUND it, with meter_id, vehicle_id, valid_from and
+    valid_to (None: open).
+    """
     pairs: Mapping[str, str]
     """The meter of a vehicle by the rule."""
     linked_to: Mapping[str, set[str]]
     """The vehicles that a meter was ever linked to, or that named it."""
     charger_classes: Mapping[str, str]
+    heard: Mapping[tuple[str, str], Heard]
+    """When a device was heard, by kind and id."""
     dirty_hours: Mapping[str, set[datetime]]
     outbox: Mapping[str, pa.Table]
 
@@ -58,25 +64,14 @@ class VehicleContext:
 
     @property
     def class_table(self) -> pl.DataFrame:
-        """The classes as `measured_energy` takes them."""
+        """The classes as the mathematics takes them."""
         classes = [*self.charger_classes.items()]
         return pl.DataFrame(classes, schema=CHARGER_CLASSES, orient="row")
 
-    def fingerprint(self, view: LakeSnapshot, energy: EnergySettings) -> str:
-        """Another text whenever the answer may be another: all that it rests on, as a hash."""
-        since = context_start(self.period, energy)
-        told: list[Any] = [
-            self.asked,
-            self.period,
-            energy.model_dump_json(),
-            *(sorted(map(repr, known)) for known in (self.links, self.pairs.items())),
-            sorted(self.charger_classes.items()),
-        ]
-        for stream in STREAMS.values():
-            dirty, waiting = self.dirty_hours[stream.name], self.outbox[stream.name]
-            dirty = dirty | {hour_of(row["timestamp"]) for row in waiting.to_pylist()}
-            told += [view.file_paths(stream, since, self.period.end, dirty), waiting.to_pylist()]
-        return fingerprint(repr(told))
+    @property
+    def around(self) -> tuple[datetime, datetime]:
+        """The window and LINKS_AROUND it."""
+        return self.period.start - LINKS_AROUND, self.period.end + LINKS_AROUND
 
 
 @dataclass(frozen=True)
@@ -85,8 +80,3 @@ class VehicleContexts:
 
     contexts: list[VehicleContext]
     refused: Mapping[str, UnknownVehicle | BadWindow]
-
-
-def context_start(period: Period, energy: EnergySettings) -> datetime:
-    """Return the start of the read-back before a window."""
-    return hour_of(period.start - timedelta(hours=energy.register_lookback_hours))

@@ -10,7 +10,6 @@ import { repeat } from "./frame.js";
 
 const id = document.body.dataset.vehicle;
 const path = encodeURIComponent(id);
-const RATED = ["excellent", "good", "warning", "critical", "implausible"];
 
 let hours = 24; // what is asked for
 let shown = 24; // what the figures are of
@@ -24,18 +23,16 @@ function showLive(live) {
 }
 
 function showWindow(found) {
-  const isRated = RATED.includes(found.status);
+  const isRatio = found.efficiencyPercent !== null;
+  const isRated = found.reason.code === "rated";
   const efficiency = at("window-efficiency");
   efficiency.className = `value is-${found.status}`;
-  if (isRated && found.efficiencyRatio !== null) {
-    put("window-efficiency", number(found.efficiencyRatio, 1), words(found.status));
-  } else {
-    putWords("window-efficiency", words(found.status), "");
-  }
+  if (isRatio) put("window-efficiency", number(found.efficiencyPercent, 1), words(found.status));
+  else putWords("window-efficiency", words(found.status), "");
+  put("window-reason", isRated ? "" : found.reason.text);
   put("window-ac", sized(found.energyConsumedAc));
   put("window-dc", sized(found.energyDeliveredDc));
-  const isBoth = found.energyConsumedAc !== null && found.energyDeliveredDc !== null;
-  put("window-loss", sized(isBoth ? found.energyConsumedAc - found.energyDeliveredDc : null));
+  put("window-loss", sized(isRatio ? found.matchedEnergyAcKwh - found.matchedEnergyDcKwh : null));
   put("window-coverage", `${percent(found.coverage.ac)} · ${percent(found.coverage.dc)}`);
   put("window-gap", duration(found.longestGapSeconds));
   linked = found.links.at(-1) ?? null;

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from lake import HOUR, METER, REGISTER, STREAMS, VEHICLE, EnergySettings, Stream
+from lake import DAY, HOUR, METER, REGISTER, STREAMS, VEHICLE, EnergySettings, Stream
 from lake.energy import CHARGER_CLASSES, PAIR, links_by_rule
 from lake.history import merge_heartbeats
 from lake.rollups import HourInputs
@@ -137,7 +137,7 @@ class TrueFleet:
             start=start,
             meters=self._histories[METER.name].window(start).lazy(),
             vehicles=self._histories[VEHICLE.name].window(start).lazy(),
-            links=links_by_rule(self._pairs.lazy(), start, start + HOUR),
+            links=links_by_rule(self._pairs.lazy(), start - DAY, start + HOUR + DAY),
             charger_classes=self._classes.lazy(),
             expected={
                 METER.name: self._pairs.lazy().select(METER.device),
@@ -221,7 +221,7 @@ def _vehicle(
 
 def _history(vehicles: Sequence[TrueVehicle], stream: Stream) -> pl.DataFrame:
     """The heartbeats of a stream as the lake's own compaction leaves them."""
-    received = pl.concat([_received(one, stream) for one in vehicles])
+    received = pl.concat([_received(one, stream) for one in vehicles], how="diagonal")
     columns = stream.arrow_schema
     missing = pl.DataFrame(columns.empty_table()).drop(received.columns)
     whole = pl.concat([received, missing], how="diagonal").select(columns.names)
@@ -246,7 +246,7 @@ def _received(one: TrueVehicle, stream: Stream) -> pl.DataFrame:
         "reading_type": [REGISTER if sent.is_register else "interval"] * len(at),
         "received_at": pl.Series(time + (delay * _MICROSECOND).astype(np.int64)).cast(_TIME),
     }
-    if device.declares_interval and "interval_seconds" in stream.arrow_schema.names:
+    if device.declares_interval:
         columns["interval_seconds"] = sent.time[at] - sent.since[at]
     if is_meter:
         return pl.DataFrame({**columns, "voltage": 230.0})

@@ -185,7 +185,8 @@ def test_a_file_that_neither_raw_nor_the_history_has_any_more_is_left_for_a_back
     found = Verified(capsys, "--repair")
 
     assert found.code == DIFFERS
-    assert found.report["hoursUnknown"] == [f"{TEN}:00:00+00:00"]
+    # Hour 9 as well: what flowed at its end is told in hour 10.
+    assert found.report["hoursUnknown"] == ["2026-11-20T09:00:00+00:00", f"{TEN}:00:00+00:00"]
     assert found.report["daysNotJudged"] == ["2026-11-20"]
     assert "restore the raw heartbeats" in found.first(METER.raw_table)["remedy"]
     for table in (METER.history_table, FLEET_EFFICIENCY_HOURLY.name):
@@ -402,7 +403,8 @@ def test_a_damaged_hour_holds_up_no_other_hour_not_even_one_counted_from_it(
         pl.col("meter_id") == "METER009", pl.col("hour_start") == HOUR_10 + HOUR
     )
     # Of a reading that neither raw nor the history has any more nobody can tell.
-    assert found["energy_ac_kwh"].to_list() == [pytest.approx(6.5 if lost else 4.5)]
+    # In the hour from 10:05 on they flowed evenly; of two hours nobody can tell when.
+    assert found["energy_ac_kwh"].to_list() == [pytest.approx(6.5 if lost else 4.5 * 5 / 60)]
     if not lost:
         assert Verified(capsys, "--repair").code == DIFFERS
         run_what_waits(computed)
@@ -440,7 +442,8 @@ def test_an_hour_waits_for_what_it_is_counted_from_or_with_while_that_can_not_be
     eleven = HOUR_10 + HOUR
     for hour in (HOUR_10, eleven):
         computed.run_hours(hour, hour)
-    assert register_energy(computed, eleven) == pytest.approx(3)
+    # 2 kWh from 10:30 to 11:05 flowed evenly.
+    assert register_energy(computed, eleven) == pytest.approx(1 + 2 * 5 / 35)
     if context_only:  # a later reading in the hour after the one that can't be read
         run, damaged = eleven, HOUR_10
         deliver_registers(computed, (115, 14.0))
@@ -462,5 +465,7 @@ def test_an_hour_waits_for_what_it_is_counted_from_or_with_while_that_can_not_be
         file.write_bytes(content)
     run_what_waits(computed)
     run_what_waits(computed)
-    assert register_energy(computed, eleven) == pytest.approx(4 if context_only else 1.1)
+    assert register_energy(computed, eleven) == pytest.approx(
+        2 + 2 * 5 / 35 if context_only else 1.05
+    )
     assert computed.rows(b"SELECT * FROM unpublished_hour") == []

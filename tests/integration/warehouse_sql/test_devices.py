@@ -54,7 +54,12 @@ def register(db: Connection, stream: str, heard: dict[str, datetime]) -> None:
     """Register devices as the history asset does for some hours."""
     db.execute(
         query("register_devices"),
-        {"stream": stream, "devices": list(heard), "times": list(heard.values())},
+        {
+            "stream": stream,
+            "devices": list(heard),
+            "times": list(heard.values()),
+            "energies": [True] * len(heard),
+        },
     )
 
 

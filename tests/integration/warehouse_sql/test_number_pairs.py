@@ -226,7 +226,7 @@ def test_an_older_installation_keeps_the_pairs_of_its_last_week_and_opens_what_i
         empty_database, autocommit=True, row_factory=dict_row, options="-c TimeZone=UTC"
     ) as db:
         for name, text in texts.items():
-            if name < "0028":
+            if not name.startswith("0027"):
                 db.execute(text.encode())
         this_hour = db.execute(b"SELECT date_trunc('hour', now()) AS hour").fetchall()[0]["hour"]
         gone = this_hour - timedelta(days=100)
@@ -241,7 +241,7 @@ def test_an_older_installation_keeps_the_pairs_of_its_last_week_and_opens_what_i
             register(db, stream, heard)
         db.execute(b"UPDATE partition_ledger SET published_revision = revision")
         for name, text in texts.items():
-            if name >= "0028":
+            if name.startswith("0027"):
                 db.execute(text.encode())
         assert pairs(db) == [("METER001", "VAN1"), ("METER2", "VEH2")]
         assert unpaired(db) == {"VEH1"}

@@ -65,12 +65,14 @@ def publish(conn: Connection, vehicle_id: str, hours: Mapping[int, float | None]
                 (vehicle_id, hour),
             )
             conn.execute(
+                # Of 20 kWh that the meter told half flowed while nothing was known of the vehicle.
                 "INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, status,"
-                " energy_ac_kwh, energy_dc_kwh, efficiency_percent, data_points_meter,"
+                " energy_ac_kwh, energy_dc_kwh, matched_energy_ac_kwh, matched_energy_dc_kwh,"
+                " efficiency_percent, data_points_meter,"
                 " data_points_vehicle, coverage_ac, coverage_dc, longest_gap_seconds, resets,"
-                " duplicates, meter_ids) VALUES (%s, %s, %s, 10, %s, %s, 60, 60, 1, 1, 60, 0, 0,"
-                " ARRAY['M'])",
-                (hour, vehicle_id, status(efficiency), (efficiency or 0) / 10, efficiency),
+                " duplicates, meter_ids) VALUES (%s, %s, %s, 20, %s, 10, %s, %s, 60, 60, 1, 1, 60,"
+                " 0, 0, ARRAY['M'])",
+                (hour, vehicle_id, status(efficiency), *[(efficiency or 0) / 10] * 2, efficiency),
             )
         conn.execute(query("note_publication"))
 
@@ -219,6 +221,30 @@ def test_a_clock_that_was_ahead_does_not_stop_the_watching(
     conn.execute("UPDATE meter_live_state SET timestamp = now() WHERE meter_id = 'ahead'")
     live.evaluate(conn)
     assert conn.execute("SELECT state FROM alert").fetchall() == [{"state": "resolved"}]
+
+
+def test_the_history_of_devices_long_gone_opens_no_alert(conn: Connection, tmp_path: Path) -> None:
+    live = live_look(tmp_path)
+    live.begin(conn)
+    live.evaluate(conn)
+    conn.execute("UPDATE alert_progress SET watching_since = now() - interval '1 hour'")
+    conn.execute(
+        "INSERT INTO meter_live_state (meter_id, timestamp, reading_type, received_at) VALUES"
+        " ('gone', '2014-03-01Z', 'interval', now()),"
+        " ('gone yesterday', now() - interval '1 day', 'interval', now()),"
+        " ('fell silent', now() - interval '20 minutes', 'interval', now() - interval '19min'),"
+        " ('was long in coming', now() - interval '40 minutes', 'interval', now())"
+    )
+    conn.execute(
+        "INSERT INTO vehicle_live_state (vehicle_id, timestamp, reading_type, battery_temp,"
+        " received_at) VALUES ('gone', '2014-03-01Z', 'interval', 70, now())"
+    )
+    live.evaluate(conn)
+    assert conn.execute("SELECT rule, device_id FROM alert ORDER BY device_id").fetchall() == [
+        {"rule": "silent", "device_id": "fell silent"},
+        {"rule": "silent", "device_id": "was long in coming"},
+    ]
+    assert conn.execute("SELECT FROM alert_pending").fetchall() == []
 
 
 def test_what_a_rule_saw_of_a_clock_ahead_does_not_hold_it_up(

@@ -218,11 +218,14 @@ def test_a_dashboard_shows_live_state_today_and_open_alerts_of_vehicles(api: Col
     ):
         api.sql(
             "INSERT INTO vehicle_efficiency_hourly (hour_start, vehicle_id, energy_ac_kwh,"
-            " energy_dc_kwh, status, data_points_meter, data_points_vehicle, coverage_ac,"
-            " coverage_dc, longest_gap_seconds, resets, duplicates, meter_ids)"
-            " VALUES (%s, %s, %s, %s, %s, 60, 60, 1, 1, 60, 0, 0, ARRAY['M'])",
+            " energy_dc_kwh, matched_energy_ac_kwh, matched_energy_dc_kwh, status,"
+            " data_points_meter, data_points_vehicle, coverage_ac, coverage_dc,"
+            " longest_gap_seconds, resets, duplicates, meter_ids)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, 60, 60, 1, 1, 60, 0, 0, ARRAY['M'])",
             hour - timedelta(hours=ago),
             name,
+            ac + 1,
+            dc,
             ac,
             dc,
             status,
@@ -248,7 +251,7 @@ def test_a_dashboard_shows_live_state_today_and_open_alerts_of_vehicles(api: Col
         "hours": 1,
         "lastHour": hour.isoformat().replace("+00:00", "Z"),
         "lastStatus": "warning",
-        "energyConsumedAc": 0.2,
+        "energyConsumedAc": 1.2,  # of it 0.2 flowed while the other side was known
         "energyDeliveredDc": 0.1,
         "ratedHours": 1,
         "ratedEnergyConsumedAc": 0.2,

@@ -67,8 +67,11 @@ def charged(filled: Lake) -> None:
         cars = [
             {
                 "vehicle_id": car,
-                "energy_ac_kwh": 5.0,
+                # What was not matched with the other side is in no ratio and in no loss.
+                "energy_ac_kwh": 5.5,
                 "energy_dc_kwh": 5.0 - lost,
+                "matched_energy_ac_kwh": 5.0,
+                "matched_energy_dc_kwh": 5.0 - lost,
                 "loss_kwh": lost,
             }
             for car, lost in (("C", 1.5), ("D", 0.5))
@@ -326,7 +329,7 @@ def test_the_worst_come_first_with_what_their_losses_cost(api: Collector, charge
         for row in found.json()["rows"]
     ] == [("C", 70.0, 3.0, 0.8145), ("D", 90.0, 1.0, 0.2715)]
     only = api.http.get(path, params={**MONDAY, "count": 1}, headers={"accept": "text/csv"})
-    assert only.text.splitlines()[1].startswith("C,10.0,0.0,10.0,7.0,3.0,70.0,")
+    assert only.text.splitlines()[1].startswith("C,11.0,0.0,10.0,7.0,3.0,70.0,")
     assert api.http.get(path, params={**MONDAY, "of": "chargers"}).json()["rows"] == []
     known = {"if-none-match": found.headers["etag"]}
     assert api.http.get(path, params=MONDAY, headers=known).status_code == 304

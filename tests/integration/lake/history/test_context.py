@@ -2,6 +2,7 @@
 
 import random
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,79 +13,123 @@ from lake import (
     METER,
     EnergySettings,
     Lake,
+    append_once,
     hour_of,
     replace_hours,
-    scan_context,
     scan_history,
 )
-from lake.energy.interval_energy import measured_energy
-from lake.history.context import HistoryWindow, SequentialHistoryReader
+from lake.history.context import SequentialHistoryReader
 from lake.history.deduplication import as_history
+from lake.history.nearest import READINGS_BESIDE
 from lake.schema.history import encode_history, history_table
-from tests.samples import HOUR_10, meter_rows
+from tests.samples import HOUR_10, heartbeats
 
 SETTINGS = EnergySettings(_env_file=None)
-DEVICES = tuple(f"M{n}" for n in range(12))
-DAYS = 4
+NOW = HOUR_10 - 6 * HOUR
+"""From here on heartbeats are in raw alone."""
 
 
 @pytest.fixture
-def silences(lake: Lake) -> Lake:
-    """A history of registers and intervals with silences of minutes to days."""
-    chance = random.Random(5)
-    rows = []
-    for device in DEVICES:
-        at, kwh = HOUR_10 - timedelta(days=DAYS), 0.0
-        cadence = chance.choice([0.05, 0.3, 2.0])
+def cadences(lake: Lake) -> Lake:
+    """A history of minutes, quarters, days and silences up to NOW, and raw heartbeats after it."""
+    chance = random.Random(7)
+    cadence = {"FAST": 1, "GOING": 1, "QUARTERS": 15, "DAILY": 1440, "WEEKEND": 5, "BACK": 5}
+    silence = {
+        "GOING": (0, 20),
+        "WEEKEND": (24, 62 + 24),
+        "BACK": (20, 70 * 24),
+    }  # in hours before HOUR_10
+    rows: list[dict[str, Any]] = []
+    for device, minutes in cadence.items():
+        at = HOUR_10 - timedelta(days=75 if minutes > 1 else 1)
         while at < HOUR_10:
-            kind = chance.choice(["register", "register", "interval"])
-            kwh += chance.random()
-            value = kwh if kind == "register" else chance.random()
-            sent = None if chance.random() < 0.2 else round(value, 3)
-            rows.append(
-                {"meter_id": device, "timestamp": at, "kwh_consumed_ac": sent, "reading_type": kind}
-            )
-            silence = chance.choice(
-                [0.05, cadence, cadence, 1.5, 6, chance.choice([8, 20, 47, 50])]
-            )
-            at += timedelta(hours=silence * (0.5 + chance.random() / 2))
-    history = encode_history(as_history(pl.DataFrame(meter_rows(*rows)).lazy()).collect())
+            ago = (HOUR_10 - at) / HOUR
+            last, first = silence.get(device, (-1, -1))
+            if not last <= ago <= first:
+                sent = None if chance.random() < 0.3 else round(chance.random(), 3)
+                kind = "register" if device in {"WEEKEND", "FAST"} and at.day % 2 else "interval"
+                rows.append(
+                    {
+                        "meter_id": device,
+                        "timestamp": at + timedelta(seconds=chance.randrange(50)),
+                        "kwh_consumed_ac": sent,
+                        "reading_type": kind,
+                    }
+                )
+            at += timedelta(minutes=minutes)
+    rows += [{"meter_id": "MUTE", "timestamp": HOUR_10 - n * HOUR} for n in range(1, 30)]
     spec = history_table(METER)
-    start = hour_of(HOUR_10) - timedelta(days=DAYS)
-    replace_hours(lake, spec, history.select(spec.names).sort(spec.key), start, HOUR_10)
+    stored = [row for row in rows if row["timestamp"] < NOW]
+    received = pl.DataFrame(heartbeats(METER, stored)).lazy()
+    history = encode_history(as_history(received).collect()).select(spec.names)
+    replace_hours(lake, spec, history.sort(spec.key), hour_of(HOUR_10) - timedelta(days=80), NOW)
+    chance.shuffle(rows)
+    waiting = heartbeats(METER, [row for row in rows if row["timestamp"] >= NOW])
+    append_once(lake, METER, waiting, "test", 1, 0)
     return lake
 
 
-def measured(rows: pl.LazyFrame, start: datetime, end: datetime) -> pl.DataFrame:
-    found = measured_energy(rows, METER, start, end, SETTINGS)
-    return found.drop("number", "voltage", strict=False).collect()
-
-
-def with_whole_look_back(lake: Lake, start: datetime, end: datetime) -> pl.LazyFrame:
-    return pl.concat(
-        [scan_context(lake, METER, start, SETTINGS), scan_history(lake, METER, start, end)]
-    )
-
-
-def test_hours_one_after_another_have_the_energies_of_the_whole_look_back(silences: Lake) -> None:
-    history, first = (
-        SequentialHistoryReader(silences, METER, SETTINGS),
-        HOUR_10 - timedelta(hours=30),
-    )
-    # The last is no successor of the one before it.
-    hours = [*(first + n * HOUR for n in range(14)), HOUR_10 - 2 * HOUR]
+@pytest.mark.parametrize("until", [None, NOW])
+def test_a_window_comes_with_the_readings_with_energy_on_either_side(
+    cadences: Lake, until: datetime | None
+) -> None:
+    waiting = [NOW + n * HOUR for n in range(6)]
+    raw = cadences.scan(cadences.open(METER.raw_table)).collect()
+    every = pl.concat(
+        [
+            scan_history(cadences, METER, NOW - timedelta(days=80), NOW).collect(),
+            as_history(raw.drop("date", "hour").lazy()).collect(),
+        ],
+        how="diagonal_relaxed",
+    ).sort(METER.key)
+    known = every.filter(pl.col("kwh_consumed_ac").is_not_null())
+    series = ["meter_id", "reading_type"]
+    reader = SequentialHistoryReader(cadences, METER, SETTINGS, until, waiting=waiting)
+    hours = [NOW - n * HOUR for n in (80, 79, 22, 21, 20, 19, 6, 3, 2, 1)]
     for hour in hours:
-        window = hour, hour + HOUR
-        found = measured(history.read(*window).lazy(), *window)
-        assert_frame_equal(found, measured(with_whole_look_back(silences, *window), *window))
-
-
-def test_some_devices_of_a_day_have_the_energies_of_the_whole_look_back(silences: Lake) -> None:
-    day = HOUR_10 - timedelta(hours=34), HOUR_10 - timedelta(hours=10)
-    window = HistoryWindow(silences, METER, *day, SETTINGS)
-    expected = measured(with_whole_look_back(silences, *day), *day)
-    assert expected["energy_kwh"].count() > len(DEVICES)
-    for some in (DEVICES[:5], DEVICES[3::3], DEVICES[:0]):
-        ids = pl.Series("meter_id", some, pl.String)
-        found = measured(window.scan_devices(ids), *day)
-        assert_frame_equal(found, expected.filter(pl.col("meter_id").is_in(some)))
+        start, end = hour, hour + HOUR
+        found = reader.read(start, end, ["BACK", "DAILY"])
+        timestamp = pl.col("timestamp")
+        within = found.filter(timestamp >= start, timestamp < end)
+        assert_frame_equal(within, every.filter(timestamp >= start, timestamp < end))
+        is_known = pl.col("kwh_consumed_ac").is_not_null()
+        before, after = found.filter(timestamp < start), found.filter(timestamp >= end)
+        for part in (before, within, after):
+            assert part.equals(part.sort(METER.key))
+        near = every.filter(~is_known, timestamp < start, timestamp >= start - timedelta(minutes=5))
+        assert near.join(before, on=list(METER.key), how="anti", nulls_equal=True).is_empty()
+        last = (
+            known.filter(timestamp < start)
+            .group_by(series)
+            .tail(READINGS_BESIDE)
+            .select(known.columns)
+        )
+        active = known.filter(timestamp >= start, timestamp < end + HOUR).select(series).unique()
+        assert_frame_equal(
+            before.filter(is_known).join(active, on=series, how="semi"),
+            last.join(active, on=series, how="semi").sort(METER.key),
+        )
+        # Of others as far back as a device that reports once a day needs it; never anything else.
+        lately = last.filter(
+            timestamp >= start - timedelta(days=9), pl.col("meter_id") != "WEEKEND"
+        )
+        heard = every.filter(timestamp >= start - HOUR, timestamp < end)["meter_id"].unique()
+        lately = lately.filter(pl.col("meter_id").is_in(["BACK", "DAILY", *heard]))
+        lately = lately.join(active, on="meter_id", how="anti")
+        key = [*METER.key]
+        assert lately.join(before, on=key, how="anti", nulls_equal=True).is_empty()
+        assert before.filter(is_known).join(last, on=key, how="anti", nulls_equal=True).is_empty()
+        for device in known["meter_id"].unique():
+            of_device = known.filter(pl.col("meter_id") == device)
+            soon = of_device.filter(timestamp >= end, timestamp < end + HOUR)
+            later = of_device.filter(timestamp >= end, timestamp < end + timedelta(days=1))
+            was_known = (found["meter_id"] == device) & (found["timestamp"] < end)
+            had_energy = found.filter(was_known).filter(is_known).height > 0
+            expected = (later if had_energy else soon).group_by(series).head(READINGS_BESIDE)
+            if soon.height >= READINGS_BESIDE and soon.select(series).n_unique() == 1:
+                expected = soon.head(READINGS_BESIDE)
+            assert (
+                after.filter(pl.col("meter_id") == device)
+                .sort(key)
+                .equals(expected.sort(key).select(after.columns))
+            ), (hour, device)

@@ -1,6 +1,5 @@
 """A long-lived reader and its caches give what the lake says."""
 
-import math
 from dataclasses import fields
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,37 +8,34 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from lake import (
+    DAY,
     HOUR,
     METER,
     REGISTER,
     VEHICLE,
-    EnergySettings,
     Lake,
     append_once,
     compact_hour,
     hour_of,
     read_delivered_horizon,
     replace_hours,
-    scan_context,
     scan_heartbeats,
 )
-from lake.energy.interval_energy import measured_energy
-from lake.energy.single_vehicle.energy import MeasuredReadings, measure_energy
-from lake.energy.single_vehicle.readings import Readings
-from lake.reads.device_reader import DeviceReader
+from lake.reads.device_reader import READINGS_BESIDE, DeviceReader
+from lake.reads.device_readings import Readings
 from lake.reads.hour_index import HourIndex
 from lake.schema.history import history_table
+from lake.schema.partitions import microseconds
 from lake.upkeep.archive import archive_day
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
-ENERGY = EnergySettings(register_lookback_hours=6)
 END = HOUR_10 + HOUR
+EVER = END - 30 * HOUR, END + 30 * HOUR
 MINUTE = timedelta(minutes=1)
 DEVICES = ["A", "B", "C"]
 HEARTBEAT = st.builds(
@@ -94,20 +90,56 @@ def test_a_reader_that_keeps_what_it_read_agrees_with_one_that_keeps_nothing(
                 compact_hour(lake, METER, HOUR_10 - step * HOUR)
                 dirty.discard(HOUR_10 - step * HOUR)
             for minutes, devices in windows:
-                window = END - timedelta(minutes=minutes), END
-                kept, fresh = (
+                window = END - timedelta(minutes=minutes), END - timedelta(minutes=minutes // 2)
+                every = scan_heartbeats(lake, METER, *EVER, sorted(devices), dirty).collect()
+                assert_frame_equal(
                     _kept(reader, devices, dirty, *window),
-                    _fresh(lake, devices, dirty, *window),
+                    every.filter(pl.col("timestamp").is_between(*window, closed="left")),
+                    check_row_order=False,
                 )
-                assert_frame_equal(kept, fresh)
                 for device in devices:
-                    alone = fresh.filter(pl.col("meter_id") == device)
+                    of_device = every.filter(pl.col("meter_id") == device).sort("timestamp")
                     found = _alone(reader, device, dirty, *window)
-                    assert found.energy_kwh.tolist() == pytest.approx(
-                        alone["energy_kwh"].fill_null(math.nan).to_list(), abs=0, nan_ok=True
+                    _require_context(
+                        found, Readings.from_rows(of_device, METER), *map(microseconds, window)
                     )
-                    assert (found.readings.at == alone["timestamp"].to_physical().to_numpy()).all()
-                    assert found.readings.duplicates.tolist() == alone["duplicates"].to_list()
+
+
+def _require_context(found: Readings, every: Readings, start: int, end: int) -> None:
+    """What is found is a range of all there is, with what docs/energy.md names."""
+    first = int(np.searchsorted(every.at, found.at[0])) if found.at.size else 0
+    every_there = every.rows_at(slice(first, first + found.at.size))
+    for name in ("at", "value", "is_register", "duplicates"):
+        assert _same(getattr(found, name), getattr(every_there, name))
+    hour = 3_600_000_000
+    needed = (every.at >= start - hour) & (every.at <= end + hour)
+    known = ~np.isnan(every.value)
+    for kind in (True, False):
+        of_series = np.flatnonzero(known & (every.is_register == kind))
+        if (every.at[of_series] > start).any():
+            needed[of_series[every.at[of_series] <= start - hour][-READINGS_BESIDE:]] = True
+    after = np.flatnonzero(known & (every.at > end) & (every.at <= end + 24 * hour))
+    needed[after[:READINGS_BESIDE]] = True
+    assert set(every.at[needed].tolist()) <= set(found.at.tolist())
+
+
+def test_the_context_of_a_slow_device_reaches_as_far_back_as_its_readings(
+    lake: Lake, tmp_path: Path
+) -> None:
+    days = [HOUR_10 - 40 * DAY, *(HOUR_10 - n * DAY for n in range(12)), HOUR_10 + 30 * DAY]
+    rows = [{"meter_id": "A", "timestamp": day, "kwh_consumed_ac": 1.0} for day in days]
+    append_once(lake, METER, meter_rows(*rows), "test", 1, 0)
+    for moment in days:
+        compact_hour(lake, METER, moment)
+    reader = DeviceReader(lake, 1_000_000, HourIndex(lake, tmp_path, 26))
+    found = _alone(reader, "A", set(), HOUR_10 - 13 * HOUR, HOUR_10 - 12 * HOUR)
+    assert found.at.size >= 1 + READINGS_BESIDE
+    assert found.at[-1] == microseconds(HOUR_10)  # what comes a month later says nothing of it
+    silent = _alone(reader, "A", set(), HOUR_10 + 10 * DAY, HOUR_10 + 11 * DAY)
+    assert silent.at[-1] == microseconds(HOUR_10 + 30 * DAY)  # no matter how late
+    assert (silent.at < microseconds(HOUR_10 + 10 * DAY)).sum() >= READINGS_BESIDE
+    early = _alone(reader, "A", set(), HOUR_10 - 40 * DAY, HOUR_10 - 39 * DAY)
+    assert early.at[0] == microseconds(HOUR_10 - 40 * DAY)
 
 
 def test_hours_that_were_read_ahead_are_not_read_again(lake: Lake, tmp_path: Path) -> None:
@@ -117,7 +149,7 @@ def test_hours_that_were_read_ahead_are_not_read_again(lake: Lake, tmp_path: Pat
     assert lake.local_folder
     for file in lake.local_folder.rglob("*.parquet"):
         file.unlink()
-    assert _alone(reader, "A", {HOUR_10}, HOUR_10, END).readings.at.size == 1
+    assert _alone(reader, "A", {HOUR_10}, HOUR_10, END).at.size == 1
 
 
 def test_an_indexed_hour_is_what_its_file_says_without_a_look_at_it(
@@ -175,10 +207,10 @@ def test_an_hour_that_is_compacted_anew_is_indexed_anew_and_an_old_one_forgotten
         assert reader.index_next_hour(END)
         assert not reader.index_next_hour(END)
         assert reader.indexed_hours == 1
-        assert _alone(reader, "A", set(), HOUR_10, END).readings.at.size == count
+        assert _alone(reader, "A", set(), HOUR_10, END).at.size == count
     assert not reader.index_next_hour(END + 3 * HOUR)
     assert reader.indexed_hours == 0
-    assert _alone(reader, "A", set(), HOUR_10, END).readings.at.size == 2
+    assert _alone(reader, "A", set(), HOUR_10, END).at.size == 2
     assert not list(folder.iterdir())
 
 
@@ -189,15 +221,15 @@ def test_what_has_gone_from_the_lake_is_not_told_any_more(lake: Lake, tmp_path: 
     for hours in (1, 2):
         compact_hour(lake, METER, END - HOUR * hours)
     window = END - 2 * HOUR, END
-    assert _alone(reader, "A", set(), *window).readings.at.size == 2
+    assert _alone(reader, "A", set(), *window).at.size == 2
     nothing = pl.DataFrame(history_table(METER).schema.empty_table())
     replace_hours(lake, history_table(METER), nothing, END - 2 * HOUR, END - HOUR)
-    assert _alone(reader, "A", set(), *window).readings.at.size == 1
+    assert _alone(reader, "A", set(), *window).at.size == 1
 
 
 def _of_vehicle(reader: DeviceReader, vehicle: str) -> Readings:
     nothing, window = VEHICLE.arrow_schema.empty_table(), (HOUR_10, END + HOUR)
-    return reader.snapshot().readings_of_device(VEHICLE, vehicle, *window, ENERGY, set(), nothing)
+    return reader.snapshot().readings_of_device(VEHICLE, vehicle, *window, set(), nothing)
 
 
 def _same(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
@@ -213,24 +245,11 @@ def _kept(
     reader: DeviceReader, devices: set[str], dirty: set[datetime], start: datetime, end: datetime
 ) -> pl.DataFrame:
     nothing = METER.arrow_schema.empty_table()
-    found = reader.snapshot().readings(METER, sorted(devices), start, end, ENERGY, dirty, nothing)
-    return measured_energy(found.lazy(), METER, start, end, ENERGY).collect()
+    return reader.snapshot().heartbeats(METER, sorted(devices), start, end, dirty, nothing)
 
 
 def _alone(
     reader: DeviceReader, device: str, dirty: set[datetime], start: datetime, end: datetime
-) -> MeasuredReadings:
+) -> Readings:
     nothing = METER.arrow_schema.empty_table()
-    view = reader.snapshot()
-    found = view.readings_of_device(METER, device, start, end, ENERGY, dirty, nothing)
-    return measure_energy(found, start, end, ENERGY, None)
-
-
-def _fresh(
-    lake: Lake, devices: set[str], dirty: set[datetime], start: datetime, end: datetime
-) -> pl.DataFrame:
-    rows = [
-        scan_context(lake, METER, start, ENERGY, sorted(devices), dirty),
-        scan_heartbeats(lake, METER, start, end, sorted(devices), dirty),
-    ]
-    return measured_energy(pl.concat(rows), METER, start, end, ENERGY).collect()
+    return reader.snapshot().readings_of_device(METER, device, start, end, dirty, nothing)

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import polars as pl
 import pytest
 
-from lake import HOUR, Lake, replace_hours
+from lake import Lake
 from lake.schema.table_spec import TableSpec
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from tests.harness.collector import Collector, collector_of_module
@@ -24,6 +23,7 @@ from tests.harness.command_line import (
     wattlake,
 )
 from tests.harness.heartbeats import device
+from tests.table_samples import put
 
 COMMANDS = (
     *("up", "replay", "import", "links import", "status", "efficiency", "migrate", "simulate"),
@@ -122,18 +122,9 @@ def test_efficiency_says_that_no_hour_was_computed(tmp_path: Path, collector: Co
 
 
 def computed(collector: Collector, spec: TableSpec, rows: Sequence[Mapping[str, object]]) -> None:
-    """Let the lake hold these rows of an hour; what they do not name is 0, or empty."""
+    """Let the lake hold these rows of an hour."""
     hour = datetime(2026, 2, 1, 10, tzinfo=UTC)
-    schema = pl.DataFrame(spec.schema.empty_table()).schema
-    empty = {
-        name: 0 if kind.is_numeric() else [] if kind == pl.List else ""
-        for name, kind in schema.items()
-    }
-    known = {"date": hour.date(), "hour_start": hour}
-    frame = pl.DataFrame([{**empty, **known, **row} for row in rows], schema=schema, strict=False)
-    replace_hours(
-        Lake(str(collector.lake_folder)), spec, frame.select(spec.names), hour, hour + HOUR
-    )
+    put(Lake(str(collector.lake_folder)), spec, hour, *rows)
 
 
 def test_efficiency_prints_the_fleet_and_its_worst_vehicles(
@@ -143,15 +134,19 @@ def test_efficiency_prints_the_fleet_and_its_worst_vehicles(
         {
             "vehicle_id": name,
             "status": status,
+            "reason": reason,
             "energy_ac_kwh": 10,
             "energy_dc_kwh": dc,
             "loss_kwh": 10 - dc,
             "efficiency_percent": 10 * dc,
         }
-        for name, dc, status in (
-            ("GOOD1", 9.2, "excellent"),
-            ("BAD1", 6.1, "critical"),
-            ("IDLE1", 0.0, "idle"),
+        for name, dc, status, reason in (
+            ("GOOD1", 9.2, "excellent", "rated"),
+            ("BAD1", 6.1, "critical", "rated"),
+            ("IDLE1", 0.0, "idle", "nothing_flowed"),
+            ("ODD1", 0.0, "insufficient_data", "left_out_ac"),
+            ("ODD2", 0.0, "insufficient_data", "unmatched_dc"),
+            ("ODD3", 0.0, "insufficient_data", "unmatched_dc"),
         )
     ]
     fleet = {
@@ -172,6 +167,7 @@ def test_efficiency_prints_the_fleet_and_its_worst_vehicles(
     assert "1 excellent, 1 critical" in done.stdout
     assert done.stdout.index("BAD1") < done.stdout.index("GOOD1")
     assert "IDLE1" not in done.stdout
+    assert "not rated: 2 unmatched dc, 1 left out ac" in done.stdout
     assert "\x1b" not in done.stdout
 
 

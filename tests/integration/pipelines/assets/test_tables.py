@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 import pytest
 
-from lake.energy.interval_energy import exact_sum
+from lake.energy.exact import exact_sum
 from lake.schema.catalog import DAILY_TABLES, DERIVED_TABLES
 from lake.schema.table_spec import TableSpec
 from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack

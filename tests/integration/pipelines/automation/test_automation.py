@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import psycopg
 import pytest
 from dagster import DagsterRunStatus
@@ -25,11 +26,13 @@ from pipelines.automation.jobs import OLD_RANGE, RANGE_END, RANGE_START, range_t
 from pipelines.automation.runs import HOURLY_ASSETS, HourlyRuns, fail_abandoned_runs, free_slots
 from pipelines.automation.schedules import every_day, every_hour
 from pipelines.automation.sensors import OutdatedDays, changed_days, late_hours
+from pipelines.compute.awaited import note_awaited
 from pipelines.definitions import definitions
 from pipelines.ledger import Sessions, sessions_of_runs
-from pipelines.partitions import hour_key, hour_of_key
+from pipelines.partitions import REFINES, hour_key, hour_of_key
 from pipelines.resources import WarehouseResource
 from pipelines.settings import PipelineSettings
+from tests.harness.outbox import store
 from tests.harness.pipelines import RESOURCES, PipelineStack
 from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
@@ -143,16 +146,18 @@ def test_the_newest_hours_have_a_run_of_their_own_beside_few_old_ranges(
     )
     assert int(first.tags["dagster/priority"]) > 0
     assert [request.tags[RANGE_END] for request in old] == [
-        hour_key(newest - ago * HOUR) for ago in (2, 5, 8, 11)
+        hour_key(newest - ago * HOUR) for ago in (2, 5, 8)
     ]
     assert all(request.tags.items() >= OLD_RANGE.items() for request in old)
-    assert tick() == []  # four are enough
-    assert "14 of 17 hours that wait are under way" in str(
+    assert tick() == []  # three are enough
+    assert "11 of 17 hours that wait are under way" in str(
         stack.evaluate_sensor(late_hours).skip_message
     )
 
     monkeypatch.setattr(sensors, "_OLD_RANGES", 5)
-    assert [request.tags[RANGE_END] for request in tick()] == [hour_key(newest - 14 * HOUR)]
+    assert [request.tags[RANGE_END] for request in tick()] == [
+        hour_key(newest - ago * HOUR) for ago in (11, 14)
+    ]
 
 
 def test_a_run_of_old_hours_is_bounded_by_its_rows(
@@ -167,7 +172,7 @@ def test_a_run_of_old_hours_is_bounded_by_its_rows(
 
     assert asked(stack) == [
         (hour_key(HOUR_10 + n * HOUR), hour_key(HOUR_10 + m * HOUR))
-        for n, m in ((4, 4), (3, 3), (2, 2), (0, 1))
+        for n, m in ((4, 4), (3, 3), (2, 2))
     ]
 
 
@@ -238,6 +243,47 @@ def test_a_late_heartbeat_opens_its_hour_again_and_everything_follows(
     )
     assert mart["energy_dc_kwh"] == pytest.approx(60 * 0.092 + 0.4)
     assert asked(charged) == []
+
+
+@pytest.mark.parametrize(
+    ("hours_ago", "computed", "heard", "kwh", "is_asked"),
+    [
+        (3, 2, 1, 0.1, True),
+        (3, None, 1, 0.1, False),  # computed just now
+        (8, 120, 1, 0.1, True),
+        (8, 300, 1, 0.1, False),  # when it was that old, it waits as long again
+        (3, 2, 1, None, False),  # heard without an energy
+        (3, 2, -10, 0.1, False),  # no later than the hour ends
+        (27, 2, 1, 0.1, False),  # nobody waits any more
+    ],
+)
+def test_a_computed_hour_is_asked_for_again_once_a_reading_comes_that_it_lacked(
+    stack: PipelineStack,
+    hours_ago: int,
+    computed: int | None,
+    heard: int,
+    kwh: float | None,
+    is_asked: bool,
+) -> None:
+    """Computed and heard so many minutes after the end of the hour."""
+    hour = hour_of(in_(hours=-hours_ago))
+    end = hour + HOUR
+    lacks = pl.DataFrame(
+        {"device_id": ["METER001"], "heard_until": [end - timedelta(microseconds=1)]}
+    )
+    row = {"timestamp": end + timedelta(minutes=heard), "kwh_consumed_ac": kwh}
+    noted = in_(minutes=-5) if computed is None else end + timedelta(minutes=computed)
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        note_awaited(connection, [hour], [{METER.name: lacks}])
+        connection.execute("UPDATE awaited_reading SET noted_at = %s", [noted])
+        store(connection, METER, meter_rows(row))
+
+    requests = stack.evaluate_sensor(late_hours).run_requests or []
+
+    assert [request.tags[RANGE_START] for request in requests] == [hour_key(hour)] * is_asked
+    for request in requests:  # behind all that have no figures
+        assert request.tags.items() >= {REFINES: "true", **OLD_RANGE}.items()
+    assert stack.rows(b"SELECT FROM unpublished_hour") == []
 
 
 def test_the_running_hour_and_one_within_its_grace_wait(

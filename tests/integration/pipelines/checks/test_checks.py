@@ -162,11 +162,23 @@ def test_a_vehicle_that_gains_energy_is_named_where_too_little_is_known_to_rate_
     stack: PipelineStack,
 ) -> None:
     stack.deliver(METER, meter_rows(*minutes_of(HOUR_10, kwh_consumed_ac=0.1)[:20]))
-    stack.deliver(VEHICLE, vehicle_rows(*minutes_of(HOUR_10, kwh_delivered_dc=0.09)))
+    stack.deliver(
+        VEHICLE,
+        vehicle_rows(
+            *minutes_of(HOUR_10, kwh_delivered_dc=0.13),
+            # More than its meter told as well, but for the time in which that was silent.
+            *minutes_of(HOUR_10, vehicle_id="VEH002", kwh_delivered_dc=0.09),
+        ),
+    )
+    stack.deliver(
+        METER, meter_rows(*minutes_of(HOUR_10, meter_id="METER002", kwh_consumed_ac=0.1)[:20])
+    )
 
     result = stack.run_hours(HOUR_10, HOUR_10)
 
-    assert "insufficient_data" in first_ones(failed(result, "dc_not_above_ac"))
+    named = first_ones(failed(result, "dc_not_above_ac"))
+    assert "insufficient_data | unmatched_dc" in named
+    assert "VEH002" not in named
     assert checks(result)["vehicle_efficiency_hourly: efficiency_plausible"]
 
 

@@ -9,8 +9,13 @@ from deltalake import write_deltalake
 from lake import HOUR
 from lake.schema.battery_health import BATTERY_HEALTH_DAILY
 from lake.schema.catalog import DAILY_TABLES
-from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY
-from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
+from lake.schema.fact_columns import FACT_COLUMNS
+from lake.schema.vehicle_efficiency import (
+    FLEET_EFFICIENCY_DAILY,
+    VEHICLE_EFFICIENCY_DAILY,
+    VEHICLE_EFFICIENCY_HOURLY,
+)
 from pipelines.automation.sensors import changed_days, late_hours
 from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack
 from tests.integration.pipelines.verify.test_verify import AGREES, DIFFERS, NOT_JUDGED, Verified
@@ -49,6 +54,40 @@ def test_a_damaged_day_is_found_and_computed_again(
     assert found.code == DIFFERS
     assert {table for _, table in found.findings} == DAMAGED.keys()
     assert {hour for hour, _ in found.findings} == {"2026-11-20T09"}
+    for request in charged.evaluate_sensor(late_hours).run_requests or []:
+        assert charged.run("hourly", request.tags).success
+    run_days(charged)
+    assert Verified(capsys).code == AGREES
+    for name, rows in before.items():
+        assert charged.table(name).equals(rows), name
+
+
+def test_a_day_waits_for_its_hours_where_an_older_version_computed_them(
+    charged: PipelineStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    charged.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
+    run_days(charged)
+    before = {spec.name: charged.table(spec.name) for spec in DAILY_TABLES}
+    facts = ["reason", *(column.name for column in FACT_COLUMNS)]
+    for spec in (VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY):
+        table = charged.lake.open(spec.name)
+        known = charged.lake.scan(table).drop(facts, "unlinked_known_ac_seconds", strict=False)
+        write_deltalake(
+            table,
+            known.collect().rechunk().to_arrow(),
+            mode="overwrite",
+            schema_mode="overwrite",
+        )
+    charged.lake.create_tables()
+
+    found = Verified(capsys)
+    assert found.code == DIFFERS
+    assert VEHICLE_EFFICIENCY_HOURLY.name in {table for _, table in found.findings}
+    assert before.keys().isdisjoint(table for _, table in found.findings)
+    assert charged.run("daily", {"dagster/partition": f"{HOUR_10:%Y-%m-%d}"}).success
+    for name, rows in before.items():
+        assert charged.table(name).equals(rows), name
+
     for request in charged.evaluate_sensor(late_hours).run_requests or []:
         assert charged.run("hourly", request.tags).success
     run_days(charged)

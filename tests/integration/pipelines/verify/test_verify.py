@@ -134,13 +134,15 @@ def test_a_computed_lake_agrees_with_its_raw_heartbeats_whatever_the_range(
     assert found.report["hoursAgreeing"] == 3
     assert found.report["rawHeartbeats"] == 3 * 6 * 60 + 7 + 2
     assert found.report["distinctHeartbeats"] == 3 * 6 * 60 + 2
-    # Each meter's 0.1 kWh a minute, and what the register counted over two hours.
-    assert found.report["energyKwh"]["meter"] == pytest.approx(3 * 3 * 6 + 4.5)
-    assert found.report["energyKwh"]["vehicle"] == pytest.approx(3 * 60 * (0.092 + 0.07 + 0.13))
+    # Each meter's 0.1 kWh a minute, and what the register counted over two hours. Of the minute
+    # that the first heartbeat tells of, five seconds after the hour, the rest lies before it.
+    minutes = 3 * 60 - 55 / 60
+    assert found.report["energyKwh"]["meter"] == pytest.approx(3 * 0.1 * minutes + 4.5)
+    assert found.report["energyKwh"]["vehicle"] == pytest.approx((0.092 + 0.07 + 0.13) * minutes)
 
     last = Verified(capsys, "--from", "2026-11-20T11", "--to", "2026-11-20T11")
     assert (last.code, last.report["hoursAgreeing"]) == (AGREES, 1)
-    assert last.report["energyKwh"]["meter"] == pytest.approx(3 * 6 + 4.5)
+    assert last.report["energyKwh"]["meter"] == pytest.approx(3 * 0.1 * (60 - 55 / 60) + 4.5)
     assert Verified(capsys, "--from", "2026-11-21").report["hoursAgreeing"] == 0
 
     # What a stray clock tells lies before the first hour that anybody computes.
@@ -225,7 +227,7 @@ def test_each_kind_of_damage_is_found_named_and_computed_again(
         (
             "11",
             "warehouse/vehicle_efficiency_hourly",
-            "3 rows; energy_ac_kwh 6",
+            "3 rows; energy_ac_kwh 5.908333333",  # less the 55 seconds that no heartbeat tells of
             "3 rows, 1 changed; energy_ac_kwh 7",
             "VEH002",
         ),

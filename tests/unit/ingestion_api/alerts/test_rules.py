@@ -13,7 +13,7 @@ from ingestion_api.alerts.rules import EfficiencyDrop, EfficiencyStatus, RuleFil
 from ingestion_api.alerts.state_machine import Level
 
 HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)
-LIMITS = (80.0, 85.0, 90.0)
+LIMITS = (80.0, 85.0, 90.0, 50.0)
 
 
 def refusal(folder: Path, text: str) -> str:
@@ -126,6 +126,9 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         ({"implausible"}, "implausible", None, Level.RAISED),
         ({"implausible"}, "excellent", 99.5, Level.BETWEEN),
         ({"implausible"}, "excellent", 99.0, Level.CLEARED),
+        ({"implausible"}, "implausible", 49.0, Level.RAISED),
+        ({"implausible"}, "critical", 50.5, Level.BETWEEN),
+        ({"implausible"}, "critical", 51.0, Level.CLEARED),
         ({"critical"}, "implausible", None, Level.CLEARED),
     ],
 )

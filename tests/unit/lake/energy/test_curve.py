@@ -10,18 +10,16 @@ from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings
 from lake.energy.curve import STEPS, curve_step, vehicle_curve
-from lake.energy.efficiency import vehicle_efficiency
-from lake.energy.interval_energy import exact_sum, measured_energy
+from lake.energy.efficiency import Link, linked_sides, measure_side
+from lake.energy.exact import exact_sum
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,
     Row,
-    charger_classes,
-    links,
     readings,
     seconds,
 )
-from tests.unit.energy_samples import exclusive_links, meter_rows, patiently, vehicle_rows
+from tests.unit.energy_samples import exclusive_links, meter_rows, patiently, tables, vehicle_rows
 
 SETTINGS = EnergySettings(_env_file=None)
 LINKED = [("M1", "V1", HOUR_10, HOUR_11, "link")]
@@ -37,15 +35,15 @@ def curve(
     step: timedelta = STEP,
 ) -> pl.DataFrame:
     vehicles = [row for row in vehicles if row["vehicle_id"] == "V1"]
-    return vehicle_curve(
-        measured_energy(readings(METER, meters), METER, start, end, SETTINGS),
-        measured_energy(readings(VEHICLE, vehicles), VEHICLE, start, end, SETTINGS),
-        links(one for one in ranges if one[1] == "V1"),
+    own = readings(VEHICLE, vehicles).collect()
+    sides = linked_sides(
+        measure_side(readings(METER, meters).collect(), METER, SETTINGS),
+        measure_side(own, VEHICLE, SETTINGS),
+        [Link(*one) for one in ranges if one[1] == "V1"],
         start,
         end,
-        step,
-        SETTINGS,
-    ).collect()
+    )
+    return vehicle_curve(sides, own, start, end, step, SETTINGS)
 
 
 def minutes(kwh_ac: float, kwh_dc: float, spared: range = range(0)) -> tuple[list[Row], list[Row]]:
@@ -148,15 +146,7 @@ def test_the_steps_have_exactly_the_energy_of_the_window(
         exact_sum(pl.col("energy_ac_kwh", "energy_dc_kwh"))
     )
     mine = [row for row in vehicles if row["vehicle_id"] == "V1"]
-    whole = vehicle_efficiency(
-        measured_energy(readings(METER, meters), METER, HOUR_10, HOUR_11, SETTINGS),
-        measured_energy(readings(VEHICLE, mine), VEHICLE, HOUR_10, HOUR_11, SETTINGS),
-        links(one for one in ranges if one[1] == "V1"),
-        charger_classes({}),
-        HOUR_10,
-        HOUR_11,
-        SETTINGS,
-    ).collect()
+    whole = tables(meters, mine, [one for one in ranges if one[1] == "V1"]).vehicles
     expected = whole.select("energy_ac_kwh", "energy_dc_kwh").rows() or [(None, None)]
     assert found.rows() == expected
 

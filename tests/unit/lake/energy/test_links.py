@@ -11,6 +11,7 @@ from lake.energy.links import (
     LINK_COLUMNS,
     claims_of_names,
     contested_meters,
+    links_around,
     named_links,
     resolve_links,
 )
@@ -295,3 +296,31 @@ def test_the_links_of_an_hour_are_those_of_a_longer_window(rows: list[Row]) -> N
         known = [r for r in rows if start - 2 * GAP <= r["timestamp"] <= until + 2 * GAP]
         cut = [(*r[:2], max(r[2], start), min(r[3], until), r[4]) for r in whole]
         assert resolved(known, start=start, end=until) == [r for r in cut if r[2] < r[3]]
+
+
+def test_links_reach_a_day_to_either_side_and_a_pair_ends_where_another_link_begins() -> None:
+    pairs = pl.LazyFrame({"meter_id": ["M1", "M2", "M3"], "vehicle_id": ["V1", "V2", "V3"]})
+    day, later = timedelta(days=1), HOUR_11 + timedelta(hours=5)
+    links = explicit(
+        ("M1", "V9", later, None),  # says nothing of the hour, and the pair ends with it
+        ("M2", "V8", HOUR_10 - 2 * day, HOUR_10 - timedelta(hours=2)),
+        ("M3", "V7", seconds(600), seconds(900)),  # of the hour, so there is no pair
+    )
+    names = named_links(readings(VEHICLE, []), SETTINGS)
+    assert links_around(links, names, pairs, HOUR_10, HOUR_11).collect().rows() == [
+        ("M1", "V1", HOUR_10 - day, later, "rule"),
+        ("M1", "V9", later, HOUR_11 + day, "link"),
+        ("M2", "V8", HOUR_10 - day, HOUR_10 - timedelta(hours=2), "link"),
+        ("M2", "V2", HOUR_10 - timedelta(hours=2), HOUR_11 + day, "rule"),
+        ("M3", "V7", seconds(600), seconds(900), "link"),
+    ]
+
+
+def test_a_name_of_a_vehicle_that_sends_each_quarter_of_an_hour_holds_from_one_to_the_next() -> (
+    None
+):
+    rows: list[Row] = [
+        {"vehicle_id": "V1", "timestamp": seconds(60 * minute), "meter_id": "M1"}
+        for minute in (7, 22, 37, 52)
+    ]
+    assert resolved(rows) == [("M1", "V1", HOUR_10, HOUR_11, "heartbeat")]

@@ -10,17 +10,15 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from lake import HOUR, METER, VEHICLE, EnergySettings
-from lake.energy.links import clip_links
 from lake.rollups.hour import HourInputs, efficiency_of_hour, health_of_hour
 from lake.rollups.hour_batch import tables_of_hours
-from tests.unit.energy_recomputation import HOUR_10, HOUR_11, charger_classes, links, readings
+from tests.unit.energy_recomputation import HOUR_10, charger_classes, links, readings
 from tests.unit.energy_samples import (
     charged_at,
     exclusive_links,
     meter_rows,
     patiently,
     vehicle_rows,
-    with_context,
 )
 
 T = TypeVar("T")
@@ -32,7 +30,7 @@ SETTINGS = EnergySettings(_env_file=None)
 def an_hour(draw: st.DrawFn) -> HourInputs:
     """An hour in which devices are silent, linked, expected and of a class, or not."""
     meters, vehicles = (
-        readings(stream, with_context(draw(rows), stream, HOUR_10, HOUR_11, SETTINGS))
+        readings(stream, draw(rows))
         for stream, rows in ((METER, none_or(meter_rows())), (VEHICLE, none_or(vehicle_rows())))
     )
     expected = draw(st.sets(st.sampled_from(["1", "2", "9"])))
@@ -40,7 +38,7 @@ def an_hour(draw: st.DrawFn) -> HourInputs:
         start=HOUR_10,
         meters=meters,
         vehicles=vehicles,
-        links=clip_links(links(draw(none_or(exclusive_links()))), HOUR_10, HOUR_11),
+        links=links(draw(none_or(exclusive_links()))),
         charger_classes=charger_classes(draw(charged_at)),
         expected={
             stream.name: pl.LazyFrame(

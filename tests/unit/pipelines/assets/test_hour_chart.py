@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 
-from lake.energy.efficiency import STATUSES
+from lake.energy import STATUSES
 from pipelines.assets.hour_chart import hour_chart
 
 # Dagster's pages hide a longer text behind a click.

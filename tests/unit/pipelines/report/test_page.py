@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 
 from lake import EnergySettings
-from lake.energy.efficiency import fleet_efficiency, lowest_efficiency, with_efficiency
+from lake.energy import REASONS
+from lake.energy.fleet import fleet_efficiency, lowest_efficiency
+from lake.rollups.merging import merge_vehicle_hours
 from lake.schema.vehicle_efficiency import (
     FLEET_EFFICIENCY_DAILY,
     FLEET_EFFICIENCY_HOURLY,
@@ -26,7 +28,7 @@ def figures(*hours: dict[str, object], generated_at: datetime | None = None) -> 
     of_day = {"date": pl.lit(DAY.date()), "hours": pl.lit(1, pl.Int64)}
     vehicles = rated(*hours).with_columns(**of_day).select(VEHICLE_EFFICIENCY_DAILY.names)
     unlinked = pl.LazyFrame(schema={"date": pl.Date, "unlinked_energy_ac_kwh": pl.Float64})
-    fleet = fleet_efficiency(vehicles, unlinked, SETTINGS, "date").with_columns(**of_day)
+    fleet = fleet_efficiency(vehicles, unlinked, "date").with_columns(**of_day)
     return DayFigures(
         day=date(2026, 11, 20),
         generated_at=generated_at or datetime(2026, 11, 21, 0, 30, tzinfo=UTC),
@@ -47,8 +49,9 @@ def figures(*hours: dict[str, object], generated_at: datetime | None = None) -> 
 
 
 def rated(*hours: dict[str, object]) -> pl.LazyFrame:
-    """One row for each vehicle, with the status of its energies over a day."""
-    return vehicle_hours(*hours).pipe(with_efficiency, timedelta(days=1), SETTINGS)
+    """One row for each vehicle, rated by its facts of the day."""
+    rows = vehicle_hours(*hours).collect()
+    return merge_vehicle_hours(rows, DAY, DAY + timedelta(days=1), SETTINGS).lazy()
 
 
 def test_a_device_id_cannot_put_markup_into_the_page() -> None:
@@ -83,6 +86,24 @@ def test_the_page_lists_rated_vehicles_only_and_names_the_others_apart() -> None
     assert "GAINING" not in table
     assert "GAINING" in notes
     assert "AC not known, DC 5.00 kWh" in notes
+
+
+def test_the_page_says_why_a_vehicle_is_not_rated_and_rests_on_what_is_matched() -> None:
+    page = html_page(
+        figures(
+            vehicle_hour("RATED", ac=10.4, matched_ac=10, dc=9),
+            vehicle_hour("LOST", ac=10, matched_ac=3, dc=2.7),
+            vehicle_hour("COLD", ac=10, dc=3),
+        ),
+        "lake",
+        SETTINGS,
+    )
+
+    table, notes = page.split("What to know about the data")
+    assert ">90.0<" in table
+    assert ">10.00</td>" in table
+    assert REASONS["unmatched_ac"].replace("'", "&#39;") in notes.split("LOST")[1].split("</li>")[0]
+    assert REASONS["below_floor"] in notes.split("COLD")[1].split("</li>")[0]
 
 
 def test_the_csv_has_an_empty_field_where_a_figure_is_not_known() -> None:

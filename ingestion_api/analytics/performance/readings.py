@@ -1,0 +1,153 @@
+"""The readings of vehicles and their meters, and the links between them, from one look at the lake.
+
+Nearly all vehicles are linked by a row of `charging_link` or by the rule alone: their links are
+known without a plan. Where heartbeats name meters, the readings of all who did are held together.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from ingestion_api.analytics.performance.vehicle_context import VehicleContext
+from lake import HOUR, INTERVAL, METER, REGISTER, VEHICLE, EnergySettings, Stream
+from lake.energy import (
+    LINK,
+    RULE,
+    Link,
+    MeasuredSide,
+    links_around,
+    measured,
+    named_links,
+    reach_of_crossing,
+)
+from lake.engine import IN_MEMORY, NO_OPTIMIZATIONS
+from lake.reads import ALWAYS, Heard, LakeSnapshot, Readings, side_of_devices
+
+_TIME: Final = pl.Datetime("us", "UTC")
+
+
+@dataclass(frozen=True)
+class VehicleReadings:
+    """Both sides of the vehicles asked for, with their context, and their links."""
+
+    ac: MeasuredSide
+    dc: MeasuredSide
+    links: list[Link]
+    """Those of the window and its context, as `links_around` returns them."""
+    of_devices: Mapping[tuple[str, str], Readings]
+    """By kind and id: what the sides are made of."""
+
+    def fingerprint(self) -> bytes:
+        """Return other bytes whenever a reading or a link is another one."""
+        told = hashlib.sha256()
+        for device, readings in sorted(self.of_devices.items()):
+            told.update(repr((device, readings.at.size)).encode())
+            for column in readings.energy_columns:
+                told.update(column.tobytes())
+            if readings.details is not None:
+                told.update(repr(readings.details.rows()).encode())
+        told.update(repr(sorted(self.links)).encode())
+        return told.digest()
+
+
+def read_vehicles(
+    view: LakeSnapshot, context: VehicleContext, energy: EnergySettings
+) -> VehicleReadings:
+    """Read the lake for all vehicles asked for; blocks, so not for the event loop."""
+    start, end = context.period.start, context.period.end
+    found = _read(view, context, energy, start, end)
+    since, until = reach_of_crossing(found.ac, found.dc, start, end)
+    if since < start - HOUR or until > end + HOUR:
+        # What crosses an edge is divided by the other side in all of its time.
+        found = _read(view, context, energy, min(start, since), max(end, until))
+    return found
+
+
+def _read(
+    view: LakeSnapshot,
+    context: VehicleContext,
+    energy: EnergySettings,
+    start: datetime,
+    end: datetime,
+) -> VehicleReadings:
+    def read(stream: Stream, device: str, unheard: Heard = ALWAYS) -> Readings:
+        dirty, outbox = context.dirty_hours[stream.name], context.outbox[stream.name]
+        heard = context.heard.get((stream.name, device), unheard)
+        return view.readings_of_device(stream, device, start, end, dirty, outbox, heard)
+
+    vehicles = {vehicle: read(VEHICLE, vehicle) for vehicle in context.asked}
+    if any(readings.names is not None for readings in vehicles.values()):
+        # Of others only the names in this time matter: how far back they go is not looked up.
+        others = {
+            name: read(VEHICLE, name, Heard(end, start))
+            for name in set(context.vehicles) - vehicles.keys()
+        }
+        links = _resolved_links(context, {**vehicles, **others}, energy)
+    else:
+        links = _known_links(context)
+    meters = {meter: read(METER, meter) for meter in {link.meter_id for link in links}}
+    classes = context.class_table if energy.charger_classes else None
+    return VehicleReadings(
+        measured(side_of_devices(meters, METER, energy, classes), energy),
+        measured(side_of_devices(vehicles, VEHICLE, energy, classes), energy),
+        links,
+        {
+            **{(METER.name, name): readings for name, readings in meters.items()},
+            **{(VEHICLE.name, name): readings for name, readings in vehicles.items()},
+        },
+    )
+
+
+def _known_links(context: VehicleContext) -> list[Link]:
+    """What `links_around` returns where no heartbeat names a meter."""
+    (since, until), period = context.around, context.period
+    explicit = [
+        (link["meter_id"], link["vehicle_id"], link["valid_from"], link["valid_to"] or until)
+        for link in context.links
+    ]
+    inside = [link for link in explicit if link[2] < period.end and link[3] > period.start]
+    linked = {device for link in inside for device in link[:2]}
+    found = [
+        Link(meter, vehicle, max(begins, since), min(ends, until), LINK)
+        for meter, vehicle, begins, ends in explicit
+        if vehicle in context.asked
+    ]
+    for vehicle, meter in context.pairs.items():
+        if vehicle not in linked and meter not in linked:
+            others = [link for link in explicit if link[0] == meter]
+            begins = max((link[3] for link in others if link[3] <= period.start), default=since)
+            ends = min((link[2] for link in others if link[2] >= period.end), default=until)
+            found.append(Link(meter, vehicle, begins, ends, RULE))
+    return found
+
+
+def _resolved_links(
+    context: VehicleContext, vehicles: Mapping[str, Readings], energy: EnergySettings
+) -> list[Link]:
+    heartbeats = pl.concat([_naming(name, readings) for name, readings in vehicles.items()])
+    links = links_around(
+        context.link_table.lazy(),
+        named_links(heartbeats.lazy(), energy),
+        context.pair_table.lazy(),
+        context.period.start,
+        context.period.end,
+    ).filter(pl.col("vehicle_id").is_in(context.asked))
+    rows = links.select(Link._fields).collect(engine=IN_MEMORY, optimizations=NO_OPTIMIZATIONS)
+    return [Link(*row) for row in rows.iter_rows()]
+
+
+def _naming(vehicle: str, readings: Readings) -> pl.DataFrame:
+    """The heartbeats of a vehicle, with what `named_links` looks at."""
+    types = pl.Series(readings.is_register).replace_strict({True: REGISTER, False: INTERVAL})
+    return pl.DataFrame(
+        {
+            "timestamp": pl.Series(readings.at).cast(_TIME),
+            VEHICLE.energy: pl.Series(readings.value).fill_nan(None),
+            "reading_type": types.cast(pl.String),
+            "meter_id": readings.meter_names,
+        }
+    ).with_columns(vehicle_id=pl.lit(vehicle))

@@ -1,0 +1,95 @@
+"""The readings with an energy at both ends of some rows, of each series."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lake.schema.streams import Stream
+
+READINGS_BESIDE: Final = 20
+"""So many readings with an energy of each series lie before and after a window.
+
+Nine decide what the one beside them means. With so many, a meter's quarter of an hour that crosses
+the edge is divided as the energy of a vehicle was that sends each minute.
+"""
+
+_PHASE: Final = "phase"
+
+
+@dataclass(frozen=True)
+class SeriesEnds:
+    """The `first` and the `last` READINGS_BESIDE readings with an energy of each series.
+
+    Both are sorted by device and time. `series` has a row for each series, with the columns of
+    `series_of`, and `full` those with so many readings.
+    """
+
+    first: pl.DataFrame
+    last: pl.DataFrame
+    series: pl.DataFrame
+    full: pl.DataFrame
+
+
+def series_of(stream: Stream) -> list[str]:
+    """Return the columns that tell the series of a reading.
+
+    A device has one of intervals and one of register values, of each phase that it tells apart.
+    """
+    names = [column.name for column in stream.columns]
+    return [stream.device, "reading_type", *(name for name in names if name == _PHASE)]
+
+
+def with_energy(stream: Stream) -> pl.Expr:
+    """Return the condition that the energy of a reading is known."""
+    return pl.col(stream.energy).is_not_null()
+
+
+def of_devices(stream: Stream, devices: Collection[str]) -> pl.Expr:
+    """Return the condition that a row is of these devices; a scan skips what lies outside."""
+    ids = sorted(devices)
+    if not ids:
+        return pl.lit(False)
+    device = pl.col(stream.device)
+    first, last = (pl.lit(bound, pl.String) for bound in (ids[0], ids[-1]))
+    return device.is_between(first, last) & device.is_in(ids)
+
+
+def series_ends(rows: pl.DataFrame, stream: Stream) -> SeriesEnds:
+    """Find the ends of each series; `rows` have the columns of the history, in any order."""
+    series = series_of(stream)
+    known = rows.filter(with_energy(stream)) if rows[stream.energy].null_count() else rows
+    if known.is_empty():
+        return SeriesEnds(known, known, known.select(series), known.select(series))
+    starts = _starts(known, series)
+    devices = known[stream.device][starts]
+    is_sorted = devices.is_sorted() and not devices.is_duplicated().any()
+    if not (is_sorted and _is_in_time(known, starts)):
+        known = known.sort(*series, "timestamp", maintain_order=True)
+        starts = _starts(known, series)
+    lengths = np.diff(starts, append=known.height)
+    place = np.arange(known.height) - np.repeat(starts, lengths)
+    to_end = np.repeat(lengths, lengths) - place
+    first = known.filter(pl.Series(place < READINGS_BESIDE))
+    last = known.filter(pl.Series(to_end <= READINGS_BESIDE))
+    if not is_sorted:  # the series of a device lie one behind the other
+        first, last = (end.sort(stream.key, maintain_order=True) for end in (first, last))
+    heads = known.select(series)[starts]
+    return SeriesEnds(first, last, heads, heads.filter(pl.Series(lengths >= READINGS_BESIDE)))
+
+
+def _starts(rows: pl.DataFrame, series: list[str]) -> NDArray[np.intp]:
+    """Where a row is of another series than the one before it."""
+    differs = [pl.col(name).ne_missing(pl.col(name).shift(1)) for name in series]
+    begins = rows.select(pl.any_horizontal(differs)).to_series()
+    return np.flatnonzero(np.concatenate([[True], begins[1:].to_numpy()]))
+
+
+def _is_in_time(rows: pl.DataFrame, starts: NDArray[np.intp]) -> bool:
+    """Whether the rows of each series stand in order of time, as those of a sorted hour do."""
+    goes_back = np.diff(rows["timestamp"].to_physical().to_numpy()) < 0
+    goes_back[starts[1:] - 1] = False
+    return not goes_back.any()

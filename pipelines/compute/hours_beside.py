@@ -1,0 +1,275 @@
+"""Hours beside those of a run that its heartbeats change, because they are their context.
+
+A heartbeat at a time t is context of the hours up to its ninth reading before and its ninth after.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import polars as pl
+import psycopg
+
+from lake import (
+    HOUR,
+    STREAMS,
+    Compaction,
+    EnergySettings,
+    Lake,
+    Stream,
+    hour_of,
+    hours_between,
+    scan_history,
+)
+from lake.delta import READ_ERRORS, find_damaged_files
+from lake.history import LONGEST_CADENCE, READINGS_BESIDE, series_of
+from pipelines.ledger import computed_hours, reopen_beside
+from warehouse_sql.named_queries import query
+
+_EVER: Final = timedelta(days=36_500)
+_REACH: Final = 1.5  # of the time to the next reading: so far back a first reading may begin
+_PLACE, _CHANGED = "_place", "_changed"
+_NONE: Final = {
+    name: pl.DataFrame(schema={stream.device: pl.String, "timestamp": pl.Datetime("us", "UTC")})
+    for name, stream in STREAMS.items()
+}
+
+
+def reopen_hours_beside(
+    lake: Lake,
+    connection: psycopg.Connection,
+    stream: Stream,
+    done: Sequence[Compaction],
+    dirty: Mapping[datetime, datetime | None],
+    settings: EnergySettings,
+) -> None:
+    """Open again what the compaction of contiguous hours changes outside of them.
+
+    `dirty` are those that waited for it, as `dirty_hours` tells. Ask before they are marked as
+    compacted, so that a run that dies in between comes here again. An hour that was computed when
+    it closed has seen some of the heartbeats after it; what it lacked was noted, or came later.
+    """
+    start, end = done[0].hour, done[-1].hour + HOUR
+    # What a run that died has taken in is all that waits: nobody knows any more what it changed.
+    done = [
+        c if c.changed or c.hour in dirty else replace(c, changes=_NONE[stream.name]) for c in done
+    ]
+    fresh = {hour: since for hour, since in dirty.items() if since is not None}
+    before = computed_hours(connection, start - LONGEST_CADENCE, start)
+    after = computed_hours(connection, end, end + _EVER)
+    found: set[datetime] = set()
+    try:
+        if before:
+            found |= _changed_before(lake, connection, stream, done, fresh, before)
+        if after:
+            found |= _changed_after(lake, stream, done, after, settings)
+    except READ_ERRORS:
+        # What can't be read has to be computed again itself; all around it may have changed.
+        found |= before.keys() | {hour for hour in after if hour < end + LONGEST_CADENCE}
+    reopen_beside(connection, found, start)
+
+
+def without_lost_hours(lake: Lake, hours: Collection[datetime]) -> list[datetime]:
+    """Return the hours whose history can be read; others wait for what brings it back.
+
+    Raises LakeDamaged where a history is only out of reach.
+    """
+    return [hour for hour in sorted(hours) if not _is_lost(lake, hour)]
+
+
+def _is_lost(lake: Lake, hour: datetime) -> bool:
+    damaged = [
+        one
+        for stream in STREAMS.values()
+        for one in find_damaged_files(lake, stream.history_table, "timestamp", hour, hour + HOUR)
+    ]
+    for one in damaged:
+        one.require_lost()
+    return bool(damaged)
+
+
+def _changed_before(
+    lake: Lake,
+    connection: psycopg.Connection,
+    stream: Stream,
+    done: Sequence[Compaction],
+    fresh: Mapping[datetime, datetime],
+    before: dict[datetime, datetime | None],
+) -> set[datetime]:
+    start, series = done[0].hour, series_of(stream)
+    near = [compaction for compaction in done if compaction.hour < start + LONGEST_CADENCE]
+    readings = pl.concat(
+        rows.group_by(series, maintain_order=True).head(READINGS_BESIDE)
+        for rows in _readings(lake, stream, near)
+    )
+    place = pl.int_range(pl.len()).over(series)
+    readings = readings.sort(*series, "timestamp").with_columns(place.alias(_PLACE))
+    first_flush = (
+        pl.col("timestamp")
+        .dt.truncate("1h")
+        .replace_strict(
+            list(fresh), list(fresh.values()), default=None, return_dtype=pl.Datetime("us", "UTC")
+        )
+    )
+    readings = readings.with_columns(
+        step=(pl.col("timestamp").shift(-1) - pl.col("timestamp")).over(series),
+        is_fresh=first_flush.is_not_null(),
+        came_at=pl.max_horizontal("received_at", first_flush),
+    ).filter(pl.col(_PLACE) < READINGS_BESIDE)
+    found = _that_awaited(connection, stream, readings, start)
+    is_first = pl.col(_PLACE) == 0
+    news = readings.filter(pl.col(_CHANGED) & (~pl.col("is_fresh") | is_first))
+    # Of most devices the hour before has seen the first reading when it was computed.
+    oldest = min((at for at in before.values() if at is not None), default=None)
+    if None not in before.values() and oldest is not None:
+        news = news.filter(~pl.col("is_fresh") | (pl.col("came_at") > oldest))
+    news = news.unique(series, keep="first", maintain_order=True)
+    if news.is_empty():
+        return found
+    wanted = pl.when("is_fresh").then(1).otherwise(READINGS_BESIDE - pl.col(_PLACE))
+    news = news.with_columns(wanted=wanted)
+    known = _last_known(lake, stream, news, start)
+    for row in news.join(known, on=series, how="left", nulls_equal=True).iter_rows(named=True):
+        times: list[datetime] = row["times"] or []
+        if times:
+            is_enough = len(times) >= row["wanted"]
+            since = times[row["wanted"] - 1] if is_enough else start - LONGEST_CADENCE
+        else:
+            reach = (row["step"] or timedelta(minutes=1)) * _REACH
+            since = max(row["timestamp"] - reach, start - HOUR)
+        first = max(hour_of(since), hour_of(row["timestamp"] - LONGEST_CADENCE))
+        for hour in hours_between(first, start) if first < start else ():
+            computed_at = before.get(hour)
+            if hour in before and (
+                not row["is_fresh"] or computed_at is None or row["came_at"] > computed_at
+            ):
+                found.add(hour)
+    return found
+
+
+def _that_awaited(
+    connection: psycopg.Connection, stream: Stream, readings: pl.DataFrame, start: datetime
+) -> set[datetime]:
+    """Hours that lacked one of the readings when they were computed."""
+    last = readings.group_by(stream.device).agg(pl.col("timestamp").max())
+    asked = {
+        "stream": stream.name,
+        "devices": last[stream.device].to_list(),
+        "times": last["timestamp"].to_list(),
+        "since": start - LONGEST_CADENCE,
+        "before": start,
+    }
+    rows = connection.execute(query("hours_awaiting"), asked)
+    return {hour.astimezone(UTC) for (hour,) in rows}
+
+
+def _last_known(lake: Lake, stream: Stream, news: pl.DataFrame, start: datetime) -> pl.DataFrame:
+    """By series the `times` of the last readings before `start`, the newest first."""
+    series, parts = series_of(stream), []
+    until, lacking = start, news.select(*series, "wanted")
+    for reach in (HOUR, LONGEST_CADENCE):
+        devices = lacking[stream.device].unique().sort().to_list()
+        if devices:
+            parts.append(_known(lake, stream, start - reach, until, devices))
+        until = start - reach
+        count = pl.concat(parts).group_by(series).len()
+        lacking = lacking.join(count, on=series, how="left", nulls_equal=True)
+        lacking = lacking.filter(pl.col("len").fill_null(0) < pl.col("wanted")).drop("len")
+    newest = pl.col("timestamp").sort(descending=True).head(READINGS_BESIDE)
+    return pl.concat(parts).group_by(series).agg(times=newest)
+
+
+def _changed_after(
+    lake: Lake,
+    stream: Stream,
+    done: Sequence[Compaction],
+    after: Collection[datetime],
+    settings: EnergySettings,
+) -> set[datetime]:
+    end, series = done[-1].hour + HOUR, series_of(stream)
+    found: set[datetime] = set()
+    if _changes_near(lake, stream, done[-1], end, settings):
+        found |= {end} & set(after)
+    readings = pl.concat(
+        rows.group_by(series, maintain_order=True).tail(READINGS_BESIDE)
+        for rows in _readings(lake, stream, done)
+    ).sort(*series, "timestamp")
+    place = (pl.len() - 1 - pl.int_range(pl.len())).over(series)
+    news = (
+        readings.with_columns(place.alias(_PLACE))
+        .filter(pl.col(_CHANGED), pl.col(_PLACE) < READINGS_BESIDE)
+        .unique(series, keep="last", maintain_order=True)
+        .with_columns(wanted=READINGS_BESIDE - pl.col(_PLACE))
+    )
+    since, last = end, max(after) + HOUR
+    for reach in (HOUR, LONGEST_CADENCE, READINGS_BESIDE * LONGEST_CADENCE, _EVER):
+        until = min(end + reach, last)
+        if news.is_empty() or until <= since:
+            break
+        devices = news[stream.device].unique().sort().to_list()
+        known = (
+            _known(lake, stream, since, until, devices)
+            .group_by(series)
+            .agg(times=pl.col("timestamp").sort())
+        )
+        news = news.join(known, on=series, how="left", nulls_equal=True)
+        lacking = []
+        for row in news.iter_rows(named=True):
+            times = (row["times"] or [])[: row["wanted"]]
+            previous = row["timestamp"]
+            for time in times:
+                first = max(hour_of(previous), hour_of(time - LONGEST_CADENCE), end)
+                found.update(hour for hour in hours_between(first, time) if hour in after)
+                found |= {hour_of(time)} & set(after)
+                previous = time
+            row["timestamp"], row["wanted"] = previous, row["wanted"] - len(times)
+            if row["wanted"] and (not times or reach <= LONGEST_CADENCE):
+                lacking.append({name: row[name] for name in (*series, "timestamp", "wanted")})
+        names = (*series, "timestamp", "wanted")
+        news = pl.DataFrame(lacking, schema={name: news.schema[name] for name in names})
+        since = until
+    return found
+
+
+def _readings(lake: Lake, stream: Stream, done: Sequence[Compaction]) -> Iterator[pl.DataFrame]:
+    """The readings with an energy of each hour, by series, and whether they are new."""
+    series, is_new = series_of(stream), pl.lit(value=True)
+    for compaction in done:
+        rows = (
+            scan_history(lake, stream, compaction.hour, compaction.hour + HOUR)
+            .filter(pl.col(stream.energy).is_not_null())
+            .select(*series, "timestamp", "received_at")
+            .collect()
+            .sort(*series, "timestamp")
+        )
+        if compaction.changes is None:
+            yield rows.with_columns(is_new.alias(_CHANGED))
+        else:
+            keys = compaction.changes.unique().with_columns(is_new.alias(_CHANGED))
+            joined = rows.join(
+                keys, on=stream.key, how="left", maintain_order="left", nulls_equal=True
+            )
+            yield joined.with_columns(pl.col(_CHANGED).fill_null(value=False))
+
+
+def _known(
+    lake: Lake, stream: Stream, since: datetime, until: datetime, devices: Sequence[str]
+) -> pl.DataFrame:
+    return (
+        scan_history(lake, stream, since, until, devices)
+        .filter(pl.col(stream.energy).is_not_null())
+        .select(*series_of(stream), "timestamp")
+        .collect()
+    )
+
+
+def _changes_near(
+    lake: Lake, stream: Stream, done: Compaction, end: datetime, settings: EnergySettings
+) -> bool:
+    """Whether a heartbeat of the largest gap before `end` has changed, of an energy or not."""
+    near = pl.col("timestamp") >= end - timedelta(seconds=settings.largest_gap_seconds)
+    if done.changes is not None:
+        return not done.changes.filter(near).is_empty()
+    rows = scan_history(lake, stream, done.hour, end).filter(near)
+    return not rows.head(1).collect().is_empty()

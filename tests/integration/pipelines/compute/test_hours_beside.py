@@ -1,0 +1,180 @@
+"""Hours are computed again when what they are computed with changes, and no others are."""
+
+import random
+from datetime import datetime, timedelta
+
+import polars as pl
+import psycopg
+import pytest
+
+from lake import HOUR, METER, compact_hours
+from lake.history import SequentialHistoryReader, series_of
+from lake.rollups import HourInputs, Tables, tables_of_hours
+from lake.schema import contiguous_hours
+from lake.settings import EnergySettings
+from pipelines.assets import hourly
+from pipelines.automation.jobs import RANGE_END, RANGE_START
+from pipelines.automation.sensors import late_hours
+from pipelines.compute.awaited import awaited_of_hour, note_awaited
+from pipelines.compute.devices import register_devices
+from pipelines.compute.hours_beside import reopen_hours_beside
+from pipelines.compute.inputs import history_readers, hour_inputs
+from pipelines.ledger import (
+    changed_hours,
+    dirty_hours,
+    mark_compacted,
+    mark_computed,
+    mark_published,
+    state_of_efficiency,
+    state_of_history,
+    waiting_hours,
+)
+from pipelines.partitions import hour_of_key
+from tests.harness.pipelines import PipelineStack
+from tests.samples import HOUR_10, meter_rows
+
+MINUTE = timedelta(minutes=1)
+
+
+class Computed:
+    """The meters of each hour as it was last computed, and the hours in the order of that."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.inputs: dict[datetime, pl.DataFrame] = {}
+        self.hours: list[datetime] = []
+
+        def remember(hours: list[HourInputs], settings: EnergySettings) -> list[Tables]:
+            for one in hours:
+                self.inputs[one.start] = one.meters.collect()
+                self.hours.append(one.start)
+            return tables_of_hours(hours, settings)
+
+        monkeypatch.setattr(hourly, "tables_of_hours", remember)
+
+
+def readings(*minutes: float, device: str = "METER001", kwh: float | None = 0.1) -> pl.DataFrame:
+    """Heartbeats so many minutes after 10 o'clock, each received ten seconds later."""
+    moments = [HOUR_10 + minute * MINUTE for minute in minutes]
+    rows = [
+        {
+            "meter_id": device,
+            "timestamp": at,
+            "received_at": at + timedelta(seconds=10),
+            "kwh_consumed_ac": kwh,
+        }
+        for at in moments
+    ]
+    return pl.DataFrame(meter_rows(*rows))
+
+
+def deliver(stack: PipelineStack, rows: pl.DataFrame) -> None:
+    stack.deliver(METER, rows.to_arrow().cast(METER.arrow_schema))
+
+
+def compute_what_waits(stack: PipelineStack) -> None:
+    for request in stack.evaluate_sensor(late_hours).run_requests or []:
+        hours = (hour_of_key(request.tags[tag]) for tag in (RANGE_START, RANGE_END))
+        stack.run_hours(*hours)
+
+
+@pytest.mark.parametrize(
+    ("late", "changed"),
+    [
+        (90.5, [1]),  # in the midst of an hour
+        (63.5, [0, 1]),  # among the first readings of an hour
+        (115.5, [1, 2]),  # among the last
+        (239.5, [3, 66]),  # the last before a silence
+        (66 * 60 + 3.5, [66]),  # among the first after it
+    ],
+)
+def test_a_late_heartbeat_has_its_hour_computed_and_those_whose_context_it_is_in(
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch, late: float, changed: list[int]
+) -> None:
+    computed = Computed(monkeypatch)
+    silence = 62 * 60
+    deliver(stack, readings(*range(240), *range(240 + silence, 360 + silence)))
+    compute_what_waits(stack)
+    computed.hours.clear()
+
+    deliver(stack, readings(late))
+    compute_what_waits(stack)
+
+    assert sorted(computed.hours) == [HOUR_10 + n * HOUR for n in changed]
+    assert stack.evaluate_sensor(late_hours).run_requests == []
+
+
+def test_the_hour_after_a_silent_weekend_has_the_last_value_before_it(
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = Computed(monkeypatch)
+    monday = 62 * 60 + 60
+    deliver(stack, readings(*range(0, 60, 5), *range(monday, monday + 60, 5)))
+    compute_what_waits(stack)
+    before = computed.inputs[HOUR_10 + 63 * HOUR].filter(pl.col("timestamp") < HOUR_10 + 63 * HOUR)
+    assert before["timestamp"].to_list() == [HOUR_10 + n * 5 * MINUTE for n in range(12)]
+    computed.hours.clear()
+
+    deliver(stack, readings(57.5))
+    compute_what_waits(stack)
+
+    assert HOUR_10 + 63 * HOUR in computed.hours
+    before = computed.inputs[HOUR_10 + 63 * HOUR].filter(pl.col("timestamp") < HOUR_10 + 63 * HOUR)
+    assert before["timestamp"].to_list()[-1] == HOUR_10 + 57.5 * MINUTE
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_order_heartbeats_come_in_each_hour_is_computed_with_what_is_beside_it(
+    stack: PipelineStack, seed: int
+) -> None:
+    chance, computed = random.Random(seed), dict[datetime, pl.DataFrame]()
+    rows = pl.concat(
+        [
+            readings(*(n * 1.0 for n in range(0, 480, 2)), device="FAST"),
+            readings(*(7 + n * 15.0 for n in range(32)), device="QUARTERS"),
+            readings(3, 200, 410, device="SLOW"),
+            readings(*(n * 5.0 for n in range(30)), 55 * 60.0, device="SILENT"),
+            readings(*(n * 10.0 for n in range(48)), device="MUTE", kwh=None),
+        ]
+    ).sample(fraction=1, shuffle=True, seed=seed)
+    while rows.height:
+        count = chance.choice([5, 40, 150])
+        deliver(stack, rows.head(count))
+        rows = rows.slice(count)
+        if chance.random() < 0.7:
+            compute_at_once(stack, computed)
+    compute_at_once(stack, computed)
+
+    history = SequentialHistoryReader(stack.lake, METER, EnergySettings(_env_file=None))
+    for hour in sorted(computed):
+        now = history.read(hour, hour + HOUR)
+        assert beside(computed[hour], hour).equals(beside(now, hour)), hour
+
+
+def compute_at_once(stack: PipelineStack, computed: dict[datetime, pl.DataFrame]) -> None:
+    """Take the steps of the hourly job over what waits, without Dagster and the tables."""
+    end, settings = HOUR_10 + timedelta(days=9), EnergySettings(_env_file=None)
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        while waiting := {one.hour for one in waiting_hours(connection, HOUR_10, end)}:
+            hours = contiguous_hours(waiting, 720)[-1]
+            dirty = dirty_hours(connection, METER)
+            done = compact_hours(stack.lake, METER, hours)
+            register_devices(connection, stack.lake, METER, hours)
+            reopen_hours_beside(stack.lake, connection, METER, done, dirty, settings)
+            for compaction in done:
+                mark_compacted(connection, compaction)
+            every = sorted({*hours, *changed_hours(connection, hours)})
+            states = state_of_history(connection, every)
+            readers = history_readers(stack.lake, connection, settings, every[-1] + HOUR)
+            inputs = [hour_inputs(readers, connection, hour, settings) for hour in every]
+            computed.update({one.start: one.meters.collect() for one in inputs})
+            note_awaited(connection, every, [awaited_of_hour(one) for one in inputs])
+            mark_computed(connection, states)
+            mark_published(connection, state_of_efficiency(connection, every))
+
+
+def beside(rows: pl.DataFrame, hour: datetime) -> pl.DataFrame:
+    """What an hour is computed with of the devices that have an energy in or after it."""
+    timestamp, series = pl.col("timestamp"), series_of(METER)
+    known = rows.filter(pl.col("kwh_consumed_ac").is_not_null()).sort(*series, "timestamp")
+    active = known.filter(timestamp >= hour).select(METER.device).unique()
+    return known.join(active, on=METER.device, how="semi", maintain_order="left").drop("duplicates")

@@ -55,10 +55,12 @@ class EnergySettings(BaseSettings):
         default=300,
         gt=0,
         le=3600,
-        description="longest time that one voltage or temperature stands for",
+        description="longest time that one voltage, temperature or name of a meter stands for",
     )
     register_lookback_hours: int = Field(
-        default=48, ge=1, description="how far back the previous reading of a register is looked up"
+        default=48,
+        ge=1,
+        description="how far before its hours verify reads the raw heartbeats of registers",
     )
     register_noise_kwh: float = Field(
         default=0.15, ge=0, description="a register that steps back by less has not been reset"

@@ -122,14 +122,6 @@ def first_hour(connection: psycopg.Connection) -> datetime:
     return first
 
 
-def compacted_hours(
-    connection: psycopg.Connection, start: datetime, end: datetime
-) -> list[datetime]:
-    """The hours of the window that the history holds, in order of time."""
-    rows = connection.execute(query("compacted_hours_between"), {"start": start, "end": end})
-    return [hour for (hour,) in rows]
-
-
 def dirty_hours(connection: psycopg.Connection, stream: Stream) -> dict[datetime, datetime | None]:
     """The hours of which raw holds what the history lacks.
 

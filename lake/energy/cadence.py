@@ -52,27 +52,6 @@ def interval_starts(
     return np.maximum(start, before)  # never over the reading before
 
 
-def newest_cadences(
-    channel: _Integers,
-    time: _Integers,
-    declared: _Integers,
-    cadence: _Integers,
-    nominal: int,
-    until: int,
-) -> tuple[_Integers, _Integers]:
-    """Return channels and their cadence, that of the newest reading of each at or before `until`.
-
-    The arguments are those of `interval_starts`. A channel without such a reading is left out.
-    """
-    at = np.flatnonzero(time <= until)
-    if not at.size:
-        return at, at
-    rest = at[np.append(np.diff(channel[at]) != 0, True)]
-    step = np.where(_changes(channel), _NEVER, np.diff(time, prepend=time[:1]))
-    _, either = _cadences(rest, channel, step, cadence, nominal)
-    return channel[rest], np.where(declared[rest] > 0, declared[rest], either)
-
-
 def _changes(channel: _Integers) -> _Flags:
     is_first = np.ones(len(channel), np.bool_)
     is_first[1:] = channel[1:] != channel[:-1]

@@ -141,14 +141,6 @@ class LakeSnapshot:
         """Read the newest of these hours ahead; the first reading of one takes a second or two."""
         self._raw_hours.preload(stream, self.raw[stream.name], sorted(dirty_hours))
 
-    def file_paths(
-        self, stream: Stream, start: datetime, end: datetime, dirty_hours: Collection[datetime]
-    ) -> list[str]:
-        """Return the files that a reading of this window may rest on; files never change."""
-        dirty = sorted(dirty_hours)
-        history = self.history[stream.name].paths_between(start, end)
-        return [*history, *(self.raw[stream.name].paths_of_hours(dirty) if dirty else [])]
-
     def _span(
         self, stream: Stream, dirty_hours: Collection[datetime], outbox: pa.Table, heard: Heard
     ) -> Heard:

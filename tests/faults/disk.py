@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 
 _SIZE: Final = 2 << 30
+_ATTEMPTS: Final = 20
 
 
 class Disk:
@@ -34,20 +35,21 @@ class Disk:
 
     def fill(self, chance: random.Random) -> None:
         """Leave less room than a flush needs; with luck it breaks off in the middle of a file."""
-        figures = os.statvfs(self.folder)
-        used = (figures.f_blocks - figures.f_bfree) * figures.f_frsize
-        self._resize(used + chance.randint(0, 16) * figures.f_frsize)
+        for _ in range(_ATTEMPTS):
+            figures = os.statvfs(self.folder)
+            used = (figures.f_blocks - figures.f_bfree) * figures.f_frsize
+            if self._resize(used + chance.randint(0, 16) * figures.f_frsize):
+                return
+        raise OSError(f"{self.folder} can't be filled: it grows all the time")
 
     def free(self) -> None:
         """Make room again."""
-        self._resize(_SIZE)
+        assert self._resize(_SIZE)
 
-    def _resize(self, size: int) -> None:
-        subprocess.run(
-            ["mount", "-o", f"remount,size={size}", str(self.folder)],
-            check=True,
-            capture_output=True,
-        )
+    def _resize(self, size: int) -> bool:
+        """Set the size; False if more than that has been written meanwhile."""
+        command = ["mount", "-o", f"remount,size={size}", str(self.folder)]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 class LakeDisk(Disk):

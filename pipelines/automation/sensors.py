@@ -24,8 +24,8 @@ from pipelines.settings import PipelineSettings
 _SETTINGS = PipelineSettings()
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _REQUESTS_A_TICK = 10
-# So many keep one place busy until the next tick; the newest hours never wait behind them.
-_OLD_RANGES = 3
+# So many keep two places busy until the next tick; the newest hours never wait behind them.
+_OLD_RANGES = 4
 _NEWEST = timedelta(hours=2)
 # Until a run of old hours leaves a table, the newest hour can't write it: seconds with so many.
 _ROWS_A_RUN = 5_000_000

@@ -90,14 +90,14 @@ def test_the_sensor_splits_a_backlog_into_runs_of_hours_per_run(
     assert spans == [(hour_key(a), hour_key(b)) for a, b in zip(starts, ends, strict=True)]
 
 
-def test_dagster_lets_one_old_range_run_at_a_time_and_keeps_a_place_for_the_newest() -> None:
+def test_dagster_lets_two_old_ranges_run_at_a_time_and_keeps_a_place_for_the_newest() -> None:
     settings = load_yaml_from_path(str(PROJECT / "pipelines" / "dagster.yaml"))
     assert isinstance(settings, dict)
     runs = settings["concurrency"]["runs"]
     ((key, value),) = OLD_RANGE.items()
 
-    assert {"key": key, "value": value, "limit": 1} in runs["tag_concurrency_limits"]
-    assert runs["max_concurrent_runs"] > 1
+    assert {"key": key, "value": value, "limit": 2} in runs["tag_concurrency_limits"]
+    assert runs["max_concurrent_runs"] > 2
 
 
 def test_the_events_of_a_range_are_stored_together(

@@ -13,12 +13,6 @@ FROM unpublished_hour
 WHERE hour >= %(start)s AND hour < %(end)s
 ORDER BY hour, stream
 
--- name: compacted_hours_between
-SELECT hour FROM partition_ledger
-WHERE hour >= %(start)s AND hour < %(end)s
-GROUP BY hour HAVING bool_or(compacted_version IS NOT NULL)
-ORDER BY hour
-
 -- name: computed_hours_between
 SELECT hour, min(computed_at) FROM partition_ledger
 WHERE hour >= %(start)s AND hour < %(end)s

@@ -1,16 +1,7 @@
 """The mathematics of energy, pure: what readings mean, attribution, efficiency and its evidence."""
 
 from lake.energy.curve import curve_step, vehicle_curve
-from lake.energy.efficiency import (
-    Link,
-    MeasuredSide,
-    devices_with_energy,
-    efficiency_of_few,
-    linked_sides,
-    measured,
-    measured_energy_kwh,
-    reach_of_crossing,
-)
+from lake.energy.efficiency import efficiency_of_few
 from lake.energy.exact import exact_sum
 from lake.energy.fleet import lowest_efficiency, ratio_percent
 from lake.energy.links import (
@@ -24,6 +15,13 @@ from lake.energy.links import (
     named_links,
     resolve_links,
 )
+from lake.energy.measured_side import (
+    MeasuredSide,
+    energy_of_devices,
+    measured,
+    reach_of_crossing,
+)
+from lake.energy.network import Link, linked_sides
 from lake.energy.readings import CHARGER_CLASSES
 from lake.energy.status import RATED, REASONS, STATUSES
 
@@ -40,15 +38,14 @@ __all__ = [
     "MeasuredSide",
     "contested_meters",
     "curve_step",
-    "devices_with_energy",
     "efficiency_of_few",
+    "energy_of_devices",
     "exact_sum",
     "linked_sides",
     "links_around",
     "links_by_rule",
     "lowest_efficiency",
     "measured",
-    "measured_energy_kwh",
     "named_links",
     "ratio_percent",
     "reach_of_crossing",

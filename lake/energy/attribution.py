@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from lake.energy.facts import Heartbeats, Pieces, Spans
-from lake.energy.intervals import KNOWN, Integers, Intervals, part_of
+from lake.energy.intervals import KNOWN, Integers, Intervals, expand_ranges, part_of
 
 
 class Feeds(NamedTuple):
@@ -108,10 +108,7 @@ def attribute(intervals: Intervals, device: Integers, feeds: Feeds) -> tuple[Pie
         own, segment = Pieces(*(column[linked] for column in pieces)), at[linked]
     if feeds.is_single:
         return _sorted(own._replace(owner=feeds.other[segment])), rest
-    count = (feeds.first[1:] - feeds.first[:-1])[segment]
-    row = np.repeat(np.arange(len(segment)), count)
-    place = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    place += feeds.first[:-1][segment][row]
+    row, place = _others_of(feeds, segment)
     energy = own.energy[row]
     total = feeds.total[place]
     parts = part_of(energy, feeds.until[place], total)
@@ -131,37 +128,18 @@ def attribute(intervals: Intervals, device: Integers, feeds: Feeds) -> tuple[Pie
 
 def own_pieces(intervals: Intervals, device: Integers) -> Pieces:
     """Return the intervals as pieces of their own devices."""
-    owner = device[intervals.channel]
-    return _sorted(
-        Pieces(
-            owner,
-            intervals.start,
-            intervals.end,
-            intervals.energy,
-            intervals.kind,
-            intervals.conflict,
-            intervals.resets,
-            intervals.channel,
-        )
-    )
+    return _sorted(_as_pieces(intervals, device[intervals.channel]))
 
 
-def attribute_heartbeats(
-    device: Integers, time: Integers, duplicates: Integers, feeds: Feeds
-) -> Heartbeats:
+def attribute_heartbeats(heard: Heartbeats, feeds: Feeds) -> Heartbeats:
     """Return the heartbeats of devices by other; a link has those from its start on."""
-    at = _segment_at(feeds, device, time, time + 1)
+    at = _segment_at(feeds, heard.owner, heard.time, heard.time + 1)
     linked = at >= 0
     segment = at[linked]
-    if feeds.is_single:
-        row, place = np.flatnonzero(linked), segment
-    else:
-        count = (feeds.first[1:] - feeds.first[:-1])[segment]
-        row = np.repeat(np.flatnonzero(linked), count)
-        place = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        place += np.repeat(feeds.first[:-1][segment], count)
-    owner, moment = feeds.other[place], time[row]
-    return in_order(Heartbeats(owner, moment, duplicates[row]), owner, moment)
+    row, place = _others_of(feeds, segment)
+    row = np.flatnonzero(linked)[row]
+    owner, moment = feeds.other[place], heard.time[row]
+    return in_order(Heartbeats(owner, moment, heard.duplicates[row]), owner, moment)
 
 
 def spans_of(owner: Integers, start: Integers, end: Integers, channels: Integers) -> Spans:
@@ -170,18 +148,20 @@ def spans_of(owner: Integers, start: Integers, end: Integers, channels: Integers
     return Spans(owner[row], start[row], end[row])
 
 
+def _others_of(feeds: Feeds, segment: Integers) -> tuple[Integers, Integers]:
+    """Return for each other of these segments the row that it is of, and its place in `feeds`."""
+    if feeds.is_single:
+        return np.arange(len(segment)), segment
+    return expand_ranges(feeds.first[segment], feeds.first[segment + 1] - feeds.first[segment])
+
+
+def _as_pieces(intervals: Intervals, owner: Integers) -> Pieces:
+    return Pieces(owner, *intervals[1:], intervals.channel)
+
+
 def _cut(owner: Integers, intervals: Intervals, feeds: Feeds) -> Pieces:
     """Cut what is known of the intervals where a segment begins or ends."""
-    whole = Pieces(
-        owner,
-        intervals.start,
-        intervals.end,
-        intervals.energy,
-        intervals.kind,
-        intervals.conflict,
-        intervals.resets,
-        intervals.channel,
-    )
+    whole = _as_pieces(intervals, owner)
     if not len(feeds.device) or not len(owner):
         return whole
     base = min(int(intervals.start.min()), int(feeds.start.min()))
@@ -197,9 +177,7 @@ def _cut(owner: Integers, intervals: Intervals, feeds: Feeds) -> Pieces:
     inside = np.where(intervals.kind == KNOWN, np.maximum(high - low, 0), 0)
     if not inside.any():
         return whole
-    count = inside + 1
-    row = np.repeat(np.arange(len(owner)), count)
-    number = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    row, number = expand_ranges(np.zeros(len(owner), np.int64), inside + 1)
     is_last = number == inside[row]
     edge = np.clip(low[row] + number, 0, len(edges) - 1)
     who = owner[row]

@@ -19,7 +19,7 @@ from lake.energy.facts import (
     energy_in,
     window_facts,
 )
-from lake.energy.intervals import KNOWN, KWH, UNPLACED, Flags, Integers
+from lake.energy.intervals import KNOWN, KWH, UNPLACED, Flags, Integers, expand_ranges
 from lake.energy.status import efficiency_percent
 from lake.schema.partitions import microseconds, utc_window
 from lake.settings import EnergySettings
@@ -150,9 +150,7 @@ def _repeated(pieces: Pieces, windows: Windows) -> Pieces:
     starts = np.minimum.accumulate(pieces.start[::-1])[::-1]
     low = np.searchsorted(pieces.end, windows.start, side="right")
     high = np.searchsorted(starts, windows.end, side="left")
-    count = np.maximum(high - low, 0)
-    owner = np.repeat(np.arange(len(count)), count)
-    row = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + low[owner]
+    owner, row = expand_ranges(low, np.maximum(high - low, 0))
     return Pieces(owner, *(column[row] for column in pieces[1:]))
 
 

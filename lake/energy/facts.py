@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from lake.energy.intervals import KNOWN, LEFT_OUT, UNPLACED, Flags, Integers, part_of
+from lake.energy.intervals import KNOWN, LEFT_OUT, UNPLACED, Flags, Integers, expand_ranges, part_of
 
 # A reading is divided as the energy of the other side was if that had at least this part of it.
 _TELLING_SHARE: Final = 10
@@ -56,6 +56,11 @@ class Windows(NamedTuple):
 
     start: Integers
     end: Integers
+
+    @classmethod
+    def alike(cls, owners: int, start: int, end: int) -> "Windows":
+        """Return one window for all."""
+        return cls(np.full(owners, start), np.full(owners, end))
 
 
 @dataclass(frozen=True)
@@ -417,9 +422,7 @@ def _cells(
 def _cells_between(low: Integers, high: Integers, cuts: Integers) -> tuple[Integers, Integers]:
     """Return row and cell of every cell between `low` and `high` of a row."""
     first, last = np.searchsorted(cuts, low), np.searchsorted(cuts, high)
-    count = last - first
-    row = np.repeat(np.arange(len(low)), count)
-    return row, np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + first[row]
+    return expand_ranges(first, last - first)
 
 
 def _side_facts(

@@ -92,6 +92,13 @@ def energy_intervals(
     return Intervals(*(column[order] for column in joined))
 
 
+def expand_ranges(first: Integers, count: Integers) -> tuple[Integers, Integers]:
+    """Return the number of each range as often as it is long, and its `first`, `first` + 1, ..."""
+    row = np.repeat(np.arange(len(count)), count)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + first[row]
+    return row, place
+
+
 def part_of(energy: Integers, done: Integers, whole: Integers) -> Integers:
     """Return energy * done / whole in whole microwatt-hours, a half to the even one.
 
@@ -175,5 +182,6 @@ __all__ = [
     "Integers",
     "Intervals",
     "energy_intervals",
+    "expand_ranges",
     "part_of",
 ]

@@ -21,7 +21,7 @@ from lake import (
 from lake.energy import (
     PAIR,
     contested_meters,
-    devices_with_energy,
+    energy_of_devices,
     links_around,
     links_by_rule,
     named_links,
@@ -192,7 +192,8 @@ def _devices(
     at = pl.col("timestamp")
     heard = readings.filter(at >= start, at < end)[stream.device].unique().to_list()
     others = readings.filter(~pl.col(stream.device).is_in(heard))
-    return [*heard, *devices_with_energy(others, stream, settings, classes, start, end)]
+    energies = energy_of_devices(others, stream, settings, classes, start, end)
+    return [*heard, *energies.filter(pl.col("energy_kwh") != 0)[stream.device]]
 
 
 def day_tables(

@@ -8,7 +8,7 @@ import polars as pl
 import psycopg
 
 from lake import DAY, HOUR, METER, VEHICLE, EnergySettings, Stream
-from lake.energy import exact_sum, measured_energy_kwh
+from lake.energy import energy_of_devices, exact_sum
 from lake.rollups import HourInputs, Tables, efficiency_of_hour, health_of_hour
 from lake.schema import (
     CHARGER_EFFICIENCY_HOURLY,
@@ -95,4 +95,6 @@ def measured(
 ) -> float:
     """All energy that a stream's devices have measured in an hour, kWh."""
     classes = charger_classes(connection)
-    return measured_energy_kwh(readings, stream, settings, classes, hour, hour + HOUR)
+    energies = energy_of_devices(readings, stream, settings, classes, hour, hour + HOUR)
+    kwh: float = energies.select(exact_sum(pl.col("energy_kwh")).fill_null(0.0)).item()
+    return kwh

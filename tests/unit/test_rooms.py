@@ -128,7 +128,7 @@ PUBLIC = {
         EnergySettings ImportProgress Lake LakeDamaged LakeError LakeSettings OldTable
         StaleRead Stream TableMissing UnusableFile WrongLake append_files append_once
         compact_hour compact_hours hour_of hours_between read_delivered_horizon
-        read_import_progress replace_hours rows_by_hour scan_context scan_heartbeats
+        read_import_progress replace_hours rows_by_hour scan_heartbeats
         scan_history write_hour_file
     """,
     "lake.costs": """
@@ -143,8 +143,8 @@ PUBLIC = {
     """,
     "lake.energy": """
         CHARGER_CLASSES HEARTBEAT LINK Link MeasuredSide PAIR RATED REASONS RULE STATUSES
-        contested_meters curve_step devices_with_energy efficiency_of_few exact_sum linked_sides
-        links_around links_by_rule lowest_efficiency measured measured_energy_kwh named_links
+        contested_meters curve_step efficiency_of_few energy_of_devices exact_sum linked_sides
+        links_around links_by_rule lowest_efficiency measured named_links
         ratio_percent reach_of_crossing resolve_links vehicle_curve
     """,
     "lake.history": """

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings
 from lake.energy.curve import STEPS, curve_step, vehicle_curve
-from lake.energy.efficiency import Link, linked_sides, measure_side
 from lake.energy.exact import exact_sum
+from lake.energy.measured_side import measure_side
+from lake.energy.network import Link, linked_sides
 from tests.unit.energy_recomputation import (
     HOUR_10,
     HOUR_11,

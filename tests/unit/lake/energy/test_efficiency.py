@@ -1,7 +1,7 @@
 """Efficiency and status of vehicles and of the fleet."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings
-from lake.energy.efficiency import vehicle_efficiency
+from lake.energy.efficiency import efficiency_of_few
 from lake.energy.exact import exact_sum
 from lake.energy.fleet import fleet_efficiency
+from lake.energy.measured_side import energy_of_devices, measure_side
+from lake.energy.network import Link
 from lake.energy.status import REASONS, STATUSES
 from lake.schema.catalog import DERIVED_TABLES
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
@@ -24,7 +26,6 @@ from tests.unit.energy_recomputation import (
     HOUR_11,
     Row,
     charger_classes,
-    links,
     readings,
     seconds,
 )
@@ -651,20 +652,53 @@ def test_the_fleet_is_rated_by_sums_over_believable_ratios_only() -> None:
 
 @patiently
 @given(meter_rows(), vehicle_rows(), exclusive_links(), charged_at)
-def test_vehicles_alone_are_those_of_all_devices(
+def test_a_few_vehicles_have_the_rows_of_the_tables(
     meters: list[Row], vehicles: list[Row], ranges: list[Range], classes: dict[str, str]
 ) -> None:
-    alone = vehicle_efficiency(
-        readings(METER, meters).collect(),
-        readings(VEHICLE, vehicles).collect(),
-        links(ranges).collect(),
-        charger_classes(classes).collect(),
+    few = efficiency_of_few(
+        measure_side(
+            readings(METER, meters).collect(), METER, HOUSEHOLD, charger_classes(classes).collect()
+        ),
+        measure_side(readings(VEHICLE, vehicles).collect(), VEHICLE, HOUSEHOLD),
+        [Link(*one) for one in ranges],
+        classes,
         HOUR_10,
         HOUR_11,
         HOUSEHOLD,
     )
     both = tables(meters, vehicles, ranges, classes=classes, settings=HOUSEHOLD)
-    assert alone.equals(both.vehicles)
+    own = {row["vehicle_id"]: row for row in both.vehicles.drop("hour_start").to_dicts()}
+    times = ("hour_start", "first_ac", "last_ac", "first_dc", "last_dc")
+    assert few.keys() == own.keys()
+    for vehicle, row in own.items():
+        shown = {name: value for name, value in row.items() if name not in times}
+        assert {name: few[vehicle][name] for name in shown} == shown
+
+
+def test_a_clock_that_stood_years_ago_moves_no_energy_of_a_large_fleet() -> None:
+    """Times of all devices lie on one axis, which has no room for 50 years of each."""
+    fleet = [f"M{n:05}" for n in range(7_000)]
+    old = {
+        "meter_id": "M00001",
+        "timestamp": datetime(1971, 1, 1, tzinfo=UTC),
+        "kwh_consumed_ac": 9.0,
+    }
+    meters = [
+        {"meter_id": meter, "timestamp": seconds(60 * minute), "kwh_consumed_ac": 0.1}
+        for meter in fleet
+        for minute in (1, 2)
+    ]
+    vehicle = {"vehicle_id": "V1", "timestamp": seconds(90), "kwh_delivered_dc": 0.1}
+    last = (fleet[-1], "V1", HOUR_10, HOUR_11, "link")
+    found = tables([old, *meters], [vehicle], [last])
+    assert found.vehicles["energy_ac_kwh"].to_list() == [0.2]
+    assert found.vehicles["data_points_meter"].to_list() == [2]
+    assert set(found.chargers["energy_ac_kwh"]) == {0.2}
+    rows = readings(METER, [old, *meters]).collect()
+    energies = energy_of_devices(
+        rows, METER, SETTINGS, charger_classes({}).collect(), HOUR_10, HOUR_11
+    )
+    assert set(energies["energy_kwh"]) == {0.2}
 
 
 @patiently

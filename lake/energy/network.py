@@ -1,0 +1,351 @@
+"""Vehicles and chargers with the links between them, and their facts in a window.
+
+Explained in docs/energy.md.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from lake.energy.attribution import (
+    Feeds,
+    attribute,
+    attribute_heartbeats,
+    feeds_of,
+    in_order,
+    own_pieces,
+    share,
+    spans_of,
+)
+from lake.energy.facts import (
+    INACTIVE,
+    Facts,
+    Heartbeats,
+    Pieces,
+    SideReadings,
+    Spans,
+    WindowEnergy,
+    Windows,
+    energy_in,
+    window_facts,
+)
+from lake.energy.intervals import HOUR, Flags, Integers, Intervals
+from lake.energy.measured_side import MeasuredSide, near_window
+from lake.energy.readings import Side
+from lake.schema.partitions import microseconds
+
+# A phase that was silent for so long before a window is no part of its meter any more.
+_DAY: Final = 24 * HOUR
+
+
+class Link(NamedTuple):
+    """A meter feeds a vehicle in [valid_from, valid_to)."""
+
+    meter_id: str
+    vehicle_id: str
+    valid_from: datetime
+    valid_to: datetime
+    source: str
+
+
+class Network(NamedTuple):
+    """All devices, numbered in the order of their ids, and the links between them.
+
+    A pair is a meter and a vehicle that some link joins; pairs are sorted by vehicle, then meter.
+    """
+
+    meters: pl.Series
+    vehicles: pl.Series
+    meter_of_device: Integers
+    """The number of each device of the AC side's heartbeats."""
+    vehicle_of_device: Integers
+    link_meter: Integers
+    link_vehicle: Integers
+    link_pair: Integers
+    link_start: Integers
+    link_end: Integers
+    pair_meter: Integers
+    pair_vehicle: Integers
+
+
+class NetworkFacts(NamedTuple):
+    """Facts of all vehicles and chargers in a window."""
+
+    facts: Facts
+    """Of the vehicles, then of the chargers that are not one with a vehicle."""
+    charger_row: Integers
+    """Where in them the facts of each charger are."""
+    unlinked: WindowEnergy
+    """Of each charger, while it fed no vehicle."""
+    given: Integers
+    """What the meter of each pair gave its vehicle in the window."""
+
+
+def network_of(ac: Side, dc: Side, links: pl.DataFrame) -> Network:
+    """Return the devices of both sides, and of links with the columns LINK_COLUMNS."""
+    meters, meter_of_device, link_meter = _numbered(ac.devices, links["meter_id"])
+    vehicles, vehicle_of_device, link_vehicle = _numbered(dc.devices, links["vehicle_id"])
+    pair, link_pair = np.unique(link_vehicle * (len(meters) + 1) + link_meter, return_inverse=True)
+    return Network(
+        meters,
+        vehicles,
+        meter_of_device,
+        vehicle_of_device,
+        link_meter,
+        link_vehicle,
+        link_pair,
+        links["valid_from"].to_physical().to_numpy(),
+        links["valid_to"].to_physical().to_numpy(),
+        pair % (len(meters) + 1),
+        pair // (len(meters) + 1),
+    )
+
+
+def network_of_few(ac: Side, dc: Side, links: Sequence[Link]) -> Network:
+    """Return what `network_of` does, faster for few devices."""
+    meters = sorted({*ac.devices, *(link.meter_id for link in links)})
+    vehicles = sorted({*dc.devices, *(link.vehicle_id for link in links)})
+    meter_number = {name: number for number, name in enumerate(meters)}
+    vehicle_number = {name: number for number, name in enumerate(vehicles)}
+    ends = [(vehicle_number[link.vehicle_id], meter_number[link.meter_id]) for link in links]
+    pairs = sorted(set(ends))
+    columns = [
+        np.array(column, np.int64)
+        for column in (
+            [meter_number[name] for name in ac.devices],
+            [vehicle_number[name] for name in dc.devices],
+            [meter for _, meter in ends],
+            [vehicle for vehicle, _ in ends],
+            [pairs.index(pair) for pair in ends],
+            [microseconds(link.valid_from) for link in links],
+            [microseconds(link.valid_to) for link in links],
+            [meter for _, meter in pairs],
+            [vehicle for vehicle, _ in pairs],
+        )
+    ]
+    return Network(
+        pl.Series("meter_id", meters, pl.String),
+        pl.Series("vehicle_id", vehicles, pl.String),
+        *columns,
+    )
+
+
+def _numbered(heard: pl.Series, linked: pl.Series) -> tuple[pl.Series, Integers, Integers]:
+    """Return all ids in order, and the numbers of those heard and of those of links."""
+    if linked.is_empty():
+        return heard, np.arange(len(heard)), np.zeros(0, np.int64)
+    ids = pl.concat([heard.cast(pl.String), linked.cast(pl.String)]).unique().sort()
+
+    def number(names: pl.Series) -> Integers:
+        return ids.search_sorted(names.cast(pl.String)).cast(pl.Int64).to_numpy()
+
+    return ids, number(heard), number(linked)
+
+
+def linked_sides(
+    ac: MeasuredSide, dc: MeasuredSide, links: Sequence[Link], start: datetime, end: datetime
+) -> tuple[SideReadings, SideReadings]:
+    """Return both sides of vehicles for a window, numbered in the order of their ids."""
+    network, nobody = network_of_few(ac.side, dc.side, links), np.zeros(0, np.int64)
+    found = _sides(ac, dc, network, nobody, microseconds(start), microseconds(end))
+    return found.ac, found.dc
+
+
+class _Sides(NamedTuple):
+    ac: SideReadings
+    dc: SideReadings
+    owners: int
+    charger_row: Integers
+    unlinked: Pieces
+    unlinked_spans: Spans
+    given: Integers
+
+
+def network_facts(
+    ac: MeasuredSide,
+    dc: MeasuredSide,
+    network: Network,
+    start: int,
+    end: int,
+    *,
+    with_chargers: bool,
+) -> NetworkFacts:
+    """Compute the facts of all vehicles in a window, microseconds, and of the chargers."""
+    others = np.zeros(0, np.int64)
+    if with_chargers:
+        # A charger that feeds one vehicle all the time, and nobody else does, has its facts.
+        is_one = _is_one_with_vehicle(network, ac.intervals, dc.intervals, start, end)
+        others = np.flatnonzero(~is_one)
+    sides = _sides(ac, dc, network, others, start, end)
+    temperature = (
+        network.vehicle_of_device[dc.side.temperature_device],
+        dc.side.temperature_time,
+        dc.side.temperature,
+    )
+    return NetworkFacts(
+        window_facts(sides.ac, sides.dc, Windows.alike(sides.owners, start, end), temperature),
+        sides.charger_row,
+        energy_in(
+            sides.unlinked, Windows.alike(len(network.meters), start, end), sides.unlinked_spans
+        ),
+        sides.given,
+    )
+
+
+def _sides(
+    ac: MeasuredSide, dc: MeasuredSide, network: Network, others: Integers, start: int, end: int
+) -> _Sides:
+    cars, boxes, pairs = len(network.vehicles), len(network.meters), len(network.pair_meter)
+    ac = ac._replace(intervals=near_window(ac.intervals, start, end))
+    dc = dc._replace(intervals=near_window(dc.intervals, start, end))
+    meter_of_channel = network.meter_of_device[ac.side.channel_device]
+    vehicle_of_channel = network.vehicle_of_device[dc.side.channel_device]
+    links = network.link_pair, network.link_start, network.link_end
+    by_meter = feeds_of(network.link_meter, *links)
+    given, unlinked = attribute(ac.intervals, meter_of_channel, by_meter)
+    given_energy = energy_in(given, Windows.alike(pairs, start, end)).total
+    by_vehicle = share(feeds_of(network.link_vehicle, *links), given_energy)
+
+    owner = np.full(boxes, -1)
+    owner[others] = cars + np.arange(len(others))
+    charger_of_pair = owner[network.pair_meter]
+    row = owner.copy()
+    row[network.pair_meter[charger_of_pair < 0]] = network.pair_vehicle[charger_of_pair < 0]
+
+    received, _ = attribute(
+        _of_devices(dc.intervals, vehicle_of_channel, network.pair_vehicle[charger_of_pair >= 0]),
+        vehicle_of_channel,
+        by_vehicle,
+    )
+    heard_ac = _heard(ac.side, network.meter_of_device, start, end)
+    heard_dc = _heard(dc.side, network.vehicle_of_device, start, end)
+    active = _active_channels(ac, meter_of_channel, boxes, start, end)
+    channels = np.bincount(meter_of_channel[active], minlength=boxes)
+    of_link = channels[network.link_meter]
+    given, unlinked = _only_active(given, active), _only_active(unlinked, active)
+    side_ac = SideReadings(
+        _joined_pieces(
+            _with_owner(given, network.pair_vehicle), _with_owner(given, charger_of_pair)
+        ),
+        _joined_spans(
+            spans_of(network.link_vehicle, network.link_start, network.link_end, of_link),
+            spans_of(owner[network.link_meter], network.link_start, network.link_end, of_link),
+        ),
+        _joined_heartbeats(
+            _heard_by(attribute_heartbeats(heard_ac, by_meter), network.pair_vehicle),
+            _heard_by(heard_ac, owner),
+        ),
+    )
+    side_dc = SideReadings(
+        _joined_pieces(
+            own_pieces(dc.intervals, vehicle_of_channel), _with_owner(received, charger_of_pair)
+        ),
+        None,
+        _joined_heartbeats(
+            heard_dc,
+            _heard_by(_received_by(heard_dc, by_vehicle, others), charger_of_pair),
+        ),
+    )
+    of_phases = np.flatnonzero(channels > 1)
+    always = np.full(len(of_phases), start - _DAY), np.full(len(of_phases), end + _DAY)
+    spans = spans_of(of_phases, *always, channels[of_phases])
+    return _Sides(side_ac, side_dc, cars + len(others), row, unlinked, spans, given_energy)
+
+
+def _active_channels(
+    side: MeasuredSide, device: Integers, devices: int, start: int, end: int
+) -> Flags:
+    """Tell the channels that must be known for their device to be known.
+
+    Of several those with a reading in the window or in the day before; if none has one, all.
+    """
+    active = np.ones(len(device), np.bool_)
+    if len(device) == devices or not (np.bincount(device) > 1).any():
+        return active
+    readings = side.side.readings
+    near = (readings.time >= start - _DAY) & (readings.time <= end)
+    heard = np.zeros(len(device), np.bool_)
+    heard[readings.channel[near]] = True
+    is_heard = np.zeros(devices, np.bool_)
+    is_heard[device[heard]] = True
+    return np.where(is_heard[device], heard, active)
+
+
+def _only_active(pieces: Pieces, active: Flags) -> Pieces:
+    """Return the pieces with the mark of those that make nothing known."""
+    if active.all():
+        return pieces
+    return pieces._replace(channel=np.where(active[pieces.channel], pieces.channel, INACTIVE))
+
+
+def _is_one_with_vehicle(
+    network: Network, ac: Intervals, dc: Intervals, start: int, end: int
+) -> Flags:
+    """Tell meters that feed one vehicle during all that is known of both, and nobody else does."""
+    begins = min([start, *(int(side.start.min()) for side in (ac, dc) if len(side.start))])
+    ends = max([end, *(int(side.end.max()) for side in (ac, dc) if len(side.end))])
+    links_of_meter = np.bincount(network.link_meter, minlength=len(network.meters))
+    links_of_vehicle = np.bincount(network.link_vehicle, minlength=len(network.vehicles))
+    is_alone = (
+        (links_of_meter[network.link_meter] == 1)
+        & (links_of_vehicle[network.link_vehicle] == 1)
+        & (network.link_start <= begins)
+        & (network.link_end >= ends)
+    )
+    found = np.zeros(len(network.meters), np.bool_)
+    found[network.link_meter[is_alone]] = True
+    return found
+
+
+def _of_devices(intervals: Intervals, device: Integers, wanted: Integers) -> Intervals:
+    mask = np.isin(device[intervals.channel], wanted)
+    return Intervals(*(column[mask] for column in intervals))
+
+
+def _with_owner(pieces: Pieces, owner: Integers) -> Pieces:
+    """Return the pieces with another owner for each; where that is negative, they are left out."""
+    owners = owner[pieces.owner]
+    stay = owners >= 0
+    if stay.all():
+        return pieces._replace(owner=owners)
+    return Pieces(owners[stay], *(column[stay] for column in pieces[1:]))
+
+
+def _heard(side: Side, number: Integers, start: int, end: int) -> Heartbeats:
+    """The heartbeats of a window by the number of their devices."""
+    here = (side.time >= start) & (side.time < end)
+    return Heartbeats(number[side.device[here]], side.time[here], side.duplicates[here])
+
+
+def _received_by(heard: Heartbeats, by_vehicle: Feeds, others: Integers) -> Heartbeats:
+    if not len(others):
+        return Heartbeats(*(column[:0] for column in heard))
+    return attribute_heartbeats(heard, by_vehicle)
+
+
+def _joined_pieces(one: Pieces, other: Pieces) -> Pieces:
+    if not len(other.owner):
+        return in_order(one, one.owner, one.end)
+    joined = Pieces(*(np.concatenate(columns) for columns in zip(one, other, strict=True)))
+    return in_order(joined, joined.owner, joined.end)
+
+
+def _joined_spans(one: Spans, other: Spans) -> Spans:
+    stay = other.owner >= 0
+    return Spans(*(np.concatenate((a, b[stay])) for a, b in zip(one, other, strict=True)))
+
+
+def _heard_by(heard: Heartbeats, owner: Integers) -> Heartbeats:
+    owners = owner[heard.owner]
+    stay = owners >= 0
+    return Heartbeats(owners[stay], heard.time[stay], heard.duplicates[stay])
+
+
+def _joined_heartbeats(one: Heartbeats, other: Heartbeats) -> Heartbeats:
+    if not len(other.owner):
+        return in_order(one, one.owner, one.time)
+    joined = Heartbeats(*(np.concatenate(columns) for columns in zip(one, other, strict=True)))
+    return in_order(joined, joined.owner, joined.time)

@@ -20,7 +20,7 @@ from lake.errors import (
     WrongLake,
 )
 from lake.history.compaction import Compaction, compact_hour, compact_hours
-from lake.history.scans import scan_context, scan_heartbeats, scan_history
+from lake.history.scans import scan_heartbeats, scan_history
 from lake.schema.partitions import DAY, HOUR, hour_of, hours_between
 from lake.schema.streams import INTERVAL, METER, REGISTER, STREAMS, VEHICLE, Column, Stream
 from lake.settings import EnergySettings, LakeSettings
@@ -58,7 +58,6 @@ __all__ = [
     "read_import_progress",
     "replace_hours",
     "rows_by_hour",
-    "scan_context",
     "scan_heartbeats",
     "scan_history",
     "write_hour_file",

@@ -27,7 +27,7 @@ def battery_health(
 
     One row for each vehicle with a heartbeat in the window. `readings` have vehicle_id, timestamp,
     soc and battery_temp, in any order, one row for each vehicle and timestamp; rows before `start`
-    are context, as `scan_context` reads it. `hours` are rows of VEHICLE_EFFICIENCY_HOURLY of the
+    are context, those of the largest gap. `hours` are rows of VEHICLE_EFFICIENCY_HOURLY of the
     window: their DC energy is this table's.
     """
     start, end = utc_window(start, end)

@@ -30,7 +30,7 @@ def grid_health(
     """Return the rows of GRID_HEALTH_HOURLY for [start, end), sorted by meter.
 
     `readings` have meter_id, timestamp and voltage, in any order, one row for each meter and
-    timestamp. Rows before `start` are context, as `scan_context` reads it: they tell how long the
+    timestamp. Rows before `start` are context, those of the largest gap: they tell how long the
     first readings stand for, and which runs go on. `classes` has one row of meter_id and
     charger_class for each meter that has a class.
     """

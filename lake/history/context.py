@@ -27,7 +27,7 @@ from lake.history.nearest import (
     series_of,
     with_energy,
 )
-from lake.history.scans import scan_context, scan_heartbeats, scan_history
+from lake.history.scans import scan_heartbeats, scan_history
 from lake.schema.history import decode_history, history_table
 from lake.schema.partitions import DAY, HOUR, hours_between
 from lake.schema.streams import Stream
@@ -361,10 +361,8 @@ class HistoryWindow:
 
     def scan(self) -> pl.LazyFrame:
         """Scan all heartbeats, and those of the largest gap before them."""
-        near = self.start - timedelta(seconds=self.settings.largest_gap_seconds)
-        before = self._context.rows.filter(pl.col("timestamp") >= near)
         rows = scan_history(self.lake, self.stream, self.start, self.end)
-        return pl.concat([before.lazy(), rows])
+        return pl.concat([self._context.rows.lazy(), rows])
 
     @property
     def lost(self) -> frozenset[datetime]:
@@ -373,7 +371,8 @@ class HistoryWindow:
 
     @cached_property
     def _context(self) -> "_Context":
-        return _context(self.lake, self.stream, self.start, self.settings)
+        since = self.start - timedelta(seconds=self.settings.largest_gap_seconds)
+        return _context(self.lake, self.stream, since, self.start)
 
 
 @dataclass(frozen=True)
@@ -382,21 +381,17 @@ class _Context:
     lost: frozenset[datetime]
 
 
-def _context(lake: Lake, stream: Stream, start: datetime, settings: EnergySettings) -> _Context:
-    """What `scan_context` gives, as far as it can be read: see `_undamaged`."""
+def _context(lake: Lake, stream: Stream, since: datetime, start: datetime) -> _Context:
+    """The heartbeats of [since, start), as far as they can be read: see `_undamaged`."""
     try:
-        rows = scan_context(lake, stream, start, settings).collect(engine=IN_MEMORY)
+        rows = scan_heartbeats(lake, stream, since, start, None).collect(engine=IN_MEMORY)
         return _Context(rows, frozenset())
     except READ_ERRORS:
-        since = start - max(
-            timedelta(hours=settings.register_lookback_hours),
-            timedelta(seconds=settings.largest_gap_seconds),
-        )
         found = _undamaged(lake, stream, since, start)
         if found is None:
             raise
-    rows = scan_context(
-        lake, stream, start, settings, dirty_hours=found.from_raw, without=found.without
+    rows = scan_heartbeats(
+        lake, stream, since, start, None, found.from_raw, without=found.without
     ).collect(engine=IN_MEMORY)
     return _Context(rows, found.lost)
 

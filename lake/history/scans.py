@@ -1,7 +1,7 @@
 """Reading heartbeats: the compacted history, or everything up to this moment."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 import pyarrow as pa
@@ -12,8 +12,7 @@ from lake.delta.storage import Lake
 from lake.history.deduplication import merge_heartbeats
 from lake.schema.history import decode_history, history_table
 from lake.schema.partitions import HOUR, hour_of, hours_between, in_raw_partitions, in_window
-from lake.schema.streams import REGISTER, Stream
-from lake.settings import EnergySettings
+from lake.schema.streams import Stream
 
 
 def scan_history(
@@ -75,33 +74,6 @@ def scan_heartbeats(
     # A heartbeat on its way is in the outbox and in the raw table: the same row twice.
     once = pl.concat([frame.select(columns) for frame in received]).unique()
     return merge_heartbeats(stream, history, [once])
-
-
-def scan_context(
-    lake: Lake,
-    stream: Stream,
-    start: datetime,
-    settings: EnergySettings,
-    devices: Sequence[str] | None = None,
-    dirty_hours: Collection[datetime] = (),
-    outbox: pa.Table | None = None,
-    without: Collection[str] = (),
-) -> pl.LazyFrame:
-    """Scan what a window needs from the time before it: the predecessors of its first readings.
-
-    All readings of the largest gap, and of each register its last value within the look-back.
-    """
-
-    def scan(since: datetime, until: datetime) -> pl.LazyFrame:
-        return scan_heartbeats(lake, stream, since, until, devices, dirty_hours, outbox, without)
-
-    near = start - timedelta(seconds=settings.largest_gap_seconds)
-    registers = (
-        scan(start - timedelta(hours=settings.register_lookback_hours), near)
-        .filter(pl.col("reading_type") == REGISTER, pl.col(stream.energy).is_not_null())
-        .filter(pl.col("timestamp") == pl.col("timestamp").max().over(stream.channel))
-    )
-    return pl.concat([registers, scan(near, start)])
 
 
 def _raw(

@@ -29,7 +29,7 @@ from lake.schema.history import history_table
 from lake.schema.partitions import HOUR, hour_of, hours_between, literal, microseconds
 from lake.schema.streams import STREAMS, Stream
 
-READINGS_BESIDE: Final = 9
+READINGS_THAT_DECIDE: Final = 9
 """So many readings with an energy before and after it decide what the one beside them means."""
 
 _AROUND: Final = 2 * HOUR  # in one of them a device that is not slow has that many readings
@@ -221,7 +221,7 @@ def _lacks_before(found: Readings, start: datetime) -> bool:
     """Tell whether a series that goes on after `start` needs readings from further back."""
     first = int(np.searchsorted(found.at, microseconds(start), side="right"))
     before = int(np.searchsorted(found.at, microseconds(start - HOUR), side="right"))
-    is_known, needed = ~np.isnan(found.value), READINGS_BESIDE * max(1, found.phases)
+    is_known, needed = ~np.isnan(found.value), READINGS_THAT_DECIDE * max(1, found.phases)
     for of_series in (is_known & ~found.is_register, is_known & found.is_register):
         if np.count_nonzero(of_series[:before]) < needed and of_series[first:].any():
             return True
@@ -231,6 +231,6 @@ def _lacks_before(found: Readings, start: datetime) -> bool:
 def _lacks_after(found: Readings, end: datetime, is_near: bool) -> bool:
     """Tell whether more readings after `end` are needed; further away one at all is enough."""
     after = int(np.searchsorted(found.at, microseconds(end + HOUR if is_near else end), "right"))
-    needed = READINGS_BESIDE * max(1, found.phases) if is_near else 1
+    needed = READINGS_THAT_DECIDE * max(1, found.phases) if is_near else 1
     beyond = int(np.count_nonzero(~np.isnan(found.value[after:])))
     return beyond < needed

@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 from psycopg.rows import class_row
 
-from lake import DAY, VEHICLE, EnergySettings, LakeDamaged, TableMissing
+from lake import DAY, VEHICLE, EnergySettings, LakeDamaged, TableMissing, hour_of
 from lake.delta import READ_ERRORS
 from lake.schema import DAILY_TABLES, FLEET_EFFICIENCY_DAILY, HOURLY_EFFICIENCY
 from pipelines.compute.inputs import day_tables
@@ -112,8 +112,8 @@ def _ledger_day(
     warehouse: WarehouseResource, midnight: datetime, settings: EnergySettings
 ) -> _LedgerDay:
     """Ledger rows of a day, and of the time before it from which it may be counted."""
-    look_back = timedelta(hours=settings.register_lookback_hours)
-    asked = {"since": midnight - look_back, "start": midnight, "end": midnight + DAY}
+    since = hour_of(midnight - timedelta(seconds=settings.largest_gap_seconds))
+    asked = {"since": since, "start": midnight, "end": midnight + DAY}
     with (
         warehouse.autocommit() as connection,
         connection.cursor(row_factory=class_row(_LedgerDay)) as cursor,

@@ -10,11 +10,9 @@ from ingestion_api.outbox.flush import OutboxFlush
 from lake import (
     HOUR,
     METER,
-    EnergySettings,
     Lake,
     append_once,
     compact_hour,
-    scan_context,
     scan_heartbeats,
     scan_history,
 )
@@ -114,29 +112,3 @@ def test_a_window_is_half_open_and_knows_its_devices(lake: Lake) -> None:
     assert inside["meter_id"].to_list() == ["METER001", "METER002"]
     assert scan_history(lake, METER, HOUR_10, END, ["METER002"]).collect().height == 1
     assert scan_history(lake, METER, HOUR_10, END, []).collect().height == 0
-
-
-def test_context_is_the_largest_gap_and_the_last_value_of_each_register(lake: Lake) -> None:
-    def at(hours: float, kwh: float | None, kind: str = "register") -> dict[str, object]:
-        moment = END - timedelta(hours=hours)
-        return {"timestamp": moment, "kwh_consumed_ac": kwh, "reading_type": kind}
-
-    append_once(
-        lake,
-        METER,
-        meter_rows(
-            at(49, 1.0),
-            at(20, 5.0),
-            at(3, 7.0),
-            at(2, None),
-            at(1, 0.5, "interval"),
-            at(0.05, 0.6, "interval"),
-        ),
-        "test",
-        1,
-        0,
-    )
-    for hours in range(50):
-        compact_hour(lake, METER, END - timedelta(hours=hours + 1))
-    context = scan_context(lake, METER, END, EnergySettings()).collect()
-    assert context.sort("timestamp")["kwh_consumed_ac"].to_list() == [7.0, 0.6]

@@ -26,7 +26,7 @@ from lake import (
     replace_hours,
     scan_heartbeats,
 )
-from lake.reads.device_reader import READINGS_BESIDE, DeviceReader
+from lake.reads.device_reader import READINGS_THAT_DECIDE, DeviceReader
 from lake.reads.device_readings import Readings
 from lake.reads.hour_index import HourIndex
 from lake.schema.history import history_table
@@ -117,9 +117,9 @@ def _require_context(found: Readings, every: Readings, start: int, end: int) -> 
     for kind in (True, False):
         of_series = np.flatnonzero(known & (every.is_register == kind))
         if (every.at[of_series] > start).any():
-            needed[of_series[every.at[of_series] <= start - hour][-READINGS_BESIDE:]] = True
+            needed[of_series[every.at[of_series] <= start - hour][-READINGS_THAT_DECIDE:]] = True
     after = np.flatnonzero(known & (every.at > end) & (every.at <= end + 24 * hour))
-    needed[after[:READINGS_BESIDE]] = True
+    needed[after[:READINGS_THAT_DECIDE]] = True
     assert set(every.at[needed].tolist()) <= set(found.at.tolist())
 
 
@@ -133,11 +133,11 @@ def test_the_context_of_a_slow_device_reaches_as_far_back_as_its_readings(
         compact_hour(lake, METER, moment)
     reader = DeviceReader(lake, 1_000_000, HourIndex(lake, tmp_path, 26))
     found = _alone(reader, "A", set(), HOUR_10 - 13 * HOUR, HOUR_10 - 12 * HOUR)
-    assert found.at.size >= 1 + READINGS_BESIDE
+    assert found.at.size >= 1 + READINGS_THAT_DECIDE
     assert found.at[-1] == microseconds(HOUR_10)  # what comes a month later says nothing of it
     silent = _alone(reader, "A", set(), HOUR_10 + 10 * DAY, HOUR_10 + 11 * DAY)
     assert silent.at[-1] == microseconds(HOUR_10 + 30 * DAY)  # no matter how late
-    assert (silent.at < microseconds(HOUR_10 + 10 * DAY)).sum() >= READINGS_BESIDE
+    assert (silent.at < microseconds(HOUR_10 + 10 * DAY)).sum() >= READINGS_THAT_DECIDE
     early = _alone(reader, "A", set(), HOUR_10 - 40 * DAY, HOUR_10 - 39 * DAY)
     assert early.at[0] == microseconds(HOUR_10 - 40 * DAY)
 

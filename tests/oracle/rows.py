@@ -69,8 +69,11 @@ def _class_of_hours(
     cuts = [start, *range(start // HOUR * HOUR + HOUR, end, HOUR), end]
     for a, b in pairwise(cuts):
         part = window_facts(world, vehicle, a, b)
-        if part.given:
-            most = min(part.given, key=lambda m: (-part.given[m], m))
+        linked = {
+            k.meter for k in world.links if k.vehicle == vehicle and k.start < b and k.end > a
+        }
+        if given := linked & part.given.keys():
+            most = min(given, key=lambda m: (-part.given[m], m))
             of_hour = classes.get(most)
             energies[of_hour] = energies.get(of_hour, 0) + part.ac.energy
     return max(energies, key=lambda name: energies[name]) if energies else None

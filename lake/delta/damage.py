@@ -18,10 +18,12 @@ from lake.delta.storage import Lake
 from lake.errors import LakeDamaged, TableMissing
 from lake.schema.partitions import hours_between
 
-# Whatever a reader of a file or of a table's log may fail with.
+# Whatever a reader of a file or of a table's log may fail with; no error of a query, which would be
+# taken for damage.
 READ_ERRORS: Final = (
     DeltaError,
-    pl.exceptions.PolarsError,
+    pl.exceptions.ComputeError,
+    pl.exceptions.SchemaError,
     pl.exceptions.PanicException,  # of a file that is too short; not an Exception by its class
     pa.ArrowException,
     OSError,

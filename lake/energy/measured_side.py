@@ -63,6 +63,33 @@ def reach_of_crossing(
     return EPOCH + first * _MICROSECOND, EPOCH + last * _MICROSECOND
 
 
+def crossing_energies(
+    rows: pl.DataFrame,
+    stream: Stream,
+    settings: EnergySettings,
+    charger_classes: pl.DataFrame,
+    start: datetime,
+    end: datetime,
+) -> pl.DataFrame:
+    """Return the energies of these rows that cross an edge of [start, end): device, since, until.
+
+    The arguments are those of `measure_side`.
+    """
+    side, intervals = measure_side(rows, stream, settings, charger_classes)
+    crosses = np.zeros(len(intervals.start), np.bool_)
+    for edge in (microseconds(start), microseconds(end)):
+        crosses |= (intervals.start < edge) & (intervals.end > edge)
+    crosses &= (intervals.kind == KNOWN) & (intervals.energy != 0)
+    time = pl.Datetime("us", "UTC")
+    return pl.DataFrame(
+        {
+            stream.device: side.devices.gather(side.channel_device[intervals.channel[crosses]]),
+            "since": pl.Series(intervals.start[crosses]).cast(time),
+            "until": pl.Series(intervals.end[crosses]).cast(time),
+        }
+    )
+
+
 def energy_of_devices(
     rows: pl.DataFrame,
     stream: Stream,

@@ -29,7 +29,7 @@ from lake.history.nearest import (
 )
 from lake.history.scans import scan_heartbeats, scan_history
 from lake.schema.history import decode_history, history_table
-from lake.schema.partitions import DAY, HOUR, hours_between
+from lake.schema.partitions import DAY, HOUR, hour_of, hours_between
 from lake.schema.streams import Stream
 from lake.settings import EnergySettings
 
@@ -39,6 +39,7 @@ LONGEST_CADENCE: Final = DAY
 # So many days hold the last readings of a device that reports once a day.
 _DAYS_OF_IDLE: Final = 9
 _ROWS_AHEAD: Final = 1_000_000
+_TICK: Final = timedelta(microseconds=1)
 
 DaysWithEnergy = Callable[[Collection[str]], Mapping[str, Sequence[tuple[date, date]]]]
 """Tells of devices the days on which each may have sent an energy: ranges, last day included."""
@@ -114,6 +115,34 @@ class SequentialHistoryReader:
         self._next = (next_hour, next_ends) if is_whole and end - start == HOUR else None
         self._end = end
         return pl.concat([before, window, after])
+
+    def read_more(self, start: datetime, wanted: pl.DataFrame) -> pl.DataFrame:
+        """Return more readings with an energy beside the window that was read last.
+
+        `wanted` has device_id, since and until, each before `start` or after the window.
+        """
+        if wanted.is_empty():
+            return pl.DataFrame(schema=self._before.schema)
+        timestamp, is_before = pl.col("timestamp"), pl.col("until") <= start
+        parts = []
+        for part in (wanted.filter(is_before), wanted.filter(~is_before)):
+            if part.is_empty():
+                continue
+            since, until = part["since"].min(), part["until"].max()
+            assert isinstance(since, datetime)
+            assert isinstance(until, datetime)
+            devices = part["device_id"].to_list()
+            rows = self._beside(
+                hour_of(since), hour_of(until - _TICK) + HOUR, devices, with_raw=since >= start
+            )
+            parts.append(
+                rows.join(
+                    part, left_on=self._stream.device, right_on="device_id", maintain_order="left"
+                )
+                .filter(timestamp >= pl.col("since"), timestamp < pl.col("until"))
+                .drop("since", "until")
+            )
+        return pl.concat(parts)
 
     def _with_ends(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, SeriesEnds]:
         return rows, series_ends(rows, self._stream)

@@ -1,5 +1,6 @@
 """Rows of the hourly and daily tables, computed from readings; pure."""
 
+from lake.rollups.crossing import lacking_readings
 from lake.rollups.day import DayInputs, efficiency_of_day, health_of_day
 from lake.rollups.hour import HourInputs, Tables, efficiency_of_hour, health_of_hour
 from lake.rollups.hour_batch import tables_of_hours
@@ -12,5 +13,6 @@ __all__ = [
     "efficiency_of_hour",
     "health_of_day",
     "health_of_hour",
+    "lacking_readings",
     "tables_of_hours",
 ]

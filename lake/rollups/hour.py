@@ -41,6 +41,8 @@ class HourInputs:
     expected: Mapping[str, pl.LazyFrame]
     rows: int = 0
     """How many heartbeats and classes these are."""
+    lacking: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    """What `lacking_readings` returned before they were added."""
     contested: pl.DataFrame = field(default_factory=pl.DataFrame)
     """What `contested_meters` returns for the hour; no column where no vehicle names a meter."""
 

@@ -1,9 +1,9 @@
 """Assets of the hourly tables, computed again whenever heartbeats or links of the hour change."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import polars as pl
@@ -43,7 +43,7 @@ from pipelines.checks.rules import (
     implausible_vehicles,
     uncovered_vehicles,
 )
-from pipelines.compute.awaited import Awaited, awaited_of_hour, note_awaited
+from pipelines.compute.awaited import Awaited, awaited_of_hour, note_context
 from pipelines.compute.hours_beside import without_lost_hours
 from pipelines.compute.inputs import HistoryReaders, history_readers, hour_inputs
 from pipelines.ledger import (
@@ -210,14 +210,14 @@ def hourly_tables(
         for stretch in contiguous_hours(every, _HOURS_A_COMMIT):
             window = stretch[0], stretch[-1] + HOUR
             with fail_on_unreadable(tables, _READ, *window):
-                computed, awaited, contested = _computed(readers, connection, stretch, settings)
+                computed, noted, contested = _computed(readers, connection, stretch, settings)
                 for table in HOURLY_TABLES:
                     rows = pl.concat([of_hour[table.name] for of_hour in computed])
                     versions[table.name] = replace_if_changed(tables, table, rows, *window)
             # Should they come back after all, what was computed without them follows from them.
             lost = {hour for reader in readers.values() for hour in reader.lost}
             reopen_hours(connection, dict.fromkeys(lost, True))
-            note_awaited(connection, stretch, awaited)
+            note_context(connection, stretch, noted.awaited, noted.crossing)
             for of_hour in computed:
                 vehicles = of_hour[VEHICLE_EFFICIENCY_HOURLY.name]
                 for name, offenders in _offenders(vehicles.lazy()).items():
@@ -249,24 +249,32 @@ def hourly_tables(
     yield from selected_results(context, checks)
 
 
+class _Noted(NamedTuple):
+    """Of each hour: what it lacks, and the readings from further on that it was computed with."""
+
+    awaited: list[Awaited]
+    crossing: list[Mapping[str, pl.DataFrame]]
+
+
 def _computed(
     readers: HistoryReaders,
     connection: psycopg.Connection,
     hours: Sequence[datetime],
     settings: EnergySettings,
-) -> tuple[list[Tables], list[Awaited], pl.DataFrame]:
-    """The tables of each hour, what it lacks, and the contested meters.
+) -> tuple[list[Tables], _Noted, pl.DataFrame]:
+    """The tables of each hour, what is noted of it, and the contested meters.
 
     Small hours are computed together.
     """
     contested: list[tuple[datetime, pl.DataFrame]] = []
     done: list[Tables] = []
-    awaited: list[Awaited] = []
+    noted = _Noted([], [])
     waiting: list[HourInputs] = []
     rows = 0
     for hour in hours:
         inputs = hour_inputs(readers, connection, hour, settings)
-        awaited.append(awaited_of_hour(inputs))
+        noted.awaited.append(awaited_of_hour(inputs))
+        noted.crossing.append(inputs.lacking)
         if waiting and rows + inputs.rows > _ROWS_TOGETHER:
             done += tables_of_hours(waiting, settings)
             waiting, rows = [], 0
@@ -274,7 +282,7 @@ def _computed(
         rows += inputs.rows
         contested.append((hour, inputs.contested))
     offenders = contested_hours(contested, settings.largest_gap_seconds)
-    return done + tables_of_hours(waiting, settings), awaited, offenders
+    return done + tables_of_hours(waiting, settings), noted, offenders
 
 
 _WHAT = {

@@ -57,10 +57,16 @@ def awaited_of_hour(inputs: HourInputs) -> Awaited:
     }
 
 
-def note_awaited(
-    connection: psycopg.Connection, hours: Sequence[datetime], found: Sequence[Awaited]
+def note_context(
+    connection: psycopg.Connection,
+    hours: Sequence[datetime],
+    found: Sequence[Awaited],
+    crossing: Sequence[Mapping[str, pl.DataFrame]],
 ) -> None:
-    """Let these be what each of the hours lacks, instead of what was noted before."""
+    """Let these be what each of the hours lacks and what it has taken from further on.
+
+    Instead of what was noted before; `crossing` are `HourInputs.lacking`.
+    """
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(query("forget_awaited_of_hours"), {"hours": list(hours)})
         with cursor.copy(query("copy_awaited_readings")) as copy:
@@ -68,6 +74,12 @@ def note_awaited(
                 for stream, rows in of_hour.items():
                     for device, heard_until in rows.iter_rows():
                         copy.write_row((hour, stream, device, heard_until))
+        cursor.execute(query("forget_crossing_of_hours"), {"hours": list(hours)})
+        with cursor.copy(query("copy_crossing_readings")) as copy:
+            for hour, of_hour in zip(hours, crossing, strict=True):
+                for stream, rows in of_hour.items():
+                    for row in rows.iter_rows():
+                        copy.write_row((hour, stream, *row))
 
 
 def lacks_what_came(

@@ -23,17 +23,14 @@ from lake import (
     scan_history,
 )
 from lake.delta import READ_ERRORS, find_damaged_files
-from lake.history import LONGEST_CADENCE, READINGS_BESIDE, series_of
+from lake.history import LONGEST_CADENCE, READINGS_BESIDE, no_heartbeats, series_of
 from pipelines.ledger import computed_hours, reopen_beside
 from warehouse_sql.named_queries import query
 
 _EVER: Final = timedelta(days=36_500)
 _REACH: Final = 1.5  # of the time to the next reading: so far back a first reading may begin
 _PLACE, _CHANGED = "_place", "_changed"
-_NONE: Final = {
-    name: pl.DataFrame(schema={stream.device: pl.String, "timestamp": pl.Datetime("us", "UTC")})
-    for name, stream in STREAMS.items()
-}
+_NONE: Final = {name: no_heartbeats(stream).select(stream.key) for name, stream in STREAMS.items()}
 
 
 def reopen_hours_beside(
@@ -64,6 +61,7 @@ def reopen_hours_beside(
             found |= _changed_before(lake, connection, stream, done, fresh, before)
         if after:
             found |= _changed_after(lake, stream, done, after, settings)
+        found |= _that_cross(lake, connection, stream, done, fresh)
     except READ_ERRORS:
         # What can't be read has to be computed again itself; all around it may have changed.
         found |= before.keys() | {hour for hour in after if hour < end + LONGEST_CADENCE}
@@ -105,18 +103,11 @@ def _changed_before(
     )
     place = pl.int_range(pl.len()).over(series)
     readings = readings.sort(*series, "timestamp").with_columns(place.alias(_PLACE))
-    first_flush = (
-        pl.col("timestamp")
-        .dt.truncate("1h")
-        .replace_strict(
-            list(fresh), list(fresh.values()), default=None, return_dtype=pl.Datetime("us", "UTC")
-        )
+    readings = (
+        _with_arrival(readings, fresh)
+        .with_columns(step=(pl.col("timestamp").shift(-1) - pl.col("timestamp")).over(series))
+        .filter(pl.col(_PLACE) < READINGS_BESIDE)
     )
-    readings = readings.with_columns(
-        step=(pl.col("timestamp").shift(-1) - pl.col("timestamp")).over(series),
-        is_fresh=first_flush.is_not_null(),
-        came_at=pl.max_horizontal("received_at", first_flush),
-    ).filter(pl.col(_PLACE) < READINGS_BESIDE)
     found = _that_awaited(connection, stream, readings, start)
     is_first = pl.col(_PLACE) == 0
     news = readings.filter(pl.col(_CHANGED) & (~pl.col("is_fresh") | is_first))
@@ -162,6 +153,57 @@ def _that_awaited(
     }
     rows = connection.execute(query("hours_awaiting"), asked)
     return {hour.astimezone(UTC) for (hour,) in rows}
+
+
+def _that_cross(
+    lake: Lake,
+    connection: psycopg.Connection,
+    stream: Stream,
+    done: Sequence[Compaction],
+    fresh: Mapping[datetime, datetime],
+) -> set[datetime]:
+    """Hours that divide energy by readings of further on, which have changed since."""
+    asked = {"stream": stream.name, "start": done[0].hour, "end": done[-1].hour + HOUR}
+    noted = connection.execute(query("hours_crossed"), asked).fetchall()
+    if not noted:
+        return set()
+    time = pl.Datetime("us", "UTC")
+    crossed = pl.DataFrame(
+        noted,
+        schema={
+            "hour": time,
+            stream.device: pl.String,
+            "since": time,
+            "until": time,
+            "computed_at": time,
+        },
+        orient="row",
+    )
+    came_at, computed_at = pl.col("came_at"), pl.col("computed_at")
+    timestamp = pl.col("timestamp")
+    rows = pl.concat(_readings(lake, stream, done)).filter(_CHANGED)
+    found = (
+        _with_arrival(rows, fresh)
+        .join(crossed, on=stream.device)
+        .filter(timestamp >= pl.col("since"), timestamp < pl.col("until"))
+        .filter(~pl.col("is_fresh") | (came_at > computed_at).fill_null(value=True))
+    )
+    return set(found["hour"].unique())
+
+
+def _with_arrival(readings: pl.DataFrame, fresh: Mapping[datetime, datetime]) -> pl.DataFrame:
+    """Add whether the hour of a reading is new, and when the reading came."""
+    first_flush = (
+        pl.col("timestamp")
+        .dt.truncate("1h")
+        .replace_strict(
+            list(fresh), list(fresh.values()), default=None, return_dtype=pl.Datetime("us", "UTC")
+        )
+    )
+    return readings.with_columns(
+        is_fresh=first_flush.is_not_null(),
+        came_at=pl.max_horizontal("received_at", first_flush),
+    )
 
 
 def _last_known(lake: Lake, stream: Stream, news: pl.DataFrame, start: datetime) -> pl.DataFrame:

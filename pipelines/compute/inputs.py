@@ -1,6 +1,7 @@
 """Inputs of the tables of an hour and of a day, read from the lake and Postgres."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from functools import partial
 
@@ -26,13 +27,14 @@ from lake.energy import (
     links_by_rule,
     named_links,
 )
-from lake.history import HistoryWindow, SequentialHistoryReader
+from lake.history import READINGS_BESIDE, HistoryWindow, SequentialHistoryReader
 from lake.rollups import (
     DayInputs,
     HourInputs,
     Tables,
     efficiency_of_day,
     health_of_day,
+    lacking_readings,
 )
 from lake.schema import HOURLY_EFFICIENCY
 from pipelines.compute.devices import charger_classes, days_with_energy, expected_devices
@@ -71,20 +73,56 @@ def hour_inputs(
         history_readers[stream.name].read(hour, hour + HOUR, expected[stream.name])
         for stream in (METER, VEHICLE)
     )
-    return inputs_from_heartbeats(connection, meters, vehicles, hour, settings, expected)
+
+    def read_more(stream: str, wanted: pl.DataFrame) -> pl.DataFrame:
+        return history_readers[stream].read_more(hour, wanted)
+
+    return inputs_from_heartbeats(connection, meters, vehicles, read_more, hour, settings, expected)
 
 
 def inputs_from_heartbeats(
     connection: psycopg.Connection,
     meters: pl.DataFrame,
     vehicles: pl.DataFrame,
+    read_more: Callable[[str, pl.DataFrame], pl.DataFrame],
     hour: datetime,
     settings: EnergySettings,
     expected: Mapping[str, Collection[str]] | None = None,
 ) -> HourInputs:
-    """Inputs of one hour with these heartbeats: those of the hour and their context, each once."""
-    classes = charger_classes(connection)
+    """Inputs of one hour with these heartbeats: those of the hour and their context, each once.
+
+    What they lack for energy that crosses an edge is added; `read_more` reads of a stream what
+    `lacking_readings` returned.
+    """
     expected = _expected(connection, hour) if expected is None else expected
+    inputs = _inputs(connection, meters, vehicles, hour, settings, expected)
+    lacking = lacking_readings(inputs, settings, READINGS_BESIDE)
+    if not any(wanted.height for wanted in lacking.values()):
+        return inputs
+    meters, vehicles = (
+        pl.concat(
+            [
+                rows,
+                read_more(stream.name, lacking[stream.name]).join(
+                    rows, on=stream.key, how="anti", nulls_equal=True, maintain_order="left"
+                ),
+            ]
+        )
+        for rows, stream in ((meters, METER), (vehicles, VEHICLE))
+    )
+    inputs = _inputs(connection, meters, vehicles, hour, settings, expected)
+    return replace(inputs, lacking=lacking)
+
+
+def _inputs(
+    connection: psycopg.Connection,
+    meters: pl.DataFrame,
+    vehicles: pl.DataFrame,
+    hour: datetime,
+    settings: EnergySettings,
+    expected: Mapping[str, Collection[str]],
+) -> HourInputs:
+    classes = charger_classes(connection)
     links, contested = _links(connection, meters, vehicles, classes, hour, settings)
     return HourInputs(
         start=hour,

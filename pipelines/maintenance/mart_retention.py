@@ -45,6 +45,7 @@ def marts_retention(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
         }
         longest = timedelta(hours=PipelineSettings().refine_hours + 1)
         connection.execute(query("forget_awaited_before"), {"before": datetime.now(UTC) - longest})
+        connection.execute(query("forget_crossing_before"), {"before": before})
     days = PipelineSettings().mart_retention_days
     return dg.MaterializeResult(
         metadata={

@@ -136,6 +136,16 @@ class SequentialRawReader:
         later = self._with_raw(hour + HOUR, around.filter(timestamp >= hour + HOUR))
         return pl.concat([pl.concat([before, others]).sort(self._stream.key), rows, later])
 
+    def read_more(self, hour: datetime, wanted: pl.DataFrame) -> pl.DataFrame:
+        """Return what `SequentialHistoryReader.read_more` does, as the history has it."""
+        if self._reader is None:
+            return self._empty
+        try:
+            return self._reader.read_more(hour, wanted)
+        except (LakeError, *READ_ERRORS):
+            self._reader, self._lacks_context = None, True
+            return self._empty
+
     def _with_raw(self, hour: datetime, rows: pl.DataFrame) -> pl.DataFrame:
         """The first readings from an hour on, of which those of this hour follow from raw.
 

@@ -191,7 +191,12 @@ class Verification:
                 }
                 self._lacks_what_came = lacks_what_came(connection, readings, hour)
                 expected, changes = recomputed(
-                    connection, readings[METER.name], readings[VEHICLE.name], hour, self._settings
+                    connection,
+                    readings[METER.name],
+                    readings[VEHICLE.name],
+                    lambda name, wanted: heartbeats[name].read_more(hour, wanted),
+                    hour,
+                    self._settings,
                 )
                 energies = {
                     name: measured(connection, readings[name], stream, hour, self._settings)

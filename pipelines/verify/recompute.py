@@ -1,5 +1,6 @@
 """Tables recomputed for an hour, and the energies that must add up."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -31,11 +32,12 @@ def recomputed(
     connection: psycopg.Connection,
     meters: pl.DataFrame,
     vehicles: pl.DataFrame,
+    read_more: Callable[[str, pl.DataFrame], pl.DataFrame],
     hour: datetime,
     settings: EnergySettings,
 ) -> Recomputed:
-    """Rows that each of HOURLY_TABLES should hold of an hour, from its heartbeats."""
-    inputs = inputs_from_heartbeats(connection, meters, vehicles, hour, settings)
+    """Rows that each of HOURLY_TABLES should hold of an hour; arguments as of its inputs."""
+    inputs = inputs_from_heartbeats(connection, meters, vehicles, read_more, hour, settings)
     tables = {**efficiency_of_hour(inputs, settings), **health_of_hour(inputs, settings)}
     return Recomputed(tables, _count_changes(inputs))
 

@@ -163,7 +163,7 @@ PUBLIC = {
     """,
     "lake.rollups": """
         DayInputs HourInputs Tables efficiency_of_day efficiency_of_hour health_of_day
-        health_of_hour tables_of_hours
+        health_of_hour lacking_readings tables_of_hours
     """,
     "lake.schema": """
         BATTERY_HEALTH_DAILY CHARGER_EFFICIENCY_DAILY CHARGER_EFFICIENCY_HOURLY

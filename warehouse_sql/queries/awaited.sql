@@ -42,3 +42,20 @@ UPDATE refinements SET hours = hours + %(hours)s
 
 -- name: refinements
 SELECT hours FROM refinements
+
+-- name: forget_crossing_of_hours
+DELETE FROM crossing_reading WHERE hour_start = ANY(%(hours)s)
+
+-- name: copy_crossing_readings
+COPY crossing_reading (hour_start, stream, device_id, since, until) FROM STDIN
+
+-- name: forget_crossing_before
+DELETE FROM crossing_reading WHERE hour_start < %(before)s
+
+-- name: hours_crossed
+-- Hours outside of a run that are computed with readings in its time, and when they were.
+SELECT hour_start, device_id, since, until, min(computed_at) AS computed_at
+FROM crossing_reading JOIN partition_ledger ON hour = hour_start
+WHERE crossing_reading.stream = %(stream)s AND until > %(start)s AND since < %(end)s
+  AND NOT (hour_start >= %(start)s AND hour_start < %(end)s)
+GROUP BY hour_start, device_id, since, until

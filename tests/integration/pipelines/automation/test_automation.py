@@ -26,7 +26,7 @@ from pipelines.automation.jobs import OLD_RANGE, RANGE_END, RANGE_START, range_t
 from pipelines.automation.runs import HOURLY_ASSETS, HourlyRuns, fail_abandoned_runs, free_slots
 from pipelines.automation.schedules import every_day, every_hour
 from pipelines.automation.sensors import OutdatedDays, changed_days, late_hours
-from pipelines.compute.awaited import note_awaited
+from pipelines.compute.awaited import note_context
 from pipelines.definitions import definitions
 from pipelines.ledger import Sessions, sessions_of_runs
 from pipelines.partitions import REFINES, hour_key, hour_of_key
@@ -272,7 +272,7 @@ def test_a_computed_hour_is_asked_for_again_once_a_reading_comes_that_it_lacked(
     row = {"timestamp": end + timedelta(minutes=heard), "kwh_consumed_ac": kwh}
     noted = in_(minutes=-5) if computed is None else end + timedelta(minutes=computed)
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
-        note_awaited(connection, [hour], [{METER.name: lacks}])
+        note_context(connection, [hour], [{METER.name: lacks}], [{}])
         connection.execute("UPDATE awaited_reading SET noted_at = %s", [noted])
         store(connection, METER, meter_rows(row))
 

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import polars as pl
 import psycopg
 import pytest
+from psycopg.types.range import TimestamptzRange as Range
 
-from lake import HOUR, METER, compact_hours
+from lake import HOUR, METER, VEHICLE, compact_hours
 from lake.history import SequentialHistoryReader, series_of
 from lake.rollups import HourInputs, Tables, tables_of_hours
 from lake.schema import contiguous_hours
@@ -15,7 +16,7 @@ from lake.settings import EnergySettings
 from pipelines.assets import hourly
 from pipelines.automation.jobs import RANGE_END, RANGE_START
 from pipelines.automation.sensors import late_hours
-from pipelines.compute.awaited import awaited_of_hour, note_awaited
+from pipelines.compute.awaited import awaited_of_hour, note_context
 from pipelines.compute.devices import register_devices
 from pipelines.compute.hours_beside import reopen_hours_beside
 from pipelines.compute.inputs import history_readers, hour_inputs
@@ -31,21 +32,23 @@ from pipelines.ledger import (
 )
 from pipelines.partitions import hour_of_key
 from tests.harness.pipelines import PipelineStack
-from tests.samples import HOUR_10, meter_rows
+from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 MINUTE = timedelta(minutes=1)
 
 
 class Computed:
-    """The meters of each hour as it was last computed, and the hours in the order of that."""
+    """Heartbeats of each hour as it was last computed, and the hours in the order of that."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.inputs: dict[datetime, pl.DataFrame] = {}
+        self.vehicles: dict[datetime, pl.DataFrame] = {}
         self.hours: list[datetime] = []
 
         def remember(hours: list[HourInputs], settings: EnergySettings) -> list[Tables]:
             for one in hours:
                 self.inputs[one.start] = one.meters.collect()
+                self.vehicles[one.start] = one.vehicles.collect()
                 self.hours.append(one.start)
             return tables_of_hours(hours, settings)
 
@@ -150,6 +153,41 @@ def test_whatever_order_heartbeats_come_in_each_hour_is_computed_with_what_is_be
         assert beside(computed[hour], hour).equals(beside(now, hour)), hour
 
 
+def test_a_late_heartbeat_changes_hours_that_divide_a_slow_reading_by_it(
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A meter's hours end five past; the hour after has the vehicle's minutes since then."""
+    computed = Computed(monkeypatch)
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO charging_link (meter_id, vehicle_id, valid) VALUES (%s, %s, %s)",
+            ["SLOW", "V1", Range(HOUR_10, None)],
+        )
+    deliver(stack, readings(*(5 + n * 60.0 for n in range(10)), device="SLOW", kwh=6.0))
+    deliver_minutes(stack, *range(570))
+    compute_what_waits(stack)
+    computed.hours.clear()
+
+    deliver_minutes(stack, 4 * 60 + 30.5)
+    compute_what_waits(stack)
+
+    assert sorted(computed.hours) == [HOUR_10 + n * HOUR for n in (4, 5)]
+    assert stack.evaluate_sensor(late_hours).run_requests == []
+    settings = EnergySettings(_env_file=None)
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        readers = history_readers(stack.lake, connection, settings, HOUR_10 + 10 * HOUR)
+        for hour, vehicles in sorted(computed.vehicles.items()):
+            now = hour_inputs(readers, connection, hour, settings).vehicles.collect()
+            assert vehicles.equals(now), hour
+
+
+def deliver_minutes(stack: PipelineStack, *minutes: float) -> None:
+    """Deliver heartbeats of the vehicle V1."""
+    times = readings(*minutes)["timestamp"]
+    usual = {"vehicle_id": "V1", "kwh_delivered_dc": 0.09, "meter_id": None}
+    stack.deliver(VEHICLE, vehicle_rows(*({**usual, "timestamp": at} for at in times)))
+
+
 def compute_at_once(stack: PipelineStack, computed: dict[datetime, pl.DataFrame]) -> None:
     """Take the steps of the hourly job over what waits, without Dagster and the tables."""
     end, settings = HOUR_10 + timedelta(days=9), EnergySettings(_env_file=None)
@@ -167,7 +205,8 @@ def compute_at_once(stack: PipelineStack, computed: dict[datetime, pl.DataFrame]
             readers = history_readers(stack.lake, connection, settings, every[-1] + HOUR)
             inputs = [hour_inputs(readers, connection, hour, settings) for hour in every]
             computed.update({one.start: one.meters.collect() for one in inputs})
-            note_awaited(connection, every, [awaited_of_hour(one) for one in inputs])
+            awaited = [awaited_of_hour(one) for one in inputs]
+            note_context(connection, every, awaited, [one.lacking for one in inputs])
             mark_computed(connection, states)
             mark_published(connection, state_of_efficiency(connection, every))
 

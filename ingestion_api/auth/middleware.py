@@ -12,9 +12,9 @@ from ingestion_api.rest.problems import Problem, problem_response, problem_respo
 Needed = Literal["ingest", "read", "admin"]
 
 _HEALTH: Final = frozenset({"/healthz", "/readyz"})
-_DOCS: Final = frozenset({"/", "/docs", "/docs/oauth2-redirect", "/openapi.json"})
+_DOCS: Final = frozenset({"/", "/reports", "/docs", "/docs/oauth2-redirect", "/openapi.json"})
 # The pages' frames and files; what they show, they ask for with a key.
-_OPEN_BELOW: Final = ("/static-offline-docs/", "/vehicles/", "/meters/", "/assets/")
+_OPEN_BELOW: Final = ("/static-offline-docs/", "/vehicles/", "/meters/", "/reports/", "/assets/")
 _INGEST: Final = ("/v1/ingest/", "/v1/ingestion/")
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # What a proxy adds: its client is somebody else, even where the proxy runs on this machine.

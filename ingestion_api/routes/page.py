@@ -1,10 +1,11 @@
-"""The web pages of the fleet, of a vehicle and of a meter.
+"""The web pages of the fleet, of a vehicle, of a meter and of reports.
 
 The pages are frames without data: their modules ask the API, with the key that somebody has typed
 in where the collector wants one. So the frames and their files are open to everybody.
 """
 
 import gzip
+from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
@@ -20,6 +21,11 @@ from ingestion_api.server.compression import accepts_gzip
 # Nothing but this collector's own files, no inline script or style, no evaluated text.
 _PAGE_HEADERS: Final = page_headers(
     "script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'"
+)
+# A report has its style in itself, and what lies in a frame of a page has the rules of the page.
+_REPORT_HEADERS: Final = page_headers(
+    "script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'"
 )
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
@@ -42,6 +48,18 @@ def vehicle_page(vehicle_id: str) -> Response:
 def meter_page(meter_id: str) -> Response:
     """A meter, likewise."""
     return _page("meter.html.j2", meter_id=meter_id)
+
+
+@router.get("/reports")
+def reports_page() -> Response:
+    """The daily reports that there are."""
+    return _page("reports.html.j2", day="")
+
+
+@router.get("/reports/{day}")
+def report_page(day: str) -> Response:
+    """The report of a UTC day, known or not: the API says so to those who may ask."""
+    return _page("reports.html.j2", _REPORT_HEADERS, day=day)
 
 
 @router.get("/assets/charts/{name}")
@@ -72,9 +90,9 @@ def _files() -> PageFiles:
     return PageFiles(_library().name)
 
 
-def _page(template: str, **values: object) -> Response:
+def _page(template: str, headers: Mapping[str, str] = _PAGE_HEADERS, **values: object) -> Response:
     html = _files().render(template, **values)
-    return Response(html, headers=_PAGE_HEADERS, media_type="text/html; charset=utf-8")
+    return Response(html, headers=headers, media_type="text/html; charset=utf-8")
 
 
 def _packed(request: Request, content: bytes, media_type: str) -> Response:

@@ -503,7 +503,7 @@ def test_where_there_are_keys_one_is_asked_for_and_a_reader_cannot_acknowledge(
         row = page.locator("#alerts-rows tr", has_text=car)
         row.get_by_role("button", name="Acknowledge").click()
         expect(row.get_by_role("alert")).to_contain_text("takes a key with the scope admin")
-        for path in (f"vehicles/{CURVED}", "meters/METER00016"):
+        for path in (f"vehicles/{CURVED}", "meters/METER00016", "reports", "reports/2026-11-20"):
             page.goto(str(fleet.http.base_url.join(path)))
             live(watched)  # the tab remembers
     finally:
@@ -551,12 +551,27 @@ def test_a_report_is_shown_with_its_style_and_charts(show: Open, fleet: Collecto
     folder.mkdir(parents=True)
     report = html_page(figures(vehicle_hour("VEH00001", ac=10, dc=9)), "lake", EnergySettings())
     (folder / "efficiency.html").write_text(report, encoding="utf-8")
-    page = show("/v1/reports/2026-11-20.html").page
-    expect(page.locator("svg:visible")).to_have_count(1)
-    drawn = page.locator("svg:visible").bounding_box()
+    (folder / "efficiency.csv").write_text("date,vehicle_id\n2026-11-20,VEH00001\n", "utf-8")
+    watched = live(show())
+    page = watched.page
+    page.get_by_role("navigation").get_by_role("link", name="Reports").click()
+    live(watched)
+    watched.assert_usable()
+    watched.keep("reports")
+    page.get_by_role("link", name="2026-11-20").click()
+    inside = page.frame_locator("#report-page")
+    expect(inside.locator("svg:visible")).to_have_count(1)
+    drawn = inside.locator("svg:visible").bounding_box()
     assert drawn is not None
     assert drawn["height"] > 100
-    assert page.locator(".totals").evaluate("one => getComputedStyle(one).display") == "grid"
+    assert inside.locator(".totals").evaluate("one => getComputedStyle(one).display") == "grid"
+    whole = "one => one.contentDocument.documentElement.scrollHeight <= one.clientHeight"
+    wait_for(lambda: page.locator("#report-page").evaluate(whole))
+    watched.keep("report")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    assert download.value.suggested_filename == "efficiency-2026-11-20.csv"
+    assert "VEH00001" in download.value.path().read_text("utf-8")
 
 
 def test_a_heartbeat_is_counted_in_the_rate_of_all_collectors(fleet: Collector) -> None:

@@ -14,8 +14,14 @@ export const storedKey = () => sessionStorage.getItem(KEY);
 export const storeKey = (key) => sessionStorage.setItem(KEY, key);
 export const forgetKey = () => sessionStorage.removeItem(KEY);
 
-/** The JSON of a call. Throws Problem, or TypeError where the collector does not answer. */
-export async function ask(path, { method = "GET", body } = {}) {
+/** The JSON of a call. Throws as `fetched` does. */
+export async function ask(path, options) {
+  const answer = await fetched(path, options);
+  return answer.status === 204 ? null : answer.json();
+}
+
+/** The answer of a call. Throws Problem, or TypeError where the collector does not answer. */
+export async function fetched(path, { method = "GET", body } = {}) {
   const headers = {};
   if (storedKey()) headers.Authorization = `Bearer ${storedKey()}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -26,7 +32,7 @@ export async function ask(path, { method = "GET", body } = {}) {
     cache: "no-cache", // asks each time; what has an ETag is sent only if it is another
     signal: AbortSignal.timeout(15_000),
   });
-  if (answer.ok) return answer.status === 204 ? null : answer.json();
+  if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({}));
   throw new Problem(answer.status, problem.detail ?? `the collector answered ${answer.status}`);
 }

@@ -1,4 +1,4 @@
-"""The interval that a reading of energy speaks for, from the cadence of its device.
+"""The cadence of a device, and the interval that a reading of energy speaks for by it.
 
 Explained in docs/energy.md. Times are whole microseconds, sorted by channel, then time.
 """
@@ -17,6 +17,7 @@ _FEWEST: Final = 3  # at least from so many,
 _ALIKE: Final = 0.2  # if half of them are alike: within 20 % and a second
 _REACH: Final = 1.5  # cadences, that a reading may reach back to the one before
 _NEVER: Final = np.iinfo(np.int64).max // 4
+_TRIES: Final = 7  # newest readings of a channel, of which one may tell its cadence
 
 
 def interval_starts(
@@ -50,6 +51,33 @@ def interval_starts(
         stated = rest[declared[rest] > 0]
         start[stated] = time[stated] - declared[stated]
     return np.maximum(start, before)  # never over the reading before
+
+
+def newest_cadences(channel: _Integers, time: _Integers, tries: int = _TRIES) -> _Integers:
+    """Return for each channel, in their order, the cadence that it last had; 0: none is learned.
+
+    That learned from the steps that end at the newest of its readings at which one can be; `tries`
+    are looked at.
+    """
+    if not len(time):
+        return np.zeros(0, np.int64)
+    is_first = _changes(channel)
+    step = np.where(is_first, _NEVER, np.diff(time, prepend=time[:1]))
+    first = np.flatnonzero(is_first)
+    last = np.append(first[1:], len(time)) - 1
+    found = np.zeros(len(first), np.int64)
+    for ago in range(tries):
+        lacking = np.flatnonzero((found == 0) & (last - ago > first))
+        if not lacking.size:
+            break
+        found[lacking] = _learned(last[lacking] - ago, channel, step, -1)
+    return found
+
+
+def is_alike(cadence: _Integers, other: int) -> _Flags:
+    """Tell which cadences are within 20 % and a second of another one."""
+    alike: _Flags = np.abs(cadence - other) <= _ALIKE * other + _SECOND
+    return alike
 
 
 def _changes(channel: _Integers) -> _Flags:

@@ -2,13 +2,20 @@
 
 from lake.rollups.crossing import lacking_readings
 from lake.rollups.day import DayInputs, efficiency_of_day, health_of_day
-from lake.rollups.hour import HourInputs, Tables, efficiency_of_hour, health_of_hour
+from lake.rollups.hour import (
+    HourInputs,
+    Tables,
+    cadences_of_hour,
+    efficiency_of_hour,
+    health_of_hour,
+)
 from lake.rollups.hour_batch import tables_of_hours
 
 __all__ = [
     "DayInputs",
     "HourInputs",
     "Tables",
+    "cadences_of_hour",
     "efficiency_of_day",
     "efficiency_of_hour",
     "health_of_day",

@@ -9,6 +9,7 @@ import polars as pl
 from lake.energy.efficiency import EfficiencyTables, efficiency_tables
 from lake.energy.fleet import fleet_efficiency
 from lake.engine import IN_MEMORY
+from lake.health.cadence import device_cadences
 from lake.health.completeness import heartbeat_completeness
 from lake.health.grid import grid_health
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
@@ -78,21 +79,37 @@ def devices_of_hour(inputs: HourInputs, settings: EnergySettings) -> EfficiencyT
 def health_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
     """Return the rows of grid_health_hourly and heartbeat_completeness_hourly, by table."""
     grid = grid_health(inputs.meters, inputs.charger_classes, *inputs.window, settings)
-    (complete,) = completeness_of_hours([inputs], settings)
+    cadences = cadences_of_hour(inputs, settings)
+    (complete,) = completeness_of_hours([inputs], [cadences], settings)
     return {GRID_HEALTH_HOURLY.name: grid.collect(), HEARTBEAT_COMPLETENESS_HOURLY.name: complete}
 
 
+def cadences_of_hour(inputs: HourInputs, settings: EnergySettings) -> dict[str, pl.DataFrame]:
+    """Return what `device_cadences` does of both streams, by their names."""
+    classes = inputs.charger_classes.collect()
+    return {
+        name: device_cadences(readings.collect(), stream, classes, *inputs.window, settings)
+        for (name, stream), readings in zip(
+            STREAMS.items(), (inputs.meters, inputs.vehicles), strict=True
+        )
+    }
+
+
 def completeness_of_hours(
-    hours: Sequence[HourInputs], settings: EnergySettings
+    hours: Sequence[HourInputs],
+    cadences: Sequence[Mapping[str, pl.DataFrame]],
+    settings: EnergySettings,
 ) -> list[pl.DataFrame]:
-    """Return the rows of heartbeat_completeness_hourly of each hour.
+    """Return the rows of heartbeat_completeness_hourly of each hour; `cadences` are theirs.
 
     No row where no device of either stream was expected or heard.
     """
     found = pl.collect_all(
         [
-            heartbeat_completeness(readings, one.expected[name], stream, *one.window, settings)
-            for one in hours
+            heartbeat_completeness(
+                readings, one.expected[name], of_hour[name].lazy(), stream, *one.window, settings
+            )
+            for one, of_hour in zip(hours, cadences, strict=True)
             for (name, stream), readings in zip(
                 STREAMS.items(), (one.meters, one.vehicles), strict=True
             )

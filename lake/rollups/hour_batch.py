@@ -17,6 +17,7 @@ from lake.health.grid import grid_health
 from lake.rollups.hour import (
     HourInputs,
     Tables,
+    cadences_of_hour,
     completeness_of_hours,
     devices_of_hour,
     efficiency_of_hour,
@@ -25,7 +26,7 @@ from lake.rollups.hour import (
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.schema.grid_health import GRID_HEALTH_HOURLY
-from lake.schema.streams import METER, VEHICLE
+from lake.schema.streams import METER, STREAMS, VEHICLE
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
 from lake.settings import EnergySettings
 
@@ -52,7 +53,9 @@ def tables_of_hours(hours: Sequence[HourInputs], settings: EnergySettings) -> li
         CHARGER_EFFICIENCY_HOURLY.name: of_chargers,
         FLEET_EFFICIENCY_HOURLY.name: fleet,
         GRID_HEALTH_HOURLY.name: _renamed(grid.collect(), starts, METER.device),
-        HEARTBEAT_COMPLETENESS_HOURLY.name: pl.concat(completeness_of_hours(hours, settings)),
+        HEARTBEAT_COMPLETENESS_HOURLY.name: pl.concat(
+            completeness_of_hours(hours, _cadences(together, starts, settings), settings)
+        ),
     }
     by_hour = {
         name: rows.partition_by("hour_start", as_dict=True, maintain_order=True)
@@ -62,6 +65,19 @@ def tables_of_hours(hours: Sequence[HourInputs], settings: EnergySettings) -> li
         {name: by_hour[name].get((start,), rows.clear()) for name, rows in tables.items()}
         for start in starts
     ]
+
+
+def _cadences(
+    together: HourInputs, starts: pl.Series, settings: EnergySettings
+) -> list[dict[str, pl.DataFrame]]:
+    """What `cadences_of_hour` returns, of each hour."""
+    found: list[dict[str, pl.DataFrame]] = [{} for _ in starts]
+    for name, rows in cadences_of_hour(together, settings).items():
+        renamed = _renamed(rows, starts, STREAMS[name].device)
+        by_hour = renamed.partition_by("hour_start", as_dict=True, include_key=False)
+        for of_hour, start in zip(found, starts, strict=True):
+            of_hour[name] = by_hour.get((start,), rows.clear())
+    return found
 
 
 def _together(hours: Sequence[HourInputs]) -> HourInputs:

@@ -22,19 +22,18 @@ HEARTBEAT_COMPLETENESS_HOURLY: Final = TableSpec(
         ),
         number_column(
             "heartbeats_expected",
-            "one of each expected device in each nominal interval, heartbeats",
+            "one of each expected device in each of its cadences, heartbeats",
             nullable=False,
         ),
         count_column("heartbeats_received", "distinct heartbeats of all devices, expected or not"),
         number_column(
             "completeness_percent",
             "100 * heartbeats_received / heartbeats_expected, never clamped, percent; over 100: "
-            "devices send more often than the nominal interval, or were not expected; null: none "
-            "was expected",
+            "devices send more often than they did, or were not expected; null: none was expected",
         ),
         count_column("duplicates", "received copies of heartbeats that were removed"),
         count_column("devices_heard", "devices with a heartbeat, expected or not"),
-        count_column("devices_silent", "expected devices without a heartbeat"),
+        count_column("devices_silent", "expected devices without a heartbeat when one was due"),
         Column(
             "silent_devices",
             pa.list_(pa.large_string()),
@@ -43,7 +42,7 @@ HEARTBEAT_COMPLETENESS_HOURLY: Final = TableSpec(
         ),
         count_column(
             "devices_late",
-            "expected devices with a heartbeat, but with less than half of those expected of one",
+            "expected devices with a heartbeat, but with less than half of those expected of it",
         ),
         Column(
             "last_received_at",

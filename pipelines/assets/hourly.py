@@ -128,10 +128,13 @@ COMPLETENESS = _spec(
     HEARTBEAT_COMPLETENESS_HOURLY,
     [meter_telemetry_history.key, vehicle_telemetry_history.key],
     completeness_sources(HEARTBEAT_COMPLETENESS_HOURLY),
-    "Received heartbeats, each counted once, against one for each nominal interval of every device "
-    "that was heard in the hour or in the seven UTC days before, and is not retired.",
-    "Over 100 % where devices send more often than the nominal interval. A device that left the "
-    "fleet is expected for a week, unless `wattlake devices import` retires it earlier.",
+    "Received heartbeats, each counted once, against one for each cadence of every device that was "
+    "heard in the hour or in the seven UTC days before, and is not retired. How often a device "
+    "sends is declared, of its charger's class, or learned from its heartbeats up to the hour's "
+    "end; else it is the nominal interval.",
+    "A device that regularly loses every second heartbeat, and never says its interval, looks like "
+    "a slow one. A device that left the fleet is expected for a week, unless `wattlake devices "
+    "import` retires it earlier.",
     group="health",
 )
 FLEET = _spec(

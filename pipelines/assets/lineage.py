@@ -103,10 +103,19 @@ def grid_sources(table: TableSpec) -> Sources:
 
 
 def completeness_sources(table: TableSpec) -> Sources:
-    """Lineage of the counts of completeness: from ids and times of heartbeats."""
+    """Lineage of the counts of completeness: from ids and times of heartbeats, and cadences."""
     heard = [(_METER, "meter_id"), (_VEHICLE, "vehicle_id")]
     heard += [(_METER, "timestamp"), (_VEHICLE, "timestamp")]
+    # Series are told apart by what they measure.
+    series = [*_AC_ENERGY, *_DC_ENERGY, (_METER, "phase")]
+    declared = [(stream, "interval_seconds") for stream in (_METER, _VEHICLE)]
+    cadence = list(dict.fromkeys([*heard, *series, *declared]))
     others = {
+        "heartbeats_expected": cadence,
+        "completeness_percent": cadence,
+        "devices_silent": cadence,
+        "silent_devices": cadence,
+        "devices_late": cadence,
         "duplicates": [(_METER, "duplicates"), (_VEHICLE, "duplicates")],
         "last_received_at": [
             (history, name)

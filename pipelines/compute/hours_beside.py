@@ -3,6 +3,7 @@
 A heartbeat at a time t is context of the hours up to its ninth reading before and its ninth after.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from lake import (
     scan_history,
 )
 from lake.delta import READ_ERRORS, find_damaged_files
+from lake.health import LOOK_BACK
 from lake.history import LONGEST_CADENCE, READINGS_BESIDE, no_heartbeats, series_of
 from pipelines.ledger import computed_hours, reopen_beside
 from warehouse_sql.named_queries import query
@@ -230,9 +232,10 @@ def _changed_after(
     settings: EnergySettings,
 ) -> set[datetime]:
     end, series = done[-1].hour + HOUR, series_of(stream)
-    found: set[datetime] = set()
+    # From a time to another, as whole hours.
+    ranges: set[tuple[datetime, datetime]] = set()
     if _changes_near(lake, stream, done[-1], end, settings):
-        found |= {end} & set(after)
+        ranges.add((end, end))
     readings = pl.concat(
         rows.group_by(series, maintain_order=True).tail(READINGS_BESIDE)
         for rows in _readings(lake, stream, done)
@@ -261,17 +264,23 @@ def _changed_after(
             times = (row["times"] or [])[: row["wanted"]]
             previous = row["timestamp"]
             for time in times:
-                first = max(hour_of(previous), hour_of(time - LONGEST_CADENCE), end)
-                found.update(hour for hour in hours_between(first, time) if hour in after)
-                found |= {hour_of(time)} & set(after)
+                ranges.add((hour_of(max(previous, time - LONGEST_CADENCE)), hour_of(time)))
+                ranges.add((hour_of(previous), hour_of(min(time, previous + LOOK_BACK))))
                 previous = time
             row["timestamp"], row["wanted"] = previous, row["wanted"] - len(times)
+            if row["wanted"]:  # silent since: what is expected of it follows from its last readings
+                ranges.add((hour_of(previous), hour_of(min(until, previous + LOOK_BACK))))
             if row["wanted"] and (not times or reach <= LONGEST_CADENCE):
                 lacking.append({name: row[name] for name in (*series, "timestamp", "wanted")})
         names = (*series, "timestamp", "wanted")
         news = pl.DataFrame(lacking, schema={name: news.schema[name] for name in names})
         since = until
-    return found
+    computed = sorted(hour for hour in after if hour >= end)
+    return {
+        hour
+        for first, last in ranges
+        for hour in computed[bisect_left(computed, first) : bisect_right(computed, last)]
+    }
 
 
 def _readings(lake: Lake, stream: Stream, done: Sequence[Compaction]) -> Iterator[pl.DataFrame]:

@@ -147,6 +147,9 @@ PUBLIC = {
         links_around links_by_rule lowest_efficiency measured named_links
         ratio_percent reach_of_crossing resolve_links vehicle_curve
     """,
+    "lake.health": """
+        LOOK_BACK
+    """,
     "lake.history": """
         HistoryWindow LONGEST_CADENCE READINGS_BESIDE SequentialHistoryReader merge_heartbeats
         no_heartbeats rebuild_files rebuild_hour series_ends series_of
@@ -162,8 +165,8 @@ PUBLIC = {
         unknown_columns with_default_stream
     """,
     "lake.rollups": """
-        DayInputs HourInputs Tables efficiency_of_day efficiency_of_hour health_of_day
-        health_of_hour lacking_readings tables_of_hours
+        DayInputs HourInputs Tables cadences_of_hour efficiency_of_day efficiency_of_hour
+        health_of_day health_of_hour lacking_readings tables_of_hours
     """,
     "lake.schema": """
         BATTERY_HEALTH_DAILY CHARGER_EFFICIENCY_DAILY CHARGER_EFFICIENCY_HOURLY

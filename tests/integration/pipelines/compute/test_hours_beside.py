@@ -2,6 +2,7 @@
 
 import random
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 import psycopg
@@ -10,8 +11,8 @@ from psycopg.types.range import TimestamptzRange as Range
 
 from lake import HOUR, METER, VEHICLE, compact_hours
 from lake.history import SequentialHistoryReader, series_of
-from lake.rollups import HourInputs, Tables, tables_of_hours
-from lake.schema import contiguous_hours
+from lake.rollups import HourInputs, Tables, health_of_hour, tables_of_hours
+from lake.schema import HEARTBEAT_COMPLETENESS_HOURLY, contiguous_hours
 from lake.settings import EnergySettings
 from pipelines.assets import hourly
 from pipelines.automation.jobs import RANGE_END, RANGE_START
@@ -129,7 +130,7 @@ def test_the_hour_after_a_silent_weekend_has_the_last_value_before_it(
 def test_whatever_order_heartbeats_come_in_each_hour_is_computed_with_what_is_beside_it(
     stack: PipelineStack, seed: int
 ) -> None:
-    chance, computed = random.Random(seed), dict[datetime, pl.DataFrame]()
+    chance, computed = random.Random(seed), dict[datetime, HourInputs]()
     rows = pl.concat(
         [
             readings(*(n * 1.0 for n in range(0, 480, 2)), device="FAST"),
@@ -137,6 +138,7 @@ def test_whatever_order_heartbeats_come_in_each_hour_is_computed_with_what_is_be
             readings(3, 200, 410, device="SLOW"),
             readings(*(n * 5.0 for n in range(30)), 55 * 60.0, device="SILENT"),
             readings(*(n * 10.0 for n in range(48)), device="MUTE", kwh=None),
+            readings(*(n * 20.0 + n**2 % 7 for n in range(9)), device="STOPPED"),
         ]
     ).sample(fraction=1, shuffle=True, seed=seed)
     while rows.height:
@@ -147,10 +149,16 @@ def test_whatever_order_heartbeats_come_in_each_hour_is_computed_with_what_is_be
             compute_at_once(stack, computed)
     compute_at_once(stack, computed)
 
-    history = SequentialHistoryReader(stack.lake, METER, EnergySettings(_env_file=None))
+    settings = EnergySettings(_env_file=None)
+    history = SequentialHistoryReader(stack.lake, METER, settings)
     for hour in sorted(computed):
         now = history.read(hour, hour + HOUR)
-        assert beside(computed[hour], hour).equals(beside(now, hour)), hour
+        assert beside(computed[hour].meters.collect(), hour).equals(beside(now, hour)), hour
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        for hour, then in computed.items():
+            alone = history_readers(stack.lake, connection, settings, hour + HOUR)
+            fresh = hour_inputs(alone, connection, hour, settings)
+            assert completeness(then, settings) == completeness(fresh, settings), hour
 
 
 def test_a_late_heartbeat_changes_hours_that_divide_a_slow_reading_by_it(
@@ -188,7 +196,12 @@ def deliver_minutes(stack: PipelineStack, *minutes: float) -> None:
     stack.deliver(VEHICLE, vehicle_rows(*({**usual, "timestamp": at} for at in times)))
 
 
-def compute_at_once(stack: PipelineStack, computed: dict[datetime, pl.DataFrame]) -> None:
+def completeness(inputs: HourInputs, settings: EnergySettings) -> list[dict[str, Any]]:
+    """The rows of an hour."""
+    return health_of_hour(inputs, settings)[HEARTBEAT_COMPLETENESS_HOURLY.name].to_dicts()
+
+
+def compute_at_once(stack: PipelineStack, computed: dict[datetime, HourInputs]) -> None:
     """Take the steps of the hourly job over what waits, without Dagster and the tables."""
     end, settings = HOUR_10 + timedelta(days=9), EnergySettings(_env_file=None)
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
@@ -204,7 +217,7 @@ def compute_at_once(stack: PipelineStack, computed: dict[datetime, pl.DataFrame]
             states = state_of_history(connection, every)
             readers = history_readers(stack.lake, connection, settings, every[-1] + HOUR)
             inputs = [hour_inputs(readers, connection, hour, settings) for hour in every]
-            computed.update({one.start: one.meters.collect() for one in inputs})
+            computed.update({one.start: one for one in inputs})
             awaited = [awaited_of_hour(one) for one in inputs]
             note_context(connection, every, awaited, [one.lacking for one in inputs])
             mark_computed(connection, states)

@@ -117,10 +117,17 @@ class CollectorSettings(BaseSettings):
         default=4, ge=1, description="database connections for reading requests"
     )
     online_intervals: float = Field(
-        default=2, gt=0, description="a device is online up to this many nominal intervals"
+        default=2,
+        gt=0,
+        description="a device is online up to so many of its cadences, at least of nominal ones",
     )
     silent_after_seconds: float = Field(
         default=600, gt=0, description="a device that is not online is late up to here, then silent"
+    )
+    silent_intervals: float = Field(
+        default=4,
+        gt=0,
+        description="a slow device is silent, also for alerts, only after so many of its cadences",
     )
     longest_window_days: int = Field(
         default=31, ge=1, description="longest window that an analytics request may ask for"

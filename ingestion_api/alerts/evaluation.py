@@ -22,11 +22,13 @@ class LiveReading:
     """A device's live state in the terms of a rule.
 
     `value` is in the unit of the rule's threshold, `detail` the voltage or the state of charge.
+    Under `patience` seconds of silence nothing is missed from a slow device, whatever the rule.
     """
 
     at: datetime
     value: float
     detail: float | None
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class HourReading:
 
 def observe_live(rule: LiveRule, reading: LiveReading) -> Observation:
     """Compare a reading with the thresholds of a rule."""
-    raised_above, clears_at = thresholds(rule)
+    raised_above, clears_at = (max(limit, reading.patience) for limit in thresholds(rule))
     return Observation(
         reading.at, reading.at, _level(reading.value, raised_above, clears_at), reading.value
     )

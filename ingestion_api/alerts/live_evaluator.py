@@ -27,10 +27,15 @@ class LiveEvaluator:
     """
 
     def __init__(
-        self, rules: RuleFile, energy: EnergySettings, future_tolerance_seconds: float
+        self,
+        rules: RuleFile,
+        energy: EnergySettings,
+        future_tolerance_seconds: float,
+        silent_intervals: float,
     ) -> None:
         self._rules, self._energy = rules, energy
         self._tolerance = timedelta(seconds=future_tolerance_seconds)
+        self._silent_intervals = silent_intervals
         self._evaluated_at = _NEVER
 
     def begin(self, conn: Connection) -> None:
@@ -48,6 +53,7 @@ class LiveEvaluator:
             "since": self._evaluated_at - _LONGEST_COMMIT,
             "now": now,
             "believed_until": now + self._tolerance,
+            "nominal": self._energy.nominal_interval_seconds,
         }
         with conn.transaction():
             # A heartbeat that comes in between would be compared with a peak that knows it not.
@@ -56,7 +62,8 @@ class LiveEvaluator:
             conn.execute(query("record_alert_evaluation"), {"now": now})
             if any(isinstance(rule, SocFalling) for rule in rules):
                 conn.execute(query("alert_soc_peaks"), heard | _peak_parameters(self._energy))
-            parameters = heard | _parameters(rules, self._energy)
+            patience = {"silent_intervals": self._silent_intervals}
+            parameters = heard | patience | _parameters(rules, self._energy)
             rows = conn.execute(query("alert_live"), parameters).fetchall()
         changes = Changes()
         by_name = {rule.name: rule for rule in rules}
@@ -97,7 +104,7 @@ def _evaluate_rule(rule: LiveRule, row: DictRow, changes: Changes) -> None:
             value=row["value_before"],
             worst=row["worst_before"],
         )
-    reading = LiveReading(row["observed_at"], row["value"], row["detail"])
+    reading = LiveReading(row["observed_at"], row["value"], row["detail"], row["patience"] or 0.0)
     seen = observe_live(rule, reading)
     if row["is_retired"]:
         seen = replace(seen, level=Level.CLEARED)
@@ -129,7 +136,7 @@ def _parameters(rules: list[LiveRule], energy: EnergySettings) -> dict[str, Any]
         "clears": [clear for *_, clear in asked],
         "classes": list(own),
         "voltages": list(own.values()),
-        "nominal": energy.nominal_voltage,
+        "nominal_voltage": energy.nominal_voltage,
         "history": _HISTORY_SECONDS,
     }
 
@@ -137,6 +144,5 @@ def _parameters(rules: list[LiveRule], energy: EnergySettings) -> dict[str, Any]
 def _peak_parameters(energy: EnergySettings) -> dict[str, Any]:
     return {
         "gap": energy.largest_gap_seconds,
-        "interval": energy.nominal_interval_seconds,
         "idle_kw": energy.idle_below_kwh,  # in an hour
     }

@@ -120,7 +120,10 @@ class Silent(_Rule):
     """No heartbeat of a device for some time."""
 
     kind: Literal["silent"]
-    threshold: Duration = Field(description="age of the newest heartbeat above which it is silent")
+    threshold: Duration = Field(
+        description="age of the newest heartbeat above which it is silent; of a device that sends "
+        "more seldom than once in a nominal interval at least SILENT_INTERVALS of its cadences"
+    )
     device_kind: DeviceKind | None = Field(
         default=None, description="only meters, or only vehicles; both if left out"
     )

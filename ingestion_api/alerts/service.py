@@ -42,7 +42,9 @@ class Alerts(Service):
     ) -> None:
         self.rules = rules
         self.feed = AlertEventFeed(dsn, pool)
-        live = LiveEvaluator(rules, energy, settings.future_tolerance_seconds)
+        live = LiveEvaluator(
+            rules, energy, settings.future_tolerance_seconds, settings.silent_intervals
+        )
         urls = settings.alert_webhooks
         forget = {
             "seconds": settings.alert_days * 86_400,

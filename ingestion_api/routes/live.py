@@ -32,6 +32,10 @@ class LiveMeter(Answer):
     interval_seconds: float | None = Field(
         description="declared time in which the energy flowed, seconds"
     )
+    cadence_seconds: float = Field(
+        description="time between two heartbeats: declared by the newest, of the charger's class, "
+        "measured, or nominal; seconds"
+    )
     phase: str | None = Field(
         description="phase of this heartbeat: of several at one time the last received; null: all"
     )
@@ -53,6 +57,10 @@ class LiveVehicle(Answer):
     reading_type: str
     interval_seconds: float | None = Field(
         description="declared time in which the energy flowed, seconds"
+    )
+    cadence_seconds: float = Field(
+        description="time between two heartbeats: declared by the newest, of the charger's class, "
+        "measured, or nominal; seconds"
     )
     received_at: datetime
     last_updated_at: datetime = Field(description="when this state last changed")
@@ -101,26 +109,48 @@ def live_fields(services: Services, row: Row, now: datetime) -> dict[str, Any]:
     """The fields of LiveMeter or LiveVehicle from a row of live state."""
     # A device's clock may be ahead by the tolerance; its heartbeat is not younger than new.
     age = max(0.0, (now - row["timestamp"]).total_seconds())
-    flag = connection_flag(services, row["timestamp"], now)
-    fields = {**row, "age_seconds": age, "connection": flag}
+    cadence = cadence_seconds(services, row)
+    flag = connection_flag(services, row["timestamp"], cadence, now)
+    fields = {**row, "cadence_seconds": cadence, "age_seconds": age, "connection": flag}
     # State changes with the heartbeat that is the newest from then on, at its receipt.
     fields["last_updated_at"] = row["received_at"]
     return {**fields, f"{row['kind']}_id": row["device_id"]}
 
 
-def connection_flag(services: Services, heard: datetime, now: datetime) -> Connection:
+def cadence_seconds(services: Services, row: Row) -> float:
+    """The time between two heartbeats of a device, from a row of live state."""
+    for known in (row["interval_seconds"], row["cadence_seconds"]):
+        if known is not None:
+            return float(known)
+    return services.energy.nominal_interval_seconds
+
+
+def connection_flag(
+    services: Services, heard: datetime, cadence: float, now: datetime
+) -> Connection:
     """Return whether a device whose newest heartbeat is of `heard` still reports as expected.
 
-    One that can't be believed is none: any that comes takes its place.
+    One that can't be believed is none: any that comes takes its place. The same as the function of
+    Postgres of this name, which has `connection_limits`.
     """
     if heard > services.believed_until(now):
         return "silent"
-    age = (now - heard).total_seconds()
-    if age <= online_seconds(services):
+    settings, age = services.settings, (now - heard).total_seconds()
+    # One that sends more often is not late any sooner: its heartbeats may come several at once.
+    cadence = max(cadence, services.energy.nominal_interval_seconds)
+    if age <= settings.online_intervals * cadence:
         return "online"
-    return "late" if age <= services.settings.silent_after_seconds else "silent"
+    is_late = age <= max(settings.silent_after_seconds, settings.silent_intervals * cadence)
+    return "late" if is_late else "silent"
 
 
-def online_seconds(services: Services) -> float:
-    """The age up to which a device is online."""
-    return services.settings.online_intervals * services.energy.nominal_interval_seconds
+def connection_limits(services: Services, now: datetime) -> dict[str, Any]:
+    """The parameters of a query that asks for connections."""
+    return {
+        "now": now,
+        "believed_until": services.believed_until(now),
+        "nominal": services.energy.nominal_interval_seconds,
+        "online_intervals": services.settings.online_intervals,
+        "silent_after": services.settings.silent_after_seconds,
+        "silent_intervals": services.settings.silent_intervals,
+    }

@@ -1,6 +1,5 @@
 """Live state of the fleet: the newest heartbeats of many devices."""
 
-from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Query
@@ -16,8 +15,8 @@ from ingestion_api.routes.live import (
     Kind,
     LiveMeter,
     LiveVehicle,
+    connection_limits,
     live_fields,
-    online_seconds,
 )
 from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
@@ -134,10 +133,7 @@ async def live_fleet(
             {
                 **filters,
                 **dict(zip(names, after, strict=True)),
-                "now": now,
-                "believed_until": services.believed_until(now),
-                "online_since": now - timedelta(seconds=online_seconds(services)),
-                "late_since": now - timedelta(seconds=services.settings.silent_after_seconds),
+                **connection_limits(services, now),
                 "sort": sort,
                 "sign": 1 if order == "asc" else -1,
                 "falling": sort == "id" and order == "desc",

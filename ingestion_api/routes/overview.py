@@ -1,6 +1,6 @@
 """Overview of the whole fleet in one answer, and devices by a part of their id."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import polars as pl
@@ -13,7 +13,13 @@ from ingestion_api.rest.models import Answer
 from ingestion_api.rest.problems import problem_responses
 from ingestion_api.rest.validation_messages import PRINTABLE
 from ingestion_api.routes.efficiency import Status
-from ingestion_api.routes.live import Connection, Kind, connection_flag, online_seconds
+from ingestion_api.routes.live import (
+    Connection,
+    Kind,
+    cadence_seconds,
+    connection_flag,
+    connection_limits,
+)
 from ingestion_api.services import ServicesDep
 from lake import HOUR, EnergySettings, hour_of
 from lake.energy import STATUSES, ratio_percent
@@ -35,9 +41,9 @@ class Connections(Answer):
 class Now(Answer):
     """The newest interval readings of the devices online; registers say nothing at once.
 
-    Powers take each interval for a nominal one. The two sides are not matched with each other: a
-    momentary ratio is a hint, and told only where it could be rated: readings of two cadences give
-    none. The computed hours are exact.
+    A power is the energy of a reading by its declared interval, else by the cadence of its device.
+    The two sides are not matched with each other: a momentary ratio is a hint, and told only where
+    it could be rated. The computed hours are exact.
     """
 
     power_ac_kw: float | None = Field(description="drawn from the grid; null without a reading")
@@ -131,13 +137,7 @@ async def overview(services: ServicesDep) -> Overview:
     async with services.pool.connection() as conn:
         live = await (
             await conn.execute(
-                query("overview_live"),
-                {
-                    "online_since": now - timedelta(seconds=online_seconds(services)),
-                    "late_since": now - timedelta(seconds=services.settings.silent_after_seconds),
-                    "believed_until": believed_until,
-                },
-                prepare=True,
+                query("overview_live"), connection_limits(services, now), prepare=True
             )
         ).fetchall()
         window = {"start": newest_start - _HOURS * HOUR, "end": now}
@@ -192,7 +192,9 @@ async def devices_by_id(
                 kind=row["kind"],
                 id=row["device_id"],
                 timestamp=row["timestamp"],
-                connection=connection_flag(services, row["timestamp"], now),
+                connection=connection_flag(
+                    services, row["timestamp"], cadence_seconds(services, row), now
+                ),
             )
             for row in found[:limit]
         ],
@@ -206,22 +208,20 @@ def _connections(row: DictRow | None) -> Connections:
 
 
 def _now(meters: DictRow | None, vehicles: DictRow | None, energy: EnergySettings) -> Now:
-    silent: DictRow = {"readings": 0, "flowing": 0, "energy_kwh": None}
+    silent: DictRow = {"readings": 0, "flowing": 0, "power_kw": None}
     ac, dc = meters or silent, vehicles or silent
-    # kWh of an interval, as if it were a nominal one, are so many kW.
-    per_hour = 3600 / energy.nominal_interval_seconds
     return Now(
-        power_ac_kw=_times(ac["energy_kwh"], per_hour),
-        power_dc_kw=_times(dc["energy_kwh"], per_hour),
-        efficiency_percent=_believable(_percent(ac["energy_kwh"], dc["energy_kwh"]), energy),
+        power_ac_kw=_rounded(ac["power_kw"]),
+        power_dc_kw=_rounded(dc["power_kw"]),
+        efficiency_percent=_believable(_percent(ac["power_kw"], dc["power_kw"]), energy),
         meters=ac["readings"],
         vehicles=dc["readings"],
         vehicles_charging=dc["flowing"],
     )
 
 
-def _times(energy_kwh: float | None, per_hour: float) -> float | None:
-    return None if energy_kwh is None else round(energy_kwh * per_hour, 3)
+def _rounded(power_kw: float | None) -> float | None:
+    return None if power_kw is None else round(power_kw, 3)
 
 
 def _last_hours(row: DictRow) -> LastHours:
@@ -262,6 +262,6 @@ def _percent(ac: float | None, dc: float | None) -> float | None:
 
 
 def _believable(percent: float | None, energy: EnergySettings) -> float | None:
-    """A ratio that could be rated; of intervals of two lengths it mostly could not."""
+    """A ratio that could be rated; that of a charge that has just begun mostly could not."""
     *_, implausible_below = energy.status_limits(None)
     return percent if percent is not None and implausible_below <= percent <= 100 else None

@@ -44,6 +44,7 @@ from pipelines.checks.rules import (
     uncovered_vehicles,
 )
 from pipelines.compute.awaited import Awaited, awaited_of_hour, note_context
+from pipelines.compute.cadences import note_cadences
 from pipelines.compute.hours_beside import without_lost_hours
 from pipelines.compute.inputs import HistoryReaders, history_readers, hour_inputs
 from pipelines.ledger import (
@@ -213,7 +214,9 @@ def hourly_tables(
         for stretch in contiguous_hours(every, _HOURS_A_COMMIT):
             window = stretch[0], stretch[-1] + HOUR
             with fail_on_unreadable(tables, _READ, *window):
-                computed, noted, contested = _computed(readers, connection, stretch, settings)
+                computed, noted, contested = _computed(
+                    readers, connection, stretch, settings, newest=every[-1]
+                )
                 for table in HOURLY_TABLES:
                     rows = pl.concat([of_hour[table.name] for of_hour in computed])
                     versions[table.name] = replace_if_changed(tables, table, rows, *window)
@@ -264,10 +267,11 @@ def _computed(
     connection: psycopg.Connection,
     hours: Sequence[datetime],
     settings: EnergySettings,
+    newest: datetime,
 ) -> tuple[list[Tables], _Noted, pl.DataFrame]:
     """The tables of each hour, what is noted of it, and the contested meters.
 
-    Small hours are computed together.
+    Small hours are computed together. The newest of the run tells the cadences of devices.
     """
     contested: list[tuple[datetime, pl.DataFrame]] = []
     done: list[Tables] = []
@@ -278,6 +282,8 @@ def _computed(
         inputs = hour_inputs(readers, connection, hour, settings)
         noted.awaited.append(awaited_of_hour(inputs))
         noted.crossing.append(inputs.lacking)
+        if hour == newest:
+            note_cadences(connection, inputs, settings)
         if waiting and rows + inputs.rows > _ROWS_TOGETHER:
             done += tables_of_hours(waiting, settings)
             waiting, rows = [], 0

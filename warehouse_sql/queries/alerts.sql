@@ -29,15 +29,15 @@ WHERE looked_at NOT BETWEEN %(now)s - interval '10 seconds' AND %(now)s + interv
 -- Keeps the highest state of charge of each vehicle that is plugged in, since its meter delivers:
 -- the meter that its heartbeat names, else the first by id of those linked to it. An interval
 -- delivers with more than the power at which a window is idle; a register, if it has risen by more
--- than that since the peak. One that has not for `gap` seconds begins the peak anew, and so does one
--- whose peak is later than its newest heartbeat: a clock was ahead. Only vehicles heard since the
--- given time are looked at: the others are as they were.
+-- than that since the peak. One that has not for `gap` seconds, or for one and a half cadences of the
+-- meter, begins the peak anew, and so does one whose peak is later than its newest heartbeat: a clock was
+-- ahead. Only vehicles heard since the given time are looked at: the others are as they were.
 WITH heard AS MATERIALIZED (
     SELECT vehicle_id, soc, "timestamp" AS at, meter_id
     FROM vehicle_live_state WHERE received_at >= %(since)s AND soc IS NOT NULL
 ), plugged AS MATERIALIZED (
     SELECT heard.vehicle_id, heard.soc, heard.at, meter.meter_id, meter.kwh_consumed_ac,
-           meter."timestamp" AS meter_at, meter.reading_type
+           meter."timestamp" AS meter_at, meter.reading_type, cadence, gap
     FROM heard
     LEFT JOIN LATERAL (SELECT link.meter_id FROM charging_link AS link
                        WHERE heard.meter_id IS NULL
@@ -46,8 +46,12 @@ WITH heard AS MATERIALIZED (
                        ORDER BY link.meter_id LIMIT 1) AS linked ON true
     JOIN meter_live_state AS meter
         ON meter.meter_id = coalesce(heard.meter_id, linked.meter_id) COLLATE "C"
+    CROSS JOIN LATERAL
+        (SELECT coalesce(meter.interval_seconds, meter.cadence_seconds, %(nominal)s) AS cadence) AS own
+    CROSS JOIN LATERAL
+        (SELECT make_interval(secs => greatest(%(gap)s, 1.5 * cadence)) AS gap) AS reach
     WHERE meter.kwh_consumed_ac IS NOT NULL
-      AND meter."timestamp" >= heard.at - make_interval(secs => %(gap)s)
+      AND meter."timestamp" >= heard.at - gap
       AND meter."timestamp" <= %(believed_until)s
 ), kept AS (
     INSERT INTO alert_soc_peak AS peak (vehicle_id, soc, at, meter_id, kwh_consumed_ac)
@@ -61,11 +65,11 @@ WITH heard AS MATERIALIZED (
            AND CASE plugged.reading_type
                    WHEN 'register' THEN
                        plugged.kwh_consumed_ac < known.kwh_consumed_ac
-                       OR plugged.meter_at - known.at >= make_interval(secs => %(gap)s)
+                       OR plugged.meter_at - known.at >= plugged.gap
                           AND plugged.kwh_consumed_ac - known.kwh_consumed_ac
                               <= %(idle_kw)s::float8
                                  * extract(epoch FROM plugged.meter_at - known.at)::float8 / 3600
-                   ELSE plugged.kwh_consumed_ac <= %(idle_kw)s::float8 * %(interval)s / 3600
+                   ELSE plugged.kwh_consumed_ac <= %(idle_kw)s::float8 * plugged.cadence / 3600
                END)
     ON CONFLICT (vehicle_id) DO UPDATE SET
         soc = excluded.soc, at = excluded.at, meter_id = excluded.meter_id,
@@ -81,9 +85,10 @@ WHERE heard.vehicle_id = peak.vehicle_id
 -- that of its open alert or pending condition. A silence is news again when it ends. A retired
 -- device is not silent, and what it said before is nothing to hear of any more. A heartbeat of a time
 -- that is not believed is none that was heard. What was old already when it was received, as by an
--- import of chargers long gone, is history: it opens nothing, and nobody expects more of its device. The
--- filters of the scans let only few devices through:
--- all of them are scanned every second.
+-- import of chargers long gone, is history: it opens nothing, and nobody expects more of its device. A
+-- device that sends more seldom than once in a nominal interval is silent after some of its own cadences
+-- (`patience`) at the earliest. The filters of the scans let only few devices through: all of them are
+-- scanned every second.
 WITH rule AS MATERIALIZED (
     SELECT * FROM unnest(%(rules)s::text[], %(kinds)s::text[], %(device_kinds)s::text[],
                          %(thresholds)s::float8[], %(clears)s::float8[])
@@ -115,14 +120,18 @@ WITH rule AS MATERIALIZED (
         ON name = charger_class
     WHERE stream = 'meter'
 ), silent AS (
-    SELECT 'vehicle' AS device_kind, vehicle_id AS device_id, "timestamp", received_at
+    SELECT 'vehicle' AS device_kind, vehicle_id AS device_id, "timestamp", received_at,
+           CASE WHEN coalesce(interval_seconds, cadence_seconds) > %(nominal)s
+                THEN %(silent_intervals)s * coalesce(interval_seconds, cadence_seconds) END AS patience
     FROM vehicle_live_state
     WHERE "timestamp" < (SELECT silent FROM least)
        OR "timestamp" > %(believed_until)s
        OR vehicle_id IN (SELECT device_id FROM tracked
                          WHERE kind = 'silent' AND device_kind = 'vehicle')
     UNION ALL
-    SELECT 'meter', meter_id, "timestamp", received_at
+    SELECT 'meter', meter_id, "timestamp", received_at,
+           CASE WHEN coalesce(interval_seconds, cadence_seconds) > %(nominal)s
+                THEN %(silent_intervals)s * coalesce(interval_seconds, cadence_seconds) END
     FROM meter_live_state
     WHERE "timestamp" < (SELECT silent FROM least)
        OR "timestamp" > %(believed_until)s
@@ -131,7 +140,7 @@ WITH rule AS MATERIALIZED (
 ), reading AS (
     SELECT 'battery_temperature' AS kind, 'vehicle' AS device_kind, vehicle_id AS device_id,
            "timestamp" AS observed_at, battery_temp AS value, NULL::float8 AS detail,
-           received_at - "timestamp" AS delay
+           received_at - "timestamp" AS delay, NULL::float8 AS patience
     FROM vehicle_live_state
     WHERE battery_temp > (SELECT temperature FROM least)
        OR (battery_temp IS NOT NULL
@@ -139,9 +148,9 @@ WITH rule AS MATERIALIZED (
     UNION ALL
     -- Rounded: 253 V are 10 %% over 230 V, and not a little more.
     SELECT 'voltage', 'meter', meter_id, "timestamp", round(percent::numeric, 9)::float8, voltage,
-           received_at - "timestamp"
+           received_at - "timestamp", NULL
     FROM (SELECT meter_id, "timestamp", received_at, meter.voltage,
-                 abs(meter.voltage / coalesce(own_nominal.voltage, %(nominal)s) - 1) * 100 AS percent
+                 abs(meter.voltage / coalesce(own_nominal.voltage, %(nominal_voltage)s) - 1) * 100 AS percent
           FROM meter_live_state AS meter LEFT JOIN own_nominal ON device_id = meter_id) AS meter
     WHERE percent > (SELECT voltage FROM least)
        OR (percent IS NOT NULL
@@ -149,7 +158,7 @@ WITH rule AS MATERIALIZED (
     UNION ALL
     SELECT 'soc_falling', 'vehicle', vehicle_id, "timestamp",
            coalesce(greatest(peak.soc - vehicle.soc, 0), 0), vehicle.soc,
-           received_at - "timestamp"
+           received_at - "timestamp", NULL
     FROM vehicle_live_state AS vehicle LEFT JOIN alert_soc_peak AS peak USING (vehicle_id)
     WHERE vehicle.soc IS NOT NULL
       AND (received_at >= %(since)s AND peak.soc - vehicle.soc > (SELECT soc FROM least)
@@ -158,13 +167,14 @@ WITH rule AS MATERIALIZED (
     -- Only the time in which somebody watched makes a device silent; any heartbeat ends it.
     SELECT 'silent', device_kind, device_id, heard_at,
            extract(epoch FROM %(now)s - greatest(heard_at, watching_since))::float8,
-           extract(epoch FROM %(now)s - heard_at)::float8, received_at - "timestamp"
+           extract(epoch FROM %(now)s - heard_at)::float8, received_at - "timestamp", patience
     FROM silent CROSS JOIN alert_progress CROSS JOIN LATERAL
          (SELECT CASE WHEN "timestamp" <= %(believed_until)s THEN "timestamp"
                       ELSE watching_since END AS heard_at) AS heard
 )
 SELECT rule.rule, reading.device_kind, reading.device_id, reading.observed_at, reading.value,
-       reading.detail, retired.device_id IS NOT NULL AS is_retired, alert.id AS alert_id,
+       reading.detail, reading.patience, retired.device_id IS NOT NULL AS is_retired,
+       alert.id AS alert_id,
        coalesce(alert.since, pending.since) AS since,
        coalesce(alert.observed_at, pending.observed_at) AS observed_before,
        coalesce(alert.value, pending.value) AS value_before,
@@ -179,17 +189,19 @@ LEFT JOIN retired ON retired.stream = reading.device_kind
     AND (reading.kind = 'silent' OR reading.observed_at <= retired_at)
 WHERE CASE
           WHEN retired.device_id IS NOT NULL THEN alert.id IS NOT NULL OR pending.rule IS NOT NULL
-          WHEN alert.id IS NOT NULL AND rule.kind = 'silent' THEN reading.detail <= rule.clear
+          WHEN alert.id IS NOT NULL AND rule.kind = 'silent' THEN
+              reading.detail <= greatest(rule.clear, patience)
           WHEN alert.id IS NOT NULL THEN
               (reading.observed_at, reading.value)
               IS DISTINCT FROM (alert.observed_at, alert.value)
           WHEN pending.rule IS NOT NULL THEN
               (reading.observed_at, reading.value)
               IS DISTINCT FROM (pending.observed_at, pending.value)
-          ELSE reading.value > rule.threshold
+          ELSE reading.value > greatest(rule.threshold, patience)
                AND delay <= greatest(
                    make_interval(secs => %(history)s),
-                   make_interval(secs => CASE rule.kind WHEN 'silent' THEN rule.threshold ELSE 0 END))
+                   make_interval(secs => CASE rule.kind WHEN 'silent' THEN
+                                             greatest(rule.threshold, patience) ELSE 0 END))
       END
 
 -- name: alert_publication

@@ -126,6 +126,35 @@ WHERE (stream, hour) IN (SELECT stream, hour FROM partition_ledger
                          ORDER BY stream, hour FOR UPDATE)
 RETURNING hour, computed_version IS NOT NULL AS is_computed
 
+-- name: note_meter_cadences
+-- How often meters sent up to the end of an hour, null where that is about the nominal interval. Of the
+-- newest hour that is computed alone: history that is imported says nothing of now. Rows are locked in
+-- the order in which commits do.
+UPDATE meter_live_state AS live SET cadence_seconds = news.cadence_seconds
+FROM (SELECT meter_id, told.cadence_seconds
+      FROM meter_live_state AS known
+      JOIN unnest(%(devices)s::text[], %(cadences)s::float8[]) AS told (device_id, cadence_seconds)
+          ON known.meter_id = told.device_id COLLATE "C"
+      WHERE known.cadence_seconds IS DISTINCT FROM told.cadence_seconds
+        AND NOT EXISTS (SELECT FROM partition_ledger
+                        WHERE stream IN ('meter', 'vehicle') AND hour > %(hour)s AND hour <= now()
+                          AND computed_version IS NOT NULL)
+      ORDER BY meter_id FOR UPDATE OF known) AS news
+WHERE live.meter_id = news.meter_id
+
+-- name: note_vehicle_cadences
+UPDATE vehicle_live_state AS live SET cadence_seconds = news.cadence_seconds
+FROM (SELECT vehicle_id, told.cadence_seconds
+      FROM vehicle_live_state AS known
+      JOIN unnest(%(devices)s::text[], %(cadences)s::float8[]) AS told (device_id, cadence_seconds)
+          ON known.vehicle_id = told.device_id COLLATE "C"
+      WHERE known.cadence_seconds IS DISTINCT FROM told.cadence_seconds
+        AND NOT EXISTS (SELECT FROM partition_ledger
+                        WHERE stream IN ('meter', 'vehicle') AND hour > %(hour)s AND hour <= now()
+                          AND computed_version IS NOT NULL)
+      ORDER BY vehicle_id FOR UPDATE OF known) AS news
+WHERE live.vehicle_id = news.vehicle_id
+
 -- name: remove_meter_live_state
 -- Rows are locked in the order in which commits do.
 DELETE FROM meter_live_state

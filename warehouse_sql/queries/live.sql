@@ -1,11 +1,11 @@
 -- name: live_meter
 SELECT 'meter' AS kind, meter_id AS device_id, "timestamp", kwh_consumed_ac, voltage,
-       reading_type, interval_seconds, phase, received_at
+       reading_type, interval_seconds, cadence_seconds, phase, received_at
 FROM meter_live_state WHERE meter_id = ANY($1)
 
 -- name: live_vehicle
 SELECT 'vehicle' AS kind, vehicle_id AS device_id, "timestamp", soc, kwh_delivered_dc,
-       battery_temp, meter_id, reading_type, interval_seconds, received_at
+       battery_temp, meter_id, reading_type, interval_seconds, cadence_seconds, received_at
 FROM vehicle_live_state WHERE vehicle_id = ANY($1)
 
 -- name: heard_devices
@@ -41,7 +41,7 @@ WITH linked_meter AS (
     SELECT 'meter' COLLATE "C" AS kind, meter_id AS device_id, "timestamp", received_at,
            reading_type, kwh_consumed_ac, voltage, NULL::float8 AS soc,
            NULL::float8 AS kwh_delivered_dc, NULL::float8 AS battery_temp, NULL::text AS meter_id,
-           interval_seconds, phase, place
+           interval_seconds, cadence_seconds, phase, place
     FROM meter_live_state CROSS JOIN LATERAL
          (SELECT CASE %(sort)s WHEN 'id' THEN 0
                                WHEN 'age' THEN -date_part('epoch', "timestamp")
@@ -51,10 +51,9 @@ WITH linked_meter AS (
       AND (%(ids)s::text[] IS NULL OR meter_id = ANY(%(ids)s))
       AND (%(prefix)s::text IS NULL OR starts_with(meter_id, %(prefix)s))
       AND (%(flags)s::text[] IS NULL
-           OR CASE WHEN "timestamp" > %(believed_until)s THEN 'silent'
-                   WHEN "timestamp" >= %(online_since)s THEN 'online'
-                   WHEN "timestamp" >= %(late_since)s THEN 'late'
-                   ELSE 'silent' END = ANY(%(flags)s))
+           OR connection_flag("timestamp", coalesce(interval_seconds, cadence_seconds), %(now)s,
+                              %(believed_until)s, %(nominal)s, %(online_intervals)s,
+                              %(silent_after)s, %(silent_intervals)s) = ANY(%(flags)s))
       AND (%(linked)s::boolean IS NOT TRUE OR meter_id IN (TABLE linked_meter))
       AND (%(linked)s::boolean IS NOT FALSE OR meter_id NOT IN (TABLE linked_meter))
       AND CASE WHEN %(after_id)s::text IS NULL THEN true
@@ -74,7 +73,7 @@ WITH linked_meter AS (
 ), vehicle AS (
     SELECT 'vehicle' COLLATE "C" AS kind, vehicle_id AS device_id, "timestamp", received_at,
            reading_type, NULL::float8, NULL::float8, soc, kwh_delivered_dc, battery_temp, meter_id,
-           interval_seconds, NULL::text, place
+           interval_seconds, cadence_seconds, NULL::text, place
     FROM vehicle_live_state CROSS JOIN LATERAL
          (SELECT CASE %(sort)s WHEN 'id' THEN 0
                                WHEN 'age' THEN -date_part('epoch', "timestamp")
@@ -87,10 +86,9 @@ WITH linked_meter AS (
       AND (%(ids)s::text[] IS NULL OR vehicle_id = ANY(%(ids)s))
       AND (%(prefix)s::text IS NULL OR starts_with(vehicle_id, %(prefix)s))
       AND (%(flags)s::text[] IS NULL
-           OR CASE WHEN "timestamp" > %(believed_until)s THEN 'silent'
-                   WHEN "timestamp" >= %(online_since)s THEN 'online'
-                   WHEN "timestamp" >= %(late_since)s THEN 'late'
-                   ELSE 'silent' END = ANY(%(flags)s))
+           OR connection_flag("timestamp", coalesce(interval_seconds, cadence_seconds), %(now)s,
+                              %(believed_until)s, %(nominal)s, %(online_intervals)s,
+                              %(silent_after)s, %(silent_intervals)s) = ANY(%(flags)s))
       AND (%(linked)s::boolean IS NOT TRUE OR vehicle_id IN (TABLE linked_vehicle))
       AND (%(linked)s::boolean IS NOT FALSE OR vehicle_id NOT IN (TABLE linked_vehicle))
       AND CASE WHEN %(after_id)s::text IS NULL THEN true
@@ -122,7 +120,7 @@ LIMIT %(limit)s
 -- floats hold exactly in any order.
 SELECT 'vehicle' AS kind, live.vehicle_id AS device_id, live."timestamp", live.soc,
        live.kwh_delivered_dc, live.battery_temp, live.meter_id, live.reading_type,
-       live.interval_seconds, live.received_at, computed.*,
+       live.interval_seconds, live.cadence_seconds, live.received_at, computed.*,
        coalesce((SELECT jsonb_agg(to_jsonb(alert) ORDER BY alert.id DESC) FROM alert
                  WHERE alert.device_kind = 'vehicle' AND alert.device_id = live.vehicle_id
                    AND alert.resolved_at IS NULL), '[]') AS alerts

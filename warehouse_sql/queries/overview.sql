@@ -1,39 +1,41 @@
 -- name: overview_live
--- For each kind that has devices: how many by their connection, what the newest readings of those
--- online say (null without one), and which of them was received last. What can't be believed came
--- while a clock was ahead: such a device is silent, and received last only where all are so. Energies
--- are added up as whole microwatt-hours, which floats hold exactly in any order.
+-- For each kind that has devices: how many by their connection, the power that the newest interval
+-- readings of those online say (null without one), and which of them was received last. An energy is
+-- the power of its time: of the declared interval, else of the device's cadence, however old it is. What
+-- can't be believed came while a clock was ahead: such a device is silent, and received last only where
+-- all are so. Powers are added up as whole microwatts, which floats hold exactly in any order. OFFSET
+-- keeps the connection from being worked out for each count.
 SELECT *
-FROM (SELECT 'meter' AS kind, count(*) FILTER (WHERE "timestamp" >= %(online_since)s
-                              AND "timestamp" <= %(believed_until)s) AS online,
-             count(*) FILTER (WHERE "timestamp" < %(online_since)s
-                              AND "timestamp" >= %(late_since)s) AS late,
-             count(*) FILTER (WHERE "timestamp" < least(%(online_since)s, %(late_since)s)
-                              OR "timestamp" > %(believed_until)s) AS silent,
-             count(kwh_consumed_ac) FILTER (WHERE "timestamp" >= %(online_since)s
-                 AND "timestamp" <= %(believed_until)s AND reading_type = 'interval') AS readings,
-             count(*) FILTER (WHERE kwh_consumed_ac > 0 AND "timestamp" >= %(online_since)s
-                 AND "timestamp" <= %(believed_until)s AND reading_type = 'interval') AS flowing,
-             sum(round(kwh_consumed_ac * 1e9)) FILTER (WHERE "timestamp" >= %(online_since)s
-                 AND "timestamp" <= %(believed_until)s AND reading_type = 'interval') / 1e9 AS energy_kwh
-      FROM meter_live_state) AS counted,
+FROM (SELECT 'meter' AS kind, count(*) FILTER (WHERE connection = 'online') AS online,
+             count(*) FILTER (WHERE connection = 'late') AS late,
+             count(*) FILTER (WHERE connection = 'silent') AS silent,
+             count(kwh) FILTER (WHERE connection = 'online') AS readings,
+             count(*) FILTER (WHERE connection = 'online' AND kwh > 0) AS flowing,
+             sum(round(kwh * 1e9 * 3600 / cadence)) FILTER (WHERE connection = 'online') / 1e9
+                 AS power_kw
+      FROM (SELECT coalesce(interval_seconds, cadence_seconds, %(nominal)s) AS cadence,
+                   CASE reading_type WHEN 'interval' THEN kwh_consumed_ac END AS kwh,
+                   connection_flag("timestamp", coalesce(interval_seconds, cadence_seconds),
+                                   %(now)s, %(believed_until)s, %(nominal)s, %(online_intervals)s,
+                                   %(silent_after)s, %(silent_intervals)s) AS connection
+            FROM meter_live_state OFFSET 0) AS live) AS counted,
      (SELECT meter_id AS device_id, "timestamp", received_at FROM meter_live_state
       ORDER BY received_at > %(believed_until)s, received_at DESC LIMIT 1) AS newest
 UNION ALL
 SELECT *
-FROM (SELECT 'vehicle' AS kind, count(*) FILTER (WHERE "timestamp" >= %(online_since)s
-                              AND "timestamp" <= %(believed_until)s) AS online,
-             count(*) FILTER (WHERE "timestamp" < %(online_since)s
-                              AND "timestamp" >= %(late_since)s) AS late,
-             count(*) FILTER (WHERE "timestamp" < least(%(online_since)s, %(late_since)s)
-                              OR "timestamp" > %(believed_until)s) AS silent,
-             count(kwh_delivered_dc) FILTER (WHERE "timestamp" >= %(online_since)s
-                 AND "timestamp" <= %(believed_until)s AND reading_type = 'interval') AS readings,
-             count(*) FILTER (WHERE kwh_delivered_dc > 0 AND "timestamp" >= %(online_since)s
-                 AND "timestamp" <= %(believed_until)s AND reading_type = 'interval') AS flowing,
-             sum(round(kwh_delivered_dc * 1e9)) FILTER (WHERE "timestamp" >= %(online_since)s
-                 AND "timestamp" <= %(believed_until)s AND reading_type = 'interval') / 1e9 AS energy_kwh
-      FROM vehicle_live_state) AS counted,
+FROM (SELECT 'vehicle' AS kind, count(*) FILTER (WHERE connection = 'online') AS online,
+             count(*) FILTER (WHERE connection = 'late') AS late,
+             count(*) FILTER (WHERE connection = 'silent') AS silent,
+             count(kwh) FILTER (WHERE connection = 'online') AS readings,
+             count(*) FILTER (WHERE connection = 'online' AND kwh > 0) AS flowing,
+             sum(round(kwh * 1e9 * 3600 / cadence)) FILTER (WHERE connection = 'online') / 1e9
+                 AS power_kw
+      FROM (SELECT coalesce(interval_seconds, cadence_seconds, %(nominal)s) AS cadence,
+                   CASE reading_type WHEN 'interval' THEN kwh_delivered_dc END AS kwh,
+                   connection_flag("timestamp", coalesce(interval_seconds, cadence_seconds),
+                                   %(now)s, %(believed_until)s, %(nominal)s, %(online_intervals)s,
+                                   %(silent_after)s, %(silent_intervals)s) AS connection
+            FROM vehicle_live_state OFFSET 0) AS live) AS counted,
      (SELECT vehicle_id AS device_id, "timestamp", received_at FROM vehicle_live_state
       ORDER BY received_at > %(believed_until)s, received_at DESC LIMIT 1) AS newest
 
@@ -56,10 +58,12 @@ FROM fleet_efficiency_hourly WHERE hour_start <= %(now)s ORDER BY hour_start DES
 
 -- name: devices_by_id
 -- Devices whose ids hold a text in any case: those that are it, then those that begin so, then others.
-SELECT kind, device_id, "timestamp"
-FROM (SELECT 'meter' AS kind, meter_id AS device_id, "timestamp" FROM meter_live_state
+SELECT kind, device_id, "timestamp", interval_seconds, cadence_seconds
+FROM (SELECT 'meter' AS kind, meter_id AS device_id, "timestamp", interval_seconds, cadence_seconds
+      FROM meter_live_state
       UNION ALL
-      SELECT 'vehicle', vehicle_id, "timestamp" FROM vehicle_live_state) AS device
+      SELECT 'vehicle', vehicle_id, "timestamp", interval_seconds, cadence_seconds
+      FROM vehicle_live_state) AS device
 WHERE strpos(lower(device_id), lower(%(text)s)) > 0
   AND (%(kind)s::text IS NULL OR kind = %(kind)s)
 ORDER BY device_id <> %(text)s, strpos(lower(device_id), lower(%(text)s)) > 1,

@@ -162,7 +162,8 @@ def test_a_page_of_the_live_fleet_reads_a_page_however_many_devices_there_are(
     asked = {
         **dict.fromkeys(unset),
         **{"after_missing": False, "after_place": 0.0, "after_kind": "meter", "after_id": after},
-        **{"now": now, "believed_until": now, "online_since": now, "late_since": now},
+        **{"now": now, "believed_until": now, "nominal": 60.0, "online_intervals": 2.0},
+        **{"silent_after": 600.0, "silent_intervals": 4.0},
         **{"sort": "id", "sign": 1, "falling": False, "is_walked": True, "limit": 11},
     }
     with psycopg.connect(database_url, autocommit=True) as conn:

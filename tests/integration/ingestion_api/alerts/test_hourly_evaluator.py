@@ -180,7 +180,7 @@ def test_alerts_end_with_their_rule(conn: Connection, rules: RuleFile) -> None:
     apply_rules(conn, rules)
     assert [event for event in events(conn) if event[2] == "opened"] == events(conn)
     none = RuleFile(rules=())
-    live = LiveEvaluator(none, EnergySettings(), 300)
+    live = LiveEvaluator(none, EnergySettings(), 300, 4)
     live.begin(conn)
     live.evaluate(conn)
     look(conn, none)
@@ -191,7 +191,7 @@ def live_look(tmp_path: Path) -> LiveEvaluator:
     """By rules on heartbeats."""
     file = tmp_path / "live.yaml"
     file.write_text(LIVE_RULES)
-    return LiveEvaluator(read_rules(str(file)), ENERGY, 300)
+    return LiveEvaluator(read_rules(str(file)), ENERGY, 300, 4)
 
 
 def test_a_clock_that_was_ahead_does_not_stop_the_watching(
@@ -247,6 +247,34 @@ def test_the_history_of_devices_long_gone_opens_no_alert(conn: Connection, tmp_p
     assert conn.execute("SELECT FROM alert_pending").fetchall() == []
 
 
+def test_a_slow_device_that_reports_in_time_is_no_silence_and_one_that_stops_is(
+    conn: Connection, tmp_path: Path
+) -> None:
+    live = live_look(tmp_path)
+    live.begin(conn)
+    live.evaluate(conn)
+    conn.execute("UPDATE alert_progress SET watching_since = now() - interval '1 day'")
+    conn.execute(
+        "INSERT INTO meter_live_state"
+        " (meter_id, timestamp, reading_type, received_at, interval_seconds, cadence_seconds)"
+        " SELECT id, now() - age, 'interval', now() - age, declared, measured FROM (VALUES"
+        " ('declared', interval '59 minutes', 900, NULL), ('measured', '59 minutes', NULL, 900),"
+        " ('declared, stopped', '61 minutes', 900, NULL), ('stopped', '61 minutes', NULL, 900),"
+        " ('fast, stopped', '11 minutes', 1, 1), ('fast', '9 minutes', 1, 1))"
+        " AS told (id, age, declared, measured)"
+    )
+    silent = "SELECT device_id FROM alert WHERE resolved_at IS NULL ORDER BY device_id"
+    live.evaluate(conn)
+    found = [row["device_id"] for row in conn.execute(silent)]
+    assert found == ["declared, stopped", "fast, stopped", "stopped"]
+    # What is learned of a device afterwards ends what was told too soon.
+    conn.execute("UPDATE meter_live_state SET cadence_seconds = 3600 WHERE meter_id = 'stopped'")
+    live.evaluate(conn)
+    live.evaluate(conn)
+    found = [row["device_id"] for row in conn.execute(silent)]
+    assert found == ["declared, stopped", "fast, stopped"]
+
+
 def test_what_a_rule_saw_of_a_clock_ahead_does_not_hold_it_up(
     conn: Connection, tmp_path: Path
 ) -> None:
@@ -269,7 +297,7 @@ def test_what_a_rule_saw_of_a_clock_ahead_does_not_hold_it_up(
 
     live = live_look(tmp_path)
     live.begin(conn)
-    ahead = LiveEvaluator(live._rules, ENERGY, 4 * 86_400)  # as a collector whose clock is ahead
+    ahead = LiveEvaluator(live._rules, ENERGY, 4 * 86_400, 4)  # as a collector whose clock is ahead
     hear(now + timedelta(days=3), 70, 80)
     ahead.evaluate(conn)
     for ago, soc in ((3, 50), (2, 51), (0, 51)):

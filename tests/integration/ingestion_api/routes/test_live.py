@@ -1,12 +1,20 @@
 """Live state of one device, of the fleet, and of a dashboard's vehicles."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ingestion_api.routes.live import cadence_seconds, connection_flag, connection_limits
+from ingestion_api.services import Services
+from ingestion_api.settings import CollectorSettings
+from lake import EnergySettings
 from tests.harness.collector import Collector, collector_of_module
 from tests.harness.heartbeats import device, meter, moment, vehicle
+from tests.unit.energy_samples import patiently
 
 api = collector_of_module(FLUSH_SECONDS="1")
 
@@ -14,6 +22,11 @@ AHEAD = {
     "meter": "UPDATE meter_live_state SET timestamp = %s, received_at = %s WHERE meter_id = %s",
     "vehicle": "UPDATE vehicle_live_state SET timestamp = %s, received_at = %s"
     " WHERE vehicle_id = %s",
+}
+MEASURED = {
+    "meter": "UPDATE meter_live_state SET cadence_seconds = 900 WHERE starts_with(meter_id, %s)",
+    "vehicle": "UPDATE vehicle_live_state SET cadence_seconds = 900"
+    " WHERE starts_with(vehicle_id, %s)",
 }
 
 
@@ -24,6 +37,45 @@ def test_live_state_has_its_age_and_says_who_is_silent(api: Collector) -> None:
         live = api.http.get(f"/v1/analytics/meter/{box}/live").json()
         assert live["connection"] == connection
         assert live["ageSeconds"] == pytest.approx(max(0, -seconds), abs=5)
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_a_slow_device_is_online_late_and_silent_by_its_own_cadence(
+    api: Collector, is_declared: bool
+) -> None:
+    name = device("S")
+    minutes = {"online": 29, "late": 59, "silent": 61}
+    declared = {"intervalSeconds": 900} if is_declared else {}
+    heartbeats = [
+        one
+        for flag, ago in minutes.items()
+        for one in (
+            meter(f"{name}m{flag}", -60 * ago, kwhConsumedAc=3, **declared),
+            vehicle(f"{name}v{flag}", -60 * ago, kwhDeliveredDc=2.75, **declared),
+        )
+    ]
+    at_first = api.http.get("/v1/analytics/overview").json()
+    assert api.post("/v1/ingest/telemetry", heartbeats).status_code == 201
+    if not is_declared:  # as it is measured
+        for kind in ("meter", "vehicle"):
+            api.sql(MEASURED[kind], name)
+    for flag in minutes:
+        for kind in ("meter", "vehicle"):
+            one = f"{name}{kind[0]}{flag}"
+            live = api.http.get(f"/v1/analytics/{kind}/{one}/live").json()
+            assert (live["connection"], live["cadenceSeconds"]) == (flag, 900)
+            (same,) = fleet_pages(api, prefix=name, connection=flag, kind=kind)
+            assert same == {**live, "ageSeconds": same["ageSeconds"]}
+            found = api.http.get("/v1/analytics/devices", params={"idContains": one}).json()
+            assert found["devices"][0]["connection"] == flag
+    overview = api.http.get("/v1/analytics/overview").json()
+    for kinds in ("meters", "vehicles"):
+        added = {flag: overview[kinds][flag] - at_first[kinds][flag] for flag in minutes}
+        assert added == dict.fromkeys(minutes, 1)
+    # Of those online: 3 and 2.75 kWh, each in a quarter of an hour.
+    now, before = overview["now"], at_first["now"]
+    assert now["powerAcKw"] - (before["powerAcKw"] or 0) == pytest.approx(12)
+    assert now["powerDcKw"] - (before["powerDcKw"] or 0) == pytest.approx(11)
 
 
 def test_what_came_while_a_clock_was_ahead_is_silent_and_gives_way_to_the_next_heartbeat(
@@ -177,6 +229,34 @@ def test_the_live_fleet_is_filtered_and_sorted_page_by_page(api: Collector) -> N
     assert found(ids=[f"{name}1", f"{name}2"], kind="meter") == ["1", "2"]
     assert found(connection="silent") == []
     assert len(found(connection=["silent", "online"])) == 8
+
+
+@patiently
+@given(
+    heard=st.integers(-7_200_000_000, 600_000_000).map(lambda us: timedelta(microseconds=us)),
+    cadence=st.none() | st.sampled_from([1.0, 59.5, 60.0, 300.0, 900.0, 3600.0]),
+    whole=st.booleans(),
+)
+def test_postgres_and_the_collector_agree_who_is_online(
+    api: Collector, heard: timedelta, cadence: float | None, whole: bool
+) -> None:
+    now = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    at = now + (timedelta(minutes=round(heard / timedelta(minutes=1))) if whole else heard)
+    services = cast(
+        Services,
+        SimpleNamespace(
+            settings=CollectorSettings(_env_file=None),
+            energy=EnergySettings(_env_file=None),
+            believed_until=lambda now: now + timedelta(minutes=5),
+        ),
+    )
+    limits = connection_limits(services, now)
+    names = ("now", "believed_until", "nominal", "online_intervals", "silent_after")
+    values = [limits[name] for name in (*names, "silent_intervals")]
+    asked = "SELECT connection_flag(%s, %s, %s, %s, %s, %s, %s, %s)"
+    ((flag,),) = api.sql(asked, at, cadence, *values)
+    row = {"interval_seconds": None, "cadence_seconds": cadence}
+    assert flag == connection_flag(services, at, cadence_seconds(services, row), now)
 
 
 def test_a_page_goes_on_after_its_last_device_whatever_comes_and_goes(api: Collector) -> None:

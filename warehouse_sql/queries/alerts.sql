@@ -125,6 +125,9 @@ WITH rule AS MATERIALIZED (
                 THEN %(silent_intervals)s * coalesce(interval_seconds, cadence_seconds) END AS patience
     FROM vehicle_live_state
     WHERE "timestamp" < (SELECT silent FROM least)
+          AND (coalesce(interval_seconds, cadence_seconds, 0) <= %(nominal)s
+               OR "timestamp" < %(now)s - make_interval(
+                   secs => %(silent_intervals)s * coalesce(interval_seconds, cadence_seconds)))
        OR "timestamp" > %(believed_until)s
        OR vehicle_id IN (SELECT device_id FROM tracked
                          WHERE kind = 'silent' AND device_kind = 'vehicle')
@@ -134,6 +137,9 @@ WITH rule AS MATERIALIZED (
                 THEN %(silent_intervals)s * coalesce(interval_seconds, cadence_seconds) END
     FROM meter_live_state
     WHERE "timestamp" < (SELECT silent FROM least)
+          AND (coalesce(interval_seconds, cadence_seconds, 0) <= %(nominal)s
+               OR "timestamp" < %(now)s - make_interval(
+                   secs => %(silent_intervals)s * coalesce(interval_seconds, cadence_seconds)))
        OR "timestamp" > %(believed_until)s
        OR meter_id IN (SELECT device_id FROM tracked
                        WHERE kind = 'silent' AND device_kind = 'meter')

@@ -22,7 +22,14 @@ from lake import (
     hours_between,
 )
 from lake.delta import count_rows_by_hour, live_files
-from lake.schema import HOUR_START, HOURLY_TABLES, TableSpec, history_table
+from lake.health import LOOK_BACK
+from lake.schema import (
+    HEARTBEAT_COMPLETENESS_HOURLY,
+    HOUR_START,
+    HOURLY_TABLES,
+    TableSpec,
+    history_table,
+)
 from pipelines.assets.marts import MARTS, Mart, first_mart_hour, mart_rows
 from pipelines.compute.awaited import lacks_what_came
 from pipelines.resources import WarehouseResource
@@ -158,7 +165,7 @@ class Verification:
             return VerifiedHour(hour, unknown=True)
         verified = self._verify(hour, ledger, stream_hours, heartbeats, ledger_findings)
         if verified.findings and (
-            self._lacks_what_came or self._waits_for_another(hour, heartbeats)
+            self._lacks_what_came or self._waits_for_another(hour, heartbeats, verified.findings)
         ):
             return VerifiedHour(hour, waits=True)
         if verified.findings and any(h.depends_on_unknown(hour) for h in heartbeats.values()):
@@ -274,11 +281,19 @@ class Verification:
             return count_raw(connection, self._lake, stream, {hour: None})[hour]
 
     def _waits_for_another(
-        self, hour: datetime, heartbeats: dict[str, SequentialRawReader]
+        self,
+        hour: datetime,
+        heartbeats: dict[str, SequentialRawReader],
+        findings: Sequence[Finding],
     ) -> bool:
-        """True if an hour waits from which this one's energy may be counted."""
+        """True if an hour waits from which what was found of this one may follow.
+
+        Its energy from a register, or how often a device sends that is silent since.
+        """
         registers = any(reader.has_registers for reader in heartbeats.values())
         reach = self._settings.register_lookback_hours if registers else 1
+        if all(found.table == HEARTBEAT_COMPLETENESS_HOURLY.name for found in findings):
+            reach = LOOK_BACK // HOUR
         return any(row.waits for row in self._ledger(hour - reach * HOUR, hour + HOUR).values())
 
     # -- what is known --------------------------------------------------------------------------

@@ -30,6 +30,14 @@ def noted(stack: PipelineStack) -> dict[str, float | None]:
     return {row["meter_id"]: row["cadence_seconds"] for row in rows}
 
 
+def findings(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    """What `verify` finds."""
+    capsys.readouterr()
+    main(["--json"])
+    found: list[dict[str, object]] = json.loads(capsys.readouterr().out)["findings"]
+    return found
+
+
 def test_runs_note_how_often_devices_send_and_expect_no_more_of_them(
     stack: PipelineStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,13 +56,12 @@ def test_runs_note_how_often_devices_send_and_expect_no_more_of_them(
     # What comes late changes what is expected of a device that is silent since, as `verify` finds.
     deliver(stack, readings(*(at + 5 for at in quarters), device=QUARTERS))
     deliver(stack, readings(*(at + 10 for at in quarters), device=QUARTERS))
+    assert findings(capsys) == []  # nobody expects it of what waits
     compute_what_waits(stack)
     each = 60 + 12 + 2
     assert expected(stack) == [(each, 100)] * 3 + [(each, pytest.approx(100 * 60 / each))] * 2
     assert noted(stack)[QUARTERS] == 300
-    capsys.readouterr()
-    main(["--json"])
-    assert json.loads(capsys.readouterr().out)["findings"] == []
+    assert findings(capsys) == []
 
     # An import of history says nothing of now; a device that is nominal again has none of its own.
     deliver(stack, readings(*range(-1200, -1000, 15), device=MINUTES))

@@ -118,11 +118,13 @@ def live_fields(services: Services, row: Row, now: datetime) -> dict[str, Any]:
 
 
 def cadence_seconds(services: Services, row: Row) -> float:
-    """The time between two heartbeats of a device, from a row of live state."""
-    for known in (row["interval_seconds"], row["cadence_seconds"]):
-        if known is not None:
-            return float(known)
-    return services.energy.nominal_interval_seconds
+    """The time between two heartbeats of a device, from a row of live state.
+
+    What it declares of its energy, unless that is a mere sample of it.
+    """
+    declared: float | None = row["interval_seconds"]
+    own: float = row["cadence_seconds"] or services.energy.nominal_interval_seconds
+    return own if declared is None or 10 * declared < own else declared
 
 
 def connection_flag(
@@ -131,7 +133,7 @@ def connection_flag(
     """Return whether a device whose newest heartbeat is of `heard` still reports as expected.
 
     One that can't be believed is none: any that comes takes its place. The same as the function of
-    Postgres of this name, which has `connection_limits`.
+    Postgres of this name, whose parameters are `connection_limits`.
     """
     if heard > services.believed_until(now):
         return "silent"

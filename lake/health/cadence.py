@@ -19,6 +19,7 @@ LOOK_BACK: Final = 8 * DAY
 
 _SECOND: Final = 1_000_000
 _TAIL: Final = 7  # heartbeats that end six steps
+_SAMPLED: Final = 10  # times shorter than the cadence, and a declared interval is that of a sample
 _TIME: Final = pl.Datetime("us", "UTC")
 _MUTE: Final = "_mute"
 
@@ -59,7 +60,11 @@ def device_cadences(
     return (
         found.join(_class_cadences(charger_classes, device, settings), on=device, how="left")
         .with_columns(own=pl.coalesce("of_class", learned))
-        .with_columns(cadence=pl.coalesce("declared", "own"))
+        .with_columns(
+            cadence=pl.when(_SAMPLED * pl.col("declared") >= pl.col("own").fill_null(nominal))
+            .then("declared")
+            .otherwise("own")
+        )
         # A series that has ended says nothing: of one that sends in the hour, others do not count.
         .filter(pl.col("last") >= pl.min_horizontal(newest, pl.lit(start, _TIME)))
         .group_by(device)

@@ -1,7 +1,7 @@
 """How often a device sends, and what is expected of it: section 15 of docs/energy.md."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -39,10 +39,12 @@ def cadence_of(
 
 def _told(moments: Mapping[int, int | None], of_class: int | None) -> int | None:
     times = sorted(moments)
-    if declared := moments[times[-1]]:
-        return declared
-    if of_class:
-        return of_class
+    own = of_class or _learned(times)
+    declared = moments[times[-1]]
+    return declared if declared and 10 * declared >= (own or NOMINAL) else own
+
+
+def _learned(times: Sequence[int]) -> int | None:
     steps = [after - before for before, after in pairwise(times)]
     for last in range(len(steps), max(len(steps) - 7, 0), -1):
         if cadence := learned(steps[max(last - 6, 0) : last]):

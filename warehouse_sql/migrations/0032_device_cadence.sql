@@ -10,9 +10,18 @@ ALTER TABLE vehicle_live_state ADD COLUMN cadence_seconds double precision
 COMMENT ON COLUMN meter_live_state.cadence_seconds IS 'time between its heartbeats, seconds: of its charger class, else measured when the newest hour was computed; null: about the nominal interval, or not known. A declared interval counts before it';
 COMMENT ON COLUMN vehicle_live_state.cadence_seconds IS 'time between its heartbeats, seconds: measured when the newest hour was computed; null: about the nominal interval, or not known. A declared interval counts before it';
 
--- Whether a device still reports as expected; the same as `connection_flag` in
--- ingestion_api/routes/live.py, and small enough to be inlined into a query. `cadence` is null where
--- it is nominal. A device that sends more often than the nominal interval is not late any sooner: its
+-- These two are the same as `cadence_seconds` and `connection_flag` in ingestion_api/routes/live.py, and
+-- small enough to be inlined into a query.
+
+-- Seconds between two heartbeats of a device, from the columns of its live state. What it declares of its
+-- energy is its cadence, unless that is a mere sample of it.
+CREATE FUNCTION device_cadence(
+    declared double precision, own double precision, nominal double precision
+) RETURNS double precision LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN 10 * declared >= coalesce(own, nominal) THEN declared
+            ELSE coalesce(own, nominal) END;
+
+-- Whether a device still reports as expected. A device that sends more often than the nominal interval is not late any sooner: its
 -- heartbeats may come several at once.
 CREATE FUNCTION connection_flag(
     heard timestamptz, cadence double precision, moment timestamptz, believed_until timestamptz,

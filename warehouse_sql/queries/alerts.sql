@@ -37,7 +37,7 @@ WITH heard AS MATERIALIZED (
     FROM vehicle_live_state WHERE received_at >= %(since)s AND soc IS NOT NULL
 ), plugged AS MATERIALIZED (
     SELECT heard.vehicle_id, heard.soc, heard.at, meter.meter_id, meter.kwh_consumed_ac,
-           meter."timestamp" AS meter_at, meter.reading_type, cadence, gap
+           meter."timestamp" AS meter_at, meter.reading_type, seconds, gap
     FROM heard
     LEFT JOIN LATERAL (SELECT link.meter_id FROM charging_link AS link
                        WHERE heard.meter_id IS NULL
@@ -47,9 +47,9 @@ WITH heard AS MATERIALIZED (
     JOIN meter_live_state AS meter
         ON meter.meter_id = coalesce(heard.meter_id, linked.meter_id) COLLATE "C"
     CROSS JOIN LATERAL
-        (SELECT coalesce(meter.interval_seconds, meter.cadence_seconds, %(nominal)s) AS cadence) AS own
-    CROSS JOIN LATERAL
-        (SELECT make_interval(secs => greatest(%(gap)s, 1.5 * cadence)) AS gap) AS reach
+        (SELECT coalesce(meter.interval_seconds, meter.cadence_seconds, %(nominal)s) AS seconds,
+                make_interval(secs => greatest(%(gap)s, 1.5 * device_cadence(
+                    meter.interval_seconds, meter.cadence_seconds, %(nominal)s))) AS gap) AS flow
     WHERE meter.kwh_consumed_ac IS NOT NULL
       AND meter."timestamp" >= heard.at - gap
       AND meter."timestamp" <= %(believed_until)s
@@ -69,7 +69,7 @@ WITH heard AS MATERIALIZED (
                           AND plugged.kwh_consumed_ac - known.kwh_consumed_ac
                               <= %(idle_kw)s::float8
                                  * extract(epoch FROM plugged.meter_at - known.at)::float8 / 3600
-                   ELSE plugged.kwh_consumed_ac <= %(idle_kw)s::float8 * plugged.cadence / 3600
+                   ELSE plugged.kwh_consumed_ac <= %(idle_kw)s::float8 * plugged.seconds / 3600
                END)
     ON CONFLICT (vehicle_id) DO UPDATE SET
         soc = excluded.soc, at = excluded.at, meter_id = excluded.meter_id,
@@ -121,25 +121,25 @@ WITH rule AS MATERIALIZED (
     WHERE stream = 'meter'
 ), silent AS (
     SELECT 'vehicle' AS device_kind, vehicle_id AS device_id, "timestamp", received_at,
-           CASE WHEN coalesce(interval_seconds, cadence_seconds) > %(nominal)s
-                THEN %(silent_intervals)s * coalesce(interval_seconds, cadence_seconds) END AS patience
-    FROM vehicle_live_state
+           %(silent_intervals)s * cadence AS patience
+    FROM vehicle_live_state CROSS JOIN LATERAL
+         (SELECT nullif(greatest(device_cadence(interval_seconds, cadence_seconds, %(nominal)s),
+                                 %(nominal)s), %(nominal)s) AS cadence) AS slow
     WHERE "timestamp" < (SELECT silent FROM least)
-          AND (coalesce(interval_seconds, cadence_seconds, 0) <= %(nominal)s
-               OR "timestamp" < %(now)s - make_interval(
-                   secs => %(silent_intervals)s * coalesce(interval_seconds, cadence_seconds)))
+          AND (cadence IS NULL
+               OR "timestamp" < %(now)s - make_interval(secs => %(silent_intervals)s * cadence))
        OR "timestamp" > %(believed_until)s
        OR vehicle_id IN (SELECT device_id FROM tracked
                          WHERE kind = 'silent' AND device_kind = 'vehicle')
     UNION ALL
     SELECT 'meter', meter_id, "timestamp", received_at,
-           CASE WHEN coalesce(interval_seconds, cadence_seconds) > %(nominal)s
-                THEN %(silent_intervals)s * coalesce(interval_seconds, cadence_seconds) END
-    FROM meter_live_state
+           %(silent_intervals)s * cadence
+    FROM meter_live_state CROSS JOIN LATERAL
+         (SELECT nullif(greatest(device_cadence(interval_seconds, cadence_seconds, %(nominal)s),
+                                 %(nominal)s), %(nominal)s) AS cadence) AS slow
     WHERE "timestamp" < (SELECT silent FROM least)
-          AND (coalesce(interval_seconds, cadence_seconds, 0) <= %(nominal)s
-               OR "timestamp" < %(now)s - make_interval(
-                   secs => %(silent_intervals)s * coalesce(interval_seconds, cadence_seconds)))
+          AND (cadence IS NULL
+               OR "timestamp" < %(now)s - make_interval(secs => %(silent_intervals)s * cadence))
        OR "timestamp" > %(believed_until)s
        OR meter_id IN (SELECT device_id FROM tracked
                        WHERE kind = 'silent' AND device_kind = 'meter')

@@ -51,9 +51,10 @@ WITH linked_meter AS (
       AND (%(ids)s::text[] IS NULL OR meter_id = ANY(%(ids)s))
       AND (%(prefix)s::text IS NULL OR starts_with(meter_id, %(prefix)s))
       AND (%(flags)s::text[] IS NULL
-           OR connection_flag("timestamp", coalesce(interval_seconds, cadence_seconds), %(now)s,
-                              %(believed_until)s, %(nominal)s, %(online_intervals)s,
-                              %(silent_after)s, %(silent_intervals)s) = ANY(%(flags)s))
+           OR connection_flag(
+               "timestamp", device_cadence(interval_seconds, cadence_seconds, %(nominal)s), %(now)s,
+               %(believed_until)s, %(nominal)s, %(online_intervals)s, %(silent_after)s,
+               %(silent_intervals)s) = ANY(%(flags)s))
       AND (%(linked)s::boolean IS NOT TRUE OR meter_id IN (TABLE linked_meter))
       AND (%(linked)s::boolean IS NOT FALSE OR meter_id NOT IN (TABLE linked_meter))
       AND CASE WHEN %(after_id)s::text IS NULL THEN true
@@ -86,9 +87,10 @@ WITH linked_meter AS (
       AND (%(ids)s::text[] IS NULL OR vehicle_id = ANY(%(ids)s))
       AND (%(prefix)s::text IS NULL OR starts_with(vehicle_id, %(prefix)s))
       AND (%(flags)s::text[] IS NULL
-           OR connection_flag("timestamp", coalesce(interval_seconds, cadence_seconds), %(now)s,
-                              %(believed_until)s, %(nominal)s, %(online_intervals)s,
-                              %(silent_after)s, %(silent_intervals)s) = ANY(%(flags)s))
+           OR connection_flag(
+               "timestamp", device_cadence(interval_seconds, cadence_seconds, %(nominal)s), %(now)s,
+               %(believed_until)s, %(nominal)s, %(online_intervals)s, %(silent_after)s,
+               %(silent_intervals)s) = ANY(%(flags)s))
       AND (%(linked)s::boolean IS NOT TRUE OR vehicle_id IN (TABLE linked_vehicle))
       AND (%(linked)s::boolean IS NOT FALSE OR vehicle_id NOT IN (TABLE linked_vehicle))
       AND CASE WHEN %(after_id)s::text IS NULL THEN true

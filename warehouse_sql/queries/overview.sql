@@ -11,13 +11,14 @@ FROM (SELECT 'meter' AS kind, count(*) FILTER (WHERE connection = 'online') AS o
              count(*) FILTER (WHERE connection = 'silent') AS silent,
              count(kwh) FILTER (WHERE connection = 'online') AS readings,
              count(*) FILTER (WHERE connection = 'online' AND kwh > 0) AS flowing,
-             sum(round(kwh * 1e9 * 3600 / cadence)) FILTER (WHERE connection = 'online') / 1e9
+             sum(round(kwh * 1e9 * 3600 / seconds)) FILTER (WHERE connection = 'online') / 1e9
                  AS power_kw
-      FROM (SELECT coalesce(interval_seconds, cadence_seconds, %(nominal)s) AS cadence,
+      FROM (SELECT coalesce(interval_seconds, cadence_seconds, %(nominal)s) AS seconds,
                    CASE reading_type WHEN 'interval' THEN kwh_consumed_ac END AS kwh,
-                   connection_flag("timestamp", coalesce(interval_seconds, cadence_seconds),
-                                   %(now)s, %(believed_until)s, %(nominal)s, %(online_intervals)s,
-                                   %(silent_after)s, %(silent_intervals)s) AS connection
+                   connection_flag(
+                       "timestamp", device_cadence(interval_seconds, cadence_seconds, %(nominal)s),
+                       %(now)s, %(believed_until)s, %(nominal)s, %(online_intervals)s,
+                       %(silent_after)s, %(silent_intervals)s) AS connection
             FROM meter_live_state OFFSET 0) AS live) AS counted,
      (SELECT meter_id AS device_id, "timestamp", received_at FROM meter_live_state
       ORDER BY received_at > %(believed_until)s, received_at DESC LIMIT 1) AS newest
@@ -28,13 +29,14 @@ FROM (SELECT 'vehicle' AS kind, count(*) FILTER (WHERE connection = 'online') AS
              count(*) FILTER (WHERE connection = 'silent') AS silent,
              count(kwh) FILTER (WHERE connection = 'online') AS readings,
              count(*) FILTER (WHERE connection = 'online' AND kwh > 0) AS flowing,
-             sum(round(kwh * 1e9 * 3600 / cadence)) FILTER (WHERE connection = 'online') / 1e9
+             sum(round(kwh * 1e9 * 3600 / seconds)) FILTER (WHERE connection = 'online') / 1e9
                  AS power_kw
-      FROM (SELECT coalesce(interval_seconds, cadence_seconds, %(nominal)s) AS cadence,
+      FROM (SELECT coalesce(interval_seconds, cadence_seconds, %(nominal)s) AS seconds,
                    CASE reading_type WHEN 'interval' THEN kwh_delivered_dc END AS kwh,
-                   connection_flag("timestamp", coalesce(interval_seconds, cadence_seconds),
-                                   %(now)s, %(believed_until)s, %(nominal)s, %(online_intervals)s,
-                                   %(silent_after)s, %(silent_intervals)s) AS connection
+                   connection_flag(
+                       "timestamp", device_cadence(interval_seconds, cadence_seconds, %(nominal)s),
+                       %(now)s, %(believed_until)s, %(nominal)s, %(online_intervals)s,
+                       %(silent_after)s, %(silent_intervals)s) AS connection
             FROM vehicle_live_state OFFSET 0) AS live) AS counted,
      (SELECT vehicle_id AS device_id, "timestamp", received_at FROM vehicle_live_state
       ORDER BY received_at > %(believed_until)s, received_at DESC LIMIT 1) AS newest

@@ -234,11 +234,16 @@ def test_the_live_fleet_is_filtered_and_sorted_page_by_page(api: Collector) -> N
 @patiently
 @given(
     heard=st.integers(-7_200_000_000, 600_000_000).map(lambda us: timedelta(microseconds=us)),
-    cadence=st.none() | st.sampled_from([1.0, 59.5, 60.0, 300.0, 900.0, 3600.0]),
+    declared=st.none() | st.sampled_from([1.0, 59.5, 60.0, 300.0, 900.0, 3600.0]),
+    own=st.none() | st.sampled_from([1.0, 90.0, 300.0, 900.0, 3600.0]),
     whole=st.booleans(),
 )
 def test_postgres_and_the_collector_agree_who_is_online(
-    api: Collector, heard: timedelta, cadence: float | None, whole: bool
+    api: Collector,
+    heard: timedelta,
+    declared: float | None,
+    own: float | None,
+    whole: bool,
 ) -> None:
     now = datetime(2026, 11, 30, 12, tzinfo=UTC)
     at = now + (timedelta(minutes=round(heard / timedelta(minutes=1))) if whole else heard)
@@ -253,10 +258,13 @@ def test_postgres_and_the_collector_agree_who_is_online(
     limits = connection_limits(services, now)
     names = ("now", "believed_until", "nominal", "online_intervals", "silent_after")
     values = [limits[name] for name in (*names, "silent_intervals")]
+    nominal = limits["nominal"]
+    ((cadence,),) = api.sql("SELECT device_cadence(%s, %s, %s)", declared, own, nominal)
+    row = {"interval_seconds": declared, "cadence_seconds": own}
+    assert cadence == cadence_seconds(services, row)
     asked = "SELECT connection_flag(%s, %s, %s, %s, %s, %s, %s, %s)"
     ((flag,),) = api.sql(asked, at, cadence, *values)
-    row = {"interval_seconds": None, "cadence_seconds": cadence}
-    assert flag == connection_flag(services, at, cadence_seconds(services, row), now)
+    assert flag == connection_flag(services, at, cadence, now)
 
 
 def test_a_page_goes_on_after_its_last_device_whatever_comes_and_goes(api: Collector) -> None:

@@ -92,10 +92,16 @@ def test_what_the_newest_heartbeat_declares_counts_before_the_class_and_that_bef
     rows = sent(0, 5, 10, 15, 20, 25, 30, 35)
     assert found(rows, classes={"M1": "unsaid"}) == {"M1": 300}
     assert found(rows, classes={"M1": "slow"}) == {"M1": 1800}
-    declared = [*rows[:-1], {**rows[-1], "interval_seconds": 61.5}]
-    assert found(declared, classes={"M1": "slow"}) == {"M1": 61.5}
+    declared = [*rows[:-1], {**rows[-1], "interval_seconds": 200.5}]
+    assert found(declared, classes={"M1": "slow"}) == {"M1": 200.5}
     assert found(declared, classes={"M1": "slow"}, column="own") == {"M1": 1800}
     assert found(declared, column="own") == {"M1": 300}
+
+
+def test_the_interval_of_a_sample_is_no_cadence() -> None:
+    assert found(sent(*range(60), interval_seconds=1)) == {"M1": 60}
+    assert found(sent(50, interval_seconds=1)) == {"M1": None}
+    assert found(sent(*range(0, 60, 5), interval_seconds=60)) == {"M1": 60}  # four of five lost
 
 
 def test_heartbeats_without_an_energy_tell_that_a_device_is_alive() -> None:
@@ -130,7 +136,9 @@ def test_many_devices_are_told_apart() -> None:
 @patiently
 @given(
     meter_rows(),
-    st.lists(st.tuples(st.booleans(), st.sampled_from([None, None, 30.0, 900.0])), min_size=90),
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from([None, None, 1.0, 30.0, 900.0])), min_size=90
+    ),
     st.dictionaries(st.sampled_from(METERS), st.sampled_from(["slow", "unsaid"])),
     st.booleans(),
 )

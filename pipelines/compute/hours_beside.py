@@ -1,6 +1,7 @@
 """Hours beside those of a run that its heartbeats change, because they are their context.
 
-A heartbeat at a time t is context of the hours up to its ninth reading before and its ninth after.
+A heartbeat at a time t is context of the hours up to its ninth reading before and its ninth after,
+and of those in which its device is silent since: it tells how many heartbeats they lack.
 """
 
 from bisect import bisect_left, bisect_right

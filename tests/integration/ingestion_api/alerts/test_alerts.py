@@ -226,6 +226,20 @@ def test_a_charge_that_falls_beside_an_idle_meter_is_none(api: Collector) -> Non
     assert [alert["rule"] for alert in alerts(api, car)] == ["hot"]
 
 
+@pytest.mark.parametrize(("kwh", "rules"), [(3.0, {"hot", "losing"}), (0.005, {"hot"})])
+def test_a_slow_meter_delivers_until_its_next_reading_and_more_than_an_idle_one_in_that_time(
+    api: Collector, kwh: float, rules: set[str]
+) -> None:
+    car, charger = device("V"), device("M")
+    send(api, meter(charger, -700, kwhConsumedAc=kwh, intervalSeconds=900))
+    peaks = "SELECT soc FROM alert_soc_peak WHERE vehicle_id = %s"
+    send(api, vehicle(car, -650, soc=60, meterId=charger))
+    until(lambda: api.sql(peaks, car), [(60,)])
+    send(api, vehicle(car, -60, soc=55, meterId=charger, batteryTemp=50))
+    one(api, car, "hot")
+    assert {alert["rule"] for alert in alerts(api, car)} == rules
+
+
 # -- what people do --------------------------------------------------------------------------------
 
 

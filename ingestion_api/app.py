@@ -39,6 +39,8 @@ from ingestion_api.routes import (
     alerts,
     curve,
     dashboard,
+    depots,
+    devices,
     efficiency,
     health,
     links,
@@ -138,6 +140,7 @@ def create_app(
                 )
             )
             app.state.services = Services(
+                dsn,
                 settings,
                 energy,
                 lake,
@@ -194,6 +197,8 @@ def _add_routes(app: FastAPI) -> None:
         losses.router,
         efficiency.router,
         links.router,
+        devices.router,
+        depots.router,
         alert_streams.router,
         alert_silences.router,
         alert_dead_letters.router,

@@ -30,6 +30,7 @@ from lake.reads import TableReader
 class Services:
     """Made once at start, closed at the end."""
 
+    dsn: str
     settings: CollectorSettings
     energy: EnergySettings
     lake: Lake

@@ -4,19 +4,18 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any, Final
 
 from psycopg.rows import class_row
 
+from warehouse_sql.device_attributes import ATTRIBUTES, DeviceAttributes
+from warehouse_sql.errors import WarehouseError
 from warehouse_sql.named_queries import query
 from warehouse_sql.session import transaction
 
 
-class Unchanged(Enum):
-    """In place of a value: what is known stays as it is."""
-
-    UNCHANGED = "as it is"
+class UnknownDepot(WarehouseError):
+    """A device is said to belong to a depot that there is not."""
 
 
 @dataclass(frozen=True)
@@ -24,25 +23,33 @@ class Device:
     """A device of the registry, or one that was heard and waits for its compaction.
 
     `first_heard_at` is null until its first hour is compacted, `newest_at` where no collector has
-    heard it.
+    heard it, `updated_at` where people have said nothing of it.
     """
 
     stream: str
     device_id: str
     first_heard_at: datetime | None
     newest_at: datetime | None
+    updated_at: datetime | None
     charger_class: str | None
     retired_at: datetime | None
+    depot: str | None
+    group: str | None
+    driver: str | None
+    label: str | None
+    latitude: float | None
+    longitude: float | None
+    time_zone: str | None
+    cadence_seconds: float | None
 
 
 @dataclass(frozen=True)
 class DeviceUpdate:
-    """New values of a device; None clears a value."""
+    """New values of a device: those that are set."""
 
     stream: str
     device_id: str
-    charger_class: str | Unchanged | None = Unchanged.UNCHANGED
-    retired_at: datetime | Unchanged | None = Unchanged.UNCHANGED
+    attributes: DeviceAttributes
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,11 @@ def list_devices(
     charger_class: str | None = None,
     silent_since: datetime | None = None,
     pattern: str | None = None,
+    depot: str | None = None,
+    group: str | None = None,
     limit: int | None = None,
 ) -> list[Device]:
-    """Devices by stream and id: all, of one stream, with one class, or silent and in service.
+    """Devices by stream and id: all, or those that are like each value that is given.
 
     In `pattern` an asterisk stands for any characters and a question mark for one. The first
     `limit` of them; None: however many there are. Silent is a device without a heartbeat, by its
@@ -106,20 +115,37 @@ def list_devices(
         "silent_since": silent_since,
         "pattern": None if pattern is None else _like(pattern),
         "limit": limit,
+        "depots": None if depot is None else [depot],
+        "groups": None if group is None else [group],
+        **dict.fromkeys(("device", "after_stream", "after_id")),
     }
     with transaction(dsn) as conn, conn.cursor(row_factory=class_row(Device)) as cursor:
         return cursor.execute(query("list_devices"), wanted).fetchall()
 
 
-def update_devices(dsn: str, told: Sequence[DeviceUpdate]) -> UpdatedDevices:
+def list_depots(dsn: str) -> list[str]:
+    """Ids of the depots. Raises as `list_devices`."""
+    with transaction(dsn) as conn:
+        return [row["id"] for row in conn.execute(query("list_depots"), {"id": None})]
+
+
+def update_devices(
+    dsn: str, told: Sequence[DeviceUpdate], *, dry_run: bool = False
+) -> UpdatedDevices:
     """Take down what is said of devices, each at most once, and open the hours that it changes.
 
     A charger class is a correction: it counts for every hour since the meter was first heard. A
     retirement changes the hours between the old time and the new one, in which the device was
-    expected and no longer is, or the reverse. Raises as `list_devices`.
+    expected and no longer is, or the reverse. A dry run changes nothing and counts alike. Raises
+    UnknownDepot, and as `list_devices`.
     """
     streams, devices = [one.stream for one in told], [one.device_id for one in told]
+    depots = {one.attributes.depot for one in told if one.attributes.depot is not None}
     with transaction(dsn) as conn:
+        # Held, so that nobody takes one away meanwhile.
+        held = conn.execute(query("hold_depots"), {"depots": sorted(depots)})
+        for missing in sorted(depots - {row["id"] for row in held}):
+            raise UnknownDepot(unknown_depot(missing))
         # Else a device that is first heard now could be computed without what is told here.
         conn.execute(query("lock_devices"))
         rows = conn.execute(query("devices_named"), {"streams": streams, "devices": devices})
@@ -131,25 +157,27 @@ def update_devices(dsn: str, told: Sequence[DeviceUpdate]) -> UpdatedDevices:
             if corrected != before or not before["is_registered"]:
                 changes.append((before, corrected))
         after = [corrected for _, corrected in changes]
+        columns = ("stream", "device_id", *ATTRIBUTES)
         conn.execute(
-            query("update_devices"),
-            {
-                "streams": [row["stream"] for row in after],
-                "devices": [row["device_id"] for row in after],
-                "charger_classes": [row["charger_class"] for row in after],
-                "retired": [row["retired_at"] for row in after],
-            },
+            query("update_devices"), {name: [row[name] for row in after] for name in columns}
         )
         ranges = [change for pair in changes for change in _changed_hours(*pair)]
         reopened = conn.execute(
             query("reopen_hours_within"),
             {"since": [since for since, _ in ranges], "until": [until for _, until in ranges]},
         ).fetchall()
+        if dry_run:
+            conn.rollback()
     return UpdatedDevices(
         changed=len(changes),
         unheard=[row["device_id"] for row in known.values() if not row["is_heard"]],
         hours=len({row["hour"] for row in reopened if row["is_computed"]}),
     )
+
+
+def unknown_depot(depot: str) -> str:
+    """Say that there is no such depot, and how to make it."""
+    return f"there is no depot {depot!r}; PUT /v1/depots/{depot} makes it"
 
 
 def remove_devices(dsn: str, devices: Collection[tuple[str, str]]) -> RemovedDevices:
@@ -188,10 +216,7 @@ def _like(pattern: str) -> str:
 
 
 def _corrected(before: dict[str, Any], told: DeviceUpdate) -> dict[str, Any]:
-    said = {"charger_class": told.charger_class, "retired_at": told.retired_at}
-    return before | {
-        name: value for name, value in said.items() if value is not Unchanged.UNCHANGED
-    }
+    return before | told.attributes.model_dump(exclude_unset=True)
 
 
 def _changed_hours(

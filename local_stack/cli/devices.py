@@ -15,18 +15,25 @@ from rich.text import Text
 
 from lake import EnergySettings
 from local_stack.cli.child_command import database_url
-from local_stack.cli.device_csv import COLUMNS, read_devices, read_ids
-from local_stack.client.rejects_file import RejectsFile
+from local_stack.cli.device_csv import read_ids, read_updates
+from local_stack.client.rejects_file import RefusedRow, RejectsFile
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.settings import settings_with
 from local_stack.terminal import output_console
-from warehouse_sql.devices import Device, list_devices, remove_devices, update_devices
+from warehouse_sql.device_csv import COLUMNS, RefusedDevice
+from warehouse_sql.devices import (
+    Device,
+    list_depots,
+    list_devices,
+    remove_devices,
+    update_devices,
+)
 from warehouse_sql.errors import WarehouseError
 from warehouse_sql.settings import settings_fault
 
 devices = typer.Typer(
-    help="What the database knows of the devices: since when each is heard, the class of its "
-    "charger, and whether it is retired.",
+    help="What the database knows of the devices: since when each is heard, its depot and group, "
+    "the class of its charger, and whether it is retired.",
     no_args_is_help=True,
 )
 
@@ -57,6 +64,8 @@ def show(
             help="only devices in service without a heartbeat for so many hours", metavar="HOURS"
         ),
     ] = None,
+    depot: Annotated[str | None, typer.Option(help="only devices of this depot")] = None,
+    group: Annotated[str | None, typer.Option(help="only devices of this group")] = None,
     limit: Annotated[int, typer.Option(help="most devices to show", min=1)] = 1_000,
     data: Data = None,
 ) -> None:
@@ -69,6 +78,8 @@ def show(
             stream=stream,
             charger_class=charger_class,
             silent_since=None if silent is None else datetime.now(UTC) - timedelta(hours=silent),
+            depot=depot,
+            group=group,
             limit=limit + 1,
         )
     except WarehouseError as error:
@@ -96,19 +107,22 @@ def import_devices(
     ],
     data: Data = None,
 ) -> None:
-    """Say which class a meter's charger has, and since when a device is retired.
+    """Say to which depot and group devices belong, which class a meter's charger has, and the like.
 
-    A class is one of the setting CHARGER_CLASSES, which Dagster and the collector need as well.
-    It is a correction: all hours since the meter was first heard are computed again. A device
-    that is retired is not expected to be heard; the hours between the old time of its retirement
-    and the new one are computed again. An import can be repeated. Refused rows
-    are kept in FILE.rejects.csv.
+    The columns are stream and device_id, and those of charger_class, retired_at, depot, group,
+    driver, label, latitude, longitude, time_zone and cadence_seconds that are to be told. The API
+    makes depots. A class is one of the setting CHARGER_CLASSES, which Dagster and the collector
+    need as well. It is a correction: all hours since the meter was first heard are computed again.
+    A device that is retired is not expected to be heard; the hours between the old time of its
+    retirement and the new one are computed again. An import can be repeated. Refused rows are kept
+    in FILE.rejects.csv.
     """
     dsn = database_url(settings_with({"data_folder": data}))
-    accepted, refused = read_devices(file, _charger_classes())
-    rejects = RejectsFile(file, (*COLUMNS, "in no column"))
-    rejects.add(refused)
     try:
+        accepted, found = read_updates(file, _charger_classes(), list_depots(dsn))
+        refused = [_refused_row(one) for one in found]
+        rejects = RejectsFile(file, (*COLUMNS, "in no column"))
+        rejects.add(refused)
         done = update_devices(dsn, accepted)
     except WarehouseError as error:
         raise LocalStackError(str(error)) from error
@@ -184,6 +198,11 @@ def _confirmed(wanted: list[tuple[str, str]]) -> bool:
     return typer.confirm(f"remove {len(wanted):,} devices ({some}{more})?")
 
 
+def _refused_row(row: RefusedDevice) -> RefusedRow:
+    reasons = "; ".join(f"{column}: {why}" if column else why for column, why in row.faults)
+    return RefusedRow(row.number, reasons, [row.cells.get(name, "") for name in (*COLUMNS, "")])
+
+
 def _charger_classes() -> set[str]:
     try:
         return set(EnergySettings().charger_classes)
@@ -193,7 +212,16 @@ def _charger_classes() -> set[str]:
 
 def _table(found: list[Device]) -> Table:
     table = Table(box=None)
-    for column in ("stream", "id", "first heard (UTC)", "newest (UTC)", "class", "retired (UTC)"):
+    for column in (
+        "stream",
+        "id",
+        "first heard (UTC)",
+        "newest (UTC)",
+        "depot",
+        "group",
+        "class",
+        "retired (UTC)",
+    ):
         table.add_column(column, overflow="fold")
     for device in found:
         table.add_row(
@@ -201,6 +229,8 @@ def _table(found: list[Device]) -> Table:
             Text(device.device_id),
             _minute(device.first_heard_at),
             _minute(device.newest_at),
+            Text(device.depot or ""),
+            Text(device.group or ""),
             Text(device.charger_class or ""),
             _minute(device.retired_at),
         )

@@ -61,6 +61,7 @@ def fill(api: Collector) -> None:
         vehicles = [vehicle(f"VEH00{number}", -60 * ago) for ago in range(10)]
         assert api.post("/v1/ingest/meter/batch", meters).status_code == 201
         assert api.post("/v1/ingest/vehicle/batch", vehicles).status_code == 201
+    assert api.http.put("/v1/depots/north", json={"name": "Depot North"}).status_code == 200
     link = {"meterId": "METER001", "vehicleId": "VEH002", "validFrom": "2026-03-01T00:00:00Z"}
     other = {**link, "meterId": "METER002"}  # the one that the example of DELETE removes
     assert [api.post("/v1/links", one).status_code for one in (link, other)] == [201, 201]
@@ -184,7 +185,8 @@ def test_a_wrong_method_is_405_and_names_every_method_of_the_path(api: Collector
     for path, method in operations(api):
         by_path[path].add(method.upper())
     for path, methods in by_path.items():
-        answer = api.http.patch(path.replace("{link_id}", "1"))
+        wrong = "PATCH" if "PATCH" not in methods else "DELETE"
+        answer = api.http.request(wrong, path.replace("{link_id}", "1"))
         assert (answer.status_code, answer.headers["content-type"]) == (405, PROBLEM)
         beside = {"OPTIONS", "HEAD"} if "GET" in methods else {"OPTIONS"}
         assert set(answer.headers["allow"].split(", ")) == methods | beside

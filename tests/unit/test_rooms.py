@@ -59,7 +59,9 @@ ROOMS = {
         "migrate": "errors",
         "statement_pipeline": "named_queries",
         "api_keys": "errors named_queries session",
-        "devices": "named_queries session",
+        "device_attributes": "",
+        "devices": "device_attributes errors named_queries session",
+        "device_csv": "device_attributes devices errors",
     },
     "ingestion_api": {
         "settings": "",

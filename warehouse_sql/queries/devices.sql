@@ -71,16 +71,23 @@ ORDER BY device_id
 
 -- name: list_devices
 -- Those of the registry, and those that were heard and wait for their hour's compaction. One that was
--- removed is there once it has a live state again. `pattern` is one of LIKE.
-SELECT stream, device_id, first_heard_at, newest_at, charger_class, retired_at
+-- removed is there once it has a live state again, or people say something of it. `pattern` is one of
+-- LIKE.
+SELECT stream, device_id, first_heard_at, newest_at, updated_at, charger_class, retired_at,
+       depot_id AS depot, group_name AS "group", driver, label, latitude, longitude, time_zone,
+       cadence_seconds
 FROM device FULL JOIN
      (SELECT 'meter' AS stream, meter_id COLLATE "C" AS device_id, "timestamp" AS newest_at
       FROM meter_live_state
       UNION ALL
       SELECT 'vehicle', vehicle_id COLLATE "C", "timestamp" FROM vehicle_live_state) AS live
      USING (stream, device_id)
-WHERE (removed_at IS NULL OR newest_at IS NOT NULL)
+WHERE (removed_at IS NULL OR newest_at IS NOT NULL OR updated_at > removed_at)
   AND (%(stream)s::text IS NULL OR stream = %(stream)s)
+  AND (%(device)s::text IS NULL OR device_id = %(device)s)
+  AND (%(depots)s::text[] IS NULL OR depot_id = ANY(%(depots)s))
+  AND (%(groups)s::text[] IS NULL OR group_name = ANY(%(groups)s))
+  AND (%(after_id)s::text IS NULL OR (stream, device_id) > (%(after_stream)s, %(after_id)s))
   AND (%(pattern)s::text IS NULL OR device_id LIKE %(pattern)s)
   AND (%(charger_class)s::text IS NULL OR charger_class = %(charger_class)s)
   AND (%(silent_since)s::timestamptz IS NULL
@@ -96,7 +103,9 @@ LOCK TABLE device IN SHARE ROW EXCLUSIVE MODE
 -- name: devices_named
 -- What the registry knows of some devices, and whether any heartbeat of them ever came.
 SELECT told.stream, told.device_id, known.device_id IS NOT NULL AS is_registered,
-       known.first_heard_at, known.charger_class, known.retired_at,
+       known.first_heard_at, known.charger_class, known.retired_at, known.depot_id AS depot,
+       known.group_name AS "group", known.driver, known.label, known.latitude, known.longitude,
+       known.time_zone, known.cadence_seconds,
        known.first_heard_at IS NOT NULL
        OR EXISTS (SELECT FROM meter_live_state
                   WHERE told.stream = 'meter' AND meter_id = told.device_id)
@@ -107,12 +116,25 @@ LEFT JOIN device AS known
     ON known.stream = told.stream AND known.device_id = told.device_id COLLATE "C"
 
 -- name: update_devices
-INSERT INTO device (stream, device_id, charger_class, retired_at)
-SELECT * FROM unnest(%(streams)s::text[], %(devices)s::text[], %(charger_classes)s::text[],
-                     %(retired)s::timestamptz[])
+INSERT INTO device (stream, device_id, charger_class, retired_at, depot_id, group_name, driver, label,
+                    latitude, longitude, time_zone, cadence_seconds, updated_at)
+SELECT *, now()
+FROM unnest(%(stream)s::text[], %(device_id)s::text[], %(charger_class)s::text[],
+            %(retired_at)s::timestamptz[], %(depot)s::text[], %(group)s::text[], %(driver)s::text[],
+            %(label)s::text[], %(latitude)s::float8[], %(longitude)s::float8[],
+            %(time_zone)s::text[], %(cadence_seconds)s::float8[])
 ON CONFLICT (stream, device_id) DO UPDATE SET
     charger_class = excluded.charger_class,
-    retired_at = excluded.retired_at
+    retired_at = excluded.retired_at,
+    depot_id = excluded.depot_id,
+    group_name = excluded.group_name,
+    driver = excluded.driver,
+    label = excluded.label,
+    latitude = excluded.latitude,
+    longitude = excluded.longitude,
+    time_zone = excluded.time_zone,
+    cadence_seconds = excluded.cadence_seconds,
+    updated_at = excluded.updated_at
 
 -- name: reopen_hours_within
 -- Hours that begin within any of these half-open ranges; a null ends none. Returns each row of the

@@ -15,9 +15,9 @@ from lake import HOUR
 from pipelines.compute.devices import charger_classes
 from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10
+from warehouse_sql.device_attributes import DeviceAttributes
 from warehouse_sql.devices import (
     DeviceUpdate,
-    Unchanged,
     list_devices,
     remove_devices,
     update_devices,
@@ -243,8 +243,8 @@ def test_a_device_is_expected_from_its_first_heartbeat_until_it_is_retired(
     update_devices(
         database_url,
         [
-            DeviceUpdate("meter", "M3", retired_at=minutes(180)),
-            DeviceUpdate("meter", "never heard", charger_class="household"),
+            DeviceUpdate("meter", "M3", DeviceAttributes(retired_at=minutes(180))),
+            DeviceUpdate("meter", "never heard", DeviceAttributes(charger_class="household")),
         ],
     )
 
@@ -268,8 +268,8 @@ def test_a_charger_class_opens_every_hour_since_the_meter_was_first_heard(
     register(db, "meter", {"M1": minutes(130), "M2": minutes(20)})
     reopened(db)
     told = [
-        DeviceUpdate("meter", "M1", charger_class="household"),
-        DeviceUpdate("meter", "M9", charger_class="fast"),
+        DeviceUpdate("meter", "M1", DeviceAttributes(charger_class="household")),
+        DeviceUpdate("meter", "M9", DeviceAttributes(charger_class="fast")),
     ]
     done = update_devices(database_url, told)
     assert (done.changed, done.unheard, done.hours) == (2, ["M9"], 4)
@@ -285,7 +285,10 @@ def test_a_charger_class_opens_every_hour_since_the_meter_was_first_heard(
         assert few.fetchall() == [("M1", "household")]
 
     assert (
-        update_devices(database_url, [DeviceUpdate("meter", "M1", charger_class=None)]).hours == 4
+        update_devices(
+            database_url, [DeviceUpdate("meter", "M1", DeviceAttributes(charger_class=None))]
+        ).hours
+        == 4
     )
     assert reopened(db) == [2, 3, 4, 5]
     assert {one.device_id: one.charger_class for one in list_devices(database_url)} == {
@@ -302,15 +305,15 @@ def test_a_retirement_opens_the_hours_in_which_the_device_is_expected_no_longer_
     register(db, "vehicle", {"V1": minutes(70)})
     reopened(db)
 
-    def retire(at: datetime | Unchanged | None) -> list[int]:
-        update_devices(database_url, [DeviceUpdate("vehicle", "V1", retired_at=at)])
+    def update(**values: Any) -> list[int]:
+        update_devices(database_url, [DeviceUpdate("vehicle", "V1", DeviceAttributes(**values))])
         return reopened(db)
 
-    assert retire(minutes(150)) == [3, 4, 5]  # of hour 2 a half was in service
-    assert retire(Unchanged.UNCHANGED) == []
-    assert retire(minutes(290)) == [3, 4]
-    assert retire(minutes(-500)) == [1, 2, 3, 4]  # before it was first heard
-    assert retire(None) == [1, 2, 3, 4, 5]
+    assert update(retired_at=minutes(150)) == [3, 4, 5]  # of hour 2 a half was in service
+    assert update(label="the old one") == []
+    assert update(retired_at=minutes(290)) == [3, 4]
+    assert update(retired_at=minutes(-500)) == [1, 2, 3, 4]  # before it was first heard
+    assert update(retired_at=None) == [1, 2, 3, 4, 5]
 
 
 def test_a_class_that_is_told_while_its_meter_is_registered_opens_its_hours(
@@ -320,7 +323,7 @@ def test_a_class_that_is_told_while_its_meter_is_registered_opens_its_hours(
     with ThreadPoolExecutor() as threads:
         with connected(database_url) as registering, registering.transaction():
             register(registering, "meter", {"M1": minutes(60)})
-            told = [DeviceUpdate("meter", "M1", charger_class="household")]
+            told = [DeviceUpdate("meter", "M1", DeviceAttributes(charger_class="household"))]
             telling = threads.submit(update_devices, database_url, told)
             wait_for(lambda: telling.done() or db.execute(WAITING).fetchall())
         assert telling.result().hours == 5

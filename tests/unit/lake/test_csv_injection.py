@@ -22,8 +22,9 @@ from lake.csv_injection import (
     unescape_formula,
 )
 from lake.recordings import ColumnMapping
-from local_stack.cli.device_csv import read_devices
+from local_stack.cli.device_csv import read_updates
 from local_stack.client.recordings import recorded_heartbeats
+from warehouse_sql.device_attributes import DeviceAttributes
 from warehouse_sql.devices import DeviceUpdate
 
 FORMULA = '=HYPERLINK("http://evil.example";"click")'
@@ -66,7 +67,10 @@ def test_what_is_read_back_is_the_id_that_was_written(tmp_path: Path, device: st
         return file
 
     write(["stream", "device_id", "retired_at"], ["meter", device, "none"])
-    assert read_devices(file, ()) == ([DeviceUpdate("meter", device, retired_at=None)], [])
+    assert read_updates(file, (), ()) == (
+        [DeviceUpdate("meter", device, DeviceAttributes(retired_at=None))],
+        [],
+    )
     write(["meter_id", "vehicle_id", "valid_from"], [device, device, "2026-01-01T00:00:00Z"])
     ((_, link),), refused = read_links(file.read_bytes(), is_csv=True, most=10)
     assert (link.meter_id, link.vehicle_id, refused) == (device, device, [])

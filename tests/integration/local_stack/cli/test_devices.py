@@ -16,6 +16,7 @@ from tests.harness.command_line import (
     failed_with,
     wattlake,
 )
+from warehouse_sql.device_attributes import DeviceAttributes
 from warehouse_sql.devices import Device, DeviceUpdate, list_devices, update_devices
 
 CLASSES = '{"household": {"good_from_percent": 76, "warning_from_percent": 70}, "fast": {}}'
@@ -75,7 +76,9 @@ def test_each_command_has_help_with_an_example(tmp_path: Path, command: str) -> 
 
 
 def test_list_shows_every_device_that_was_heard_or_told_of(tmp_path: Path, registry: str) -> None:
-    update_devices(registry, [DeviceUpdate("meter", "METER002", charger_class="fast")])
+    update_devices(
+        registry, [DeviceUpdate("meter", "METER002", DeviceAttributes(charger_class="fast"))]
+    )
     done = devices(tmp_path, registry, "list")
     assert done.returncode == DONE, done.stderr
     head, *rows = (line.split() for line in done.stdout.splitlines())
@@ -102,7 +105,9 @@ def test_list_shows_every_device_that_was_heard_or_told_of(tmp_path: Path, regis
     assert [line.split()[1] for line in first.stdout.splitlines()[1:]] == ["METER001", "METER002"]
     assert not devices(tmp_path, registry, "list", "--limit", "3").stderr
     gone = [("meter", "METER001"), ("vehicle", "VEH [1]")]
-    update_devices(registry, [DeviceUpdate(*one, retired_at=HEARD) for one in gone])
+    update_devices(
+        registry, [DeviceUpdate(*one, DeviceAttributes(retired_at=HEARD)) for one in gone]
+    )
     silent = devices(tmp_path, registry, "list", "--silent", "24")
     assert (silent.returncode, silent.stdout) == (DONE, "there is no such device\n")
 

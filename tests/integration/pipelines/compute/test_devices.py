@@ -18,6 +18,7 @@ from tests.integration.pipelines.test_waiting import (
     waiting,
 )
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
+from warehouse_sql.device_attributes import DeviceAttributes
 from warehouse_sql.devices import DeviceUpdate, update_devices
 from warehouse_sql.named_queries import query
 
@@ -173,7 +174,10 @@ def test_a_charger_class_rates_the_published_hours_and_the_performance_anew(
     stack.run_hours(HOUR_10, HOUR_10)
     assert mart(stack, HOUR_10, "VEH001")["status"] == "excellent"
 
-    told = update_devices(stack.database_url, [DeviceUpdate("meter", "METER001", "fast")])
+    told = update_devices(
+        stack.database_url,
+        [DeviceUpdate("meter", "METER001", DeviceAttributes(charger_class="fast"))],
+    )
     assert (told.hours, waiting(stack)) == (1, [HOUR_10])
     stack.run_hours(HOUR_10, HOUR_10)
     assert waiting(stack) == []

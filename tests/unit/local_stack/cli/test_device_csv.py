@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.cli.device_csv import read_devices
+from local_stack.cli.device_csv import read_updates
 from local_stack.errors import RecordingError
-from warehouse_sql.devices import DeviceUpdate, Unchanged
+from warehouse_sql.device_attributes import DeviceAttributes
+from warehouse_sql.devices import DeviceUpdate
 
 CLASSES = {"household", "fast"}
+DEPOTS = ["north"]
 
 
 def write(folder: Path, text: str) -> Path:
@@ -26,13 +28,55 @@ def test_an_empty_cell_keeps_a_value_and_a_word_clears_it(tmp_path: Path) -> Non
         "none,vehicle,V1\n"
         ",meter,M2,none,,\n"
     )
-    told, refused = read_devices(write(tmp_path, text), CLASSES)
+    told, refused = read_updates(write(tmp_path, text), CLASSES, DEPOTS)
     assert refused == []
-    assert told == [
-        DeviceUpdate("meter", "M 1", "fast", datetime(2026, 3, 1, 13, 30, tzinfo=UTC)),
-        DeviceUpdate("vehicle", "V1", Unchanged.UNCHANGED, None),
-        DeviceUpdate("meter", "M2", None, Unchanged.UNCHANGED),
+    retired = datetime(2026, 3, 1, 13, 30, tzinfo=UTC)
+    assert [
+        (one.stream, one.device_id, one.attributes.model_dump(exclude_unset=True)) for one in told
+    ] == [
+        ("meter", "M 1", {"charger_class": "fast", "retired_at": retired}),
+        ("vehicle", "V1", {"retired_at": None}),
+        ("meter", "M2", {"charger_class": None}),
     ]
+
+
+def test_a_row_may_say_everything_that_people_say_of_a_device(tmp_path: Path) -> None:
+    text = (
+        "kind,device_id,depot,group,driver,label,latitude,longitude,time_zone,cadence_seconds\n"
+        'vehicle,V1,north,vans,"Ada, L.",Van 1,-33.9,151.2,Australia/Sydney,900\n'
+    )
+    told, refused = read_updates(write(tmp_path, text), CLASSES, DEPOTS)
+    assert refused == []
+    attributes = DeviceAttributes(
+        depot="north",
+        group="vans",
+        driver="Ada, L.",
+        label="Van 1",
+        latitude=-33.9,
+        longitude=151.2,
+        time_zone="Australia/Sydney",
+        cadence_seconds=900,
+    )
+    assert told == [DeviceUpdate("vehicle", "V1", attributes)]
+
+
+def test_each_fault_of_a_row_is_told_with_its_line(tmp_path: Path) -> None:
+    text = (
+        "stream,device_id,depot,label,latitude,longitude,time_zone,cadence_seconds\n"
+        '\nmeter,M1,north,"two\nlines",,,,\n'
+        "car,M2,nowhere,,91,1,Berlin,0\n"
+        "meter,M3,south,,50,,,\n"
+        "meter,M4,south\n"
+    )
+    told, refused = read_updates(write(tmp_path, text), CLASSES, DEPOTS)
+    assert told == []
+    assert [(row.number, row.line, [column for column, _ in row.faults]) for row in refused] == [
+        (1, 3, ["label"]),
+        (2, 5, ["stream", "latitude", "time_zone", "cadence_seconds"]),
+        (3, 6, [None]),
+        (4, 7, ["depot"]),
+    ]
+    assert refused[3].faults[0][1].startswith("there is no depot 'south'; PUT /v1/depots/south")
 
 
 @pytest.mark.parametrize(
@@ -53,17 +97,17 @@ def test_an_empty_cell_keeps_a_value_and_a_word_clears_it(tmp_path: Path) -> Non
 )
 def test_a_row_that_cannot_be_taken_says_why(tmp_path: Path, row: str, reason: str) -> None:
     text = f"stream,device_id,charger_class,retired_at\nmeter,METER001,household,\n{row}\n"
-    told, [refused] = read_devices(write(tmp_path, text), CLASSES)
+    told, [refused] = read_updates(write(tmp_path, text), CLASSES, DEPOTS)
     assert [one.device_id for one in told] == ["METER001"]
     assert refused.number == 2
-    assert reason in refused.reasons
-    assert [cell for cell in refused.cells if cell] == [cell for cell in row.split(",") if cell]
+    assert any(reason in why for _, why in refused.faults)
+    assert [*refused.cells.values()] == [cell for cell in row.split(",") if cell]
 
 
 def test_a_class_is_refused_with_what_to_do_where_none_is_described(tmp_path: Path) -> None:
     file = write(tmp_path, "stream,device_id,charger_class\nmeter,M1,fast\n")
-    told, [refused] = read_devices(file, set())
-    reason = refused.reasons
+    told, [refused] = read_updates(file, set(), DEPOTS)
+    ((_, reason),) = refused.faults
     assert told == []
     assert "'fast' is not described in CHARGER_CLASSES (it describes none); correct" in reason
     assert "describe the class there, here and where Dagster and the collector run" in reason
@@ -88,4 +132,4 @@ def test_a_file_without_devices_says_what_is_wrong(
 ) -> None:
     file = tmp_path / "devices.csv" if content is None else write(tmp_path, content)
     with pytest.raises(RecordingError, match=message):
-        read_devices(file, CLASSES)
+        read_updates(file, CLASSES, DEPOTS)

@@ -18,6 +18,7 @@ from ingestion_api.rest.parameters import Moment
 from ingestion_api.rest.problems import Problem, problem_responses
 from ingestion_api.rest.table_formats import require_json
 from ingestion_api.rest.validation_messages import RULE_NAME
+from ingestion_api.routes.device_filter import DeviceFilterDep
 from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
@@ -60,6 +61,7 @@ class Until(BaseModel):
 )
 async def list_alerts(
     services: ServicesDep,
+    where: DeviceFilterDep,
     state: Annotated[State | None, Query(description="only open ones, or only resolved")] = None,
     severity: Annotated[
         list[Severity] | None, Query(description="only these; repeat it for several")
@@ -86,6 +88,7 @@ async def list_alerts(
         "device_kind": device_kind,
         "device_id": device_id,
         "acknowledged": acknowledged,
+        **where.parameters,
     }
     now, question = services.now(), ["alerts", *filters.values()]
     before = 2**63 - 1 if cursor is None else read_cursor(cursor, question, _POSITION, now)[0]

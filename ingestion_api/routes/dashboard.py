@@ -10,11 +10,12 @@ from pydantic import Field
 
 from ingestion_api.alerts.models import Alert
 from ingestion_api.rest.models import Answer
-from ingestion_api.rest.problems import problem_responses
+from ingestion_api.rest.problems import Problem, problem_responses
+from ingestion_api.routes.device_filter import DeviceFilter, DeviceFilterDep, devices_within
 from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import LiveVehicle, live_fields
 from ingestion_api.routes.live_fleet import MOST_IDS, DeviceId
-from ingestion_api.services import ServicesDep
+from ingestion_api.services import Services, ServicesDep
 from lake.energy import RATED, ratio_percent
 from warehouse_sql.named_queries import query
 
@@ -58,20 +59,21 @@ class Dashboard(Answer):
 @router.get("/dashboard", responses=problem_responses(422, 503), name="Some vehicles at a glance")
 async def dashboard(
     services: ServicesDep,
+    where: DeviceFilterDep,
     vehicle_ids: Annotated[
-        list[DeviceId],
+        list[DeviceId] | None,
         Query(
             alias="vehicleIds",
             min_length=1,
             max_length=MOST_IDS,
-            description="ids of vehicles; repeat it for each",
+            description="ids of vehicles; repeat it for each; left out: all of a depot or a group",
         ),
-    ],
+    ] = None,
 ) -> Dashboard:
     """Live state, today's efficiency and open alerts of many vehicles, of one moment."""
     now = services.now()
     midnight = datetime.combine(now.astimezone(UTC), time(), UTC)
-    asked = sorted(set(vehicle_ids))
+    asked = await _asked(services, where, vehicle_ids)
     async with services.pool.connection() as conn:
         rows = await conn.execute(
             query("dashboard"),
@@ -101,6 +103,24 @@ async def dashboard(
         ],
         unknown=sorted(set(asked) - {row["device_id"] for row in found}),
     )
+
+
+async def _asked(
+    services: Services, where: DeviceFilter, vehicle_ids: list[str] | None
+) -> list[str]:
+    if not where.is_set:
+        if vehicle_ids is None:
+            raise Problem(422, "vehicleIds: is required where neither depot nor group is given")
+        return sorted(set(vehicle_ids))
+    placed = (await devices_within(services, where))["vehicle"]
+    asked = placed if vehicle_ids is None else sorted({*vehicle_ids} & {*placed})
+    if len(asked) > MOST_IDS:
+        raise Problem(
+            422,
+            f"these are {len(asked):,} vehicles, and an answer has {MOST_IDS} at most: name some "
+            "with vehicleIds; GET /v1/analytics/fleet/live has all by pages",
+        )
+    return asked
 
 
 def _percents(rows: list[DictRow]) -> list[Any]:

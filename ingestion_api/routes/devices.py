@@ -19,12 +19,12 @@ from ingestion_api.rest.json_body import JSON, describe_record, media_type, read
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.problems import Problem, problem_responses
 from ingestion_api.rest.table_formats import CSV, negotiate_format, render_table
+from ingestion_api.routes.device_filter import DeviceFilterDep
 from ingestion_api.routes.live import Kind
 from ingestion_api.services import Services, ServicesDep
 from lake.csv_injection import unescape_formula
 from warehouse_sql.device_attributes import (
     ATTRIBUTES,
-    DEPOT_PATTERN,
     DeviceAttributes,
     charger_class_fault,
 )
@@ -33,14 +33,6 @@ from warehouse_sql.devices import DeviceUpdate, UnknownDepot, UpdatedDevices, up
 from warehouse_sql.errors import WarehouseError
 from warehouse_sql.named_queries import query
 
-Depots = Annotated[
-    list[Annotated[str, Field(pattern=DEPOT_PATTERN)]] | None,
-    Query(alias="depot", max_length=100, description="only of this depot; repeat it for several"),
-]
-Groups = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=100)]] | None,
-    Query(alias="group", max_length=100, description="only of this group; repeat it for several"),
-]
 _Id = Annotated[
     str,
     Path(alias="id", pattern=ID_PATTERN, description="id of the device", examples=["METER001"]),
@@ -125,9 +117,8 @@ class UploadAnswer(Answer):
 async def list_devices(
     request: Request,
     services: ServicesDep,
+    where: DeviceFilterDep,
     kind: Annotated[Kind | None, Query(description="only meters, or only vehicles")] = None,
-    depot: Depots = None,
-    group: Groups = None,
     limit: Annotated[
         int | None,
         Query(ge=1, le=10_000, description="devices on a page; left out 1,000, of a CSV all"),
@@ -142,11 +133,7 @@ async def list_devices(
     wanted, now = negotiate_format(request, (JSON, CSV)), services.now()
     if limit is None and wanted == JSON:
         limit = 1_000
-    filters = {
-        "stream": kind,
-        "depots": sorted(set(depot)) if depot else None,
-        "groups": sorted(set(group)) if group else None,
-    }
+    filters = {"stream": kind, "depots": where.depots, "groups": where.groups}
     question = ["devices", *filters.values()]
     after: tuple[Kind, str] | tuple[None, None] = (None, None)
     if cursor is not None:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from ingestion_api.rest.etags import IfNoneMatch
 from ingestion_api.rest.parameters import End, OptionalMeterId, OptionalVehicleId, Start
 from ingestion_api.rest.problems import Problem, problem_responses
+from ingestion_api.routes.device_filter import DeviceFilterDep
 from ingestion_api.routes.table_pages import answer_table, table_responses
 from ingestion_api.services import ServicesDep
 from lake.schema import (
@@ -62,6 +63,7 @@ router = APIRouter(prefix="/v1/analytics", tags=["efficiency"])
 async def efficiency(
     request: Request,
     services: ServicesDep,
+    where: DeviceFilterDep,
     of: Annotated[Literal["vehicles", "chargers", "fleet"], Path(description="of what")],
     by: Annotated[Literal["hour", "day"], Query(description="UTC hours or days")] = "hour",
     start: Start = None,
@@ -75,14 +77,15 @@ async def efficiency(
 ) -> Response:
     """Hours or days that begin in the window, newest first, then by device.
 
-    By default those of the last 24 hours or 31 days, the running one included. As JSON, CSV or an
-    Arrow stream, by `Accept`; the header `Link` names the next page, and `If-None-Match` with the
-    `ETag` of an answer is 304 as long as nothing was computed anew.
+    By default those of the last 24 hours or 31 days, the running one included. With `depot` or
+    `group` the fleet is added up from its vehicles and chargers, each where it belongs. As JSON,
+    CSV or an Arrow stream, by `Accept`; the header `Link` names the next page, and `If-None-Match`
+    with the `ETag` of an answer is 304 as long as nothing was computed anew.
     """
     filters = _filters(vehicle_id, meter_id, status)
     table = _EFFICIENCY[of, by]
     return await answer_table(
-        request, services, table, start, end, filters, limit, cursor, if_none_match
+        request, services, table, start, end, filters, where, limit, cursor, if_none_match
     )
 
 
@@ -95,6 +98,7 @@ async def efficiency(
 async def table_rows(
     request: Request,
     services: ServicesDep,
+    where: DeviceFilterDep,
     name: Annotated[
         str, Path(description="name of the table in the lake", examples=["grid_health_hourly"])
     ],
@@ -114,7 +118,7 @@ async def table_rows(
         raise Problem(404, f"there is no table {name}; there are {', '.join(_TABLES)}; see /docs")
     filters = _filters(vehicle_id, meter_id, status)
     return await answer_table(
-        request, services, _TABLES[name], start, end, filters, limit, cursor, if_none_match
+        request, services, _TABLES[name], start, end, filters, where, limit, cursor, if_none_match
     )
 
 

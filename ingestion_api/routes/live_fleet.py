@@ -10,6 +10,7 @@ from ingestion_api.rest.cursors import read_cursor, write_cursor
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.problems import problem_responses
 from ingestion_api.rest.table_formats import require_json
+from ingestion_api.routes.device_filter import DeviceFilterDep
 from ingestion_api.routes.live import (
     Connection,
     Kind,
@@ -27,7 +28,7 @@ DeviceId = Annotated[str, Field(pattern=ID_PATTERN)]
 
 MOST_IDS: Final = 500
 # Filters that may let only few devices through, wherever these are in the order of ids.
-_SPARSE: Final = ("flags", "linked", "soc_below", "temperature_above")
+_SPARSE: Final = ("flags", "linked", "soc_below", "temperature_above", "depots", "groups")
 
 router = APIRouter(prefix="/v1/analytics", tags=["live state"])
 
@@ -55,6 +56,7 @@ class LiveFleet(Answer):
 )
 async def live_fleet(
     services: ServicesDep,
+    where: DeviceFilterDep,
     kind: Annotated[Kind | None, Query(description="only meters, or only vehicles")] = None,
     connection: Annotated[
         list[Connection] | None, Query(description="only these; repeat it for several")
@@ -121,6 +123,8 @@ async def live_fleet(
         "linked": linked,
         "soc_below": soc_below,
         "temperature_above": temperature_above,
+        "depots": where.depots,
+        "groups": where.groups,
     }
     question = ["fleet/live", *filters.values(), sort, order]
     after: _Position | tuple[None, None, None, None] = (None, None, None, None)
@@ -132,6 +136,7 @@ async def live_fleet(
             query("live_fleet"),
             {
                 **filters,
+                "is_placed": where.is_set,
                 **dict(zip(names, after, strict=True)),
                 **connection_limits(services, now),
                 "sort": sort,

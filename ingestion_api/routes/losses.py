@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from ingestion_api.analytics.lake_access import in_lake_thread
-from ingestion_api.analytics.losses import GROUPS, LOSS_COLUMNS, By, losses, worst
+from ingestion_api.analytics.losses import GROUPS, LOSS_COLUMNS, By, Part, losses, worst
 from ingestion_api.rest.etags import (
     NOT_MODIFIED,
     IfNoneMatch,
@@ -21,7 +21,7 @@ from ingestion_api.rest.etags import (
     not_modified,
 )
 from ingestion_api.rest.parameters import End, Period, Start
-from ingestion_api.rest.problems import problem_responses
+from ingestion_api.rest.problems import Problem, problem_responses
 from ingestion_api.rest.table_formats import (
     JSON,
     camel_case_rows,
@@ -30,6 +30,8 @@ from ingestion_api.rest.table_formats import (
     row_schema,
     table_content,
 )
+from ingestion_api.routes.device_filter import DeviceFilter, DeviceFilterDep, placed_devices
+from ingestion_api.routes.live import Kind
 from ingestion_api.routes.table_pages import newest_tables, table_window
 from ingestion_api.services import Services, ServicesDep
 from lake import Column
@@ -39,13 +41,13 @@ from lake.schema import (
     VEHICLE_EFFICIENCY_HOURLY,
 )
 
-_TABLES: Final = {
-    "hour": FLEET_EFFICIENCY_HOURLY,
-    "day": FLEET_EFFICIENCY_HOURLY,
-    "vehicle": VEHICLE_EFFICIENCY_HOURLY,
-    "charger": CHARGER_EFFICIENCY_HOURLY,
+Of = Literal["vehicles", "chargers"]
+
+_TABLES: Final = {"vehicles": VEHICLE_EFFICIENCY_HOURLY, "chargers": CHARGER_EFFICIENCY_HOURLY}
+_DEVICES: Final[dict[Of, tuple[Kind, By]]] = {
+    "vehicles": ("vehicle", "vehicle"),
+    "chargers": ("meter", "charger"),
 }
-_KINDS: Final[dict[str, By]] = {"vehicles": "vehicle", "chargers": "charger"}
 _CURRENCY: Final = {
     "type": ["string", "null"],
     "description": "ISO 4217; null: there is no TARIFF_FILE, and no cost",
@@ -59,6 +61,9 @@ _POINT: Final = {
         "cost": {"type": ["number", "null"], "description": "in the currency, to 2 decimals"},
     },
 }
+
+# What rows are about that the fleet's table does not know.
+_OF: Final = ("vehicle", "charger", "depot", "group")
 
 router = APIRouter(prefix="/v1/analytics", tags=["losses"])
 
@@ -89,9 +94,8 @@ def _responses(by: Sequence[By], members: Mapping[str, Any]) -> dict[int | str, 
 async def lowest_efficiency(
     request: Request,
     services: ServicesDep,
-    of: Annotated[
-        Literal["vehicles", "chargers"], Query(description="vehicles or chargers")
-    ] = "vehicles",
+    where: DeviceFilterDep,
+    of: Annotated[Of, Query(description="vehicles or chargers")] = "vehicles",
     count: Annotated[int, Query(ge=1, le=1000, description="so many")] = 20,
     start: Start = None,
     end: End = None,
@@ -102,14 +106,13 @@ async def lowest_efficiency(
     By the ratio of the sums of all rated hours that begin in the window, the lowest first; of equal
     ones the one that lost more.
     """
-    kind, by = negotiate_format(request), _KINDS[of]
-    period = table_window(services, _TABLES[by], start, end)
-    (table,) = await newest_tables(services, _TABLES[by])
-    tag = _tag(services, kind, period, table.number, of, count)
+    kind, device = negotiate_format(request), GROUPS[_DEVICES[of][1]]
+    period = table_window(services, _TABLES[of], start, end)
+    part = await _part(services, where, of)
+    tag = _tag(services, kind, period, part.table.number, part.ids, of, count)
     if etag_matches(tag, if_none_match):
         return not_modified(tag)
-    device = GROUPS[by]
-    rows = await in_lake_thread(worst, table, period, device.name, count, services.tariff)
+    rows = await in_lake_thread(worst, part, period, count, services.tariff)
     return await _answer(services, kind, tag, period, {}, rows, [device, *LOSS_COLUMNS])
 
 
@@ -125,7 +128,15 @@ async def lowest_efficiency(
 async def fleet_losses(
     request: Request,
     services: ServicesDep,
+    where: DeviceFilterDep,
     by: Annotated[By, Query(description="what a row is about; hours and days are UTC")] = "day",
+    of: Annotated[
+        Of | None,
+        Query(
+            description="whose energies a depot or a group has, and hours and days of one: those "
+            "of its chargers (the default) or those of its vehicles, wherever these charge"
+        ),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="most rows in the answer")] = 1000,
     start: Start = None,
     end: End = None,
@@ -133,17 +144,20 @@ async def fleet_losses(
 ) -> Response:
     """Energy in, energy lost and its cost, over the hours that begin in the window.
 
-    By default the last 24 hours. Hours and days come in their order, vehicles and chargers by
-    greater loss; `total` and `onePercentagePointPerYear` are of the whole fleet, whatever `by` and
-    `limit` are. A cost is that of each hour by the price of its time.
+    By default the last 24 hours. Hours and days come in their order, all others by greater loss;
+    `total` and `onePercentagePointPerYear` are of the whole fleet, or of the depots and groups that
+    are asked for, whatever `by` and `limit` are. A cost is that of each hour by the price of its
+    time.
     """
     kind = negotiate_format(request)
     period = table_window(services, FLEET_EFFICIENCY_HOURLY, start, end)
-    fleet, grouped = await newest_tables(services, FLEET_EFFICIENCY_HOURLY, _TABLES[by])
-    tag = _tag(services, kind, period, fleet.number, grouped.number, by, limit)
+    (fleet,) = await newest_tables(services, FLEET_EFFICIENCY_HOURLY)
+    part = await _part(services, where, _whose(by, of), by) if where.is_set or by in _OF else None
+    about = part and (part.table.number, part.ids, part.places, part.device)
+    tag = _tag(services, kind, period, fleet.number, about, by, limit)
     if etag_matches(tag, if_none_match):
         return not_modified(tag)
-    found = await in_lake_thread(losses, fleet, grouped, period, by, limit, services.tariff)
+    found = await in_lake_thread(losses, fleet, part, period, by, limit, services.tariff)
     point = found.point
     members = {
         "total": {to_camel(name): value for name, value in found.total.items()},
@@ -155,6 +169,31 @@ async def fleet_losses(
     }
     columns = [GROUPS[by], *LOSS_COLUMNS]
     return await _answer(services, kind, tag, period, members, found.rows, columns)
+
+
+async def _part(services: Services, where: DeviceFilter, of: Of, by: By | None = None) -> Part:
+    """The devices of a filter; names of depots or groups where rows are about these."""
+    stream, group = _DEVICES[of]
+    is_placed = by in ("depot", "group")
+    rows = await placed_devices(services, where) if where.is_set or is_placed else []
+    of_kind = [row for row in rows if row["stream"] == stream]
+    (table,) = await newest_tables(services, _TABLES[of])
+    return Part(
+        table,
+        GROUPS[group].name,
+        [row["device_id"] for row in of_kind] if where.is_set else None,
+        {row["device_id"]: row[by] for row in of_kind if row[by]} if by and is_placed else {},
+    )
+
+
+def _whose(by: By, of: Of | None) -> Of:
+    """Whose energies rows have; Problem 422 where `of` says another kind than `by`."""
+    if by not in ("vehicle", "charger"):
+        return of or "chargers"
+    said: Of = "vehicles" if by == "vehicle" else "chargers"
+    if of not in (None, said):
+        raise Problem(422, f"of: by={by} is of {said}; leave it out")
+    return said
 
 
 def _tag(services: Services, kind: str, period: Period, *parts: object) -> str:

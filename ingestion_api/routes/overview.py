@@ -12,6 +12,7 @@ from ingestion_api.observability.freshness import Figures
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.problems import problem_responses
 from ingestion_api.rest.validation_messages import PRINTABLE
+from ingestion_api.routes.device_filter import DeviceFilterDep
 from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import (
     Connection,
@@ -166,6 +167,7 @@ async def overview(services: ServicesDep) -> Overview:
 @router.get("/devices", responses=problem_responses(422, 503), name="Devices by a part of their id")
 async def devices_by_id(
     services: ServicesDep,
+    where: DeviceFilterDep,
     text: Annotated[
         str,
         Query(
@@ -183,7 +185,8 @@ async def devices_by_id(
     now = services.now()
     async with services.pool.connection() as conn:
         rows = await conn.execute(
-            query("devices_by_id"), {"text": text, "kind": kind, "limit": limit + 1}
+            query("devices_by_id"),
+            {"text": text, "kind": kind, "limit": limit + 1, **where.parameters},
         )
         found = await rows.fetchall()
     return FoundDevices(

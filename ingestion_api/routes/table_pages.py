@@ -28,13 +28,37 @@ from ingestion_api.rest.table_formats import (
     row_schema,
     table_content,
 )
+from ingestion_api.routes.device_filter import DeviceFilter, devices_within
+from ingestion_api.routes.live import Kind
 from ingestion_api.services import Services
 from lake import HOUR
-from lake.reads import PagePosition, PageQuery, TableVersion, page_position, read_page, row_period
-from lake.schema import DERIVED_TABLES, TableSpec
+from lake.reads import (
+    PagePosition,
+    PageQuery,
+    PartOfFleet,
+    TableVersion,
+    page_position,
+    read_page,
+    row_period,
+)
+from lake.schema import (
+    CHARGER_EFFICIENCY_DAILY,
+    CHARGER_EFFICIENCY_HOURLY,
+    DERIVED_TABLES,
+    FLEET_EFFICIENCY_DAILY,
+    FLEET_EFFICIENCY_HOURLY,
+    VEHICLE_EFFICIENCY_DAILY,
+    VEHICLE_EFFICIENCY_HOURLY,
+    TableSpec,
+)
 
 _POSITION: Final = TypeAdapter(tuple[Moment, Moment, Moment, str])
 _DAY: Final = timedelta(days=1)
+# The tables of the fleet, and those of vehicles and chargers that they add up.
+_FLEET: Final = {
+    FLEET_EFFICIENCY_HOURLY.name: (VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY),
+    FLEET_EFFICIENCY_DAILY.name: (VEHICLE_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_DAILY),
+}
 # The columns that a filter may be about, by its name in the query.
 _COLUMNS: Final = {
     "vehicleId": ("vehicle_id", "vehicle_ids"),
@@ -50,6 +74,7 @@ async def answer_table(
     start: datetime | None,
     end: datetime | None,
     filters: Mapping[str, Sequence[str] | None],
+    where: DeviceFilter,
     limit: int,
     cursor: str | None,
     if_none_match: list[str] | None,
@@ -58,10 +83,11 @@ async def answer_table(
 
     `filters` are the values of which a row is to have one, by the parameter's name; None: any. One
     that the table has no column for is refused, as the rows would be others than were asked for.
+    Of the fleet's tables `where` leaves the rows of its part.
     """
     kind, now = negotiate_format(request), services.now()
     values = {_column(spec, name): sorted(set(found)) for name, found in filters.items() if found}
-    asked = [spec.name, start, end, sorted(values.items())]
+    asked = [spec.name, start, end, sorted(values.items()), where.depots, where.groups]
     after = None
     if cursor is None:
         period = table_window(services, spec, start, end)
@@ -69,8 +95,14 @@ async def answer_table(
         begins, ends, time, device = read_cursor(cursor, asked, _POSITION, now)
         # Checked again: a cursor is not signed, and its window may be anybody's.
         period, after = table_window(services, spec, begins, ends), PagePosition(time, device)
-    (table,) = await newest_tables(services, spec)
-    same = fingerprint(spec.name, table.number, period, values, after, limit, kind)
+    table: TableVersion | PartOfFleet
+    if where.is_set and spec.name in _FLEET:
+        table = await _part_of_fleet(services, spec, where)
+        ids: Sequence[str] = [*table.vehicle_ids, "", *table.meter_ids]
+    else:
+        (table,) = await newest_tables(services, spec)
+        ids = await _narrow(services, spec, where, values) if where.is_set else ()
+    same = fingerprint(spec.name, table.number, period, values, ids, after, limit, kind)
     # An answer that leads to a next page is good for as long as surely its cursor is.
     last, leading = same, f"{same}-{int(now.timestamp() / LIFETIME.total_seconds() * 2)}"
     for tag in (last, leading):
@@ -98,6 +130,36 @@ async def answer_table(
         url = request.url.include_query_params(cursor=following)
         headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
     return Response(body, headers=headers, media_type=kind)
+
+
+async def _part_of_fleet(services: Services, spec: TableSpec, where: DeviceFilter) -> PartOfFleet:
+    ids = await devices_within(services, where)
+    vehicles, chargers, *hours = await newest_tables(
+        services, *_FLEET[spec.name], VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY
+    )
+    return PartOfFleet(spec, vehicles, chargers, (hours[0], hours[1]), ids["vehicle"], ids["meter"])
+
+
+async def _narrow(
+    services: Services, spec: TableSpec, where: DeviceFilter, values: dict[str, list[str]]
+) -> list[str]:
+    """Leave the devices of the filter in the values of the column that rows are about."""
+    kind, column = _kind_of_rows(spec)
+    ids = (await devices_within(services, where))[kind]
+    values[column] = sorted({*values[column]} & {*ids}) if column in values else ids
+    return ids
+
+
+def _kind_of_rows(spec: TableSpec) -> tuple[Kind, str]:
+    if "vehicle_id" in spec.key:
+        return "vehicle", "vehicle_id"
+    if "meter_id" in spec.key:
+        return "meter", "meter_id"
+    raise Problem(
+        422,
+        f"depot, group: rows of {spec.name} are of no single device; with them ask GET "
+        "/v1/analytics/fleet/live, or one of the tables of vehicles, chargers and the fleet",
+    )
 
 
 def _column(spec: TableSpec, parameter: str) -> str:

@@ -4,6 +4,7 @@ from lake.reads.device_reader import ALWAYS, DeviceReader, Heard, LakeSnapshot
 from lake.reads.device_readings import Readings
 from lake.reads.device_sides import side_of_devices
 from lake.reads.hour_index import HourIndex
+from lake.reads.part_of_fleet import PartOfFleet
 from lake.reads.table_pages import PagePosition, PageQuery, page_position, read_page, row_period
 from lake.reads.table_reader import TableReader, TableVersion
 
@@ -15,6 +16,7 @@ __all__ = [
     "LakeSnapshot",
     "PagePosition",
     "PageQuery",
+    "PartOfFleet",
     "Readings",
     "TableReader",
     "TableVersion",

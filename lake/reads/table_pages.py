@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import polars as pl
 import pyarrow as pa
 
-from lake.reads.table_reader import TableVersion
 from lake.schema.partitions import HOUR
 from lake.schema.streams import DATE_PARTITION
 from lake.schema.table_spec import TableSpec
@@ -47,22 +47,34 @@ def device_column(spec: TableSpec) -> str | None:
     return next((name for name in spec.key if name != spec.time_column), None)
 
 
-def read_page(table: TableVersion, question: PageQuery, limit: int) -> pl.DataFrame:
+class Rows(Protocol):
+    """Rows of a table by their time; `TableVersion` has them."""
+
+    @property
+    def spec(self) -> TableSpec: ...
+
+    def scan(self, start: datetime, end: datetime) -> pl.LazyFrame: ...
+
+
+def read_page(table: Rows, question: PageQuery, limit: int) -> pl.DataFrame:
     """Read the first `limit` rows; blocks while files are read.
 
     It goes back in steps that grow, so that a page of a large fleet costs one hour's files, and one
-    of a small fleet, or of rare rows, few scans.
+    of a small fleet, or of rare rows, few scans. Of named devices the first step has as many rows
+    as the page, if each device has all of its own; of a single one it is the whole.
     """
     spec = table.spec
     device, step = device_column(spec), row_period(spec)
     end = question.end
     if question.after is not None:
         end = min(end, question.after.time + step)
-    if device in question.values:
-        step = end - question.start
+    if named := question.values.get(device or ""):
+        whole = end - question.start
+        step = whole if len(named) == 1 else min(whole, step * -(-limit // len(named)))
+    nobody = any(not values for values in question.values.values())
     order = [spec.time_column] + ([device] if device else [])
     found = [table.scan(end, end).collect()]
-    while limit > 0 and question.start < end:
+    while not nobody and limit > 0 and question.start < end:
         start = max(question.start, end - step)
         rows = table.scan(start, end).filter(_conditions(spec, question))
         page = rows.sort(order, descending=[True, False][: len(order)]).head(limit).collect()
@@ -80,10 +92,7 @@ def page_position(spec: TableSpec, row: Mapping[str, object]) -> PagePosition:
 
 
 def _conditions(spec: TableSpec, question: PageQuery) -> list[pl.Expr]:
-    conditions = [
-        pl.any_horizontal(_holds(spec, name, value) for value in values)
-        for name, values in question.values.items()
-    ]
+    conditions = [_holds(spec, name, values) for name, values in question.values.items()]
     if (after := question.after) is not None:
         time = pl.col(spec.time_column)
         at = pl.lit(after.time if spec.time_column != DATE_PARTITION.name else after.time.date())
@@ -94,8 +103,9 @@ def _conditions(spec: TableSpec, question: PageQuery) -> list[pl.Expr]:
     return conditions or [pl.lit(True)]
 
 
-def _holds(spec: TableSpec, name: str, value: str) -> pl.Expr:
+def _holds(spec: TableSpec, name: str, values: Sequence[str]) -> pl.Expr:
     kind = spec.schema.field(name).type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pl.col(name).list.contains(value)
-    return pl.col(name) == value
+        return pl.any_horizontal(pl.col(name).list.contains(value) for value in values)
+    # Row groups are left out by the bounds of what a single value may be.
+    return pl.col(name) == values[0] if len(values) == 1 else pl.col(name).is_in(values)

@@ -157,7 +157,7 @@ PUBLIC = {
         no_heartbeats rebuild_files rebuild_hour series_ends series_of
     """,
     "lake.reads": """
-        ALWAYS DeviceReader Heard HourIndex LakeSnapshot PagePosition PageQuery Readings
+        ALWAYS DeviceReader Heard HourIndex LakeSnapshot PagePosition PageQuery PartOfFleet Readings
         TableReader TableVersion page_position read_page row_period side_of_devices
     """,
     "lake.recordings": """

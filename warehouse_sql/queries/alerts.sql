@@ -381,6 +381,11 @@ WHERE (%(state)s::text IS NULL OR (%(state)s = 'open') = (resolved_at IS NULL))
   AND (%(device_kind)s::text IS NULL OR device_kind = %(device_kind)s)
   AND (%(device_id)s::text IS NULL OR device_id = %(device_id)s)
   AND (%(acknowledged)s::boolean IS NULL OR %(acknowledged)s = (acknowledged_at IS NOT NULL))
+  AND (NOT %(is_placed)s::boolean
+       OR EXISTS (SELECT FROM device
+                  WHERE stream = device_kind AND device.device_id = alert.device_id COLLATE "C"
+                    AND (%(depots)s::text[] IS NULL OR depot_id = ANY(%(depots)s))
+                    AND (%(groups)s::text[] IS NULL OR group_name = ANY(%(groups)s))))
   AND id < %(before)s
 ORDER BY id DESC
 LIMIT %(limit)s

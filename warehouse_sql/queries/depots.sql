@@ -22,3 +22,18 @@ DELETE FROM depot WHERE id = %(id)s
 
 -- name: hold_depots
 SELECT id FROM depot WHERE id = ANY(%(depots)s) FOR KEY SHARE
+
+-- name: missing_places
+-- One of these depots or groups that there is not.
+(SELECT 'depot' AS what, wanted.name FROM unnest(%(depots)s::text[]) AS wanted (name)
+ WHERE NOT EXISTS (SELECT FROM depot WHERE depot.id = wanted.name COLLATE "C"))
+UNION ALL
+(SELECT 'group', wanted.name FROM unnest(%(groups)s::text[]) AS wanted (name)
+ WHERE NOT EXISTS (SELECT FROM device WHERE group_name = wanted.name COLLATE "C"))
+LIMIT 1
+
+-- name: devices_within
+SELECT stream, device_id, depot_id AS depot, group_name AS "group" FROM device
+WHERE (%(depots)s::text[] IS NULL OR depot_id = ANY(%(depots)s))
+  AND (%(groups)s::text[] IS NULL OR group_name = ANY(%(groups)s))
+ORDER BY stream, device_id

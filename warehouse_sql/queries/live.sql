@@ -37,6 +37,10 @@ WITH linked_meter AS (
     SELECT vehicle_id COLLATE "C" FROM charging_link WHERE valid @> %(now)s::timestamptz
     UNION ALL
     SELECT vehicle_id FROM vehicle_live_state WHERE meter_id IS NOT NULL
+), placed AS (
+    SELECT stream, device_id FROM device
+    WHERE (%(depots)s::text[] IS NULL OR depot_id = ANY(%(depots)s))
+      AND (%(groups)s::text[] IS NULL OR group_name = ANY(%(groups)s))
 ), meter AS (
     SELECT 'meter' COLLATE "C" AS kind, meter_id AS device_id, "timestamp", received_at,
            reading_type, kwh_consumed_ac, voltage, NULL::float8 AS soc,
@@ -49,6 +53,8 @@ WITH linked_meter AS (
     WHERE %(kind)s::text IS DISTINCT FROM 'vehicle'
       AND %(soc_below)s::float8 IS NULL AND %(temperature_above)s::float8 IS NULL
       AND (%(ids)s::text[] IS NULL OR meter_id = ANY(%(ids)s))
+      AND (NOT %(is_placed)s::boolean
+           OR meter_id COLLATE "C" IN (SELECT device_id FROM placed WHERE stream = 'meter'))
       AND (%(prefix)s::text IS NULL OR starts_with(meter_id, %(prefix)s))
       AND (%(flags)s::text[] IS NULL
            OR connection_flag(
@@ -85,6 +91,8 @@ WITH linked_meter AS (
       AND (%(soc_below)s::float8 IS NULL OR soc < %(soc_below)s)
       AND (%(temperature_above)s::float8 IS NULL OR battery_temp > %(temperature_above)s)
       AND (%(ids)s::text[] IS NULL OR vehicle_id = ANY(%(ids)s))
+      AND (NOT %(is_placed)s::boolean
+           OR vehicle_id COLLATE "C" IN (SELECT device_id FROM placed WHERE stream = 'vehicle'))
       AND (%(prefix)s::text IS NULL OR starts_with(vehicle_id, %(prefix)s))
       AND (%(flags)s::text[] IS NULL
            OR connection_flag(

@@ -68,6 +68,11 @@ FROM (SELECT 'meter' AS kind, meter_id AS device_id, "timestamp", interval_secon
       FROM vehicle_live_state) AS device
 WHERE strpos(lower(device_id), lower(%(text)s)) > 0
   AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+  AND (NOT %(is_placed)s::boolean
+       OR EXISTS (SELECT FROM device AS known
+                  WHERE stream = kind AND known.device_id = device.device_id COLLATE "C"
+                    AND (%(depots)s::text[] IS NULL OR depot_id = ANY(%(depots)s))
+                    AND (%(groups)s::text[] IS NULL OR group_name = ANY(%(groups)s))))
 ORDER BY device_id <> %(text)s, strpos(lower(device_id), lower(%(text)s)) > 1,
          device_id COLLATE "C", kind
 LIMIT %(limit)s

@@ -179,7 +179,7 @@ def test_pages_follow_each_other_by_cursor_and_by_link(api: Collector) -> None:
 def test_a_cursor_that_is_old_is_410_and_one_of_another_question_422(api: Collector) -> None:
     path = f"{EFFICIENCY}/fleet"
     place = [DAY, DAY + HOUR, DAY, ""]
-    question: list[object] = ["fleet_efficiency_hourly", None, None, []]
+    question: list[object] = ["fleet_efficiency_hourly", None, None, [], None, None]
     old = write_cursor(question, place, datetime.now(UTC) - timedelta(hours=2))
     expired = api.http.get(path, params={"cursor": old})
     assert expired.status_code == 410

@@ -6,7 +6,7 @@ Explained in docs/energy.md. Prices are decimal numbers and stay exact.
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
@@ -42,7 +42,10 @@ class _Part(BaseModel):
 
 
 class Band(_Part):
-    """Hours of some weekdays, by local time, that have a price of their own."""
+    """Hours of some weekdays, by local time, that have a price of their own.
+
+    A band over midnight, as from 22 to 6, belongs to the weekday on which it begins.
+    """
 
     days: tuple[Weekday, ...] = Field(default=WEEK, min_length=1)
     from_hour: int = Field(ge=0, le=23)
@@ -50,16 +53,19 @@ class Band(_Part):
     price_per_kwh: Price
 
     @model_validator(mode="after")
-    def _ends_after_it_starts(self) -> Self:
-        if self.to_hour <= self.from_hour:
-            raise ValueError(
-                "to_hour must be after from_hour; a band over midnight is two, to 24 and from 0"
-            )
+    def _has_hours(self) -> Self:
+        if self.to_hour == self.from_hour:
+            raise ValueError("to_hour must not be from_hour; a whole day is from 0 to 24")
         return self
 
     def holds(self, weekday: Weekday, hour: int) -> bool:
         """Tell whether an hour of local time is in the band."""
-        return weekday in self.days and self.from_hour <= hour < self.to_hour
+        if self.from_hour < self.to_hour:
+            return weekday in self.days and self.from_hour <= hour < self.to_hour
+        before = WEEK[WEEK.index(weekday) - 1]
+        return (weekday in self.days and hour >= self.from_hour) or (
+            before in self.days and hour < self.to_hour
+        )
 
 
 class TariffPeriod(_Part):
@@ -73,8 +79,7 @@ class TariffPeriod(_Part):
     @classmethod
     def _do_not_overlap(cls, bands: tuple[Band, ...]) -> tuple[Band, ...]:
         for one, other in combinations(bands, 2):
-            hour = max(one.from_hour, other.from_hour)
-            for day in WEEK:
+            for day, hour in product(WEEK, range(24)):
                 if one.holds(day, hour) and other.holds(day, hour):
                     raise ValueError(f"two bands hold {day} {hour}:00; an hour has one price")
         return bands

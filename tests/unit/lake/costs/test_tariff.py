@@ -45,16 +45,30 @@ def prices_of_day(day: date, of: Tariff) -> Counter[Decimal | None]:
 
 @st.composite
 def bands(draw: st.DrawFn) -> tuple[Band, ...]:
-    """Bands that share no hour."""
+    """Bands that share no hour; some tariffs have one over midnight."""
     edges = sorted(draw(st.sets(st.integers(0, 24), min_size=2, max_size=6)))
+    price = st.decimals("-1", "1", places=3, allow_nan=False)
+    night: tuple[Band, ...] = ()
+    if draw(st.booleans()) and edges[0] > 0 and edges[-1] < 24:
+        to_hour, *edges, from_hour = edges
+        some = draw(st.sets(st.sampled_from(WEEK), min_size=1))
+        night = (
+            Band(days=tuple(some), from_hour=from_hour, to_hour=to_hour, price_per_kwh=draw(price)),
+        )
     days = draw(st.permutations(WEEK))
     cut = draw(st.integers(1, 6))
-    price = st.decimals("-1", "1", places=3, allow_nan=False)
-    return tuple(
+    return night + tuple(
         Band(days=tuple(some), from_hour=first, to_hour=last, price_per_kwh=draw(price))
         for some in (days[:cut], days[cut:])
         for first, last in zip(edges[::2], edges[1::2], strict=False)
     )
+
+
+def hours_of_week(band: Band) -> set[int]:
+    """The hours of the week, from Monday's first, that a band holds."""
+    length = (band.to_hour - band.from_hour) % 24 or 24
+    begins = [24 * WEEK.index(day) + band.from_hour for day in band.days]
+    return {(begin + n) % (7 * 24) for begin in begins for n in range(length)}
 
 
 @given(
@@ -70,7 +84,7 @@ def test_each_moment_has_the_price_of_its_one_band_or_else_the_common_price(
     holding = [
         band.price_per_kwh
         for band in some
-        if WEEK[local.weekday()] in band.days and local.hour in range(band.from_hour, band.to_hour)
+        if 24 * local.weekday() + local.hour in hours_of_week(band)
     ]
     assert len(holding) <= 1
     assert of.price_at(moment) == (holding[0] if holding else BASE)
@@ -91,6 +105,19 @@ def test_a_weekday_has_13_hours_of_peak_and_the_rest_of_its_23_to_25_hours_of_ba
     assert prices_of_day(date(2026, 3, 28), night) == {PEAK: 8, BASE: 88}
     assert prices_of_day(date(2026, 3, 29), night) == {PEAK: 4, BASE: 88}  # 2:00 to 3:00 is not
     assert prices_of_day(date(2026, 10, 25), night) == {PEAK: 12, BASE: 88}  # and here twice
+
+
+def test_a_band_over_midnight_is_of_the_day_on_which_it_begins() -> None:
+    saturday_night = Band(days=("sat",), from_hour=22, to_hour=6, price_per_kwh=PEAK)
+    of = tariff(
+        "Europe/Berlin",
+        TariffPeriod(valid_from=date(2000, 1, 1), price_per_kwh=BASE, bands=(saturday_night,)),
+    )
+    days = [date(2026, 10, 23) + timedelta(days=n) for n in range(4)]
+    # On Sunday the clocks go back: of its 25 hours the night has seven.
+    assert [prices_of_day(day, of)[PEAK] for day in days] == [0, 8, 28, 0]
+    spring = [date(2026, 3, 28), date(2026, 3, 29)]
+    assert [prices_of_day(day, of)[PEAK] for day in spring] == [8, 20]
 
 
 def test_where_an_hour_straddles_a_change_its_price_is_the_mean_of_its_quarters() -> None:
@@ -127,7 +154,7 @@ def test_a_tariff_is_read_from_yaml_and_from_json(tmp_path: Path) -> None:
     [
         (("EUR", "Euro"), "currency", "match"),
         (("Europe/Berlin", "Europe/Nowhere"), "time_zone", "no time zone"),
-        (("to_hour: 20", "to_hour: 7"), "periods.0.bands.0", "after from_hour"),
+        (("to_hour: 20", "to_hour: 7"), "periods.0.bands.0", "must not be from_hour"),
         (("to_hour: 20", "to_hour: 25"), "periods.0.bands.0.to_hour", "24"),
         (("7, to_hour", "7.5, to_hour"), "periods.0.bands.0.from_hour", "integer"),
         (("[mon, tue", "[monday, tue"), "periods.0.bands.0.days.0", "mon"),

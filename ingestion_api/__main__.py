@@ -26,7 +26,7 @@ from ingestion_api.server.http_protocol import (
 )
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake, LakeSettings
-from lake.costs import BadTariff, read_tariff
+from lake.costs import BadTariff, read_tariffs
 from warehouse_sql.settings import DatabaseSettings, settings_fault
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ def main() -> int:
         database = DatabaseSettings()
         lake, energy = Lake.from_settings(LakeSettings()), EnergySettings()
         rules = read_rules(settings.alert_rules_file)
-        tariff = read_tariff(Path(settings.tariff_file)) if settings.tariff_file else None
+        tariffs = read_tariffs(Path(settings.tariff_file)) if settings.tariff_file else None
     except BadRules as error:
         return _fail(CONFIGURATION_WRONG, f"ALERT_RULES_FILE: {error}")
     except ValidationError as error:
@@ -68,7 +68,7 @@ def main() -> int:
                 connections=connections,
                 max_connections=settings.max_connections,
             )
-        make_app = partial(create_app, database.dsn, lake, settings, energy, rules, tariff)
+        make_app = partial(create_app, database.dsn, lake, settings, energy, rules, tariffs)
         return _serve(listening, connections, settings, make_app)
 
 

@@ -61,7 +61,7 @@ from ingestion_api.server.request_metrics import RequestMetricsMiddleware
 from ingestion_api.services import Services, now
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
-from lake.costs import Tariff
+from lake.costs import Tariffs
 from lake.reads import DeviceReader, HourIndex, TableReader
 
 log = structlog.get_logger(__name__)
@@ -75,7 +75,7 @@ def create_app(
     settings: CollectorSettings,
     energy: EnergySettings,
     rules: RuleFile,
-    tariff: Tariff | None = None,
+    tariffs: Tariffs | None = None,
     on_end: Callable[[str], None] = lambda part: None,
 ) -> ASGIApp:
     """The application; its lifespan connects, starts the lake writer, and ends both in order.
@@ -157,7 +157,7 @@ def create_app(
                 performance,
                 live_states,
                 TableReader(lake),
-                tariff,
+                tariffs,
                 supervisor,
             )
             # What was made until here lives as long as the process: no collection has to look.

@@ -22,7 +22,7 @@ from ingestion_api.rejections.recorder import RejectionRecorder
 from ingestion_api.rest.request_bodies import RequestBodies
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
-from lake.costs import Tariff
+from lake.costs import Tariffs
 from lake.reads import TableReader
 
 
@@ -47,7 +47,7 @@ class Services:
     performance: PerformanceService
     live_states: LiveStateReader
     tables: TableReader
-    tariff: Tariff | None
+    tariffs: Tariffs | None
     supervisor: Supervisor
 
     def now(self) -> datetime:

@@ -152,8 +152,8 @@ class CollectorSettings(BaseSettings):
     )
     tariff_file: str = Field(
         default="",
-        description="YAML or JSON file with the price of energy, see docs/energy.md; empty: losses "
-        "have no cost",
+        description="YAML or JSON file with the prices of energy, one tariff or several by name, "
+        "see docs/energy.md; empty: losses have no cost",
     )
 
     key_refresh_seconds: float = Field(

@@ -13,11 +13,12 @@ from lake import Column, hours_between
 from lake.costs import (
     Costs,
     EfficiencyPointValue,
-    Tariff,
+    Pricing,
     calculate_costs,
+    flows_of_fleet,
     group_by_price,
     hourly_flows,
-    prices_of_hours,
+    needs_chargers,
     sum_energies,
     value_of_one_point,
     worst_devices,
@@ -47,11 +48,36 @@ LOSS_COLUMNS: Final = (
     ),
     number_column(
         "cost_of_energy",
-        "of all AC energy, in the currency of the tariff, to 6 decimals; null: no price is known",
+        "of all AC energy, in the currency, to 6 decimals; null: no price is known",
     ),
     number_column("cost_of_losses", "of loss_kwh, likewise"),
+    text_column(
+        "currency", "ISO 4217; null: no tariff, or several currencies and no cost", nullable=True
+    ),
+)
+_NO_PRICES: Final = pl.LazyFrame(
+    schema={
+        "tariff": pl.String(),
+        "hour_start": pl.Datetime("us", "UTC"),
+        "currency": pl.String(),
+        "price": pl.String(),
+    }
 )
 _SHOWN: Final = Decimal(1).scaleb(-6)
+
+
+@dataclass(frozen=True)
+class LossTables:
+    """Tables of hours that losses are added up from."""
+
+    fleet: TableVersion
+    vehicles: TableVersion
+    chargers: TableVersion
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the versions."""
+        return [self.fleet.number, self.vehicles.number, self.chargers.number]
 
 
 @dataclass(frozen=True)
@@ -70,21 +96,26 @@ class Part:
 
 @dataclass(frozen=True)
 class Losses:
-    """Rows of each group with GROUPS and LOSS_COLUMNS, the same of all as one row, a point."""
+    """Rows of each group and currency with GROUPS and LOSS_COLUMNS.
+
+    `total` is the same of all as one row, `totals` of each currency: costs of several are never
+    added up. A point.
+    """
 
     rows: pl.DataFrame
     total: dict[str, Any]
+    totals: list[dict[str, Any]]
     point: EfficiencyPointValue | None
 
 
 @reading_the_lake()
 def losses(
-    fleet: TableVersion,
+    tables: LossTables,
     part: Part | None,
     period: Period,
     by: By,
     limit: int,
-    tariff: Tariff | None,
+    pricing: Pricing | None,
 ) -> Losses:
     """The first `limit` hours or days in order, or others by greater loss; blocks.
 
@@ -94,54 +125,72 @@ def losses(
     table, and so are the totals where it leaves devices out.
     """
     name, is_time = GROUPS[by].name, by in ("hour", "day")
-    whole = _flows(fleet, period)
-    flows = whole if part is None else _flows_of(part, period, by)
-    priced = _priced(flows, period, [name], tariff)
-    order = [name] if is_time else ["loss_kwh", name]
-    rows = sum_energies(priced, [name]).sort(order, descending=[not is_time, False][: len(order)])
-    rows, _ = _with_costs(rows.head(limit), priced, [name], tariff)
+    whole = _flows(tables, tables.fleet, period, pricing)
+    flows = whole if part is None else _flows_of(tables, part, period, by, pricing)
+    keys = [name, "currency"]
+    priced = _priced(flows, period, keys, pricing)
+    order, falling = (keys, [False] * 2) if is_time else (["loss_kwh", *keys], [True, False, False])
+    first = sum_energies(priced, keys).sort(order, descending=falling).head(limit)
     all_of_it = whole if part is None or part.ids is None else flows
-    of_all = _priced(all_of_it, period, [], tariff)
-    total, money = _with_costs(sum_energies(of_all, []), of_all, [], tariff)
-    (row,) = total.to_dicts()
+    of_all = _priced(all_of_it, period, [], pricing)
+    (total,) = _with_costs(sum_energies(of_all, []), of_all, []).to_dicts()
+    totals = sum_energies(of_all, ["currency"]).drop_nulls("currency").sort("currency")
+    by_currency = _with_costs(totals, of_all, ["currency"]).to_dicts()
     hours = all_of_it.select(pl.col("hour_start").n_unique()).collect().item()
-    cost = money.get(())
+    cost = calculate_costs(of_all, []).get(()) if total["currency"] else None
     point = value_of_one_point(
-        row["rated_energy_ac_kwh"],
-        row["rated_energy_dc_kwh"],
+        total["rated_energy_ac_kwh"],
+        total["rated_energy_dc_kwh"],
         hours,
         cost.rated if cost else None,
     )
-    return Losses(rows, row, point)
+    return Losses(_with_costs(first, priced, keys), total, by_currency, point)
 
 
 @reading_the_lake()
-def worst(part: Part, period: Period, count: int, tariff: Tariff | None) -> pl.DataFrame:
+def worst(
+    tables: LossTables, part: Part, period: Period, count: int, pricing: Pricing | None
+) -> pl.DataFrame:
     """The devices of lowest efficiency over the window, the lowest first; blocks.
 
     The columns are the device and LOSS_COLUMNS. Raises LakeError.
     """
-    flows = _flows(part.table, period)
-    if part.ids is not None:
-        flows = flows.filter(pl.col(part.device).is_in(part.ids))
-    priced = _priced(flows, period, [part.device], tariff)
+    flows = _flows_of(tables, part, period, None, pricing)
+    priced = _priced(flows, period, [part.device], pricing)
     rows = worst_devices(sum_energies(priced, [part.device]), part.device, count)
-    return _with_costs(rows, priced, [part.device], tariff)[0]
+    return _with_costs(rows, priced, [part.device])
 
 
-def _flows(table: TableVersion, period: Period) -> pl.LazyFrame:
-    return hourly_flows(table.spec, table.scan(period.start, period.end))
+def _flows(
+    tables: LossTables, table: TableVersion, period: Period, pricing: Pricing | None
+) -> pl.LazyFrame:
+    """The flows of a table, each with its tariff."""
+    window = period.start, period.end
+    rows = table.scan(*window)
+    if pricing is None or not needs_chargers(pricing, table.spec):
+        if pricing is not None and table is tables.chargers:
+            rows = pricing.of_chargers(rows)
+        else:
+            only = pl.lit(pricing and pricing.only, pl.String)
+            rows = rows.with_columns(tariff=only)
+        return hourly_flows(table.spec, rows)
+    chargers = tables.chargers.scan(*window)
+    vehicles = pricing.of_vehicles(tables.vehicles.scan(*window), chargers)
+    flows = hourly_flows(tables.vehicles.spec, vehicles)
+    if table is tables.vehicles:
+        return flows
+    of_chargers = hourly_flows(tables.chargers.spec, pricing.of_chargers(chargers))
+    return flows_of_fleet(flows, of_chargers)
 
 
-def _flows_of(part: Part, period: Period, by: By) -> pl.LazyFrame:
-    flows = _flows(part.table, period)
+def _flows_of(
+    tables: LossTables, part: Part, period: Period, by: By | None, pricing: Pricing | None
+) -> pl.LazyFrame:
+    flows = _flows(tables, part.table, period, pricing)
     if part.ids is not None:
         flows = flows.filter(pl.col(part.device).is_in(part.ids))
     if by in ("depot", "group"):
-        place = pl.col(part.device).replace_strict(
-            part.places, default=None, return_dtype=pl.String
-        )
-        flows = flows.with_columns(place.alias(by))
+        flows = flows.with_columns(_place(part).alias(by))
     return flows
 
 
@@ -150,25 +199,42 @@ def _place(part: Part) -> pl.Expr:
 
 
 def _priced(
-    flows: pl.LazyFrame, period: Period, by: Sequence[str], tariff: Tariff | None
+    flows: pl.LazyFrame, period: Period, by: Sequence[str], pricing: Pricing | None
 ) -> pl.DataFrame:
-    prices = prices_of_hours(tariff, hours_between(period.start, period.end)) if tariff else {}
+    hours = hours_between(period.start, period.end)
+    prices = pricing.prices(hours) if pricing else _NO_PRICES
     return group_by_price(flows, prices, by)
 
 
-def _with_costs(
-    rows: pl.DataFrame, priced: pl.DataFrame, by: Sequence[str], tariff: Tariff | None
-) -> tuple[pl.DataFrame, dict[tuple[Any, ...], Costs | None]]:
-    """The rows with what each cost, and the exact costs; without a tariff there are none."""
-    shown = priced.join(rows.select(by), on=by, how="semi") if by else priced
-    money = calculate_costs(shown, by) if tariff else {}
-    groups = list(rows.select(by).iter_rows()) if by else [()]
-    found = [money.get(group) for group in groups]
-    with_money = rows.with_columns(
-        pl.Series("cost_of_energy", [_shown(c.energy) if c else None for c in found], pl.Float64),
-        pl.Series("cost_of_losses", [_shown(c.losses) if c else None for c in found], pl.Float64),
-    )
-    return with_money.select(*by, *(column.name for column in LOSS_COLUMNS)), money
+def _with_costs(rows: pl.DataFrame, priced: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """The rows with LOSS_COLUMNS; those of several currencies, or of none, have no costs."""
+    keys = [*dict.fromkeys((*by, "currency"))]
+    shown = priced.join(rows.select(by), on=by, how="semi", nulls_equal=True) if by else priced
+    money: dict[tuple[Any, ...], dict[str | None, Costs | None]] = {}
+    for key, costs in calculate_costs(shown, keys).items():
+        money.setdefault(key[: len(by)], {})[key[-1]] = costs
+    groups = rows.select(by).iter_rows() if by else [()]
+    of_rows = [_of_one_currency(money.get(group, {})) for group in groups]
+    costs_of_rows = [costs for _, costs in of_rows]
+    return rows.with_columns(
+        pl.Series(
+            "cost_of_energy", [_shown(c.energy) if c else None for c in costs_of_rows], pl.Float64
+        ),
+        pl.Series(
+            "cost_of_losses", [_shown(c.losses) if c else None for c in costs_of_rows], pl.Float64
+        ),
+        pl.Series("currency", [currency for currency, _ in of_rows], pl.String),
+    ).select(*(name for name in by if name != "currency"), *(c.name for c in LOSS_COLUMNS))
+
+
+def _of_one_currency(
+    money: Mapping[str | None, Costs | None],
+) -> tuple[str | None, Costs | None]:
+    """The currency and the costs where there is one; energy without a tariff has no cost."""
+    known = {name: costs for name, costs in money.items() if name is not None}
+    if len(known) != 1 or money.get(None, Costs()) != Costs():
+        return None, None
+    return next(iter(known.items()))
 
 
 def _shown(money: Decimal) -> float:

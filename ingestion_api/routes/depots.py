@@ -11,6 +11,7 @@ from ingestion_api.rest.json_body import describe_record, read_record
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.problems import Problem, problem_responses
 from ingestion_api.rest.table_formats import require_json
+from ingestion_api.rest.validation_messages import unknown_name
 from ingestion_api.services import Services, ServicesDep
 from warehouse_sql.device_attributes import DEPOT_PATTERN, Place, Text
 from warehouse_sql.named_queries import query
@@ -33,6 +34,11 @@ class DepotAttributes(Place):
     """Attributes of a depot that people set."""
 
     name: Text | None = Field(default=None, description="what people call it")
+    tariff: Text | None = Field(
+        default=None,
+        description="name of a tariff of TARIFF_FILE, by which the energy of its chargers is "
+        "billed; null: the default one",
+    )
 
 
 class Depot(Answer):
@@ -40,6 +46,7 @@ class Depot(Answer):
 
     id: str
     name: str | None
+    tariff: str | None
     time_zone: str | None
     latitude: float | None
     longitude: float | None
@@ -83,6 +90,11 @@ async def one_depot(depot: _Id, services: ServicesDep) -> Depot:
 async def put_depot(depot: _Id, request: Request, services: ServicesDep) -> Depot:
     """Make a depot, or set all that is said of it: what is left out is cleared."""
     sent = await read_record(request, services.bodies, DepotAttributes)
+    known = services.tariffs.tariffs if services.tariffs else {}
+    if sent.tariff is not None and sent.tariff not in known:
+        reason = f"{unknown_name('tariff', sent.tariff, sorted(known))}; TARIFF_FILE describes them"
+        errors = [{"field": "tariff", "reason": reason}]
+        raise Problem(422, f"tariff: {reason}", errors=errors)
     values: dict[str, Any] = {"id": depot, **sent.model_dump()}
     async with services.pool.connection() as conn:
         await conn.execute(query("put_depot"), values)

@@ -14,7 +14,7 @@ from ingestion_api.services import Services, ServicesDep
 from warehouse_sql.device_attributes import DEPOT_PATTERN
 from warehouse_sql.named_queries import query
 
-_MOST: Final = 100
+_MOST: Final = 20
 _Depots = Annotated[
     list[Annotated[str, Field(pattern=DEPOT_PATTERN)]] | None,
     Query(

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from ingestion_api.analytics.lake_access import in_lake_thread
-from ingestion_api.analytics.losses import GROUPS, LOSS_COLUMNS, By, Part, losses, worst
+from ingestion_api.analytics.losses import GROUPS, LOSS_COLUMNS, By, LossTables, Part, losses, worst
 from ingestion_api.rest.etags import (
     NOT_MODIFIED,
     IfNoneMatch,
@@ -35,22 +35,23 @@ from ingestion_api.routes.live import Kind
 from ingestion_api.routes.table_pages import newest_tables, table_window
 from ingestion_api.services import Services, ServicesDep
 from lake import Column
+from lake.costs import Pricing
 from lake.schema import (
     CHARGER_EFFICIENCY_HOURLY,
     FLEET_EFFICIENCY_HOURLY,
     VEHICLE_EFFICIENCY_HOURLY,
 )
+from warehouse_sql.named_queries import query
 
 Of = Literal["vehicles", "chargers"]
 
-_TABLES: Final = {"vehicles": VEHICLE_EFFICIENCY_HOURLY, "chargers": CHARGER_EFFICIENCY_HOURLY}
 _DEVICES: Final[dict[Of, tuple[Kind, By]]] = {
     "vehicles": ("vehicle", "vehicle"),
     "chargers": ("meter", "charger"),
 }
 _CURRENCY: Final = {
     "type": ["string", "null"],
-    "description": "ISO 4217; null: there is no TARIFF_FILE, and no cost",
+    "description": "ISO 4217; null: there is no TARIFF_FILE and no cost, or several currencies",
 }
 _POINT: Final = {
     "type": ["object", "null"],
@@ -107,13 +108,17 @@ async def lowest_efficiency(
     ones the one that lost more.
     """
     kind, device = negotiate_format(request), GROUPS[_DEVICES[of][1]]
-    period = table_window(services, _TABLES[of], start, end)
-    part = await _part(services, where, of)
-    tag = _tag(services, kind, period, part.table.number, part.ids, of, count)
+    period = table_window(services, FLEET_EFFICIENCY_HOURLY, start, end)
+    tables, pricing = await _tables(services), await _pricing(services)
+    part = await _part(services, tables, where, of)
+    tag = _tag(services, kind, period, part.table.number, part.ids, pricing, of, count)
     if etag_matches(tag, if_none_match):
         return not_modified(tag)
-    rows = await in_lake_thread(worst, part, period, count, services.tariff)
-    return await _answer(services, kind, tag, period, {}, rows, [device, *LOSS_COLUMNS])
+    rows = await in_lake_thread(worst, tables, part, period, count, pricing)
+    currency = _currency(pricing, rows["currency"].drop_nulls().unique().to_list())
+    return await _answer(
+        kind, tag, {"period": period, "currency": currency}, rows, [device, *LOSS_COLUMNS]
+    )
 
 
 @router.get(
@@ -121,7 +126,15 @@ async def lowest_efficiency(
     response_class=Response,
     responses=_responses(
         list(GROUPS),
-        {"total": row_schema(LOSS_COLUMNS), "onePercentagePointPerYear": _POINT},
+        {
+            "total": row_schema(LOSS_COLUMNS),
+            "totals": {
+                "type": "array",
+                "items": row_schema(LOSS_COLUMNS),
+                "description": "of each currency; costs of several are never added up",
+            },
+            "onePercentagePointPerYear": _POINT,
+        },
     ),
     name="Losses and their cost",
 )
@@ -147,39 +160,71 @@ async def fleet_losses(
     By default the last 24 hours. Hours and days come in their order, all others by greater loss;
     `total` and `onePercentagePointPerYear` are of the whole fleet, or of the depots and groups that
     are asked for, whatever `by` and `limit` are. A cost is that of each hour by the price of its
-    time.
+    time, in the tariff of the charger's depot. Where there are several currencies a row is of one,
+    and `totals` has a total of each; `total` has no cost.
     """
     kind = negotiate_format(request)
     period = table_window(services, FLEET_EFFICIENCY_HOURLY, start, end)
-    (fleet,) = await newest_tables(services, FLEET_EFFICIENCY_HOURLY)
-    part = await _part(services, where, _whose(by, of), by) if where.is_set or by in _OF else None
-    about = part and (part.table.number, part.ids, part.places, part.device)
-    tag = _tag(services, kind, period, fleet.number, about, by, limit)
+    tables, pricing = await _tables(services), await _pricing(services)
+    part = None
+    if where.is_set or by in _OF:
+        part = await _part(services, tables, where, _whose(by, of), by)
+    about = part and (part.ids, part.places, part.device)
+    tag = _tag(services, kind, period, tables.numbers, about, pricing, by, limit)
     if etag_matches(tag, if_none_match):
         return not_modified(tag)
-    found = await in_lake_thread(losses, fleet, part, period, by, limit, services.tariff)
+    found = await in_lake_thread(losses, tables, part, period, by, limit, pricing)
     point = found.point
+    of_currencies = [one["currency"] for one in found.totals]
     members = {
-        "total": {to_camel(name): value for name, value in found.total.items()},
+        "period": period,
+        "currency": _currency(pricing, of_currencies),
+        "total": _camel_case(found.total),
+        "totals": [_camel_case(one) for one in found.totals],
         "onePercentagePointPerYear": point
         and {
             "energyKwh": round(point.energy_kwh, 3),
             "cost": None if point.cost is None else float(round(point.cost, 2)),
         },
     }
-    columns = [GROUPS[by], *LOSS_COLUMNS]
-    return await _answer(services, kind, tag, period, members, found.rows, columns)
+    return await _answer(kind, tag, members, found.rows, [GROUPS[by], *LOSS_COLUMNS])
 
 
-async def _part(services: Services, where: DeviceFilter, of: Of, by: By | None = None) -> Part:
+async def _tables(services: Services) -> LossTables:
+    return LossTables(
+        *await newest_tables(
+            services, FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY
+        )
+    )
+
+
+async def _pricing(services: Services) -> Pricing | None:
+    """The tariffs, and which of them meters have by their depot; None: there are none."""
+    if services.tariffs is None:
+        return None
+    async with services.pool.connection() as conn:
+        rows = await (await conn.execute(query("tariffs_of_meters"))).fetchall()
+    return Pricing(services.tariffs, {row["device_id"]: row["tariff"] for row in rows})
+
+
+def _currency(pricing: Pricing | None, found: Sequence[str]) -> str | None:
+    """The currency of all costs, also where there is no energy yet; None: none, or several."""
+    known = set(found) or (
+        {tariff.currency for tariff in pricing.tariffs.tariffs.values()} if pricing else set()
+    )
+    return known.pop() if len(known) == 1 else None
+
+
+async def _part(
+    services: Services, tables: LossTables, where: DeviceFilter, of: Of, by: By | None = None
+) -> Part:
     """The devices of a filter; names of depots or groups where rows are about these."""
     stream, group = _DEVICES[of]
     is_placed = by in ("depot", "group")
     rows = await placed_devices(services, where) if where.is_set or is_placed else []
     of_kind = [row for row in rows if row["stream"] == stream]
-    (table,) = await newest_tables(services, _TABLES[of])
     return Part(
-        table,
+        tables.vehicles if of == "vehicles" else tables.chargers,
         GROUPS[group].name,
         [row["device_id"] for row in of_kind] if where.is_set else None,
         {row["device_id"]: row[by] for row in of_kind if row[by]} if by and is_placed else {},
@@ -197,24 +242,23 @@ def _whose(by: By, of: Of | None) -> Of:
 
 
 def _tag(services: Services, kind: str, period: Period, *parts: object) -> str:
-    return fingerprint(kind, period, services.tariff, services.energy, *parts)
+    return fingerprint(kind, period, services.energy, *parts)
 
 
 async def _answer(
-    services: Services,
     kind: str,
     tag: str,
-    period: Period,
     members: Mapping[str, Any],
     rows: pl.DataFrame,
     columns: Sequence[Column],
 ) -> Response:
-    tariff = services.tariff
-
     def body() -> bytes:
         if kind != JSON:
             return render_table(rows, columns, kind)
-        head = {"period": period, "currency": tariff.currency if tariff else None}
-        return to_json({**head, **members, "rows": camel_case_rows(rows)})
+        return to_json({**members, "rows": camel_case_rows(rows)})
 
     return Response(await asyncio.to_thread(body), headers=etag_headers(tag), media_type=kind)
+
+
+def _camel_case(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {to_camel(name): value for name, value in row.items()}

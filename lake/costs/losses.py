@@ -4,9 +4,8 @@ Formulas and assumptions are explained in docs/energy.md. Energies add up in who
 and money in decimal numbers, so parts add up to their whole exactly.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal, localcontext
 from typing import Any, Final
 
@@ -54,12 +53,13 @@ class EfficiencyPointValue:
 
 
 def hourly_flows(spec: TableSpec, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Return hours of any efficiency table in one form: hour_start, date, device, ENERGIES.
+    """Return hours of any efficiency table in one form: hour_start, date, device, tariff, ENERGIES.
 
-    Energies in kWh; `energy_ac_kwh` is what was credited to vehicles. Rated is an hour with a
-    believable ratio (excellent to critical), and only of such hours a loss is known.
+    Rows have the name of their tariff beside the columns of the table. Energies in kWh;
+    `energy_ac_kwh` is what was credited to vehicles. Rated is an hour with a believable ratio
+    (excellent to critical), and only of such hours a loss is known.
     """
-    time = [pl.col("hour_start"), _DAY]
+    time = [pl.col("hour_start"), _DAY, pl.col("tariff")]
     if spec is FLEET_EFFICIENCY_HOURLY:
         return rows.select(*time, *map(pl.col, ENERGIES))
     device = "vehicle_id" if spec is VEHICLE_EFFICIENCY_HOURLY else "meter_id"
@@ -79,18 +79,32 @@ def hourly_flows(spec: TableSpec, rows: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def group_by_price(
-    flows: pl.LazyFrame, prices: Mapping[datetime, Decimal], by: Sequence[str]
-) -> pl.DataFrame:
-    """Add ENERGIES up by group and `price`, null where a kWh has none; prices are exact text."""
-    if not prices:
-        priced = flows.with_columns(price=pl.lit(None, pl.String))
-        return _sums(priced, by)
-    known = pl.LazyFrame(
-        {"hour_start": list(prices), "price": [str(price) for price in prices.values()]},
-        schema={"hour_start": pl.Datetime("us", "UTC"), "price": pl.String},
+def flows_of_fleet(vehicles: pl.LazyFrame, chargers: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the flows of the fleet from those of its vehicles, and what its chargers gave nobody.
+
+    They add up to those of the fleet's own table, and each has the tariff of its charger.
+    """
+    unlinked = chargers.select(
+        "hour_start",
+        "date",
+        "tariff",
+        *(
+            pl.col(name) if name == "unlinked_energy_ac_kwh" else pl.lit(0.0).alias(name)
+            for name in ENERGIES
+        ),
     )
-    return _sums(flows.join(known, on="hour_start", how="left"), by)
+    return pl.concat([vehicles.select(unlinked.collect_schema().names()), unlinked])
+
+
+def group_by_price(flows: pl.LazyFrame, prices: pl.LazyFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Add ENERGIES up by group, `currency` and `price`, null where a kWh has none.
+
+    `prices` are rows of `Pricing.prices`.
+    """
+    sums = [exact_sum(pl.col(name)).fill_null(0.0) for name in ENERGIES]
+    priced = flows.join(prices, on=["tariff", "hour_start"], how="left")
+    keys = dict.fromkeys((*by, "currency", "price"))
+    return priced.group_by(*keys).agg(sums).collect()
 
 
 def sum_energies(priced: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
@@ -102,7 +116,10 @@ def sum_energies(priced: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
 
 
 def calculate_costs(priced: pl.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], Costs | None]:
-    """Return the costs by group of `group_by_price`; None where energy flowed without a price."""
+    """Return the costs by group of `group_by_price`; None where energy flowed without a price.
+
+    Only groups of one currency have costs that mean anything: name it in `by`.
+    """
     found: dict[tuple[Any, ...], list[int] | None] = {}
     scaled = {text: int(Decimal(text) * _PER_MONEY) for text in priced["price"].drop_nulls()}
     energies = [(pl.col(name) * _PER_KWH).round().cast(pl.Int64) for name in ENERGIES]
@@ -143,11 +160,6 @@ def value_of_one_point(
     if cost is None:
         return EfficiencyPointValue(saved, None)
     return EfficiencyPointValue(saved, Decimal(repr(saved)) * cost / _decimal(rated_ac_kwh))
-
-
-def _sums(priced: pl.LazyFrame, by: Sequence[str]) -> pl.DataFrame:
-    sums = [exact_sum(pl.col(name)).fill_null(0.0) for name in ENERGIES]
-    return priced.group_by(*by, "price").agg(sums).collect()
 
 
 def _money(scaled: int) -> Decimal:

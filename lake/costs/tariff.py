@@ -3,7 +3,6 @@
 Explained in docs/energy.md. Prices are decimal numbers and stay exact.
 """
 
-from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import combinations, product
@@ -129,17 +128,32 @@ class Tariff(_Part):
         return known[0] if len(set(known)) == 1 else sum(known) / Decimal(_QUARTERS_AN_HOUR)
 
 
-def prices_of_hours(tariff: Tariff, hours: Iterable[datetime]) -> dict[datetime, Decimal]:
-    """Return the price of each UTC hour that has one."""
-    found = ((hour, tariff.price_of_hour(hour)) for hour in hours)
-    return {hour: price for hour, price in found if price is not None}
+TariffName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
-def read_tariff(path: Path) -> Tariff:
-    """Read a tariff from a YAML or JSON file; BadTariff names the place of the first fault."""
+class Tariffs(_Part):
+    """Tariffs by name; what is at no depot that names one has the default one, or no price."""
+
+    tariffs: dict[TariffName, Tariff] = Field(min_length=1)
+    default: str | None = None
+
+    @model_validator(mode="after")
+    def _knows_the_default(self) -> Self:
+        if self.default is not None and self.default not in self.tariffs:
+            raise ValueError(f"default: there is no tariff {self.default!r}")
+        return self
+
+
+def read_tariffs(path: Path) -> Tariffs:
+    """Read tariffs from a YAML or JSON file; BadTariff names the place of the first fault.
+
+    A file without `tariffs` is a single one, for all.
+    """
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Tariff.model_validate(content)
+        if isinstance(content, dict) and "tariffs" in content:
+            return Tariffs.model_validate(content)
+        return Tariffs(tariffs={"default": Tariff.model_validate(content)}, default="default")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"

@@ -134,8 +134,8 @@ PUBLIC = {
         scan_history write_hour_file
     """,
     "lake.costs": """
-        BadTariff Costs EfficiencyPointValue Tariff calculate_costs group_by_price
-        hourly_flows prices_of_hours read_tariff sum_energies value_of_one_point
+        BadTariff Costs EfficiencyPointValue Pricing Tariffs calculate_costs flows_of_fleet
+        group_by_price hourly_flows needs_chargers read_tariffs sum_energies value_of_one_point
         worst_devices
     """,
     "lake.delta": """

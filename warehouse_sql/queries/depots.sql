@@ -8,10 +8,11 @@ WHERE %(id)s::text IS NULL OR depot.id = %(id)s
 ORDER BY depot.id
 
 -- name: put_depot
-INSERT INTO depot (id, name, time_zone, latitude, longitude)
-VALUES (%(id)s, %(name)s, %(time_zone)s, %(latitude)s, %(longitude)s)
+INSERT INTO depot (id, name, tariff, time_zone, latitude, longitude)
+VALUES (%(id)s, %(name)s, %(tariff)s, %(time_zone)s, %(latitude)s, %(longitude)s)
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name,
+    tariff = excluded.tariff,
     time_zone = excluded.time_zone,
     latitude = excluded.latitude,
     longitude = excluded.longitude,
@@ -37,3 +38,9 @@ SELECT stream, device_id, depot_id AS depot, group_name AS "group" FROM device
 WHERE (%(depots)s::text[] IS NULL OR depot_id = ANY(%(depots)s))
   AND (%(groups)s::text[] IS NULL OR group_name = ANY(%(groups)s))
 ORDER BY stream, device_id
+
+-- name: tariffs_of_meters
+-- Meters whose depot names a tariff.
+SELECT device_id, tariff FROM device JOIN depot ON depot.id = depot_id
+WHERE stream = 'meter' AND tariff IS NOT NULL
+ORDER BY device_id

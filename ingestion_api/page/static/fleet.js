@@ -170,12 +170,16 @@ async function showHours() {
 
 /** What the day's energy and losses cost, and what is worth it to improve. */
 async function showMoney() {
-  const { currency, total, onePercentagePointPerYear: point } = await ask(
+  const { currency, total, totals, onePercentagePointPerYear: point } = await ask(
     `/v1/analytics/losses?${hours}`,
   );
-  const price = (cost) => (currency ? money(cost, currency) : "no tariff is set");
-  put("day-ac-note", price(total.costOfEnergy));
-  put("day-loss-note", price(total.costOfLosses));
+  const price = (name) => {
+    if (currency) return money(total[name], currency);
+    const parts = totals.map((one) => money(one[name], one.currency));
+    return parts.join(" + ") || "no tariff is set";
+  };
+  put("day-ac-note", price("costOfEnergy"));
+  put("day-loss-note", price("costOfLosses"));
   const energy = point ? `${sized(point.energyKwh)} kWh` : "–";
   if (point && point.cost !== null) {
     put("day-point", money(point.cost, currency), `a year, ${energy}`);
@@ -204,7 +208,12 @@ async function showChargers() {
           cell(deviceLink("meter", row.meterId), "id"),
           cell(number(row.efficiencyPercent, 1), "n"),
           cell(sized(row.lossKwh), "n"),
-          cell(number(row.costOfLosses, 2), "n"),
+          cell(
+            currency || !row.currency
+              ? number(row.costOfLosses, 2)
+              : money(row.costOfLosses, row.currency),
+            "n",
+          ),
         ),
     })),
   );

@@ -1,6 +1,7 @@
 """Lists and tables of a depot or a group are those of its devices and of no others."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from tests.harness.heartbeats import meter, vehicle
 from tests.harness.waiting import wait_for
 from tests.table_samples import put
 
-api = collector_of_module()
+api = collector_of_module(TARIFF_FILE=str(Path(__file__).parents[4] / "docs/tariffs.example.yaml"))
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 WINDOW = {"start": "2026-03-02T00:00:00Z", "end": "2026-03-03T00:00:00Z"}
@@ -36,8 +37,8 @@ LOST = {"V1": 1.0, "V2": 2.0, "V3": 3.0}  # kWh of 10 in each hour; the numbers 
 @pytest.fixture(scope="module", autouse=True)
 def filled(api: Collector) -> None:
     """Three cars at their chargers, two of them in depots; a charger gave a kWh to nobody."""
-    for name in ("north", "south", "empty"):
-        assert api.http.put(f"/v1/depots/{name}", json={}).status_code == 200
+    for name, tariff in (("north", None), ("south", "zurich"), ("empty", None)):
+        assert api.http.put(f"/v1/depots/{name}", json={"tariff": tariff}).status_code == 200
     told = api.http.post("/v1/devices", content=DEVICES, headers={"content-type": "text/csv"})
     assert told.status_code == 200, told.text
     lake = Lake(str(api.lake_folder))
@@ -46,7 +47,15 @@ def filled(api: Collector) -> None:
         (VEHICLE_EFFICIENCY_HOURLY, DAY + 6 * HOUR),
         (VEHICLE_EFFICIENCY_DAILY, DAY),
     ):
-        put(lake, spec, time, *({"vehicle_id": v, **energies(lost)} for v, lost in LOST.items()))
+        put(
+            lake,
+            spec,
+            time,
+            *(
+                {"vehicle_id": v, "meter_ids": [f"M{v[1]}"], **energies(lost)}
+                for v, lost in LOST.items()
+            ),
+        )
     for spec, time in (
         (CHARGER_EFFICIENCY_HOURLY, DAY + 5 * HOUR),
         (CHARGER_EFFICIENCY_HOURLY, DAY + 6 * HOUR),
@@ -192,6 +201,47 @@ def test_losses_by_depot_and_group_add_up_to_those_of_all_devices(api: Collector
     assert [row["lossKwh"] for row in vans["rows"]] == [4.0, 4.0]
     wrong = api.http.get("/v1/analytics/losses", params={"by": "vehicle", "of": "chargers"})
     assert "by=vehicle is of vehicles" in wrong.json()["detail"]
+
+
+def test_the_energy_of_a_depot_is_billed_by_its_tariff_and_currencies_are_never_added_up(
+    api: Collector,
+) -> None:
+    """6:00 in Berlin costs 0.15 EUR a kWh, 7:00 costs 0.25; in Zurich any costs 0.30 CHF."""
+
+    def money(row: dict[str, Any]) -> tuple[Any, ...]:
+        return row["currency"], row["costOfEnergy"], row["costOfLosses"]
+
+    by_depot = get(api, "/v1/analytics/losses", **WINDOW, by="depot")
+    assert {row["depot"]: money(row) for row in by_depot["rows"]} == {
+        "north": ("EUR", 4.0, 0.4),
+        "south": ("CHF", 6.6, 1.2),
+        None: ("EUR", 4.0, 1.2),
+    }
+    by_day = get(api, "/v1/analytics/losses", **WINDOW, by="day")
+    expected = [("CHF", 6.6, 1.2), ("EUR", 8.0, 1.6)]
+    assert [money(row) for row in by_day["rows"]] == expected
+    for answer in (by_depot, by_day):
+        assert [money(row) for row in answer["totals"]] == expected
+        assert (answer["currency"], *money(answer["total"])) == (None, None, None, None)
+        assert answer["total"]["lossKwh"] == 12.0
+    by_vehicle = rows(api, "losses", by="vehicle")
+    assert {row["vehicleId"]: money(row) for row in by_vehicle} == {
+        "V1": ("EUR", 4.0, 0.4),
+        "V2": ("CHF", 6.0, 1.2),
+        "V3": ("EUR", 4.0, 1.2),
+    }
+    north = get(api, "/v1/analytics/losses", **WINDOW, depot="north")
+    assert (north["currency"], money(north["total"])) == ("EUR", ("EUR", 4.0, 0.4))
+    assert north["onePercentagePointPerYear"]["cost"] > 0
+    worst = get(api, "/v1/analytics/efficiency/worst", **WINDOW, of="chargers")
+    assert [(row["meterId"], *money(row)) for row in worst["rows"]] == [
+        ("M3", "EUR", 4.0, 1.2),
+        ("M2", "CHF", 6.6, 1.2),
+        ("M1", "EUR", 4.0, 0.4),
+    ]
+    wrong = api.http.put("/v1/depots/south", json={"tariff": "zürich"})
+    assert wrong.status_code == 422
+    assert "did you mean zurich? There are berlin, zurich" in wrong.json()["detail"]
 
 
 def test_a_depot_or_a_group_that_there_is_not_is_told(api: Collector) -> None:

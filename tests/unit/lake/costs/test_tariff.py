@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import HOUR
-from lake.costs.tariff import WEEK, BadTariff, Band, Tariff, TariffPeriod, read_tariff
+from lake.costs.tariff import WEEK, BadTariff, Band, Tariff, TariffPeriod, Tariffs, read_tariffs
 
 BASE, PEAK = Decimal("0.21"), Decimal("0.385")
 PEAK_HOURS = Band(days=WEEK[:5], from_hour=7, to_hour=20, price_per_kwh=PEAK)
@@ -143,10 +143,34 @@ def test_a_new_price_holds_from_local_midnight_on_and_before_the_first_there_is_
 def test_a_tariff_is_read_from_yaml_and_from_json(tmp_path: Path) -> None:
     file = tmp_path / "tariff.yaml"
     file.write_text(YAML)
-    read = read_tariff(file)
-    assert read.price_at(datetime(2026, 3, 27, 6, tzinfo=UTC)) == PEAK
+    read = read_tariffs(file)
+    assert read.default is not None
+    assert read.tariffs[read.default].price_at(datetime(2026, 3, 27, 6, tzinfo=UTC)) == PEAK
     file.write_text(read.model_dump_json())
-    assert read_tariff(file) == read
+    assert read_tariffs(file) == read
+
+
+def test_a_file_may_have_several_tariffs_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "tariffs.yaml"
+    one = "".join(f"    {line}\n" for line in YAML.strip().splitlines())
+    other = one.replace("EUR", "CHF").replace("0.385", "0.4")
+    file.write_text(f"default: berlin\ntariffs:\n  berlin:\n{one}  zurich:\n{other}")
+    read = read_tariffs(file)
+    assert {name: of.currency for name, of in read.tariffs.items()} == {
+        "berlin": "EUR",
+        "zurich": "CHF",
+    }
+    assert read.default == "berlin"
+    for wrong, reason in (
+        (("default: berlin", "default: bern"), "there is no tariff 'bern'"),
+        (("zurich:", "Zürich!:"), "tariffs.Zürich!"),
+        (("CHF", "Franken"), "tariffs.zurich.currency"),
+    ):
+        bad = tmp_path / "bad.yaml"
+        bad.write_text(file.read_text().replace(*wrong))
+        with pytest.raises(BadTariff, match=reason):
+            read_tariffs(bad)
+    assert Tariffs(tariffs=read.tariffs).default is None
 
 
 @pytest.mark.parametrize(
@@ -171,7 +195,7 @@ def test_a_wrong_tariff_is_refused_with_its_file_the_place_and_the_reason(
     file = tmp_path / "tariff.yaml"
     file.write_text(YAML.replace(*wrong))
     with pytest.raises(BadTariff) as refused:
-        read_tariff(file)
+        read_tariffs(file)
     assert str(file) in str(refused.value)
     assert place in str(refused.value)
     assert reason in str(refused.value)
@@ -182,4 +206,4 @@ def test_bands_that_share_an_hour_and_a_file_that_is_not_there_are_refused(tmp_p
     with pytest.raises(ValueError, match="two bands hold fri 19:00"):
         TariffPeriod(valid_from=date(2026, 1, 1), price_per_kwh=BASE, bands=(PEAK_HOURS, other))
     with pytest.raises(BadTariff, match="No such file"):
-        read_tariff(tmp_path / "none.yaml")
+        read_tariffs(tmp_path / "none.yaml")

@@ -44,7 +44,7 @@ def main() -> int:
         database = DatabaseSettings()
         lake, energy = Lake.from_settings(LakeSettings()), EnergySettings()
         rules = read_rules(settings.alert_rules_file)
-        tariffs = read_tariffs(Path(settings.tariff_file)) if settings.tariff_file else None
+        tariffs = read_tariffs(Path(energy.tariff_file)) if energy.tariff_file else None
     except BadRules as error:
         return _fail(CONFIGURATION_WRONG, f"ALERT_RULES_FILE: {error}")
     except ValidationError as error:

@@ -150,11 +150,6 @@ class CollectorSettings(BaseSettings):
     index_seconds: float = Field(
         default=20, gt=0, description="how often hours that were compacted meanwhile are looked for"
     )
-    tariff_file: str = Field(
-        default="",
-        description="YAML or JSON file with the prices of energy, one tariff or several by name, "
-        "see docs/energy.md; empty: losses have no cost",
-    )
 
     key_refresh_seconds: float = Field(
         default=2, gt=0, description="how often the API keys are read anew from the database"

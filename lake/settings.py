@@ -46,6 +46,11 @@ class EnergySettings(BaseSettings):
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
+    tariff_file: str = Field(
+        default="",
+        description="YAML or JSON file with the prices of energy, one tariff or several by name, "
+        "see docs/energy.md; empty: nothing has a cost. The collector and Dagster read it",
+    )
     nominal_interval_seconds: float = Field(
         default=60,
         gt=0,

@@ -136,13 +136,13 @@ def update_devices(
 
     A charger class is a correction: it counts for every hour since the meter was first heard. A
     retirement changes the hours between the old time and the new one, in which the device was
-    expected and no longer is, or the reverse. A dry run changes nothing and counts alike. Raises
-    UnknownDepot, and as `list_devices`.
+    expected and no longer is, or the reverse. Where a meter has another tariff by its depot, the
+    days on which it sent an energy are priced again. A dry run changes nothing and counts alike.
+    Raises UnknownDepot, and as `list_devices`.
     """
     streams, devices = [one.stream for one in told], [one.device_id for one in told]
     depots = {one.attributes.depot for one in told if one.attributes.depot is not None}
     with transaction(dsn) as conn:
-        # Held, so that nobody takes one away meanwhile.
         held = conn.execute(query("hold_depots"), {"depots": sorted(depots)})
         for missing in sorted(depots - {row["id"] for row in held}):
             raise UnknownDepot(unknown_depot(missing))
@@ -160,6 +160,15 @@ def update_devices(
         columns = ("stream", "device_id", *ATTRIBUTES)
         conn.execute(
             query("update_devices"), {name: [row[name] for row in after] for name in columns}
+        )
+        moved = [(row, now) for row, now in changes if row["stream"] == "meter"]
+        conn.execute(
+            query("reprice_days_of_meters"),
+            {
+                "meters": [now["device_id"] for _, now in moved],
+                "before": [row["depot"] for row, _ in moved],
+                "after": [now["depot"] for _, now in moved],
+            },
         )
         ranges = [change for pair in changes for change in _changed_hours(*pair)]
         reopened = conn.execute(

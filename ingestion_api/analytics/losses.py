@@ -11,10 +11,10 @@ from ingestion_api.analytics.lake_access import reading_the_lake
 from ingestion_api.rest.parameters import Period
 from lake import Column, hours_between
 from lake.costs import (
-    Costs,
     EfficiencyPointValue,
     Pricing,
     calculate_costs,
+    costs_by_group,
     flows_of_fleet,
     group_by_price,
     hourly_flows,
@@ -208,13 +208,10 @@ def _priced(
 
 def _with_costs(rows: pl.DataFrame, priced: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     """The rows with LOSS_COLUMNS; those of several currencies, or of none, have no costs."""
-    keys = [*dict.fromkeys((*by, "currency"))]
     shown = priced.join(rows.select(by), on=by, how="semi", nulls_equal=True) if by else priced
-    money: dict[tuple[Any, ...], dict[str | None, Costs | None]] = {}
-    for key, costs in calculate_costs(shown, keys).items():
-        money.setdefault(key[: len(by)], {})[key[-1]] = costs
+    money = costs_by_group(shown, by)
     groups = rows.select(by).iter_rows() if by else [()]
-    of_rows = [_of_one_currency(money.get(group, {})) for group in groups]
+    of_rows = [money.get(group, (None, None)) for group in groups]
     costs_of_rows = [costs for _, costs in of_rows]
     return rows.with_columns(
         pl.Series(
@@ -225,16 +222,6 @@ def _with_costs(rows: pl.DataFrame, priced: pl.DataFrame, by: Sequence[str]) -> 
         ),
         pl.Series("currency", [currency for currency, _ in of_rows], pl.String),
     ).select(*(name for name in by if name != "currency"), *(c.name for c in LOSS_COLUMNS))
-
-
-def _of_one_currency(
-    money: Mapping[str | None, Costs | None],
-) -> tuple[str | None, Costs | None]:
-    """The currency and the costs where there is one; energy without a tariff has no cost."""
-    known = {name: costs for name, costs in money.items() if name is not None}
-    if len(known) != 1 or money.get(None, Costs()) != Costs():
-        return None, None
-    return next(iter(known.items()))
 
 
 def _shown(money: Decimal) -> float:

@@ -97,6 +97,8 @@ def _value_schema(column: Column) -> dict[str, Any]:
         kind = {"type": "integer"}
     elif pa.types.is_floating(column.type):
         kind = {"type": "number"}
+    elif pa.types.is_decimal(column.type):
+        kind = {"type": "string", "format": "decimal"}
     else:
         kind = {"type": "string"}
     if column.nullable:

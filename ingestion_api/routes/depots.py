@@ -88,7 +88,10 @@ async def one_depot(depot: _Id, services: ServicesDep) -> Depot:
     name="Make or change a depot",
 )
 async def put_depot(depot: _Id, request: Request, services: ServicesDep) -> Depot:
-    """Make a depot, or set all that is said of it: what is left out is cleared."""
+    """Make a depot, or set all that is said of it: what is left out is cleared.
+
+    With another tariff the days on which its meters sent an energy are priced again.
+    """
     sent = await read_record(request, services.bodies, DepotAttributes)
     known = services.tariffs.tariffs if services.tariffs else {}
     if sent.tariff is not None and sent.tariff not in known:
@@ -96,7 +99,9 @@ async def put_depot(depot: _Id, request: Request, services: ServicesDep) -> Depo
         errors = [{"field": "tariff", "reason": reason}]
         raise Problem(422, f"tariff: {reason}", errors=errors)
     values: dict[str, Any] = {"id": depot, **sent.model_dump()}
-    async with services.pool.connection() as conn:
+    async with services.pool.connection() as conn, conn.transaction():
+        await conn.execute(query("lock_depot"), values)
+        await conn.execute(query("reprice_days_of_depot"), values)
         await conn.execute(query("put_depot"), values)
     (found,) = await _depots(services, depot)
     return found

@@ -1,9 +1,10 @@
-"""Tariffs, and the cost of lost energy."""
+"""Tariffs, and the cost of energy and of what is lost of it."""
 
+from lake.costs.day import DayCosts, costs_of_day
 from lake.costs.losses import (
-    Costs,
     EfficiencyPointValue,
     calculate_costs,
+    costs_by_group,
     flows_of_fleet,
     group_by_price,
     hourly_flows,
@@ -11,21 +12,24 @@ from lake.costs.losses import (
     value_of_one_point,
     worst_devices,
 )
-from lake.costs.pricing import Pricing, needs_chargers
+from lake.costs.pricing import Pricing, needs_chargers, repriced
 from lake.costs.tariff import BadTariff, Tariffs, read_tariffs
 
 __all__ = [
     "BadTariff",
-    "Costs",
+    "DayCosts",
     "EfficiencyPointValue",
     "Pricing",
     "Tariffs",
     "calculate_costs",
+    "costs_by_group",
+    "costs_of_day",
     "flows_of_fleet",
     "group_by_price",
     "hourly_flows",
     "needs_chargers",
     "read_tariffs",
+    "repriced",
     "sum_energies",
     "value_of_one_point",
     "worst_devices",

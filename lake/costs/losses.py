@@ -139,6 +139,24 @@ def calculate_costs(priced: pl.DataFrame, by: Sequence[str]) -> dict[tuple[Any, 
     }
 
 
+def costs_by_group(
+    priced: pl.DataFrame, by: Sequence[str]
+) -> dict[tuple[Any, ...], tuple[str | None, Costs | None]]:
+    """Return the currency and the costs by group of `group_by_price`.
+
+    Both are None in a group of several currencies, or with energy that has no tariff.
+    """
+    money: dict[tuple[Any, ...], dict[str | None, Costs | None]] = {}
+    for key, costs in calculate_costs(priced, [*dict.fromkeys((*by, "currency"))]).items():
+        money.setdefault(key[: len(by)], {})[key[-1]] = costs
+    found: dict[tuple[Any, ...], tuple[str | None, Costs | None]] = {}
+    for group, costs_of in money.items():
+        known = [(name, costs) for name, costs in costs_of.items() if name is not None]
+        is_whole = len(known) == 1 and costs_of.get(None, Costs()) == Costs()
+        found[group] = known[0] if is_whole else (None, None)
+    return found
+
+
 def worst_devices(added: pl.DataFrame, device: str, count: int) -> pl.DataFrame:
     """Return the `count` devices of `sum_energies` of lowest efficiency, the lowest first."""
     rated = added.lazy().filter(pl.col("efficiency_percent").is_not_null())

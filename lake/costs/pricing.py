@@ -1,13 +1,14 @@
 """The tariff of the energy of an hour: that of the charger that gave it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 
 import polars as pl
 
 from lake.costs.tariff import Tariffs
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
+from lake.schema.partitions import HOUR
 from lake.schema.table_spec import TableSpec
 
 
@@ -87,3 +88,24 @@ class Pricing:
 def needs_chargers(pricing: Pricing | None, spec: TableSpec) -> bool:
     """Tell whether rows of a table are priced by the chargers that gave their energy."""
     return pricing is not None and pricing.only is None and spec != CHARGER_EFFICIENCY_HOURLY
+
+
+def repriced(
+    before: Tariffs | None, after: Tariffs | None, used: Collection[str], days: Iterable[date]
+) -> list[date]:
+    """Return the days on which any hour has another price, by the default or a `used` tariff."""
+
+    def prices(tariffs: Tariffs | None, day: date) -> list[object]:
+        if tariffs is None:
+            return []
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        hours = [start + n * HOUR for n in range(24)]
+        names = [("", tariffs.default), *((name, name) for name in sorted(used))]
+        found = [(as_, tariffs.tariffs.get(name or "")) for as_, name in names]
+        return [
+            (as_, of.currency, [of.price_of_hour(hour) for hour in hours])
+            for as_, of in found
+            if of is not None
+        ]
+
+    return [day for day in days if prices(before, day) != prices(after, day)]

@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import polars as pl
+import pyarrow as pa
 
 from lake.energy.fleet import fleet_efficiency
 from lake.reads.table_reader import TableVersion
+from lake.schema.cost_columns import COST_COLUMNS
 from lake.schema.table_spec import TableSpec
+
+_COSTS: Final = pl.DataFrame(pa.schema([c.field() for c in COST_COLUMNS]).empty_table()).schema
 
 
 @dataclass(frozen=True)
@@ -16,7 +21,7 @@ class PartOfFleet:
     """Some vehicles and meters as if they were the fleet: rows of `spec`, a table of the fleet.
 
     `vehicles` and `chargers` are the tables of the same hours or days; `hours` are the two tables
-    of hours, which tell how many hours of a day have a row.
+    of hours, which tell how many hours of a day have a row. Days have no costs.
     """
 
     spec: TableSpec
@@ -50,6 +55,9 @@ class PartOfFleet:
             )
             rows = rows.join(counted, on="date", how="left", maintain_order="left").with_columns(
                 pl.col("hours").fill_null(0)
+            )
+            rows = rows.with_columns(
+                pl.lit(None, kind).alias(name) for name, kind in _COSTS.items()
             )
         return rows.select(self.spec.names)
 

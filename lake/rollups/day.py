@@ -7,13 +7,14 @@ from typing import Protocol
 
 import polars as pl
 
+from lake.costs import Pricing, costs_of_day
 from lake.energy.fleet import fleet_efficiency
 from lake.health.battery import battery_health_in_parts
 from lake.rollups.hour import Tables
 from lake.rollups.merging import merge_charger_hours, merge_vehicle_hours
 from lake.schema.battery_health import BATTERY_HEALTH_DAILY
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
-from lake.schema.partitions import utc_window
+from lake.schema.partitions import hours_between, utc_window
 from lake.schema.vehicle_efficiency import (
     FLEET_EFFICIENCY_DAILY,
     FLEET_EFFICIENCY_HOURLY,
@@ -42,10 +43,14 @@ class WindowReadings(Protocol):
 
 @dataclass(frozen=True)
 class DayInputs:
-    """The inputs of a day's tables: heartbeats of vehicles, and the rows of hours by table name."""
+    """The inputs of a day's tables: heartbeats of vehicles, and the rows of hours by table name.
+
+    Without `pricing` nothing has a cost.
+    """
 
     vehicles: WindowReadings
     hours: Mapping[str, pl.DataFrame]
+    pricing: Pricing | None = None
 
 
 def efficiency_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
@@ -56,19 +61,32 @@ def efficiency_of_day(day: DayInputs, settings: EnergySettings) -> Tables:
         for spec in (VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY)
     )
     date = pl.lit(start.date()).alias("date")
-    vehicles = merge_vehicle_hours(of_vehicles, start, end, settings).with_columns(date)
-    chargers = merge_charger_hours(of_chargers, start, end, settings).with_columns(date)
+    costs = costs_of_day(of_vehicles, of_chargers, hours_between(start, end), day.pricing)
+    vehicles = _with_costs(
+        merge_vehicle_hours(of_vehicles, start, end, settings).with_columns(date),
+        costs.vehicles,
+        "vehicle_id",
+    )
+    chargers = _with_costs(
+        merge_charger_hours(of_chargers, start, end, settings).with_columns(date),
+        costs.chargers,
+        "meter_id",
+    )
     fleet = (
         fleet_efficiency(vehicles.lazy(), chargers.lazy(), "date")
         .with_columns(hours=pl.lit(of_fleet.height, pl.Int64))
-        .select(FLEET_EFFICIENCY_DAILY.names)
         .collect()
     )
+    fleet = _with_costs(fleet, costs.fleet, "date").select(FLEET_EFFICIENCY_DAILY.names)
     return {
         VEHICLE_EFFICIENCY_DAILY.name: vehicles.select(VEHICLE_EFFICIENCY_DAILY.names),
         CHARGER_EFFICIENCY_DAILY.name: chargers.select(CHARGER_EFFICIENCY_DAILY.names),
         FLEET_EFFICIENCY_DAILY.name: fleet,
     }
+
+
+def _with_costs(rows: pl.DataFrame, costs: pl.DataFrame, key: str) -> pl.DataFrame:
+    return rows.join(costs, on=key, how="left", maintain_order="left")
 
 
 def health_of_day(day: DayInputs, settings: EnergySettings) -> Tables:

@@ -4,6 +4,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from lake.schema.cost_columns import COST_COLUMNS
 from lake.schema.fact_columns import FACT_COLUMNS
 from lake.schema.streams import Column
 from lake.schema.table_spec import (
@@ -97,5 +98,6 @@ CHARGER_EFFICIENCY_DAILY: Final = TableSpec(
         DATE,
         *CHARGER_COLUMNS,
         count_column("hours", "hours with a row in charger_efficiency_hourly"),
+        *COST_COLUMNS,
     ),
 )

@@ -4,6 +4,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from lake.schema.cost_columns import COST_COLUMNS
 from lake.schema.fact_columns import FACT_COLUMNS, TEMPERATURE_COLUMNS
 from lake.schema.streams import Column
 from lake.schema.table_spec import (
@@ -118,7 +119,12 @@ VEHICLE_EFFICIENCY_DAILY: Final = TableSpec(
     "vehicle_efficiency_daily",
     "energy, efficiency and its evidence for each vehicle and UTC day",
     ("date", "vehicle_id"),
-    (DATE, *_OF_VEHICLES, count_column("hours", "hours of the day in which the vehicle has a row")),
+    (
+        DATE,
+        *_OF_VEHICLES,
+        count_column("hours", "hours of the day in which the vehicle has a row"),
+        *COST_COLUMNS,
+    ),
 )
 
 FLEET_EFFICIENCY_HOURLY: Final = TableSpec(
@@ -132,5 +138,10 @@ FLEET_EFFICIENCY_DAILY: Final = TableSpec(
     "fleet_efficiency_daily",
     "energy and efficiency of the whole fleet for each UTC day",
     ("date",),
-    (DATE, *_OF_FLEET, count_column("hours", "hours of the day that have a row")),
+    (
+        DATE,
+        *_OF_FLEET,
+        count_column("hours", "hours of the day that have a row"),
+        *COST_COLUMNS,
+    ),
 )

@@ -30,12 +30,14 @@ from pipelines.assets.lineage import (
     Sources,
     battery_sources,
     daily_sources,
+    fleet_cost_sources,
     fleet_sources,
     lineage_metadata,
 )
 from pipelines.assets.metadata import FRESH_EACH_DAY, OWNERS, RETRIES, delta_metadata
 from pipelines.assets.read_failures import fail_on_unreadable
 from pipelines.compute.inputs import day_tables
+from pipelines.compute.pricing import mark_priced, read_pricing, repriced_days
 from pipelines.ledger import reopen_hours
 from pipelines.partitions import DAILY, days_of_run
 from pipelines.resources import LakeResource, WarehouseResource
@@ -70,7 +72,7 @@ class DailyTable:
             kinds={"deltalake", "polars"},
             owners=OWNERS,
             tags={"layer": "daily"},
-            code_version="2",
+            code_version="3",
             metadata={**delta_metadata(self.table), **lineage_metadata(self.sources)},
             freshness_policy=FRESH_EACH_DAY,
             description=(
@@ -85,11 +87,12 @@ _SO_FAR = (
 )
 _HOW = (
     "All facts are those of the hours in `{hours}`, added up; efficiency, status, coverage, "
-    "matched shares and the longest gap follow from the sums, as those of one window."
+    "matched shares and the longest gap follow from the sums, as those of one window. Costs are "
+    "those of the hours, each by the price of its time in the tariff of the charger's depot."
 )
 VEHICLE_DAYS = DailyTable(
     VEHICLE_EFFICIENCY_DAILY,
-    [VEHICLES.key],
+    [VEHICLES.key, CHARGERS.key],
     daily_sources(VEHICLE_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_HOURLY),
     _HOW.format(hours=VEHICLE_EFFICIENCY_HOURLY.name),
     "The status of a day is not that of most of its hours: a car that is rated in one hour and "
@@ -97,7 +100,7 @@ VEHICLE_DAYS = DailyTable(
 )
 FLEET_DAYS = DailyTable(
     FLEET_EFFICIENCY_DAILY,
-    [VEHICLE_DAYS.key, FLEET.key],
+    [VEHICLE_DAYS.key, FLEET.key, VEHICLES.key, CHARGERS.key],
     fleet_sources(
         VEHICLE_EFFICIENCY_DAILY,
         FLEET_EFFICIENCY_DAILY,
@@ -106,11 +109,14 @@ FLEET_DAYS = DailyTable(
                 (FLEET_EFFICIENCY_HOURLY.name, "unlinked_energy_ac_kwh"),
             ],
             "hours": [(FLEET_EFFICIENCY_HOURLY.name, "hour_start")],
+            **fleet_cost_sources(),
         },
     ),
     "Sums over `vehicle_efficiency_daily`; efficiency and loss over the matched energies of the "
-    "vehicles with a believable ratio only.",
-    "Vehicles are rated by their day here: the loss is not the sum of the hours' losses. "
+    "vehicles with a believable ratio only. Costs are those of the vehicles' hours, and of what "
+    "meters gave nobody.",
+    "Vehicles are rated by their day here: the loss is not the sum of the hours' losses, and "
+    "`cost_of_losses` is the cost of these. Where there are several currencies there is no cost. "
     + _SO_FAR,
 )
 CHARGER_DAYS = DailyTable(
@@ -150,10 +156,13 @@ def daily_tables(
     tables, settings, now = lake.lake(), EnergySettings(), datetime.now(UTC)
     versions = {}
     with warehouse.autocommit() as connection:
+        # In this order: whoever changes prices from now on has the day priced once more.
+        noted = repriced_days(connection)
+        pricing = read_pricing(connection, settings)
         for days in contiguous_ranges(days_of_run(context), DAY, _DAYS_A_COMMIT):
             window = _midnight(days[0]), _midnight(days[-1]) + DAY
             with fail_on_unreadable(tables, _READ, *window):
-                found = {day: day_tables(tables, day, settings, now) for day in days}
+                found = {day: day_tables(tables, day, settings, now, pricing) for day in days}
                 computed = {day: of_day for day, (of_day, _) in found.items() if of_day is not None}
                 # A day that must wait for its hours keeps the rows that it has.
                 for part in contiguous_ranges(list(computed), DAY, _DAYS_A_COMMIT):
@@ -165,6 +174,7 @@ def daily_tables(
                         )
             again = {hour for _, hours in found.values() for hour in hours}
             reopen_hours(connection, dict.fromkeys(again, False))
+            mark_priced(connection, {day: noted[day] for day in computed if day in noted})
             for day, of_day in computed.items():
                 _report_day(context, day, of_day)
     for daily in TABLES:

@@ -16,6 +16,7 @@ Sources = Mapping[str, Sequence[tuple[str, str]]]
 """For each column the (asset, column) pairs that it is computed from."""
 
 _METER, _VEHICLE = METER.history_table, VEHICLE.history_table
+_CHARGER_HOURS = CHARGER_EFFICIENCY_HOURLY.name
 _AC_ENERGY = [(_METER, name) for name in (METER.energy, "reading_type", "timestamp")]
 _DC_ENERGY = [(_VEHICLE, name) for name in (VEHICLE.energy, "reading_type", "timestamp")]
 _TEMPERATURE = [(_VEHICLE, "battery_temp")]
@@ -179,7 +180,36 @@ def daily_sources(days: TableSpec, hours: TableSpec) -> Sources:
         **dict.fromkeys(("inner_gap_ac_seconds", "inner_gap_dc_seconds"), gaps),
         **dict.fromkeys(("status", "reason"), judged),
     }
-    return {name: [(hours.name, column) for column in of_hours[name]] for name in days.names}
+    costs = _cost_sources(hours)
+    return {
+        name: costs.get(name) or [(hours.name, column) for column in of_hours[name]]
+        for name in days.names
+    }
+
+
+def fleet_cost_sources() -> Sources:
+    """Lineage of the costs of the fleet's days: the hours of vehicles, and what nobody got."""
+    nobody = [(_CHARGER_HOURS, name) for name in ("unlinked_energy_ac_kwh", "meter_id")]
+    of_vehicles = _cost_sources(VEHICLE_EFFICIENCY_HOURLY)
+    return {
+        name: [*deps, *(dep for dep in nobody if dep not in deps and name != "cost_of_losses")]
+        for name, deps in of_vehicles.items()
+    }
+
+
+def _cost_sources(hours: TableSpec) -> Sources:
+    """The energies of hours, and the meters whose tariffs they have."""
+    at, charger = (hours.name, "hour_start"), [(_CHARGER_HOURS, "energy_ac_kwh")]
+    if "meter_ids" in hours.names:
+        tariff = [(hours.name, "meter_ids"), *charger]
+    else:
+        tariff = [(hours.name, "meter_id")]
+    rated = [(hours.name, name) for name in (*_MATCHED, "status")]
+    return {
+        "cost_of_energy": [(hours.name, "energy_ac_kwh"), at, *tariff],
+        "cost_of_losses": [*rated, at, *tariff],
+        "currency": tariff,
+    }
 
 
 def battery_sources(days: TableSpec) -> Sources:

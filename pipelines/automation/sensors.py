@@ -1,7 +1,7 @@
 """Sensors: hours with late heartbeats, and days of recomputed hours."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -9,12 +9,14 @@ import dagster as dg
 import psycopg
 from pydantic import BaseModel
 
-from lake import DAY, HOUR
+from lake import DAY, HOUR, EnergySettings
+from lake.costs import BadTariff
 from lake.schema import contiguous_hours, contiguous_ranges
 from pipelines.assets.hourly import FLEET
 from pipelines.assets.raw import observations
 from pipelines.automation.jobs import daily, days_request, hourly, hours_request
 from pipelines.automation.runs import DayRuns, Failures, HourlyRuns, fail_abandoned_runs, free_slots
+from pipelines.compute.pricing import note_changed_tariffs, repriced_days
 from pipelines.first_partition import lower_first_partition
 from pipelines.ledger import hours_to_refine, sessions_of_runs, waiting_hours
 from pipelines.partitions import FIRST_HOUR, hour_of_key
@@ -123,14 +125,23 @@ def late_hours(
     job=daily,
     minimum_interval_seconds=_SETTINGS.sensor_interval_seconds,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Computes a day again, with its report, until it knows every hour computed so far.",
+    description="Computes a day again, with its report, until it knows every hour computed so far, "
+    "and what energy costs.",
 )
-def changed_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+def changed_days(
+    context: dg.SensorEvaluationContext, warehouse: WarehouseResource
+) -> dg.SensorResult:
     """Ask for each changed day until a run that started after the change succeeds."""
     now = datetime.now(UTC)
     hourly_runs = HourlyRuns(context.instance)
     runs = DayRuns(context.instance)
-    behind = _outdated_days(context, runs, now)
+    with warehouse.autocommit() as connection:
+        try:
+            note_changed_tariffs(connection, EnergySettings())
+        except BadTariff as error:
+            context.log.warning(f"TARIFF_FILE: {error}; days keep the costs that they have")
+        repriced = repriced_days(connection)
+    behind = _outdated_days(context, runs, repriced, now)
     failures, under_way = runs.failures(), runs.unfinished
     recent = now.date() - DAY
     due: dict[tuple[bool, RunLimits], list[date]] = defaultdict(list)
@@ -201,7 +212,10 @@ def _may_change(day: date, is_old: bool, runs: HourlyRuns) -> bool:
 
 
 def _outdated_days(
-    context: dg.SensorEvaluationContext, runs: DayRuns, now: datetime
+    context: dg.SensorEvaluationContext,
+    runs: DayRuns,
+    repriced: Collection[date],
+    now: datetime,
 ) -> OutdatedDays:
     """The days of the cursor and what changed or failed since, without those now computed."""
     known = OutdatedDays.model_validate_json(context.cursor) if context.cursor else OutdatedDays()
@@ -218,6 +232,9 @@ def _outdated_days(
         for event in found
         if event.partition_key is not None
     ]
+    # A day stays repriced until a run has seen why, whatever the clocks of the two say.
+    asked = known.days.keys() | runs.unfinished
+    moments += [(day, now) for day in repriced if day not in asked]
     # A run that another asked for, the schedule for one, is nobody's care once it has failed.
     moments += [(day, failed.last) for day, failed in runs.failures().items()]
     computed = runs.computed(now)

@@ -19,6 +19,7 @@ from lake import (
     Stream,
     hour_of,
 )
+from lake.costs import Pricing
 from lake.energy import (
     PAIR,
     contested_meters,
@@ -150,6 +151,7 @@ def day_inputs(
     start: datetime,
     end: datetime,
     settings: EnergySettings,
+    pricing: Pricing | None,
 ) -> DayInputs:
     """Inputs of the day [start, end), at most 24 hours: its hours, and heartbeats of vehicles."""
     return DayInputs(
@@ -161,6 +163,7 @@ def day_inputs(
             .collect()
             for spec in HOURLY_EFFICIENCY
         },
+        pricing=pricing,
     )
 
 
@@ -235,7 +238,7 @@ def _devices(
 
 
 def day_tables(
-    lake: Lake, day: date, settings: EnergySettings, now: datetime
+    lake: Lake, day: date, settings: EnergySettings, now: datetime, pricing: Pricing | None
 ) -> tuple[Tables | None, frozenset[datetime]]:
     """The rows of each daily table for one day, by the name of the table.
 
@@ -247,7 +250,7 @@ def day_tables(
     """
     start = datetime.combine(day, time(), UTC)
     end = min(start + DAY, max(hour_of(now), start + HOUR))
-    inputs = day_inputs(lake, start, end, settings)
+    inputs = day_inputs(lake, start, end, settings, pricing)
     if without_facts := _hours_without_facts(inputs):
         return None, without_facts
     tables = {**efficiency_of_day(inputs, settings), **health_of_day(inputs, settings)}

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lake import HOUR, EnergySettings, Lake, LakeError, LakeSettings, hour_of
+from lake.costs import BadTariff
 from lake.delta import READ_ERRORS
 from lake.schema import days_within
 from pipelines.ledger import first_hour
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except ValidationError as error:
         report.error = settings_fault(error)
+    except BadTariff as error:
+        report.error = f"TARIFF_FILE: {error}"
     except (LakeError, *READ_ERRORS, psycopg.Error, adbc_driver_manager.Error) as error:
         report.error = " ".join(str(error).split()) or type(error).__name__
     if report.error is not None:

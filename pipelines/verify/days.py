@@ -9,9 +9,11 @@ import polars as pl
 from psycopg.rows import class_row
 
 from lake import DAY, VEHICLE, EnergySettings, LakeDamaged, TableMissing, hour_of
+from lake.costs import Pricing
 from lake.delta import READ_ERRORS
 from lake.schema import DAILY_TABLES, FLEET_EFFICIENCY_DAILY, HOURLY_EFFICIENCY
 from pipelines.compute.inputs import day_tables
+from pipelines.compute.pricing import read_pricing, repriced_days
 from pipelines.resources import WarehouseResource
 from pipelines.verify.files import CheckedTables
 from pipelines.verify.findings import Finding, row_finding
@@ -39,7 +41,8 @@ def verify_day(
     """Findings where the daily tables are not what the hours and heartbeats of the day give.
 
     Every value counts. The hours of the day are taken as they are, and so is its history: both have
-    been compared with raw. It is not judged, None, while an hour of the day waits, where a file
+    been compared with raw. It is not judged, None, while an hour of the day waits or the day is to
+    be priced again, where a file
     that it is computed from can't be read, or while the day's own run may yet follow the last hour
     or the end of the day. A finding names the first hour of the day that the ledger knows: once
     that is computed again, the day is as well.
@@ -52,7 +55,11 @@ def verify_day(
         return None
     first_hour = ledger.first_hour or midnight
     try:
-        found = list(_differences(tables, day, first_hour, settings))
+        with warehouse.autocommit() as connection:
+            pricing = read_pricing(connection, settings)
+            if day in repriced_days(connection):
+                return None
+        found = list(_differences(tables, day, first_hour, settings, pricing))
     except (LakeDamaged, *READ_ERRORS):  # of the time before the day, from which it is counted
         return None
     changed_at = max(ledger.compacted_at or midnight, midnight + DAY)
@@ -67,10 +74,11 @@ def _differences(
     day: date,
     hour: datetime,
     settings: EnergySettings,
+    pricing: Pricing | None,
 ) -> Iterator[Finding]:
     midnight = datetime.combine(day, time(), UTC)
     try:
-        expected, lost = day_tables(tables.lake, day, settings, datetime.now(UTC))
+        expected, lost = day_tables(tables.lake, day, settings, datetime.now(UTC), pricing)
     except TableMissing:
         return  # a table of hours, and each hour has said so
     if expected is None:

@@ -41,7 +41,7 @@ ROOMS = {
         "energy": "schema settings",
         "health": "energy schema settings",
         "costs": "energy schema time_zones",
-        "rollups": "energy health schema engine settings",
+        "rollups": "costs energy health schema engine settings",
         "delta": "schema errors settings",
         "history": "delta schema engine errors prefetch settings",
         "reads": "delta energy history.deduplication schema engine settings",
@@ -105,8 +105,8 @@ ROOMS = {
         "assets": "compute checks ledger partitions resources settings",
         "report": "assets partitions resources",
         "maintenance": "assets ledger partitions resources settings",
-        "automation": "assets checks ledger partitions first_partition resources run_session "
-        "settings",
+        "automation": "assets checks compute ledger partitions first_partition resources "
+        "run_session settings",
         "verify": "assets checks compute ledger resources",
         "definitions": "assets automation maintenance report resources",
     },
@@ -134,9 +134,9 @@ PUBLIC = {
         scan_history write_hour_file
     """,
     "lake.costs": """
-        BadTariff Costs EfficiencyPointValue Pricing Tariffs calculate_costs flows_of_fleet
-        group_by_price hourly_flows needs_chargers read_tariffs sum_energies value_of_one_point
-        worst_devices
+        BadTariff DayCosts EfficiencyPointValue Pricing Tariffs calculate_costs costs_by_group
+        costs_of_day flows_of_fleet group_by_price hourly_flows needs_chargers read_tariffs repriced
+        sum_energies value_of_one_point worst_devices
     """,
     "lake.delta": """
         READ_ERRORS DamagedFile DataFile RawSnapshot count_rows_by_hour data_files

@@ -18,11 +18,15 @@ ON CONFLICT (id) DO UPDATE SET
     longitude = excluded.longitude,
     updated_at = now()
 
+-- name: lock_depot
+SELECT FROM depot WHERE id = %(id)s FOR UPDATE
+
 -- name: remove_depot
 DELETE FROM depot WHERE id = %(id)s
 
 -- name: hold_depots
-SELECT id FROM depot WHERE id = ANY(%(depots)s) FOR KEY SHARE
+-- Held, so that none is taken away or gets another tariff meanwhile.
+SELECT id FROM depot WHERE id = ANY(%(depots)s) ORDER BY id FOR SHARE
 
 -- name: missing_places
 -- One of these depots or groups that there is not.
@@ -38,9 +42,3 @@ SELECT stream, device_id, depot_id AS depot, group_name AS "group" FROM device
 WHERE (%(depots)s::text[] IS NULL OR depot_id = ANY(%(depots)s))
   AND (%(groups)s::text[] IS NULL OR group_name = ANY(%(groups)s))
 ORDER BY stream, device_id
-
--- name: tariffs_of_meters
--- Meters whose depot names a tariff.
-SELECT device_id, tariff FROM device JOIN depot ON depot.id = depot_id
-WHERE stream = 'meter' AND tariff IS NOT NULL
-ORDER BY device_id

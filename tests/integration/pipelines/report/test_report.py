@@ -162,7 +162,7 @@ def test_coverage_is_that_of_the_time_that_has_passed(charged: PipelineStack) ->
     noon, later = HOUR_10 + 2 * HOUR, datetime(2026, 11, 22, tzinfo=UTC)
 
     for moment, hours in ((noon, 12), (later, 24)):
-        tables, _ = day_tables(charged.lake, HOUR_10.date(), EnergySettings(), moment)
+        tables, _ = day_tables(charged.lake, HOUR_10.date(), EnergySettings(), moment, None)
         assert tables is not None
         covered = tables["vehicle_efficiency_daily"]["coverage_ac"][0]
         assert covered == pytest.approx(3 / hours, rel=0.02)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 from lake import METER, VEHICLE, EnergySettings
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
+from lake.schema.cost_columns import COST_COLUMNS
 from lake.settings import ChargerClass
 from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, seconds
 from tests.unit.energy_samples import (
@@ -152,7 +153,9 @@ def test_the_columns_and_types_are_those_of_the_tables() -> None:
     schema = pa.schema([column.field() for column in CHARGER_EFFICIENCY_HOURLY.columns])
     assert arrow.schema.names == schema.names
     assert arrow.cast(schema).schema.equals(schema)
-    assert CHARGER_EFFICIENCY_DAILY.names[1:] == (*CHARGER_EFFICIENCY_HOURLY.names[1:], "hours")
+    costs = (column.name for column in COST_COLUMNS)
+    of_hours = CHARGER_EFFICIENCY_HOURLY.names[1:]
+    assert CHARGER_EFFICIENCY_DAILY.names[1:] == (*of_hours, "hours", *costs)
 
 
 def test_a_window_in_local_time_is_the_same_window() -> None:

@@ -10,6 +10,7 @@ from lake import EnergySettings
 from lake.energy import REASONS
 from lake.energy.fleet import fleet_efficiency, lowest_efficiency
 from lake.rollups.merging import merge_vehicle_hours
+from lake.schema.cost_columns import COST_COLUMNS
 from lake.schema.vehicle_efficiency import (
     FLEET_EFFICIENCY_DAILY,
     FLEET_EFFICIENCY_HOURLY,
@@ -25,7 +26,8 @@ SETTINGS = EnergySettings()
 
 def figures(*hours: dict[str, object], generated_at: datetime | None = None) -> DayFigures:
     """Figures of a day with these vehicle hours."""
-    of_day = {"date": pl.lit(DAY.date()), "hours": pl.lit(1, pl.Int64)}
+    costs = {column.name: pl.lit(None) for column in COST_COLUMNS}
+    of_day = {"date": pl.lit(DAY.date()), "hours": pl.lit(1, pl.Int64), **costs}
     vehicles = rated(*hours).with_columns(**of_day).select(VEHICLE_EFFICIENCY_DAILY.names)
     unlinked = pl.LazyFrame(schema={"date": pl.Date, "unlinked_energy_ac_kwh": pl.Float64})
     fleet = fleet_efficiency(vehicles, unlinked, "date").with_columns(**of_day)

@@ -6,16 +6,17 @@ import dagster as dg
 from pyarrow.fs import FileSystem
 
 from lake import EnergySettings
-from pipelines.assets.daily import FLEET_DAYS, VEHICLE_DAYS
+from pipelines.assets.daily import CHARGER_DAYS, FLEET_DAYS, VEHICLE_DAYS
 from pipelines.assets.hourly import FLEET
 from pipelines.assets.metadata import FRESH_EACH_DAY, OWNERS, RETRIES
 from pipelines.partitions import DAILY, days_of_run
 from pipelines.report.figures import day_figures
 from pipelines.resources import LakeResource, WarehouseResource
+from warehouse_sql.named_queries import query
 
 
 @dg.asset(
-    deps=[VEHICLE_DAYS.key, FLEET_DAYS.key, FLEET],
+    deps=[VEHICLE_DAYS.key, FLEET_DAYS.key, CHARGER_DAYS.key, FLEET],
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="reports",
@@ -30,8 +31,9 @@ from pipelines.resources import LakeResource, WarehouseResource
         "The fleet's efficiency of one UTC day as a page to read, print or send, and the same "
         "numbers as CSV.\n\n"
         "**How it is computed.** Not at all: the figures are those of `vehicle_efficiency_daily` "
-        "and `fleet_efficiency_daily`, in the same run, and of the hours. Made for the day that "
-        "has ended, and again whenever one of its hours was recomputed.\n\n"
+        "and `fleet_efficiency_daily`, in the same run, and of the hours; those of depots are rows "
+        "of `charger_efficiency_daily`, added up. Made for the day that has ended, and again "
+        "whenever one of its hours was recomputed.\n\n"
         "**Caveats.** The status of a day is not that of most of its hours: a car that is "
         "rated in one hour and idle in the others is rated. The running day says *so far*."
     ),
@@ -39,13 +41,15 @@ from pipelines.resources import LakeResource, WarehouseResource
 def daily_efficiency_report(
     context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:
-    """Render every day of the run; `warehouse` is open only to tell that the run is alive."""
+    """Render every day of the run."""
     # The renderer loads slowly; a run of the hourly job has no use for it.
     from pipelines.report.page import csv_table, html_page  # noqa: PLC0415
 
     tables, settings = lake.lake(), EnergySettings()
+    with warehouse.autocommit() as connection:
+        depots = dict(connection.execute(query("depots_of_meters")).fetchall())
     for day in days_of_run(context):
-        figures = day_figures(tables, day, datetime.now(UTC))
+        figures = day_figures(tables, day, datetime.now(UTC), depots)
         folder = f"reports/date={day:%Y-%m-%d}"
         page = html_page(figures, tables.uri, settings)
         write_file(tables.file_system(), f"{folder}/efficiency.csv", csv_table(figures).encode())

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -85,6 +86,7 @@ def html_page(figures: DayFigures, lake_uri: str, settings: EnergySettings) -> s
         fleet=next(figures.fleet.iter_rows(named=True), {}),
         hours=list(figures.hours.iter_rows(named=True)),
         statuses=_statuses(figures.vehicles, settings),
+        depots=list(figures.depots.iter_rows(named=True)),
         worst=lowest_efficiency(figures.vehicles.lazy(), _WORST).collect().to_dicts(),
         quality=_quality(figures.vehicles, settings),
         # Drawn from numbers alone, hence safe as it is.
@@ -114,7 +116,7 @@ def csv_table(figures: DayFigures) -> str:
     return escape_frame(table).write_csv()
 
 
-def number(value: float | None, decimals: int = 0) -> str:
+def number(value: float | Decimal | None, decimals: int = 0) -> str:
     """A figure with thin spaces between thousands; a dash where it is not known."""
     if value is None:
         return "\N{EN DASH}"

@@ -166,5 +166,5 @@ def test_coverage_is_that_of_the_time_that_has_passed(charged: PipelineStack) ->
         assert tables is not None
         covered = tables["vehicle_efficiency_daily"]["coverage_ac"][0]
         assert covered == pytest.approx(3 / hours, rel=0.02)
-    assert day_figures(charged.lake, HOUR_10.date(), noon).is_partial
-    assert not day_figures(charged.lake, HOUR_10.date(), later).is_partial
+    assert day_figures(charged.lake, HOUR_10.date(), noon, {}).is_partial
+    assert not day_figures(charged.lake, HOUR_10.date(), later, {}).is_partial

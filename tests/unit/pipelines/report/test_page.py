@@ -1,7 +1,9 @@
 """The report's page and CSV from given figures."""
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -10,6 +12,7 @@ from lake import EnergySettings
 from lake.energy import REASONS
 from lake.energy.fleet import fleet_efficiency, lowest_efficiency
 from lake.rollups.merging import merge_vehicle_hours
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY
 from lake.schema.cost_columns import COST_COLUMNS
 from lake.schema.vehicle_efficiency import (
     FLEET_EFFICIENCY_DAILY,
@@ -17,8 +20,9 @@ from lake.schema.vehicle_efficiency import (
     VEHICLE_EFFICIENCY_DAILY,
 )
 from pipelines.report.chart import day_chart
-from pipelines.report.figures import DayFigures
+from pipelines.report.figures import DayFigures, depot_figures
 from pipelines.report.page import csv_table, energy, html_page, number
+from tests.table_samples import table_rows
 from tests.unit.vehicle_hour_samples import DAY, no_rows, vehicle_hour, vehicle_hours
 
 SETTINGS = EnergySettings()
@@ -37,6 +41,7 @@ def figures(*hours: dict[str, object], generated_at: datetime | None = None) -> 
         vehicles=vehicles.collect(),
         fleet=fleet.select(FLEET_EFFICIENCY_DAILY.names).collect(),
         hours=no_rows(FLEET_EFFICIENCY_HOURLY),
+        depots=depot_figures(table_rows(CHARGER_EFFICIENCY_DAILY), {}),
         sources=dict.fromkeys(
             (
                 "vehicle_efficiency_daily",
@@ -163,3 +168,47 @@ def test_the_lowest_efficiency_comes_first_and_what_is_not_believable_never() ->
         "POOR",
         "FINE",
     ]
+
+
+def test_depots_have_the_sums_of_their_chargers_and_a_row_for_each_currency() -> None:
+    def charger(meter: str, lost: float, cost: str | None, **values: object) -> dict[str, object]:
+        return {
+            "date": DAY.date(),
+            "meter_id": meter,
+            "energy_ac_kwh": 10.0,
+            "matched_energy_ac_kwh": 10.0,
+            "matched_energy_dc_kwh": 10.0 - lost,
+            "cost_of_energy": cost and Decimal(cost),
+            "cost_of_losses": cost and Decimal(cost[:1]) / 10,
+            "currency": "EUR",
+            **values,
+        }
+
+    chargers = table_rows(
+        CHARGER_EFFICIENCY_DAILY,
+        charger("M1", 1.0, "1.00000000000000001"),
+        charger("M2", 2.0, "2"),
+        charger("M3", 9.0, "3", status="implausible"),
+        charger("M4", 3.0, "4", currency="CHF"),
+        charger("M5", 3.0, None),
+    )
+    depots = {"M1": "north", "M2": "north", "M3": "north", "M4": "north"}
+    found = depot_figures(chargers, depots).rows_by_key(
+        ("depot", "currency"), named=True, unique=True
+    )
+    assert found["north", "EUR"] == {
+        "energy_ac_kwh": 30.0,
+        "cost_of_energy": Decimal("6.00000000000000001"),
+        "cost_of_losses": Decimal("0.60000000000000000"),
+        "loss_kwh": 3.0,
+        "efficiency_percent": 85.0,
+    }
+    assert found["north", "CHF"]["cost_of_energy"] == 4
+    assert found[None, "EUR"]["cost_of_energy"] is None
+    page = html_page(replace(figures(), depots=depot_figures(chargers, depots)), "lake", SETTINGS)
+    assert "of none" not in page  # nobody sent a heartbeat, so there is nothing to rate
+    shown = figures(vehicle_hour("V", ac=10.0, dc=9.0))
+    page = html_page(replace(shown, depots=depot_figures(chargers, depots)), "lake", SETTINGS)
+    assert "<h2>Depots</h2>" in page
+    assert "of none" in page
+    assert "<h2>Depots</h2>" not in html_page(shown, "lake", SETTINGS)

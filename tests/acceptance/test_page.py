@@ -218,6 +218,22 @@ def test_the_day_says_what_was_lost_where_and_what_it_cost(show: Open, fleet: Co
     expect(page.locator("#hours-efficiency-rows tr")).to_have_count(24)
 
 
+def test_depots_stand_with_what_their_chargers_lost_and_cost(show: Open, fleet: Collector) -> None:
+    page = live(show()).page
+    expect(page.locator("#chargers-rows tr")).to_have_count(10)
+    expect(page.locator("#depots")).to_be_hidden()
+    assert fleet.http.put("/v1/depots/north", json={}).status_code == 200
+    there = fleet.http.patch("/v1/devices/meter/METER00016", json={"depot": "north"})
+    assert there.status_code == 200
+    for view in (DESK, PHONE):
+        shown = live(show(viewport=view))
+        row = shown.page.locator("#depots-rows tr")
+        expect(row).to_have_count(1)
+        expect(row).to_contain_text(re.compile(r"^north60\.0240\.096\.0[\d.]+\u202fEUR$"))
+        shown.assert_usable()
+        shown.keep(f"depots-{view['width']}")
+
+
 def test_a_posted_heartbeat_shows_within_three_seconds(show: Open, fleet: Collector) -> None:
     page, car = live(show()).page, device("V")
     assert fleet.post("/v1/ingest/vehicle", vehicle(car)).status_code == 201

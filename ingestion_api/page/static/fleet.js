@@ -120,6 +120,7 @@ function followHours({ firstHour, lastHour }) {
   dayRuns = [
     repeat(30, showHours, { section: "hours" }),
     repeat(30, showMoney, { section: "day" }),
+    repeat(30, showDepots, { section: "depots" }),
     repeat(30, showChargers, { section: "chargers" }),
   ];
 }
@@ -186,6 +187,30 @@ async function showMoney() {
   } else {
     put("day-point", energy, point ? "a year" : "");
   }
+}
+
+/** The chargers of each depot; of a fleet without depots nothing. */
+async function showDepots() {
+  const found = (await ask(`/v1/analytics/losses?by=depot&limit=100&${hours}`)).rows;
+  const depots = found.filter((row) => row.depot !== null);
+  at("depots").hidden = depots.length === 0;
+  put("depots-basis", "by what they lost over the computed hours of the last 24");
+  rows(
+    "depots-rows",
+    depots.map((row) => ({
+      key: row,
+      make: () =>
+        make(
+          "tr",
+          {},
+          cell(row.depot, "id"),
+          cell(number(row.efficiencyPercent, 1), "n"),
+          cell(sized(row.energyAcKwh + row.unlinkedEnergyAcKwh), "n"),
+          cell(sized(row.lossKwh), "n"),
+          cell(money(row.costOfEnergy, row.currency), "n"),
+        ),
+    })),
+  );
 }
 
 async function showChargers() {

@@ -55,7 +55,9 @@ def _evaluate_all(conn: Connection, rules: list[HourRule], energy: EnergySetting
         for row in conn.execute(query("open_alerts_of_rules"), names)
     }
     changes = Changes()
-    for vehicle, hours in groupby(rows, key=lambda row: str(row["vehicle_id"])):
+    for vehicle, found in groupby(rows, key=lambda row: str(row["vehicle_id"])):
+        hours = list(found)
+        place = hours[0]["depot"], hours[0]["group"]
         readings = [
             HourReading(
                 hour=row["hour_start"],
@@ -67,7 +69,8 @@ def _evaluate_all(conn: Connection, rules: list[HourRule], energy: EnergySetting
             for row in hours
         ]
         for rule in rules:
-            _evaluate_rule(rule, vehicle, readings, alerts.get((rule.name, vehicle)), changes)
+            covered = readings if rule.covers(*place) else []
+            _evaluate_rule(rule, vehicle, covered, alerts.get((rule.name, vehicle)), changes)
     changes.write(conn)
 
 
@@ -89,6 +92,8 @@ def _evaluate_rule(
         if observed is not None:
             seen, reading = observed, one
             after = step(after, seen, rule.hold, lower_is_worse=lower_is_worse(rule))
+    if not readings and before is not None and alert is not None:
+        changes.resolve(alert["id"], before)  # it is no device of the rule any more
     if seen is None or reading is None:
         return
     if before is not None and alert is not None and (after is None or not after.is_open):

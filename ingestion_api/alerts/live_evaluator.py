@@ -1,9 +1,11 @@
 """Evaluation of the heartbeat rules on live state."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import structlog
 from psycopg.rows import DictRow
 
 from ingestion_api.alerts.evaluation import LiveReading, observe_live, thresholds
@@ -13,6 +15,8 @@ from ingestion_api.alerts.state_machine import Condition, Level, step
 from ingestion_api.alerts.store import Changes, Connection, Subject
 from lake import EnergySettings
 from warehouse_sql.named_queries import query
+
+log = structlog.get_logger(__name__)
 
 _NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LONGEST_COMMIT: Final = timedelta(seconds=5)
@@ -42,6 +46,7 @@ class LiveEvaluator:
         """Forget what another process may have seen since, and take the rules as they are now."""
         self._evaluated_at = _NEVER
         apply_rules(conn, self._rules)
+        _warn_of_missing_places(conn, self._rules)
 
     def evaluate(self, conn: Connection) -> None:
         """Open, update and resolve what live state gives cause for."""
@@ -94,6 +99,16 @@ def apply_rules(conn: Connection, rules: RuleFile) -> None:
         changes.write(conn)
 
 
+def _warn_of_missing_places(conn: Connection, rules: RuleFile) -> None:
+    named = {
+        "depots": sorted({name for rule in rules.rules for name in rule.depots or ()}),
+        "groups": sorted({name for rule in rules.rules for name in rule.groups or ()}),
+    }
+    missing = conn.execute(query("missing_places"), named).fetchone()
+    if missing is not None:
+        log.warning("an alert rule names a depot or a group that there is not", **missing)
+
+
 def _evaluate_rule(rule: LiveRule, row: DictRow, changes: Changes) -> None:
     before = None
     if row["since"] is not None:
@@ -106,7 +121,7 @@ def _evaluate_rule(rule: LiveRule, row: DictRow, changes: Changes) -> None:
         )
     reading = LiveReading(row["observed_at"], row["value"], row["detail"], row["patience"] or 0.0)
     seen = observe_live(rule, reading)
-    if row["is_retired"]:
+    if row["is_gone"]:
         seen = replace(seen, level=Level.CLEARED)
     after = step(before, seen, rule.hold)
     subject = Subject(rule, row["device_kind"], row["device_id"], row["alert_id"])
@@ -134,11 +149,17 @@ def _parameters(rules: list[LiveRule], energy: EnergySettings) -> dict[str, Any]
         "device_kinds": [kind for _, kind, *_ in asked],
         "thresholds": [threshold for *_, threshold, _ in asked],
         "clears": [clear for *_, clear in asked],
+        "depots": [_json(rule.depots) for rule, *_ in asked],
+        "groups": [_json(rule.groups) for rule, *_ in asked],
         "classes": list(own),
         "voltages": list(own.values()),
         "nominal_voltage": energy.nominal_voltage,
         "history": _HISTORY_SECONDS,
     }
+
+
+def _json(names: frozenset[str] | None) -> str | None:
+    return None if names is None else json.dumps(sorted(names))
 
 
 def _peak_parameters(energy: EnergySettings) -> dict[str, Any]:

@@ -49,6 +49,18 @@ class _Rule(BaseModel):
         description="names the rule and its alerts: a-z, 0-9, - and _",
     )
     severity: Severity
+    depots: frozenset[str] | None = Field(
+        default=None, min_length=1, description="only devices of these depots; all if left out"
+    )
+    groups: frozenset[str] | None = Field(
+        default=None, min_length=1, description="only devices of these groups; all if left out"
+    )
+
+    def covers(self, depot: str | None, group: str | None) -> bool:
+        """Tell whether the rule is about the devices of a depot and a group."""
+        return (self.depots is None or depot in self.depots) and (
+            self.groups is None or group in self.groups
+        )
 
 
 class _HeldRule(_Rule):

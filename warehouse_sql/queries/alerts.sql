@@ -83,7 +83,8 @@ WHERE heard.vehicle_id = peak.vehicle_id
 -- name: alert_live
 -- What live state says that is news to a rule: a value beyond its threshold, or another value than
 -- that of its open alert or pending condition. A silence is news again when it ends. A retired
--- device is not silent, and what it said before is nothing to hear of any more. A heartbeat of a time
+-- device is not silent, and what it said before is nothing to hear of any more; the same holds of one in
+-- no depot or group that the rule names. A heartbeat of a time
 -- that is not believed is none that was heard. What was old already when it was received, as by an
 -- import of chargers long gone, is history: it opens nothing, and nobody expects more of its device. A
 -- device that sends more seldom than once in a nominal interval is silent after some of its own cadences
@@ -91,8 +92,9 @@ WHERE heard.vehicle_id = peak.vehicle_id
 -- scanned every second.
 WITH rule AS MATERIALIZED (
     SELECT * FROM unnest(%(rules)s::text[], %(kinds)s::text[], %(device_kinds)s::text[],
-                         %(thresholds)s::float8[], %(clears)s::float8[])
-        AS rule (rule, kind, device_kind, threshold, clear)
+                         %(thresholds)s::float8[], %(clears)s::float8[],
+                         %(depots)s::text[]::jsonb[], %(groups)s::text[]::jsonb[])
+        AS rule (rule, kind, device_kind, threshold, clear, depots, groups)
 ), least AS MATERIALIZED (
     SELECT temperature, voltage, soc,
            -- Before somebody has watched for so long, no device is silent.
@@ -179,8 +181,7 @@ WITH rule AS MATERIALIZED (
                       ELSE watching_since END AS heard_at) AS heard
 )
 SELECT rule.rule, reading.device_kind, reading.device_id, reading.observed_at, reading.value,
-       reading.detail, reading.patience, retired.device_id IS NOT NULL AS is_retired,
-       alert.id AS alert_id,
+       reading.detail, reading.patience, is_gone, alert.id AS alert_id,
        coalesce(alert.since, pending.since) AS since,
        coalesce(alert.observed_at, pending.observed_at) AS observed_before,
        coalesce(alert.value, pending.value) AS value_before,
@@ -193,8 +194,14 @@ LEFT JOIN alert_pending AS pending ON pending.rule = rule.rule
 LEFT JOIN retired ON retired.stream = reading.device_kind
     AND retired.device_id = reading.device_id
     AND (reading.kind = 'silent' OR reading.observed_at <= retired_at)
+LEFT JOIN device AS place ON coalesce(rule.depots, rule.groups) IS NOT NULL
+    AND place.stream = reading.device_kind AND place.device_id = reading.device_id COLLATE "C"
+CROSS JOIN LATERAL
+    (SELECT retired.device_id IS NOT NULL
+            OR NOT coalesce(rule.depots ? place.depot_id, rule.depots IS NULL)
+            OR NOT coalesce(rule.groups ? place.group_name, rule.groups IS NULL) AS is_gone) AS gone
 WHERE CASE
-          WHEN retired.device_id IS NOT NULL THEN alert.id IS NOT NULL OR pending.rule IS NOT NULL
+          WHEN is_gone THEN alert.id IS NOT NULL OR pending.rule IS NOT NULL
           WHEN alert.id IS NOT NULL AND rule.kind = 'silent' THEN
               reading.detail <= greatest(rule.clear, patience)
           WHEN alert.id IS NOT NULL THEN
@@ -242,9 +249,11 @@ WITH recent AS MATERIALIZED (
     SELECT device_id FROM alert
     WHERE resolved_at IS NULL AND device_kind = 'vehicle' AND rule = ANY (%(rules)s)
 )
-SELECT vehicle_id, hour_start, status, efficiency_percent, charger_class,
-       usual.efficiency AS usual
+SELECT vehicle_id, hour_start, status, efficiency_percent, recent.charger_class,
+       usual.efficiency AS usual, place.depot_id AS depot, place.group_name AS "group"
 FROM concerned JOIN recent USING (vehicle_id) LEFT JOIN usual USING (vehicle_id)
+LEFT JOIN device AS place
+    ON place.stream = 'vehicle' AND place.device_id = vehicle_id COLLATE "C"
 ORDER BY vehicle_id, hour_start
 
 -- name: open_alerts_of_rules

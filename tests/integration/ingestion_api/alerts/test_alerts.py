@@ -27,6 +27,8 @@ rules:
   - {name: hot-for-long, kind: battery_temperature, threshold: 60, for: 2m, severity: critical}
   - {name: grid, kind: voltage, threshold: 10, clear: 9, severity: critical}
   - {name: silent, kind: silent, threshold: 10m, severity: info}
+  - {name: warm-in-north, kind: battery_temperature, threshold: 40, severity: info, depots: [north],
+     groups: [vans, trucks]}
   - {name: losing, kind: soc_falling, threshold: 2, clear: 1, severity: warning}
 """
 
@@ -172,6 +174,28 @@ def test_what_a_device_said_before_it_was_retired_is_no_alert_any_more(api: Coll
     send(api, vehicle(car, 1, batteryTemp=51))
     wait_for(lambda: alerts(api, car, rule="hot", state="open"))  # it is in use after all
     assert len(alerts(api, car, rule="hot")) == 2
+
+
+def test_a_rule_of_a_depot_is_about_its_devices_as_long_as_they_are_there(api: Collector) -> None:
+    rule, inside, other, nobody = "warm-in-north", device("V"), device("V"), device("V")
+    for name in ("north", "south"):
+        assert api.http.put(f"/v1/depots/{name}", json={}).status_code == 200
+
+    def belongs(car: str, depot: str, group: str) -> None:
+        said = {"depot": depot, "group": group}
+        assert api.http.patch(f"/v1/devices/vehicle/{car}", json=said).status_code == 200
+
+    belongs(inside, "north", "vans")
+    belongs(other, "south", "vans")
+    send(api, *(vehicle(car, -30, batteryTemp=44) for car in (other, nobody, inside)))
+    alert = one(api, inside, rule)
+    listed = api.http.get("/v1/alerts", params={"depot": "north", "rule": rule}).json()["alerts"]
+    assert [found["deviceId"] for found in listed] == [inside]
+    assert alerts(api, other, rule=rule) == alerts(api, nobody, rule=rule) == []
+    belongs(inside, "north", "cars")
+    assert history(seen(api, alert, state="resolved")) == ["opened", "resolved"]
+    belongs(other, "north", "trucks")
+    one(api, other, rule)
 
 
 def test_what_was_not_watched_is_no_silence_and_ends_none(api: Collector) -> None:

@@ -134,6 +134,27 @@ def test_an_efficiency_alert_needs_its_hours_and_ends_a_point_above_its_limit(
     assert alert(conn)["worst_value"] == 70.0
 
 
+def test_a_rule_of_a_depot_judges_its_vehicles_until_they_leave(
+    conn: Connection, tmp_path: Path
+) -> None:
+    file = tmp_path / "north.yaml"
+    file.write_text(RULES.replace("for: 2h,", "depots: [north],"))
+    north = read_rules(str(file))
+    conn.execute("INSERT INTO depot (id) VALUES ('north'), ('south')")
+    conn.execute(
+        "INSERT INTO device (stream, device_id, depot_id)"
+        " VALUES ('vehicle', 'VEH1', 'north'), ('vehicle', 'VEH2', 'south')"
+    )
+    for vehicle in ("VEH1", "VEH2", "VEH3"):
+        publish(conn, vehicle, {3: 70.0})
+    look(conn, north)
+    assert events(conn) == [("bad", "VEH1", "opened")]
+    conn.execute("UPDATE device SET depot_id = 'south' WHERE device_id = 'VEH1'")
+    conn.execute(query("note_publication"))
+    look(conn, north)
+    assert events(conn)[1:] == [("bad", "VEH1", "resolved")]
+
+
 def test_late_data_is_judged_as_if_it_had_been_there(conn: Connection, rules: RuleFile) -> None:
     publish(conn, "VEH1", {6: 75.0, 5: 75.0, 4: 75.0})
     look(conn, rules)

@@ -92,7 +92,8 @@ def test_the_shipped_rules_keep_to_their_own_schema_and_cover_every_kind() -> No
         ),
         (
             "rules:\n- {name: a, kind: silent, threshold: 5m, for: 5m, severity: info}\n",
-            "FILE, line 2, rule 'a': for: there is no such field; there are name, severity, kind, "
+            "FILE, line 2, rule 'a': for: there is no such field; there are name, severity, depots, "
+            "groups, kind, "
             "threshold, device_kind",
         ),
         (
@@ -101,7 +102,7 @@ def test_the_shipped_rules_keep_to_their_own_schema_and_cover_every_kind() -> No
             "FILE, line 2, rule 'Hot': name: must be 1-60 characters of a-z, 0-9, _ and -, a "
             "letter or digit first; line 2, rule 'Hot': severity: must be 'info', "
             "'warning' or 'critical'; line 3, rule 'b': treshold: there is no such field, did you "
-            "mean threshold? There are name, severity, for, threshold, clear, kind",
+            "mean threshold? There are name, severity, depots, groups, for, threshold, clear, kind",
         ),
     ],
 )

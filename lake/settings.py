@@ -95,6 +95,30 @@ class EnergySettings(BaseSettings):
     implausible_below_percent: float = Field(
         default=50, description="efficiency below is no rating: a sensor or a link is wrong"
     )
+    charging_above_kw: float = Field(
+        default=0.3,
+        gt=0,
+        description="power from which on a vehicle is charging; below it a charger stands by",
+    )
+    session_pause_minutes: float = Field(
+        default=30,
+        gt=0,
+        lt=60,
+        description="longest pause within one charging session",
+    )
+    charging_soc_rise_percent: float = Field(
+        default=2,
+        gt=0,
+        description="rise of the state of charge within an hour that shows charging where no DC "
+        "energy is known",
+    )
+    plugged_link_hours: float = Field(
+        default=168,
+        gt=0,
+        le=168,
+        description="longest explicit link that is one time of being plugged in; a longer one is "
+        "an assignment",
+    )
     nominal_voltage: float = Field(default=230, gt=0, description="nominal AC voltage, volt")
     charger_classes: dict[str, ChargerClass] = Field(
         default_factory=dict,

@@ -1,6 +1,7 @@
 """Tariffs, and the cost of energy and of what is lost of it."""
 
 from lake.costs.day import DayCosts, costs_of_day
+from lake.costs.hours import cost_of_hours
 from lake.costs.losses import (
     EfficiencyPointValue,
     calculate_costs,
@@ -22,6 +23,7 @@ __all__ = [
     "Pricing",
     "Tariffs",
     "calculate_costs",
+    "cost_of_hours",
     "costs_by_group",
     "costs_of_day",
     "flows_of_fleet",

@@ -19,7 +19,14 @@ from lake.energy.fact_columns import (
 from lake.energy.intervals import Integers
 from lake.energy.links import STRONGEST_FIRST, clip_links
 from lake.energy.measured_side import MeasuredSide, measure_side
-from lake.energy.network import Link, Network, network_facts, network_of, network_of_few
+from lake.energy.network import (
+    Link,
+    Network,
+    NetworkFacts,
+    network_facts,
+    network_of,
+    network_of_few,
+)
 from lake.schema.partitions import microseconds, utc_window
 from lake.schema.streams import METER, VEHICLE
 from lake.settings import EnergySettings
@@ -40,6 +47,14 @@ class EfficiencyTables(NamedTuple):
     chargers: pl.DataFrame
 
 
+class WindowEfficiency(NamedTuple):
+    """The efficiency of all devices in a window, with the facts that it was computed from."""
+
+    tables: EfficiencyTables
+    network: Network
+    found: NetworkFacts
+
+
 def efficiency_tables(
     meters: pl.DataFrame,
     vehicles: pl.DataFrame,
@@ -49,6 +64,20 @@ def efficiency_tables(
     end: datetime,
     settings: EnergySettings,
 ) -> EfficiencyTables:
+    """Compute the tables of `efficiency_of_window` alone."""
+    found = efficiency_of_window(meters, vehicles, links, charger_classes, start, end, settings)
+    return found.tables
+
+
+def efficiency_of_window(
+    meters: pl.DataFrame,
+    vehicles: pl.DataFrame,
+    links: pl.DataFrame,
+    charger_classes: pl.DataFrame,
+    start: datetime,
+    end: datetime,
+    settings: EnergySettings,
+) -> WindowEfficiency:
     """Compute the rows of all vehicles and chargers for the window [start, end).
 
     Best of an hour: rows of a longer time are merged from those of its hours. One row for each that
@@ -79,7 +108,7 @@ def efficiency_tables(
         _charger_summary(within, network, charger_classes),
         settings,
     )
-    return EfficiencyTables(of_vehicles, of_chargers)
+    return WindowEfficiency(EfficiencyTables(of_vehicles, of_chargers), network, found)
 
 
 def efficiency_of_few(

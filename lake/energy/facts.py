@@ -200,7 +200,30 @@ def energy_in(pieces: Pieces, windows: Windows, spans: Spans | None = None) -> W
     return WindowEnergy(_placed(pieces, windows) + late, _known(side, windows))
 
 
-def merge_facts(facts: Facts, owner: Integers, begins: int, ends: int) -> Facts:
+def greatest_energy(side: SideReadings, windows: Windows, length: int) -> Integers:
+    """Return the most energy of each owner in a time of `length` that ends in its window.
+
+    Only ends of readings are looked at; what began before the window counts as well.
+    """
+    owners = len(windows.start)
+    most = np.zeros(owners, np.int64)
+    axis = _Axis.of(side.pieces, side.pieces, windows)
+    own = _Side.of(side, axis, owners)
+    here = (own.end > windows.start[own.owner]) & (own.end <= windows.end[own.owner])
+    row = np.flatnonzero(here)
+    if not len(row):
+        return most
+    owner = own.owner[row]
+    before, _ = own.until(owner, np.maximum(own.end[row] - length, axis.base))
+    begins = np.flatnonzero(np.diff(owner, prepend=-1))
+    energy = own.energy_before[row + 1] - before
+    most[owner[begins]] = np.maximum(np.maximum.reduceat(energy, begins), 0)
+    return most
+
+
+def merge_facts(
+    facts: Facts, owner: Integers, begins: int | Integers, ends: int | Integers
+) -> Facts:
     """Merge the windows of each owner, sorted by owner and time, to one from `begins` to `ends`.
 
     `owner` numbers them from 0. They do not overlap; where one is missing, nothing was heard.

@@ -71,9 +71,19 @@ class Network(NamedTuple):
     pair_vehicle: Integers
 
 
+class VehicleSides(NamedTuple):
+    """Both sides of all vehicles around a window, of which shorter ones have their facts."""
+
+    ac: SideReadings
+    """By the number of the vehicle; owners beyond the vehicles are chargers."""
+    dc: SideReadings
+    temperature: tuple[Integers, Integers, Integers]
+
+
 class NetworkFacts(NamedTuple):
     """Facts of all vehicles and chargers in a window."""
 
+    sides: VehicleSides
     facts: Facts
     """Of the vehicles, then of the chargers that are not one with a vehicle."""
     charger_row: Integers
@@ -186,6 +196,7 @@ def network_facts(
         dc.side.temperature,
     )
     return NetworkFacts(
+        VehicleSides(sides.ac, sides.dc, temperature),
         window_facts(sides.ac, sides.dc, Windows.alike(sides.owners, start, end), temperature),
         sides.charger_row,
         energy_in(

@@ -3,21 +3,24 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 import polars as pl
 
-from lake.energy.efficiency import EfficiencyTables, efficiency_tables
+from lake.energy.efficiency import efficiency_of_window
 from lake.energy.fleet import fleet_efficiency
 from lake.engine import IN_MEMORY
 from lake.health.cadence import device_cadences
 from lake.health.completeness import heartbeat_completeness
 from lake.health.grid import grid_health
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
+from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
 from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.schema.grid_health import GRID_HEALTH_HOURLY
 from lake.schema.partitions import HOUR
 from lake.schema.streams import STREAMS
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
+from lake.sessions.stretches import charging_stretches
 from lake.settings import EnergySettings
 
 Tables = dict[str, pl.DataFrame]
@@ -53,27 +56,41 @@ class HourInputs:
         return self.start, self.start + HOUR
 
 
+class DeviceTables(NamedTuple):
+    """Rows of vehicle_ and charger_efficiency_hourly, and of charging_stretch_hourly."""
+
+    vehicles: pl.DataFrame
+    chargers: pl.DataFrame
+    stretches: pl.DataFrame
+
+
 def efficiency_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:
     """Return the rows of vehicle_, charger_ and fleet_efficiency_hourly, by table name.
+
+    With those of charging_stretch_hourly.
 
     No row at all where no device has a heartbeat or a link: nobody asks for such an hour, and one
     that is computed by hand must not look like one in which the fleet stood still.
     """
-    of_vehicles, of_chargers = devices_of_hour(inputs, settings)
+    of_vehicles, of_chargers, stretches = devices_of_hour(inputs, settings)
     fleet = fleet_efficiency(of_vehicles.lazy(), of_chargers.lazy()).collect()
     return {
         VEHICLE_EFFICIENCY_HOURLY.name: of_vehicles,
         CHARGER_EFFICIENCY_HOURLY.name: of_chargers,
         FLEET_EFFICIENCY_HOURLY.name: fleet,
+        CHARGING_STRETCH_HOURLY.name: stretches,
     }
 
 
-def devices_of_hour(inputs: HourInputs, settings: EnergySettings) -> EfficiencyTables:
-    """Return the rows of vehicle_ and charger_efficiency_hourly."""
+def devices_of_hour(inputs: HourInputs, settings: EnergySettings) -> DeviceTables:
+    """Return the rows of the tables that have some for each device."""
     meters, vehicles, links, classes = pl.collect_all(
         [inputs.meters, inputs.vehicles, inputs.links, inputs.charger_classes], engine=IN_MEMORY
     )
-    return efficiency_tables(meters, vehicles, links, classes, *inputs.window, settings)
+    found = efficiency_of_window(meters, vehicles, links, classes, *inputs.window, settings)
+    return DeviceTables(
+        *found.tables, charging_stretches(found, vehicles, links, classes, settings)
+    )
 
 
 def health_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:

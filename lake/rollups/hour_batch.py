@@ -24,6 +24,7 @@ from lake.rollups.hour import (
     health_of_hour,
 )
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
+from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
 from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.schema.grid_health import GRID_HEALTH_HOURLY
 from lake.schema.streams import METER, STREAMS, VEHICLE
@@ -43,7 +44,7 @@ def tables_of_hours(hours: Sequence[HourInputs], settings: EnergySettings) -> li
         return [{**efficiency_of_hour(hours[0], settings), **health_of_hour(hours[0], settings)}]
     starts = pl.Series("hour_start", [one.start for one in hours], _TIME)
     together = _together(hours)
-    of_vehicles, of_chargers = devices_of_hour(together, settings)
+    of_vehicles, of_chargers, stretches = devices_of_hour(together, settings)
     grid = grid_health(together.meters, together.charger_classes, *together.window, settings)
     of_vehicles = _renamed(of_vehicles, starts, VEHICLE.device, "meter_ids")
     of_chargers = _renamed(of_chargers, starts, METER.device, "vehicle_ids")
@@ -52,6 +53,7 @@ def tables_of_hours(hours: Sequence[HourInputs], settings: EnergySettings) -> li
         VEHICLE_EFFICIENCY_HOURLY.name: of_vehicles,
         CHARGER_EFFICIENCY_HOURLY.name: of_chargers,
         FLEET_EFFICIENCY_HOURLY.name: fleet,
+        CHARGING_STRETCH_HOURLY.name: _renamed(stretches, starts, VEHICLE.device, "meter_ids"),
         GRID_HEALTH_HOURLY.name: _renamed(grid.collect(), starts, METER.device),
         HEARTBEAT_COMPLETENESS_HOURLY.name: pl.concat(
             completeness_of_hours(hours, _cadences(together, starts, settings), settings)

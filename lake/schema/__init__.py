@@ -9,6 +9,8 @@ from lake.schema.catalog import (
     HOURLY_TABLES,
 )
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
+from lake.schema.charging_session import CHARGING_SESSION
+from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
 from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.schema.fact_columns import FACT_COLUMNS
 from lake.schema.grid_health import GRID_HEALTH_HOURLY
@@ -33,6 +35,8 @@ __all__ = [
     "BATTERY_HEALTH_DAILY",
     "CHARGER_EFFICIENCY_DAILY",
     "CHARGER_EFFICIENCY_HOURLY",
+    "CHARGING_SESSION",
+    "CHARGING_STRETCH_HOURLY",
     "CONFLICTING_ENERGY",
     "CONFLICTS",
     "DAILY_EFFICIENCY",

@@ -4,6 +4,7 @@ from typing import Final
 
 from lake.schema.battery_health import BATTERY_HEALTH_DAILY
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
+from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
 from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.schema.grid_health import GRID_HEALTH_HOURLY
 from lake.schema.table_spec import TableSpec
@@ -26,6 +27,7 @@ DAILY_EFFICIENCY: Final = (
 )
 HOURLY_TABLES: Final[tuple[TableSpec, ...]] = (
     *HOURLY_EFFICIENCY,
+    CHARGING_STRETCH_HOURLY,
     GRID_HEALTH_HOURLY,
     HEARTBEAT_COMPLETENESS_HOURLY,
 )

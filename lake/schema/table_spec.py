@@ -13,9 +13,9 @@ class TableSpec:
     """A table that the pipelines write: partitioned by `date`, sorted by `key` within each file.
 
     `key` is the identity of a row. One of its columns is the time that a row is about: `timestamp`,
-    `hour_start`, or `date` where it is a UTC day. In a day's file the rows of a device stand
-    together: a reader of one device skips the other groups of rows, so a group is best a small part
-    of a day. A day that is archived may have groups of another size.
+    `hour_start`, `begins`, or `date` where it is a UTC day. In a day's file the rows of a device
+    stand together: a reader of one device skips the other groups of rows, so a group is best a
+    small part of a day. A day that is archived may have groups of another size.
     """
 
     name: str

@@ -14,6 +14,7 @@ from lake.delta import replace_if_changed
 from lake.rollups import HourInputs, Tables, tables_of_hours
 from lake.schema import (
     CHARGER_EFFICIENCY_HOURLY,
+    CHARGING_STRETCH_HOURLY,
     FLEET_EFFICIENCY_HOURLY,
     GRID_HEALTH_HOURLY,
     HEARTBEAT_COMPLETENESS_HOURLY,
@@ -32,6 +33,7 @@ from pipelines.assets.lineage import (
     fleet_sources,
     grid_sources,
     lineage_metadata,
+    stretch_sources,
 )
 from pipelines.assets.metadata import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
 from pipelines.assets.read_failures import HISTORIES, fail_on_unreadable
@@ -42,6 +44,7 @@ from pipelines.checks.rules import (
     gaining_vehicles,
     implausible_vehicles,
     uncovered_vehicles,
+    uneven_stretches,
 )
 from pipelines.compute.awaited import Awaited, awaited_of_hour, note_context
 from pipelines.compute.cadences import note_cadences
@@ -60,6 +63,7 @@ from pipelines.settings import PipelineSettings
 
 PLAUSIBLE, GAINING, COVERAGE = "efficiency_plausible", "dc_not_above_ac", "hours_covered"
 CONTESTED = "one_vehicle_at_a_meter"
+ADDS_UP = "stretches_add_up"
 _UNCOVERED_PERCENT = PipelineSettings().uncovered_vehicles_percent
 _HOURS_A_COMMIT = 24
 _ROWS_TOGETHER = 200_000
@@ -115,6 +119,17 @@ CHARGERS = _spec(
     "The ratio and the status are about the energy while a vehicle was linked. A charger that is "
     "low with every vehicle is failing; one that is low with a single one is not.",
 )
+STRETCHES = _spec(
+    CHARGING_STRETCH_HOURLY,
+    [meter_telemetry_history.key, vehicle_telemetry_history.key],
+    stretch_sources(CHARGING_STRETCH_HOURLY),
+    "Where more than `CHARGING_ABOVE_KW` flows on either side, or a state of charge rises and no "
+    "DC energy is known; cut where a link begins or ends. Each stretch, and the time between them, "
+    "has its own facts, which add up to those of the vehicle's hour.",
+    "Only hours in which a vehicle charges have rows. A stretch is no session: sessions are merged "
+    "from them, over pauses and hours, in `charging_session`.",
+    group="sessions",
+)
 GRID = _spec(
     GRID_HEALTH_HOURLY,
     [meter_telemetry_history.key],
@@ -148,7 +163,7 @@ FLEET = _spec(
     "believe. Energy of meters without a vehicle is in `unlinked_energy_ac_kwh` only.",
 )
 
-SPECS = (VEHICLES, CHARGERS, FLEET, GRID, COMPLETENESS)
+SPECS = (VEHICLES, CHARGERS, FLEET, STRETCHES, GRID, COMPLETENESS)
 
 # Warnings, because the numbers are what was measured: a sensor or a link is to be mended, and an
 # hour that stopped here would keep the figures of every other vehicle from the reader.
@@ -181,12 +196,18 @@ _CHECKS = [
         "and its cloud still names its last charger. A link that is made in the API decides.",
     ),
 ]
+_STRETCHES_ADD_UP = dg.AssetCheckSpec(
+    ADDS_UP,
+    asset=STRETCHES.key,
+    description="The energies of the stretches of a vehicle's hour, and of the time between them, "
+    "add up to those of the hour in `vehicle_efficiency_hourly`, to the microwatt-hour.",
+)
 
 
 @dg.multi_asset(
     name="hourly_tables",
     specs=SPECS,
-    check_specs=_CHECKS,
+    check_specs=[*_CHECKS, _STRETCHES_ADD_UP],
     partitions_def=HOURLY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=VEHICLE_EFFICIENCY_HOURLY.name,
@@ -228,6 +249,8 @@ def hourly_tables(
                 vehicles = of_hour[VEHICLE_EFFICIENCY_HOURLY.name]
                 for name, offenders in _offenders(vehicles.lazy()).items():
                     found[name].append(offenders.collect())
+                stretches = of_hour[CHARGING_STRETCH_HOURLY.name]
+                found[ADDS_UP].append(uneven_stretches(stretches, vehicles))
             found[CONTESTED].append(contested)
             for hour, of_hour in zip(stretch, computed, strict=True):
                 _report_hour(context, hour, hour in beside, of_hour)
@@ -238,7 +261,7 @@ def hourly_tables(
                 pl.concat(offenders, how="diagonal"),
                 every,
                 what=_WHAT[name],
-                asset_key=VEHICLES.key,
+                asset_key=STRETCHES.key if name == ADDS_UP else VEHICLES.key,
                 severity=dg.AssetCheckSeverity.WARN,
             )
             for name, offenders in found.items()
@@ -299,6 +322,7 @@ _WHAT = {
     GAINING: "vehicle hours with more matched DC than AC energy",
     COVERAGE: "vehicle hours that are poorly covered",
     CONTESTED: "meter hours with several vehicles at a time",
+    ADDS_UP: "vehicle hours whose stretches do not add up",
 }
 
 
@@ -321,6 +345,7 @@ def _report_hour(
         VEHICLES.key: {**_statuses(vehicles), "plot": picture},
         CHARGERS.key: _statuses(tables[CHARGER_EFFICIENCY_HOURLY.name]),
         FLEET.key: {**_first_row(tables[FLEET_EFFICIENCY_HOURLY.name], _SHOWN), "plot": picture},
+        STRETCHES.key: _sums(tables[CHARGING_STRETCH_HOURLY.name], ("charging_seconds",)),
         GRID.key: _sums(tables[GRID_HEALTH_HOURLY.name], ("minutes_below", "minutes_above")),
         COMPLETENESS.key: _sums(
             tables[HEARTBEAT_COMPLETENESS_HOURLY.name],

@@ -127,6 +127,19 @@ def completeness_sources(table: TableSpec) -> Sources:
     return {name: others.get(name, heard) for name in table.names}
 
 
+def stretch_sources(table: TableSpec) -> Sources:
+    """Lineage of stretches: facts as those of vehicles, bounds from energies, links and soc."""
+    bounds = [*_BOTH, (_VEHICLE, "soc")]
+    soc = [(_VEHICLE, "soc"), (_VEHICLE, "timestamp")]
+    others: dict[str, Sequence[tuple[str, str]]] = {
+        **dict.fromkeys(("soc_from", "soc_to"), soc),
+        **dict.fromkeys(("battery_temp_min", "battery_temp_max"), _TEMPERATURE),
+        "peak_power_ac_kw": [*_AC_ENERGY, *_LINKS],
+        "peak_power_dc_kw": _DC_ENERGY,
+    }
+    return {name: others.get(name) or VEHICLE_SOURCES.get(name, bounds) for name in table.names}
+
+
 UNLINKED: Sources = {"unlinked_energy_ac_kwh": [*_AC_ENERGY, *_LINKS]}
 
 

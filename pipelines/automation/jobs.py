@@ -21,7 +21,8 @@ _WATCHED = AssetSelection.checks(*WATCHED)
 
 hourly = dg.define_asset_job(
     "hourly",
-    selection=AssetSelection.groups("history", "efficiency", "health", "serving") - _WATCHED,
+    selection=AssetSelection.groups("history", "efficiency", "health", "sessions", "serving")
+    - _WATCHED,
     description="Compacts hours, computes their efficiency and publishes it; a range is one run.",
 )
 daily = dg.define_asset_job(

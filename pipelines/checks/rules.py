@@ -78,6 +78,28 @@ def gaining_vehicles(vehicles: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+def uneven_stretches(stretches: pl.DataFrame, vehicles: pl.DataFrame) -> pl.DataFrame:
+    """Vehicle hours whose stretches and the time between them have other energies than the hour.
+
+    To the microwatt-hour. Columns: hour_start, vehicle_id, and of both sides what the hour has and
+    the sum of its parts.
+    """
+    key = ["hour_start", "vehicle_id"]
+    names = ("energy_ac_kwh", "energy_dc_kwh")
+    known = [pl.col(name).fill_null(0.0).round(9) for name in names]
+    sums = [pl.col(name).fill_null(0.0).sum().round(9) for name in names]
+    parts = stretches.lazy().group_by(key).agg(sums)
+    differs = [pl.col(name) != pl.col(f"{name}_of_stretches") for name in names]
+    return (
+        parts.join(vehicles.lazy().select(*key, *known), on=key, how="left", suffix="_of_hour")
+        .rename({name: f"{name}_of_stretches" for name in names})
+        .rename({f"{name}_of_hour": name for name in names})
+        .filter(pl.any_horizontal(*differs, pl.col(names[0]).is_null()))
+        .sort(key)
+        .collect()
+    )
+
+
 def contested_hours(
     contested: Iterable[tuple[datetime, pl.DataFrame]], at_least_seconds: float
 ) -> pl.DataFrame:

@@ -89,7 +89,8 @@ class PipelineStack:
     def table(self, name: str) -> pl.DataFrame:
         """Whole table of the lake, sorted."""
         frame = self.lake.scan(self.lake.open(name)).collect()
-        return frame.sort([column for column in frame.columns if column != "meter_ids"])
+        lists = pl.selectors.list()
+        return frame.sort(pl.selectors.all() - lists)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ ROOMS = {
         "energy": "schema settings",
         "health": "energy schema settings",
         "costs": "energy schema time_zones",
-        "rollups": "costs energy health schema engine settings",
+        "sessions": "energy schema settings",
+        "rollups": "costs energy health sessions schema engine settings",
         "delta": "schema errors settings",
         "history": "delta schema engine errors prefetch settings",
         "reads": "delta energy history.deduplication schema engine settings",
@@ -134,9 +135,9 @@ PUBLIC = {
         scan_history write_hour_file
     """,
     "lake.costs": """
-        BadTariff DayCosts EfficiencyPointValue Pricing Tariffs calculate_costs costs_by_group
-        costs_of_day flows_of_fleet group_by_price hourly_flows needs_chargers read_tariffs repriced
-        sum_energies value_of_one_point worst_devices
+        BadTariff DayCosts EfficiencyPointValue Pricing Tariffs calculate_costs cost_of_hours
+        costs_by_group costs_of_day flows_of_fleet group_by_price hourly_flows needs_chargers
+        read_tariffs repriced sum_energies value_of_one_point worst_devices
     """,
     "lake.delta": """
         READ_ERRORS DamagedFile DataFile RawSnapshot count_rows_by_hour data_files
@@ -172,6 +173,7 @@ PUBLIC = {
     """,
     "lake.schema": """
         BATTERY_HEALTH_DAILY CHARGER_EFFICIENCY_DAILY CHARGER_EFFICIENCY_HOURLY
+        CHARGING_SESSION CHARGING_STRETCH_HOURLY
         CONFLICTING_ENERGY CONFLICTS DAILY_EFFICIENCY DAILY_TABLES DATE DATE_PARTITION
         DERIVED_TABLES FACT_COLUMNS
         FLEET_EFFICIENCY_DAILY FLEET_EFFICIENCY_HOURLY GRID_HEALTH_HOURLY
@@ -179,6 +181,10 @@ PUBLIC = {
         HOUR_START TIMESTAMP VEHICLE_EFFICIENCY_DAILY VEHICLE_EFFICIENCY_HOURLY TableSpec
         contiguous_hours contiguous_ranges days_within decode_history history_table
         in_raw_partitions in_window number_column text_column
+    """,
+    "lake.sessions": """
+        IDENTITY LINKS LONGEST_SESSION charging_sessions hours_as_stretches
+        identified_sessions
     """,
     "lake.upkeep": """
         ArchiveResult RawHourSize archive_day checkpoint_if_due clean_log days_to_archive

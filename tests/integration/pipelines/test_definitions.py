@@ -122,6 +122,7 @@ def test_every_asset_says_what_it_is_and_who_owns_it(specs: dict[str, dg.AssetSp
             "history",
             "efficiency",
             "health",
+            "sessions",
             "serving",
             "daily",
             "reports",

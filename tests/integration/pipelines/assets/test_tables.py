@@ -7,6 +7,7 @@ import pytest
 
 from lake.energy.exact import exact_sum
 from lake.schema.catalog import DAILY_TABLES, DERIVED_TABLES
+from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
 from lake.schema.table_spec import TableSpec
 from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack
 
@@ -64,7 +65,12 @@ def test_a_day_says_what_its_hours_and_heartbeats_say(computed: PipelineStack) -
 
 
 def expected_rows(spec: TableSpec) -> int:
-    """Three devices a stream over three hours; the grid's health needs a voltage, none is sent."""
+    """Three devices a stream over three hours; the grid's health needs a voltage, none is sent.
+
+    Each car charges from five seconds before its first heartbeat on.
+    """
+    if spec is CHARGING_STRETCH_HOURLY:
+        return 3 * 4
     times = 1 if spec in DAILY_TABLES else 3
     of_one = {"fleet": 1, "grid": 0, "heartbeat": 2}
     return times * of_one.get(spec.name.split("_")[0], 3)

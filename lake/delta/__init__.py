@@ -12,7 +12,13 @@ from lake.delta.damage import (
 )
 from lake.delta.parquet_files import scan_files
 from lake.delta.raw_files import RawSnapshot, count_rows_by_hour
-from lake.delta.replace import live_files, remove_file, replace_if_changed, scan_window
+from lake.delta.replace import (
+    change_window,
+    live_files,
+    remove_file,
+    replace_if_changed,
+    scan_window,
+)
 from lake.delta.sql import run_sql
 from lake.delta.storage import require_table_id
 
@@ -21,6 +27,7 @@ __all__ = [
     "DamagedFile",
     "DataFile",
     "RawSnapshot",
+    "change_window",
     "count_rows_by_hour",
     "data_files",
     "diagnose_read_errors",

@@ -6,7 +6,7 @@ any age find their place.
 """
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
@@ -87,6 +87,30 @@ def replace_if_changed(
     except READ_ERRORS:
         is_there = False  # a file that can't be read is one to replace
     return table.version() if is_there else replace_hours(lake, spec, rows, start, end)
+
+
+def change_window(
+    lake: Lake,
+    spec: TableSpec,
+    change: Callable[[pl.DataFrame], pl.DataFrame],
+    start: datetime,
+    end: datetime,
+) -> int:
+    """Let the table hold what `change` makes of its rows of a window, whole hours or days.
+
+    One commit, and none if they stay the same; from the newest version again where somebody has
+    committed meanwhile. Returns the version after it.
+    """
+
+    def attempt() -> int:
+        table = lake.open(spec.name)
+        there = scan_window(lake, table, spec, start, end).sort(spec.key).collect()
+        rows = change(there).select(spec.names).sort(spec.key)
+        if rows.equals(there):
+            return table.version()
+        return replace_window(lake, table, spec, rows, start, end)
+
+    return retry_stale(attempt)
 
 
 def replace_window(

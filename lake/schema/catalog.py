@@ -4,6 +4,7 @@ from typing import Final
 
 from lake.schema.battery_health import BATTERY_HEALTH_DAILY
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
+from lake.schema.charging_session import CHARGING_SESSION
 from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
 from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
 from lake.schema.grid_health import GRID_HEALTH_HOURLY
@@ -32,4 +33,4 @@ HOURLY_TABLES: Final[tuple[TableSpec, ...]] = (
     HEARTBEAT_COMPLETENESS_HOURLY,
 )
 DAILY_TABLES: Final[tuple[TableSpec, ...]] = (*DAILY_EFFICIENCY, BATTERY_HEALTH_DAILY)
-DERIVED_TABLES: Final = (*HOURLY_TABLES, *DAILY_TABLES)
+DERIVED_TABLES: Final = (*HOURLY_TABLES, *DAILY_TABLES, CHARGING_SESSION)

@@ -17,10 +17,11 @@ _STORED: Final = ("session_id", "vehicle_id", "begins", "last_energy_at", "super
 def identified_sessions(found: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     """Return rows of CHARGING_SESSION: what `charging_sessions` has found, with ids.
 
-    `stored` are the rows of CHARGING_SESSION that these take the place of. The oldest one first,
-    each gives its id to the session that it shares the most time with, of equal ones the first,
-    unless that has an older one's; then it is told as superseded. A session that no stored one
-    overlaps has an id made of its vehicle and its begin.
+    `stored` are the rows of CHARGING_SESSION that these take the place of. A session that begins
+    where one of them, or one that it has taken in, was first found is that one. Each of the others,
+    the oldest first, gives its id to the session that it shares the most time with, of equal ones
+    the first, unless that has an id; then it is told as superseded. A session without a stored one
+    has an id made of its vehicle and its begin.
     """
     old: dict[str, list[_Old]] = defaultdict(list)
     for name, vehicle, begins, until, supersedes in (
@@ -56,31 +57,46 @@ def _identities(
     vehicle: str, sessions: list[tuple[int, int]], old: list[_Old]
 ) -> list[tuple[str, list[str]]]:
     """The id of each session of a vehicle, and the ids that it supersedes."""
-    names: list[str | None] = [None] * len(sessions)
+    shares = [
+        [min(one.until, until) - max(one.begins, begins) for begins, until in sessions]
+        for one in old
+    ]
+    first_ids = [_id(vehicle, begins) for begins, _ in sessions]
+    names: list[str | None] = [
+        name
+        if any(
+            share[place] > 0 and name in (one.session_id, *one.supersedes)
+            for one, share in zip(old, shares, strict=True)
+        )
+        else None
+        for place, name in enumerate(first_ids)
+    ]
     taken_in: list[set[str]] = [set() for _ in sessions]
-    for one in old:
-        shares = [min(one.until, until) - max(one.begins, begins) for begins, until in sessions]
-        place = max(range(len(shares)), key=lambda n: (shares[n], -n), default=None)
-        if place is None or shares[place] <= 0:
+    for one, share in zip(old, shares, strict=True):
+        place = max(range(len(share)), key=lambda n: (share[n], -n), default=None)
+        if place is None or share[place] <= 0:
             continue
-        if names[place] is None:
+        if one.session_id in names:
+            place = names.index(one.session_id)
+        elif names[place] is None:
             names[place] = one.session_id
-        else:
-            taken_in[place].add(one.session_id)
-        taken_in[place].update(one.supersedes)
+        taken_in[place].update((one.session_id, *one.supersedes))
     living = {name for name in names if name is not None}
     given = []
     for name, (begins, _) in zip(names, sessions, strict=True):
         given.append(name or _new_id(vehicle, begins, living))
         living.add(given[-1])
-    # One that was part of another and has been found again is itself once more.
     return [(name, sorted(others - living)) for name, others in zip(given, taken_in, strict=True)]
 
 
 def _new_id(vehicle: str, begins: int, living: set[str]) -> str:
     for attempt in count():
-        text = f"{vehicle} {begins}" + (f" {attempt}" if attempt else "")
-        name = str(uuid5(_NAMESPACE, text))
+        name = _id(vehicle, begins, attempt)
         if name not in living:
             return name
     raise AssertionError
+
+
+def _id(vehicle: str, begins: int, attempt: int = 0) -> str:
+    text = f"{vehicle} {begins}" + (f" {attempt}" if attempt else "")
+    return str(uuid5(_NAMESPACE, text))

@@ -140,6 +140,29 @@ def stretch_sources(table: TableSpec) -> Sources:
     return {name: others.get(name) or VEHICLE_SOURCES.get(name, bounds) for name in table.names}
 
 
+def session_sources(sessions: TableSpec, stretches: TableSpec) -> Sources:
+    """Lineage of sessions: the merged facts of their stretches."""
+    facts = ["energy_ac_kwh", "energy_dc_kwh", *(column.name for column in FACT_COLUMNS)]
+    bounds = ["begins", "ends", "evidence", "silent_since", "meter_ids"]
+    judged = [*facts, "link_source", "charger_class"]
+    others = {
+        **{name: ["matched_energy_ac_kwh", "matched_energy_dc_kwh"] for name in _OF_RATIO},
+        **dict.fromkeys(("status", "reason"), judged),
+        "coverage_ac": ["known_ac_seconds", *bounds],
+        "coverage_dc": ["known_dc_seconds", *bounds],
+        "mean_power_ac_kw": ["energy_ac_kwh", "charging_seconds"],
+        "mean_power_dc_kw": ["energy_dc_kwh", "charging_seconds"],
+        "energy_ac_by_hour_kwh": ["energy_ac_kwh", "hour_start"],
+        "average_battery_temp": ["battery_temp_sum", "battery_temp_count"],
+        "longest_gap_seconds": [name for name in facts if name.startswith(_OF_GAPS)],
+    }
+    found = {}
+    for name in sessions.names:
+        own = [name] if name in stretches.names else bounds
+        found[name] = [(stretches.name, column) for column in others.get(name, own)]
+    return found
+
+
 UNLINKED: Sources = {"unlinked_energy_ac_kwh": [*_AC_ENERGY, *_LINKS]}
 
 
@@ -163,6 +186,8 @@ def fleet_sources(vehicles: TableSpec, fleet: TableSpec, others: Sources = UNLIN
     return {**found, **others}
 
 
+_OF_RATIO = ("loss_kwh", "efficiency_percent")
+_OF_GAPS = ("first_", "last_", "inner_gap_")
 _MATCHED = ["matched_energy_ac_kwh", "matched_energy_dc_kwh"]
 # What a day has from other columns of its hours than the one of the same name.
 _MERGED = {

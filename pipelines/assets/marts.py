@@ -20,8 +20,9 @@ from lake.schema import (
 )
 from pipelines.assets.hourly import FLEET, VEHICLES
 from pipelines.assets.lineage import lineage_metadata, same_columns
-from pipelines.assets.metadata import FRESH_EACH_HOUR, OWNERS, RETRIES, mart_metadata
+from pipelines.assets.metadata import EQUAL, FRESH_EACH_HOUR, OWNERS, RETRIES, mart_metadata
 from pipelines.assets.read_failures import fail_on_unreadable
+from pipelines.assets.sessions import SESSION_CHECKS, SESSION_SPECS, publish_sessions
 from pipelines.checks.results import latched_result, selected_results
 from pipelines.checks.rules import differing_rows
 from pipelines.ledger import changed_hours, mark_published, state_of_efficiency
@@ -30,7 +31,6 @@ from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
 from warehouse_sql.named_queries import query
 
-EQUAL = "equals_lake_table"
 _HOURS_A_TRANSACTION = 24
 
 
@@ -118,8 +118,8 @@ MARTS = (
 
 @dg.multi_asset(
     name="efficiency_marts",
-    specs=[mart.spec() for mart in MARTS],
-    check_specs=[mart.check_spec() for mart in MARTS],
+    specs=[*(mart.spec() for mart in MARTS), *SESSION_SPECS],
+    check_specs=[*(mart.check_spec() for mart in MARTS), *SESSION_CHECKS],
     partitions_def=HOURLY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="efficiency_marts",
@@ -131,8 +131,9 @@ def efficiency_marts(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Publish the hours of the run, and the hours beside them that changed, in both tables.
 
-    Hours that are older than the retention count as published without their rows: the lake alone
-    has them.
+    With the charging sessions that they touch, which are computed here: an hour counts as published
+    once they are. Hours that are older than the retention count as published without their rows:
+    the lake alone has them.
     """
     tables, hours, first = lake.lake(), hours_of_run(context), first_mart_hour(datetime.now(UTC))
     with warehouse.autocommit() as connection:
@@ -150,6 +151,7 @@ def efficiency_marts(
             connection.execute(query("note_publication"))  # alert rules look at what is new
     with warehouse.arrow() as connection:
         compared = [_compare(tables, connection, mart, every, first) for mart in MARTS]
+    sessions = publish_sessions(tables, warehouse, every, first)
     with warehouse.autocommit() as connection:
         checks = [
             latched_result(
@@ -175,6 +177,16 @@ def efficiency_marts(
                 )
             yield dg.MaterializeResult(asset_key=mart.asset_key)
         yield from selected_results(context, [check])
+    for spec in SESSION_SPECS:
+        if spec.key in context.selected_asset_keys:
+            for hour in hours:
+                context.add_asset_metadata(
+                    {"dagster/partition_row_count": sessions.counts.get(hour, 0)},
+                    asset_key=spec.key,
+                    partition_key=hour_key(hour),
+                )
+            yield dg.MaterializeResult(asset_key=spec.key)
+    yield from selected_results(context, sessions.results)
 
 
 def first_mart_hour(now: datetime) -> datetime:

@@ -11,6 +11,8 @@ from lake.schema import DATE, DATE_PARTITION, HOUR_PARTITION, TableSpec
 
 OWNERS = ("team:energy-data",)
 MAINTENANCE = "maintenance"
+# The check of a copy in Postgres.
+EQUAL = "equals_lake_table"
 
 RETRIES = dg.RetryPolicy(
     max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS

@@ -100,6 +100,43 @@ def uneven_stretches(stretches: pl.DataFrame, vehicles: pl.DataFrame) -> pl.Data
     )
 
 
+def uneven_sessions(sessions: pl.DataFrame, stretches: pl.DataFrame) -> pl.DataFrame:
+    """Sessions whose energies are not those of the stretches and pauses in their time.
+
+    To the microwatt-hour. Columns: hour_start (of their begin), vehicle_id, session_id, and of both
+    sides what the session has and the sum of its parts.
+    """
+    names = ("energy_ac_kwh", "energy_dc_kwh")
+    about = ["session_id", "vehicle_id", "begins"]
+    parts = (
+        sessions.lazy()
+        .select(*about, "last_energy_at")
+        .join(stretches.lazy(), on="vehicle_id", suffix="_of_part")
+        .filter(
+            pl.col("begins_of_part") >= pl.col("begins"),
+            pl.col("ends") <= pl.col("last_energy_at"),
+        )
+        .group_by("session_id")
+        .agg(pl.col(name).fill_null(0.0).sum().round(9).alias(f"{name}_of_parts") for name in names)
+    )
+    differs = [
+        pl.col(name).fill_null(0.0).round(9).ne_missing(pl.col(f"{name}_of_parts"))
+        for name in names
+    ]
+    return (
+        sessions.lazy()
+        .select(*about, *names)
+        .join(parts, on="session_id", how="left")
+        .filter(pl.any_horizontal(*differs))
+        .sort("begins", "vehicle_id")
+        .select(
+            pl.col("begins").dt.truncate("1h").alias("hour_start"),
+            pl.exclude("begins"),
+        )
+        .collect()
+    )
+
+
 def contested_hours(
     contested: Iterable[tuple[datetime, pl.DataFrame]], at_least_seconds: float
 ) -> pl.DataFrame:

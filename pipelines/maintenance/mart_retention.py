@@ -7,7 +7,8 @@ from typing import Final
 import dagster as dg
 import psycopg
 
-from pipelines.assets.marts import MARTS, Mart, efficiency_marts, first_mart_hour
+from lake.schema import CHARGING_SESSION
+from pipelines.assets.marts import MARTS, efficiency_marts, first_mart_hour
 from pipelines.assets.metadata import MAINTENANCE, OWNERS, RETRIES
 from pipelines.partitions import newest_partition
 from pipelines.resources import WarehouseResource
@@ -40,8 +41,11 @@ def marts_retention(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Delete the rows of old hours and tell how many."""
     started, before = time.monotonic(), first_mart_hour(datetime.now(UTC))
     with warehouse.autocommit() as connection:
+        prunes = {mart.table.name: mart.queries.prune for mart in MARTS}
+        prunes[CHARGING_SESSION.name] = "prune_charging_sessions"
         freed = {
-            f"rows_freed_{mart.table.name}": _prune(connection, mart, before) for mart in MARTS
+            f"rows_freed_{table}": _prune(connection, prune, before)
+            for table, prune in prunes.items()
         }
         longest = timedelta(hours=PipelineSettings().refine_hours + 1)
         connection.execute(query("forget_awaited_before"), {"before": datetime.now(UTC) - longest})
@@ -56,9 +60,9 @@ def marts_retention(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     )
 
 
-def _prune(connection: psycopg.Connection, mart: Mart, before: datetime) -> int:
+def _prune(connection: psycopg.Connection, prune: str, before: datetime) -> int:
     asked = {"before": before, "most": _ROWS_A_STATEMENT}
     freed = 0
-    while gone := connection.execute(query(mart.queries.prune), asked).rowcount:
+    while gone := connection.execute(query(prune), asked).rowcount:
         freed += gone
     return freed

@@ -31,6 +31,7 @@ from pipelines.verify.files import CheckedTables, unreadable_tables
 from pipelines.verify.findings import Finding, Remedy, TableDamage
 from pipelines.verify.hours import Verification, VerifiedHour
 from pipelines.verify.repair import Repair, repair
+from pipelines.verify.sessions import verify_sessions
 from warehouse_sql.settings import DatabaseSettings, settings_fault
 
 _AGREES, _CANNOT, _DIFFERS, _NOT_JUDGED, _INTERRUPTED = 0, 1, 3, 4, 130
@@ -98,9 +99,10 @@ class Report:
                 self.energies[stream] = round(self.energies[stream] + kwh, 9)
 
     def add_day(self, day: date, findings: Sequence[Finding] | None) -> None:
-        """Count a day; its findings are None if it was not judged."""
+        """Count what was judged of a day; its findings are None if it was not."""
         if findings is None:
-            self.days_unjudged.append(day)
+            if day not in self.days_unjudged:
+                self.days_unjudged.append(day)
         else:
             self.findings += findings
             self.differing |= {found.hour for found in findings}
@@ -279,6 +281,7 @@ def _verify(report: Report, start: datetime, end: datetime, *, mend: bool) -> No
     days = {hour.date() for hour in hours if hour >= report.first_hour}
     for day in sorted(days & {*days_within(start, end)}):
         report.add_day(day, verify_day(tables, warehouse, day, settings))
+        report.add_day(day, verify_sessions(tables, warehouse, day, settings))
     report.findings += DamagedFiles(tables, warehouse, settings).findings(start, end)
     if mend:
         with warehouse.autocommit() as connection:

@@ -140,7 +140,7 @@ PUBLIC = {
         read_tariffs repriced sum_energies value_of_one_point worst_devices
     """,
     "lake.delta": """
-        READ_ERRORS DamagedFile DataFile RawSnapshot count_rows_by_hour data_files
+        READ_ERRORS DamagedFile DataFile RawSnapshot change_window count_rows_by_hour data_files
         diagnose_read_errors empty_commits find_damage find_damaged_files live_files
         remove_file replace_if_changed require_table_id run_sql scan_files scan_window
     """,

@@ -73,6 +73,8 @@ def test_checks_of_a_run_name_the_implausible_vehicle_and_do_not_stop_the_run(
         "charging_stretch_hourly: stretches_add_up": True,
         "warehouse/vehicle_efficiency_hourly: equals_lake_table": True,
         "warehouse/fleet_efficiency_hourly: equals_lake_table": True,
+        "charging_session: sessions_add_up": True,
+        "warehouse/charging_session: equals_lake_table": True,
     }
     for warning in (c for c in result.get_asset_check_evaluations() if not c.passed):
         assert warning.severity == dg.AssetCheckSeverity.WARN

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from lake.costs import Tariff, cost_of_hours
+from lake.costs import cost_of_hours
+from lake.costs.tariff import Tariff
 
 TARIFF = Tariff.model_validate(
     {

@@ -50,28 +50,29 @@ def test_of_merged_sessions_the_oldest_lives_on_and_names_the_others() -> None:
     assert later["supersedes"].to_list() == [sorted(others)]
 
 
-def test_of_split_sessions_the_longer_part_keeps_the_id_and_what_it_superseded() -> None:
+def test_sessions_that_were_merged_and_are_divided_again_are_what_they_were() -> None:
     stored = again([(8, 9), (10, 12)], NONE)
-    merged = again([(8, 12)], stored)
-    split = again([(8, 9), (10, 12)], merged)
-    assert ids(split)[1] == ids(merged)[0]
-    assert split["supersedes"].to_list() == [[], [ids(stored)[1]]]
-    assert len({*ids(split), *ids(stored)}) == 3
-
-
-def test_an_id_that_was_taken_in_is_told_no_more_once_its_session_is_found_again() -> None:
-    stored = again([(8, 11), (12, 13)], NONE)
-    merged = again([(8, 13)], stored)
-    split = again([(8, 11), (12, 13)], merged)
+    split = again([(8, 9), (10, 12)], again([(8, 12)], stored))
     assert ids(split) == ids(stored)
     assert split["supersedes"].to_list() == [[], []]
 
 
-def test_a_new_session_never_has_the_id_of_one_that_lives() -> None:
+def test_of_a_divided_session_the_part_with_its_begin_has_its_id_or_else_the_longest() -> None:
     stored = again([(8, 12)], NONE)
-    moved = again([(8, 8.5), (9, 12)], stored)
-    assert ids(moved)[1] == ids(stored)[0]
-    assert ids(moved)[0] != ids(stored)[0]
+    assert ids(again([(8, 8.5), (9, 12)], stored))[0] == ids(stored)[0]
+    moved = again([(7, 12)], stored)
+    assert ids(again([(7, 7.5), (9, 12)], moved))[1] == ids(stored)[0]
+    assert ids(again([(7, 9), (10, 11)], moved))[0] == ids(stored)[0]
+
+
+def test_a_new_session_never_has_the_id_of_one_that_lives() -> None:
+    stored = again([(8, 9), (10, 12)], NONE)
+    # The first has gone, and another begins where it began before the second reaches back to it.
+    later = again([(7, 12)], stored)
+    parts = again([(7, 7.5), (8.5, 12)], later)
+    assert len({*ids(parts)}) == 2
+    assert ids(parts)[1] == ids(stored)[0]
+    assert len({*ids(again([(7, 7.5), (8, 8.25), (10, 12)], parts))}) == 3
 
 
 spans = st.lists(st.integers(0, 96), min_size=2, max_size=12, unique=True).map(

@@ -52,6 +52,7 @@ from ingestion_api.routes import (
     performance,
     rejections,
     reports,
+    sessions,
     status,
 )
 from ingestion_api.routes.fast_path import FastReadPath
@@ -196,6 +197,7 @@ def _add_routes(app: FastAPI) -> None:
         overview.router,
         losses.router,
         efficiency.router,
+        sessions.router,
         links.router,
         devices.router,
         depots.router,

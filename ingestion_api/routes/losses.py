@@ -32,6 +32,7 @@ from ingestion_api.rest.table_formats import (
 )
 from ingestion_api.routes.device_filter import DeviceFilter, DeviceFilterDep, placed_devices
 from ingestion_api.routes.live import Kind
+from ingestion_api.routes.pricing import current_pricing
 from ingestion_api.routes.table_pages import newest_tables, table_window
 from ingestion_api.services import Services, ServicesDep
 from lake import Column
@@ -41,7 +42,6 @@ from lake.schema import (
     FLEET_EFFICIENCY_HOURLY,
     VEHICLE_EFFICIENCY_HOURLY,
 )
-from warehouse_sql.named_queries import query
 
 Of = Literal["vehicles", "chargers"]
 
@@ -109,7 +109,7 @@ async def lowest_efficiency(
     """
     kind, device = negotiate_format(request), GROUPS[_DEVICES[of][1]]
     period = table_window(services, FLEET_EFFICIENCY_HOURLY, start, end)
-    tables, pricing = await _tables(services), await _pricing(services)
+    tables, pricing = await _tables(services), await current_pricing(services)
     part = await _part(services, tables, where, of)
     tag = _tag(services, kind, period, part.table.number, part.ids, pricing, of, count)
     if etag_matches(tag, if_none_match):
@@ -165,7 +165,7 @@ async def fleet_losses(
     """
     kind = negotiate_format(request)
     period = table_window(services, FLEET_EFFICIENCY_HOURLY, start, end)
-    tables, pricing = await _tables(services), await _pricing(services)
+    tables, pricing = await _tables(services), await current_pricing(services)
     part = None
     if where.is_set or by in _OF:
         part = await _part(services, tables, where, _whose(by, of), by)
@@ -196,15 +196,6 @@ async def _tables(services: Services) -> LossTables:
             services, FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY
         )
     )
-
-
-async def _pricing(services: Services) -> Pricing | None:
-    """The tariffs, and which of them meters have by their depot; None: there are none."""
-    if services.tariffs is None:
-        return None
-    async with services.pool.connection() as conn:
-        rows = await (await conn.execute(query("tariffs_of_meters"))).fetchall()
-    return Pricing(services.tariffs, {row["device_id"]: row["tariff"] for row in rows})
 
 
 def _currency(pricing: Pricing | None, found: Sequence[str]) -> str | None:

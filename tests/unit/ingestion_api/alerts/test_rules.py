@@ -92,9 +92,8 @@ def test_the_shipped_rules_keep_to_their_own_schema_and_cover_every_kind() -> No
         ),
         (
             "rules:\n- {name: a, kind: silent, threshold: 5m, for: 5m, severity: info}\n",
-            "FILE, line 2, rule 'a': for: there is no such field; there are name, severity, depots, "
-            "groups, kind, "
-            "threshold, device_kind",
+            "FILE, line 2, rule 'a': for: there is no such field; there are name, severity, "
+            "depots, groups, kind, threshold, device_kind",
         ),
         (
             "rules:\n- {name: Hot, kind: voltage, threshold: 5, severity: bad}\n"

@@ -12,9 +12,17 @@ from ingestion_api.rest.problems import Problem, problem_response, problem_respo
 Needed = Literal["ingest", "read", "admin"]
 
 _HEALTH: Final = frozenset({"/healthz", "/readyz"})
-_DOCS: Final = frozenset({"/", "/reports", "/docs", "/docs/oauth2-redirect", "/openapi.json"})
+_DOCS: Final = frozenset({"/docs", "/docs/oauth2-redirect", "/openapi.json"})
 # The pages' frames and files; what they show, they ask for with a key.
-_OPEN_BELOW: Final = ("/static-offline-docs/", "/vehicles/", "/meters/", "/reports/", "/assets/")
+_PAGES: Final = frozenset({"/", "/sessions", "/reports"})
+_OPEN_BELOW: Final = (
+    "/static-offline-docs/",
+    "/vehicles/",
+    "/meters/",
+    "/sessions/",
+    "/reports/",
+    "/assets/",
+)
 _INGEST: Final = ("/v1/ingest/", "/v1/ingestion/")
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # What a proxy adds: its client is somebody else, even where the proxy runs on this machine.
@@ -111,7 +119,7 @@ def describe_keys(schema: dict[str, Any]) -> None:
 
 
 def _is_open(path: str) -> bool:
-    return path in _DOCS or path.startswith(_OPEN_BELOW)
+    return path in _DOCS or path in _PAGES or path.startswith(_OPEN_BELOW)
 
 
 def _is_from_here(scope: Scope) -> bool:

@@ -1,4 +1,4 @@
-"""The web pages of the fleet, of a vehicle, of a meter and of reports.
+"""The web pages of the fleet, of a device, of charging sessions and of reports.
 
 The pages are frames without data: their modules ask the API, with the key that somebody has typed
 in where the collector wants one. So the frames and their files are open to everybody.
@@ -60,6 +60,18 @@ def reports_page() -> Response:
 def report_page(day: str) -> Response:
     """The report of a UTC day, known or not: the API says so to those who may ask."""
     return _page("reports.html.j2", _REPORT_HEADERS, day=day)
+
+
+@router.get("/sessions")
+def sessions_page() -> Response:
+    """Charging sessions of the fleet, or of the device that the query names."""
+    return _page("sessions.html.j2")
+
+
+@router.get("/sessions/{session_id:path}")
+def session_page(session_id: str) -> Response:
+    """A charging session, known or not."""
+    return _page("session.html.j2", session_id=session_id)
 
 
 @router.get("/assets/charts/{name}")

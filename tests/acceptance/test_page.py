@@ -10,22 +10,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import polars as pl
+import psycopg
 import pytest
 from playwright.sync_api import Browser, Locator, ViewportSize, expect
 
 from lake import HOUR, EnergySettings, Lake
 from lake.delta.replace import replace_hours
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
+from lake.schema.charging_session import CHARGING_SESSION
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY
+from lake.sessions import identified_sessions
 from pipelines.report.page import html_page
 from tests.acceptance.browser import Watched, chromium, watched_page
 from tests.harness.collector import Collector, collector_of_module
 from tests.harness.heartbeats import device, moment, vehicle
 from tests.harness.waiting import wait_for
 from tests.table_samples import table_rows
+from tests.unit.lake.sessions import samples
 from tests.unit.pipelines.report.test_page import figures
 from tests.unit.vehicle_hour_samples import vehicle_hour
 from warehouse_sql.api_keys import create_key
+from warehouse_sql.named_queries import query
 
 VEHICLES = 10_000
 SHOWN_SECONDS = 3  # the promise of a posted heartbeat
@@ -141,6 +147,33 @@ def computed(api: Collector, until: datetime) -> None:
             " 40, 30)",
             hour,
         )
+
+
+@pytest.fixture(scope="module")
+def charged(fleet: Collector) -> str:
+    """A session of one vehicle over the last hours, and one of another that goes on; its id."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    meter = CURVED.replace("VEH", "METER")
+    one = samples.heartbeats(
+        [(1, 6.5)], 0, 9, vehicle=CURVED, meter=meter, soc=60.0, battery_temp=24.0
+    )
+    two = samples.heartbeats([(8, 9)], 0, 9, vehicle="VEH00020", meter="METER00020")
+    links = [
+        samples.by_rule(-24, 24, CURVED, meter),
+        samples.by_rule(-24, 24, "VEH00020", "METER00020"),
+    ]
+    found = samples.sessions_of([*one[0], *two[0]], [*one[1], *two[1]], links, 0, 9)
+    moved = pl.col(pl.Datetime("us", "UTC")) + (now - samples.at(9))
+    none = pl.DataFrame(CHARGING_SESSION.schema.empty_table()).select(CHARGING_SESSION.names)
+    rows = identified_sessions(found.with_columns(moved), none).sort("begins")
+    with (
+        psycopg.connect(fleet.database_url) as connection,
+        connection.cursor().copy(query("copy_charging_sessions")) as copy,
+    ):
+        for row in rows.iter_rows():
+            copy.write_row(row)
+    name: str = rows["session_id"][0]
+    return name
 
 
 @pytest.fixture
@@ -369,6 +402,37 @@ def test_both_pages_are_readable_on_a_desk_a_phone_and_in_the_dark(show: Open, n
         watched.keep(f"{kind}-{name}")
         paper = watched.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (int(re.findall(r"\d+", paper)[0]) < 100) == (scheme == "dark")
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_sessions_are_listed_and_each_has_a_page(show: Open, charged: str, name: str) -> None:
+    size, scheme = SCREENS[name]
+    watched = live(show("/sessions", viewport=size, color_scheme=scheme))
+    page, listed = watched.page, watched.page.locator("#sessions-rows tr")
+    expect(listed).to_have_count(2)
+    expect(listed.first).to_contain_text("goes on")
+    watched.assert_usable()
+    watched.keep(f"sessions-{name}")
+    page.get_by_label("Going on").check()
+    expect(listed).to_have_count(1)
+    page.get_by_label("All").check()
+    listed.nth(1).get_by_role("link").first.click()
+    expect(page).to_have_url(re.compile(charged))
+    expect(page.locator("#ac")).to_have_text("39.6")
+    expect(page.locator("#rated")).to_have_text("91.7")
+    expect(page.locator("#cost")).to_have_text(re.compile(r"\d\u202fEUR$"))
+    expect(page.locator("#evidence")).to_have_text("Found by AC energy, DC energy.")
+    expect(page.locator("#energy-drawing svg")).to_be_visible()
+    live(watched).assert_usable()
+    watched.keep(f"session-{name}")
+    page.locator("#devices").get_by_role("link", name=CURVED).click()
+    expect(page.locator("#sessions-rows tr")).to_have_count(1)
+
+
+def test_a_session_that_nobody_knows_is_told(show: Open) -> None:
+    page = live(show("/sessions/00000000-0000-4000-8000-000000000000", "404")).page
+    expect(page.locator("#unknown")).to_have_text("No session has this id.")
+    expect(page.locator("#known")).to_be_hidden()
 
 
 def _assert_times_can_be_read(drawing: Locator) -> None:

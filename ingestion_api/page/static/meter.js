@@ -6,6 +6,7 @@ import { watchLive } from "./device.js";
 import { at, cell, deviceLink, make, put, rows, status } from "./dom.js";
 import { minute, number, sized, words } from "./format.js";
 import { repeat } from "./frame.js";
+import { watchSessions } from "./session_rows.js";
 
 const id = document.body.dataset.meter;
 
@@ -45,4 +46,5 @@ function vehicles(ids) {
 
 watchLive("meter", id, showLive);
 repeat(30, showHours, { section: "hours" });
+watchSessions({ meterId: id });
 watchAlerts({ kind: "meter", device: id });

@@ -2,11 +2,12 @@
 
 import { watchAlerts } from "./alerts.js";
 import { ask } from "./api.js";
-import { bars, Chart, line, timeOf } from "./charts.js";
+import { curveOf } from "./curve.js";
 import { known, watchLive } from "./device.js";
 import { at, deviceLink, put, putWords } from "./dom.js";
-import { duration, minute, number, sized, UNKNOWN, words } from "./format.js";
+import { duration, number, sized, UNKNOWN, words } from "./format.js";
 import { repeat } from "./frame.js";
+import { watchSessions } from "./session_rows.js";
 
 const id = document.body.dataset.vehicle;
 const path = encodeURIComponent(id);
@@ -49,64 +50,7 @@ function showMeter(link) {
 
 const percent = (share) => number(share === null ? null : 100 * share, 0);
 
-const charts = [
-  new Chart(
-    "energy",
-    bars(`AC energy into ${id} and DC energy to its battery, kWh in each step`, 120),
-    (point) => [timeOf(point), number(point.ac, 3), number(point.dc, 3)],
-  ),
-  new Chart(
-    "efficiency",
-    line(`Efficiency of ${id} while it charges, percent`, 120, "efficiency", "var(--line)", {
-      about: [80, 95],
-    }),
-    (point) => [timeOf(point), number(point.efficiency, 1)],
-  ),
-  new Chart(
-    "soc",
-    line(`State of charge of ${id}, percent`, 120, "soc", "var(--dc)", {
-      about: [0, 100],
-    }),
-    (point) => [timeOf(point), number(point.soc, 1)],
-  ),
-  new Chart(
-    "temperature",
-    line(`Battery temperature of ${id}, °C`, 120, "temperature", "var(--line)", {
-      about: [15, 35],
-    }),
-    (point) => [timeOf(point), number(point.temperature, 1)],
-  ),
-];
-
-function showCurve(found) {
-  const step = found.stepSeconds * 1000;
-  const points = found.points.map((point) => {
-    const begins = Date.parse(point.begins);
-    return {
-      at: begins + step / 2,
-      from: begins,
-      until: begins + step,
-      ac: point.energyAcKwh,
-      dc: point.energyDcKwh,
-      efficiency: point.efficiencyPercent,
-      soc: point.soc,
-      temperature: point.batteryTemp,
-      hint: {
-        [minute(point.begins)]: "",
-        "AC": `${number(point.energyAcKwh, 3)} kWh`,
-        "DC": `${number(point.energyDcKwh, 3)} kWh`,
-        "efficiency": `${number(point.efficiencyPercent, 1)} %`,
-        "state of charge": `${number(point.soc, 1)} %`,
-        "battery": `${number(point.batteryTemp, 1)} °C`,
-      },
-    };
-  });
-  for (const chart of charts) chart.show(points);
-  put(
-    "step-note",
-    `Steps of ${duration(found.stepSeconds).replace(/ 0 (s|min|h)$/, "")}; where nothing is known of a step, the curve has a gap.`,
-  );
-}
+const curve = curveOf(id);
 
 async function watchWindow() {
   const wanted = hours;
@@ -122,7 +66,7 @@ async function watchWindow() {
     if (wanted !== hours) return;
     showTitle(wanted);
     showWindow(found);
-    showCurve(points);
+    curve.show(points);
   } catch (error) {
     if (wanted !== hours) return;
     if (wanted !== shown) {
@@ -151,8 +95,7 @@ function showNothing() {
   at("window-efficiency").className = "value";
   put("window-efficiency", UNKNOWN, "");
   for (const name of ["ac", "dc", "loss", "coverage", "gap"]) put(`window-${name}`, UNKNOWN);
-  put("step-note", "");
-  for (const chart of charts) chart.show([], "Nothing was answered for this window.");
+  curve.clear("Nothing was answered for this window.");
 }
 
 watchLive("vehicle", id, showLive);
@@ -162,4 +105,5 @@ at("windows").addEventListener("change", (event) => {
   at("window").setAttribute("aria-busy", String(hours !== shown));
   windowNow();
 });
+watchSessions({ vehicleId: id });
 watchAlerts({ kind: "vehicle", device: id });

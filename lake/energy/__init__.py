@@ -14,6 +14,7 @@ from lake.energy.links import (
     links_by_rule,
     named_links,
     resolve_links,
+    uncontested_links,
 )
 from lake.energy.measured_side import (
     MeasuredSide,
@@ -50,5 +51,6 @@ __all__ = [
     "ratio_percent",
     "reach_of_crossing",
     "resolve_links",
+    "uncontested_links",
     "vehicle_curve",
 ]

@@ -238,43 +238,8 @@ def claims_of_names(readings: pl.LazyFrame) -> pl.LazyFrame:
     The last name before a silence or a change holds on until the next, at most `speaks_for`; so
     does a claim of a vehicle that moves, from one moving reading to the next.
     """
-    timestamp, meter, pause = pl.col("timestamp"), pl.col("meter_id"), pl.col("speaks_for")
-    previous = _previous(timestamp)
-    readings = readings.with_columns(
-        _after_silence=(timestamp - previous > pause).fill_null(True)
-    ).cache()
-    goes_on = (meter == meter.shift(1)) & (timestamp - previous <= pause)
-    ranges = (
-        readings.filter(meter.is_not_null())
-        .with_columns(
-            # What the name before has said of its own time stands.
-            speaks_from=pl.max_horizontal("speaks_from", previous),
-            _range=(~goes_on.fill_null(False)).cum_sum(),
-        )
-        .group_by("_range")
-        .agg(
-            pl.col("vehicle_id", "meter_id", "speaks_from", "_after_silence").first(),
-            _first=timestamp.min(),
-            _last=timestamp.max(),
-            _holds_until=(timestamp + pause).last(),
-        )
-        .sort("_range")
-    )
-    next_speaks_from = pl.when(pl.col("vehicle_id") == pl.col("vehicle_id").shift(-1)).then(
-        pl.col("speaks_from").shift(-1)
-    )
-    # A reading at t is about the time before t: (a, b] in whole microseconds is [a + 1, b + 1).
-    ranges = ranges.select(
-        "_range",
-        "meter_id",
-        "vehicle_id",
-        valid_from=pl.col("speaks_from") + _TICK,
-        valid_to=pl.min_horizontal("_holds_until", next_speaks_from) + _TICK,
-        certain_from=pl.when("_after_silence")
-        .then("_first")
-        .otherwise(pl.col("speaks_from") + _TICK),
-        certain_to=pl.col("_last") + _TICK,
-    ).cache()
+    readings = readings.cache()
+    ranges = _naming_ranges(readings).cache()
     moving = _moving_ranges(readings.filter("moves"), ranges).cache()
     return pl.concat(
         [
@@ -284,6 +249,21 @@ def claims_of_names(readings: pl.LazyFrame) -> pl.LazyFrame:
             _claims(ranges, "valid_from", "valid_to", _STANDING),
         ]
     )
+
+
+def uncontested_links(
+    vehicle_readings: pl.LazyFrame, start: datetime, end: datetime, settings: EnergySettings
+) -> pl.LazyFrame:
+    """Return what `links_around` does for vehicles of which each names one meter, at most.
+
+    And nobody and nothing else links any of these vehicles and meters: so it is all the time in
+    which a name holds, however strong the claim is. `vehicle_readings` are sorted by vehicle and
+    time, with vehicle_id, timestamp and meter_id.
+    """
+    start, end = utc_window(start, end)
+    ranges = _naming_ranges(speaking_readings(vehicle_readings, settings))
+    links = clip_links(_claims(ranges, "valid_from", "valid_to", _STANDING), start - DAY, end + DAY)
+    return join_adjacent_links(links)
 
 
 def contested_meters(claims: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:
@@ -313,6 +293,48 @@ def _previous(column: pl.Expr) -> pl.Expr:
     """The value of the vehicle's row before, where rows are sorted by vehicle; else null."""
     vehicle = pl.col("vehicle_id")
     return pl.when(vehicle == vehicle.shift(1)).then(column.shift(1))
+
+
+def _naming_ranges(readings: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the times in which a vehicle names a meter, from the `readings` of `claims_of_names`.
+
+    With the part of each that is certain, and a number.
+    """
+    timestamp, meter, pause = pl.col("timestamp"), pl.col("meter_id"), pl.col("speaks_for")
+    previous = _previous(timestamp)
+    goes_on = (meter == meter.shift(1)) & (timestamp - previous <= pause)
+    ranges = (
+        readings.with_columns(_after_silence=(timestamp - previous > pause).fill_null(True))
+        .filter(meter.is_not_null())
+        .with_columns(
+            # What the name before has said of its own time stands.
+            speaks_from=pl.max_horizontal("speaks_from", previous),
+            _range=(~goes_on.fill_null(False)).cum_sum(),
+        )
+        .group_by("_range")
+        .agg(
+            pl.col("vehicle_id", "meter_id", "speaks_from", "_after_silence").first(),
+            _first=timestamp.min(),
+            _last=timestamp.max(),
+            _holds_until=(timestamp + pause).last(),
+        )
+        .sort("_range")
+    )
+    next_speaks_from = pl.when(pl.col("vehicle_id") == pl.col("vehicle_id").shift(-1)).then(
+        pl.col("speaks_from").shift(-1)
+    )
+    # A reading at t is about the time before t: (a, b] in whole microseconds is [a + 1, b + 1).
+    return ranges.select(
+        "_range",
+        "meter_id",
+        "vehicle_id",
+        valid_from=pl.col("speaks_from") + _TICK,
+        valid_to=pl.min_horizontal("_holds_until", next_speaks_from) + _TICK,
+        certain_from=pl.when("_after_silence")
+        .then("_first")
+        .otherwise(pl.col("speaks_from") + _TICK),
+        certain_to=pl.col("_last") + _TICK,
+    )
 
 
 def _moving_ranges(moving: pl.LazyFrame, ranges: pl.LazyFrame) -> pl.LazyFrame:

@@ -148,7 +148,7 @@ PUBLIC = {
         CHARGER_CLASSES HEARTBEAT LINK Link MeasuredSide PAIR RATED REASONS RULE STATUSES
         contested_meters curve_step efficiency_of_few energy_of_devices exact_sum linked_sides
         links_around links_by_rule lowest_efficiency measured named_links
-        ratio_percent reach_of_crossing resolve_links vehicle_curve
+        ratio_percent reach_of_crossing resolve_links uncontested_links vehicle_curve
     """,
     "lake.health": """
         LOOK_BACK

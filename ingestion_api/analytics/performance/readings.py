@@ -5,6 +5,7 @@ known without a plan. Where heartbeats name meters, the readings of all who did 
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ from lake.energy import (
     measured,
     named_links,
     reach_of_crossing,
+    uncontested_links,
 )
 from lake.engine import IN_MEMORY, NO_OPTIMIZATIONS
 from lake.reads import ALWAYS, Heard, LakeSnapshot, Readings, side_of_devices
@@ -80,15 +82,14 @@ def _read(
         return view.readings_of_device(stream, device, start, end, dirty, outbox, heard)
 
     vehicles = {vehicle: read(VEHICLE, vehicle) for vehicle in context.asked}
+    links = _known_links(context)
     if any(readings.names is not None for readings in vehicles.values()):
         # Of others only the names in this time matter: how far back they go is not looked up.
         others = {
             name: read(VEHICLE, name, Heard(end, start))
             for name in set(context.vehicles) - vehicles.keys()
         }
-        links = _resolved_links(context, {**vehicles, **others}, energy)
-    else:
-        links = _known_links(context)
+        links = _named_links(context, {**vehicles, **others}, energy)
     meters = {meter: read(METER, meter) for meter in {link.meter_id for link in links}}
     classes = context.class_table if energy.charger_classes else None
     return VehicleReadings(
@@ -125,6 +126,38 @@ def _known_links(context: VehicleContext) -> list[Link]:
     return found
 
 
+def _named_links(
+    context: VehicleContext, vehicles: Mapping[str, Readings], energy: EnergySettings
+) -> list[Link]:
+    """The links where heartbeats name meters; `vehicles` are all that may name those meters."""
+    named = {
+        name: set(readings.names.drop_nulls().unique())
+        for name, readings in vehicles.items()
+        if readings.names is not None
+    }
+    claims = Counter(meter for meters in named.values() for meter in meters)
+    linked = {device for link in context.links for device in (link["meter_id"], link["vehicle_id"])}
+    linked.update(*context.pairs.items())
+    # Nearly all name one meter that nobody else claims: no plan of many steps is needed for them.
+    alone = [
+        name
+        for name in context.asked
+        if len(meters := named.get(name, set())) == 1
+        and linked.isdisjoint([name, *meters])
+        and all(claims[meter] == 1 for meter in meters)
+    ]
+    others = {name: readings for name, readings in vehicles.items() if name not in alone}
+    if named.keys() & others.keys() & set(context.asked):
+        found = _resolved_links(context, others, energy)
+    else:
+        found = _known_links(context)
+    if alone:
+        names = pl.concat([_names(name, vehicles[name]) for name in sorted(alone)])
+        window = context.period.start, context.period.end
+        found += _collected(uncontested_links(names.lazy(), *window, energy))
+    return found
+
+
 def _resolved_links(
     context: VehicleContext, vehicles: Mapping[str, Readings], energy: EnergySettings
 ) -> list[Link]:
@@ -135,19 +168,26 @@ def _resolved_links(
         context.pair_table.lazy(),
         context.period.start,
         context.period.end,
-    ).filter(pl.col("vehicle_id").is_in(context.asked))
+    )
+    return _collected(links.filter(pl.col("vehicle_id").is_in(context.asked)))
+
+
+def _collected(links: pl.LazyFrame) -> list[Link]:
     rows = links.select(Link._fields).collect(engine=IN_MEMORY, optimizations=NO_OPTIMIZATIONS)
     return [Link(*row) for row in rows.iter_rows()]
+
+
+def _names(vehicle: str, readings: Readings) -> pl.DataFrame:
+    """The meter that each heartbeat of a vehicle names, with what `uncontested_links` looks at."""
+    return pl.DataFrame(
+        {"timestamp": pl.Series(readings.at).cast(_TIME), "meter_id": readings.meter_names}
+    ).with_columns(vehicle_id=pl.lit(vehicle))
 
 
 def _naming(vehicle: str, readings: Readings) -> pl.DataFrame:
     """The heartbeats of a vehicle, with what `named_links` looks at."""
     types = pl.Series(readings.is_register).replace_strict({True: REGISTER, False: INTERVAL})
-    return pl.DataFrame(
-        {
-            "timestamp": pl.Series(readings.at).cast(_TIME),
-            VEHICLE.energy: pl.Series(readings.value).fill_nan(None),
-            "reading_type": types.cast(pl.String),
-            "meter_id": readings.meter_names,
-        }
-    ).with_columns(vehicle_id=pl.lit(vehicle))
+    return _names(vehicle, readings).with_columns(
+        pl.Series(VEHICLE.energy, readings.value).fill_nan(None),
+        pl.Series("reading_type", types.cast(pl.String)),
+    )

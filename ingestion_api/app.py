@@ -110,6 +110,7 @@ def create_app(
                 energy,
                 settings.longest_window_days,
                 settings.future_tolerance_seconds,
+                settings.answer_cache_bytes // 16,
                 now,
             )
             cache_warmer = await stack.enter_async_context(

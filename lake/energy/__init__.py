@@ -1,7 +1,13 @@
 """The mathematics of energy, pure: what readings mean, attribution, efficiency and its evidence."""
 
 from lake.energy.curve import curve_step, vehicle_curve
-from lake.energy.efficiency import efficiency_of_few
+from lake.energy.efficiency import (
+    FactsOfFew,
+    efficiency_of_few,
+    facts_of_few,
+    merged_few,
+    rows_of_few,
+)
 from lake.energy.exact import exact_sum
 from lake.energy.fleet import lowest_efficiency, ratio_percent
 from lake.energy.links import (
@@ -35,6 +41,7 @@ __all__ = [
     "REASONS",
     "RULE",
     "STATUSES",
+    "FactsOfFew",
     "Link",
     "MeasuredSide",
     "contested_meters",
@@ -42,15 +49,18 @@ __all__ = [
     "efficiency_of_few",
     "energy_of_devices",
     "exact_sum",
+    "facts_of_few",
     "linked_sides",
     "links_around",
     "links_by_rule",
     "lowest_efficiency",
     "measured",
+    "merged_few",
     "named_links",
     "ratio_percent",
     "reach_of_crossing",
     "resolve_links",
+    "rows_of_few",
     "uncontested_links",
     "vehicle_curve",
 ]

@@ -3,6 +3,7 @@
 Terms, formulas and limits are explained in docs/energy.md; the columns in lake/schema.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -16,6 +17,7 @@ from lake.energy.fact_columns import (
     shown_of_vehicles,
     vehicle_rows,
 )
+from lake.energy.facts import merge_facts, packed_facts, unpacked_facts
 from lake.energy.intervals import Integers
 from lake.energy.links import STRONGEST_FIRST, clip_links
 from lake.energy.measured_side import MeasuredSide, measure_side
@@ -111,6 +113,17 @@ def efficiency_of_window(
     return WindowEfficiency(EfficiencyTables(of_vehicles, of_chargers), network, found)
 
 
+class FactsOfFew(NamedTuple):
+    """Facts of vehicles in a window."""
+
+    vehicles: list[str]
+    """In order; the facts have a column of each."""
+    packed: Integers
+    """As `packed_facts` returns them: small to keep, fast to merge."""
+    given: Mapping[tuple[str, str], int]
+    """By vehicle and meter: what the meter gave the vehicle, whole microwatt-hours."""
+
+
 def efficiency_of_few(
     ac: MeasuredSide,
     dc: MeasuredSide,
@@ -125,30 +138,72 @@ def efficiency_of_few(
     `charger_classes` has the class of each meter that has one.
     """
     start, end = utc_window(start, end)
+    return rows_of_few(facts_of_few(ac, dc, links, start, end), links, charger_classes, settings)
+
+
+def facts_of_few(
+    ac: MeasuredSide, dc: MeasuredSide, links: Sequence[Link], start: datetime, end: datetime
+) -> FactsOfFew:
+    """Compute the facts that `efficiency_of_few` rests on."""
     network = network_of_few(ac.side, dc.side, links)
     window = microseconds(start), microseconds(end)
     found = network_facts(ac, dc, network, *window, with_chargers=False)
     vehicles, meters = network.vehicles.to_list(), network.meters.to_list()
-    within = [link for link in links if link.valid_from < end and link.valid_to > start]
+    pairs = zip(
+        (vehicles[number] for number in network.pair_vehicle.tolist()),
+        (meters[number] for number in network.pair_meter.tolist()),
+        strict=True,
+    )
+    given = dict(zip(pairs, found.given.tolist(), strict=True))
+    return FactsOfFew(vehicles, packed_facts(found.facts), given)
+
+
+def merged_few(parts: Sequence[FactsOfFew], start: datetime, end: datetime) -> FactsOfFew:
+    """Merge the facts of windows that follow one another to those of [start, end)."""
+    vehicles = sorted({name for part in parts for name in part.vehicles})
+    number = {name: place for place, name in enumerate(vehicles)}
+    owner = np.array([number[name] for part in parts for name in part.vehicles], np.int64)
+    order = np.argsort(owner, kind="stable")
+    packed = np.concatenate([part.packed for part in parts], axis=1)[:, order]
+    given: Counter[tuple[str, str]] = Counter()
+    for part in parts:
+        given.update(part.given)
+    if vehicles:
+        window = microseconds(start), microseconds(end)
+        packed = packed_facts(merge_facts(unpacked_facts(packed), owner[order], *window))
+    return FactsOfFew(vehicles, packed, given)
+
+
+def rows_of_few(
+    few: FactsOfFew,
+    links: Sequence[Link],
+    charger_classes: Mapping[str, str],
+    settings: EnergySettings,
+) -> dict[str, dict[str, Any]]:
+    """Return the rows of `efficiency_of_few`; `links` are those of the window, or more."""
+    vehicles, facts = few.vehicles, unpacked_facts(few.packed)
+    if not vehicles:
+        return {}
+    start, end = int(facts.start[0]), int(facts.end[0])
+    within = [
+        link
+        for link in links
+        if microseconds(link.valid_from) < end and microseconds(link.valid_to) > start
+    ]
     linked = {(link.vehicle_id, link.meter_id) for link in within}
     # The meters of each vehicle by what they gave it, the greatest first.
     given: dict[str, list[tuple[int, str]]] = {vehicle: [] for vehicle in vehicles}
-    for vehicle, meter, energy in zip(
-        network.pair_vehicle.tolist(),
-        network.pair_meter.tolist(),
-        found.given.tolist(),
-        strict=True,
-    ):
-        if (vehicles[vehicle], meters[meter]) in linked:
-            given[vehicles[vehicle]].append((-energy, meters[meter]))
+    for (vehicle, meter), energy in few.given.items():
+        if (vehicle, meter) in linked:
+            given[vehicle].append((-energy, meter))
     is_linked = np.array([bool(given[vehicle]) for vehicle in vehicles], np.bool_)
-    stays = known_vehicles(found.facts, is_linked)
+    stays = known_vehicles(facts, is_linked)
     rows = {}
     classes = [
         charger_classes.get(min(given[name])[1]) if given[name] else None
         for name in (vehicles[number] for number in stays.tolist())
     ]
-    shown = shown_of_vehicles(found.facts.of(stays), is_linked[stays], classes, settings)
+    shown = shown_of_vehicles(facts.of(stays), is_linked[stays], classes, settings)
     for row, number in enumerate(stays.tolist()):
         vehicle = vehicles[number]
         sources = {link.source for link in within if link.vehicle_id == vehicle}

@@ -249,6 +249,21 @@ def merge_facts(
     )
 
 
+def packed_facts(facts: Facts) -> Integers:
+    """Return facts as one array, a column for each owner."""
+    sides = (getattr(side, f.name) for side in (facts.ac, facts.dc) for f in fields(SideFacts))
+    temperature = facts.temperature_sum, facts.temperature_count
+    return np.stack([facts.start, facts.end, *temperature, *sides])
+
+
+def unpacked_facts(packed: Integers) -> Facts:
+    """Return the facts that `packed_facts` has packed, or several of them side by side."""
+    start, end, temperature_sum, temperature_count, *sides = packed
+    count = len(sides) // 2
+    ac, dc = SideFacts(*sides[:count]), SideFacts(*sides[count:])
+    return Facts(start, end, ac, dc, temperature_sum, temperature_count)
+
+
 def _merged_gaps(
     side: SideFacts, owner: Integers, first: Integers, start: Integers, end: Integers
 ) -> Mapping[str, Integers]:

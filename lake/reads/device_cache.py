@@ -26,25 +26,40 @@ class _CachedReadings:
         return _BYTES_A_READING * self.readings.at.size + 100 * len(self.files)
 
 
+@dataclass(frozen=True)
+class _Lately:
+    """What was read of a device lately, the newest first."""
+
+    parts: tuple[_CachedReadings, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+
 class DeviceCache:
     """Reader of a device's history, from indexed hours where there are, else from the files."""
 
     def __init__(self, rows: DeviceRows, index: HourIndex, max_bytes: int) -> None:
         """Keep about `max_bytes` of readings."""
         self._rows, self._index = rows, index
-        self._cache: LruCache[tuple[str, str], _CachedReadings] = LruCache(max_bytes)
+        self._cache: LruCache[tuple[str, str], _Lately] = LruCache(max_bytes)
 
     def readings(
         self, stream: Stream, live: LiveFiles, device: str, start: datetime, end: datetime
     ) -> Readings:
         """Return all readings of a window, in order."""
-        wanted = live.paths_between(start, end)
-        known = self._cache.get((stream.name, device))
+        wanted, key = live.paths_between(start, end), (stream.name, device)
+        lately = self._cache.get(key)
         # What is known of a file that is no longer there may be gone from the lake.
-        if not (known and known.files.issuperset(wanted) and known.files <= live.paths):
-            known = self._read(stream, live, device, wanted)
-            self._cache.put((stream.name, device), known)
-        return known.readings.in_window(start, end)
+        known = [part for part in lately.parts if part.files <= live.paths] if lately else []
+        found = next((part for part in known if part.files.issuperset(wanted)), None)
+        if found is None:
+            found = self._read(stream, live, device, wanted)
+            # Of a long window the first and the last day are asked for in turn.
+            other = [part for part in known[:1] if not part.files <= found.files]
+            self._cache.put(key, _Lately((found, *other)))
+        return found.readings.in_window(start, end)
 
     def _read(
         self, stream: Stream, live: LiveFiles, device: str, wanted: Sequence[str]

@@ -26,15 +26,14 @@ from lake.reads.hour_index import HourIndex
 from lake.reads.open_tables import LiveFiles, OpenTables
 from lake.reads.raw_hours import RawHourCache
 from lake.schema.history import history_table
-from lake.schema.partitions import HOUR, hour_of, hours_between, literal, microseconds
+from lake.schema.partitions import DAY, HOUR, hour_of, hours_between, literal, microseconds
 from lake.schema.streams import STREAMS, Stream
 
 READINGS_THAT_DECIDE: Final = 9
 """So many readings with an energy before and after it decide what the one beside them means."""
 
 _AROUND: Final = 2 * HOUR  # in one of them a device that is not slow has that many readings
-_DAY: Final = timedelta(days=1)
-_FIRST_REACH: Final = _DAY
+_FIRST_REACH: Final = DAY
 _REACH_GROWS: Final = 2
 
 
@@ -46,6 +45,16 @@ class Heard(NamedTuple):
 
 
 ALWAYS: Final = Heard(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
+class Reach(NamedTuple):
+    """The time in which heartbeats were looked for, [since, until).
+
+    `until` is that of ALWAYS where a later heartbeat would have been read too, and so is `since`.
+    """
+
+    since: datetime
+    until: datetime
 
 
 class DeviceReader:
@@ -123,19 +132,40 @@ class LakeSnapshot:
         readings with an energy as any reading can need: before however old, where the series goes
         on after `start`; after it for a day, or until the next one there is.
         """
+        found, _ = self.readings_and_reach(stream, device, start, end, dirty_hours, outbox, heard)
+        return found
+
+    def readings_and_reach(
+        self,
+        stream: Stream,
+        device: str,
+        start: datetime,
+        end: datetime,
+        dirty_hours: Collection[datetime],
+        outbox: pa.Table,
+        heard: Heard = ALWAYS,
+        looks_ahead: timedelta = DAY,
+    ) -> tuple[Readings, Reach]:
+        """Return `readings_of_device`, and the time outside of which nothing can change them.
+
+        `looks_ahead`: within so long a time after `end` as many readings are looked for as decide.
+        """
         span = self._span(stream, dirty_hours, outbox, heard)
         since, until = start - _AROUND, end + _AROUND
         back, ahead = _FIRST_REACH, _FIRST_REACH
         while True:
             found = self._of_one(stream, device, since, until, dirty_hours, outbox)
-            if until < span.last and _lacks_after(found, end, until - end < _DAY):
+            if until < span.last and _lacks_after(found, end, until - end < looks_ahead):
                 until, ahead = max(until, end + ahead), _REACH_GROWS * ahead
-            elif since > max(span.first, start - _DAY) and found.phases:
-                since = start - _DAY  # a phase that was heard in a day is missed where it is silent
+            elif since > max(span.first, start - DAY) and found.phases:
+                since = start - DAY  # a phase that was heard in a day is missed where it is silent
             elif since > span.first and _lacks_before(found, start):
                 since, back = min(since, start - back), _REACH_GROWS * back
             else:
-                return found
+                return found, Reach(
+                    since if since > span.first else ALWAYS.first,
+                    until if until < span.last else ALWAYS.last,
+                )
 
     def preload(self, stream: Stream, dirty_hours: Collection[datetime]) -> None:
         """Read the newest of these hours ahead; the first reading of one takes a second or two."""

@@ -145,10 +145,11 @@ PUBLIC = {
         remove_file replace_if_changed require_table_id run_sql scan_files scan_window
     """,
     "lake.energy": """
-        CHARGER_CLASSES HEARTBEAT LINK Link MeasuredSide PAIR RATED REASONS RULE STATUSES
-        contested_meters curve_step efficiency_of_few energy_of_devices exact_sum linked_sides
-        links_around links_by_rule lowest_efficiency measured named_links
-        ratio_percent reach_of_crossing resolve_links uncontested_links vehicle_curve
+        CHARGER_CLASSES FactsOfFew HEARTBEAT LINK Link MeasuredSide PAIR RATED REASONS RULE
+        STATUSES contested_meters curve_step efficiency_of_few energy_of_devices exact_sum
+        facts_of_few linked_sides links_around links_by_rule lowest_efficiency measured
+        merged_few named_links ratio_percent reach_of_crossing resolve_links rows_of_few
+        uncontested_links vehicle_curve
     """,
     "lake.health": """
         LOOK_BACK
@@ -158,8 +159,9 @@ PUBLIC = {
         no_heartbeats rebuild_files rebuild_hour series_ends series_of
     """,
     "lake.reads": """
-        ALWAYS DeviceReader Heard HourIndex LakeSnapshot PagePosition PageQuery PartOfFleet Readings
-        TableReader TableVersion page_position read_page row_period side_of_devices
+        ALWAYS DeviceReader Heard HourIndex LakeSnapshot LruCache PagePosition PageQuery
+        PartOfFleet Reach Readings TableReader TableVersion page_position read_page row_period
+        side_of_devices
     """,
     "lake.recordings": """
         ENERGIES FIELDS IDS LOCAL_TIME MAX_INTERVAL_KWH MAX_REGISTER_KWH NUMBERS TEXTS

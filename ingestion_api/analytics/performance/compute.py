@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ingestion_api.analytics.performance.readings import (
-    VehicleReadings,
-    read_vehicles,
-)
+from ingestion_api.analytics.performance.long_windows import LongWindows
+from ingestion_api.analytics.performance.readings import read_vehicles
 from ingestion_api.analytics.performance.vehicle_context import VehicleContext
 from ingestion_api.rest.parameters import Period
 from lake import EnergySettings
@@ -30,19 +28,29 @@ class Performance:
 
 
 def compute_performances(
-    view: LakeSnapshot, context: VehicleContext, energy: EnergySettings
+    view: LakeSnapshot, context: VehicleContext, energy: EnergySettings, long: LongWindows
 ) -> dict[str, Performance]:
     """Read the lake and compute for all vehicles asked for; blocks, so not for the event loop.
 
     What comes out for a vehicle is the same beside any others.
     """
-    return performances_of(read_vehicles(view, context, energy), context, energy)
+    found: dict[str, Performance] = {}
+    for vehicle in context.asked:
+        whole = long.performance_of(view, context.only([vehicle]))
+        if whole is not None:
+            row, links = whole
+            cut = _links_in(context.period, [vehicle], links)[vehicle]
+            found[vehicle] = Performance(context.period, row, cut)
+    rest = [vehicle for vehicle in context.asked if vehicle not in found]
+    if rest:
+        found |= _computed(view, context.only(rest), energy)
+    return found
 
 
-def performances_of(
-    readings: VehicleReadings, context: VehicleContext, energy: EnergySettings
+def _computed(
+    view: LakeSnapshot, context: VehicleContext, energy: EnergySettings
 ) -> dict[str, Performance]:
-    """Compute what was read for all vehicles asked for."""
+    readings = read_vehicles(view, context, energy)
     of_vehicles = efficiency_of_few(
         readings.ac,
         readings.dc,

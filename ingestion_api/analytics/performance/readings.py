@@ -4,17 +4,17 @@ Nearly all vehicles are linked by a row of `charging_link` or by the rule alone:
 known without a plan. Where heartbeats name meters, the readings of all who did are held together.
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
 
 from ingestion_api.analytics.performance.vehicle_context import VehicleContext
-from lake import HOUR, INTERVAL, METER, REGISTER, VEHICLE, EnergySettings, Stream
+from ingestion_api.rest.parameters import Period
+from lake import DAY, HOUR, INTERVAL, METER, REGISTER, VEHICLE, EnergySettings, Stream
 from lake.energy import (
     LINK,
     RULE,
@@ -27,7 +27,7 @@ from lake.energy import (
     uncontested_links,
 )
 from lake.engine import IN_MEMORY, NO_OPTIMIZATIONS
-from lake.reads import ALWAYS, Heard, LakeSnapshot, Readings, side_of_devices
+from lake.reads import ALWAYS, Heard, LakeSnapshot, Reach, Readings, side_of_devices
 
 _TIME: Final = pl.Datetime("us", "UTC")
 
@@ -40,33 +40,70 @@ class VehicleReadings:
     dc: MeasuredSide
     links: list[Link]
     """Those of the window and its context, as `links_around` returns them."""
-    of_devices: Mapping[tuple[str, str], Readings]
-    """By kind and id: what the sides are made of."""
-
-    def fingerprint(self) -> bytes:
-        """Return other bytes whenever a reading or a link is another one."""
-        told = hashlib.sha256()
-        for device, readings in sorted(self.of_devices.items()):
-            told.update(repr((device, readings.at.size)).encode())
-            for column in readings.energy_columns:
-                told.update(column.tobytes())
-            if readings.details is not None:
-                told.update(repr(readings.details.rows()).encode())
-        told.update(repr(sorted(self.links)).encode())
-        return told.digest()
+    reach: Mapping[tuple[str, str], Reach]
+    """By kind and id: the time in which heartbeats of a device may change them."""
+    is_plain: bool
+    """True where nobody names a meter or measures phases."""
 
 
 def read_vehicles(
-    view: LakeSnapshot, context: VehicleContext, energy: EnergySettings
+    view: LakeSnapshot,
+    context: VehicleContext,
+    energy: EnergySettings,
+    part: Period | None = None,
+    links: list[Link] | None = None,
 ) -> VehicleReadings:
-    """Read the lake for all vehicles asked for; blocks, so not for the event loop."""
-    start, end = context.period.start, context.period.end
-    found = _read(view, context, energy, start, end)
+    """Read the lake for all vehicles asked for; blocks, so not for the event loop.
+
+    Of a part of the window, if that is told, and with these links instead of those of heartbeats.
+    """
+    period = part or context.period
+    start, end = period.start, period.end
+    # Within a window all is known, however much later.
+    looks_ahead = DAY if end == context.period.end else timedelta.max
+    found = _read(view, context, energy, start, end, links, looks_ahead)
     since, until = reach_of_crossing(found.ac, found.dc, start, end)
     if since < start - HOUR or until > end + HOUR:
         # What crosses an edge is divided by the other side in all of its time.
-        found = _read(view, context, energy, min(start, since), max(end, until))
+        found = _read(view, context, energy, min(start, since), max(end, until), links, looks_ahead)
     return found
+
+
+def read_ahead(
+    view: LakeSnapshot, context: VehicleContext, period: Period, links: Sequence[Link]
+) -> None:
+    """Read all of a time at once, so that what is read of its parts is in memory."""
+    read = _Reader(view, context, period.start, period.end)
+    for vehicle in context.asked:
+        read(VEHICLE, vehicle)
+    for meter in {link.meter_id for link in links}:
+        read(METER, meter)
+
+
+class _Reader:
+    """Reader of the devices of a context in a window; notes how far it has looked."""
+
+    def __init__(
+        self,
+        view: LakeSnapshot,
+        context: VehicleContext,
+        start: datetime,
+        end: datetime,
+        looks_ahead: timedelta = DAY,
+    ) -> None:
+        self._view, self._context, self._window = view, context, (start, end)
+        self._looks_ahead = looks_ahead
+        self.reach: dict[tuple[str, str], Reach] = {}
+
+    def __call__(self, stream: Stream, device: str, unheard: Heard = ALWAYS) -> Readings:
+        context = self._context
+        dirty, outbox = context.dirty_hours[stream.name], context.outbox[stream.name]
+        key = stream.name, device
+        heard = context.heard.get(key, unheard)
+        found, self.reach[key] = self._view.readings_and_reach(
+            stream, device, *self._window, dirty, outbox, heard, self._looks_ahead
+        )
+        return found
 
 
 def _read(
@@ -75,36 +112,34 @@ def _read(
     energy: EnergySettings,
     start: datetime,
     end: datetime,
+    links: list[Link] | None,
+    looks_ahead: timedelta,
 ) -> VehicleReadings:
-    def read(stream: Stream, device: str, unheard: Heard = ALWAYS) -> Readings:
-        dirty, outbox = context.dirty_hours[stream.name], context.outbox[stream.name]
-        heard = context.heard.get((stream.name, device), unheard)
-        return view.readings_of_device(stream, device, start, end, dirty, outbox, heard)
-
+    read = _Reader(view, context, start, end, looks_ahead)
     vehicles = {vehicle: read(VEHICLE, vehicle) for vehicle in context.asked}
-    links = _known_links(context)
-    if any(readings.names is not None for readings in vehicles.values()):
-        # Of others only the names in this time matter: how far back they go is not looked up.
-        others = {
-            name: read(VEHICLE, name, Heard(end, start))
-            for name in set(context.vehicles) - vehicles.keys()
-        }
-        links = _named_links(context, {**vehicles, **others}, energy)
+    names_any = any(readings.names is not None for readings in vehicles.values())
+    if links is None:
+        links = known_links(context)
+        if names_any:
+            # Of others only the names in this time matter: how far back is not looked up.
+            others = {
+                name: read(VEHICLE, name, Heard(end, start))
+                for name in set(context.vehicles) - vehicles.keys()
+            }
+            links = _named_links(context, {**vehicles, **others}, energy)
     meters = {meter: read(METER, meter) for meter in {link.meter_id for link in links}}
     classes = context.class_table if energy.charger_classes else None
     return VehicleReadings(
         measured(side_of_devices(meters, METER, energy, classes), energy),
         measured(side_of_devices(vehicles, VEHICLE, energy, classes), energy),
         links,
-        {
-            **{(METER.name, name): readings for name, readings in meters.items()},
-            **{(VEHICLE.name, name): readings for name, readings in vehicles.items()},
-        },
+        read.reach,
+        not names_any and not any(readings.phases for readings in meters.values()),
     )
 
 
-def _known_links(context: VehicleContext) -> list[Link]:
-    """What `links_around` returns where no heartbeat names a meter."""
+def known_links(context: VehicleContext) -> list[Link]:
+    """Return what `links_around` does where no heartbeat names a meter."""
     (since, until), period = context.around, context.period
     explicit = [
         (link["meter_id"], link["vehicle_id"], link["valid_from"], link["valid_to"] or until)
@@ -150,7 +185,7 @@ def _named_links(
     if named.keys() & others.keys() & set(context.asked):
         found = _resolved_links(context, others, energy)
     else:
-        found = _known_links(context)
+        found = known_links(context)
     if alone:
         names = pl.concat([_names(name, vehicles[name]) for name in sorted(alone)])
         window = context.period.start, context.period.end

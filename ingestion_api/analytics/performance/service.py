@@ -11,12 +11,8 @@ from typing import Final, TypeAlias, TypeVar
 
 from ingestion_api.analytics.batching import RequestBatcher
 from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
-from ingestion_api.analytics.performance.compute import (
-    Performance,
-    compute_performances,
-    performances_of,
-)
-from ingestion_api.analytics.performance.readings import VehicleReadings, read_vehicles
+from ingestion_api.analytics.performance.compute import Performance, compute_performances
+from ingestion_api.analytics.performance.long_windows import LongWindows
 from ingestion_api.analytics.performance.snapshot import read_contexts
 from ingestion_api.analytics.performance.vehicle_context import (
     UnknownVehicle,
@@ -49,10 +45,12 @@ class PerformanceService:
         energy: EnergySettings,
         longest_days: int,
         future_tolerance_seconds: float,
+        cache_bytes: int,
         now: Callable[[], datetime],
     ) -> None:
         self._connection, self._reader, self._energy = connection, reader, energy
         self._longest_days, self._now = longest_days, now
+        self._long = LongWindows(energy, cache_bytes)
         self._tolerance = timedelta(seconds=future_tolerance_seconds)
         self._windows: dict[_Window, RequestBatcher[str, _Answer]] = {}
 
@@ -127,21 +125,11 @@ class PerformanceService:
 
     @reading_the_lake()
     def _compute(self, context: VehicleContext) -> dict[str, Performance]:
-        return compute_performances(self._reader.snapshot(), context, self._energy)
+        return compute_performances(self._reader.snapshot(), context, self._energy, self._long)
 
-    @reading_the_lake()
     def _if_changed(
         self, context: VehicleContext, is_known: Callable[[str], bool]
     ) -> tuple[str, Performance | None]:
-        readings = read_vehicles(self._reader.snapshot(), context, self._energy)
-        tag = _tag(context, readings, self._energy)
-        if is_known(tag):
-            return tag, None
-        (found,) = performances_of(readings, context, self._energy).values()
-        return tag, found
-
-
-def _tag(context: VehicleContext, readings: VehicleReadings, energy: EnergySettings) -> str:
-    """Another text whenever the answer may be another: all that it rests on, as a hash."""
-    classes = sorted(context.charger_classes.items())
-    return fingerprint(context.asked, context.period, energy, classes, readings.fingerprint().hex())
+        (found,) = self._compute(context).values()
+        tag = fingerprint(context.asked, found.period, found.row, found.links, self._energy)
+        return tag, None if is_known(tag) else found

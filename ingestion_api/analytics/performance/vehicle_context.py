@@ -1,7 +1,7 @@
 """The context of vehicles in a window: all that Postgres knows of them at one moment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -50,6 +50,11 @@ class VehicleContext:
     """When a device was heard, by kind and id."""
     dirty_hours: Mapping[str, set[datetime]]
     outbox: Mapping[str, pa.Table]
+
+    def only(self, asked: list[str]) -> "VehicleContext":
+        """Return the context of some of the vehicles asked for."""
+        pairs = {vehicle: self.pairs[vehicle] for vehicle in asked if vehicle in self.pairs}
+        return replace(self, asked=asked, pairs=pairs)
 
     @property
     def link_table(self) -> pl.DataFrame:

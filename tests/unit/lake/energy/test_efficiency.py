@@ -1,5 +1,6 @@
 """Efficiency and status of vehicles and of the fleet."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings
-from lake.energy.efficiency import efficiency_of_few
+from lake.energy.efficiency import efficiency_of_few, facts_of_few, merged_few, rows_of_few
 from lake.energy.exact import exact_sum
 from lake.energy.fleet import fleet_efficiency
 from lake.energy.measured_side import energy_of_devices, measure_side
@@ -673,6 +674,25 @@ def test_a_few_vehicles_have_the_rows_of_the_tables(
     for vehicle, row in own.items():
         shown = {name: value for name, value in row.items() if name not in times}
         assert {name: few[vehicle][name] for name in shown} == shown
+
+
+@patiently
+@given(meter_rows(), vehicle_rows(), exclusive_links(), charged_at, st.integers(1, 3599))
+def test_facts_of_a_few_vehicles_in_parts_merge_to_those_of_the_whole(
+    meters: list[Row],
+    vehicles: list[Row],
+    ranges: list[Range],
+    classes: dict[str, str],
+    middle: int,
+) -> None:
+    meters = [{**row, "phase": None} for row in meters]
+    ac = measure_side(readings(METER, meters).collect(), METER, HOUSEHOLD)
+    dc = measure_side(readings(VEHICLE, vehicles).collect(), VEHICLE, HOUSEHOLD)
+    links = [Link(*one) for one in ranges]
+    edges = (HOUR_10, seconds(middle), HOUR_11)
+    parts = [facts_of_few(ac, dc, links, *part) for part in itertools.pairwise(edges)]
+    merged = rows_of_few(merged_few(parts, HOUR_10, HOUR_11), links, classes, HOUSEHOLD)
+    assert merged == efficiency_of_few(ac, dc, links, classes, HOUR_10, HOUR_11, HOUSEHOLD)
 
 
 def test_a_clock_that_stood_years_ago_moves_no_energy_of_a_large_fleet() -> None:

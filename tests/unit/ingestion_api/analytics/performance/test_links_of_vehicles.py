@@ -25,9 +25,10 @@ def context_of(asked: list[str], links: list[Range], pairs: dict[str, str]) -> V
     rows = [dict(zip(names, link, strict=True)) for link in links]
     everyone, period = list(VEHICLES), Period(start=HOUR_10, end=HOUR_11)
     linked_to = {meter: set(VEHICLES) for meter in METERS}
-    return VehicleContext(
-        asked, period, everyone, list(METERS), rows, pairs, linked_to, {}, {}, {}, {}
+    context = VehicleContext(
+        everyone, period, everyone, list(METERS), rows, pairs, linked_to, {}, {}, {}, {}
     )
+    return context.only(asked)
 
 
 def of_vehicles(rows: list[Row]) -> dict[str, Readings]:

@@ -1,0 +1,146 @@
+"""Facts of long windows: those of whole days are kept, and merged with those of the edges.
+
+The facts of windows that follow one another add up, so a day's are computed once and hold until
+something that they rest on is another: the files of the history in which its heartbeats and their
+context lie, heartbeats that wait there for their compaction, links and classes.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import Any, Final
+
+from ingestion_api.analytics.performance.readings import known_links, read_ahead, read_vehicles
+from ingestion_api.analytics.performance.vehicle_context import LINKS_AROUND, VehicleContext
+from ingestion_api.rest.parameters import Period
+from lake import DAY, HOUR, STREAMS, EnergySettings
+from lake.energy import FactsOfFew, Link, facts_of_few, merged_few, rows_of_few
+from lake.reads import LakeSnapshot, LruCache, Reach
+
+_LONG: Final = 3 * DAY  # of shorter ones the edges are most
+_TICK: Final = timedelta(microseconds=1)
+_BYTES_A_DAY: Final = 2_500
+_BYTES_A_FILE: Final = 8  # all days have the same names
+
+_Device = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Day:
+    """Facts of a vehicle's day, and what they rest on."""
+
+    facts: FactsOfFew
+    links: Sequence[Link]
+    charger_classes: Mapping[str, str]
+    reach: Mapping[_Device, Reach]
+    files: Mapping[_Device, Sequence[str]]
+
+    @property
+    def bytes(self) -> int:
+        """About the memory that it takes."""
+        return _BYTES_A_DAY + _BYTES_A_FILE * sum(map(len, self.files.values()))
+
+    def holds(
+        self,
+        view: LakeSnapshot,
+        waiting: "_Waiting",
+        links: Sequence[Link],
+        charger_classes: Mapping[str, str],
+    ) -> bool:
+        """Tell whether the facts are what they would be if they were computed now."""
+        return (
+            self.links == links
+            and self.charger_classes == charger_classes
+            and self.files == _files(view, self.reach)
+            and not any(waiting.any_of(device, *time) for device, time in self.reach.items())
+        )
+
+
+class LongWindows:
+    """Rows of vehicles over long windows; safe between threads. Keeps about `max_bytes` of days."""
+
+    def __init__(self, energy: EnergySettings, max_bytes: int) -> None:
+        self._energy = energy
+        self._days: LruCache[tuple[str, datetime, bool], _Day] = LruCache(max_bytes)
+
+    def performance_of(
+        self, view: LakeSnapshot, context: VehicleContext
+    ) -> tuple[dict[str, Any] | None, list[Link]] | None:
+        """Return the row of the one vehicle asked for, if any, and its links, from facts of days.
+
+        None where its readings have to be seen at once: of a short window, where heartbeats name
+        meters, and where phases of a meter come and go. A day at the end of the window is kept by
+        itself, for what comes later than a day after the window is no context of it.
+        """
+        (vehicle,) = context.asked
+        start, end = context.period.start, context.period.end
+        if end - start < _LONG:
+            return None
+        links, waiting = known_links(context), _Waiting(context)
+        classes = context.charger_classes
+        first, last = _midnight(start + DAY - _TICK), _midnight(end)
+        days = [first + n * DAY for n in range((last - first) // DAY)]
+        parts: dict[datetime, FactsOfFew] = {}
+        for day in days:
+            kept = self._days.get((vehicle, day, day + DAY == end))
+            around = _around(links, day, day + DAY)
+            if kept and kept.holds(view, waiting, around, classes):
+                parts[day] = kept.facts
+        missing = [day for day in days if day not in parts]
+        if len(missing) > 1:
+            read_ahead(view, context, Period(start=missing[0], end=missing[-1] + DAY), links)
+        edges = [(start, first), (last, end)]
+        for since, until in [*edges, *((day, day + DAY) for day in missing)]:
+            if since == until:
+                continue
+            around = _around(links, since, until)
+            period = Period(start=since, end=until)
+            found = read_vehicles(view, context, self._energy, period, around)
+            if not found.is_plain:
+                return None
+            parts[since] = facts_of_few(found.ac, found.dc, around, since, until)
+            if until - since == DAY:
+                files = _files(view, found.reach)
+                day_facts = _Day(parts[since], around, classes, found.reach, files)
+                if day_facts.holds(view, waiting, around, classes):
+                    self._days.put((vehicle, since, until == end), day_facts)
+        facts = merged_few([parts[since] for since in sorted(parts)], start, end)
+        return rows_of_few(facts, links, classes, self._energy).get(vehicle), links
+
+
+def _midnight(moment: datetime) -> datetime:
+    return datetime.combine(moment.astimezone(UTC), time(), UTC)
+
+
+def _around(links: Sequence[Link], start: datetime, end: datetime) -> list[Link]:
+    """The links that a window and its context have to do with, cut to that time."""
+    since, until = start - LINKS_AROUND, end + LINKS_AROUND
+    return [
+        link._replace(valid_from=max(link.valid_from, since), valid_to=min(link.valid_to, until))
+        for link in links
+        if link.valid_from < until and link.valid_to > since
+    ]
+
+
+def _files(view: LakeSnapshot, reach: Mapping[_Device, Reach]) -> dict[_Device, list[str]]:
+    return {
+        device: view.history[device[0]].paths_between(*found) for device, found in reach.items()
+    }
+
+
+class _Waiting:
+    """Heartbeats that may be or are on their way to the history."""
+
+    def __init__(self, context: VehicleContext) -> None:
+        self._dirty, self._outbox = context.dirty_hours, defaultdict[_Device, list[datetime]](list)
+        for kind, rows in context.outbox.items():
+            columns = (rows[name].to_pylist() for name in (STREAMS[kind].device, "timestamp"))
+            for device, moment in zip(*columns, strict=True):
+                self._outbox[kind, device].append(moment)
+
+    def any_of(self, device: _Device, since: datetime, until: datetime) -> bool:
+        """Tell whether any of a device may lie in this time."""
+        return any(hour + HOUR > since and hour < until for hour in self._dirty[device[0]]) or any(
+            since <= moment < until for moment in self._outbox.get(device, ())
+        )

@@ -133,7 +133,7 @@ class FleetLake:
             spec.name,
             partition,
             [shifted],
-            spec.key,
+            spec.described,
             level,
             synced=False,
             rows_a_group=rows_a_group,
@@ -153,7 +153,12 @@ def fill_database(database_url: str, fleet: FleetLake, now: datetime) -> None:
     with psycopg.connect(database_url) as conn:
         for name, devices in ids.items():
             times = [now - timedelta(days=fleet.days)] * len(devices) + [now] * len(devices)
-            told = {"stream": name, "devices": [*devices, *devices], "times": times}
+            told = {
+                "stream": name,
+                "devices": [*devices, *devices],
+                "times": times,
+                "energies": [True] * len(times),
+            }
             conn.execute(query("register_devices"), told)
         pairs = fleet.named_pairs()
         conn.execute(

@@ -81,7 +81,10 @@ class FullFleet:
             {**values, "timestamp": measured, "reading_type": kinds, "received_at": received}
         )
         time = pl.col("timestamp", "received_at").cast(pl.Datetime("us", "UTC"))
-        return rows.with_columns(time).select(column.name for column in stream.columns)
+        nothing = pl.DataFrame(
+            stream.arrow_schema.empty_table()
+        )  # has what these devices never send
+        return pl.concat([nothing, rows.with_columns(time)], how="diagonal")
 
     def _uniform(self, question: str, index: Ints, minute: Ints) -> Floats:
         return self._model.chance.uniform(question, self._model.numbers[index], minute)

@@ -118,24 +118,23 @@ def _cadences(
 ) -> tuple[_Integers, _Integers]:
     """The cadence ahead of each reading, and the one believed: behind it, ahead, nominal."""
     known = cadence[channel[rest]]
-    back, ahead = (
-        np.where(known > 0, known, _learned(rest, channel, step, direction))
-        for direction in (-1, 1)
-    )
+    back, ahead = np.where(known > 0, known, _learned(rest, channel, step))
     return ahead, np.where(back > 0, back, np.where(ahead > 0, ahead, nominal))
 
 
-def _learned(rest: _Integers, channel: _Integers, step: _Integers, direction: int) -> _Integers:
-    """The lower median of the steps that end at a reading, or of those from it on; 0: none.
+def _learned(rest: _Integers, channel: _Integers, step: _Integers) -> _Integers:
+    """The lower median of the steps that end at each reading, and of those from it on; 0: none.
 
     Readings that are lost make steps longer and never shorter: of six at most one may be clearly
     shorter than the median.
     """
     n = len(step)
-    at = rest[:, None] + direction * np.arange(_STEPS)
+    ahead = np.arange(_STEPS)
+    at = np.concatenate((rest[:, None] - ahead, rest[:, None] + ahead))
     is_inside = (at >= 0) & (at < n)
     at = np.clip(at, 0, n - 1)
-    is_inside &= (channel[at] == channel[rest][:, None]) & (step[at] < _NEVER)
+    own = np.concatenate((channel[rest], channel[rest]))
+    is_inside &= (channel[at] == own[:, None]) & (step[at] < _NEVER)
     steps = np.sort(np.where(is_inside, step[at], _NEVER), axis=1)
     count = is_inside.sum(axis=1)
     median = np.take_along_axis(steps, np.maximum(count - 1, 0)[:, None] // 2, axis=1)
@@ -144,4 +143,4 @@ def _learned(rest: _Integers, channel: _Integers, step: _Integers, direction: in
     shorter = (steps < median - allowed).sum(axis=1)
     is_learned = (count >= _FEWEST) & (2 * alike >= count) & (shorter <= count // _STEPS)
     learned: _Integers = np.where(is_learned, median[:, 0], 0)
-    return learned
+    return learned.reshape(2, -1)

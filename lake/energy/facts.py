@@ -194,10 +194,16 @@ def energy_in(pieces: Pieces, windows: Windows, spans: Spans | None = None) -> W
     nobody = Heartbeats(*(np.zeros(0, np.int64) for _ in Heartbeats._fields))
     axis = _Axis.of(pieces, pieces, windows)
     side = _Side.of(SideReadings(pieces, spans, nobody), axis, owners)
-    unplaced = pieces.kind == UNPLACED
-    unplaced &= _is_in(pieces.end, pieces.owner, windows)
-    late = _sums(pieces.owner[unplaced], pieces.energy[unplaced], owners)
-    return WindowEnergy(_placed(pieces, windows) + late, _known(side, windows))
+    return WindowEnergy(total_in(pieces, windows), _known(side, windows))
+
+
+def total_in(pieces: Pieces, windows: Windows) -> Integers:
+    """Return the energy of each owner in its window, also what nobody can place."""
+    total, unplaced = _placed(pieces, windows), pieces.kind == UNPLACED
+    if unplaced.any():
+        unplaced &= _is_in(pieces.end, pieces.owner, windows)
+        total += _sums(pieces.owner[unplaced], pieces.energy[unplaced], len(windows.start))
+    return total
 
 
 def greatest_energy(side: SideReadings, windows: Windows, length: int) -> Integers:
@@ -546,8 +552,10 @@ def _matched(
         ends = np.minimum(end, windows.end[who])[cut]
         whole, since = energy[cut], start[cut]
         inside[cut] = _between(whole, begins - since, ends - since, length[cut])
-        flows_a, known_a = other.until(who[cut], begins)
-        flows_b, known_b = other.until(who[cut], ends)
+        of_cut, both = who[cut], np.concatenate((begins, ends))
+        flows, known_time = other.until(np.concatenate((of_cut, of_cut)), both)
+        flows_a, flows_b = flows.reshape(2, -1)
+        known_a, known_b = known_time.reshape(2, -1)
         by_flow = tells[cut]
         for edge in (since + 1, end[cut]):
             by_flow &= other.length_at(who[cut], edge) <= length[cut]
@@ -615,5 +623,7 @@ def _is_in(time: Integers, owner: Integers, windows: Windows) -> Flags:
 
 def _sums(owner: Integers, value: Integers, owners: int) -> Integers:
     """Add up by owner; exact below 2^53, 9 GWh."""
+    if owners == 1:
+        return np.array([value.sum()])
     sums: Integers = np.bincount(owner, value.astype(np.float64), owners).astype(np.int64)
     return sums

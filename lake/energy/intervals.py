@@ -105,10 +105,11 @@ def part_of(energy: Integers, done: Integers, whole: Integers) -> Integers:
     Parts up to several moments of an interval add up: a part is the difference of two of them.
     """
     exact = energy * (done / whole)
-    part: Integers = np.rint(exact).astype(np.int64)
+    nearest = np.rint(exact)
+    part: Integers = nearest.astype(np.int64)
     # Floats tell on which side of a half it is, but for what is close to it.
-    close = np.abs(np.abs(exact - np.floor(exact)) - 0.5) < _CLOSE * np.maximum(np.abs(exact), 1)
-    for n in np.flatnonzero(close).tolist():
+    close = 0.5 - np.abs(exact - nearest) < _CLOSE * np.maximum(np.abs(exact), 1)
+    for n in close.nonzero()[0].tolist():
         quotient, rest = divmod(int(energy[n]) * int(done[n]), int(whole[n]))
         up = 2 * rest > whole[n] or (2 * rest == whole[n] and quotient % 2 == 1)
         part[n] = quotient + up

@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 
 from lake.energy.attribution import (
-    Feeds,
     attribute,
     attribute_heartbeats,
     feeds_of,
@@ -30,6 +29,7 @@ from lake.energy.facts import (
     WindowEnergy,
     Windows,
     energy_in,
+    total_in,
     window_facts,
 )
 from lake.energy.intervals import HOUR, Flags, Integers, Intervals
@@ -217,8 +217,7 @@ def _sides(
     links = network.link_pair, network.link_start, network.link_end
     by_meter = feeds_of(network.link_meter, *links)
     given, unlinked = attribute(ac.intervals, meter_of_channel, by_meter)
-    given_energy = energy_in(given, Windows.alike(pairs, start, end)).total
-    by_vehicle = share(feeds_of(network.link_vehicle, *links), given_energy)
+    given_energy = total_in(given, Windows.alike(pairs, start, end))
 
     owner = np.full(boxes, -1)
     owner[others] = cars + np.arange(len(others))
@@ -226,13 +225,19 @@ def _sides(
     row = owner.copy()
     row[network.pair_meter[charger_of_pair < 0]] = network.pair_vehicle[charger_of_pair < 0]
 
-    received, _ = attribute(
-        _of_devices(dc.intervals, vehicle_of_channel, network.pair_vehicle[charger_of_pair >= 0]),
-        vehicle_of_channel,
-        by_vehicle,
-    )
     heard_ac = _heard(ac.side, network.meter_of_device, start, end)
     heard_dc = _heard(dc.side, network.vehicle_of_device, start, end)
+    own_dc = own_pieces(dc.intervals, vehicle_of_channel)
+    all_dc, all_heard_dc = own_dc, in_order(heard_dc, heard_dc.owner, heard_dc.time)
+    if len(others):
+        by_vehicle = share(feeds_of(network.link_vehicle, *links), given_energy)
+        fed = network.pair_vehicle[charger_of_pair >= 0]
+        received, _ = attribute(
+            _of_devices(dc.intervals, vehicle_of_channel, fed), vehicle_of_channel, by_vehicle
+        )
+        all_dc = _joined_pieces(own_dc, _with_owner(received, charger_of_pair))
+        received_heard = attribute_heartbeats(heard_dc, by_vehicle)
+        all_heard_dc = _joined_heartbeats(heard_dc, _heard_by(received_heard, charger_of_pair))
     active = _active_channels(ac, meter_of_channel, boxes, start, end)
     channels = np.bincount(meter_of_channel[active], minlength=boxes)
     of_link = channels[network.link_meter]
@@ -250,16 +255,7 @@ def _sides(
             _heard_by(heard_ac, owner),
         ),
     )
-    side_dc = SideReadings(
-        _joined_pieces(
-            own_pieces(dc.intervals, vehicle_of_channel), _with_owner(received, charger_of_pair)
-        ),
-        None,
-        _joined_heartbeats(
-            heard_dc,
-            _heard_by(_received_by(heard_dc, by_vehicle, others), charger_of_pair),
-        ),
-    )
+    side_dc = SideReadings(all_dc, None, all_heard_dc)
     of_phases = np.flatnonzero(channels > 1)
     always = np.full(len(of_phases), start - _DAY), np.full(len(of_phases), end + _DAY)
     spans = spans_of(of_phases, *always, channels[of_phases])
@@ -329,12 +325,6 @@ def _heard(side: Side, number: Integers, start: int, end: int) -> Heartbeats:
     """The heartbeats of a window by the number of their devices."""
     here = (side.time >= start) & (side.time < end)
     return Heartbeats(number[side.device[here]], side.time[here], side.duplicates[here])
-
-
-def _received_by(heard: Heartbeats, by_vehicle: Feeds, others: Integers) -> Heartbeats:
-    if not len(others):
-        return Heartbeats(*(column[:0] for column in heard))
-    return attribute_heartbeats(heard, by_vehicle)
 
 
 def _joined_pieces(one: Pieces, other: Pieces) -> Pieces:

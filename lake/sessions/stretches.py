@@ -179,7 +179,7 @@ def _runs(
     flows = (pieces.kind == KNOWN) & (pieces.energy >= power * (pieces.end - pieces.start))
     flows &= (pieces.owner < vehicles) & (pieces.energy > 0)
     flows &= (pieces.end > start - HOUR) & (pieces.start < end + HOUR)
-    row = np.flatnonzero(flows)
+    row = _without_noise(np.flatnonzero(flows), pieces, power)
     owner, begins, ends = pieces.owner[row], pieces.start[row], pieces.end[row]
     energy = pieces.energy[row].astype(np.float64)
     nothing = np.full(len(row), _NEVER)
@@ -194,6 +194,34 @@ def _runs(
     )
     sums: npt.NDArray[np.float64] = np.bincount(runs.group, energy, runs.total).astype(np.float64)
     return whole, sums
+
+
+def _without_noise(row: Integers, pieces: Pieces, power: float) -> Integers:
+    """Leave out rises of a register that steps up and down, but in all goes nowhere.
+
+    A piece of an owner with negative energies counts if what flowed from a burst's time before it
+    to as long after it, less what went back, has the power.
+    """
+    falls = (pieces.kind == KNOWN) & (pieces.energy < 0)
+    if not falls.any():
+        return row
+    is_noisy = np.zeros(int(pieces.owner.max()) + 1, np.bool_)
+    is_noisy[pieces.owner[falls]] = True
+    judged = is_noisy[pieces.owner[row]]
+    noisy = row[judged]
+    owner, start, end = pieces.owner[noisy], pieces.start[noisy], pieces.end[noisy]
+    base = int(pieces.start.min()) - _BURST
+    span = int(pieces.end.max()) + _BURST - base + 1
+    ends = pieces.owner * span + pieces.end - base
+    until = np.concatenate(([0], np.cumsum(np.where(pieces.kind == KNOWN, pieces.energy, 0))))
+    first, last = (
+        np.searchsorted(ends, owner * span + moment - base, side="right")
+        for moment in (start - _BURST, end + _BURST)
+    )
+    flowed = until[last] - until[first]
+    stays = np.ones(len(row), np.bool_)
+    stays[judged] = flowed >= power * (end - start + 2 * _BURST)
+    return row[stays]
 
 
 def _after_silence(

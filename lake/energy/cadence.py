@@ -70,7 +70,7 @@ def newest_cadences(channel: _Integers, time: _Integers, tries: int = _TRIES) ->
         lacking = np.flatnonzero((found == 0) & (last - ago > first))
         if not lacking.size:
             break
-        found[lacking] = _learned(last[lacking] - ago, channel, step, -1)
+        found[lacking], _ = _learned(last[lacking] - ago, channel, step)
     return found
 
 

@@ -20,6 +20,7 @@ from lake.energy.links import (
     links_by_rule,
     named_links,
     resolve_links,
+    time_of_unbroken_name,
     uncontested_links,
 )
 from lake.energy.measured_side import (
@@ -61,6 +62,7 @@ __all__ = [
     "reach_of_crossing",
     "resolve_links",
     "rows_of_few",
+    "time_of_unbroken_name",
     "uncontested_links",
     "vehicle_curve",
 ]

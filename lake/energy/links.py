@@ -7,9 +7,11 @@ A link is a row of LINK_COLUMNS: `meter_id` feeds `vehicle_id` in the half-open 
 from datetime import datetime, timedelta
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from lake.schema.partitions import DAY, literal, utc_window
+from lake.schema.partitions import DAY, EPOCH, literal, utc_window
 from lake.schema.streams import REGISTER, VEHICLE
 from lake.settings import EnergySettings
 
@@ -264,6 +266,21 @@ def uncontested_links(
     ranges = _naming_ranges(speaking_readings(vehicle_readings, settings))
     links = clip_links(_claims(ranges, "valid_from", "valid_to", _STANDING), start - DAY, end + DAY)
     return join_adjacent_links(links)
+
+
+def time_of_unbroken_name(
+    times: npt.NDArray[np.int64], settings: EnergySettings
+) -> tuple[datetime, datetime] | None:
+    """Return the time [from, to) in which `uncontested_links` links a vehicle; None: ask there.
+
+    Its heartbeats at these times, whole microseconds in order, all name the same meter. It has one
+    link where none comes later than the largest gap after the one before.
+    """
+    largest_gap = timedelta(seconds=settings.largest_gap_seconds)
+    if not times.size or (np.diff(times) > largest_gap // _TICK).any():
+        return None
+    first, last = (EPOCH + int(time) * _TICK for time in times[[0, -1]])
+    return first - largest_gap + _TICK, last + largest_gap + _TICK
 
 
 def contested_meters(claims: pl.LazyFrame, start: datetime, end: datetime) -> pl.LazyFrame:

@@ -149,7 +149,7 @@ PUBLIC = {
         STATUSES contested_meters curve_step efficiency_of_few energy_of_devices exact_sum
         facts_of_few linked_sides links_around links_by_rule lowest_efficiency measured
         merged_few named_links ratio_percent reach_of_crossing resolve_links rows_of_few
-        uncontested_links vehicle_curve
+        time_of_unbroken_name uncontested_links vehicle_curve
     """,
     "lake.health": """
         LOOK_BACK

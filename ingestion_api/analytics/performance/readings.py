@@ -16,6 +16,7 @@ from ingestion_api.analytics.performance.vehicle_context import VehicleContext
 from ingestion_api.rest.parameters import Period
 from lake import DAY, HOUR, INTERVAL, METER, REGISTER, VEHICLE, EnergySettings, Stream
 from lake.energy import (
+    HEARTBEAT,
     LINK,
     RULE,
     Link,
@@ -24,6 +25,7 @@ from lake.energy import (
     measured,
     named_links,
     reach_of_crossing,
+    time_of_unbroken_name,
     uncontested_links,
 )
 from lake.engine import IN_MEMORY, NO_OPTIMIZATIONS
@@ -186,8 +188,19 @@ def _named_links(
         found = _resolved_links(context, others, energy)
     else:
         found = known_links(context)
-    if alone:
-        names = pl.concat([_names(name, vehicles[name]) for name in sorted(alone)])
+    since, until = context.around
+    rest = []
+    for name in sorted(alone):
+        readings, (meter,) = vehicles[name], named[name]
+        names_always = readings.meter_names.null_count() == 0
+        linked_in = time_of_unbroken_name(readings.at, energy) if names_always else None
+        if linked_in is None:
+            rest.append(name)
+        elif linked_in[0] < until and linked_in[1] > since:
+            begins, ends = max(linked_in[0], since), min(linked_in[1], until)
+            found.append(Link(meter, name, begins, ends, HEARTBEAT))
+    if rest:
+        names = pl.concat([_names(name, vehicles[name]) for name in rest])
         window = context.period.start, context.period.end
         found += _collected(uncontested_links(names.lazy(), *window, energy))
     return found

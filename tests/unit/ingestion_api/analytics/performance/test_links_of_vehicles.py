@@ -1,5 +1,6 @@
 """The links of an answer where heartbeats name meters."""
 
+import itertools
 from datetime import datetime
 
 import polars as pl
@@ -12,7 +13,7 @@ from ingestion_api.rest.parameters import Period
 from lake import VEHICLE, EnergySettings
 from lake.energy import Link, uncontested_links
 from lake.reads import Readings
-from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, readings
+from tests.unit.energy_recomputation import HOUR_10, HOUR_11, Row, readings, seconds
 from tests.unit.energy_samples import METERS, VEHICLES, naming_rows, patiently
 
 SETTINGS = EnergySettings(_env_file=None)
@@ -55,6 +56,21 @@ def test_who_alone_names_a_meter_has_the_links_of_all_claims_together(
         rows = [{**row, "meter_id": row["meter_id"] and own[row["vehicle_id"]]} for row in rows]
     links = [(METERS[0], VEHICLES[1], HOUR_10, HOUR_11)] if is_linked else []
     context, vehicles = context_of(sorted(asked), links, pairs), of_vehicles(rows)
+    found = module._named_links(context, vehicles, SETTINGS)
+    assert sorted(found) == sorted(module._resolved_links(context, vehicles, SETTINGS))
+
+
+@patiently
+@given(st.lists(st.sampled_from([1, 60, 60, 60, 299, 300, 301]), max_size=30), st.integers(-2, 1))
+def test_who_always_names_a_meter_has_the_link_of_all_claims_together(
+    steps: list[int], days: int
+) -> None:
+    times = itertools.accumulate(steps, initial=days * 86_400 + 3_000)
+    rows: list[Row] = [
+        {"vehicle_id": "V1", "timestamp": seconds(at), "meter_id": "M1", "kwh_delivered_dc": 0.1}
+        for at in times
+    ]
+    context, vehicles = context_of(["V1"], [], {}), of_vehicles(rows)
     found = module._named_links(context, vehicles, SETTINGS)
     assert sorted(found) == sorted(module._resolved_links(context, vehicles, SETTINGS))
 

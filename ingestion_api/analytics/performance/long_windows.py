@@ -78,7 +78,11 @@ class LongWindows:
         if end - start < _LONG:
             return None
         links, waiting = known_links(context), _Waiting(context)
-        classes = context.charger_classes
+        # Not those of others that are asked for at the same time.
+        meters = {link.meter_id for link in links}
+        classes = {
+            meter: name for meter, name in context.charger_classes.items() if meter in meters
+        }
         first, last = _midnight(start + DAY - _TICK), _midnight(end)
         days = [first + n * DAY for n in range((last - first) // DAY)]
         parts: dict[datetime, FactsOfFew] = {}

@@ -48,7 +48,7 @@ class Answers:
 
     def check(self, vehicle: str, start: datetime, end: datetime) -> compute.Performance:
         """Return the answer, which is the same from all heartbeats at once."""
-        context, view = asyncio.run(self._context(vehicle, start, end)), self.reader.snapshot()
+        context, view = asyncio.run(self._context({vehicle}, start, end)), self.reader.snapshot()
         found = compute.compute_performances(view, context, ENERGY, self.long)[vehicle]
         at_once = compute._computed(view, context, ENERGY)[vehicle]
         of_both = zip((found.row or {}).items(), (at_once.row or {}).values(), strict=True)
@@ -56,12 +56,19 @@ class Answers:
         assert found == at_once
         return found
 
-    async def _context(self, vehicle: str, start: datetime, end: datetime) -> VehicleContext:
+    def check_together(self, vehicles: set[str], start: datetime, end: datetime) -> None:
+        """Ask for vehicles at once: each has the answer that it has alone."""
+        context, view = asyncio.run(self._context(vehicles, start, end)), self.reader.snapshot()
+        found = compute.compute_performances(view, context, ENERGY, self.long)
+        assert found == compute._computed(view, context, ENERGY)
+        assert found.keys() == vehicles
+
+    async def _context(self, vehicles: set[str], start: datetime, end: datetime) -> VehicleContext:
         connection, now = DedicatedConnection(self.url, "test"), datetime.now(UTC)
         try:
             found = await connection.run(
                 lambda queries: read_contexts(
-                    queries, {vehicle}, start, end, now, 31, ENERGY, now + HOUR
+                    queries, vehicles, start, end, now, 31, ENERGY, now + HOUR
                 )
             )
         finally:
@@ -102,13 +109,14 @@ def counted_days(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[datetime]]:
 class Pair:
     """A meter and the vehicle that it feeds, with heartbeats of some days up to an hour ago."""
 
-    def __init__(self, api: Collector, *, registers: bool = False) -> None:
+    def __init__(self, api: Collector, *, registers: bool = False, names: bool = False) -> None:
         self.api, self.meter, self.vehicle = api, device("M"), device("V")
         self.end = hour_of(datetime.now(UTC)) - HOUR
         self.start = self.end - timedelta(days=DAYS)
         moments = (self.start + timedelta(minutes=STEP * n) for n in range(DAYS * 24 * 60 // STEP))
         self.places = [n for n, moment in enumerate(moments) if moment.hour in HEARD]
         self.registers = registers
+        self.named = {"meterId": self.meter} if names else {}
 
     @property
     def hours(self) -> list[datetime]:
@@ -144,6 +152,7 @@ class Pair:
                     "kwhDeliveredDc": ac * 0.9,
                     "batteryTemp": 20.5,
                     "timestamp": late,
+                    **self.named,
                 }
             )
         for first in range(0, len(batch), 1_000):
@@ -188,6 +197,10 @@ def test_days_are_computed_again_only_where_something_of_theirs_has_changed(
         days.clear()
         answers.check(*window)
         assert len(days) <= 2  # the first days have nothing to do with it
+
+    naming = Pair(api, names=True)
+    naming.post(naming.places[::9])
+    answers.check_together({pair.vehicle, naming.vehicle}, pair.start, pair.end)
 
 
 @settings(

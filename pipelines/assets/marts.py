@@ -12,13 +12,14 @@ from adbc_driver_postgresql import dbapi
 
 from lake import HOUR, Lake, hour_of
 from lake.schema import (
+    CHARGER_EFFICIENCY_HOURLY,
     FLEET_EFFICIENCY_HOURLY,
     VEHICLE_EFFICIENCY_HOURLY,
     TableSpec,
     contiguous_hours,
     in_window,
 )
-from pipelines.assets.hourly import FLEET, VEHICLES
+from pipelines.assets.hourly import CHARGERS, FLEET, VEHICLES
 from pipelines.assets.lineage import lineage_metadata, same_columns
 from pipelines.assets.metadata import EQUAL, FRESH_EACH_HOUR, OWNERS, RETRIES, mart_metadata
 from pipelines.assets.read_failures import fail_on_unreadable
@@ -101,6 +102,16 @@ MARTS = (
             delete="delete_vehicle_efficiency",
             copy="copy_vehicle_efficiency",
             prune="prune_vehicle_efficiency",
+        ),
+    ),
+    Mart(
+        CHARGER_EFFICIENCY_HOURLY,
+        CHARGERS,
+        MartQueries(
+            between="charger_efficiency_between",
+            delete="delete_charger_efficiency",
+            copy="copy_charger_efficiency",
+            prune="prune_charger_efficiency",
         ),
     ),
     Mart(

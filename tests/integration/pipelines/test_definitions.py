@@ -29,6 +29,7 @@ ASSETS = {
     "vehicle_telemetry_history",
     *(spec.name for spec in DERIVED_TABLES),
     "warehouse/vehicle_efficiency_hourly",
+    "warehouse/charger_efficiency_hourly",
     "warehouse/fleet_efficiency_hourly",
     "warehouse/charging_session",
     "daily_efficiency_report",

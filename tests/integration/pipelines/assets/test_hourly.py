@@ -72,6 +72,7 @@ def test_checks_of_a_run_name_the_implausible_vehicle_and_do_not_stop_the_run(
         "vehicle_efficiency_hourly: one_vehicle_at_a_meter": True,
         "charging_stretch_hourly: stretches_add_up": True,
         "warehouse/vehicle_efficiency_hourly: equals_lake_table": True,
+        "warehouse/charger_efficiency_hourly: equals_lake_table": True,
         "warehouse/fleet_efficiency_hourly: equals_lake_table": True,
         "charging_session: sessions_add_up": True,
         "warehouse/charging_session: equals_lake_table": True,

@@ -18,6 +18,8 @@ _ALIKE: Final = 0.2  # if half of them are alike: within 20 % and a second
 _REACH: Final = 1.5  # cadences, that a reading may reach back to the one before
 _NEVER: Final = np.iinfo(np.int64).max // 4
 _TRIES: Final = 7  # newest readings of a channel, of which one may tell its cadence
+MOST_READINGS: Final = _TRIES + _STEPS
+"""The newest readings of a channel that tell its cadence; the others do not matter."""
 
 
 def interval_starts(

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from lake.energy.cadence import is_alike, newest_cadences
+from lake.energy.cadence import MOST_READINGS, is_alike, newest_cadences
+from lake.engine import IN_MEMORY
 from lake.schema.partitions import DAY, utc_window
 from lake.schema.streams import INTERVAL_SECONDS, METER, Stream
 from lake.settings import EnergySettings
@@ -103,21 +104,26 @@ def _of_one_series(rows: pl.DataFrame, device: str, series: list[str]) -> pl.Dat
 
 def _by_series(rows: pl.DataFrame, device: str, series: list[str]) -> pl.DataFrame:
     """Each series of each device, with the cadence that its heartbeats tell; 0: none."""
-    series = [device, *series]
-    unsaid = pl.when(~pl.col(_MUTE)).then(pl.col(series[1:-1]))
+    at, mute = pl.col("timestamp"), pl.col(_MUTE)
+    newest = pl.col("declared").first()
+    if rows["declared"].null_count() < rows.height:
+        newest = pl.col("declared").filter(at == at.max()).max()
     # Heartbeats of several phases at one moment are one; without an energy they have one series.
-    rows = (
-        rows.with_columns(unsaid)
-        .sort(*series, "timestamp", "declared")
-        .unique([*series, "timestamp"], keep="last", maintain_order=True)
-    )
-    begins = rows.select(_changes(series)).to_series().to_numpy()
-    channel = np.cumsum(begins) - 1
-    learned = newest_cadences(channel, rows["timestamp"].to_physical().to_numpy())
-    ends = rows.select(pl.struct(series).is_last_distinct()).to_series()
-    return rows.filter(ends).select(
-        device, "declared", last="timestamp", learned=pl.Series(learned, dtype=pl.Int64)
-    )
+    found = pl.concat(
+        rows.lazy()
+        .filter(of_kind)
+        .group_by(keys)
+        .agg(newest, times=times.sort().tail(MOST_READINGS))
+        .select(device, "declared", "times")
+        for of_kind, keys, times in (
+            (~mute, [device, *series[:-1]], at),
+            (mute, [device], at.unique()),
+        )
+    ).collect(engine=IN_MEMORY)
+    times = found["times"].explode().to_physical().to_numpy()
+    channel = np.repeat(np.arange(found.height), found["times"].list.len().to_numpy())
+    learned = pl.Series(newest_cadences(channel, times), dtype=pl.Int64)
+    return found.select(device, "declared", last=pl.col("times").list.last(), learned=learned)
 
 
 def _changes(names: list[str]) -> pl.Expr:

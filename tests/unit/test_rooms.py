@@ -39,7 +39,7 @@ ROOMS = {
         "settings": "",
         "recordings": "errors schema time_zones",
         "energy": "schema settings",
-        "health": "energy schema settings",
+        "health": "energy schema engine settings",
         "costs": "energy schema time_zones",
         "sessions": "energy schema settings",
         "rollups": "costs energy health sessions schema engine settings",

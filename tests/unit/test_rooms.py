@@ -42,6 +42,7 @@ ROOMS = {
         "health": "energy schema engine settings",
         "costs": "energy schema time_zones",
         "sessions": "energy schema settings",
+        "condition": "",
         "rollups": "costs energy health sessions schema engine settings",
         "delta": "schema errors settings",
         "history": "delta schema engine errors prefetch settings",
@@ -133,6 +134,9 @@ PUBLIC = {
         compact_hour compact_hours hour_of hours_between read_delivered_horizon
         read_import_progress replace_hours rows_by_hour scan_heartbeats
         scan_history write_hour_file
+    """,
+    "lake.condition": """
+        MODEL SESSIONS excess_loss expected_efficiency fit_expected prepare_sessions
     """,
     "lake.costs": """
         BadTariff DayCosts EfficiencyPointValue Pricing Tariffs calculate_costs cost_of_hours
@@ -231,6 +235,7 @@ LIBRARIES = {
     "pipelines.settings warehouse_sql.settings",
     "rich": "ingestion_api.bulk_import local_stack.cli local_stack.stack local_stack.terminal "
     "pipelines.verify",
+    "scipy": "lake.condition",
     "starlette": "ingestion_api",
     "structlog": "ingestion_api",
     "typer": "local_stack.cli",

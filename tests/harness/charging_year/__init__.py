@@ -1,0 +1,1 @@
+"""A simulated year of charging sessions, and the faults in it."""

@@ -136,7 +136,8 @@ PUBLIC = {
         scan_history write_hour_file
     """,
     "lake.condition": """
-        MODEL SESSIONS excess_loss expected_efficiency fit_expected prepare_sessions
+        MODEL SESSIONS TRENDS adjusted_deviations efficiency_trends excess_loss
+        expected_efficiency fit_expected prepare_sessions weekly_levels
     """,
     "lake.costs": """
         BadTariff DayCosts EfficiencyPointValue Pricing Tariffs calculate_costs cost_of_hours

@@ -136,8 +136,8 @@ PUBLIC = {
         scan_history write_hour_file
     """,
     "lake.condition": """
-        MODEL SESSIONS TRENDS adjusted_deviations efficiency_trends excess_loss
-        expected_efficiency fit_expected prepare_sessions weekly_levels
+        ANOMALIES LOSSES MODEL SESSIONS TRENDS adjusted_deviations efficiency_trends excess_loss
+        expected_efficiency find_anomalies fit_expected prepare_sessions weekly_levels
     """,
     "lake.costs": """
         BadTariff DayCosts EfficiencyPointValue Pricing Tariffs calculate_costs cost_of_hours

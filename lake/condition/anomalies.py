@@ -1,0 +1,254 @@
+"""Anomalies: which device is at fault, in what way, since when, how surely, and what it costs."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import polars as pl
+import polars.selectors as cs
+from scipy.special import ndtr
+
+from lake.condition.expected import expected_efficiency, fit_expected
+from lake.condition.levels import adjusted_deviations, weekly_levels
+from lake.condition.reasons import with_reasons
+from lake.condition.sensor_faults import CLOCK, PHASE, SLIPPING, sensor_faults
+from lake.condition.separation import separate
+from lake.condition.sessions import DEVICE_COLUMNS, METER, VEHICLE, prepare_sessions
+from lake.condition.trend import STEP, efficiency_trends
+
+SLOW_DRIFT: Final = "slow_drift"
+SUDDEN_DROP: Final = "sudden_drop"
+ALWAYS_LOW: Final = "always_low"
+LOSSES: Final = (SLOW_DRIFT, SUDDEN_DROP, ALWAYS_LOW)
+"""Kinds whose energy is lost. Of the others it is not known, or its time is not."""
+
+ANOMALIES: Final = {
+    "device_kind": pl.String(),
+    "device_id": pl.String(),
+    "kind": pl.String(),
+    "since": pl.Datetime("us", "UTC"),
+    "confidence": pl.Float64(),
+    "size_percent": pl.Float64(),
+    "size": pl.Float64(),
+    "slope_percent_a_month": pl.Float64(),
+    "days_to_limit": pl.Float64(),
+    "days_to_limit_low": pl.Float64(),
+    "days_to_limit_high": pl.Float64(),
+    "may_be_kind": pl.String(),
+    "partner_id": pl.String(),
+    "sessions": pl.Int64(),
+    "others": pl.Int64(),
+    "median_temperature": pl.Float64(),
+    "median_power_kw": pl.Float64(),
+    "mean_coverage": pl.Float64(),
+    "share_linked_by_rule": pl.Float64(),
+    "energy_ac_kwh_a_year": pl.Float64(),
+    "at_stake_kwh_a_year": pl.Float64(),
+    "mending_saves_kwh_a_year": pl.Float64(),
+    "reason": pl.String(),
+}
+"""Columns of anomalies.
+
+`size_percent`: 100 ln(what should arrive / what does), of LOSSES: about the part that is lost;
+`size` that of `sensor_faults`. `may_be_kind`: the kind of `partner_id`, where that may as well be
+the one at fault. `sessions` have shown it, with `others` of the other kind to compare with.
+`at_stake_kwh_a_year` is what is lost, or measured wrongly, in a year of such use;
+`mending_saves_kwh_a_year` what is lost."""
+
+SMALLEST_PERCENT: Final = 1.5
+"""A fall of less is no anomaly, however sure."""
+
+_SURE_Z: Final = 5.0
+_FEWEST_SESSIONS: Final = 6
+_LOW_PERCENT: Final = 7.0
+_LOW_SPREADS: Final = 4.0
+_NORMAL: Final = 1.4826
+_OWN: Final = 0.97
+_BETWEEN_PERCENT: Final = 1.5
+_YEAR: Final = timedelta(days=365.25)
+_SHOWN_DAYS: Final = 84
+
+
+def find_anomalies(
+    sessions: pl.DataFrame, through: datetime, limit_percent: float = 80.0
+) -> pl.DataFrame:
+    """Return ANOMALIES of a fleet at a moment, at most one for each device, the largest first.
+
+    `sessions` are rows of `charging_session` (the columns SESSIONS) of about a year before
+    `through`; later ones have no part. `limit_percent` is that of `days_to_limit`. ValueError where
+    the fleet has too few sessions for an expected efficiency.
+    """
+    prepared = prepare_sessions(sessions.filter(pl.col("begins") < through))
+    expected = expected_efficiency(prepared, fit_expected(prepared))
+    faults = sensor_faults(expected, through)
+    sound = expected
+    for kind, device in DEVICE_COLUMNS.items():
+        faulty = faults.filter(pl.col("device_kind") == kind).select(
+            pl.col("device_id").alias(device)
+        )
+        sound = sound.join(faulty, on=device, how="anti", maintain_order="left")
+    losses = _losses(adjusted_deviations(sound, through), through, limit_percent)
+    found = pl.concat(
+        [
+            losses,
+            faults.with_columns(
+                may_be_kind=pl.when(
+                    pl.col("partner_id").is_not_null() & pl.col("kind").is_in([CLOCK, PHASE])
+                ).then(_other_kind)
+            )
+            .drop("sessions")
+            .rename({"showing": "sessions"}),
+        ],
+        how="diagonal",
+    )
+    # Sums of floats differ from run to run in their last digits, which nobody needs.
+    return (
+        with_reasons(_with_evidence(found, expected, through))
+        .select(pl.col(name).cast(kind) for name, kind in ANOMALIES.items())
+        .with_columns(cs.float().round(4))
+    )
+
+
+_other_kind: Final = (
+    pl.when(pl.col("device_kind") == METER).then(pl.lit(VEHICLE)).otherwise(pl.lit(METER))
+)
+
+
+def _losses(rows: pl.DataFrame, through: datetime, limit_percent: float) -> pl.DataFrame:
+    """Devices that lose more than they did, or than others, and by what."""
+    suspects = _suspects(efficiency_trends(weekly_levels(rows), limit_percent))
+    deviation = pl.col("deviation_percent")
+    value = deviation - pl.col("usual_meter") - pl.col("usual_vehicle")
+    spread = pl.col("spread_percent")
+    asked = separate(rows, value, spread, _BETWEEN_PERCENT, suspects)
+    guilty = asked.filter(pl.col("own_chance") >= _OWN).select("device_kind", "device_id")
+    asked = separate(rows, value, spread, _BETWEEN_PERCENT, suspects, guilty)
+    asked = asked.filter((pl.col("own_chance") > 1 - _OWN) & (pl.col("level") < 0))
+    # Where it may be either, one row stands for both: that of the charger.
+    unsure = pl.col("own_chance") < _OWN
+    charger_too = asked.filter(unsure & (pl.col("device_kind") == METER))["partner_id"]
+    sure_partner = asked.filter(~unsure)["device_id"]
+    asked = asked.filter(
+        ~unsure
+        | (
+            ~pl.col("partner_id").is_in(sure_partner.implode())
+            & ((pl.col("device_kind") == METER) | ~pl.col("device_id").is_in(charger_too.implode()))
+        )
+    )
+    certain = pl.Series(ndtr(((asked["size_percent"] - 1) / asked["change_error"]).to_numpy()))
+    week = pl.duration(weeks=pl.col("change_week"))
+    return asked.with_columns(
+        since=pl.lit(through).cast(pl.Datetime("us", "UTC")) + week,
+        confidence=certain * pl.when(unsure).then(1.0).otherwise("own_chance"),
+        may_be_kind=pl.when(unsure).then(_other_kind),
+        partner_id=pl.when(unsure).then("partner_id"),
+    ).select(
+        "device_kind",
+        "device_id",
+        "kind",
+        "since",
+        "confidence",
+        "size_percent",
+        "slope_percent_a_month",
+        "days_to_limit",
+        "days_to_limit_low",
+        "days_to_limit_high",
+        "may_be_kind",
+        "partner_id",
+        "others",
+    )
+
+
+def _suspects(trends: pl.DataFrame) -> pl.DataFrame:
+    """Devices that have fallen and have not risen again, and those that were always low."""
+    fallen = (
+        (pl.col("z") <= -_SURE_Z)
+        & (pl.col("change_percent") <= -SMALLEST_PERCENT)
+        & (pl.col("level_percent") - pl.col("usual_percent") <= pl.col("change_percent") / 3)
+    )
+    middle = pl.col("level_percent").median().over("device_kind")
+    spread = _NORMAL * (pl.col("level_percent") - middle).abs().median().over("device_kind")
+    below = middle - pl.col("level_percent")
+    low = (
+        (below >= _LOW_SPREADS * spread)
+        & (below >= _LOW_PERCENT)
+        & (below >= _SURE_Z * pl.col("level_error"))
+    )
+    kind = (
+        pl.when(fallen & (pl.col("course") == STEP))
+        .then(pl.lit(SUDDEN_DROP))
+        .when(fallen)
+        .then(pl.lit(SLOW_DRIFT))
+        .when(low)
+        .then(pl.lit(ALWAYS_LOW))
+    )
+    is_low = pl.col("kind") == ALWAYS_LOW
+    return (
+        trends.with_columns(kind=kind, below=below)
+        .filter(pl.col("kind").is_not_null())
+        .with_columns(
+            size_percent=pl.when(is_low).then("below").otherwise(-pl.col("change_percent")),
+            change_error=pl.when(is_low).then("level_error").otherwise("change_error"),
+            change_week=pl.when(is_low).then(-pl.col("weeks")).otherwise("change_week"),
+        )
+        .drop("level_percent", "sessions", "below")
+    )
+
+
+def _with_evidence(found: pl.DataFrame, expected: pl.DataFrame, through: datetime) -> pl.DataFrame:
+    """Add under which circumstances the sessions of each were, and what is at stake."""
+    shown_from = pl.max_horizontal("since", pl.lit(through - timedelta(days=_SHOWN_DAYS)))
+    year = expected.lazy().filter(pl.col("begins") >= through - _YEAR)
+    first = expected["begins"].min()
+    assert isinstance(first, datetime)
+    to_a_year = _YEAR / (through - max(first, through - _YEAR))
+    should_arrive = pl.col("expected_efficiency_percent") / 100
+    # A meter that measures wrongly does not say how much it is.
+    measured = (
+        pl.when((pl.col("device_kind") == METER) & ~pl.col("kind").is_in(LOSSES))
+        .then(pl.col("energy_dc_kwh") / should_arrive)
+        .otherwise("energy_ac_kwh")
+    )
+    evidence = pl.concat(
+        year.join(
+            found.lazy()
+            .filter(pl.col("device_kind") == kind)
+            .select("device_kind", "kind", "since", pl.col("device_id").alias(device)),
+            on=device,
+        )
+        .with_columns(shown=pl.col("begins") >= shown_from, measured=measured)
+        .group_by("device_kind", pl.col(device).alias("device_id"))
+        .agg(
+            shown_sessions=pl.col("shown").sum().cast(pl.Int64),
+            median_temperature=pl.col("average_battery_temp").filter("shown").median(),
+            median_power_kw=pl.col("mean_power_ac_kw").filter("shown").median(),
+            mean_coverage=pl.min_horizontal("coverage_ac", "coverage_dc").filter("shown").mean(),
+            share_linked_by_rule=pl.col("link_source")
+            .str.contains("rule", literal=True)
+            .fill_null(False)
+            .filter("shown")
+            .mean(),
+            energy_ac_kwh_a_year=pl.col("measured").sum() * to_a_year,
+            should_arrive=(pl.col("measured") * should_arrive).sum() * to_a_year,
+        )
+        for kind, device in DEVICE_COLUMNS.items()
+    ).collect()
+    energy = pl.col("energy_ac_kwh_a_year")
+    lost = pl.col("should_arrive") * (1 - (-pl.col("size_percent") / 100).exp())
+    wrong = (
+        pl.when(pl.col("kind").is_in([CLOCK, PHASE]))
+        .then(0.0)
+        .when(pl.col("kind") == SLIPPING)
+        .then(energy * pl.col("size") * pl.col("sessions") / pl.col("shown_sessions"))
+        .otherwise(energy)
+    )
+    is_loss = pl.col("kind").is_in(LOSSES)
+    return (
+        found.join(evidence, on=["device_kind", "device_id"], maintain_order="left")
+        .with_columns(
+            sessions=pl.coalesce("sessions", "shown_sessions"),
+            mending_saves_kwh_a_year=pl.when(is_loss).then(lost).otherwise(0.0),
+            at_stake_kwh_a_year=pl.when(is_loss).then(lost).otherwise(wrong),
+        )
+        .filter(pl.col("sessions") >= _FEWEST_SESSIONS)
+        .sort("at_stake_kwh_a_year", "device_id", descending=[True, False])
+    )

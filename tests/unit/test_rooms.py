@@ -136,8 +136,9 @@ PUBLIC = {
         scan_history write_hour_file
     """,
     "lake.condition": """
-        ANOMALIES LOSSES MODEL SESSIONS TRENDS adjusted_deviations efficiency_trends excess_loss
-        expected_efficiency find_anomalies fit_expected prepare_sessions weekly_levels
+        ANOMALIES LOSSES MAINTENANCE MODEL SESSIONS TRENDS adjusted_deviations close_entry
+        efficiency_trends excess_loss expected_efficiency find_anomalies fit_expected
+        no_maintenance prepare_sessions update_maintenance weekly_levels
     """,
     "lake.costs": """
         BadTariff DayCosts EfficiencyPointValue Pricing Tariffs calculate_costs cost_of_hours

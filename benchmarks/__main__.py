@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import alerts, answers, ingest, lake, truth
+from benchmarks import alerts, answers, condition, ingest, lake, truth
 from benchmarks.table import Report, table
 from local_stack.errors import LocalStackError
 from warehouse_sql.errors import WarehouseError
@@ -92,6 +92,16 @@ def main() -> int:
     of_truth.add_argument("--days", type=_at_least_one, default=4, help="that they charge (4)")
     of_truth.add_argument("--seed", type=int, default=1, help="of all that is by chance (1)")
     of_truth.add_argument("--failing", type=_share, default=0.2, help="share of vehicles (0.2)")
+    of_condition = _suite(
+        suites,
+        "condition",
+        "faults of a simulated year of charging: how well and how fast they are found",
+        condition.__doc__,
+        condition.CASE_NAMES,
+        example="--vehicles 200 --cases found",
+    )
+    of_condition.add_argument("--vehicles", type=_at_least_one, default=1000, help="(1000)")
+    of_condition.add_argument("--seed", type=int, default=1, help="of all that is by chance (1)")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # end in order
     load_before, *_ = os.getloadavg()  # of others, who make every number worse
@@ -109,6 +119,8 @@ def main() -> int:
             report = truth.measure(
                 given.cases, given.vehicles, given.days, given.seed, given.failing
             )
+        elif given.suite == "condition":
+            report = condition.measure(given.cases, given.vehicles, given.seed)
         else:
             report = lake.measure(given.cases, given.runs, given.hours, given.folder)
     except KeyboardInterrupt:

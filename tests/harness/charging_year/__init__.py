@@ -1,1 +1,1 @@
-"""A simulated year of charging sessions, and the faults in it."""
+"""A simulated year of charging sessions, the faults in it, and how well they are found."""

@@ -75,7 +75,7 @@ def faults_of(
     ):
         free = [n for n in candidates[kind, device_kind].tolist() if (device_kind, n) not in taken]
         wanted = min(max(1, round(share * counts[device_kind])), len(free))
-        wanted -= wanted % 2 if kind == SWAPPED else 0
+        wanted += wanted % 2 if kind == SWAPPED else 0
         chosen = rng.choice(free, wanted, replace=False).tolist() if wanted else []
         taken.update((device_kind, device) for device in chosen)
         day = 0.0

@@ -196,11 +196,11 @@ def _sessions(
     hit = [(fault, _hit(fault, drawn)) for fault in faults]
     for fault, where in hit:
         # A vehicle's own charger has no part in DC charging.
-        is_part = fault.device_kind == METER or network.charger_class[charger] != _DC
-        ailing = where & is_part
+        is_ac = network.charger_class[charger[where]] != _DC
+        ailing = where if fault.device_kind == METER else where[is_ac]
         efficiency[ailing] *= fault.efficiency_factor(day[ailing])
         if fault.kind == PHASE:
-            three = where & (network.onboard_kw[vehicle] >= 11)
+            three = where[network.onboard_kw[vehicle[where]] >= 11]
             power_ac[three] *= 2 / 3
     ac_true = drawn.energy_dc / efficiency
     hours = ac_true / power_ac
@@ -221,7 +221,7 @@ def _sessions(
         if fault.kind == STUCK:
             energy[where], power[where] = 0, 0
         elif fault.kind == SLIPPING:
-            lost = rng.uniform(0, 0.5, int(where.sum())) * (rng.random(int(where.sum())) < 0.5)
+            lost = rng.uniform(0, 0.5, len(where)) * (rng.random(len(where)) < 0.5)
             energy[where] *= 1 - lost
         elif fault.kind == SCALE:
             energy[where] *= fault.size
@@ -269,15 +269,12 @@ def device_ids(device_kind: str, numbers: Integers) -> pl.Series:
     return prefix + pl.Series(numbers).cast(pl.String).str.zfill(5)
 
 
-def _hit(fault: Fault, drawn: _Drawn) -> npt.NDArray[np.bool_]:
+def _hit(fault: Fault, drawn: _Drawn) -> Integers:
     of_kind = drawn.charger if fault.device_kind == METER else drawn.vehicle
-    hit: npt.NDArray[np.bool_] = (of_kind == fault.device) & (drawn.day >= fault.day)
-    return hit
+    return np.flatnonzero((of_kind == fault.device) & (drawn.day >= fault.day))
 
 
-def _swap(
-    ac: Floats, true_ac: Floats, fault: Fault, where: npt.NDArray[np.bool_], drawn: _Drawn
-) -> None:
+def _swap(ac: Floats, true_ac: Floats, fault: Fault, where: Integers, drawn: _Drawn) -> None:
     """Give each session the energy that the other meter measured on its date."""
     others = drawn.charger == fault.partner
     by_date = np.zeros(DAYS + 1)

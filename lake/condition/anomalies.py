@@ -54,7 +54,7 @@ the one at fault. `sessions` have shown it, with `others` of the other kind to c
 `at_stake_kwh_a_year` is what is lost, or measured wrongly, in a year of such use;
 `mending_saves_kwh_a_year` what is lost."""
 
-SMALLEST_PERCENT: Final = 1.5
+SMALLEST_PERCENT: Final = 2.0
 """A fall of less is no anomaly, however sure."""
 
 _SURE_Z: Final = 5.0
@@ -63,7 +63,8 @@ _LOW_PERCENT: Final = 7.0
 _LOW_SPREADS: Final = 4.0
 _NORMAL: Final = 1.4826
 _OWN: Final = 0.97
-_BETWEEN_PERCENT: Final = 1.5
+_PAIR: Final = 0.5  # of its sessions
+_BETWEEN_PERCENT: Final = 2.0
 _YEAR: Final = timedelta(days=365.25)
 _SHOWN_DAYS: Final = 84
 
@@ -116,24 +117,9 @@ _other_kind: Final = (
 def _losses(rows: pl.DataFrame, through: datetime, limit_percent: float) -> pl.DataFrame:
     """Devices that lose more than they did, or than others, and by what."""
     suspects = _suspects(efficiency_trends(weekly_levels(rows), limit_percent))
-    deviation = pl.col("deviation_percent")
-    value = deviation - pl.col("usual_meter") - pl.col("usual_vehicle")
-    spread = pl.col("spread_percent")
-    asked = separate(rows, value, spread, _BETWEEN_PERCENT, suspects)
-    guilty = asked.filter(pl.col("own_chance") >= _OWN).select("device_kind", "device_id")
-    asked = separate(rows, value, spread, _BETWEEN_PERCENT, suspects, guilty)
-    asked = asked.filter((pl.col("own_chance") > 1 - _OWN) & (pl.col("level") < 0))
-    # Where it may be either, one row stands for both: that of the charger.
+    guilty = _asked(rows, suspects).filter(pl.col("own_chance") >= _OWN)
+    asked = _at_fault(_asked(rows, suspects, guilty.select("device_kind", "device_id")))
     unsure = pl.col("own_chance") < _OWN
-    charger_too = asked.filter(unsure & (pl.col("device_kind") == METER))["partner_id"]
-    sure_partner = asked.filter(~unsure)["device_id"]
-    asked = asked.filter(
-        ~unsure
-        | (
-            ~pl.col("partner_id").is_in(sure_partner.implode())
-            & ((pl.col("device_kind") == METER) | ~pl.col("device_id").is_in(charger_too.implode()))
-        )
-    )
     certain = pl.Series(ndtr(((asked["size_percent"] - 1) / asked["change_error"]).to_numpy()))
     week = pl.duration(weeks=pl.col("change_week"))
     return asked.with_columns(
@@ -156,6 +142,37 @@ def _losses(rows: pl.DataFrame, through: datetime, limit_percent: float) -> pl.D
         "partner_id",
         "others",
     )
+
+
+def _asked(
+    rows: pl.DataFrame, suspects: pl.DataFrame, guilty: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Ask whose a loss is: of what has changed less the usual, of what was always low all of it."""
+    deviation, spread = pl.col("deviation_percent"), pl.col("spread_percent")
+    changed = deviation - pl.col("usual_meter") - pl.col("usual_vehicle")
+    was_low = pl.col("kind") == ALWAYS_LOW
+    return pl.concat(
+        separate(rows, value, spread, _BETWEEN_PERCENT, suspects.filter(which), guilty)
+        for value, which in ((changed, ~was_low), (deviation, was_low))
+    )
+
+
+def _at_fault(asked: pl.DataFrame) -> pl.DataFrame:
+    """Leave out those whose partners it is, and of a pair of which it may be either the vehicle.
+
+    A pair has most of its sessions together: what can't be told of others has to wait.
+    """
+    unsure = pl.col("own_chance") < _OWN
+    is_pair = pl.col("partner_share") >= _PAIR
+    possible = asked.filter(
+        (pl.col("level") < 0) & (pl.col("own_chance") > 1 - _OWN) & (~unsure | is_pair)
+    )
+    sure = possible.filter(~unsure)["device_id"]
+    of_charger = possible.filter(unsure & (pl.col("device_kind") == METER))["partner_id"]
+    is_told = pl.col("partner_id").is_in(sure.implode()) | (
+        (pl.col("device_kind") == VEHICLE) & pl.col("device_id").is_in(of_charger.implode())
+    )
+    return possible.filter(~unsure | ~is_told)
 
 
 def _suspects(trends: pl.DataFrame) -> pl.DataFrame:

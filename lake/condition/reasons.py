@@ -27,9 +27,11 @@ _TEXTS: Final = {
     "swapped_link": "The energy of {partner_id} fits the vehicle that is linked here, and this "
     "one's does not: the links are swapped, in {sessions} comparisons since {since}.",
 }
-_OWN: Final = " Its {others} {partners} are as usual elsewhere."
+_OWN: Final = " The {others} {partner_kind}s here are as usual elsewhere."
+_OWN_BY_ONE: Final = " The {partner_kind} here is as usual elsewhere."
 _EITHER: Final = " It may as well be {partner_kind} {partner_id}: too few sessions with others."
 _UNITS: Final = {1000: "Wh for kWh", 60: "kW for kWh of a minute"}
+_A_YEAR: Final = 365  # nobody knows that far ahead
 _OTHER_UNIT: Final = "kW for kWh, or the other way round"
 
 
@@ -43,29 +45,28 @@ def _reason(row: Mapping[str, Any]) -> str:
     is_meter = row["device_kind"] == METER
     slope = row["slope_percent_a_month"]
     text = _TEXTS[row["kind"]].format(
-        **{name: value for name, value in row.items() if name not in {"since"}},
-        since=row["since"].date(),
+        **{**row, "since": row["since"].date()},
         side="AC" if is_meter else "DC",
         device="charger" if is_meter else "vehicle",
         fall=max(-slope, 0.0) if slope is not None else 0.0,
         limit=_limit(row),
         unit=_UNITS.get(round(row["size"] or 0), _OTHER_UNIT),
     )
+    partner_kind = "vehicle" if is_meter else "charger"
     if row["may_be_kind"] is not None:
-        kind = "vehicle" if is_meter else "charger"
-        text += _EITHER.format(partner_kind=kind, partner_id=row["partner_id"])
+        text += _EITHER.format(partner_kind=partner_kind, partner_id=row["partner_id"])
     elif row["others"]:
-        partners = ("vehicle" if is_meter else "charger") + "s" * (row["others"] > 1)
-        text += _OWN.format(others=row["others"], partners=partners)
+        of_others = _OWN_BY_ONE if row["others"] == 1 else _OWN
+        text += of_others.format(others=row["others"], partner_kind=partner_kind)
     return text
 
 
 def _limit(row: Mapping[str, Any]) -> str:
     days, low, high = (row[f"days_to_limit{end}"] for end in ("", "_low", "_high"))
-    if days is None:
-        return ""
     if days == 0:
         return " It is below the limit."
-    if low is None or high is None:
-        return f" In {days:.0f} days it is below the limit."
+    if days is None or days > _A_YEAR:
+        return ""
+    if low is None or high is None or high > _A_YEAR:
+        return f" In about {days:.0f} days it is below the limit."
     return f" In {low:.0f} to {high:.0f} days it is below the limit."

@@ -53,13 +53,19 @@ def test_a_charger_that_is_low_with_every_vehicle_is_failing() -> None:
     assert row["others"] >= 5
     assert row["size_percent"] == pytest.approx(10.5, abs=2)
     assert abs((row["since"] - since(240)).days) <= 14
-    assert "vehicles are as usual elsewhere" in row["reason"]
+    assert "vehicles here are as usual elsewhere" in row["reason"]
+
+
+def test_a_charger_that_was_low_from_the_first_day_is_found() -> None:
+    (row,) = sure(worsened(SESSIONS, at(meter=DEPOT_METER), 0.85)).iter_rows(named=True)
+    assert (row["device_id"], row["kind"], row["may_be_kind"]) == (DEPOT_METER, "always_low", None)
+    assert row["size_percent"] == pytest.approx(16, abs=4)
 
 
 def test_a_vehicle_that_is_low_at_every_charger_is_failing() -> None:
     (row,) = sure(worsened(SESSIONS, at(vehicle=DEPOT_VEHICLE) & LATE, 0.9)).iter_rows(named=True)
     assert (row["device_kind"], row["device_id"]) == ("vehicle", DEPOT_VEHICLE)
-    assert "chargers are as usual elsewhere" in row["reason"]
+    assert "chargers here are as usual elsewhere" in row["reason"]
 
 
 def test_of_a_pair_that_has_no_others_either_may_be_the_one() -> None:

@@ -16,6 +16,7 @@ FIRST_WEEK, WEEKS = 13, 52
 FAULT_LINE: Final = 85.0
 PRECISE: Final = 0.95
 MATERIAL: Final = 0.03
+_QUIET_WEEKS: Final = 4
 _DEVICES: Final = {"meter": pl.col("meter_ids").list.first(), "vehicle": pl.col("vehicle_id")}
 _KEY: Final = ["device_kind", "device_id"]
 FLAGS: Final = {
@@ -79,7 +80,7 @@ def listed_flags(year: ChargingYear) -> pl.DataFrame:
 
 def line_flags(year: ChargingYear, line: float = FAULT_LINE) -> pl.DataFrame:
     """Return FLAGS of devices with a week below a line, percent."""
-    return _first(_weekly(year).filter(pl.col("efficiency") < line), year)
+    return _visits(_weekly(year).filter(pl.col("efficiency") < line), year)
 
 
 def sigma_flags(year: ChargingYear) -> pl.DataFrame:
@@ -94,7 +95,7 @@ def sigma_flags(year: ChargingYear) -> pl.DataFrame:
         (pl.col("week") >= FIRST_WEEK - 1)
         & (pl.col("efficiency") < pl.col("mean") - 3 * pl.col("deviation"))
     )
-    return _first(low, year)
+    return _visits(low, year)
 
 
 def precise_line(year: ChargingYear) -> tuple[float, pl.DataFrame]:
@@ -188,9 +189,12 @@ def _weekly(year: ChargingYear, first: int = FIRST_WEEK - 1) -> pl.DataFrame:
     )
 
 
-def _first(low: pl.DataFrame, year: ChargingYear) -> pl.DataFrame:
-    """Flag each device once. It stands for the partner of most of its sessions as well: these rules
-    can't tell the two apart, and that is not held against them."""
+def _visits(low: pl.DataFrame, year: ChargingYear) -> pl.DataFrame:
+    """Flag a device when it is low, and again when it was not for four weeks.
+
+    A flag stands for the partner of most of its sessions as well: these rules can't tell the two
+    apart, and that is not held against them.
+    """
     partner = pl.concat(
         year.sessions.group_by(
             _DEVICES[kind].alias("device_id"), _DEVICES[other].alias("partner_id")
@@ -202,9 +206,10 @@ def _first(low: pl.DataFrame, year: ChargingYear) -> pl.DataFrame:
         for kind, other in (("meter", "vehicle"), ("vehicle", "meter"))
     )
     end = pl.lit(YEAR_BEGINS) + pl.duration(weeks=pl.col("week") + 1)
+    since = pl.col("week") - pl.col("week").shift().over(_KEY)
     return (
-        low.group_by(_KEY)
-        .agg(pl.col("week").min())
+        low.sort(*_KEY, "week")
+        .filter(since.is_null() | (since > _QUIET_WEEKS))
         .join(partner, on="device_id", how="left")
         .select(
             *_KEY,
@@ -213,5 +218,5 @@ def _first(low: pl.DataFrame, year: ChargingYear) -> pl.DataFrame:
             at=end.dt.cast_time_unit("us"),
         )
         .select(*FLAGS)
-        .sort(_KEY)
+        .sort(*_KEY, "at")
     )

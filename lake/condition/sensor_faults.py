@@ -64,6 +64,8 @@ _ALIKE_ELSEWHERE: Final = 0.2  # another class of charger, another power
 _FEWEST_OF_A_PAIR: Final = 8
 _NORMAL: Final = 1.4826
 _PHASES_LEFT: Final = (2 / 3, 1 / 3)
+_OWN: Final = 0.9
+_PAIR: Final = 0.5
 _WILSON: Final = 1.96
 
 
@@ -95,13 +97,17 @@ def _recent(rows: pl.DataFrame, kind: str, through: datetime) -> pl.DataFrame:
 
 def _judged(expected: pl.DataFrame, through: datetime) -> pl.DataFrame:
     ac, dc = pl.col("energy_ac_kwh"), pl.col("energy_dc_kwh")
-    usual = ("vehicle_id", "charger_class")
     power = pl.col("peak_power_ac_kw")
     log_ratio = (dc / ac / pl.col("expected_efficiency_percent") * 100).log()
     typical = power.median().over("charger_class")
     pair = ("meter_id", "vehicle_id")
+
+    def left_of(group: tuple[str, str]) -> pl.Expr:
+        return pl.when(power > 0).then((power / power.quantile(0.9).over(group)).log())
+
+    is_usual = pl.len().over(pair) >= _FEWEST_OF_A_PAIR
     middle = (
-        pl.when(pl.len().over(pair) >= _FEWEST_OF_A_PAIR)
+        pl.when(is_usual)
         .then(pl.col("log_ratio").median().over(pair))
         .otherwise(pl.col("log_ratio").median().over("meter_id"))
     )
@@ -114,7 +120,9 @@ def _judged(expected: pl.DataFrame, through: datetime) -> pl.DataFrame:
             no_ac=(ac <= _MISSING * dc) & (dc >= 1),
             no_dc=(dc <= _MISSING * ac) & (ac >= 1),
             log_ratio=pl.when((ac > 0) & (dc > 0)).then(log_ratio),
-            power_left=pl.when(power > 0).then((power / power.quantile(0.9).over(usual)).log()),
+            # A fault is told by its own pair alone: elsewhere a vehicle may take another power.
+            power_left=pl.when(is_usual).then(left_of(pair)),
+            power_anywhere=left_of(("vehicle_id", "charger_class")),
             strange_ac=(power / typical).log().abs(),
             strange_dc=(pl.col("peak_power_dc_kw") / typical).log().abs(),
         )
@@ -196,14 +204,15 @@ def _clock(recent: Recent) -> pl.DataFrame:
 
 
 def _phase(recent: Recent) -> pl.DataFrame:
-    """Two thirds, or one, of the power that the vehicle takes at such chargers."""
+    """Two thirds, or one, of the power that the vehicle used to take at the charger."""
     left = pl.col("power_left")
+    told = {kind: rows.filter(left.is_not_null()) for kind, rows in recent.items()}
     found = [
-        _one_side(recent, PHASE, {METER: shows, VEHICLE: shows}, _MOST, left.exp())
+        _one_side(told, PHASE, {METER: shows, VEHICLE: shows}, _MOST, left.exp())
         for part in _PHASES_LEFT
         for shows in [((left - pl.lit(part).log()).abs() < _ALIKE)]
     ]
-    return _own(recent, pl.concat(found), left, 0.1)
+    return _own(recent, pl.concat(found), pl.coalesce(left, "power_anywhere"), 0.1)
 
 
 def _own(recent: Recent, found: pl.DataFrame, value: pl.Expr, error: float) -> pl.DataFrame:
@@ -211,12 +220,13 @@ def _own(recent: Recent, found: pl.DataFrame, value: pl.Expr, error: float) -> p
     suspects = found.drop("partner_id").with_columns(change_week=pl.lit(-3 * RECENT_DAYS // 7))
     rows = pl.concat(recent.values()).unique(["meter_id", "vehicle_id", "begins"])
     asked = separate(rows, value, pl.lit(error), error, suspects)
+    is_sure = pl.col("own_chance") > _OWN
+    is_pair = (pl.col("own_chance") >= 0.5) & (pl.col("partner_share") >= _PAIR)
     return (
-        asked.filter(pl.col("own_chance") >= 0.5)
-        .filter((pl.col("own_chance") > 0.9) | (pl.col("device_kind") == METER))
+        asked.filter(is_sure | ((pl.col("device_kind") == METER) & is_pair))
         .with_columns(
-            confidence=pl.col("confidence") * pl.col("own_chance"),
-            partner_id=pl.when(pl.col("own_chance") < 0.9).then("partner_id"),
+            confidence=pl.col("confidence") * pl.when(is_sure).then("own_chance").otherwise(1.0),
+            partner_id=pl.when(~is_sure).then("partner_id"),
         )
         .select(*SENSOR_FAULTS)
     )

@@ -45,6 +45,10 @@ def test_nobody_is_sent_to_a_sound_fleet(day: int) -> None:
     assert sure(SESSIONS, day).is_empty()
 
 
+def test_neither_to_one_whose_chargers_have_no_class() -> None:
+    assert sure(SESSIONS.with_columns(charger_class=pl.lit(None, pl.String))).is_empty()
+
+
 def test_a_charger_that_is_low_with_every_vehicle_is_failing() -> None:
     (row,) = sure(worsened(SESSIONS, at(meter=DEPOT_METER) & LATE, 0.9)).iter_rows(named=True)
     assert (row["device_kind"], row["device_id"]) == ("meter", DEPOT_METER)

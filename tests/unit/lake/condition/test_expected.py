@@ -38,7 +38,7 @@ def reached(
     return float(found["expected_efficiency_percent"].item())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(["household", "wallbox-11", "wallbox-22"]), st.data())
 def test_cold_never_raises_what_is_expected(
     prepared: pl.DataFrame, model: pl.DataFrame, name: str, data: st.DataObject

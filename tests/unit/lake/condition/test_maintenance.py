@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake.condition import close_entry, no_maintenance, update_maintenance
@@ -85,6 +85,7 @@ def test_an_open_row_stays_while_it_is_still_likely_and_closes_weeks_after_it_is
     assert closed["reason"].item() == "it drifts"
 
 
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from([None, 0.1, 0.4, 0.7, SURE]), min_size=1, max_size=60))
 def test_a_row_opens_and_closes_at_most_once_in_four_weeks(
     confidences: list[float | None],

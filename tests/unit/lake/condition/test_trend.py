@@ -29,7 +29,7 @@ def noise(seed: int) -> npt.NDArray[np.float64]:
     return np.random.default_rng(seed).normal(0, 0.5, WEEKS)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.one_of(st.none(), st.floats(-50, 50)), min_size=4, max_size=20).filter(
         lambda values: sum(value is not None for value in values) >= 4

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import polars as pl
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field, TypeAdapter
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -175,7 +175,16 @@ async def list_sessions(
     dependencies=[Depends(require_json)],
     name="A charging session",
 )
-async def read_session(session_id: UUID, services: ServicesDep) -> Response:
+async def read_session(
+    session_id: Annotated[
+        UUID,
+        Path(
+            description="id of a session, also of one that was superseded",
+            examples=["7d444840-9dc0-51d1-b245-5ffdce74fad2"],
+        ),
+    ],
+    services: ServicesDep,
+) -> Response:
     """One session, and the calls that tell more about its time.
 
     An id that was superseded, because its session turned out to be a part of another one, is

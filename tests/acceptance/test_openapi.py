@@ -55,7 +55,7 @@ def api(
 
 
 def fill(api: Collector) -> None:
-    """Devices, a link, a refused record, a computed hour, an alert, a report."""
+    """Devices, a link, a refused record, a computed hour, a session, an alert, a report."""
     for number in range(3):
         meters = [meter(f"METER00{number}", -60 * ago) for ago in range(10)]
         vehicles = [vehicle(f"VEH00{number}", -60 * ago) for ago in range(10)]
@@ -69,6 +69,17 @@ def fill(api: Collector) -> None:
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
     row = {"vehicle_id": "VEH001", "meter_ids": ["METER001"]}
     put(Lake(str(api.lake_folder)), VEHICLE_EFFICIENCY_HOURLY, hour, row)
+    api.sql(
+        "INSERT INTO charging_session (session_id, vehicle_id, meter_ids, begins, last_energy_at,"
+        " duration_seconds, charging_seconds, matched_energy_ac_kwh, matched_energy_dc_kwh, status,"
+        " reason, energy_ac_by_hour_kwh, evidence, data_points_meter, data_points_vehicle,"
+        " coverage_ac, coverage_dc, longest_gap_seconds, supersedes)"
+        # the one that the example of GET finds
+        " VALUES ('7d444840-9dc0-51d1-b245-5ffdce74fad2', 'VEH001', '{METER001}', %s, %s, 600, 600,"
+        " 1, 0.9, 'good', 'rated', '{1}', 'ac+dc', 10, 10, 1, 1, 60, '{}')",
+        hour,
+        hour + timedelta(minutes=10),
+    )
     assert api.post("/v1/ingest/vehicle", vehicle("VEH009", batteryTemp=60)).status_code == 201
     wait_for(lambda: api.sql("SELECT 1 FROM alert_event"))
     api.sql(

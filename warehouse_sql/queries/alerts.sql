@@ -194,12 +194,16 @@ LEFT JOIN alert_pending AS pending ON pending.rule = rule.rule
 LEFT JOIN retired ON retired.stream = reading.device_kind
     AND retired.device_id = reading.device_id
     AND (reading.kind = 'silent' OR reading.observed_at <= retired_at)
-LEFT JOIN device AS place ON coalesce(rule.depots, rule.groups) IS NOT NULL
-    AND place.stream = reading.device_kind AND place.device_id = reading.device_id COLLATE "C"
 CROSS JOIN LATERAL
+    -- Looked up for the rules alone that name a depot or a group.
     (SELECT retired.device_id IS NOT NULL
-            OR NOT coalesce(rule.depots ? place.depot_id, rule.depots IS NULL)
-            OR NOT coalesce(rule.groups ? place.group_name, rule.groups IS NULL) AS is_gone) AS gone
+            OR coalesce(rule.depots, rule.groups) IS NOT NULL
+               AND NOT EXISTS (SELECT FROM device AS place
+                               WHERE stream = reading.device_kind
+                                 AND place.device_id = reading.device_id COLLATE "C"
+                                 AND (rule.depots IS NULL OR rule.depots ? depot_id)
+                                 AND (rule.groups IS NULL OR rule.groups ? group_name))
+            AS is_gone) AS gone
 WHERE CASE
           WHEN is_gone THEN alert.id IS NOT NULL OR pending.rule IS NOT NULL
           WHEN alert.id IS NOT NULL AND rule.kind = 'silent' THEN

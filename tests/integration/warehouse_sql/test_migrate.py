@@ -161,6 +161,7 @@ def test_a_page_of_the_live_fleet_reads_a_page_however_many_devices_there_are(
     unset = ("kind", "flags", "ids", "prefix", "linked", "soc_below", "temperature_above")
     asked = {
         **dict.fromkeys(unset),
+        **{"depots": None, "groups": None, "is_placed": False},
         **{"after_missing": False, "after_place": 0.0, "after_kind": "meter", "after_id": after},
         **{"now": now, "believed_until": now, "nominal": 60.0, "online_intervals": 2.0},
         **{"silent_after": 600.0, "silent_intervals": 4.0},

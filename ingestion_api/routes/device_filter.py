@@ -11,7 +11,7 @@ from pydantic import Field
 from ingestion_api.rest.problems import Problem
 from ingestion_api.routes.live import Kind
 from ingestion_api.services import Services, ServicesDep
-from warehouse_sql.device_attributes import DEPOT_PATTERN
+from warehouse_sql.device_attributes import DEPOT_PATTERN, Text
 from warehouse_sql.named_queries import query
 
 _MOST: Final = 20
@@ -24,7 +24,7 @@ _Depots = Annotated[
     ),
 ]
 _Groups = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=100)]] | None,
+    list[Text] | None,
     Query(
         alias="group",
         max_length=_MOST,

@@ -249,6 +249,7 @@ def test_a_depot_or_a_group_that_there_is_not_is_told(api: Collector) -> None:
         for query, said in (
             ({"depot": "nroth"}, "there is no depot 'nroth'; GET /v1/depots lists"),
             ({"group": "van"}, "there is no group 'van'; GET /v1/devices lists"),
+            ({"group": "a\0"}, "must be printable characters"),
         ):
             answer = api.http.get(f"/v1/{path}", params=query)
             assert answer.status_code == 422

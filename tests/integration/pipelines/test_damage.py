@@ -343,7 +343,7 @@ def test_a_raw_table_whose_newest_commit_is_lost_is_not_taken_for_the_truth(
 def test_a_mart_that_is_gone_is_a_finding_and_the_lake_is_judged(
     computed: PipelineStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    execute(computed, b"DROP TABLE fleet_efficiency_hourly")
+    execute(computed, b"DROP TABLE fleet_efficiency_hourly CASCADE")
     found = Verified(capsys)
     assert found.code == DIFFERS
     mart = "warehouse/fleet_efficiency_hourly"

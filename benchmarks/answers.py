@@ -344,7 +344,7 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path, size
 
 def _note(size: Size) -> str:
     return (
-        f"whole: 26 hours of {size.vehicles:,} meters and vehicles, and one as 60 flushes left it; "
+        f"whole: 28 hours of {size.vehicles:,} meters and vehicles, and one as 60 flushes left it; "
         f"older, of {size.days} days: the real number of files, each with 50 devices"
     )
 

@@ -2,7 +2,7 @@
 
 Meters and as many vehicles with a heartbeat a minute, 10,000 of each for 30 days unless it is told
 otherwise. Whole, with every row of every device,
-and so with the row groups and pages of the real thing: the files of 26 compacted hours, and the
+and so with the row groups and pages of the real thing: the files of 28 compacted hours, and the
 hour after them as 60 flushes left it, which waits for its compaction. Thinned to the rows of 50
 devices: the hour files of the two days before and the file of each of the 27 days before those. Of
 them a window of a day needs only what their log entries say, and those are the real ones. All days
@@ -27,7 +27,7 @@ from lake.schema.history import RECEIPT_DELAY, encode_history, history_table
 from lake.schema.streams import DATE_PARTITION
 from warehouse_sql.named_queries import query
 
-_WHOLE_HOURS: Final = 26
+_WHOLE_HOURS: Final = 28
 _HOUR_FILES_HOURS: Final = 72  # until a day is archived
 FEWEST_DAYS: Final = _HOUR_FILES_HOURS // 24
 _KEPT_OF_THINNED: Final = 50

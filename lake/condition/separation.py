@@ -6,13 +6,6 @@ import polars as pl
 
 from lake.condition.sessions import DEVICE_COLUMNS, METER, VEHICLE
 
-# Columns of who is asked about: the device, and the week since when it has changed (before -1).
-SUSPECTS: Final = {
-    "device_kind": pl.String(),
-    "device_id": pl.String(),
-    "change_week": pl.Int64(),
-}
-
 LONGEST_WINDOW_WEEKS: Final = 12
 GREATEST_AC_KW: Final = 25.0
 _PRIOR_ERROR: Final = 0.25  # part of a change by which it differs from partner to partner
@@ -30,9 +23,10 @@ def separate(
 
     `rows` are sessions with meter_id, vehicle_id and `week`; `value` is what has changed, near zero
     where nothing has, `error` its spread in one session and `between` that of sound pairs, all in
-    one unit. `known` are devices (device_kind, device_id) whose sessions are no comparison, for
-    they are faulty themselves. What flows at more than GREATEST_AC_KW is compared with its like
-    alone: there the vehicle's own charger has no part.
+    one unit. `suspects` have device_kind, device_id and change_week, the week since when each has
+    changed (before: -1). `known` are devices (device_kind, device_id) whose sessions are no
+    comparison, for they are faulty themselves. What flows at more than GREATEST_AC_KW is compared
+    with its like alone: there the vehicle's own charger has no part.
 
     `level` is the mean of a suspect's sessions since the change, in the last LONGEST_WINDOW_WEEKS;
     `own` how far its sessions with each partner are from that partner's sessions with others, each

@@ -4,28 +4,34 @@ from typing import Final
 
 import polars as pl
 
+from lake.schema.charging_session import CHARGING_SESSION
+
 METER: Final = "meter"
 VEHICLE: Final = "vehicle"
 DEVICE_COLUMNS: Final = {METER: "meter_id", VEHICLE: "vehicle_id"}
 
-# The columns of `charging_session` that are read; energies in kWh, powers in kW, degrees Celsius.
+_TYPES: Final = pl.DataFrame(CHARGING_SESSION.schema.empty_table()).schema
+# The columns of CHARGING_SESSION that are read; energies in kWh, powers in kW, degrees Celsius.
 SESSIONS: Final = {
-    "vehicle_id": pl.String(),
-    "meter_ids": pl.List(pl.String()),
-    "begins": pl.Datetime("us", "UTC"),
-    "ends": pl.Datetime("us", "UTC"),
-    "energy_ac_kwh": pl.Float64(),
-    "energy_dc_kwh": pl.Float64(),
-    "matched_energy_ac_kwh": pl.Float64(),
-    "efficiency_percent": pl.Float64(),
-    "mean_power_ac_kw": pl.Float64(),
-    "peak_power_ac_kw": pl.Float64(),
-    "peak_power_dc_kw": pl.Float64(),
-    "average_battery_temp": pl.Float64(),
-    "charger_class": pl.String(),
-    "coverage_ac": pl.Float64(),
-    "coverage_dc": pl.Float64(),
-    "link_source": pl.String(),
+    name: _TYPES[name]
+    for name in (
+        "vehicle_id",
+        "meter_ids",
+        "begins",
+        "ends",
+        "energy_ac_kwh",
+        "energy_dc_kwh",
+        "matched_energy_ac_kwh",
+        "efficiency_percent",
+        "mean_power_ac_kw",
+        "peak_power_ac_kw",
+        "peak_power_dc_kw",
+        "average_battery_temp",
+        "charger_class",
+        "coverage_ac",
+        "coverage_dc",
+        "link_source",
+    )
 }
 
 # What more `prepare_sessions` says of a session.

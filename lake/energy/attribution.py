@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from lake.energy.facts import Heartbeats, Pieces, Spans
 from lake.energy.intervals import KNOWN, Integers, Intervals, expand_ranges, part_of
+from lake.energy.windows import Heartbeats, Pieces, Spans
 
 
 class Feeds(NamedTuple):

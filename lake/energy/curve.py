@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 
 from lake.energy.exact import DECIMALS, exact_mean
-from lake.energy.facts import (
+from lake.energy.intervals import KNOWN, KWH, UNPLACED, Flags, Integers, expand_ranges
+from lake.energy.status import efficiency_percent
+from lake.energy.windows import (
     Heartbeats,
     Pieces,
     SideReadings,
@@ -19,8 +21,6 @@ from lake.energy.facts import (
     energy_in,
     window_facts,
 )
-from lake.energy.intervals import KNOWN, KWH, UNPLACED, Flags, Integers, expand_ranges
-from lake.energy.status import efficiency_percent
 from lake.schema.partitions import microseconds, utc_window
 from lake.settings import EnergySettings
 

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from lake.energy.attribution import own_pieces
-from lake.energy.facts import Windows, energy_in
 from lake.energy.intervals import HOUR, KNOWN, KWH, SECOND, Intervals, energy_intervals
 from lake.energy.readings import Side, read_side
+from lake.energy.windows import Windows, energy_in
 from lake.schema.partitions import EPOCH, microseconds, utc_window
 from lake.schema.streams import Stream
 from lake.settings import EnergySettings

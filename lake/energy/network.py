@@ -19,22 +19,21 @@ from lake.energy.attribution import (
     share,
     spans_of,
 )
-from lake.energy.facts import (
+from lake.energy.facts import Facts, WindowEnergy
+from lake.energy.intervals import HOUR, Flags, Integers, Intervals
+from lake.energy.measured_side import MeasuredSide, near_window
+from lake.energy.readings import Side
+from lake.energy.windows import (
     INACTIVE,
-    Facts,
     Heartbeats,
     Pieces,
     SideReadings,
     Spans,
-    WindowEnergy,
     Windows,
     energy_in,
     total_in,
     window_facts,
 )
-from lake.energy.intervals import HOUR, Flags, Integers, Intervals
-from lake.energy.measured_side import MeasuredSide, near_window
-from lake.energy.readings import Side
 from lake.schema.partitions import microseconds
 
 # A phase that was silent for so long before a window is no part of its meter any more.

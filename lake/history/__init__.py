@@ -3,7 +3,7 @@
 from lake.history.compaction import rebuild_files, rebuild_hour
 from lake.history.context import LONGEST_CADENCE, HistoryWindow, SequentialHistoryReader
 from lake.history.deduplication import merge_heartbeats, no_heartbeats
-from lake.history.nearest import READINGS_BESIDE, series_ends, series_of
+from lake.history.nearest import READINGS_BESIDE, series_ends
 
 __all__ = [
     "LONGEST_CADENCE",
@@ -15,5 +15,4 @@ __all__ = [
     "rebuild_files",
     "rebuild_hour",
     "series_ends",
-    "series_of",
 ]

@@ -24,7 +24,6 @@ from lake.history.nearest import (
     SeriesEnds,
     of_devices,
     series_ends,
-    series_of,
     with_energy,
 )
 from lake.history.scans import scan_heartbeats, scan_history
@@ -235,7 +234,7 @@ class SequentialHistoryReader:
 
         First of the newest day on which each may have sent an energy, then of twice as many.
         """
-        series, device = series_of(self._stream), self._stream.device
+        series, device = list(self._stream.series), self._stream.device
         wanted = pl.concat([ends.series, next_ends.series]).unique()
         idle = {*expected, *self._known[device]} - set(wanted[device])
         if window[self._stream.energy].null_count():

@@ -17,30 +17,19 @@ Nine decide what the one beside them means. With so many, a meter's quarter of a
 the edge is divided as the energy of a vehicle was that sends each minute.
 """
 
-_PHASE: Final = "phase"
-
 
 @dataclass(frozen=True)
 class SeriesEnds:
     """The `first` and the `last` READINGS_BESIDE readings with an energy of each series.
 
     Both are sorted by device and time. `series` has a row for each series, with the columns of
-    `series_of`, and `full` those with so many readings.
+    `Stream.series`, and `full` those with so many readings.
     """
 
     first: pl.DataFrame
     last: pl.DataFrame
     series: pl.DataFrame
     full: pl.DataFrame
-
-
-def series_of(stream: Stream) -> list[str]:
-    """Return the columns that tell the series of a reading.
-
-    A device has one of intervals and one of register values, of each phase that it tells apart.
-    """
-    names = [column.name for column in stream.columns]
-    return [stream.device, "reading_type", *(name for name in names if name == _PHASE)]
 
 
 def with_energy(stream: Stream) -> pl.Expr:
@@ -60,7 +49,7 @@ def of_devices(stream: Stream, devices: Collection[str]) -> pl.Expr:
 
 def series_ends(rows: pl.DataFrame, stream: Stream) -> SeriesEnds:
     """Find the ends of each series; `rows` have the columns of the history, in any order."""
-    series = series_of(stream)
+    series = list(stream.series)
     known = rows.filter(with_energy(stream)) if rows[stream.energy].null_count() else rows
     if known.is_empty():
         return SeriesEnds(known, known, known.select(series), known.select(series))

@@ -125,30 +125,14 @@ class LakeSnapshot:
         dirty_hours: Collection[datetime],
         outbox: pa.Table,
         heard: Heard = ALWAYS,
-    ) -> Readings:
-        """Return the readings of a device from `start` to `end`, with their context.
-
-        That is an hour to either side, and whatever lies beyond until each series has as many
-        readings with an energy as any reading can need: before however old, where the series goes
-        on after `start`; after it for a day, or until the next one there is.
-        """
-        found, _ = self.readings_and_reach(stream, device, start, end, dirty_hours, outbox, heard)
-        return found
-
-    def readings_and_reach(
-        self,
-        stream: Stream,
-        device: str,
-        start: datetime,
-        end: datetime,
-        dirty_hours: Collection[datetime],
-        outbox: pa.Table,
-        heard: Heard = ALWAYS,
         looks_ahead: timedelta = DAY,
     ) -> tuple[Readings, Reach]:
-        """Return `readings_of_device`, and the time outside of which nothing can change them.
+        """Return the readings of a device from `start` to `end` with their context, and the time
+        outside of which nothing can change them.
 
-        `looks_ahead`: within so long a time after `end` as many readings are looked for as decide.
+        The context is an hour to either side, and whatever lies beyond until each series has as
+        many readings with an energy as any reading can need: before however old, where the series
+        goes on after `start`; after it for `looks_ahead`, or until the next one there is.
         """
         span = self._span(stream, dirty_hours, outbox, heard)
         since, until = start - _AROUND, end + _AROUND

@@ -80,12 +80,11 @@ def _context(
     """
     start, end = inputs.window
     timestamp = pl.col("timestamp")
-    series = [name for name in (stream.device, "reading_type", "phase") if name in rows.columns]
     is_before, is_after = timestamp < start, timestamp >= end
     return (
         rows.lazy()
         .filter(pl.col(stream.energy).is_not_null(), is_before | is_after)
-        .group_by(series)
+        .group_by(stream.series)
         .agg(
             last=timestamp.filter(is_before).max(),
             oldest=pl.when(is_before.sum() >= context_readings).then(timestamp.min()),

@@ -123,6 +123,11 @@ class Stream:
         """The columns of what a series of readings belongs to: the device, or a part of it."""
         return tuple(name for name in self.key if name != "timestamp")
 
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The columns that tell the series of a reading: of a channel, intervals or a register."""
+        return (self.device, "reading_type", *([] if self.part is None else [self.part.name]))
+
     def with_all_columns(self, rows: pa.Table) -> pa.Table:
         """Return `rows` with the columns of the stream; one that an older version left out is null.
 

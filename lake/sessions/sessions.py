@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from lake.energy.fact_columns import facts_of_rows, shown_of_vehicles
 from lake.energy.facts import merge_facts
-from lake.energy.intervals import HOUR, KWH, SECOND, Integers
+from lake.energy.intervals import HOUR, KWH, SECOND, Integers, expand_ranges
 from lake.energy.links import LINK, STRONGEST_FIRST
 from lake.schema.charging_session import CHARGING_SESSION
 from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
@@ -57,8 +57,7 @@ def charging_sessions(
     drafts = list(_drafts(rows, plugged, settings))
     first = np.array([draft.first for draft in drafts], np.int64)
     length = np.array([draft.last + 1 for draft in drafts], np.int64) - first
-    session = np.repeat(np.arange(len(drafts)), length)
-    row = np.arange(len(session)) - np.repeat(np.cumsum(length) - length, length) + first[session]
+    session, row = expand_ranges(first, length)
     rows = rows[row]
     begins, ends = (rows[name].to_physical().to_numpy() for name in ("begins", "ends"))
     since, until = begins[_firsts(session)], ends[_lasts(session)]

@@ -8,7 +8,9 @@ import polars as pl
 
 from lake.energy.efficiency import WindowEfficiency
 from lake.energy.fact_columns import shown_of_vehicles
-from lake.energy.facts import (
+from lake.energy.intervals import HOUR, KNOWN, KWH, SECOND, UNPLACED, Integers, expand_ranges
+from lake.energy.links import STRONGEST_FIRST
+from lake.energy.windows import (
     Heartbeats,
     Pieces,
     SideReadings,
@@ -17,8 +19,6 @@ from lake.energy.facts import (
     greatest_energy,
     window_facts,
 )
-from lake.energy.intervals import HOUR, KNOWN, KWH, SECOND, UNPLACED, Integers, expand_ranges
-from lake.energy.links import STRONGEST_FIRST
 from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
 from lake.settings import EnergySettings
 

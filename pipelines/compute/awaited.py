@@ -1,4 +1,4 @@
-"""Readings that an hour lacks: those that cross its end and have not arrived yet."""
+"""Readings that have an hour computed again when they come: what it lacks or is divided by."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ import polars as pl
 import psycopg
 
 from lake import HOUR, STREAMS, Stream
-from lake.history import LONGEST_CADENCE, series_of
+from lake.history import LONGEST_CADENCE
 from lake.rollups import HourInputs
 from warehouse_sql.named_queries import query
 
@@ -27,7 +27,7 @@ def awaited_readings(readings: pl.DataFrame, stream: Stream, hour: datetime) -> 
     the time between its last ones, and none at the end of the hour or later. Sorted by device.
     """
     start, end = hour, hour + HOUR
-    timestamp, series = pl.col("timestamp"), series_of(stream)
+    timestamp, series = pl.col("timestamp"), list(stream.series)
     last, step = pl.col("last"), pl.col("step")
     may_come = last + pl.min_horizontal(step * _STEPS, pl.lit(LONGEST_CADENCE)) >= start
     return (

@@ -26,7 +26,7 @@ from lake import (
 )
 from lake.delta import READ_ERRORS, find_damaged_files
 from lake.health import LOOK_BACK
-from lake.history import LONGEST_CADENCE, READINGS_BESIDE, no_heartbeats, series_of
+from lake.history import LONGEST_CADENCE, READINGS_BESIDE, no_heartbeats
 from pipelines.ledger import computed_hours, reopen_beside
 from warehouse_sql.named_queries import query
 
@@ -98,7 +98,7 @@ def _changed_before(
     fresh: Mapping[datetime, datetime],
     before: dict[datetime, datetime | None],
 ) -> set[datetime]:
-    start, series = done[0].hour, series_of(stream)
+    start, series = done[0].hour, list(stream.series)
     near = [compaction for compaction in done if compaction.hour < start + LONGEST_CADENCE]
     readings = pl.concat(
         rows.group_by(series, maintain_order=True).head(READINGS_BESIDE)
@@ -211,7 +211,7 @@ def _with_arrival(readings: pl.DataFrame, fresh: Mapping[datetime, datetime]) ->
 
 def _last_known(lake: Lake, stream: Stream, news: pl.DataFrame, start: datetime) -> pl.DataFrame:
     """By series the `times` of the last readings before `start`, the newest first."""
-    series, parts = series_of(stream), []
+    series, parts = list(stream.series), []
     until, lacking = start, news.select(*series, "wanted")
     for reach in (HOUR, LONGEST_CADENCE):
         devices = lacking[stream.device].unique().sort().to_list()
@@ -232,7 +232,7 @@ def _changed_after(
     after: Collection[datetime],
     settings: EnergySettings,
 ) -> set[datetime]:
-    end, series = done[-1].hour + HOUR, series_of(stream)
+    end, series = done[-1].hour + HOUR, list(stream.series)
     # From a time to another, as whole hours.
     ranges: set[tuple[datetime, datetime]] = set()
     if _changes_near(lake, stream, done[-1], end, settings):
@@ -286,7 +286,7 @@ def _changed_after(
 
 def _readings(lake: Lake, stream: Stream, done: Sequence[Compaction]) -> Iterator[pl.DataFrame]:
     """The readings with an energy of each hour, by series, and whether they are new."""
-    series, is_new = series_of(stream), pl.lit(value=True)
+    series, is_new = list(stream.series), pl.lit(value=True)
     for compaction in done:
         rows = (
             scan_history(lake, stream, compaction.hour, compaction.hour + HOUR)
@@ -311,7 +311,7 @@ def _known(
     return (
         scan_history(lake, stream, since, until, devices)
         .filter(pl.col(stream.energy).is_not_null())
-        .select(*series_of(stream), "timestamp")
+        .select(*stream.series, "timestamp")
         .collect()
     )
 

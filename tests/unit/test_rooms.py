@@ -42,7 +42,7 @@ ROOMS = {
         "health": "energy schema engine settings",
         "costs": "energy schema time_zones",
         "sessions": "energy schema settings",
-        "condition": "",
+        "condition": "schema",
         "rollups": "costs energy health sessions schema engine settings",
         "delta": "schema errors settings",
         "history": "delta schema engine errors prefetch settings",
@@ -162,7 +162,7 @@ PUBLIC = {
     """,
     "lake.history": """
         HistoryWindow LONGEST_CADENCE READINGS_BESIDE SequentialHistoryReader merge_heartbeats
-        no_heartbeats rebuild_files rebuild_hour series_ends series_of
+        no_heartbeats rebuild_files rebuild_hour series_ends
     """,
     "lake.reads": """
         ALWAYS DeviceReader Heard HourIndex LakeSnapshot LruCache PagePosition PageQuery

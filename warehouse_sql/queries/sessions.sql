@@ -46,13 +46,7 @@ FROM charging_session WHERE begins >= $1 AND begins < $2 ORDER BY vehicle_id, be
 -- name: list_sessions
 -- The newest first. A session is at most so long that `since` lies before its begin if it has a part in
 -- the window.
-SELECT session_id, vehicle_id, meter_ids, begins, ends, last_energy_at, plugged_from, plugged_to,
-       duration_seconds, charging_seconds, plugged_seconds, energy_ac_kwh, energy_dc_kwh,
-       matched_energy_ac_kwh, matched_energy_dc_kwh, loss_kwh, efficiency_percent, status, reason,
-       soc_from, soc_to, mean_power_ac_kw, mean_power_dc_kw, peak_power_ac_kw, peak_power_dc_kw,
-       battery_temp_min, average_battery_temp, battery_temp_max, energy_ac_by_hour_kwh, evidence,
-       link_source, charger_class, data_points_meter, data_points_vehicle, coverage_ac, coverage_dc,
-       longest_gap_seconds, supersedes
+SELECT *
 FROM charging_session
 WHERE begins >= %(since)s AND begins < %(end)s AND last_energy_at > %(start)s
   AND (%(vehicle_id)s::text IS NULL OR vehicle_id = %(vehicle_id)s)
@@ -65,13 +59,7 @@ LIMIT %(limit)s
 
 -- name: session_of_id
 -- The session that has this id, or has taken in the one that had it.
-SELECT session_id, vehicle_id, meter_ids, begins, ends, last_energy_at, plugged_from, plugged_to,
-       duration_seconds, charging_seconds, plugged_seconds, energy_ac_kwh, energy_dc_kwh,
-       matched_energy_ac_kwh, matched_energy_dc_kwh, loss_kwh, efficiency_percent, status, reason,
-       soc_from, soc_to, mean_power_ac_kw, mean_power_dc_kw, peak_power_ac_kw, peak_power_dc_kw,
-       battery_temp_min, average_battery_temp, battery_temp_max, energy_ac_by_hour_kwh, evidence,
-       link_source, charger_class, data_points_meter, data_points_vehicle, coverage_ac, coverage_dc,
-       longest_gap_seconds, supersedes
+SELECT *
 FROM charging_session
 WHERE session_id = %(session_id)s OR supersedes @> ARRAY[%(session_id)s::text]
 ORDER BY session_id = %(session_id)s DESC

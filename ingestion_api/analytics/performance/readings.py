@@ -102,7 +102,7 @@ class _Reader:
         dirty, outbox = context.dirty_hours[stream.name], context.outbox[stream.name]
         key = stream.name, device
         heard = context.heard.get(key, unheard)
-        found, self.reach[key] = self._view.readings_and_reach(
+        found, self.reach[key] = self._view.readings_of_device(
             stream, device, *self._window, dirty, outbox, heard, self._looks_ahead
         )
         return found

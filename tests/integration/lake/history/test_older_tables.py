@@ -86,7 +86,7 @@ def test_tables_of_the_version_before_are_read_and_written(stream: Stream, tmp_p
         while reader.index_next_hour(HOUR_10 + HOUR):
             pass
         nothing = stream.arrow_schema.empty_table()
-        readings = reader.snapshot().readings_of_device(stream, "D1", *window, set(), nothing)
+        readings, _ = reader.snapshot().readings_of_device(stream, "D1", *window, set(), nothing)
         assert readings.value.tolist() == [0.1, 0.2]
         assert readings.details is not None
         assert readings.details["interval_seconds"].to_list() == [None, 60.0]
@@ -129,7 +129,7 @@ def test_phases_of_one_moment_are_rows_of_their_own(tmp_path: Path) -> None:
         while reader.index_next_hour(HOUR_10 + HOUR):
             pass
         late = heartbeats(METER, [{**sent[1], "kwh_consumed_ac": 0.06, "received_at": LATE}])
-        readings = reader.snapshot().readings_of_device(
+        readings, _ = reader.snapshot().readings_of_device(
             METER, "M1", HOUR_10, HOUR_10 + HOUR, set(), late
         )
         assert readings.at.size == 8

@@ -229,7 +229,7 @@ def test_what_has_gone_from_the_lake_is_not_told_any_more(lake: Lake, tmp_path: 
 
 def _of_vehicle(reader: DeviceReader, vehicle: str) -> Readings:
     nothing, window = VEHICLE.arrow_schema.empty_table(), (HOUR_10, END + HOUR)
-    return reader.snapshot().readings_of_device(VEHICLE, vehicle, *window, set(), nothing)
+    return reader.snapshot().readings_of_device(VEHICLE, vehicle, *window, set(), nothing)[0]
 
 
 def _same(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
@@ -252,4 +252,4 @@ def _alone(
     reader: DeviceReader, device: str, dirty: set[datetime], start: datetime, end: datetime
 ) -> Readings:
     nothing = METER.arrow_schema.empty_table()
-    return reader.snapshot().readings_of_device(METER, device, start, end, dirty, nothing)
+    return reader.snapshot().readings_of_device(METER, device, start, end, dirty, nothing)[0]

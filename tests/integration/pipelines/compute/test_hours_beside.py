@@ -10,7 +10,7 @@ import pytest
 from psycopg.types.range import TimestamptzRange as Range
 
 from lake import HOUR, METER, VEHICLE, compact_hours
-from lake.history import SequentialHistoryReader, series_of
+from lake.history import SequentialHistoryReader
 from lake.rollups import HourInputs, Tables, health_of_hour, tables_of_hours
 from lake.schema import HEARTBEAT_COMPLETENESS_HOURLY, contiguous_hours
 from lake.settings import EnergySettings
@@ -226,7 +226,7 @@ def compute_at_once(stack: PipelineStack, computed: dict[datetime, HourInputs]) 
 
 def beside(rows: pl.DataFrame, hour: datetime) -> pl.DataFrame:
     """What an hour is computed with of the devices that have an energy in or after it."""
-    timestamp, series = pl.col("timestamp"), series_of(METER)
+    timestamp, series = pl.col("timestamp"), list(METER.series)
     known = rows.filter(pl.col("kwh_consumed_ac").is_not_null()).sort(*series, "timestamp")
     active = known.filter(timestamp >= hour).select(METER.device).unique()
     return known.join(active, on=METER.device, how="semi", maintain_order="left").drop("duplicates")

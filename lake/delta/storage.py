@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.fs
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
-from deltalake.fs import DeltaStorageHandler
 
 from lake.delta.durability import sync_newest_commit
+from lake.delta.object_store import ObjectStoreHandler
 from lake.errors import OldTable, StaleRead, TableMissing, UnusableFolder, WrongLake
 from lake.schema.catalog import DERIVED_TABLES
 from lake.schema.history import history_table
@@ -98,7 +98,7 @@ class Lake:
         """Return a file system of all below the lake's URL, for what is not a table."""
         if folder := self.local_folder:
             return pyarrow.fs.SubTreeFileSystem(str(folder), pyarrow.fs.LocalFileSystem())
-        return pyarrow.fs.PyFileSystem(DeltaStorageHandler(self.uri, self.storage_options))
+        return pyarrow.fs.PyFileSystem(ObjectStoreHandler(self.uri, self.storage_options))
 
     def _create(
         self,

@@ -35,7 +35,7 @@ def charged_template(
 ) -> Iterator[StackTemplate]:
     """Three hours of a healthy car, a failing charger and a car that seems to gain energy."""
     empty = StackTemplate(postgres, migrated_template, empty_lake)
-    with prepared_template(empty, tmp_path_factory.mktemp("charged") / "lake", _charge) as made:
+    with prepared_template(empty, tmp_path_factory.mktemp("charged") / "lake", charge) as made:
         yield made
 
 
@@ -45,7 +45,7 @@ def computed_template(
 ) -> Iterator[StackTemplate]:
     """The same, computed with their day."""
     with prepared_template(
-        charged_template, tmp_path_factory.mktemp("computed") / "lake", _compute
+        charged_template, tmp_path_factory.mktemp("computed") / "lake", compute
     ) as made:
         yield made
 
@@ -57,7 +57,7 @@ def charged(charged_template: StackTemplate, tmp_path: Path) -> Iterator[Pipelin
         yield stack
 
 
-def _charge(stack: PipelineStack) -> None:
+def charge(stack: PipelineStack) -> None:
     hours = (HOUR_10 - HOUR, HOUR_10, HOUR_10 + HOUR)
     meters = [(name, 0.1) for name in ("METER001", "METER002", "METER003")]
     vehicles = [("VEH001", 0.092, 21.0), ("VEH002", 0.07, 35.0), ("VEH003", 0.13, 30.0)]
@@ -87,7 +87,7 @@ def _charge(stack: PipelineStack) -> None:
     )
 
 
-def _compute(stack: PipelineStack) -> None:
+def compute(stack: PipelineStack) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # A file an hour in the history, as of a fleet with many heartbeats.
         patch.setattr("lake.history.compaction._ROWS_TOGETHER", 0)

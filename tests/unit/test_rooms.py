@@ -223,6 +223,7 @@ LIBRARIES = {
     "markupsafe": "pipelines.report",
     "msgspec": "ingestion_api.heartbeats",
     "numpy": "ingestion_api lake local_stack warehouse_sql",
+    "obstore": "lake.delta.object_store",
     "polars": "ingestion_api.analytics ingestion_api.bulk_import ingestion_api.rest "
     "ingestion_api.routes lake local_stack.cli pipelines",
     "prometheus_client": "ingestion_api.observability ingestion_api.routes ingestion_api.server",

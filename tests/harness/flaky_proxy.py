@@ -1,0 +1,125 @@
+"""A proxy before an HTTP server that takes note of each request, and lets some fail.
+
+In a process of its own: a client that holds the interpreter while it waits would wait for ever.
+`python -m tests.harness.flaky_proxy PORT` prints the port that it listens on. What is below /-/ is
+for the test: PUT /-/faults takes a list of faults as JSON, GET /-/requests tells how many requests
+of each method came.
+"""
+
+import json
+import re
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+_HOP_BY_HOP: Final = ("connection", "transfer-encoding", "content-length", "server", "date")
+OWN: Final = "/-/"
+
+
+@dataclass
+class Fault:
+    """What happens to the requests whose `METHOD path` matches a regular expression."""
+
+    matches: str
+    times: int
+    """To so many of them."""
+    status: int | None = None
+    """Is answered in place of the server's answer, and the server gets nothing."""
+    cut: str | None = None
+    """`before` or `after` the server has got it the connection ends, without an answer."""
+    delay: float = 0
+    """Seconds that it waits before anything else."""
+
+
+class FlakyProxy(ThreadingHTTPServer):
+    """The proxy; knows its faults and how many requests came."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.upstream, self.faults = port, list[Fault]()
+        self.requests = Counter[str]()
+        self._lock = threading.Lock()
+
+    def next_fault(self, method: str, path: str) -> Fault | None:
+        """The fault of a request, which is used up."""
+        with self._lock:
+            self.requests[method] += 1
+            for fault in self.faults:
+                if fault.times and re.search(fault.matches, f"{method} {path}"):
+                    fault.times -= 1
+                    return fault
+        return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # The second part of an answer would wait until the client has acknowledged the first.
+    disable_nagle_algorithm = True
+    server: FlakyProxy
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def handle_request(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        if self.path.startswith(OWN):
+            self._answer(200, [], self._own(body))
+            return
+        fault = self.server.next_fault(self.command, self.path)
+        if fault is not None and fault.delay:
+            time.sleep(fault.delay)
+        if fault is not None and fault.status is not None:
+            self._answer(fault.status, [], b"<Error><Code>SlowDown</Code></Error>")
+            return
+        self.close_connection = fault is not None and fault.cut is not None
+        if fault is not None and fault.cut == "before":
+            return
+        answer = self._forward(body)
+        if fault is None or fault.cut is None:
+            self._answer(*answer)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request
+
+    def _own(self, body: bytes) -> bytes:
+        if self.command == "PUT":
+            self.server.faults = [Fault(**fault) for fault in json.loads(body)]
+        return json.dumps(self.server.requests).encode()
+
+    def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        upstream = HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)
+        try:
+            upstream.request(self.command, self.path, body, dict(self.headers.items()))
+            answer = upstream.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            upstream.close()
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        length = str(len(content))
+        if self.command == "HEAD":
+            length = next((v for k, v in headers if k.lower() == "content-length"), "0")
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in _HOP_BY_HOP:
+                self.send_header(name, value)
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def as_json(faults: list[Fault]) -> list[dict[str, Any]]:
+    """The faults as PUT /-/faults takes them."""
+    return [asdict(fault) for fault in faults]
+
+
+if __name__ == "__main__":
+    with FlakyProxy(int(sys.argv[1])) as proxy:
+        print(proxy.server_address[1], flush=True)  # noqa: T201
+        proxy.serve_forever()

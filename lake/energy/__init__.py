@@ -26,6 +26,7 @@ from lake.energy.links import (
 from lake.energy.measured_side import (
     MeasuredSide,
     energy_of_devices,
+    jumps_after_standstill,
     measured,
     reach_of_crossing,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "energy_of_devices",
     "exact_sum",
     "facts_of_few",
+    "jumps_after_standstill",
     "linked_sides",
     "links_around",
     "links_by_rule",

@@ -145,6 +145,7 @@ def _of_registers(readings: EnergyReadings, channels: Channels, noise: int) -> I
     length = steps.end - steps.start
     is_known = steps.kind == KNOWN
     is_long = is_known & (length > _LONGEST_RISE) & (steps.energy > 0)
+    is_long |= steps.kind == UNPLACED
     start = np.where(
         is_known & (length > _LONGEST_STANDSTILL), steps.end - _LONGEST_STANDSTILL, steps.start
     )

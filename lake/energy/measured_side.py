@@ -14,7 +14,7 @@ from lake.energy.intervals import HOUR, KNOWN, KWH, SECOND, Intervals, energy_in
 from lake.energy.readings import Side, read_side
 from lake.energy.windows import Windows, energy_in
 from lake.schema.partitions import EPOCH, microseconds, utc_window
-from lake.schema.streams import Stream
+from lake.schema.streams import REGISTER, Stream
 from lake.settings import EnergySettings
 
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -61,6 +61,41 @@ def reach_of_crossing(
         first = min(first, int(begins[(begins < since) & (ends > since)].min(initial=first)))
         last = max(last, int(ends[(begins < until) & (ends > until)].max(initial=last)))
     return EPOCH + first * _MICROSECOND, EPOCH + last * _MICROSECOND
+
+
+def jumps_after_standstill(
+    rows: pl.DataFrame, stream: Stream, settings: EnergySettings
+) -> pl.DataFrame:
+    """Return the rises of registers that stood still before and that no power would explain.
+
+    They may be spread over up to an hour before. With the columns of the series; `until`, when the
+    register had risen; and `is_oldest`: it stood still since its first value in these rows.
+    """
+    energy, timestamp = pl.col(stream.energy), pl.col("timestamp")
+    powers = [settings.greatest_power_kw, settings.greatest_vehicle_power_kw]
+    of_classes = (of_class.greatest_power_kw for of_class in settings.charger_classes.values())
+    least_kw = min(*powers, *(power for power in of_classes if power is not None))
+    hours = (timestamp - timestamp.shift(1)).dt.total_microseconds() / HOUR
+    begins = pl.any_horizontal(
+        pl.col(name).ne_missing(pl.col(name).shift(1)) for name in stream.series
+    )
+    return (
+        rows.filter(energy.is_not_null(), pl.col("reading_type") == REGISTER)
+        .select(*stream.series, "timestamp", stream.energy)
+        .sort(*stream.series, "timestamp")
+        .with_columns(
+            begins=begins.fill_null(value=True),
+            rises=energy - energy.shift(1) > least_kw * hours + settings.register_noise_kwh,
+        )
+        .with_columns(run=(pl.col("begins") | (energy != energy.shift(1))).cum_sum())
+        .with_columns(first_run=pl.when("begins").then("run").forward_fill())
+        .with_columns(
+            is_oldest=pl.col("run").shift(1) == pl.col("first_run"),
+            stood=pl.col("run").shift(1) == pl.col("run").shift(2),
+        )
+        .filter("rises", ~pl.col("begins"), pl.col("is_oldest") | pl.col("stood"))
+        .select(*stream.series, "is_oldest", until="timestamp")
+    )
 
 
 def crossing_energies(

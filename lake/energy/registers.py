@@ -26,7 +26,7 @@ _FROZEN_FOR: Final = _HOUR
 
 
 class RegisterSteps(NamedTuple):
-    """Energy between two values, in (start, end]; `kind` is KNOWN or LEFT_OUT."""
+    """Energy between two values, in (start, end]; `kind` as of `Intervals`."""
 
     channel: _Integers
     start: _Integers
@@ -167,7 +167,7 @@ class _Register:
             for j in range(i, until):
                 self._found.append(_Step(self._time[j], self._time[j], 0, LEFT_OUT))
             self._next = until
-        elif not (self._was_spike(last, i) or self._was_frozen(last, i)):
+        elif not (self._was_spike(last, i) or self._was_frozen(last, i, conflict)):
             self._judge_jump(last, i, conflict)
 
     def _judge_jump(self, last: int, i: int, conflict: int) -> None:
@@ -221,31 +221,38 @@ class _Register:
             return False
         if not self._fits(self._kept[-2], i):
             return False
-        place = next(n for n in range(len(self._found) - 1, -1, -1) if self._found[n].kind == KNOWN)
+        counted = (n for n, step in enumerate(self._found) if step.kind != LEFT_OUT)
+        place = max(counted)
         energy = self._found.pop(place).energy
         self._left = [_Left(left.value, left.since - energy) for left in self._left]
         self._found.append(_Step(self._time[last], self._time[last], 0, LEFT_OUT))
         self._kept.pop()
         return True
 
-    def _was_frozen(self, last: int, i: int) -> bool:
-        """Spread a rise over the time in which the register stood still, if that explains it."""
-        first = len(self._kept) - 1
-        while (
-            first > 0
-            and self._value[self._kept[first - 1]] == self._value[last]
-            and self._time[i] - self._time[self._kept[first - 1]] <= _FROZEN_FOR
-        ):
+    def _was_frozen(self, last: int, i: int, conflict: int) -> bool:
+        """Spread a rise over the time in which the register stood still, if that explains it.
+
+        It counts at its end if that time is longer than an hour.
+        """
+        first, earliest = len(self._kept) - 1, self._time[i] - _FROZEN_FOR
+        while self._stood(first - 1, last) and self._time[self._kept[first - 1]] >= earliest:
             first -= 1
         since = self._kept[first]
         if since == last or self._value[i] <= self._value[last] or not self._fits(since, i):
             return False
+        if self._stood(first - 1, last):  # for longer: nobody knows when it flowed
+            self._take(i, self._value[i] - self._value[last], UNPLACED, conflict)
+            return True
         del self._kept[first + 1 :]
         begins = self._time[since]
         self._found = [
             step for step in self._found if step.start < begins or step.energy or step.kind != KNOWN
         ]
         return True
+
+    def _stood(self, place: int, last: int) -> bool:
+        """Whether there is such a kept value, and it is that of `last`."""
+        return place >= 0 and self._value[self._kept[place]] == self._value[last]
 
     def _rolls_over(self, before: int, value: int, most: float) -> bool:
         if not self._size or value >= before or before > self._size:
@@ -271,7 +278,7 @@ class _Register:
         self, a: int, b: int, energy: int, kind: int = KNOWN, conflict: int = 0, reset: int = 0
     ) -> None:
         self._found.append(_Step(self._time[a], self._time[b], energy, kind, conflict, reset))
-        if kind == KNOWN and self._left:
+        if kind != LEFT_OUT and self._left:
             self._left = [
                 _Left(left.value, left.since + energy) for left in self._left[-_REGISTERS_LEFT:]
             ]

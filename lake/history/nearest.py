@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lake.schema.streams import Stream
+from lake.schema.streams import REGISTER, Stream
 
 READINGS_BESIDE: Final = 20
 """So many readings with an energy of each series lie before and after a window.
@@ -18,10 +18,15 @@ the edge is divided as the energy of a vehicle was that sends each minute.
 """
 
 
+_AFTER_A_RISE: Final = 4  # readings: a false one is followed by a right one within three
+
+
 @dataclass(frozen=True)
 class SeriesEnds:
     """The `first` and the `last` READINGS_BESIDE readings with an energy of each series.
 
+    Of a register that stands still for longer, `first` has where it rises as well: the last value
+    before and four of then on, which tell whether it was frozen.
     Both are sorted by device and time. `series` has a row for each series, with the columns of
     `Stream.series`, and `full` those with so many readings.
     """
@@ -62,12 +67,33 @@ def series_ends(rows: pl.DataFrame, stream: Stream) -> SeriesEnds:
     lengths = np.diff(starts, append=known.height)
     place = np.arange(known.height) - np.repeat(starts, lengths)
     to_end = np.repeat(lengths, lengths) - place
-    first = known.filter(pl.Series(place < READINGS_BESIDE))
+    is_first = (place < READINGS_BESIDE) | _rises_later(known, stream, starts, lengths)
+    first = known.filter(pl.Series(is_first))
     last = known.filter(pl.Series(to_end <= READINGS_BESIDE))
     if not is_sorted:  # the series of a device lie one behind the other
         first, last = (end.sort(stream.key, maintain_order=True) for end in (first, last))
     heads = known.select(series)[starts]
     return SeriesEnds(first, last, heads, heads.filter(pl.Series(lengths >= READINGS_BESIDE)))
+
+
+def _rises_later(
+    known: pl.DataFrame, stream: Stream, starts: NDArray[np.intp], lengths: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Where a register that stood still for more than READINGS_BESIDE readings first rises."""
+    found = np.zeros(known.height, np.bool_)
+    if not (known["reading_type"] == REGISTER).any():
+        return found
+    energy = known[stream.energy].to_numpy()
+    rises = np.flatnonzero(energy > np.repeat(energy[starts], lengths))
+    series = np.searchsorted(starts, rises, "right") - 1
+    is_first = np.diff(series, prepend=-1) != 0
+    rises, series = rises[is_first], series[is_first]
+    is_late = rises - starts[series] >= READINGS_BESIDE
+    is_late &= (known["reading_type"][rises] == REGISTER).to_numpy()
+    for place in range(-1, _AFTER_A_RISE):
+        at = rises[is_late] + place
+        found[at[at < (starts + lengths)[series[is_late]]]] = True
+    return found
 
 
 def _starts(rows: pl.DataFrame, series: list[str]) -> NDArray[np.intp]:

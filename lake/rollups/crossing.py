@@ -2,7 +2,8 @@
 
 Energy that crosses an edge is divided as the energy of the other side was, if that is known all the
 while: a meter's hour from 9:05 to 10:05 takes a vehicle's minutes of both hours. Both hours have to
-know them, or they would divide one reading in two ways.
+know them, or they would divide one reading in two ways. So it is with the rise of a register that
+was frozen, which is spread over the time that it stood still.
 """
 
 from collections.abc import Mapping
@@ -11,10 +12,10 @@ from typing import Final
 
 import polars as pl
 
-from lake.energy.measured_side import crossing_energies
+from lake.energy.measured_side import crossing_energies, jumps_after_standstill
 from lake.engine import IN_MEMORY
 from lake.rollups.hour import HourInputs
-from lake.schema.partitions import DAY
+from lake.schema.partitions import DAY, HOUR
 from lake.schema.streams import METER, STREAMS, VEHICLE, Stream
 from lake.settings import EnergySettings
 
@@ -50,7 +51,7 @@ def lacking_readings(
         name: _context(of_stream, STREAMS[name], inputs, context_readings)
         for name, of_stream in rows.items()
     }
-    found = {}
+    wanted: dict[str, list[pl.DataFrame]] = {name: [] for name in STREAMS}
     for name, stream in STREAMS.items():
         other = _OTHER[name]
         beside = pairs.join(edges[name], on=stream.device, how="left").join(
@@ -60,15 +61,30 @@ def lacking_readings(
         may_cross = (pl.col("last").fill_null(_EVER) < pl.col("oldest_other")) | (
             pl.col("first") > pl.col("newest_other")
         )
-        beside = beside.filter(may_cross)
-        if beside.is_empty():
-            found[other.name] = pl.DataFrame(schema=LACKING)
-            continue
-        slow = rows[name].filter(pl.col(stream.device).is_in(beside[stream.device].implode()))
-        crossing = crossing_energies(slow, stream, settings, classes, start, end)
-        crossing = beside.join(crossing, on=stream.device)
-        found[other.name] = _lacking(crossing, other, inputs, largest_gap)
-    return found
+        slow = beside.filter(may_cross)[stream.device].implode()
+        of_slow = rows[name].filter(pl.col(stream.device).is_in(slow))
+        crossing = crossing_energies(of_slow, stream, settings, classes, start, end)
+        spread = _spread_rises(rows[name], stream, inputs, settings)
+        crossing = beside.join(pl.concat([crossing, spread]), on=stream.device)
+        wanted[other.name] += _lacking(crossing, other, inputs, largest_gap)
+        own = edges[name].rename(lambda column: f"{column}_other")
+        own = spread.join(own, left_on=stream.device, right_on=f"{stream.device}_other")
+        wanted[name] += _lacking(own, stream, inputs, largest_gap)
+    return {name: _as_ranges(parts, start) for name, parts in wanted.items()}
+
+
+def _spread_rises(
+    rows: pl.DataFrame, stream: Stream, inputs: HourInputs, settings: EnergySettings
+) -> pl.DataFrame:
+    """Over what rises of frozen registers may be spread, where it crosses an edge.
+
+    With the hour before, which tells whether a register stood still for longer.
+    """
+    jumps = jumps_after_standstill(rows, stream, settings)
+    since, until = pl.col("since"), pl.col("until")
+    return jumps.select(stream.device, since=until - 2 * HOUR, until=until).filter(
+        pl.any_horizontal((since < edge) & (until >= edge) for edge in inputs.window)
+    )
 
 
 def _context(
@@ -89,7 +105,9 @@ def _context(
             last=timestamp.filter(is_before).max(),
             oldest=pl.when(is_before.sum() >= context_readings).then(timestamp.min()),
             first=timestamp.filter(is_after).min(),
-            newest=timestamp.max(),
+            newest=pl.coalesce(
+                timestamp.filter(is_after).bottom_k(context_readings).max(), timestamp.max()
+            ),
             goes_on=is_after.sum() >= context_readings,
         )
         .group_by(stream.device)
@@ -102,7 +120,7 @@ def _context(
 
 def _lacking(
     crossing: pl.DataFrame, other: Stream, inputs: HourInputs, largest_gap: timedelta
-) -> pl.DataFrame:
+) -> list[pl.DataFrame]:
     start, end = inputs.window
     since, until = pl.col("since"), pl.col("until")
     oldest, newest = pl.col("oldest_other"), pl.col("newest_other")
@@ -119,10 +137,14 @@ def _lacking(
         since=pl.max_horizontal(newest + _TICK, pl.lit(end)),
         until=until + pl.min_horizontal(known_until - end, pl.lit(DAY)) + _TICK,
     )
+    return [before, after]
+
+
+def _as_ranges(parts: list[pl.DataFrame], start: datetime) -> pl.DataFrame:
     return (
-        pl.concat([before, after])
-        .group_by("device_id", pl.col("since") < start)
-        .agg(pl.col("since").min().alias("from"), pl.col("until").max())
-        .select("device_id", pl.col("from").alias("since"), "until")
+        pl.concat([pl.DataFrame(schema=LACKING), *parts])
+        .group_by("device_id", is_before=pl.col("since") < start)
+        .agg(pl.col("since").min(), pl.col("until").max())
+        .select(list(LACKING))
         .sort("device_id", "since")
     )

@@ -25,6 +25,7 @@ from lake import (
     scan_history,
 )
 from lake.delta import READ_ERRORS, find_damaged_files
+from lake.energy import jumps_after_standstill
 from lake.health import LOOK_BACK
 from lake.history import LONGEST_CADENCE, READINGS_BESIDE, no_heartbeats
 from pipelines.ledger import computed_hours, reopen_beside
@@ -62,6 +63,7 @@ def reopen_hours_beside(
     try:
         if before:
             found |= _changed_before(lake, connection, stream, done, fresh, before)
+            found |= _that_froze(lake, stream, done[0], fresh, before, settings)
         if after:
             found |= _changed_after(lake, stream, done, after, settings)
         found |= _that_cross(lake, connection, stream, done, fresh)
@@ -140,6 +142,27 @@ def _changed_before(
             ):
                 found.add(hour)
     return found
+
+
+def _that_froze(
+    lake: Lake,
+    stream: Stream,
+    done: Compaction,
+    fresh: Mapping[datetime, datetime],
+    before: Mapping[datetime, datetime | None],
+    settings: EnergySettings,
+) -> set[datetime]:
+    """The hour before if a register had stood still since then when it rose."""
+    hour, series = done.hour - HOUR, list(stream.series)
+    if hour not in before:
+        return set()
+    (rows,) = _readings(lake, stream, [done])
+    jumps = jumps_after_standstill(rows, stream, settings).filter("is_oldest")
+    rows = _with_arrival(rows, fresh).join(jumps, on=series, nulls_equal=True)
+    if (computed_at := before[hour]) is not None:
+        came_later = ~pl.col("is_fresh") | (pl.col("came_at") > computed_at)
+        rows = rows.filter(_CHANGED, came_later, pl.col("timestamp") <= pl.col("until"))
+    return set() if rows.is_empty() else {hour}
 
 
 def _that_awaited(
@@ -291,7 +314,7 @@ def _readings(lake: Lake, stream: Stream, done: Sequence[Compaction]) -> Iterato
         rows = (
             scan_history(lake, stream, compaction.hour, compaction.hour + HOUR)
             .filter(pl.col(stream.energy).is_not_null())
-            .select(*series, "timestamp", "received_at")
+            .select(*series, "timestamp", "received_at", stream.energy)
             .collect()
             .sort(*series, "timestamp")
         )

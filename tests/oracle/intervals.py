@@ -152,6 +152,7 @@ class _Chain:
         """By the time of the value at which the step ends: by how much the two differ."""
         self.resets: list[int] = []
         self.left_out: list[tuple[int, int]] = []
+        self.unplaced: set[int] = set()
 
     def fits(self, b: Reading, a: Reading) -> bool:
         return -self.limits.noise <= b.energy - a.energy <= self.limits.room(b.at - a.at)
@@ -162,7 +163,7 @@ class _Chain:
             i = self.judge(i)
         intervals = [
             Interval(max(start, end - 100 * DAY), end, energy)
-            if end - start <= HOUR or energy <= 0
+            if (end - start <= HOUR or energy <= 0) and end not in self.unplaced
             else Interval(start, end, energy, placed=False)
             for start, end, energy in self.counted
         ]
@@ -199,8 +200,11 @@ class _Chain:
                 self.kept.pop()
                 continue
             elif i.energy > p.energy and (first := self.stood_still(i)) is not None:  # 4
-                self.thaw(first)
-                continue
+                if first == 0 or self.kept[first - 1].energy != p.energy:
+                    self.thaw(first)
+                    continue
+                self.count(p, i, i.energy - p.energy)
+                self.unplaced.add(i.at)
             elif (
                 size is not None
                 and i.energy < p.energy <= size
@@ -246,6 +250,7 @@ class _Chain:
             self.counted.remove(interval)
             for head in self.heads:
                 head.since -= interval[2]
+        self.unplaced.discard(p.at)
         self.conflicts.pop(p.at, None)
 
     def returns(self, index: int, p: Reading) -> int | None:

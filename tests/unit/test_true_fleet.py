@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lake.history import READINGS_BESIDE
 from tests.harness.true_fleet.fleet import TrueFleet
 from tests.harness.true_fleet.kinds import KINDS
 
@@ -51,11 +52,11 @@ def test_a_kind_is_the_same_in_any_fleet_and_another_with_another_seed() -> None
     assert not alone.equals(otherwise)
 
 
-def test_an_hour_has_nine_readings_before_it_and_after_it() -> None:
+def test_an_hour_has_as_many_readings_beside_it_as_the_lake_gives_it() -> None:
     fleet = of_kinds("hourly")
     start = fleet.starts[12]
     readings = fleet.inputs(start).meters.collect()
     for _, of_meter in readings.group_by("meter_id"):
         times = of_meter["timestamp"]
-        assert (times <= start).sum() == 9
-        assert (times > start).sum() == 10
+        assert (times <= start).sum() == READINGS_BESIDE
+        assert (times > start).sum() == READINGS_BESIDE + 1

@@ -13,8 +13,8 @@ import polars as pl
 
 from lake import DAY, HOUR, METER, REGISTER, STREAMS, VEHICLE, EnergySettings, Stream
 from lake.energy import CHARGER_CLASSES, PAIR, links_by_rule
-from lake.history import merge_heartbeats
-from lake.rollups import HourInputs
+from lake.history import READINGS_BESIDE, merge_heartbeats
+from lake.rollups import HourInputs, lacking_readings
 from lake.schema import decode_history, history_table
 from lake.settings import ChargerClass
 from tests.harness.true_fleet.charging import Charging, Curve, Floats, charge
@@ -25,7 +25,6 @@ BEGIN: Final = datetime(2026, 11, 16, tzinfo=UTC)
 HEALTHY: Final = (0.88, 0.94)  # efficiencies
 FAILING: Final = (0.60, 0.84)
 IDLE_SHARE: Final = 0.1
-CONTEXT: Final = 9  # readings with energy before a window and after it
 
 _IDLE_KWH: Final = 0.05  # AC energy under which nothing has flowed in an hour
 _CADENCES_AROUND: Final = 12  # in which the devices are heard before the first hour, and after
@@ -130,13 +129,25 @@ class TrueFleet:
     def inputs(self, start: datetime) -> HourInputs:
         """What the tables of an hour are computed from, once everything has arrived.
 
-        The readings have a context before the hour and after it: at least CONTEXT readings with
-        energy, and all of the hour after.
+        The readings have a context before the hour and after it: at least READINGS_BESIDE with
+        energy, all of the hour after, and what they lack for energy that crosses an edge.
         """
+        rows = {name: history.window(start) for name, history in self._histories.items()}
+        inputs = self._inputs(start, rows)
+        lacking = lacking_readings(inputs, self.settings(), READINGS_BESIDE)
+        if not any(wanted.height for wanted in lacking.values()):
+            return inputs
+        for name, stream in STREAMS.items():
+            more = self._histories[name].of_ranges(lacking[name], stream)
+            more = more.join(rows[name], on=stream.key, how="anti", nulls_equal=True)
+            rows[name] = pl.concat([rows[name], more])
+        return self._inputs(start, rows)
+
+    def _inputs(self, start: datetime, rows: dict[str, pl.DataFrame]) -> HourInputs:
         return HourInputs(
             start=start,
-            meters=self._histories[METER.name].window(start).lazy(),
-            vehicles=self._histories[VEHICLE.name].window(start).lazy(),
+            meters=rows[METER.name].lazy(),
+            vehicles=rows[VEHICLE.name].lazy(),
             links=links_by_rule(self._pairs.lazy(), start - DAY, start + HOUR + DAY),
             charger_classes=self._classes.lazy(),
             expected={
@@ -179,6 +190,16 @@ class _History:
             at = np.flatnonzero(has_energy[begin:end].to_numpy())
             self._devices.append((int(begin), time[begin:end], at, time[begin:end][at]))
 
+    def of_ranges(self, wanted: pl.DataFrame, stream: Stream) -> pl.DataFrame:
+        """The readings of the ranges that `lacking_readings` returned, sorted."""
+        timestamp = pl.col("timestamp")
+        return (
+            self._rows.join(wanted, left_on=stream.device, right_on="device_id")
+            .filter(timestamp >= pl.col("since"), timestamp < pl.col("until"))
+            .drop("since", "until")
+            .sort(stream.key)
+        )
+
     def window(self, start: datetime) -> pl.DataFrame:
         """The readings of an hour with their context, sorted by device and time."""
         first = int(start.timestamp()) * _MICROSECOND
@@ -187,8 +208,9 @@ class _History:
         for begin, time, with_energy, energy_time in self._devices:
             if not len(with_energy):
                 continue
-            before = max(int(np.searchsorted(energy_time, first, "right")) - CONTEXT, 0)
-            after = min(int(np.searchsorted(energy_time, end, "right")) + CONTEXT, len(with_energy))
+            before = max(int(np.searchsorted(energy_time, first, "right")) - READINGS_BESIDE, 0)
+            after = int(np.searchsorted(energy_time, end, "right")) + READINGS_BESIDE
+            after = min(after, len(with_energy))
             until = int(np.searchsorted(time, end + _HOUR_US, "right"))
             low = int(with_energy[before]) if before < len(with_energy) else len(time)
             numbers.append(

@@ -189,6 +189,32 @@ def test_a_late_heartbeat_changes_hours_that_divide_a_slow_reading_by_it(
             assert vehicles.equals(now), hour
 
 
+@pytest.mark.parametrize(("rise", "changed"), [(20.0, [0, 1]), (0.3, [1])])
+def test_a_register_that_was_frozen_changes_the_hour_before_when_it_rises(
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch, rise: float, changed: list[int]
+) -> None:
+    """From 10:40 to 11:30 it stands; 20 kWh are too much for a minute and not for that time."""
+    computed = Computed(monkeypatch)
+    registers = readings(*range(130)).with_columns(
+        kwh_consumed_ac=pl.Series([99.0] * 40 + [100.0] * 50 + [100.0 + rise] * 40),
+        reading_type=pl.lit("register"),
+    )
+    deliver(stack, registers.head(85))
+    compute_what_waits(stack)
+    computed.hours.clear()
+
+    deliver(stack, registers.slice(85, 35))
+    compute_what_waits(stack)
+
+    assert sorted(computed.hours) == [HOUR_10 + n * HOUR for n in changed]
+    deliver(stack, registers.tail(10))
+    compute_what_waits(stack)
+    assert stack.evaluate_sensor(late_hours).run_requests == []
+    rows = stack.table("charger_efficiency_hourly").sort("hour_start")
+    first = 1 + (rise * 20 / 50 if rise > 1 else 0)
+    assert rows["energy_ac_kwh"].to_list() == pytest.approx([first, 1 + rise - first, 0])
+
+
 def deliver_minutes(stack: PipelineStack, *minutes: float) -> None:
     """Deliver heartbeats of the vehicle V1."""
     times = readings(*minutes)["timestamp"]

@@ -179,6 +179,14 @@ def test_a_register_that_was_frozen_is_spread_over_its_standstill() -> None:
     assert waiting.steps[-1] == Step(8, 8, 0.0, "left out")
 
 
+def test_when_the_rise_of_a_register_that_was_frozen_for_long_flowed_is_not_known() -> None:
+    rise = [50.96, 51.08]
+    still = register(50.0, *[50.12] * 61, *rise, power=22)
+    assert still.steps[-2:] == [Step(62, 62, 0.84, "unplaced"), Step(62, 63, 0.12)]
+    assert {step.kwh for step in still.steps[1:-2]} == {0}
+    assert register(50.0, *[50.12] * 60, *rise, power=22).steps[1] == Step(1, 61, 0.84)
+
+
 def test_a_register_that_rolls_over_has_not_been_reset() -> None:
     found = register(8388.5, 8388.6, 2.49, 4.99, at=[0, 15, 30, 45], size=SIZE)
     assert (found.kwh, found.left_out, found.resets) == (5.098, [], 0)

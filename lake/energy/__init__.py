@@ -3,10 +3,12 @@
 from lake.energy.curve import curve_step, vehicle_curve
 from lake.energy.efficiency import (
     FactsOfFew,
-    efficiency_of_few,
+    RunningFew,
     facts_of_few,
+    joined_few,
     merged_few,
     rows_of_few,
+    running_few,
 )
 from lake.energy.exact import exact_sum
 from lake.energy.fleet import lowest_efficiency, ratio_percent
@@ -46,13 +48,14 @@ __all__ = [
     "FactsOfFew",
     "Link",
     "MeasuredSide",
+    "RunningFew",
     "contested_meters",
     "curve_step",
-    "efficiency_of_few",
     "energy_of_devices",
     "exact_sum",
     "facts_of_few",
     "jumps_after_standstill",
+    "joined_few",
     "linked_sides",
     "links_around",
     "links_by_rule",
@@ -64,6 +67,7 @@ __all__ = [
     "reach_of_crossing",
     "resolve_links",
     "rows_of_few",
+    "running_few",
     "time_of_unbroken_name",
     "uncontested_links",
     "vehicle_curve",

@@ -28,7 +28,9 @@ from lake.energy.network import (
     network_facts,
     network_of,
     network_of_few,
+    running_vehicles,
 )
+from lake.energy.windows import Pieces, RunningFacts, Windows, total_in
 from lake.schema.partitions import microseconds, utc_window
 from lake.schema.streams import METER, VEHICLE
 from lake.settings import EnergySettings
@@ -95,7 +97,7 @@ def efficiency_of_window(
     dc = measure_side(vehicles, VEHICLE, settings)
     network = network_of(ac.side, dc.side, links)
     window = microseconds(start), microseconds(end)
-    found = network_facts(ac, dc, network, *window, with_chargers=True)
+    found = network_facts(ac, dc, network, *window)
     within = clip_links(links.lazy(), start, end).collect()
     of_vehicles = vehicle_rows(
         found.facts.of(np.arange(len(network.vehicles))),
@@ -124,38 +126,84 @@ class FactsOfFew(NamedTuple):
     """By vehicle and meter: what the meter gave the vehicle, whole microwatt-hours."""
 
 
-def efficiency_of_few(
-    ac: MeasuredSide,
-    dc: MeasuredSide,
-    links: Sequence[Link],
-    charger_classes: Mapping[str, str],
-    start: datetime,
-    end: datetime,
-    settings: EnergySettings,
-) -> dict[str, dict[str, Any]]:
-    """Compute the rows of `efficiency_tables` by vehicle, without the cost of frames.
-
-    `charger_classes` has the class of each meter that has one.
-    """
-    start, end = utc_window(start, end)
-    return rows_of_few(facts_of_few(ac, dc, links, start, end), links, charger_classes, settings)
-
-
 def facts_of_few(
     ac: MeasuredSide, dc: MeasuredSide, links: Sequence[Link], start: datetime, end: datetime
 ) -> FactsOfFew:
-    """Compute the facts that `efficiency_of_few` rests on."""
+    """Compute the facts of vehicles in a window, without the cost of frames."""
+    return running_few(ac, dc, links, start, end).between(start, end)
+
+
+class RunningFew(NamedTuple):
+    """Sums along the time of vehicles, that tell the facts of any window within it."""
+
+    vehicles: list[str]
+    facts: RunningFacts
+    pairs: list[tuple[str, str]]
+    """Vehicles and meters that a link joins."""
+    given: Pieces | None
+    """What the meter of each pair gave; None: each vehicle has one meter, which gave it all."""
+
+    def between(self, start: datetime, end: datetime) -> FactsOfFew:
+        """Return the facts of a window."""
+        first, last = microseconds(start), microseconds(end)
+        facts = self.facts.between(Windows.alike(len(self.vehicles), first, last))
+        if self.given is None:
+            of_vehicle = dict(
+                zip(self.vehicles, (facts.ac.placed + facts.ac.unplaced).tolist(), strict=True)
+            )
+            given = {pair: of_vehicle[pair[0]] for pair in self.pairs}
+        else:
+            energy = total_in(self.given, Windows.alike(len(self.pairs), first, last))
+            given = dict(zip(self.pairs, energy.tolist(), strict=True))
+        return FactsOfFew(self.vehicles, packed_facts(facts), given)
+
+    def of_vehicle(self, number: int) -> "RunningFew":
+        """Return those of one vehicle, by its place, without those of others."""
+        vehicle = self.vehicles[number]
+        places = [place for place, pair in enumerate(self.pairs) if pair[0] == vehicle]
+        given = None
+        if self.given is not None and len(places) > 1:
+            mine = np.isin(self.given.owner, places)
+            given = Pieces(*(column[mine] for column in self.given))
+            given = given._replace(owner=given.owner - places[0])
+        pairs = [self.pairs[place] for place in places]
+        return RunningFew([vehicle], self.facts.of_owner(number), pairs, given)
+
+    @property
+    def bytes(self) -> int:
+        """About the memory that they take."""
+        return self.facts.bytes + sum(column.nbytes for column in self.given or ())
+
+
+def running_few(
+    ac: MeasuredSide, dc: MeasuredSide, links: Sequence[Link], start: datetime, end: datetime
+) -> RunningFew:
+    """Return what tells the facts of any window within [start, end).
+
+    They are those of `facts_of_few`, but where phases of a meter come and go in that time.
+    """
     network = network_of_few(ac.side, dc.side, links)
-    window = microseconds(start), microseconds(end)
-    found = network_facts(ac, dc, network, *window, with_chargers=False)
+    facts, given = running_vehicles(ac, dc, network, microseconds(start), microseconds(end))
     vehicles, meters = network.vehicles.to_list(), network.meters.to_list()
-    pairs = zip(
-        (vehicles[number] for number in network.pair_vehicle.tolist()),
-        (meters[number] for number in network.pair_meter.tolist()),
-        strict=True,
-    )
-    given = dict(zip(pairs, found.given.tolist(), strict=True))
-    return FactsOfFew(vehicles, packed_facts(found.facts), given)
+    pairs = [
+        (vehicles[vehicle], meters[meter])
+        for vehicle, meter in zip(
+            network.pair_vehicle.tolist(), network.pair_meter.tolist(), strict=True
+        )
+    ]
+    has_one = len({vehicle for vehicle, _ in pairs}) == len(pairs)
+    return RunningFew(vehicles, facts, pairs, None if has_one else given)
+
+
+def joined_few(parts: Sequence[FactsOfFew]) -> FactsOfFew:
+    """Join the facts of different vehicles in one window."""
+    if len(parts) == 1:
+        return parts[0]
+    names = [name for part in parts for name in part.vehicles]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    packed = np.concatenate([part.packed for part in parts], axis=1)[:, order]
+    given = {pair: energy for part in parts for pair, energy in part.given.items()}
+    return FactsOfFew([names[place] for place in order], packed, given)
 
 
 def merged_few(parts: Sequence[FactsOfFew], start: datetime, end: datetime) -> FactsOfFew:
@@ -180,7 +228,11 @@ def rows_of_few(
     charger_classes: Mapping[str, str],
     settings: EnergySettings,
 ) -> dict[str, dict[str, Any]]:
-    """Return the rows of `efficiency_of_few`; `links` are those of the window, or more."""
+    """Return the rows of `efficiency_tables` by vehicle.
+
+    `links` are those of the window, or more; `charger_classes` has the class of each meter that has
+    one.
+    """
     vehicles, facts = few.vehicles, unpacked_facts(few.packed)
     if not vehicles:
         return {}

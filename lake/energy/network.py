@@ -27,6 +27,7 @@ from lake.energy.windows import (
     INACTIVE,
     Heartbeats,
     Pieces,
+    RunningFacts,
     SideReadings,
     Spans,
     Windows,
@@ -170,30 +171,18 @@ class _Sides(NamedTuple):
     charger_row: Integers
     unlinked: Pieces
     unlinked_spans: Spans
-    given: Integers
+    given: Pieces
+    """By pair."""
 
 
 def network_facts(
-    ac: MeasuredSide,
-    dc: MeasuredSide,
-    network: Network,
-    start: int,
-    end: int,
-    *,
-    with_chargers: bool,
+    ac: MeasuredSide, dc: MeasuredSide, network: Network, start: int, end: int
 ) -> NetworkFacts:
-    """Compute the facts of all vehicles in a window, microseconds, and of the chargers."""
-    others = np.zeros(0, np.int64)
-    if with_chargers:
-        # A charger that feeds one vehicle all the time, and nobody else does, has its facts.
-        is_one = _is_one_with_vehicle(network, ac.intervals, dc.intervals, start, end)
-        others = np.flatnonzero(~is_one)
-    sides = _sides(ac, dc, network, others, start, end)
-    temperature = (
-        network.vehicle_of_device[dc.side.temperature_device],
-        dc.side.temperature_time,
-        dc.side.temperature,
-    )
+    """Compute the facts of all vehicles and chargers in a window, microseconds."""
+    # A charger that feeds one vehicle all the time, and nobody else does, has its facts.
+    is_one = _is_one_with_vehicle(network, ac.intervals, dc.intervals, start, end)
+    sides = _sides(ac, dc, network, np.flatnonzero(~is_one), start, end)
+    temperature = _temperature(dc.side, network)
     return NetworkFacts(
         VehicleSides(sides.ac, sides.dc, temperature),
         window_facts(sides.ac, sides.dc, Windows.alike(sides.owners, start, end), temperature),
@@ -201,14 +190,33 @@ def network_facts(
         energy_in(
             sides.unlinked, Windows.alike(len(network.meters), start, end), sides.unlinked_spans
         ),
-        sides.given,
+        total_in(sides.given, Windows.alike(len(network.pair_meter), start, end)),
     )
+
+
+def running_vehicles(
+    ac: MeasuredSide, dc: MeasuredSide, network: Network, start: int, end: int
+) -> tuple[RunningFacts, Pieces]:
+    """Return what tells the facts of all vehicles in any window within [start, end), microseconds.
+
+    And the energy that the meter of each pair gave its vehicle. Which phases of a meter count is
+    decided for all of the time.
+    """
+    sides = _sides(ac, dc, network, np.zeros(0, np.int64), start, end)
+    within = Windows.alike(sides.owners, start, end)
+    facts = RunningFacts.of(sides.ac, sides.dc, within, _temperature(dc.side, network))
+    return facts, sides.given
+
+
+def _temperature(side: Side, network: Network) -> tuple[Integers, Integers, Integers]:
+    owner = network.vehicle_of_device[side.temperature_device]
+    return owner, side.temperature_time, side.temperature
 
 
 def _sides(
     ac: MeasuredSide, dc: MeasuredSide, network: Network, others: Integers, start: int, end: int
 ) -> _Sides:
-    cars, boxes, pairs = len(network.vehicles), len(network.meters), len(network.pair_meter)
+    cars, boxes = len(network.vehicles), len(network.meters)
     ac = ac._replace(intervals=near_window(ac.intervals, start, end))
     dc = dc._replace(intervals=near_window(dc.intervals, start, end))
     meter_of_channel = network.meter_of_device[ac.side.channel_device]
@@ -216,7 +224,6 @@ def _sides(
     links = network.link_pair, network.link_start, network.link_end
     by_meter = feeds_of(network.link_meter, *links)
     given, unlinked = attribute(ac.intervals, meter_of_channel, by_meter)
-    given_energy = total_in(given, Windows.alike(pairs, start, end))
 
     owner = np.full(boxes, -1)
     owner[others] = cars + np.arange(len(others))
@@ -229,7 +236,8 @@ def _sides(
     own_dc = own_pieces(dc.intervals, vehicle_of_channel)
     all_dc, all_heard_dc = own_dc, in_order(heard_dc, heard_dc.owner, heard_dc.time)
     if len(others):
-        by_vehicle = share(feeds_of(network.link_vehicle, *links), given_energy)
+        weight = total_in(given, Windows.alike(len(network.pair_meter), start, end))
+        by_vehicle = share(feeds_of(network.link_vehicle, *links), weight)
         fed = network.pair_vehicle[charger_of_pair >= 0]
         received, _ = attribute(
             _of_devices(dc.intervals, vehicle_of_channel, fed), vehicle_of_channel, by_vehicle
@@ -240,10 +248,11 @@ def _sides(
     active = _active_channels(ac, meter_of_channel, boxes, start, end)
     channels = np.bincount(meter_of_channel[active], minlength=boxes)
     of_link = channels[network.link_meter]
-    given, unlinked = _only_active(given, active), _only_active(unlinked, active)
+    active_given, unlinked = _only_active(given, active), _only_active(unlinked, active)
     side_ac = SideReadings(
         _joined_pieces(
-            _with_owner(given, network.pair_vehicle), _with_owner(given, charger_of_pair)
+            _with_owner(active_given, network.pair_vehicle),
+            _with_owner(active_given, charger_of_pair),
         ),
         _joined_spans(
             spans_of(network.link_vehicle, network.link_start, network.link_end, of_link),
@@ -258,7 +267,7 @@ def _sides(
     of_phases = np.flatnonzero(channels > 1)
     always = np.full(len(of_phases), start - _DAY), np.full(len(of_phases), end + _DAY)
     spans = spans_of(of_phases, *always, channels[of_phases])
-    return _Sides(side_ac, side_dc, cars + len(others), row, unlinked, spans, given_energy)
+    return _Sides(side_ac, side_dc, cars + len(others), row, unlinked, spans, given)
 
 
 def _active_channels(

@@ -6,11 +6,12 @@ known time, before it was told; and [start, end) for heartbeats and for what cou
 a heartbeat.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from lake.energy.facts import Facts, SideFacts, WindowEnergy
 from lake.energy.intervals import KNOWN, LEFT_OUT, UNPLACED, Flags, Integers, expand_ranges, part_of
@@ -85,21 +86,65 @@ def window_facts(
     `temperature` are owner, time and thousandths of a degree. The pieces hold what crosses the
     edges of the windows, and, where a reading of the other side does, all of that time.
     """
-    owners = len(windows.start)
-    if not owners:
+    if not len(windows.start):
         return _facts_of_nobody()
-    axis = _Axis.of(ac.pieces, dc.pieces, windows)
-    side_ac, side_dc = (_Side.of(side, axis, owners) for side in (ac, dc))
-    owner, time, degrees = temperature
-    here = _is_in(time, owner, windows)
-    return Facts(
-        windows.start,
-        windows.end,
-        _side_facts(ac, side_ac, side_dc, windows, axis),
-        _side_facts(dc, side_dc, side_ac, windows, axis),
-        _sums(owner[here], degrees[here], owners),
-        np.bincount(owner[here], minlength=owners),
-    )
+    return RunningFacts.of(ac, dc, windows, temperature).between(windows)
+
+
+class RunningFacts(NamedTuple):
+    """Facts of owners as sums along their time: those of a window are differences of two."""
+
+    ac: "_RunningSide"
+    dc: "_RunningSide"
+    temperature: "_Marks"
+
+    @classmethod
+    def of(
+        cls,
+        ac: SideReadings,
+        dc: SideReadings,
+        within: Windows,
+        temperature: tuple[Integers, Integers, Integers],
+    ) -> "RunningFacts":
+        """Return what tells the facts of windows within these; the arguments of `window_facts`."""
+        owners = len(within.start)
+        axis = _Axis.of(ac.pieces, dc.pieces, within)
+        (own_ac, shared_ac), (own_dc, shared_dc) = (
+            _Side.of(side, axis, owners) for side in (ac, dc)
+        )
+        owner, time, degrees = temperature
+        return cls(
+            _RunningSide.of(ac, own_ac, own_dc, shared_ac, within),
+            _RunningSide.of(dc, own_dc, own_ac, shared_dc, within),
+            _Marks.of(owner, time, [degrees], within, axis),
+        )
+
+    def between(self, windows: Windows) -> Facts:
+        """Return the facts of each owner in its window."""
+        owners = len(windows.start)
+        who, edges = np.tile(np.arange(owners), 2), np.concatenate(windows)
+        ac, dc = (side.own.at(who, edges) for side in (self.ac, self.dc))
+        (degrees,), first, after = self.temperature.between(windows)
+        return Facts(
+            windows.start,
+            windows.end,
+            self.ac.between(windows, ac, dc, self.dc.own),
+            self.dc.between(windows, dc, ac, self.ac.own),
+            degrees,
+            after - first,
+        )
+
+    def of_owner(self, owner: int) -> "RunningFacts":
+        """Return those of one owner, who is the only one then, without those of others."""
+        return RunningFacts(
+            self.ac.of_owner(owner), self.dc.of_owner(owner), self.temperature.of_owner(owner)
+        )
+
+    @property
+    def bytes(self) -> int:
+        """The memory that they take."""
+        sides = sum(array.nbytes for side in (self.ac, self.dc) for array in side.arrays)
+        return sides + self.temperature.key.nbytes + self.temperature.sums.nbytes
 
 
 def _facts_of_nobody() -> Facts:
@@ -115,7 +160,7 @@ def energy_in(pieces: Pieces, windows: Windows, spans: Spans | None = None) -> W
         return WindowEnergy(np.zeros(owners, np.int64), np.zeros(owners, np.int64))
     nobody = Heartbeats(*(np.zeros(0, np.int64) for _ in Heartbeats._fields))
     axis = _Axis.of(pieces, pieces, windows)
-    side = _Side.of(SideReadings(pieces, spans, nobody), axis, owners)
+    side, _ = _Side.of(SideReadings(pieces, spans, nobody), axis, owners)
     return WindowEnergy(total_in(pieces, windows), _known(side, windows))
 
 
@@ -136,13 +181,13 @@ def greatest_energy(side: SideReadings, windows: Windows, length: int) -> Intege
     owners = len(windows.start)
     most = np.zeros(owners, np.int64)
     axis = _Axis.of(side.pieces, side.pieces, windows)
-    own = _Side.of(side, axis, owners)
+    own, _ = _Side.of(side, axis, owners)
     here = (own.end > windows.start[own.owner]) & (own.end <= windows.end[own.owner])
     row = np.flatnonzero(here)
     if not len(row):
         return most
     owner = own.owner[row]
-    before, _ = own.until(owner, np.maximum(own.end[row] - length, axis.base))
+    before = own.at(owner, np.maximum(own.end[row] - length, axis.base)).energy
     begins = np.flatnonzero(np.diff(owner, prepend=-1))
     energy = own.energy_before[row + 1] - before
     most[owner[begins]] = np.maximum(np.maximum.reduceat(energy, begins), 0)
@@ -186,7 +231,8 @@ class _Side(NamedTuple):
     axis: _Axis
 
     @classmethod
-    def of(cls, side: SideReadings, axis: _Axis, owners: int) -> "_Side":
+    def of(cls, side: SideReadings, axis: _Axis, owners: int) -> "tuple[_Side, Flags]":
+        """Return the rows of a side, and the owners that several channels feed at one time."""
         rows = side.pieces.kind == KNOWN
         owner, start, end, energy, channel = (
             column if rows.all() else column[rows]
@@ -222,34 +268,50 @@ class _Side(NamedTuple):
             ]
             order = np.argsort(axis.key(joined[0], joined[2]), kind="stable")
             owner, start, end, energy, is_known = (column[order] for column in joined)
-        return cls(
+        rows_of_side = cls(
             owner,
             start,
             end,
             energy,
             is_known,
             axis.key(owner, end),
-            np.concatenate(([0], np.cumsum(energy))),
-            np.concatenate(([0], np.cumsum((end - start) * is_known))),
+            _running(energy),
+            _running((end - start) * is_known),
             axis,
         )
+        return rows_of_side, shared
 
-    def until(self, owner: Integers, time: Integers) -> tuple[Integers, Integers]:
-        """Return energy and known time before a time; differences of one owner mean something."""
-        at = np.searchsorted(self.key, self.axis.key(owner, time), side="right")
-        energy, known = self.energy_before[at], self.known_before[at]
-        if not len(self.key):
-            return energy, known
-        row = np.minimum(at, len(self.key) - 1)
-        inside = (at < len(self.key)) & (self.owner[row] == owner)
-        done = np.where(inside, np.maximum(time - self.start[row], 0), 0)
-        partly = done > 0
-        if partly.any():
+    def at(self, owner: Integers, time: Integers) -> "_Moments":
+        """Return where moments lie; their sums mean something as differences of one owner."""
+        row = np.searchsorted(self.key, self.axis.key(owner, time), side="right")
+        energy, known = self.energy_before[row], self.known_before[row]
+        found = np.minimum(row, max(len(self.key) - 1, 0))
+        inside = row < len(self.key)
+        if inside.any():
+            inside &= (self.owner[found] == owner) & (self.start[found] < time)
+        partly = np.flatnonzero(inside)
+        if partly.size:
             cut = row[partly]
-            length = self.end[cut] - self.start[cut]
-            energy[partly] += part_of(self.energy[cut], done[partly], length)
-            known[partly] += done[partly] * self.is_known[cut]
-        return energy, known
+            done, length = time[partly] - self.start[cut], self.end[cut] - self.start[cut]
+            energy[partly] += part_of(self.energy[cut], done, length)
+            known[partly] += done * self.is_known[cut]
+        return _Moments(row, partly, energy, known)
+
+    def of_owner(self, owner: int) -> "_Side":
+        """Return the rows of one owner, who is number 0 then."""
+        first, after = np.searchsorted(self.owner, (owner, owner + 1)).tolist()
+        rows, sums = slice(first, after), slice(first, after + 1)
+        return _Side(
+            np.zeros(after - first, np.int64),
+            self.start[rows].copy(),
+            self.end[rows].copy(),
+            self.energy[rows].copy(),
+            self.is_known[rows].copy(),
+            self.key[rows] - owner * self.axis.span,
+            self.energy_before[sums].copy(),
+            self.known_before[sums].copy(),
+            self.axis,
+        )
 
     def length_at(self, owner: Integers, time: Integers) -> Integers:
         """Return the length of the row that a moment lies in; 0 without one."""
@@ -329,32 +391,217 @@ def _cells_between(low: Integers, high: Integers, cuts: Integers) -> tuple[Integ
     return expand_ranges(first, last - first)
 
 
-def _side_facts(
-    readings: SideReadings, own: _Side, other: _Side, windows: Windows, axis: _Axis
-) -> SideFacts:
-    owners = len(windows.start)
-    pieces = readings.pieces
+class _Moments(NamedTuple):
+    """Moments on a side: the row in which each lies or which follows it, and the sums until it."""
+
+    row: Integers
+    partly: Integers
+    """Those of the moments that lie within a row."""
+    energy: Integers
+    known: Integers
+
+
+class _RunningSide(NamedTuple):
+    """Sums of a side along the time of its owners."""
+
+    own: _Side
+    sums: Integers
+    """Before each row: matched and unmatched energy; both again without signs if any has one."""
+    shared: Flags
+    pieces: Pieces | None
+    """Those of shared owners, if there are any: their rows are divided in other steps."""
+    heard: "_Marks"
+    step: Integers
+    """The time from the heartbeat before to each, and one more."""
+    marks: "_Marks | None"
+    """Unplaced energy, left out energy and count, conflicts, by how much, and resets."""
+
+    @classmethod
+    def of(
+        cls, side: SideReadings, own: _Side, other: _Side, shared: Flags, within: Windows
+    ) -> "_RunningSide":
+        pieces, heard = side.pieces, side.heard
+        marks = _marks(pieces, within, own.axis)
+        counted = _Marks.of(heard.owner, heard.time, [heard.duplicates], within, own.axis)
+        return cls(
+            own,
+            _matched(own, other, within),
+            shared,
+            Pieces(*(column[shared[pieces.owner]] for column in pieces)) if shared.any() else None,
+            counted,
+            np.diff(counted.key, prepend=0, append=0),
+            marks if len(marks.key) else None,
+        )
+
+    def of_owner(self, owner: int) -> "_RunningSide":
+        """Return those of one owner, who is number 0 then."""
+        first, after = np.searchsorted(self.own.owner, (owner, owner + 1)).tolist()
+        pieces = None
+        if self.pieces is not None and self.shared[owner]:
+            mine = self.pieces.owner == owner
+            pieces = Pieces(*(column[mine] for column in self.pieces))
+            pieces = pieces._replace(owner=np.zeros_like(pieces.owner))
+        heard = self.heard.of_owner(owner)
+        marks = self.marks.of_owner(owner) if self.marks else None
+        return _RunningSide(
+            self.own.of_owner(owner),
+            self.sums[:, first : after + 1].copy(),
+            self.shared[owner : owner + 1].copy(),
+            pieces,
+            heard,
+            np.diff(heard.key, prepend=0, append=0),
+            marks if marks and len(marks.key) else None,
+        )
+
+    @property
+    def arrays(self) -> "Iterator[npt.NDArray[Any]]":
+        """All arrays that it holds."""
+        for part in (self.own, self.pieces, self.heard, self.marks, (self.sums, self.step)):
+            yield from (array for array in part or () if isinstance(array, np.ndarray))
+
+    def between(
+        self, windows: Windows, at: _Moments, other_at: _Moments, other: _Side
+    ) -> SideFacts:
+        """Return the facts of each owner in its window, whose edges are these moments."""
+        owners = len(windows.start)
+        placed = at.energy[owners:] - at.energy[:owners]
+        if self.pieces is not None:
+            placed = np.where(self.shared, _placed(self.pieces, windows), placed)
+        sums = self._until(at, np.concatenate(windows), other_at, other)
+        matched, unmatched, *gross = sums[:, owners:] - sums[:, :owners]
+        gross_matched, gross_unmatched = gross or (matched, unmatched)
+        nothing = np.zeros(owners, np.int64)
+        unplaced = left_out = left_out_count = conflicts = conflicting = resets = nothing
+        if self.marks:
+            found, _, _ = self.marks.between(windows)
+            unplaced, left_out, left_out_count, conflicts, conflicting, resets = found
+        return SideFacts(
+            placed=placed,
+            unplaced=unplaced,
+            known=at.known[owners:] - at.known[:owners],
+            matched=matched,
+            unmatched=unmatched,
+            gross=gross_matched + gross_unmatched,
+            gross_matched=gross_matched,
+            left_out=left_out,
+            left_out_count=left_out_count,
+            conflicts=conflicts,
+            conflicting=conflicting,
+            resets=resets,
+            **self._heard(windows),
+        )
+
+    def _until(self, at: _Moments, time: Integers, other_at: _Moments, other: _Side) -> Integers:
+        """The sums until these moments.
+
+        A reading during which the other side is known all the time, by no longer readings, is
+        divided as the energy of that side was; else by time.
+        """
+        sums = self.sums[:, at.row]
+        if not at.partly.size:
+            return sums
+        row = at.row[at.partly]
+        who, start, end = self.own.owner[row], self.own.start[row], self.own.end[row]
+        energy, length = self.own.energy[row], end - start
+        ends = other.at(np.concatenate((who, who)), np.concatenate((start, end)))
+        flowed_0, flowed_1 = ends.energy.reshape(2, -1)
+        known_0, known_1 = ends.known.reshape(2, -1)
+        flowed = flowed_1 - flowed_0
+        tells = (known_1 - known_0 >= length) & (_TELLING_SHARE * flowed >= np.abs(energy))
+        tells &= flowed > 0
+        for edge in (start + 1, end):
+            tells &= other.length_at(who, edge) <= length
+        matched = part_of(
+            energy,
+            np.where(
+                tells, other_at.energy[at.partly] - flowed_0, other_at.known[at.partly] - known_0
+            ),
+            np.where(tells, flowed, length),
+        )
+        is_known = self.own.is_known[row]
+        matched = np.where(is_known, matched, 0)
+        by_time = part_of(energy, time[at.partly] - start, length)
+        parts = np.stack((matched, np.where(is_known & tells, 0, by_time - matched)))
+        sums[:2, at.partly] += parts
+        if len(sums) > len(parts):
+            sums[2:, at.partly] += np.sign(energy) * parts
+        return sums
+
+    def _heard(self, windows: Windows) -> Mapping[str, Integers]:
+        """Count heartbeats in [start, end), and the times that tell the longest gap."""
+        (duplicates,), first, after = self.heard.between(windows)
+        count = after - first
+        found = {"data_points": count, "duplicates": duplicates}
+        last = len(self.step) - 2
+        if last < 0:
+            nothing = np.zeros(len(count), np.int64)
+            return {**found, "first": windows.end, "last": windows.start, "inner_gap": nothing}
+        ranges = np.stack((np.minimum(first, last) + 1, after), axis=1).ravel()
+        longest = np.maximum.reduceat(self.step, ranges)[::2]
+        axis, key = self.heard.axis, self.heard.key
+        who = np.arange(len(count)) * axis.span - axis.base
+        return {
+            **found,
+            "first": np.where(count > 0, key[np.minimum(first, last)] - who, windows.end),
+            "last": np.where(count > 0, key[after - 1] - who, windows.start),
+            "inner_gap": np.where(count > 1, longest, 0),
+        }
+
+
+class _Marks(NamedTuple):
+    """What counts at its time, as heartbeats do, by owner and time."""
+
+    key: Integers
+    sums: Integers
+    """Of each amount, before each time."""
+    axis: _Axis
+
+    @classmethod
+    def of(
+        cls,
+        owner: Integers,
+        time: Integers,
+        amounts: Sequence[Integers],
+        within: Windows,
+        axis: _Axis,
+    ) -> "_Marks":
+        here = _is_in(time, owner, within)
+        if not here.all():
+            owner, time = owner[here], time[here]
+            amounts = [amount[here] for amount in amounts]
+        return cls(axis.key(owner, time), np.stack([*map(_running, amounts)]), axis)
+
+    def of_owner(self, owner: int) -> "_Marks":
+        """Return those of one owner, who is number 0 then."""
+        span = self.axis.span
+        first, after = np.searchsorted(self.key, (owner * span, (owner + 1) * span)).tolist()
+        key = self.key[first:after] - owner * span
+        return _Marks(key, self.sums[:, first : after + 1].copy(), self.axis)
+
+    def between(self, windows: Windows) -> tuple[Integers, Integers, Integers]:
+        """Return the sums of each amount in the window of each owner, and its range of times."""
+        who = np.arange(len(windows.start))
+        first, after = (
+            np.searchsorted(self.key, self.axis.key(who, edge), side="left") for edge in windows
+        )
+        return self.sums[:, after] - self.sums[:, first], first, after
+
+
+def _marks(pieces: Pieces, within: Windows, axis: _Axis) -> _Marks:
+    """What pieces tell at their end."""
     marked = np.flatnonzero((pieces.kind != KNOWN) | (pieces.conflict > 0) | (pieces.resets > 0))
-    owner, end = pieces.owner[marked], pieces.end[marked]
-    marked = marked[_is_in(end, owner, windows)]
-    owner, kind, energies = pieces.owner[marked], pieces.kind[marked], pieces.energy[marked]
-    out, unplaced = kind == LEFT_OUT, kind == UNPLACED
-    matched, unmatched, gross_matched, gross_unmatched = _matched(own, other, windows)
-    return SideFacts(
-        placed=_placed(pieces, windows),
-        unplaced=_sums(owner[unplaced], energies[unplaced], owners),
-        known=_known(own, windows),
-        matched=matched,
-        unmatched=unmatched,
-        gross=gross_matched + gross_unmatched,
-        gross_matched=gross_matched,
-        left_out=_sums(owner[out], energies[out], owners),
-        left_out_count=np.bincount(owner[out], minlength=owners),
-        conflicts=np.bincount(owner[pieces.conflict[marked] > 0], minlength=owners),
-        conflicting=_sums(owner, pieces.conflict[marked], owners),
-        resets=_sums(owner, pieces.resets[marked], owners),
-        **_heard(readings.heard, windows, axis),
+    kind, energy, conflict = (
+        column[marked] for column in (pieces.kind, pieces.energy, pieces.conflict)
     )
+    amounts = [
+        np.where(kind == UNPLACED, energy, 0),
+        np.where(kind == LEFT_OUT, energy, 0),
+        (kind == LEFT_OUT).astype(np.int64),
+        (conflict > 0).astype(np.int64),
+        conflict,
+        pieces.resets[marked],
+    ]
+    return _Marks.of(pieces.owner[marked], pieces.end[marked], amounts, within, axis)
 
 
 def _placed(pieces: Pieces, windows: Windows) -> Integers:
@@ -374,105 +621,45 @@ def _placed(pieces: Pieces, windows: Windows) -> Integers:
 
 def _known(side: _Side, windows: Windows) -> Integers:
     owners = len(windows.start)
-    who = np.arange(owners)
-    _, known = side.until(np.concatenate((who, who)), np.concatenate(windows))
+    known = side.at(np.tile(np.arange(owners), 2), np.concatenate(windows)).known
     time: Integers = known[owners:] - known[:owners]
     return time
 
 
-def _matched(
-    own: _Side, other: _Side, windows: Windows
-) -> tuple[Integers, Integers, Integers, Integers]:
-    """Energy in the window while the other side is known, and the rest; both again without signs.
+def _matched(own: _Side, other: _Side, within: Windows) -> Integers:
+    """Energy of whole readings while the other side is known, and the rest, before each of them.
 
-    A reading during which the other side is known all the time, by no longer readings, is divided
-    as the energy of that side was; else by time.
+    Both again without signs if there are any. Only what lies in the windows is looked at.
     """
-    owners = len(windows.start)
-    low, high = windows.start[own.owner], windows.end[own.owner]
-    row = np.flatnonzero((own.end > low) & (own.start < high))
+    row = np.flatnonzero((own.end > within.start[own.owner]) & (own.start < within.end[own.owner]))
     who, start, end, energy = own.owner[row], own.start[row], own.end[row], own.energy[row]
-    is_known = own.is_known[row]
-    flows_1, known_1 = other.until(who, end)
-    flows_0, known_0 = np.empty_like(flows_1), np.empty_like(known_1)
-    flows_0[1:], known_0[1:] = flows_1[:-1], known_1[:-1]
+    known_1 = other.at(who, end).known
+    known_0 = np.empty_like(known_1)
+    known_0[1:] = known_1[:-1]
     # Most begin where the one before ended.
     alone = np.ones(len(row), np.bool_)
     alone[1:] = (who[1:] != who[:-1]) | (start[1:] != end[:-1])
-    flows_0[alone], known_0[alone] = other.until(who[alone], start[alone])
-    length, flowed, known = end - start, flows_1 - flows_0, known_1 - known_0
-    matched, inside = np.where(known >= length, energy, 0), energy
+    known_0[alone] = other.at(who[alone], start[alone]).known
+    length, known = end - start, known_1 - known_0
+    matched = np.where(known >= length, energy, 0)
     partly = np.flatnonzero((known > 0) & (known < length))
     matched[partly] = part_of(energy[partly], known[partly], length[partly])
-    tells = (known >= length) & (_TELLING_SHARE * flowed >= np.abs(energy)) & (flowed > 0)
-    cut = np.flatnonzero((start < windows.start[who]) | (end > windows.end[who]))
-    if cut.size:
-        inside = energy.copy()
-        begins = np.maximum(start, windows.start[who])[cut]
-        ends = np.minimum(end, windows.end[who])[cut]
-        whole, since = energy[cut], start[cut]
-        inside[cut] = _between(whole, begins - since, ends - since, length[cut])
-        of_cut, both = who[cut], np.concatenate((begins, ends))
-        flows, known_time = other.until(np.concatenate((of_cut, of_cut)), both)
-        flows_a, flows_b = flows.reshape(2, -1)
-        known_a, known_b = known_time.reshape(2, -1)
-        by_flow = tells[cut]
-        for edge in (since + 1, end[cut]):
-            by_flow &= other.length_at(who[cut], edge) <= length[cut]
-        tells[cut] = by_flow
-        matched[cut] = _between(
-            whole,
-            np.where(by_flow, flows_a - flows_0[cut], known_a - known_0[cut]),
-            np.where(by_flow, flows_b - flows_0[cut], known_b - known_0[cut]),
-            np.where(by_flow, flowed[cut], length[cut]),
-        )
-    matched = np.where(is_known, matched, 0)
-    rest = np.where(is_known & tells, 0, inside - matched)
-    sign = np.sign(energy)
-    return (
-        _sums(who, matched, owners),
-        _sums(who, rest, owners),
-        _sums(who, sign * matched, owners),
-        _sums(who, sign * rest, owners),
-    )
+    matched = np.where(own.is_known[row], matched, 0)
+    parts = [matched, energy - matched]
+    if (energy < 0).any():
+        sign = np.sign(energy)
+        parts += [sign * matched, sign * parts[1]]
+    sums = np.zeros((len(parts), len(own.key) + 1), np.int64)
+    sums[:, row + 1] = parts
+    np.cumsum(sums, axis=1, out=sums)
+    return sums
 
 
-def _heard(heard: Heartbeats, windows: Windows, axis: _Axis) -> Mapping[str, Integers]:
-    """Count heartbeats in [start, end), and the times that tell the longest gap."""
-    owners = len(windows.start)
-    if not len(heard.time):
-        nothing = np.zeros(owners, np.int64)
-        return {
-            "data_points": nothing,
-            "duplicates": nothing,
-            "first": windows.end,
-            "last": windows.start,
-            "inner_gap": nothing,
-        }
-    here = _is_in(heard.time, heard.owner, windows)
-    owner, time = heard.owner[here], heard.time[here]
-    count = np.bincount(owner, minlength=owners)
-    first, last = windows.end.copy(), windows.start.copy()
-    begins = np.flatnonzero(np.diff(owner, prepend=-1))
-    ends = np.append(begins[1:], len(owner)) - 1
-    inner = np.zeros(owners, np.int64)
-    if len(owner):
-        first[owner[begins]], last[owner[begins]] = time[begins], time[ends]
-        step = np.diff(time, prepend=time[:1])
-        step[begins] = 0
-        inner[owner[begins]] = np.maximum.reduceat(step, begins)
-    return {
-        "data_points": count,
-        "duplicates": _sums(owner, heard.duplicates[here], owners),
-        "first": first,
-        "last": last,
-        "inner_gap": inner,
-    }
-
-
-def _between(energy: Integers, since: Integers, until: Integers, whole: Integers) -> Integers:
-    part: Integers = part_of(energy, until, whole) - part_of(energy, since, whole)
-    return part
+def _running(amount: Integers) -> Integers:
+    """The sum before each, and of all."""
+    sums = np.zeros(len(amount) + 1, np.int64)
+    np.cumsum(amount, out=sums[1:])
+    return sums
 
 
 def _is_in(time: Integers, owner: Integers, windows: Windows) -> Flags:

@@ -152,10 +152,11 @@ PUBLIC = {
     """,
     "lake.energy": """
         CHARGER_CLASSES FactsOfFew HEARTBEAT LINK Link MeasuredSide PAIR RATED REASONS RULE
-        STATUSES contested_meters curve_step efficiency_of_few energy_of_devices exact_sum
-        facts_of_few jumps_after_standstill linked_sides links_around links_by_rule
-        lowest_efficiency measured merged_few named_links ratio_percent reach_of_crossing
-        resolve_links rows_of_few time_of_unbroken_name uncontested_links vehicle_curve
+        RunningFew STATUSES contested_meters curve_step energy_of_devices
+        exact_sum facts_of_few joined_few jumps_after_standstill linked_sides links_around
+        links_by_rule lowest_efficiency measured merged_few named_links ratio_percent
+        reach_of_crossing resolve_links rows_of_few running_few time_of_unbroken_name
+        uncontested_links vehicle_curve
     """,
     "lake.health": """
         LOOK_BACK

@@ -14,7 +14,7 @@ from ingestion_api.analytics.performance.readings import read_vehicles
 from ingestion_api.analytics.performance.vehicle_context import VehicleContext
 from ingestion_api.rest.parameters import Period
 from lake import EnergySettings
-from lake.energy import Link, efficiency_of_few
+from lake.energy import Link, facts_of_few, rows_of_few
 from lake.reads import LakeSnapshot
 
 
@@ -51,15 +51,9 @@ def _computed(
     view: LakeSnapshot, context: VehicleContext, energy: EnergySettings
 ) -> dict[str, Performance]:
     readings = read_vehicles(view, context, energy)
-    of_vehicles = efficiency_of_few(
-        readings.ac,
-        readings.dc,
-        readings.links,
-        context.charger_classes,
-        context.period.start,
-        context.period.end,
-        energy,
-    )
+    window = context.period.start, context.period.end
+    facts = facts_of_few(readings.ac, readings.dc, readings.links, *window)
+    of_vehicles = rows_of_few(facts, readings.links, context.charger_classes, energy)
     links = _links_in(context.period, context.asked, readings.links)
     return {
         vehicle: Performance(context.period, of_vehicles.get(vehicle), links[vehicle])

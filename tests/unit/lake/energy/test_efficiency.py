@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings
-from lake.energy.efficiency import efficiency_of_few, facts_of_few, merged_few, rows_of_few
+from lake.energy.efficiency import facts_of_few, joined_few, merged_few, rows_of_few, running_few
 from lake.energy.exact import exact_sum
 from lake.energy.fleet import fleet_efficiency
 from lake.energy.measured_side import energy_of_devices, measure_side
@@ -656,17 +656,12 @@ def test_the_fleet_is_rated_by_sums_over_believable_ratios_only() -> None:
 def test_a_few_vehicles_have_the_rows_of_the_tables(
     meters: list[Row], vehicles: list[Row], ranges: list[Range], classes: dict[str, str]
 ) -> None:
-    few = efficiency_of_few(
-        measure_side(
-            readings(METER, meters).collect(), METER, HOUSEHOLD, charger_classes(classes).collect()
-        ),
-        measure_side(readings(VEHICLE, vehicles).collect(), VEHICLE, HOUSEHOLD),
-        [Link(*one) for one in ranges],
-        classes,
-        HOUR_10,
-        HOUR_11,
-        HOUSEHOLD,
+    ac = measure_side(
+        readings(METER, meters).collect(), METER, HOUSEHOLD, charger_classes(classes).collect()
     )
+    dc = measure_side(readings(VEHICLE, vehicles).collect(), VEHICLE, HOUSEHOLD)
+    links = [Link(*one) for one in ranges]
+    few = rows_of_few(facts_of_few(ac, dc, links, HOUR_10, HOUR_11), links, classes, HOUSEHOLD)
     both = tables(meters, vehicles, ranges, classes=classes, settings=HOUSEHOLD)
     own = {row["vehicle_id"]: row for row in both.vehicles.drop("hour_start").to_dicts()}
     times = ("hour_start", "first_ac", "last_ac", "first_dc", "last_dc")
@@ -692,7 +687,33 @@ def test_facts_of_a_few_vehicles_in_parts_merge_to_those_of_the_whole(
     edges = (HOUR_10, seconds(middle), HOUR_11)
     parts = [facts_of_few(ac, dc, links, *part) for part in itertools.pairwise(edges)]
     merged = rows_of_few(merged_few(parts, HOUR_10, HOUR_11), links, classes, HOUSEHOLD)
-    assert merged == efficiency_of_few(ac, dc, links, classes, HOUR_10, HOUR_11, HOUSEHOLD)
+    whole = facts_of_few(ac, dc, links, HOUR_10, HOUR_11)
+    assert merged == rows_of_few(whole, links, classes, HOUSEHOLD)
+
+
+@patiently
+@given(meter_rows(), vehicle_rows(), exclusive_links(), st.data())
+def test_running_facts_of_a_vehicle_are_the_facts_of_any_window(
+    meters: list[Row], vehicles: list[Row], ranges: list[Range], data: st.DataObject
+) -> None:
+    meters = [{**row, "phase": None} for row in meters]
+    ac = measure_side(readings(METER, meters).collect(), METER, HOUSEHOLD)
+    dc = measure_side(readings(VEHICLE, vehicles).collect(), VEHICLE, HOUSEHOLD)
+    links = [Link(*one) for one in ranges]
+    running = running_few(ac, dc, links, HOUR_10, HOUR_11)
+    alone = [running.of_vehicle(number) for number in range(len(running.vehicles))]
+    for _ in range(5):
+        edges = st.integers(0, 3600 * 1_000_000)  # in the middle of readings as well
+        first, last = sorted(data.draw(st.lists(edges, min_size=2, max_size=2, unique=True)))
+        start, end = (HOUR_10 + timedelta(microseconds=edge) for edge in (first, last))
+        whole = facts_of_few(ac, dc, links, start, end)
+        found = [running.between(start, end)]
+        if alone:
+            found.append(joined_few([one.between(start, end) for one in alone]))
+        for facts in found:
+            assert facts.vehicles == whole.vehicles
+            assert facts.packed.tolist() == whole.packed.tolist()
+            assert facts.given == whole.given
 
 
 def test_a_clock_that_stood_years_ago_moves_no_energy_of_a_large_fleet() -> None:

@@ -110,7 +110,7 @@ def create_app(
                 energy,
                 settings.longest_window_days,
                 settings.future_tolerance_seconds,
-                settings.answer_cache_bytes // 16,
+                settings.answer_cache_bytes // 4,
                 now,
             )
             cache_warmer = await stack.enter_async_context(

@@ -136,8 +136,8 @@ class CollectorSettings(BaseSettings):
     answer_cache_bytes: int = Field(
         default=256 * 1024**2,
         ge=0,
-        description="memory for heartbeats of the lake that requests have asked for; a sixteenth "
-        "more for facts of vehicles' days",
+        description="memory for heartbeats of the lake that requests have asked for; a third more "
+        "for facts of vehicles",
     )
     index_hours: int = Field(
         default=26,

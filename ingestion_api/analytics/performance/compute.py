@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ingestion_api.analytics.performance.kept_vehicles import KeptVehicles
 from ingestion_api.analytics.performance.long_windows import LongWindows
-from ingestion_api.analytics.performance.readings import read_vehicles
 from ingestion_api.analytics.performance.vehicle_context import VehicleContext
 from ingestion_api.rest.parameters import Period
 from lake import EnergySettings
-from lake.energy import Link, facts_of_few, rows_of_few
+from lake.energy import Link, rows_of_few
 from lake.reads import LakeSnapshot
 
 
@@ -28,7 +28,11 @@ class Performance:
 
 
 def compute_performances(
-    view: LakeSnapshot, context: VehicleContext, energy: EnergySettings, long: LongWindows
+    view: LakeSnapshot,
+    context: VehicleContext,
+    energy: EnergySettings,
+    long: LongWindows,
+    kept: KeptVehicles,
 ) -> dict[str, Performance]:
     """Read the lake and compute for all vehicles asked for; blocks, so not for the event loop.
 
@@ -43,20 +47,18 @@ def compute_performances(
             found[vehicle] = Performance(context.period, row, cut)
     rest = [vehicle for vehicle in context.asked if vehicle not in found]
     if rest:
-        found |= _computed(view, context.only(rest), energy)
+        found |= _computed(view, context.only(rest), energy, kept)
     return found
 
 
 def _computed(
-    view: LakeSnapshot, context: VehicleContext, energy: EnergySettings
+    view: LakeSnapshot, context: VehicleContext, energy: EnergySettings, kept: KeptVehicles
 ) -> dict[str, Performance]:
-    readings = read_vehicles(view, context, energy)
-    window = context.period.start, context.period.end
-    facts = facts_of_few(readings.ac, readings.dc, readings.links, *window)
-    of_vehicles = rows_of_few(facts, readings.links, context.charger_classes, energy)
-    links = _links_in(context.period, context.asked, readings.links)
+    facts, links = kept.facts_of(view, context)
+    rows = rows_of_few(facts, links, context.charger_classes, energy)
+    cut = _links_in(context.period, context.asked, links)
     return {
-        vehicle: Performance(context.period, of_vehicles.get(vehicle), links[vehicle])
+        vehicle: Performance(context.period, rows.get(vehicle), cut[vehicle])
         for vehicle in context.asked
     }
 

@@ -5,16 +5,16 @@ something that they rest on is another: the files of the history in which its he
 context lie, heartbeats that wait there for their compaction, links and classes.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
 from ingestion_api.analytics.performance.readings import known_links, read_ahead, read_vehicles
+from ingestion_api.analytics.performance.sources import Device, Waiting, files_of
 from ingestion_api.analytics.performance.vehicle_context import LINKS_AROUND, VehicleContext
 from ingestion_api.rest.parameters import Period
-from lake import DAY, HOUR, STREAMS, EnergySettings
+from lake import DAY, EnergySettings
 from lake.energy import FactsOfFew, Link, facts_of_few, merged_few, rows_of_few
 from lake.reads import LakeSnapshot, LruCache, Reach
 
@@ -22,8 +22,6 @@ _LONG: Final = 3 * DAY  # of shorter ones the edges are most
 _TICK: Final = timedelta(microseconds=1)
 _BYTES_A_DAY: Final = 2_500
 _BYTES_A_FILE: Final = 8  # all days have the same names
-
-_Device = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,8 @@ class _Day:
     facts: FactsOfFew
     links: Sequence[Link]
     charger_classes: Mapping[str, str]
-    reach: Mapping[_Device, Reach]
-    files: Mapping[_Device, Sequence[str]]
+    reach: Mapping[Device, Reach]
+    files: Mapping[Device, Sequence[str]]
 
     @property
     def bytes(self) -> int:
@@ -44,7 +42,7 @@ class _Day:
     def holds(
         self,
         view: LakeSnapshot,
-        waiting: "_Waiting",
+        waiting: Waiting,
         links: Sequence[Link],
         charger_classes: Mapping[str, str],
     ) -> bool:
@@ -52,7 +50,7 @@ class _Day:
         return (
             self.links == links
             and self.charger_classes == charger_classes
-            and self.files == _files(view, self.reach)
+            and self.files == files_of(view, self.reach)
             and not any(waiting.any_of(device, *time) for device, time in self.reach.items())
         )
 
@@ -77,7 +75,7 @@ class LongWindows:
         start, end = context.period.start, context.period.end
         if end - start < _LONG:
             return None
-        links, waiting = known_links(context), _Waiting(context)
+        links, waiting = known_links(context), Waiting(context)
         # Not those of others that are asked for at the same time.
         meters = {link.meter_id for link in links}
         classes = {
@@ -101,11 +99,11 @@ class LongWindows:
             around = _around(links, since, until)
             period = Period(start=since, end=until)
             found = read_vehicles(view, context, self._energy, period, around)
-            if not found.is_plain:
+            if found.names_any or not found.is_lasting:
                 return None
             parts[since] = facts_of_few(found.ac, found.dc, around, since, until)
             if until - since == DAY:
-                files = _files(view, found.reach)
+                files = files_of(view, found.reach)
                 day_facts = _Day(parts[since], around, classes, found.reach, files)
                 if day_facts.holds(view, waiting, around, classes):
                     self._days.put((vehicle, since, until == end), day_facts)
@@ -125,26 +123,3 @@ def _around(links: Sequence[Link], start: datetime, end: datetime) -> list[Link]
         for link in links
         if link.valid_from < until and link.valid_to > since
     ]
-
-
-def _files(view: LakeSnapshot, reach: Mapping[_Device, Reach]) -> dict[_Device, list[str]]:
-    return {
-        device: view.history[device[0]].paths_between(*found) for device, found in reach.items()
-    }
-
-
-class _Waiting:
-    """Heartbeats that may be or are on their way to the history."""
-
-    def __init__(self, context: VehicleContext) -> None:
-        self._dirty, self._outbox = context.dirty_hours, defaultdict[_Device, list[datetime]](list)
-        for kind, rows in context.outbox.items():
-            columns = (rows[name].to_pylist() for name in (STREAMS[kind].device, "timestamp"))
-            for device, moment in zip(*columns, strict=True):
-                self._outbox[kind, device].append(moment)
-
-    def any_of(self, device: _Device, since: datetime, until: datetime) -> bool:
-        """Tell whether any of a device may lie in this time."""
-        return any(hour + HOUR > since and hour < until for hour in self._dirty[device[0]]) or any(
-            since <= moment < until for moment in self._outbox.get(device, ())
-        )

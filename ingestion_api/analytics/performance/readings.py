@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from ingestion_api.analytics.performance.vehicle_context import VehicleContext
+from ingestion_api.analytics.performance.vehicle_context import VehicleContext, hours_of
 from ingestion_api.rest.parameters import Period
 from lake import DAY, HOUR, INTERVAL, METER, REGISTER, VEHICLE, EnergySettings, Stream
 from lake.energy import (
@@ -44,8 +44,12 @@ class VehicleReadings:
     """Those of the window and its context, as `links_around` returns them."""
     reach: Mapping[tuple[str, str], Reach]
     """By kind and id: the time in which heartbeats of a device may change them."""
-    is_plain: bool
-    """True where nobody names a meter or measures phases."""
+    names_any: bool
+    """True where a vehicle names a meter."""
+    is_lasting: bool
+    """True where they are the same for any window of these hours: nobody contests a meter that is
+    named, or measures phases.
+    """
 
 
 def read_vehicles(
@@ -57,12 +61,14 @@ def read_vehicles(
 ) -> VehicleReadings:
     """Read the lake for all vehicles asked for; blocks, so not for the event loop.
 
-    Of a part of the window, if that is told, and with these links instead of those of heartbeats.
+    All of the hours that the window lies in, with their context. Of a part of the window, if that
+    is told, and with these links instead of those of heartbeats.
     """
     period = part or context.period
-    start, end = period.start, period.end
+    hours = hours_of(period)
+    start, end = hours.start, hours.end
     # Within a window all is known, however much later.
-    looks_ahead = DAY if end == context.period.end else timedelta.max
+    looks_ahead = DAY if period.end == context.period.end else timedelta.max
     found = _read(view, context, energy, start, end, links, looks_ahead)
     since, until = reach_of_crossing(found.ac, found.dc, start, end)
     if since < start - HOUR or until > end + HOUR:
@@ -120,6 +126,7 @@ def _read(
     read = _Reader(view, context, start, end, looks_ahead)
     vehicles = {vehicle: read(VEHICLE, vehicle) for vehicle in context.asked}
     names_any = any(readings.names is not None for readings in vehicles.values())
+    is_lasting = True
     if links is None:
         links = known_links(context)
         if names_any:
@@ -128,7 +135,7 @@ def _read(
                 name: read(VEHICLE, name, Heard(end, start))
                 for name in set(context.vehicles) - vehicles.keys()
             }
-            links = _named_links(context, {**vehicles, **others}, energy)
+            links, is_lasting = _named_links(context, {**vehicles, **others}, energy)
     meters = {meter: read(METER, meter) for meter in {link.meter_id for link in links}}
     classes = context.class_table if energy.charger_classes else None
     return VehicleReadings(
@@ -136,7 +143,8 @@ def _read(
         measured(side_of_devices(vehicles, VEHICLE, energy, classes), energy),
         links,
         read.reach,
-        not names_any and not any(readings.phases for readings in meters.values()),
+        names_any,
+        is_lasting and not any(readings.phases for readings in meters.values()),
     )
 
 
@@ -165,8 +173,11 @@ def known_links(context: VehicleContext) -> list[Link]:
 
 def _named_links(
     context: VehicleContext, vehicles: Mapping[str, Readings], energy: EnergySettings
-) -> list[Link]:
-    """The links where heartbeats name meters; `vehicles` are all that may name those meters."""
+) -> tuple[list[Link], bool]:
+    """The links where heartbeats name meters, and whether they are those of any window.
+
+    `vehicles` are all that may name those meters.
+    """
     named = {
         name: set(readings.names.drop_nulls().unique())
         for name, readings in vehicles.items()
@@ -184,10 +195,8 @@ def _named_links(
         and all(claims[meter] == 1 for meter in meters)
     ]
     others = {name: readings for name, readings in vehicles.items() if name not in alone}
-    if named.keys() & others.keys() & set(context.asked):
-        found = _resolved_links(context, others, energy)
-    else:
-        found = known_links(context)
+    is_contested = bool(named.keys() & others.keys() & set(context.asked))
+    found = _resolved_links(context, others, energy) if is_contested else known_links(context)
     since, until = context.around
     rest = []
     for name in sorted(alone):
@@ -201,9 +210,9 @@ def _named_links(
             found.append(Link(meter, name, begins, ends, HEARTBEAT))
     if rest:
         names = pl.concat([_names(name, vehicles[name]) for name in rest])
-        window = context.period.start, context.period.end
-        found += _collected(uncontested_links(names.lazy(), *window, energy))
-    return found
+        hours = hours_of(context.period)
+        found += _collected(uncontested_links(names.lazy(), hours.start, hours.end, energy))
+    return found, not is_contested
 
 
 def _resolved_links(

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 from ingestion_api.analytics.batching import RequestBatcher
 from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
 from ingestion_api.analytics.performance.compute import Performance, compute_performances
+from ingestion_api.analytics.performance.kept_vehicles import KeptVehicles
 from ingestion_api.analytics.performance.long_windows import LongWindows
 from ingestion_api.analytics.performance.snapshot import read_contexts
 from ingestion_api.analytics.performance.vehicle_context import (
@@ -50,7 +51,8 @@ class PerformanceService:
     ) -> None:
         self._connection, self._reader, self._energy = connection, reader, energy
         self._longest_days, self._now = longest_days, now
-        self._long = LongWindows(energy, cache_bytes)
+        self._long = LongWindows(energy, cache_bytes // 4)
+        self._kept = KeptVehicles(energy, cache_bytes)
         self._tolerance = timedelta(seconds=future_tolerance_seconds)
         self._windows: dict[_Window, RequestBatcher[str, _Answer]] = {}
 
@@ -125,7 +127,8 @@ class PerformanceService:
 
     @reading_the_lake()
     def _compute(self, context: VehicleContext) -> dict[str, Performance]:
-        return compute_performances(self._reader.snapshot(), context, self._energy, self._long)
+        view = self._reader.snapshot()
+        return compute_performances(view, context, self._energy, self._long, self._kept)
 
     def _if_changed(
         self, context: VehicleContext, is_known: Callable[[str], bool]

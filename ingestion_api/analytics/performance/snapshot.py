@@ -16,6 +16,7 @@ from ingestion_api.analytics.performance.vehicle_context import (
     UnknownVehicle,
     VehicleContext,
     VehicleContexts,
+    hours_of,
 )
 from ingestion_api.database.dedicated_connection import PipelinedQueries, Row
 from ingestion_api.outbox.pack import unpack
@@ -128,7 +129,8 @@ async def _context(
     linked_to = {meter: known.linked_to.get(meter, set()) for meter in meters}
     vehicles = sorted(set(asked).union(*linked_to.values()))
     ever = timestamp(_EVER[0]), timestamp(_EVER[1])
-    around = period.start - LINKS_AROUND, period.end + LINKS_AROUND
+    hours = hours_of(period)
+    around = hours.start - LINKS_AROUND, hours.end + LINKS_AROUND
     of_vehicles, of_meters = text_array(vehicles), text_array(meters)
     links, dirty, packs, *waiting = await queries.fetch(
         ("links_of_devices", [of_vehicles, of_meters, *map(timestamp, around)]),

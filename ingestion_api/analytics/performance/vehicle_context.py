@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ingestion_api.database.dedicated_connection import Row
 from ingestion_api.rest.parameters import BadWindow, Period
-from lake import DAY
+from lake import DAY, HOUR, hour_of
 from lake.energy import CHARGER_CLASSES, PAIR
 from lake.reads import Heard
 
@@ -18,6 +18,7 @@ _TIME: Final = pl.Datetime("us", "UTC")
 # A reading that crosses an edge of the window is cut by the links of its time beyond.
 LINKS_AROUND: Final = DAY
 
+_TICK: Final = timedelta(microseconds=1)
 _LINKS: Final = {**PAIR, "valid_from": _TIME, "valid_to": _TIME}
 
 
@@ -52,9 +53,24 @@ class VehicleContext:
     outbox: Mapping[str, pa.Table]
 
     def only(self, asked: list[str]) -> "VehicleContext":
-        """Return the context of some of the vehicles asked for."""
+        """Return the context of some of the vehicles asked for, without what is of others."""
         pairs = {vehicle: self.pairs[vehicle] for vehicle in asked if vehicle in self.pairs}
-        return replace(self, asked=asked, pairs=pairs)
+        own = {
+            meter
+            for meter, linked in self.linked_to.items()
+            if meter in pairs.values() or not linked.isdisjoint(asked)
+        }
+        near = set(asked).union(*(self.linked_to[meter] for meter in own))
+        return replace(
+            self,
+            asked=asked,
+            vehicles=[vehicle for vehicle in self.vehicles if vehicle in near],
+            meters=[meter for meter in self.meters if meter in own],
+            links=[
+                link for link in self.links if link["meter_id"] in own or link["vehicle_id"] in near
+            ],
+            pairs=pairs,
+        )
 
     @property
     def link_table(self) -> pl.DataFrame:
@@ -75,8 +91,14 @@ class VehicleContext:
 
     @property
     def around(self) -> tuple[datetime, datetime]:
-        """The window and LINKS_AROUND it."""
-        return self.period.start - LINKS_AROUND, self.period.end + LINKS_AROUND
+        """The hours of the window and LINKS_AROUND them."""
+        hours = hours_of(self.period)
+        return hours.start - LINKS_AROUND, hours.end + LINKS_AROUND
+
+
+def hours_of(period: Period) -> Period:
+    """Return the whole hours that a window lies in: those of one hour rest on the same readings."""
+    return Period(start=hour_of(period.start), end=hour_of(period.end + HOUR - _TICK))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The performance of long windows is that of all their heartbeats, whatever is kept of its days."""
+"""The performance of a window is that of all its heartbeats, whatever is kept of it."""
 
 import asyncio
 import random
@@ -13,14 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion_api.analytics.performance import compute, long_windows
+from ingestion_api.analytics.performance import compute, kept_vehicles, long_windows
+from ingestion_api.analytics.performance.kept_vehicles import KeptVehicles
 from ingestion_api.analytics.performance.long_windows import LongWindows
+from ingestion_api.analytics.performance.readings import read_vehicles
 from ingestion_api.analytics.performance.snapshot import read_contexts
 from ingestion_api.analytics.performance.vehicle_context import VehicleContext
 from ingestion_api.database.dedicated_connection import DedicatedConnection
 from lake import DAY, HOUR, STREAMS, EnergySettings, Lake, compact_hours, hour_of
-from lake.energy import facts_of_few
-from lake.reads import DeviceReader, HourIndex
+from lake.energy import facts_of_few, rows_of_few, running_few
+from lake.reads import DeviceReader, HourIndex, LakeSnapshot
 from pipelines.compute.devices import register_devices
 from pipelines.ledger import mark_compacted
 from tests.harness.collector import Collector, collector_of_module
@@ -38,19 +40,19 @@ HEARD = (0, 1, 10, 23)
 
 
 class Answers:
-    """Answers of one process, which keeps facts of days."""
+    """Answers of one process, which keeps facts of days and of vehicles."""
 
     def __init__(self, api: Collector, room: Path) -> None:
         self.lake, self.url = Lake(str(api.lake_folder)), api.database_url
         self.reader = DeviceReader(self.lake, 10_000_000, HourIndex(self.lake, room, 0))
         self.long = LongWindows(ENERGY, 1_000_000)
-        self.days_read = 0
+        self.kept = KeptVehicles(ENERGY, 10_000_000)
 
     def check(self, vehicle: str, start: datetime, end: datetime) -> compute.Performance:
         """Return the answer, which is the same from all heartbeats at once."""
         context, view = asyncio.run(self._context({vehicle}, start, end)), self.reader.snapshot()
-        found = compute.compute_performances(view, context, ENERGY, self.long)[vehicle]
-        at_once = compute._computed(view, context, ENERGY)[vehicle]
+        every = compute.compute_performances(view, context, ENERGY, self.long, self.kept)
+        found, at_once = every[vehicle], computed_at_once(view, context)[vehicle]
         of_both = zip((found.row or {}).items(), (at_once.row or {}).values(), strict=True)
         assert [(name, a, b) for (name, a), b in of_both if a != b] == []
         assert found == at_once
@@ -59,8 +61,8 @@ class Answers:
     def check_together(self, vehicles: set[str], start: datetime, end: datetime) -> None:
         """Ask for vehicles at once: each has the answer that it has alone."""
         context, view = asyncio.run(self._context(vehicles, start, end)), self.reader.snapshot()
-        found = compute.compute_performances(view, context, ENERGY, self.long)
-        assert found == compute._computed(view, context, ENERGY)
+        found = compute.compute_performances(view, context, ENERGY, self.long, self.kept)
+        assert found == computed_at_once(view, context)
         assert found.keys() == vehicles
 
     async def _context(self, vehicles: set[str], start: datetime, end: datetime) -> VehicleContext:
@@ -84,6 +86,18 @@ class Answers:
                 register_devices(connection, self.lake, stream, sorted(hours))
                 for compaction in done:
                     mark_compacted(connection, compaction)
+
+
+def computed_at_once(view: LakeSnapshot, context: VehicleContext) -> dict[str, compute.Performance]:
+    """The answers for the vehicles asked for from their readings, without anything kept."""
+    period, found = context.period, read_vehicles(view, context, ENERGY)
+    facts = facts_of_few(found.ac, found.dc, found.links, period.start, period.end)
+    rows = rows_of_few(facts, found.links, context.charger_classes, ENERGY)
+    links = compute._links_in(period, context.asked, found.links)
+    return {
+        vehicle: compute.Performance(period, rows.get(vehicle), links[vehicle])
+        for vehicle in context.asked
+    }
 
 
 @pytest.fixture
@@ -226,7 +240,60 @@ def test_a_long_window_is_what_its_heartbeats_are_while_they_come_and_links_chan
         for _ in range(2):
             start = pair.start + chance.random() * DAY
             answers.check(pair.vehicle, start, pair.end - chance.random() * DAY)
+        hour = hour_of(pair.start + chance.random() * DAY)
+        for _ in range(3):  # windows of the same hours
+            start = hour + chance.random() * HOUR
+            answers.check(pair.vehicle, start, hour + DAY - chance.random() * HOUR)
     pair.post(places[:5], scale=1.01)  # other energies for the same times
     answers.check(pair.vehicle, pair.start, pair.end)
     pair.link(pair.end - DAY, None, device("M"))
     answers.check(pair.vehicle, pair.start, pair.end)
+
+
+def test_a_vehicle_is_prepared_again_only_when_something_of_its_own_has_changed(
+    api: Collector, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, other = Pair(api, names=True), Pair(api)
+    start = hour_of(pair.end) - DAY
+    lately = [n for n in pair.places if pair.start + timedelta(minutes=STEP * n) >= start]
+    pair.post(lately[:-2])
+    prepared: list[list[str]] = []
+
+    def counting(ac: Any, dc: Any, links: Any, since: datetime, until: datetime) -> Any:
+        running = running_few(ac, dc, links, since, until)
+        prepared.append(running.vehicles)
+        return running
+
+    monkeypatch.setattr(kept_vehicles, running_few.__name__, counting)
+
+    def ask(minutes: int = 0) -> compute.Performance:
+        prepared.clear()
+        begins = start + timedelta(minutes=minutes, seconds=0.25)
+        return answers.check(pair.vehicle, begins, begins + DAY)
+
+    first = ask()
+    assert prepared == [[pair.vehicle]]
+    assert first == ask()
+    assert prepared == []
+    assert ask(minutes=7).period != first.period
+    assert prepared == []  # another window of the same hours
+
+    pair.post(lately[-2:-1])
+    later = ask()
+    assert prepared == [[pair.vehicle]]
+    assert later.row
+    assert first.row
+    assert later.row["data_points_vehicle"] == first.row["data_points_vehicle"] + 1
+
+    answers.compact(pair.hours[-3:])
+    assert ask() == later
+
+    other.post(other.places[-3:])
+    other.link(start)
+    answers.check_together({pair.vehicle, other.vehicle}, start, start + DAY)
+    prepared.clear()
+    answers.check_together({pair.vehicle, other.vehicle}, start, start + DAY)
+    assert prepared == []
+    other.link(start + timedelta(hours=3), None, pair.meter)  # the meter that the first one names
+    ask()
+    assert prepared == []  # two have it now, which is looked at for each window

@@ -56,7 +56,7 @@ def test_who_alone_names_a_meter_has_the_links_of_all_claims_together(
         rows = [{**row, "meter_id": row["meter_id"] and own[row["vehicle_id"]]} for row in rows]
     links = [(METERS[0], VEHICLES[1], HOUR_10, HOUR_11)] if is_linked else []
     context, vehicles = context_of(sorted(asked), links, pairs), of_vehicles(rows)
-    found = module._named_links(context, vehicles, SETTINGS)
+    found, _ = module._named_links(context, vehicles, SETTINGS)
     assert sorted(found) == sorted(module._resolved_links(context, vehicles, SETTINGS))
 
 
@@ -71,7 +71,7 @@ def test_who_always_names_a_meter_has_the_link_of_all_claims_together(
         for at in times
     ]
     context, vehicles = context_of(["V1"], [], {}), of_vehicles(rows)
-    found = module._named_links(context, vehicles, SETTINGS)
+    found, _ = module._named_links(context, vehicles, SETTINGS)
     assert sorted(found) == sorted(module._resolved_links(context, vehicles, SETTINGS))
 
 

@@ -14,7 +14,7 @@ from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
 from ingestion_api.analytics.performance.compute import Performance, compute_performances
 from ingestion_api.analytics.performance.kept_vehicles import KeptVehicles
 from ingestion_api.analytics.performance.long_windows import LongWindows
-from ingestion_api.analytics.performance.snapshot import read_contexts
+from ingestion_api.analytics.performance.snapshot import Near, read_contexts
 from ingestion_api.analytics.performance.vehicle_context import (
     UnknownVehicle,
     VehicleContext,
@@ -24,7 +24,7 @@ from ingestion_api.database.dedicated_connection import DedicatedConnection
 from ingestion_api.rest.etags import fingerprint
 from ingestion_api.rest.parameters import BadWindow
 from lake import EnergySettings
-from lake.reads import DeviceReader, LakeSnapshot
+from lake.reads import DeviceReader, LakeSnapshot, LruCache
 
 _MOST_VEHICLES: Final = 32
 
@@ -53,6 +53,7 @@ class PerformanceService:
         self._longest_days, self._now = longest_days, now
         self._long = LongWindows(energy, cache_bytes // 4)
         self._kept = KeptVehicles(energy, cache_bytes)
+        self._near: LruCache[str, Near] = LruCache(cache_bytes // 16)
         self._tolerance = timedelta(seconds=future_tolerance_seconds)
         self._windows: dict[_Window, RequestBatcher[str, _Answer]] = {}
 
@@ -121,7 +122,7 @@ class PerformanceService:
         until = now + self._tolerance
         return await self._connection.run(
             lambda queries: read_contexts(
-                queries, vehicles, start, end, now, longest, energy, until
+                queries, vehicles, start, end, now, longest, energy, until, self._near
             )
         )
 

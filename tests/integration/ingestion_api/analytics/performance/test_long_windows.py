@@ -17,12 +17,12 @@ from ingestion_api.analytics.performance import compute, kept_vehicles, long_win
 from ingestion_api.analytics.performance.kept_vehicles import KeptVehicles
 from ingestion_api.analytics.performance.long_windows import LongWindows
 from ingestion_api.analytics.performance.readings import read_vehicles
-from ingestion_api.analytics.performance.snapshot import read_contexts
+from ingestion_api.analytics.performance.snapshot import Near, read_contexts
 from ingestion_api.analytics.performance.vehicle_context import VehicleContext
 from ingestion_api.database.dedicated_connection import DedicatedConnection
 from lake import DAY, HOUR, STREAMS, EnergySettings, Lake, compact_hours, hour_of
 from lake.energy import facts_of_few, rows_of_few, running_few
-from lake.reads import DeviceReader, HourIndex, LakeSnapshot
+from lake.reads import DeviceReader, HourIndex, LakeSnapshot, LruCache
 from pipelines.compute.devices import register_devices
 from pipelines.ledger import mark_compacted
 from tests.harness.collector import Collector, collector_of_module
@@ -47,6 +47,7 @@ class Answers:
         self.reader = DeviceReader(self.lake, 10_000_000, HourIndex(self.lake, room, 0))
         self.long = LongWindows(ENERGY, 1_000_000)
         self.kept = KeptVehicles(ENERGY, 10_000_000)
+        self.near: LruCache[str, Near] = LruCache(100_000)
 
     def check(self, vehicle: str, start: datetime, end: datetime) -> compute.Performance:
         """Return the answer, which is the same from all heartbeats at once."""
@@ -66,15 +67,16 @@ class Answers:
         assert found.keys() == vehicles
 
     async def _context(self, vehicles: set[str], start: datetime, end: datetime) -> VehicleContext:
+        """The context, which is the same whatever is known of these vehicles."""
         connection, now = DedicatedConnection(self.url, "test"), datetime.now(UTC)
+        nothing: LruCache[str, Near] = LruCache(0)
+        rest = vehicles, start, end, now, 31, ENERGY, now + HOUR
         try:
-            found = await connection.run(
-                lambda queries: read_contexts(
-                    queries, vehicles, start, end, now, 31, ENERGY, now + HOUR
-                )
-            )
+            found = await connection.run(lambda queries: read_contexts(queries, *rest, self.near))
+            fresh = await connection.run(lambda queries: read_contexts(queries, *rest, nothing))
         finally:
             await connection.stop()
+        assert found == fresh
         (context,) = found.contexts
         return context
 

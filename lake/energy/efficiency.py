@@ -255,7 +255,9 @@ def rows_of_few(
         charger_classes.get(min(given[name])[1]) if given[name] else None
         for name in (vehicles[number] for number in stays.tolist())
     ]
-    shown = shown_of_vehicles(facts.of(stays), is_linked[stays], classes, settings)
+    if len(stays) < len(vehicles):
+        facts, is_linked = facts.of(stays), is_linked[stays]
+    shown = shown_of_vehicles(facts, is_linked, classes, settings)
     for row, number in enumerate(stays.tolist()):
         vehicle = vehicles[number]
         sources = {link.source for link in within if link.vehicle_id == vehicle}

@@ -125,7 +125,7 @@ def packed_facts(facts: Facts) -> Integers:
     """Return facts as one array, a column for each owner."""
     sides = (getattr(side, f.name) for side in (facts.ac, facts.dc) for f in fields(SideFacts))
     temperature = facts.temperature_sum, facts.temperature_count
-    return np.stack([facts.start, facts.end, *temperature, *sides])
+    return np.array([facts.start, facts.end, *temperature, *sides])
 
 
 def unpacked_facts(packed: Integers) -> Facts:

@@ -98,15 +98,9 @@ def rate(facts: Facts, is_linked: Flags, limits: Limits, settings: EnergySetting
         "below_floor": judged < limits.implausible_below,
     }
     codes = list(conditions)
-    found = np.select(list(conditions.values()), range(len(codes)), len(codes))
-    grade = np.select(
-        [
-            judged > limits.excellent_above,
-            judged >= limits.good_from,
-            judged >= limits.warning_from,
-        ],
-        range(3),
-        3,
+    found = _first_that_applies(*conditions.values())
+    grade = _first_that_applies(
+        judged > limits.excellent_above, judged >= limits.good_from, judged >= limits.warning_from
     )
     has_ratio = found >= codes.index("above_100_percent")
     reasons = [*codes, "rated"]
@@ -129,6 +123,12 @@ def efficiency_percent(ac: Integers, dc: Integers) -> npt.NDArray[np.float64]:
     ratio = 100 * dc / np.where(ac > 0, ac, 1)
     percent: npt.NDArray[np.float64] = np.where(ac > 0, np.round(ratio, 9), np.nan)
     return percent
+
+
+def _first_that_applies(*conditions: Flags) -> Integers:
+    """Return the number of the first condition that each meets; of one that meets none the next."""
+    every: Integers = np.argmax(np.array((*conditions, np.ones_like(conditions[0]))), axis=0)
+    return every
 
 
 def _unreadable(side: SideFacts, name: str, small: float) -> dict[str, Flags]:

@@ -121,8 +121,8 @@ class RunningFacts(NamedTuple):
 
     def between(self, windows: Windows) -> Facts:
         """Return the facts of each owner in its window."""
-        owners = len(windows.start)
-        who, edges = np.tile(np.arange(owners), 2), np.concatenate(windows)
+        each = np.arange(len(windows.start))
+        who, edges = np.concatenate((each, each)), np.concatenate(windows)
         ac, dc = (side.own.at(who, edges) for side in (self.ac, self.dc))
         (degrees,), first, after = self.temperature.between(windows)
         return Facts(
@@ -521,7 +521,7 @@ class _RunningSide(NamedTuple):
         is_known = self.own.is_known[row]
         matched = np.where(is_known, matched, 0)
         by_time = part_of(energy, time[at.partly] - start, length)
-        parts = np.stack((matched, np.where(is_known & tells, 0, by_time - matched)))
+        parts = np.array((matched, np.where(is_known & tells, 0, by_time - matched)))
         sums[:2, at.partly] += parts
         if len(sums) > len(parts):
             sums[2:, at.partly] += np.sign(energy) * parts
@@ -536,7 +536,7 @@ class _RunningSide(NamedTuple):
         if last < 0:
             nothing = np.zeros(len(count), np.int64)
             return {**found, "first": windows.end, "last": windows.start, "inner_gap": nothing}
-        ranges = np.stack((np.minimum(first, last) + 1, after), axis=1).ravel()
+        ranges = np.array((np.minimum(first, last) + 1, after)).T.ravel()
         longest = np.maximum.reduceat(self.step, ranges)[::2]
         axis, key = self.heard.axis, self.heard.key
         who = np.arange(len(count)) * axis.span - axis.base
@@ -569,7 +569,7 @@ class _Marks(NamedTuple):
         if not here.all():
             owner, time = owner[here], time[here]
             amounts = [amount[here] for amount in amounts]
-        return cls(axis.key(owner, time), np.stack([*map(_running, amounts)]), axis)
+        return cls(axis.key(owner, time), np.array([*map(_running, amounts)]), axis)
 
     def of_owner(self, owner: int) -> "_Marks":
         """Return those of one owner, who is number 0 then."""

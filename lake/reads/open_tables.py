@@ -1,5 +1,6 @@
 """Delta tables kept open, with the files of their newest version."""
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -87,7 +88,7 @@ class OpenTables:
     """Cache of open tables and their newest files; safe between threads."""
 
     def __init__(self, lake: Lake) -> None:
-        self._lake = lake
+        self._lake, self._folder = lake, lake.local_folder
         self._opened: dict[str, _Opened] = {}
         self._locks: dict[str, Lock] = {}
         self._lock = Lock()
@@ -115,10 +116,11 @@ class OpenTables:
 
     def _has_more(self, table: str, version: int) -> bool:
         """Tell whether the table may have a later version; versions have no gaps."""
-        if not self._lake.local_folder:
+        if self._folder is None:
             return True  # to ask the store for one is as much as to ask for all
-        log = self._lake.local_folder / table / "_delta_log"
-        return (log / f"{version + 1:020}.json").exists() or not log.is_dir()
+        # As texts: to join paths takes longer than to look.
+        log = f"{self._folder}/{table}/_delta_log"
+        return os.path.exists(f"{log}/{version + 1:020}.json") or not os.path.isdir(log)
 
 
 def _is_worn(opened: _Opened) -> bool:

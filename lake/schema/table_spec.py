@@ -1,6 +1,7 @@
 """Descriptions of computed tables: columns, meanings, units."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import pyarrow as pa
@@ -25,7 +26,7 @@ class TableSpec:
     rows_a_group: int = 2_500
     archived_rows_a_group: int = 2_500
 
-    @property
+    @cached_property
     def time_column(self) -> str:
         """The column of the time that a row is about."""
         times = {c.name for c in self.columns if pa.types.is_temporal(c.type)}

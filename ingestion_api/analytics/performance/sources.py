@@ -37,7 +37,7 @@ class Waiting:
         self._dirty = context.dirty_hours
         self._outbox = defaultdict[Device, list[dict[str, Any]]](list)
         for kind, rows in context.outbox.items():
-            for row in rows.to_pylist():
+            for row in rows.to_pylist() if rows.num_rows else ():
                 self._outbox[kind, row[STREAMS[kind].device]].append(row)
 
     def any_of(self, device: Device, since: datetime, until: datetime) -> bool:

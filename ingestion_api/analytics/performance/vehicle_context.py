@@ -54,6 +54,8 @@ class VehicleContext:
 
     def only(self, asked: list[str]) -> "VehicleContext":
         """Return the context of some of the vehicles asked for, without what is of others."""
+        if asked == self.asked:
+            return self
         pairs = {vehicle: self.pairs[vehicle] for vehicle in asked if vehicle in self.pairs}
         own = {
             meter

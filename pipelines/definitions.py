@@ -8,7 +8,7 @@ import dagster as dg
 from pipelines.assets.daily import daily_tables
 from pipelines.assets.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.assets.hourly import hourly_tables
-from pipelines.assets.marts import efficiency_marts
+from pipelines.assets.marts import efficiency_day_marts, efficiency_marts
 from pipelines.assets.raw import raw_heartbeats
 from pipelines.automation.failure_webhook import failed_runs
 from pipelines.automation.jobs import daily, hourly, observe_raw, watch
@@ -27,6 +27,7 @@ definitions = dg.Definitions(
         hourly_tables,
         efficiency_marts,
         daily_tables,
+        efficiency_day_marts,
         daily_efficiency_report,
         *maintenance_assets,
     ],

@@ -57,7 +57,8 @@ class PipelineSettings(BaseSettings):
         default=35,
         ge=1,
         le=36_500,
-        description="the tables in Postgres hold the hours of so many days; the lake holds all",
+        description="the tables in Postgres hold the hours, days and sessions of so many days; the "
+        "lake holds all",
     )
     run_retention_days: int = Field(
         default=90,

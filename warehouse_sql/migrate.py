@@ -13,7 +13,7 @@ from warehouse_sql.errors import (
 )
 
 # One lock per database for all who migrate; any constant would do.
-_MIGRATION_LOCK = 0x57A77
+MIGRATION_LOCK = 0x57A77
 
 
 def migrate(dsn: str) -> list[str]:
@@ -44,7 +44,7 @@ def migrations() -> dict[str, str]:
 
 
 def _migrate(conn: psycopg.Connection) -> list[str]:
-    conn.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+    conn.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
     conn.execute(
         "CREATE TABLE IF NOT EXISTS schema_migration (name text PRIMARY KEY,"
         " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"

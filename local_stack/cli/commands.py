@@ -35,9 +35,9 @@ from local_stack.errors import CollectorError, LocalStackError, RecordingError, 
 from local_stack.settings import ClientSettings
 from local_stack.simulator.fleet_model import FleetModel
 from local_stack.simulator.simulator import Simulator
+from local_stack.stack.schema import prepare_schema
 from local_stack.terminal import guard_output, output_console
 from warehouse_sql.errors import WarehouseError
-from warehouse_sql.migrate import migrate as apply_migrations
 from warehouse_sql.settings import DatabaseSettings
 
 _LINKS_AT_ONCE = 5_000
@@ -202,7 +202,7 @@ def migrate() -> None:
     """Apply what the database lacks and print it; LocalStackError if that is not possible."""
     console = output_console()
     try:
-        applied = apply_migrations(database())
+        applied = prepare_schema(database())
     except WarehouseError as error:
         raise LocalStackError(str(error)) from error
     console.print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")

@@ -21,11 +21,11 @@ from local_stack.stack.database_service import DatabaseService
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from local_stack.stack.liveness import daemon_works, url_answers
 from local_stack.stack.parent_death import reap_orphans
+from local_stack.stack.schema import prepare_schema
 from local_stack.stack.service import STOP_SECONDS, Service
 from local_stack.stack.stack_api_key import StackApiKey
 from warehouse_sql.database_url import dagster_url
 from warehouse_sql.errors import WarehouseError
-from warehouse_sql.migrate import migrate
 
 _READY_SECONDS = 60
 _HISTORY_SECONDS = 30
@@ -147,7 +147,7 @@ class Stack:
     def _start_database(self) -> str:
         url = self._database.start() if self._database else str(self.settings.database_url)
         try:
-            migrate(url)
+            prepare_schema(url)
         except WarehouseError as error:
             raise PostgresError(" ".join(str(error).split())) from error
         return url

@@ -10,7 +10,7 @@ import psycopg
 from adbc_driver_postgresql import dbapi
 
 from lake import DAY, HOUR, EnergySettings, Lake
-from lake.delta import change_window, scan_window
+from lake.delta import change_window
 from lake.schema import (
     CHARGING_SESSION,
     CHARGING_STRETCH_HOURLY,
@@ -20,6 +20,7 @@ from lake.schema import (
 )
 from pipelines.assets.hourly import STRETCHES, VEHICLES
 from pipelines.assets.lineage import lineage_metadata, same_columns, session_sources
+from pipelines.assets.mart import Mart
 from pipelines.assets.metadata import (
     EQUAL,
     FRESH_EACH_HOUR,
@@ -62,8 +63,9 @@ SESSIONS = dg.AssetSpec(
         "`session_id` stays, and `supersedes` names what it has taken in."
     ),
 )
+SESSION_MART = Mart(CHARGING_SESSION, SESSIONS.key)
 MART = dg.AssetSpec(
-    dg.AssetKey(["warehouse", CHARGING_SESSION.name]),
+    SESSION_MART.asset_key,
     deps=[SESSIONS.key],
     group_name="serving",
     kinds={"postgres"},
@@ -107,10 +109,10 @@ class SessionChecks(NamedTuple):
 
 
 def publish_sessions(
-    lake: Lake, warehouse: WarehouseResource, hours: Sequence[datetime], first: datetime
+    lake: Lake, warehouse: WarehouseResource, hours: Sequence[datetime], now: datetime
 ) -> SessionChecks:
-    """Compute the sessions that these hours touch, and copy those that begin from `first` on."""
-    settings, now = EnergySettings(), datetime.now(UTC)
+    """Compute the sessions that these hours touch, and copy those within the retention."""
+    settings = EnergySettings()
     uneven, differing, begun, judged = [], [], [], set(hours)
     with warehouse.autocommit() as connection, warehouse.arrow() as arrow:
         through = newest_computed_end(connection, now)
@@ -120,12 +122,12 @@ def publish_sessions(
                 renewal = renewed_sessions(lake, connection, stretch, through, settings)
                 days = _replace(lake, renewal)
             with warehouse.transaction() as transaction:
-                _publish(transaction, renewal, first)
+                _publish(transaction, renewal, now)
             uneven.append(uneven_sessions(renewal.new, renewal.stretches))
             hour = pl.col("begins").dt.truncate("1h")
             judged.update(pl.concat([renewal.old, renewal.new]).select(hour).to_series())
             begun.append(renewal.new.select(hour))
-            differing.append(_compare(lake, arrow, days, first))
+            differing.append(_compare(lake, arrow, days, now))
         results = [
             latched_result(
                 connection,
@@ -143,7 +145,7 @@ def publish_sessions(
                 sorted(judged),
                 what="sessions that differ from the lake",
                 asset_key=MART.key,
-                since=first,
+                since=SESSION_MART.first(now),
             ),
         ]
     return SessionChecks(results, dict(pl.concat(begun)["begins"].value_counts().iter_rows()))
@@ -165,38 +167,24 @@ def _replace(lake: Lake, renewal: Renewal) -> list[datetime]:
     return days
 
 
-def _publish(connection: psycopg.Connection, renewal: Renewal, first: datetime) -> None:
+def _publish(connection: psycopg.Connection, renewal: Renewal, now: datetime) -> None:
     spans = {
         name: renewal.spans[column].to_list()
         for name, column in (("vehicles", "vehicle_id"), ("since", "since"), ("until", "until"))
     }
     connection.execute(query("delete_charging_sessions"), spans)
-    rows = renewal.new.filter(pl.col("begins") >= first)
-    with connection.cursor().copy(query("copy_charging_sessions")) as copy:
-        for row in rows.iter_rows():
-            copy.write_row(row)
+    SESSION_MART.add(connection, renewal.new.filter(pl.col("begins") >= SESSION_MART.first(now)))
 
 
 def _compare(
-    lake: Lake, connection: dbapi.Connection, days: Sequence[datetime], first: datetime
+    lake: Lake, connection: dbapi.Connection, days: Sequence[datetime], now: datetime
 ) -> pl.DataFrame:
     """Hour and key of the sessions of these days that differ between the lake and Postgres."""
-    found = []
-    spec = CHARGING_SESSION
+    key = CHARGING_SESSION.key
+    found = [pl.DataFrame(schema={"vehicle_id": pl.String, "begins": pl.Datetime("us", "UTC")})]
     for stretch in contiguous_ranges(days, DAY, len(days)):
-        start, end = max(stretch[0], first), stretch[-1] + DAY
-        if start < end:
-            expected = scan_window(lake, lake.open(spec.name), spec, start, end).collect()
-            rows = mart_sessions(connection, start, end, expected)
-            found.append(differing_rows(expected, rows, spec.key))
-    nothing = pl.DataFrame(schema={"vehicle_id": pl.String, "begins": pl.Datetime("us", "UTC")})
-    return pl.concat([nothing, *found]).with_columns(hour_start=pl.col("begins").dt.truncate("1h"))
-
-
-def mart_sessions(
-    connection: dbapi.Connection, start: datetime, end: datetime, like: pl.DataFrame
-) -> pl.DataFrame:
-    """The sessions of Postgres that begin in the window, with the types of `like`."""
-    with connection.cursor() as cursor:
-        cursor.execute(query("charging_sessions_between").decode(), (start, end))
-        return pl.DataFrame(cursor.fetch_arrow_table()).cast(like.schema)
+        start, end = stretch[0], stretch[-1] + DAY
+        expected = SESSION_MART.lake_rows(lake, start, end, now)
+        rows = SESSION_MART.rows(connection, max(start, SESSION_MART.first(now)), end, expected)
+        found.append(differing_rows(expected, rows, key))
+    return pl.concat(found).with_columns(hour_start=pl.col("begins").dt.truncate("1h"))

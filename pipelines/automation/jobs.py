@@ -7,6 +7,7 @@ import dagster as dg
 from dagster import AssetSelection
 
 from lake import hours_between
+from pipelines.assets.marts import efficiency_day_marts
 from pipelines.automation.watch import WATCHED
 from pipelines.partitions import REFINES, hour_key, hour_of_key
 
@@ -18,17 +19,19 @@ _NEWEST_FIRST = {"dagster/priority": "1"}
 
 _NO_TAGS: Mapping[str, str] = {}
 _WATCHED = AssetSelection.checks(*WATCHED)
+_PUBLISHED_DAYS = AssetSelection.assets(efficiency_day_marts)
 
 hourly = dg.define_asset_job(
     "hourly",
     selection=AssetSelection.groups("history", "efficiency", "health", "sessions", "serving")
+    - _PUBLISHED_DAYS
     - _WATCHED,
     description="Compacts hours, computes their efficiency and publishes it; a range is one run.",
 )
 daily = dg.define_asset_job(
     "daily",
-    selection=AssetSelection.groups("daily", "reports"),
-    description="Computes the tables of UTC days and renders their reports; a range is one run.",
+    selection=AssetSelection.groups("daily", "reports") | _PUBLISHED_DAYS,
+    description="Computes UTC days, publishes them and renders their reports; a range is one run.",
 )
 observe_raw = dg.define_asset_job(
     "observe_raw",

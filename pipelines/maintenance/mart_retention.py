@@ -1,15 +1,15 @@
-"""Retention of the marts: each night their oldest hours are deleted, which the lake keeps."""
+"""Retention of the marts: each night their oldest rows are deleted, which the lake keeps."""
 
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
-import psycopg
 
-from lake.schema import CHARGING_SESSION
-from pipelines.assets.marts import MARTS, efficiency_marts, first_mart_hour
+from pipelines.assets.mart import first_mart_hour
+from pipelines.assets.marts import MART_POOL, MARTS, efficiency_day_marts, efficiency_marts
 from pipelines.assets.metadata import MAINTENANCE, OWNERS, RETRIES
+from pipelines.assets.sessions import SESSION_MART
 from pipelines.partitions import newest_partition
 from pipelines.resources import WarehouseResource
 from pipelines.settings import PipelineSettings
@@ -21,17 +21,17 @@ _ROWS_A_STATEMENT: Final = 50_000
 
 @dg.asset(
     key=[MAINTENANCE, "marts_retention"],
-    deps=[newest_partition(key) for key in efficiency_marts.keys],
+    deps=[newest_partition(key) for key in (*efficiency_marts.keys, *efficiency_day_marts.keys)],
     group_name=MAINTENANCE,
     kinds={"postgres"},
     owners=OWNERS,
     tags={"layer": MAINTENANCE},
-    # The pool of the marts' one writer: two that delete the same rows could block each other.
-    pool="efficiency_marts",
+    pool=MART_POOL,
     retry_policy=RETRIES,
     description=(
-        "Deletes hours that are older than `MART_RETENTION_DAYS` from the tables in Postgres.\n\n"
-        "**How it works.** By the clock and the hour of the row, the oldest rows first, "
+        "Deletes hours, days and sessions that are older than `MART_RETENTION_DAYS` from the "
+        "tables in Postgres.\n\n"
+        "**How it works.** By the clock and the time of the row, the oldest rows first, "
         f"{_ROWS_A_STATEMENT:,} at a time. Postgres uses the room again for newer rows.\n\n"
         "**Caveats.** Nothing is lost: the lake keeps all hours. A longer retention fills up as "
         "hours pass; `wattlake verify --repair` fills it at once."
@@ -39,16 +39,15 @@ _ROWS_A_STATEMENT: Final = 50_000
 )
 def marts_retention(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Delete the rows of old hours and tell how many."""
-    started, before = time.monotonic(), first_mart_hour(datetime.now(UTC))
+    started, now = time.monotonic(), datetime.now(UTC)
+    before = first_mart_hour(now)
     with warehouse.autocommit() as connection:
-        prunes = {mart.table.name: mart.queries.prune for mart in MARTS}
-        prunes[CHARGING_SESSION.name] = "prune_charging_sessions"
         freed = {
-            f"rows_freed_{table}": _prune(connection, prune, before)
-            for table, prune in prunes.items()
+            f"rows_freed_{mart.table.name}": mart.prune(connection, now, _ROWS_A_STATEMENT)
+            for mart in (*MARTS, SESSION_MART)
         }
         longest = timedelta(hours=PipelineSettings().refine_hours + 1)
-        connection.execute(query("forget_awaited_before"), {"before": datetime.now(UTC) - longest})
+        connection.execute(query("forget_awaited_before"), {"before": now - longest})
         connection.execute(query("forget_crossing_before"), {"before": before})
     days = PipelineSettings().mart_retention_days
     return dg.MaterializeResult(
@@ -58,11 +57,3 @@ def marts_retention(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
             "seconds": round(time.monotonic() - started, 3),
         }
     )
-
-
-def _prune(connection: psycopg.Connection, prune: str, before: datetime) -> int:
-    asked = {"before": before, "most": _ROWS_A_STATEMENT}
-    freed = 0
-    while gone := connection.execute(query(prune), asked).rowcount:
-        freed += gone
-    return freed

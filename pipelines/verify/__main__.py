@@ -30,6 +30,7 @@ from pipelines.verify.days import verify_day
 from pipelines.verify.files import CheckedTables, unreadable_tables
 from pipelines.verify.findings import Finding, Remedy, TableDamage
 from pipelines.verify.hours import Verification, VerifiedHour
+from pipelines.verify.marts import MartReader
 from pipelines.verify.repair import Repair, repair
 from pipelines.verify.sessions import verify_sessions
 from warehouse_sql.settings import DatabaseSettings, settings_fault
@@ -268,20 +269,21 @@ def _verify(report: Report, start: datetime, end: datetime, *, mend: bool) -> No
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with (
-        closing(Verification(tables, warehouse, settings)) as verification,
+        closing(MartReader(warehouse)) as marts,
         Progress(
             *columns, console=console, transient=True, disable=not console.is_terminal
         ) as progress,
     ):
+        verification = Verification(tables, warehouse, marts, settings)
         hours = verification.hours(start, end)
         task = progress.add_task("", total=len(hours))
         for hour in verification.run(hours):
             report.add(hour)
             progress.advance(task)
-    days = {hour.date() for hour in hours if hour >= report.first_hour}
-    for day in sorted(days & {*days_within(start, end)}):
-        report.add_day(day, verify_day(tables, warehouse, day, settings))
-        report.add_day(day, verify_sessions(tables, warehouse, day, settings))
+        days = {hour.date() for hour in hours if hour >= report.first_hour}
+        for day in sorted(days & {*days_within(start, end)}):
+            report.add_day(day, verify_day(tables, warehouse, marts, day, settings))
+            report.add_day(day, verify_sessions(tables, warehouse, day, settings))
     report.findings += DamagedFiles(tables, warehouse, settings).findings(start, end)
     if mend:
         with warehouse.autocommit() as connection:

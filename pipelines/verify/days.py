@@ -12,11 +12,13 @@ from lake import DAY, VEHICLE, EnergySettings, LakeDamaged, TableMissing, hour_o
 from lake.costs import Pricing
 from lake.delta import READ_ERRORS
 from lake.schema import DAILY_TABLES, FLEET_EFFICIENCY_DAILY, HOURLY_EFFICIENCY
+from pipelines.assets.marts import DAY_MARTS
 from pipelines.compute.inputs import day_tables
 from pipelines.compute.pricing import read_pricing, repriced_days
 from pipelines.resources import WarehouseResource
 from pipelines.verify.files import CheckedTables
 from pipelines.verify.findings import Finding, row_finding
+from pipelines.verify.marts import MartReader
 from warehouse_sql.named_queries import query
 
 # The daily run begins at most a quarter of an hour after the hourly one, and takes a while.
@@ -36,9 +38,15 @@ class _LedgerDay:
 
 
 def verify_day(
-    tables: CheckedTables, warehouse: WarehouseResource, day: date, settings: EnergySettings
+    tables: CheckedTables,
+    warehouse: WarehouseResource,
+    marts: MartReader,
+    day: date,
+    settings: EnergySettings,
 ) -> list[Finding] | None:
     """Findings where the daily tables are not what the hours and heartbeats of the day give.
+
+    Where they are, also where their copies in Postgres are not the same.
 
     Every value counts. The hours of the day are taken as they are, and so is its history: both have
     been compared with raw. It is not judged, None, while an hour of the day waits or the day is to
@@ -66,7 +74,12 @@ def verify_day(
     lately = datetime.now(UTC) - changed_at < _TIME_TO_FOLLOW
     if found and lately and not _is_written_since(tables, day, changed_at):
         return None
-    return found
+    if found:
+        return found  # its copies follow
+    copies = list(_differing_copies(tables, marts, midnight, first_hour))
+    # The run that has written the day publishes it a moment later.
+    written_lately = _is_written_since(tables, day, datetime.now(UTC) - _TIME_TO_FOLLOW)
+    return None if copies and written_lately else copies
 
 
 def _differences(
@@ -91,6 +104,17 @@ def _differences(
             continue  # the file that can't be read is a finding
         rows = expected[spec.name].select(spec.names).sort(spec.key)
         finding = row_finding(hour, spec.name, rows, found.rows, spec.key)
+        if finding is not None:
+            yield finding
+
+
+def _differing_copies(
+    tables: CheckedTables, marts: MartReader, midnight: datetime, hour: datetime
+) -> Iterator[Finding]:
+    window = midnight, midnight + DAY
+    for mart in DAY_MARTS:
+        in_lake = tables.computed(mart.table, *window)
+        finding = marts.finding(mart, hour, window, in_lake.rows) if in_lake.whole else None
         if finding is not None:
             yield finding
 

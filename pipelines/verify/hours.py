@@ -6,9 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from typing import Final
 
-import adbc_driver_manager
 import polars as pl
-from adbc_driver_postgresql import dbapi
 from psycopg.rows import class_row
 
 from lake import (
@@ -25,12 +23,12 @@ from lake.delta import count_rows_by_hour, live_files
 from lake.health import LOOK_BACK
 from lake.schema import (
     HEARTBEAT_COMPLETENESS_HOURLY,
-    HOUR_START,
     HOURLY_TABLES,
     TableSpec,
     history_table,
 )
-from pipelines.assets.marts import MARTS, Mart, first_mart_hour, mart_rows
+from pipelines.assets.mart import first_mart_hour
+from pipelines.assets.marts import HOUR_MARTS
 from pipelines.compute.awaited import lacks_what_came
 from pipelines.resources import WarehouseResource
 from pipelines.verify.checks import (
@@ -44,13 +42,11 @@ from pipelines.verify.files import CheckedTables
 from pipelines.verify.findings import Finding, Remedy, row_finding
 from pipelines.verify.heartbeats import SequentialRawReader, StreamHour
 from pipelines.verify.ledger import Counted, count_raw
+from pipelines.verify.marts import MartReader, MartUnreadable
 from pipelines.verify.recompute import measured, recomputed
 from warehouse_sql.named_queries import query
 
 _ATTEMPTS: Final = 3
-_AWAY: Final = {"08", "57"}  # classes of SQLSTATE: no connection, or the server is stopping
-# The twins of the tables that are verified by the hour.
-_MARTS: Final = tuple(mart for mart in MARTS if mart.table.time_column == HOUR_START.name)
 
 
 @dataclass(frozen=True)
@@ -78,18 +74,12 @@ class Verification:
         self,
         tables: CheckedTables,
         warehouse: WarehouseResource,
+        marts: MartReader,
         settings: EnergySettings,
     ) -> None:
         self._tables, self._lake = tables, tables.lake
-        self._warehouse, self._settings = warehouse, settings
-        self._marts: dbapi.Connection | None = None
+        self._warehouse, self._marts, self._settings = warehouse, marts, settings
         self._lacks_what_came = False
-
-    def close(self) -> None:
-        """Close the connection to Postgres."""
-        if self._marts is not None:
-            self._marts.close()
-        self._marts = None
 
     def hours(self, start: datetime, end: datetime) -> list[datetime]:
         """The hours from start to end (exclusive) that the lake, ledger or marts know."""
@@ -218,11 +208,11 @@ class Verification:
                     rows = expected[table.name], found[table.name]
                     findings += _some(row_finding(hour, table.name, *rows, table.key))
             findings += energy_findings(hour, energies, found, changes)
-        for mart in _MARTS:
+        for mart in HOUR_MARTS:
             # A copy of a table that can't be read is compared with what that should hold.
             in_lake = found.get(mart.table.name, expected.get(mart.table.name))
             if in_lake is not None:
-                findings += self._mart_findings(mart, hour, in_lake)
+                findings += _some(self._marts.finding(mart, hour, (hour, hour + HOUR), in_lake))
         return VerifiedHour(
             hour,
             findings=findings,
@@ -231,30 +221,6 @@ class Verification:
             rows=sum(stream_hour.expected.height for stream_hour in stream_hours.values()),
             energies=energies,
         )
-
-    def _mart_findings(self, mart: Mart, hour: datetime, in_lake: pl.DataFrame) -> list[Finding]:
-        name = "/".join(mart.asset_key.path)
-        try:
-            in_mart = self._mart_rows(mart, hour, hour + HOUR, in_lake)
-        except _MartUnreadable as error:
-            return [_unreadable_mart(hour, name, error)]
-        if hour < first_mart_hour(datetime.now(UTC)):
-            return []  # asked after the rows were read: the retention may just have met them
-        return _some(row_finding(hour, name, in_lake, in_mart, mart.table.key))
-
-    def _mart_rows(
-        self, mart: Mart, start: datetime, end: datetime, like: pl.DataFrame | None = None
-    ) -> pl.DataFrame:
-        """Read rows of a mart; raises _MartUnreadable, or the error of an unreachable Postgres."""
-        if self._marts is None:
-            self._marts = dbapi.connect(self._warehouse.dsn, autocommit=True)
-        try:
-            return mart_rows(self._marts, mart, start, end, like)
-        except adbc_driver_manager.Error as error:
-            self.close()  # the driver leaves a failed transaction open
-            if error.sqlstate is None or error.sqlstate[:2] in _AWAY:
-                raise
-            raise _MartUnreadable(" ".join(str(error).split())[:300]) from error
 
     def _check_counts(
         self, hour: datetime, ledger: dict[str, LedgerHour], stream_hours: dict[str, StreamHour]
@@ -341,28 +307,13 @@ class Verification:
         strays: set[datetime] = set()
         for last, following in pairwise(edges):
             if following - last > HOUR:
-                for mart in _MARTS:
+                for mart in HOUR_MARTS:
                     try:
-                        rows = self._mart_rows(mart, last + HOUR, following)
-                    except _MartUnreadable:
+                        rows = self._marts.rows(mart, last + HOUR, following)
+                    except MartUnreadable:
                         continue  # each hour that is known will say so
                     strays |= set(rows["hour_start"].unique())
         return strays
-
-
-class _MartUnreadable(Exception):
-    """A mart can't be read from Postgres: it was dropped, or its pages are damaged."""
-
-
-def _unreadable_mart(hour: datetime, name: str, error: _MartUnreadable) -> Finding:
-    return Finding(
-        hour=hour,
-        table=name,
-        expected="a table of Postgres that can be read",
-        found=str(error),
-        first=(),
-        remedy=Remedy.MART,
-    )
 
 
 def _some(found: Finding | None) -> list[Finding]:

@@ -14,8 +14,7 @@ from lake.schema import (
     CHARGING_STRETCH_HOURLY,
     VEHICLE_EFFICIENCY_HOURLY,
 )
-from pipelines.assets.marts import first_mart_hour
-from pipelines.assets.sessions import MART, mart_sessions
+from pipelines.assets.sessions import SESSION_MART
 from pipelines.compute.sessions import Renewal, newest_computed_end, renewed_sessions
 from pipelines.resources import WarehouseResource
 from pipelines.verify.files import CheckedTables
@@ -52,7 +51,7 @@ def verify_sessions(
             return []  # it is made anew, and its hours are told by those of its sources
         except (LakeDamaged, *READ_ERRORS):  # of the time beside the day
             return None
-        found = list(_differences(renewal, warehouse, midnight, first_mart_hour(now)))
+        found = list(_differences(renewal, warehouse, midnight, SESSION_MART.first(now)))
         return None if found and _waits(connection, midnight) else found
 
 
@@ -66,9 +65,9 @@ def _differences(
     start = max(midnight, first)
     if start < midnight + DAY:
         with warehouse.arrow() as connection:
-            copied = mart_sessions(connection, start, midnight + DAY, found)
+            copied = SESSION_MART.rows(connection, start, midnight + DAY, found)
         in_lake = found.filter(pl.col("begins") >= start)
-        yield from _by_hour(MART.key.to_user_string(), in_lake, copied)
+        yield from _by_hour(SESSION_MART.asset_key.to_user_string(), in_lake, copied)
 
 
 def _by_hour(table: str, expected: pl.DataFrame, found: pl.DataFrame) -> Iterator[Finding]:

@@ -59,6 +59,7 @@ ROOMS = {
         "settings": "database_url",
         "session": "errors",
         "migrate": "errors",
+        "comments": "migrate named_queries session",
         "statement_pipeline": "named_queries",
         "api_keys": "errors named_queries session",
         "device_attributes": "",

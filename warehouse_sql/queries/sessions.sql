@@ -17,32 +17,6 @@ USING unnest(%(vehicles)s::text[], %(since)s::timestamptz[], %(until)s::timestam
 WHERE session.vehicle_id = span.vehicle_id
   AND session.begins < span.until AND session.last_energy_at > span.since
 
--- name: prune_charging_sessions
-DELETE FROM charging_session
-WHERE ctid = ANY (ARRAY(SELECT ctid FROM charging_session WHERE begins < %(before)s
-                        ORDER BY begins LIMIT %(most)s))
-
--- name: copy_charging_sessions
-COPY charging_session
-    (session_id, vehicle_id, meter_ids, begins, ends, last_energy_at, plugged_from, plugged_to,
-     duration_seconds, charging_seconds, plugged_seconds, energy_ac_kwh, energy_dc_kwh,
-     matched_energy_ac_kwh, matched_energy_dc_kwh, loss_kwh, efficiency_percent, status, reason,
-     soc_from, soc_to, mean_power_ac_kw, mean_power_dc_kw, peak_power_ac_kw, peak_power_dc_kw,
-     battery_temp_min, average_battery_temp, battery_temp_max, energy_ac_by_hour_kwh, evidence,
-     link_source, charger_class, data_points_meter, data_points_vehicle, coverage_ac, coverage_dc,
-     longest_gap_seconds, supersedes)
-FROM STDIN
-
--- name: charging_sessions_between
-SELECT session_id, vehicle_id, meter_ids, begins, ends, last_energy_at, plugged_from, plugged_to,
-       duration_seconds, charging_seconds, plugged_seconds, energy_ac_kwh, energy_dc_kwh,
-       matched_energy_ac_kwh, matched_energy_dc_kwh, loss_kwh, efficiency_percent, status, reason,
-       soc_from, soc_to, mean_power_ac_kw, mean_power_dc_kw, peak_power_ac_kw, peak_power_dc_kw,
-       battery_temp_min, average_battery_temp, battery_temp_max, energy_ac_by_hour_kwh, evidence,
-       link_source, charger_class, data_points_meter, data_points_vehicle, coverage_ac, coverage_dc,
-       longest_gap_seconds, supersedes
-FROM charging_session WHERE begins >= $1 AND begins < $2 ORDER BY vehicle_id, begins
-
 -- name: list_sessions
 -- The newest first. A session is at most so long that `since` lies before its begin if it has a part in
 -- the window.

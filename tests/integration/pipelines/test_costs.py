@@ -88,6 +88,10 @@ def test_a_day_has_exact_costs_and_others_once_its_prices_or_a_tariff_changes(
     assert (energy, currency) == (sum(expected.values()), "EUR")
     vehicles = costs(computed, VEHICLE_EFFICIENCY_DAILY.name, "vehicle_id")
     assert losses == sum(Decimal(str(row[1])) for row in vehicles.values()) > 0
+    copied = computed.rows(
+        b"SELECT meter_id, cost_of_energy, cost_of_losses, currency FROM charger_efficiency_daily"
+    )
+    assert {row["meter_id"]: tuple(row.values())[1:] for row in copied} == chargers
     assert Verified(capsys).code == AGREES
 
     with psycopg.connect(computed.database_url) as connection:

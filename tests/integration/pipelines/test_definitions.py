@@ -12,7 +12,7 @@ from dagster import AssetKey
 from dagster._core.instance.ref import InstanceRef
 
 from lake import METER, STREAMS, VEHICLE
-from lake.schema.catalog import DERIVED_TABLES
+from lake.schema.catalog import DAILY_EFFICIENCY, DERIVED_TABLES
 from pipelines.definitions import definitions
 from tests.harness.requirements import skip_or_fail
 
@@ -31,6 +31,7 @@ ASSETS = {
     "warehouse/vehicle_efficiency_hourly",
     "warehouse/charger_efficiency_hourly",
     "warehouse/fleet_efficiency_hourly",
+    *(f"warehouse/{spec.name}" for spec in DAILY_EFFICIENCY),
     "warehouse/charging_session",
     "daily_efficiency_report",
 }

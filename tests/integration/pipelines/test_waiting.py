@@ -10,7 +10,7 @@ import pytest
 
 from lake import HOUR, METER, VEHICLE, hour_of
 from pipelines.assets.hourly import SPECS
-from pipelines.assets.marts import MARTS
+from pipelines.assets.marts import HOUR_MARTS
 from pipelines.automation.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.automation.sensors import late_hours
 from pipelines.definitions import definitions
@@ -23,7 +23,7 @@ from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 HISTORIES = (dg.AssetKey(METER.history_table), dg.AssetKey(VEHICLE.history_table))
 HOUR_TABLES = tuple(spec.key for spec in SPECS)
-SERVING = tuple(mart.asset_key for mart in MARTS)
+SERVING = tuple(mart.asset_key for mart in HOUR_MARTS)
 
 
 def materialize(stack: PipelineStack, keys: tuple[dg.AssetKey, ...], hour: datetime) -> None:

@@ -8,15 +8,38 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
+from lake.schema.charging_session import CHARGING_SESSION
+from lake.schema.vehicle_efficiency import (
+    FLEET_EFFICIENCY_DAILY,
+    FLEET_EFFICIENCY_HOURLY,
+    VEHICLE_EFFICIENCY_DAILY,
+    VEHICLE_EFFICIENCY_HOURLY,
+)
+from local_stack.stack.schema import prepare_schema
+
 VIEWS = {
     "vehicle_hours",
     "charger_hours",
     "fleet_hours",
+    "vehicle_days",
+    "charger_days",
+    "fleet_days",
     "charging_sessions",
     "alerts",
     "vehicles",
     "chargers",
     "depots",
+}
+
+COPIES = {
+    "vehicle_hours": VEHICLE_EFFICIENCY_HOURLY,
+    "charger_hours": CHARGER_EFFICIENCY_HOURLY,
+    "fleet_hours": FLEET_EFFICIENCY_HOURLY,
+    "vehicle_days": VEHICLE_EFFICIENCY_DAILY,
+    "charger_days": CHARGER_EFFICIENCY_DAILY,
+    "fleet_days": FLEET_EFFICIENCY_DAILY,
+    "charging_sessions": CHARGING_SESSION,
 }
 
 
@@ -45,6 +68,22 @@ def test_an_analyst_reads_every_view_of_the_mart(database_url: str) -> None:
         assert all(described.values())
         for view in VIEWS:
             conn.execute(SQL("SELECT * FROM {}").format(Identifier("mart", view)))
+
+
+def test_columns_have_the_descriptions_of_the_lake_and_get_new_ones(database_url: str) -> None:
+    prepare_schema(database_url)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("COMMENT ON COLUMN mart.fleet_days.hours IS 'of an older version'")
+    assert prepare_schema(database_url) == []
+
+    with analyst(database_url) as conn:
+        for view, spec in COPIES.items():
+            rows = conn.execute(
+                "SELECT attname, col_description(attrelid, attnum) FROM pg_attribute"
+                " WHERE attrelid = %s::regclass AND attnum > 0",
+                (f"mart.{view}",),
+            ).fetchall()
+            assert dict(rows) == {column.name: column.description for column in spec.columns}
 
 
 def test_an_analyst_reads_nothing_else_and_writes_nothing(database_url: str) -> None:

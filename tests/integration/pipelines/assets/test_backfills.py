@@ -16,7 +16,7 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 from lake import HOUR
 from pipelines.assets.daily import TABLES as DAYS
 from pipelines.assets.hourly import GRID, SPECS, VEHICLES
-from pipelines.assets.marts import MARTS
+from pipelines.assets.marts import DAY_MARTS, HOUR_MARTS
 from pipelines.definitions import definitions
 from pipelines.partitions import hour_key
 from tests.harness.pipelines import WAIT_FOR_CODE_SERVERS, PipelineStack, checks
@@ -31,8 +31,11 @@ pytestmark = [
 
 HISTORIES = ["meter_telemetry_history", "vehicle_telemetry_history"]
 TABLES = [spec.key.to_user_string() for spec in SPECS]
-PUBLISHED = [mart.asset_key.to_user_string() for mart in MARTS]
-DAILY = [daily.table.name for daily in DAYS]
+PUBLISHED = [mart.asset_key.to_user_string() for mart in HOUR_MARTS]
+DAILY = [
+    *(daily.table.name for daily in DAYS),
+    *(mart.asset_key.to_user_string() for mart in DAY_MARTS),
+]
 REPORT = "daily_efficiency_report"
 HOURLY = [*HISTORIES, *TABLES, *PUBLISHED]
 EVERYTHING = [*HOURLY, *DAILY, REPORT]
@@ -195,7 +198,7 @@ def test_what_is_computed_beside_the_selection_is_noted_on_its_page(charged: Pip
     noted, judged = computed(*histories, GRID.key)
     assert noted == {*histories, *(spec.key for spec in SPECS)}
     assert not [name for name in judged if name.startswith(VEHICLES.key.to_user_string())]
-    noted, judged = computed(MARTS[1].asset_key)
+    noted, judged = computed(HOUR_MARTS[1].asset_key)
     assert judged == {f"{PUBLISHED[1]}: equals_lake_table"}
     noted, _ = computed(DAYS[1].key)
     assert noted == {day.key for day in DAYS}

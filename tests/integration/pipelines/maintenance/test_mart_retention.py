@@ -33,6 +33,7 @@ def test_hours_past_their_retention_leave_postgres_and_late_heartbeats_do_not_br
     assert all(hours_of(stack, name) == {young} for name in MARTS)
     assert all(checks(published)[f"warehouse/{name}: equals_lake_table"] for name in MARTS)
     assert not stack.rows(b"SELECT hour FROM unpublished_hour")
+    assert stack.run("daily", {"dagster/partition": f"{young:%Y-%m-%d}"}).success
     assert verify(["--from", f"{old:%Y-%m-%dT%H}", "--to", f"{young:%Y-%m-%dT%H}"]) == 0
 
     stack.rows(
@@ -42,10 +43,19 @@ def test_hours_past_their_retention_leave_postgres_and_late_heartbeats_do_not_br
         b" FROM aged RETURNING 1",
         old=old,
     )
+    stack.rows(
+        b"INSERT INTO fleet_efficiency_daily SELECT (jsonb_populate_record(NULL::"
+        b"fleet_efficiency_daily, to_jsonb(day) || jsonb_build_object('date', %(day)s::date))).*"
+        b" FROM fleet_efficiency_daily AS day RETURNING 1",
+        day=first_kept.date() - timedelta(days=1),
+    )
     monkeypatch.setattr(mart_retention, "_ROWS_A_STATEMENT", 1)
     freed = night(stack)
     assert freed["rows_freed_vehicle_efficiency_hourly"] == 2
     assert freed["rows_freed_fleet_efficiency_hourly"] == 0
+    assert freed["rows_freed_fleet_efficiency_daily"] == 1
+    days = stack.rows(b"SELECT date FROM fleet_efficiency_daily")
+    assert [row["date"] for row in days] == [young.date()]
     assert (hours_of(stack, MARTS[0]), hours_of(stack, MARTS[1])) == (set(), {young})
 
 

@@ -1,5 +1,6 @@
 """`wattlake verify` on the tables of days: they add up, and what does not is computed again."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +18,7 @@ from lake.schema.vehicle_efficiency import (
     VEHICLE_EFFICIENCY_HOURLY,
 )
 from pipelines.automation.sensors import changed_days, late_hours
+from pipelines.verify import days
 from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack
 from tests.integration.pipelines.verify.test_verify import AGREES, DIFFERS, NOT_JUDGED, Verified
 from tests.samples import HOUR_10
@@ -94,6 +96,24 @@ def test_a_day_waits_for_its_hours_where_an_older_version_computed_them(
     assert Verified(capsys).code == AGREES
     for name, rows in before.items():
         assert charged.table(name).equals(rows), name
+
+
+def test_a_day_in_postgres_that_is_not_that_of_the_lake_is_found_and_published_again(
+    computed_template: StackTemplate,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with copied_stack(computed_template, tmp_path / "lake") as computed:
+        computed.rows(b"DELETE FROM charger_efficiency_daily RETURNING 1")
+        assert Verified(capsys).code == NOT_JUDGED  # the run that has written the day may be at it
+        monkeypatch.setattr(days, "_TIME_TO_FOLLOW", timedelta())
+        found = Verified(capsys, "--repair")
+        assert found.findings == [("2026-11-20T09", "warehouse/charger_efficiency_daily")]
+        for request in computed.evaluate_sensor(late_hours).run_requests or []:
+            assert computed.run("hourly", request.tags).success
+        run_days(computed)
+        assert Verified(capsys).code == AGREES
 
 
 def test_days_that_lie_partly_in_the_range_are_not_judged(

@@ -6,21 +6,24 @@
 import dagster as dg
 
 from pipelines.assets.daily import daily_tables
+from pipelines.assets.external import alerts_spec, registry
 from pipelines.assets.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.assets.hourly import hourly_tables
-from pipelines.assets.marts import efficiency_day_marts, efficiency_marts
+from pipelines.assets.marts import HOUR_MARTS, efficiency_day_marts, efficiency_marts
 from pipelines.assets.raw import raw_heartbeats
 from pipelines.automation.failure_webhook import failed_runs
 from pipelines.automation.jobs import daily, hourly, observe_raw, watch
 from pipelines.automation.schedules import every_day, every_hour, watch_every_hour
 from pipelines.automation.sensors import changed_days, late_hours
 from pipelines.automation.watch import WATCHED
-from pipelines.maintenance.assets import every_night, maintenance, maintenance_assets
+from pipelines.maintenance.job import every_night, maintenance
+from pipelines.partitions import newest_partition
 from pipelines.report.asset import daily_efficiency_report
 from pipelines.resources import LakeResource, WarehouseResource
 
 definitions = dg.Definitions(
     assets=[
+        registry,
         raw_heartbeats,
         meter_telemetry_history,
         vehicle_telemetry_history,
@@ -29,7 +32,7 @@ definitions = dg.Definitions(
         daily_tables,
         efficiency_day_marts,
         daily_efficiency_report,
-        *maintenance_assets,
+        alerts_spec(newest_partition(HOUR_MARTS[0].asset_key)),
     ],
     asset_checks=WATCHED,
     jobs=[hourly, daily, observe_raw, watch, maintenance],

@@ -23,6 +23,7 @@ from lake.schema import (
     TableSpec,
     contiguous_ranges,
 )
+from pipelines.assets.external import DEVICE_REGISTRY, TARIFFS
 from pipelines.assets.history import vehicle_telemetry_history
 from pipelines.assets.hour_chart import hour_chart
 from pipelines.assets.hourly import CHARGERS, FLEET, VEHICLES
@@ -90,24 +91,30 @@ _HOW = (
     "matched shares and the longest gap follow from the sums, as those of one window. Costs are "
     "those of the hours, each by the price of its time in the tariff of the charger's depot."
 )
+_PRICES = (DEVICE_REGISTRY.key, TARIFFS.key)
 VEHICLE_DAYS = DailyTable(
     VEHICLE_EFFICIENCY_DAILY,
-    [VEHICLES.key, CHARGERS.key],
+    [VEHICLES.key, CHARGERS.key, *_PRICES],
     daily_sources(VEHICLE_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_HOURLY),
     _HOW.format(hours=VEHICLE_EFFICIENCY_HOURLY.name),
     "The status of a day is not that of most of its hours: a car that is rated in one hour and "
     f"idle in the others is rated. {_SO_FAR}",
 )
+CHARGER_DAYS = DailyTable(
+    CHARGER_EFFICIENCY_DAILY,
+    [CHARGERS.key, *_PRICES],
+    daily_sources(CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY),
+    _HOW.format(hours=CHARGER_EFFICIENCY_HOURLY.name),
+    f"Where several meters feed a vehicle at once, each hour shares its energy anew. {_SO_FAR}",
+)
 FLEET_DAYS = DailyTable(
     FLEET_EFFICIENCY_DAILY,
-    [VEHICLE_DAYS.key, FLEET.key, VEHICLES.key, CHARGERS.key],
+    [VEHICLE_DAYS.key, CHARGER_DAYS.key, FLEET.key, VEHICLES.key, CHARGERS.key, *_PRICES],
     fleet_sources(
         VEHICLE_EFFICIENCY_DAILY,
+        CHARGER_EFFICIENCY_DAILY,
         FLEET_EFFICIENCY_DAILY,
         {
-            "unlinked_energy_ac_kwh": [
-                (FLEET_EFFICIENCY_HOURLY.name, "unlinked_energy_ac_kwh"),
-            ],
             "hours": [(FLEET_EFFICIENCY_HOURLY.name, "hour_start")],
             **fleet_cost_sources(),
         },
@@ -118,13 +125,6 @@ FLEET_DAYS = DailyTable(
     "Vehicles are rated by their day here: the loss is not the sum of the hours' losses, and "
     "`cost_of_losses` is the cost of these. Where there are several currencies there is no cost. "
     + _SO_FAR,
-)
-CHARGER_DAYS = DailyTable(
-    CHARGER_EFFICIENCY_DAILY,
-    [CHARGERS.key],
-    daily_sources(CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY),
-    _HOW.format(hours=CHARGER_EFFICIENCY_HOURLY.name),
-    f"Where several meters feed a vehicle at once, each hour shares its energy anew. {_SO_FAR}",
 )
 BATTERY_DAYS = DailyTable(
     BATTERY_HEALTH_DAILY,

@@ -23,6 +23,7 @@ from lake.schema import (
     TableSpec,
     contiguous_hours,
 )
+from pipelines.assets.external import CHARGING_LINKS, DEVICE_REGISTRY
 from pipelines.assets.history import meter_telemetry_history, vehicle_telemetry_history
 from pipelines.assets.hour_chart import hour_chart
 from pipelines.assets.lineage import (
@@ -95,9 +96,11 @@ def _spec(
     )
 
 
+_HISTORIES = [meter_telemetry_history.key, vehicle_telemetry_history.key]
+_LINKED_DEVICES = [*_HISTORIES, CHARGING_LINKS.key, DEVICE_REGISTRY.key]
 VEHICLES = _spec(
     VEHICLE_EFFICIENCY_HOURLY,
-    [meter_telemetry_history.key, vehicle_telemetry_history.key],
+    _LINKED_DEVICES,
     VEHICLE_SOURCES,
     "The AC energy of the meters that fed the vehicle in this hour, and the DC energy that reached "
     "its battery, each divided by the time in which it flowed; `efficiency_percent` is 100 DC / AC "
@@ -111,7 +114,7 @@ VEHICLES = _spec(
 )
 CHARGERS = _spec(
     CHARGER_EFFICIENCY_HOURLY,
-    [meter_telemetry_history.key, vehicle_telemetry_history.key],
+    _LINKED_DEVICES,
     CHARGER_SOURCES,
     "All AC energy of the meter, and the DC energy of the vehicles while it fed them; where "
     "several meters feed a vehicle at once, each has its part by the AC energy it gave. Links as "
@@ -121,7 +124,7 @@ CHARGERS = _spec(
 )
 STRETCHES = _spec(
     CHARGING_STRETCH_HOURLY,
-    [meter_telemetry_history.key, vehicle_telemetry_history.key],
+    _LINKED_DEVICES,
     stretch_sources(CHARGING_STRETCH_HOURLY),
     "Where more than `CHARGING_ABOVE_KW` flows on either side, or a state of charge rises and no "
     "DC energy is known; cut where a link begins or ends. Each stretch, and the time between them, "
@@ -132,7 +135,7 @@ STRETCHES = _spec(
 )
 GRID = _spec(
     GRID_HEALTH_HOURLY,
-    [meter_telemetry_history.key],
+    [meter_telemetry_history.key, DEVICE_REGISTRY.key],
     grid_sources(GRID_HEALTH_HOURLY),
     "The voltages of the meter against its nominal voltage, by the limits of EN 50160; a voltage "
     "stands for the time since the reading before it, at most the largest gap.",
@@ -142,7 +145,7 @@ GRID = _spec(
 )
 COMPLETENESS = _spec(
     HEARTBEAT_COMPLETENESS_HOURLY,
-    [meter_telemetry_history.key, vehicle_telemetry_history.key],
+    [*_HISTORIES, DEVICE_REGISTRY.key],
     completeness_sources(HEARTBEAT_COMPLETENESS_HOURLY),
     "Received heartbeats, each counted once, against one for each cadence of every device that was "
     "heard in the hour or in the seven UTC days before, and is not retired. How often a device "
@@ -155,10 +158,11 @@ COMPLETENESS = _spec(
 )
 FLEET = _spec(
     FLEET_EFFICIENCY_HOURLY,
-    [VEHICLES.key, meter_telemetry_history.key],
-    fleet_sources(VEHICLE_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY),
+    [VEHICLES.key, CHARGERS.key],
+    fleet_sources(VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY, FLEET_EFFICIENCY_HOURLY),
     "Sums over `vehicle_efficiency_hourly`; efficiency and loss over the matched energies of the "
-    "vehicles with a believable ratio only.",
+    "vehicles with a believable ratio only. Energy that chargers gave nobody is that of "
+    "`charger_efficiency_hourly`.",
     "`energy_ac_kwh - energy_dc_kwh` is not the loss: it holds vehicles whose ratio nobody should "
     "believe. Energy of meters without a vehicle is in `unlinked_energy_ac_kwh` only.",
 )

@@ -17,10 +17,16 @@ Sources = Mapping[str, Sequence[tuple[str, str]]]
 
 _METER, _VEHICLE = METER.history_table, VEHICLE.history_table
 _CHARGER_HOURS = CHARGER_EFFICIENCY_HOURLY.name
-_AC_ENERGY = [(_METER, name) for name in (METER.energy, "reading_type", "timestamp")]
+_LINKED, _DEVICES, _TARIFFS = "charging_links", "device_registry", "tariffs"
+# The class of a charger says what its readings can mean.
+_CLASS = (_DEVICES, "charger_class")
+_AC_ENERGY = [*((_METER, name) for name in (METER.energy, "reading_type", "timestamp")), _CLASS]
 _DC_ENERGY = [(_VEHICLE, name) for name in (VEHICLE.energy, "reading_type", "timestamp")]
 _TEMPERATURE = [(_VEHICLE, "battery_temp")]
-_LINKS = [(_VEHICLE, "meter_id"), (_METER, "meter_id"), (_VEHICLE, "vehicle_id")]
+_LINKS = [
+    *((_LINKED, name) for name in ("meter_id", "vehicle_id", "valid_from", "valid_to")),
+    *((_VEHICLE, "meter_id"), (_METER, "meter_id"), (_VEHICLE, "vehicle_id")),
+]
 _BOTH = [*_AC_ENERGY, *_DC_ENERGY, *_LINKS]
 _TIMES = [(_METER, "timestamp"), (_VEHICLE, "timestamp"), *_LINKS]
 
@@ -50,7 +56,6 @@ VEHICLE_SOURCES: Sources = {
     "efficiency_percent": _BOTH,
     "status": _BOTH,
     "reason": _BOTH,
-    # The class itself is from the registry of devices, which is no asset.
     "charger_class": [*_AC_ENERGY, *_LINKS],
     "data_points_meter": [(_METER, "timestamp"), *_LINKS],
     "data_points_vehicle": [(_VEHICLE, "timestamp")],
@@ -82,7 +87,7 @@ _OF_CHARGERS = {
     "longest_gap_seconds": [(_METER, "timestamp")],
     "data_points_meter": [(_METER, "timestamp")],
     "data_points_vehicle": [(_VEHICLE, "timestamp"), *_LINKS],
-    "charger_class": [(_METER, "meter_id")],
+    "charger_class": [(_METER, "meter_id"), _CLASS],
     "vehicle_ids": _LINKS,
     "unlinked_known_ac_seconds": [*_AC_ENERGY, *_LINKS],
     **_facts(
@@ -99,14 +104,14 @@ CHARGER_SOURCES: Sources = {
 def grid_sources(table: TableSpec) -> Sources:
     """Lineage of the grid's health: from the voltages and the times of their readings."""
     keys = {"meter_id": [(_METER, "meter_id")], "hour_start": [(_METER, "timestamp")]}
-    voltages = [(_METER, "voltage"), (_METER, "timestamp")]
+    voltages = [(_METER, "voltage"), (_METER, "timestamp"), _CLASS]
     return {name: keys.get(name, voltages) for name in table.names}
 
 
 def completeness_sources(table: TableSpec) -> Sources:
     """Lineage of the counts of completeness: from ids and times of heartbeats, and cadences."""
     heard = [(_METER, "meter_id"), (_VEHICLE, "vehicle_id")]
-    heard += [(_METER, "timestamp"), (_VEHICLE, "timestamp")]
+    heard += [(_METER, "timestamp"), (_VEHICLE, "timestamp"), (_DEVICES, "retired_at")]
     # Series are told apart by what they measure.
     series = [*_AC_ENERGY, *_DC_ENERGY, (_METER, "phase")]
     declared = [(stream, "interval_seconds") for stream in (_METER, _VEHICLE)]
@@ -163,11 +168,10 @@ def session_sources(sessions: TableSpec, stretches: TableSpec) -> Sources:
     return found
 
 
-UNLINKED: Sources = {"unlinked_energy_ac_kwh": [*_AC_ENERGY, *_LINKS]}
-
-
-def fleet_sources(vehicles: TableSpec, fleet: TableSpec, others: Sources = UNLINKED) -> Sources:
-    """Lineage of a fleet's figures: from those of its vehicles, and `others` from elsewhere."""
+def fleet_sources(
+    vehicles: TableSpec, chargers: TableSpec, fleet: TableSpec, others: Sources | None = None
+) -> Sources:
+    """Lineage of a fleet's figures: from those of its devices, and `others` from elsewhere."""
     rated = ["matched_energy_ac_kwh", "matched_energy_dc_kwh", "status"]
     needed = {
         "energy_ac_kwh": ["energy_ac_kwh", "status"],
@@ -183,7 +187,8 @@ def fleet_sources(vehicles: TableSpec, fleet: TableSpec, others: Sources = UNLIN
         name: [(vehicles.name, column) for column in needed.get(name, ["status"])]
         for name in fleet.names
     }
-    return {**found, **others}
+    unlinked = "unlinked_energy_ac_kwh"
+    return {**found, unlinked: [(chargers.name, unlinked)], **(others or {})}
 
 
 _OF_RATIO = ("loss_kwh", "efficiency_percent")
@@ -238,14 +243,16 @@ def fleet_cost_sources() -> Sources:
 def _cost_sources(hours: TableSpec) -> Sources:
     """The energies of hours, and the meters whose tariffs they have."""
     at, charger = (hours.name, "hour_start"), [(_CHARGER_HOURS, "energy_ac_kwh")]
+    named = [(_DEVICES, "tariff"), (_TARIFFS, "currency")]
     if "meter_ids" in hours.names:
-        tariff = [(hours.name, "meter_ids"), *charger]
+        tariff = [(hours.name, "meter_ids"), *charger, *named]
     else:
-        tariff = [(hours.name, "meter_id")]
+        tariff = [(hours.name, "meter_id"), *named]
     rated = [(hours.name, name) for name in (*_MATCHED, "status")]
+    price = (_TARIFFS, "price_per_kwh")
     return {
-        "cost_of_energy": [(hours.name, "energy_ac_kwh"), at, *tariff],
-        "cost_of_losses": [*rated, at, *tariff],
+        "cost_of_energy": [(hours.name, "energy_ac_kwh"), at, *tariff, price],
+        "cost_of_losses": [*rated, at, *tariff, price],
         "currency": tariff,
     }
 

@@ -10,7 +10,6 @@ from lake import Column, Lake, LakeSettings, Stream
 from lake.schema import DATE, DATE_PARTITION, HOUR_PARTITION, TableSpec
 
 OWNERS = ("team:energy-data",)
-MAINTENANCE = "maintenance"
 # The check of a copy in Postgres.
 EQUAL = "equals_lake_table"
 

@@ -18,6 +18,7 @@ from lake.schema import (
     contiguous_hours,
     contiguous_ranges,
 )
+from pipelines.assets.external import CHARGING_LINKS
 from pipelines.assets.hourly import STRETCHES, VEHICLES
 from pipelines.assets.lineage import lineage_metadata, same_columns, session_sources
 from pipelines.assets.mart import Mart
@@ -41,7 +42,7 @@ _READ = (CHARGING_STRETCH_HOURLY.name, VEHICLE_EFFICIENCY_HOURLY.name, CHARGING_
 
 SESSIONS = dg.AssetSpec(
     CHARGING_SESSION.name,
-    deps=[STRETCHES.key, VEHICLES.key],
+    deps=[STRETCHES.key, VEHICLES.key, CHARGING_LINKS.key],
     group_name="sessions",
     kinds={"deltalake", "polars"},
     owners=OWNERS,

@@ -7,6 +7,7 @@ import dagster as dg
 from dagster import AssetSelection
 
 from lake import hours_between
+from pipelines.assets.external import registry
 from pipelines.assets.marts import efficiency_day_marts
 from pipelines.automation.watch import WATCHED
 from pipelines.partitions import REFINES, hour_key, hour_of_key
@@ -41,8 +42,9 @@ observe_raw = dg.define_asset_job(
 
 watch = dg.define_asset_job(
     "watch",
-    selection=_WATCHED,
-    description="Checks that no hour is left behind and that the ledger counts what the lake has.",
+    selection=_WATCHED | AssetSelection.assets(registry),
+    description="Checks that no hour is left behind and that the ledger counts what the lake has, "
+    "and notes how many links, devices and tariffs there are.",
 )
 
 

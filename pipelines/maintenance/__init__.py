@@ -1,1 +1,1 @@
-"""Assets that maintain tables and runs: merging, archive, retention."""
+"""Steps of the nightly job that maintain tables and runs: merging, archive, retention."""

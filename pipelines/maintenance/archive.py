@@ -9,9 +9,8 @@ import dagster as dg
 from lake import DAY, STREAMS, Stream
 from lake.schema import DERIVED_TABLES, TableSpec, history_table
 from lake.upkeep import ArchiveResult, archive_day, days_to_archive, merge_raw_hours
-from pipelines.assets.metadata import MAINTENANCE, OWNERS, RETRIES
+from pipelines.assets.metadata import RETRIES
 from pipelines.assets.read_failures import fail_on_unreadable
-from pipelines.partitions import newest_partition
 from pipelines.resources import LakeResource
 from pipelines.settings import PipelineSettings
 
@@ -19,16 +18,11 @@ from pipelines.settings import PipelineSettings
 _DAYS_A_NIGHT: Final = 31
 
 
-def archive_asset(spec: TableSpec) -> dg.AssetsDefinition:
-    """The asset that makes one file of each old day of a table."""
+def archive_op(spec: TableSpec) -> dg.OpDefinition:
+    """The step that makes one file of each old day of a table."""
 
-    @dg.asset(
-        key=[MAINTENANCE, f"{spec.name}_archive"],
-        deps=[newest_partition(spec.name)],
-        group_name=MAINTENANCE,
-        kinds={"deltalake"},
-        owners=OWNERS,
-        tags={"layer": MAINTENANCE},
+    @dg.op(
+        name=f"{spec.name}_archive",
         # The pool of the table's one writer.
         pool=spec.name,
         retry_policy=RETRIES,
@@ -41,7 +35,7 @@ def archive_asset(spec: TableSpec) -> dg.AssetsDefinition:
             "written anew."
         ),
     )
-    def archive(lake: LakeResource) -> dg.MaterializeResult[None]:
+    def archive(context: dg.OpExecutionContext, lake: LakeResource) -> None:
         tables, started = lake.lake(), time.monotonic()
         days = days_to_archive(tables, spec, _before().date())[:_DAYS_A_NIGHT]
         done, failed = [], list[str]()
@@ -54,21 +48,16 @@ def archive_asset(spec: TableSpec) -> dg.AssetsDefinition:
                 failed.append(str(failure.description))
         if failed:
             raise dg.Failure("; ".join(failed), allow_retries=False)
-        return dg.MaterializeResult(metadata={"days": len(days), **_metadata(done, started)})
+        context.add_output_metadata({"days": len(days), **_metadata(done, started)})
 
     return archive
 
 
-def merge_asset(stream: Stream) -> dg.AssetsDefinition:
-    """The asset that makes one file of each old hour of a raw table."""
+def merge_op(stream: Stream) -> dg.OpDefinition:
+    """The step that makes one file of each old hour of a raw table."""
 
-    @dg.asset(
-        key=[MAINTENANCE, f"{stream.raw_table}_merge"],
-        deps=[newest_partition(stream.raw_table)],
-        group_name=MAINTENANCE,
-        kinds={"deltalake"},
-        owners=OWNERS,
-        tags={"layer": MAINTENANCE, "stream": stream.name},
+    @dg.op(
+        name=f"{stream.raw_table}_merge",
         pool=stream.raw_table,
         retry_policy=RETRIES,
         description=(
@@ -79,10 +68,10 @@ def merge_asset(stream: Stream) -> dg.AssetsDefinition:
             "**Caveats.** None: the rows stay the same."
         ),
     )
-    def merge(lake: LakeResource) -> dg.MaterializeResult[None]:
+    def merge(context: dg.OpExecutionContext, lake: LakeResource) -> None:
         started = time.monotonic()
         done = merge_raw_hours(lake.lake(), stream, _before())
-        return dg.MaterializeResult(metadata={"hours": len(done), **_metadata(done, started)})
+        context.add_output_metadata({"hours": len(done), **_metadata(done, started)})
 
     return merge
 
@@ -101,8 +90,8 @@ def _metadata(done: list[ArchiveResult], started: float) -> dict[str, float]:
     }
 
 
-archive_assets = [
-    *map(merge_asset, STREAMS.values()),
-    *(archive_asset(history_table(stream)) for stream in STREAMS.values()),
-    *map(archive_asset, DERIVED_TABLES),
+archive_ops = [
+    *map(merge_op, STREAMS.values()),
+    *(archive_op(history_table(stream)) for stream in STREAMS.values()),
+    *map(archive_op, DERIVED_TABLES),
 ]

@@ -7,10 +7,9 @@ from typing import Final
 import dagster as dg
 
 from pipelines.assets.mart import first_mart_hour
-from pipelines.assets.marts import MART_POOL, MARTS, efficiency_day_marts, efficiency_marts
-from pipelines.assets.metadata import MAINTENANCE, OWNERS, RETRIES
+from pipelines.assets.marts import MART_POOL, MARTS
+from pipelines.assets.metadata import RETRIES
 from pipelines.assets.sessions import SESSION_MART
-from pipelines.partitions import newest_partition
 from pipelines.resources import WarehouseResource
 from pipelines.settings import PipelineSettings
 from warehouse_sql.named_queries import query
@@ -19,13 +18,7 @@ from warehouse_sql.named_queries import query
 _ROWS_A_STATEMENT: Final = 50_000
 
 
-@dg.asset(
-    key=[MAINTENANCE, "marts_retention"],
-    deps=[newest_partition(key) for key in (*efficiency_marts.keys, *efficiency_day_marts.keys)],
-    group_name=MAINTENANCE,
-    kinds={"postgres"},
-    owners=OWNERS,
-    tags={"layer": MAINTENANCE},
+@dg.op(
     pool=MART_POOL,
     retry_policy=RETRIES,
     description=(
@@ -37,7 +30,7 @@ _ROWS_A_STATEMENT: Final = 50_000
         "hours pass; `wattlake verify --repair` fills it at once."
     ),
 )
-def marts_retention(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+def marts_retention(context: dg.OpExecutionContext, warehouse: WarehouseResource) -> None:
     """Delete the rows of old hours and tell how many."""
     started, now = time.monotonic(), datetime.now(UTC)
     before = first_mart_hour(now)
@@ -50,8 +43,8 @@ def marts_retention(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
         connection.execute(query("forget_awaited_before"), {"before": now - longest})
         connection.execute(query("forget_crossing_before"), {"before": before})
     days = PipelineSettings().mart_retention_days
-    return dg.MaterializeResult(
-        metadata={
+    context.add_output_metadata(
+        {
             "retention": f"{days} days: hours before {before:%Y-%m-%d %H:00} UTC",
             **freed,
             "seconds": round(time.monotonic() - started, 3),

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from pipelines.assets.metadata import MAINTENANCE, OWNERS, RETRIES
+from pipelines.assets.metadata import RETRIES
 from pipelines.settings import PipelineSettings
 
 _ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 _EVENTS_A_LOOK = 1_000
+_FORMER_PREFIX = "maintenance"
 # Each hour of `hourly` is as a rule computed once: nearly all of its runs are the newest of an hour
 # for ever, and to look at all of them each night would take longer every year.
 _JOBS = ("daily", "watch", "maintenance", "observe_raw")
@@ -26,12 +27,7 @@ class PrunedRuns:
     kept: int
 
 
-@dg.asset(
-    key=[MAINTENANCE, "runs_retention"],
-    group_name=MAINTENANCE,
-    kinds={"dagster"},
-    owners=OWNERS,
-    tags={"layer": MAINTENANCE},
+@dg.op(
     pool="runs",
     retry_policy=RETRIES,
     description=(
@@ -43,19 +39,29 @@ class PrunedRuns:
         "failure that `RUN_FAILURE_WEBHOOK` has not taken by then is no longer told."
     ),
 )
-def runs_retention(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+def runs_retention(context: dg.OpExecutionContext) -> None:
     """Delete old runs and tell how many."""
     started, days = time.monotonic(), PipelineSettings().run_retention_days
     before = datetime.now(UTC) - timedelta(days=days)
+    _forget_assets(context.instance)
     done = prune_runs(context.instance, _JOBS, before)
-    return dg.MaterializeResult(
-        metadata={
+    context.add_output_metadata(
+        {
             "retention": f"{days} days: runs before {before:%Y-%m-%d %H:%M} UTC",
             "runs_deleted": done.deleted,
             "runs_kept_as_the_newest": done.kept,
             "seconds": round(time.monotonic() - started, 3),
         }
     )
+
+
+def _forget_assets(instance: dg.DagsterInstance) -> None:
+    """Forget the assets that the steps of this job were in earlier versions.
+
+    Dagster would show them for ever, and their newest runs would never go.
+    """
+    if gone := instance.get_asset_keys(prefix=[_FORMER_PREFIX]):
+        instance.wipe_assets(gone)
 
 
 def prune_runs(instance: dg.DagsterInstance, jobs: Sequence[str], before: datetime) -> PrunedRuns:

@@ -151,6 +151,19 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     }
 
 
+def run_maintenance(stack: PipelineStack, *steps: str) -> dict[str, dict[str, Any]]:
+    """Run steps of the nightly job, without any all of them; what each has noted."""
+    result = definitions.resolve_job_def("maintenance").execute_in_process(
+        instance=stack.instance, op_selection=list(steps) or None
+    )
+    return {
+        str(event.step_key): {
+            name: value.value for name, value in event.step_output_data.metadata.items()
+        }
+        for event in result.filter_events(lambda event: event.is_successful_output)
+    }
+
+
 def minutes_of(hour: datetime, **values: object) -> list[dict[str, object]]:
     """Heartbeats of every minute of an hour, each received ten seconds later."""
     moments = [hour + timedelta(minutes=minute, seconds=5) for minute in range(60)]

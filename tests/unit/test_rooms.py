@@ -107,11 +107,11 @@ ROOMS = {
         "compute": "ledger",
         "assets": "compute checks ledger partitions resources settings",
         "report": "assets partitions resources",
-        "maintenance": "assets ledger partitions resources settings",
+        "maintenance": "assets ledger resources settings",
         "automation": "assets checks compute ledger partitions first_partition resources "
         "run_session settings",
         "verify": "assets checks compute ledger resources",
-        "definitions": "assets automation maintenance report resources",
+        "definitions": "assets automation maintenance partitions report resources",
     },
     "local_stack": {
         "errors": "",

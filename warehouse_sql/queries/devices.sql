@@ -240,3 +240,11 @@ RETURNING id
 DELETE FROM rejection
 WHERE origin IN (SELECT 'device ' || device_id FROM unnest(%(devices)s::text[]) AS device_id)
   AND coalesce(stream = %(stream)s, true)
+
+-- name: device_totals
+SELECT count(*) FILTER (WHERE stream = 'meter') AS meters,
+       count(*) FILTER (WHERE stream = 'vehicle') AS vehicles,
+       count(*) FILTER (WHERE charger_class IS NOT NULL) AS meters_with_a_class,
+       count(*) FILTER (WHERE retired_at <= now()) AS retired,
+       (SELECT count(*) FROM depot) AS depots, max(updated_at) AS last_changed_at
+FROM device

@@ -32,3 +32,9 @@ WHERE dissolved_at IS NULL AND valid @> (%(end)s::timestamptz - interval '1 micr
                     AND since < %(end)s
                     AND coalesce(linked.removed_at > %(end)s::timestamptz - interval '1 hour', true))
 ORDER BY meter_id
+
+-- name: link_totals
+SELECT count(*) AS links, count(*) FILTER (WHERE valid @> now()) AS links_now,
+       (SELECT count(*) FROM guessed_pair) AS pairs_by_number,
+       max(lower(valid)) FILTER (WHERE NOT lower_inf(valid)) AS newest_link_at
+FROM charging_link

@@ -23,6 +23,10 @@ TABLES = {
     *(spec.name for spec in DERIVED_TABLES),
 }
 ASSETS = {
+    "charging_links",
+    "device_registry",
+    "tariffs",
+    "alerts",
     "raw_meter_heartbeats",
     "raw_vehicle_heartbeats",
     "meter_telemetry_history",
@@ -35,19 +39,20 @@ ASSETS = {
     "warehouse/charging_session",
     "daily_efficiency_report",
 }
+# What people keep or the collector makes: Dagster computes none of it.
+REGISTRY = {"charging_links", "device_registry", "tariffs"}
+EXTERNAL = {*REGISTRY, "alerts", "raw_meter_heartbeats", "raw_vehicle_heartbeats"}
 MAINTENANCE = {
-    "maintenance/raw_meter_heartbeats_retention",
-    "maintenance/raw_vehicle_heartbeats_retention",
-    "maintenance/marts_retention",
-    "maintenance/runs_retention",
-    *(f"maintenance/{table}" for table in TABLES),
-    *(f"maintenance/{stream.raw_table}_merge" for stream in STREAMS.values()),
-    *(f"maintenance/{table}_archive" for table in TABLES if not table.startswith("raw_")),
+    "raw_meter_heartbeats_retention",
+    "raw_vehicle_heartbeats_retention",
+    "marts_retention",
+    "runs_retention",
+    *(f"{table}_upkeep" for table in TABLES),
+    *(f"{stream.raw_table}_merge" for stream in STREAMS.values()),
+    *(f"{table}_archive" for table in TABLES if not table.startswith("raw_")),
 }
 # Assets whose columns say where they come from.
-TRACED = {
-    name for name in ASSETS if not name.startswith("raw_") and name != "daily_efficiency_report"
-}
+TRACED = ASSETS - EXTERNAL - {"daily_efficiency_report"}
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +119,14 @@ def test_the_workspace_file_names_the_code_location() -> None:
 
 
 def test_every_asset_says_what_it_is_and_who_owns_it(specs: dict[str, dg.AssetSpec]) -> None:
-    assert specs.keys() == ASSETS | MAINTENANCE
+    assert specs.keys() == ASSETS
     for name, spec in specs.items():
         assert spec.description, name
         assert "**Caveats.**" in spec.description, name
         assert spec.owners, name
         assert spec.kinds, name
         groups = {
+            "registry",
             "raw",
             "history",
             "efficiency",
@@ -129,19 +135,26 @@ def test_every_asset_says_what_it_is_and_who_owns_it(specs: dict[str, dg.AssetSp
             "serving",
             "daily",
             "reports",
-            "maintenance",
+            "alerts",
         }
         assert spec.group_name in groups, name
 
 
-def test_upkeep_of_a_table_waits_for_its_writer() -> None:
+def test_each_night_every_table_is_kept_and_each_step_waits_for_the_writer_of_its_table() -> None:
+    nodes = definitions.resolve_job_def("maintenance").all_node_defs
+    steps = {node.name: node for node in nodes if isinstance(node, dg.OpDefinition)}
+    assert steps.keys() == MAINTENANCE
+    for step in steps.values():
+        assert "**Caveats.**" in str(step.description), step.name
+        assert step.retry_policy, step.name
+    graph = definitions.resolve_asset_graph()
     for stream in STREAMS.values():
-        graph = definitions.resolve_asset_graph()
-        upkeep = graph.get(AssetKey(["maintenance", stream.history_table]))
-        assert upkeep.pools == graph.get(AssetKey(stream.history_table)).pools
+        for work in ("upkeep", "archive"):
+            pools = steps[f"{stream.history_table}_{work}"].pools
+            assert pools == graph.get(AssetKey(stream.history_table)).pools
 
 
-def test_no_step_of_the_nightly_job_lists_the_partitions_since_the_start() -> None:
+def test_no_asset_without_partitions_lists_the_partitions_since_the_start() -> None:
     graph = definitions.resolve_asset_graph()
     found = {
         mapping
@@ -205,6 +218,11 @@ def test_the_columns_of_every_table_are_traced_back_to_what_devices_sent(
         found = (origins(dep.asset_key.to_user_string(), dep.column_name) for dep in deps)
         return set().union(*found)
 
+    assert ("device_registry", "charger_class") in origins("vehicle_efficiency_daily", "status")
+    assert ("charging_links", "valid_from") in origins("charging_session", "energy_ac_kwh")
+    assert ("tariffs", "price_per_kwh") in origins(
+        "warehouse/vehicle_efficiency_daily", "cost_of_losses"
+    )
     measured = {("raw_meter_heartbeats", METER.energy), ("raw_vehicle_heartbeats", VEHICLE.energy)}
     assert measured <= origins("warehouse/fleet_efficiency_hourly", "efficiency_percent")
     assert ("raw_vehicle_heartbeats", VEHICLE.energy) not in origins(
@@ -213,5 +231,5 @@ def test_the_columns_of_every_table_are_traced_back_to_what_devices_sent(
 
 
 def test_everything_that_is_computed_says_when_it_is_stale(specs: dict[str, dg.AssetSpec]) -> None:
-    for name in ASSETS - {"raw_meter_heartbeats", "raw_vehicle_heartbeats"}:
+    for name in ASSETS - EXTERNAL:
         assert specs[name].freshness_policy, name

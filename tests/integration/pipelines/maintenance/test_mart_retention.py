@@ -2,18 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 
-import dagster as dg
 import pytest
 
 from lake import HOUR, METER, VEHICLE, hour_of
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_HOURLY
-from pipelines.definitions import definitions
 from pipelines.maintenance import mart_retention
 from pipelines.verify.__main__ import main as verify
-from tests.harness.pipelines import PipelineStack, checks, minutes_of
+from tests.harness.pipelines import PipelineStack, checks, minutes_of, run_maintenance
 from tests.samples import meter_rows, vehicle_rows
 
 MARTS = (VEHICLE_EFFICIENCY_HOURLY.name, FLEET_EFFICIENCY_HOURLY.name)
+STEP = "retention.marts_retention"
 
 
 def test_hours_past_their_retention_leave_postgres_and_late_heartbeats_do_not_bring_them_back(
@@ -50,7 +49,7 @@ def test_hours_past_their_retention_leave_postgres_and_late_heartbeats_do_not_br
         day=first_kept.date() - timedelta(days=1),
     )
     monkeypatch.setattr(mart_retention, "_ROWS_A_STATEMENT", 1)
-    freed = night(stack)
+    freed = run_maintenance(stack, STEP)[STEP]
     assert freed["rows_freed_vehicle_efficiency_hourly"] == 2
     assert freed["rows_freed_fleet_efficiency_hourly"] == 0
     assert freed["rows_freed_fleet_efficiency_daily"] == 1
@@ -62,13 +61,3 @@ def test_hours_past_their_retention_leave_postgres_and_late_heartbeats_do_not_br
 def hours_of(stack: PipelineStack, mart: str) -> set[datetime]:
     """The hours that a mart holds rows of."""
     return {row["hour_start"] for row in stack.rows(b"SELECT hour_start FROM " + mart.encode())}
-
-
-def night(stack: PipelineStack) -> dict[str, object]:
-    """Run the retention; its metadata."""
-    result = definitions.resolve_job_def("maintenance").execute_in_process(
-        instance=stack.instance, asset_selection=[dg.AssetKey(["maintenance", "marts_retention"])]
-    )
-    (event,) = result.get_asset_materialization_events()
-    metadata = event.step_materialization_data.materialization.metadata
-    return {name: value.value for name, value in metadata.items()}

@@ -21,16 +21,15 @@ from lake import (
 )
 from lake.upkeep.raw_retention import drop_raw_partitions, raw_hour_sizes
 from pipelines.assets import history
-from pipelines.definitions import definitions
 from pipelines.maintenance import raw_retention
 from pipelines.maintenance.raw_retention import Retention, drop_old_hours
 from tests.harness.outbox import flush_all, put, waiting_meters
-from tests.harness.pipelines import PipelineStack, checks
+from tests.harness.pipelines import PipelineStack, checks, run_maintenance
 from tests.integration.interruption import between_files_and_commit
 from tests.samples import HOUR_10, meter_rows
 from warehouse_sql.named_queries import query
 
-RETENTION = "maintenance/raw_meter_heartbeats_retention"
+RETENTION = "retention.raw_meter_heartbeats_retention"
 LATER = HOUR_10 + timedelta(hours=5)
 
 
@@ -307,13 +306,12 @@ def test_the_nightly_job_drops_by_the_clock_and_tells_what_it_freed(
     stack.run_hours(old, old)
     monkeypatch.setenv("RAW_RETENTION_DAYS", "3")
 
-    result = stack.run("maintenance", {})
+    done = run_maintenance(stack)
 
-    assert result.success
     assert set(raw_hour_sizes(stack.lake, METER)) == {young, ahead}
-    dropped = metadata(result, RETENTION)
+    dropped = done[RETENTION]
     assert (dropped["hours_dropped"], dropped["rows_dropped"], dropped["hours_kept"]) == (1, 1, 0)
-    upkeep = metadata(result, "maintenance/meter_telemetry_history")
+    upkeep = done["upkeep.meter_telemetry_history_upkeep"]
     assert (upkeep["files_removed"], upkeep["bytes_freed"], upkeep["log_bytes_freed"]) == (0, 0, 0)
 
 
@@ -321,8 +319,8 @@ def test_without_a_retention_raw_heartbeats_are_kept_for_ever(stack: PipelineSta
     hour = hour_of(datetime.now(UTC)) - 5000 * HOUR
     stack.deliver(METER, meter_rows(of_hour(hour)))
     stack.run_hours(hour, hour)
-    done = retain(stack)
-    assert metadata(done, RETENTION) == {"retention": "raw heartbeats are kept for ever"}
+    done = run_maintenance(stack, RETENTION)
+    assert done == {RETENTION: {"retention": "raw heartbeats are kept for ever"}}
     assert stack.lake.open(METER.raw_table).count() == 1
 
 
@@ -337,21 +335,5 @@ def test_a_lake_that_is_older_than_the_ledger_loses_nothing(
     )
     monkeypatch.setenv("RAW_RETENTION_DAYS", "1")
     with pytest.raises(dg.Failure, match="older than the ledger"):
-        retain(stack)
+        run_maintenance(stack, RETENTION)
     assert stack.lake.open(METER.raw_table).count() == 1
-
-
-def retain(stack: PipelineStack) -> dg.ExecuteInProcessResult:
-    """The step of the nightly job that drops raw hours of the meters."""
-    return definitions.resolve_job_def("maintenance").execute_in_process(
-        instance=stack.instance, asset_selection=[dg.AssetKey(RETENTION.split("/"))]
-    )
-
-
-def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
-    (found,) = [
-        event.step_materialization_data.materialization
-        for event in result.get_asset_materialization_events()
-        if event.asset_key == dg.AssetKey(asset.split("/"))
-    ]
-    return {name: value.value for name, value in found.metadata.items()}

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import RunsFilter
 
-from pipelines.maintenance.run_retention import prune_runs
+from pipelines.maintenance.run_retention import prune_runs, runs_retention
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2026-01-01")
 
@@ -17,6 +17,10 @@ def numbers() -> None: ...
 @dg.asset
 def broken() -> None:
     raise ValueError
+
+
+@dg.asset
+def maintained() -> None: ...
 
 
 DEFINITIONS = dg.Definitions(
@@ -59,3 +63,16 @@ def test_runs_go_unless_they_are_young_or_hold_the_newest_record_of_a_partition(
         }
         again = prune_runs(instance, ["daily"], now + timedelta(days=1))
         assert (again.deleted, again.kept) == (0, 2)
+
+
+@dg.asset(key=["maintenance", "numbers"])
+def upkeep_of_an_earlier_version() -> None: ...
+
+
+def test_assets_that_the_nightly_steps_were_are_forgotten_and_no_other() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([upkeep_of_an_earlier_version, maintained], instance=instance)
+        for _ in range(2):
+            with dg.build_op_context(instance=instance) as context:
+                runs_retention(context)
+            assert instance.get_asset_keys() == [maintained.key]

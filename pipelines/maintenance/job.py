@@ -1,7 +1,7 @@
-"""Nightly assets that keep the lake small and its tables fast to open."""
+"""The nightly job, which keeps the lake small and its tables fast to open."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -9,29 +9,23 @@ import dagster as dg
 from lake import STREAMS, Stream, hour_of
 from lake.schema import DERIVED_TABLES
 from lake.upkeep import checkpoint_if_due, clean_log, vacuum
-from pipelines.assets.metadata import MAINTENANCE, OWNERS, RETRIES
+from pipelines.assets.metadata import RETRIES
 from pipelines.ledger import newest_raw_version
-from pipelines.maintenance.archive import archive_assets
+from pipelines.maintenance.archive import archive_ops
 from pipelines.maintenance.mart_retention import marts_retention
 from pipelines.maintenance.raw_retention import Retention, drop_old_hours
 from pipelines.maintenance.run_retention import runs_retention
-from pipelines.partitions import newest_partition
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
 
 _SHOWN = 20
 
 
-def upkeep_asset(table: str) -> dg.AssetsDefinition:
-    """The asset that keeps one table of the lake small."""
+def upkeep_op(table: str) -> dg.OpDefinition:
+    """The step that keeps one table of the lake small."""
 
-    @dg.asset(
-        key=[MAINTENANCE, table],
-        deps=[newest_partition(table)],
-        group_name=MAINTENANCE,
-        kinds={"deltalake"},
-        owners=OWNERS,
-        tags={"layer": MAINTENANCE},
+    @dg.op(
+        name=f"{table}_upkeep",
         # The pool of the table's one writer, where it has one.
         pool=table,
         retry_policy=RETRIES,
@@ -44,14 +38,14 @@ def upkeep_asset(table: str) -> dg.AssetsDefinition:
             "versions older than 7 days files may be missing."
         ),
     )
-    def upkeep(lake: LakeResource) -> dg.MaterializeResult[None]:
+    def upkeep(context: dg.OpExecutionContext, lake: LakeResource) -> None:
         tables, started = lake.lake(), time.monotonic()
         made = checkpoint_if_due(tables, table)
         log = clean_log(tables, table)
         dead = vacuum(tables, table)
         newest = {} if made.version is None else {"checkpoint_version": made.version}
-        return dg.MaterializeResult(
-            metadata={
+        context.add_output_metadata(
+            {
                 "files_removed": dead.files,
                 "bytes_freed": dead.bytes,
                 "log_files_removed": log.files,
@@ -65,16 +59,11 @@ def upkeep_asset(table: str) -> dg.AssetsDefinition:
     return upkeep
 
 
-def retention_asset(stream: Stream) -> dg.AssetsDefinition:
-    """The asset that drops old hours of a raw table."""
+def retention_op(stream: Stream) -> dg.OpDefinition:
+    """The step that drops old hours of a raw table."""
 
-    @dg.asset(
-        key=[MAINTENANCE, f"{stream.raw_table}_retention"],
-        deps=[newest_partition(stream.raw_table), newest_partition(stream.history_table)],
-        group_name=MAINTENANCE,
-        kinds={"deltalake", "postgres"},
-        owners=OWNERS,
-        tags={"layer": MAINTENANCE, "stream": stream.name},
+    @dg.op(
+        name=f"{stream.raw_table}_retention",
         pool=stream.raw_table,
         retry_policy=RETRIES,
         description=(
@@ -89,12 +78,12 @@ def retention_asset(stream: Stream) -> dg.AssetsDefinition:
         ),
     )
     def retention(
-        lake: LakeResource, warehouse: WarehouseResource
-    ) -> Iterator[dg.MaterializeResult[None]]:
+        context: dg.OpExecutionContext, lake: LakeResource, warehouse: WarehouseResource
+    ) -> None:
         tables, started = lake.lake(), time.monotonic()
         days = PipelineSettings().raw_retention_days
         if days is None:
-            yield dg.MaterializeResult(metadata={"retention": "raw heartbeats are kept for ever"})
+            context.add_output_metadata({"retention": "raw heartbeats are kept for ever"})
             return
         before = hour_of(datetime.now(UTC)) - timedelta(days=days)
         with warehouse.autocommit() as connection:
@@ -106,8 +95,8 @@ def retention_asset(stream: Stream) -> dg.AssetsDefinition:
                     allow_retries=False,
                 )
             done = drop_old_hours(tables, connection, stream, before)
-        yield dg.MaterializeResult(
-            metadata={
+        context.add_output_metadata(
+            {
                 "retention": f"{days} days: hours before {before:%Y-%m-%d %H:00} UTC",
                 **_metadata(done),
                 "seconds": round(time.monotonic() - started, 3),
@@ -135,19 +124,28 @@ _TABLES = (
     *(spec.name for spec in DERIVED_TABLES),
 )
 
-maintenance_assets = [
-    *map(retention_asset, STREAMS.values()),
-    marts_retention,
-    runs_retention,
-    *archive_assets,
-    *map(upkeep_asset, _TABLES),
-]
 
-maintenance = dg.define_asset_job(
-    "maintenance",
-    selection=dg.AssetSelection.groups(MAINTENANCE),
-    description="Drops hours past their retention, and frees what no reader needs.",
+def _group(name: str, steps: Sequence[dg.OpDefinition], description: str) -> dg.GraphDefinition:
+    return dg.GraphDefinition(name=name, node_defs=steps, description=description)
+
+
+_GROUPS = (
+    _group(
+        "retention",
+        [*map(retention_op, STREAMS.values()), marts_retention, runs_retention],
+        "What is older than its retention goes.",
+    ),
+    _group("archive", archive_ops, "The small files of old days and hours become large ones."),
+    _group("upkeep", [*map(upkeep_op, _TABLES)], "What no reader needs any more goes."),
 )
+
+# Steps and no assets: they make no data, and in the asset graph they would hide what does. None
+# hangs on another, each waits for the pool of its table alone.
+maintenance = dg.GraphDefinition(
+    name="maintenance",
+    node_defs=_GROUPS,
+    description="Drops hours past their retention, and frees what no reader needs.",
+).to_job(executor_def=dg.in_process_executor)
 
 every_night = dg.ScheduleDefinition(
     name="every_night",

@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import polars as pl
+import psycopg
 
-from lake import DAY, VEHICLE, EnergySettings
+from lake import DAY, VEHICLE, EnergySettings, hours_between
 from lake.delta import replace_if_changed
+from lake.rollups import Tables
 from lake.schema import (
     BATTERY_HEALTH_DAILY,
     CHARGER_EFFICIENCY_DAILY,
@@ -37,7 +39,9 @@ from pipelines.assets.lineage import (
 )
 from pipelines.assets.metadata import FRESH_EACH_DAY, OWNERS, RETRIES, delta_metadata
 from pipelines.assets.read_failures import fail_on_unreadable
-from pipelines.compute.inputs import day_tables
+from pipelines.checks.results import latched_result, selected_results
+from pipelines.checks.rules import days_unlike_hours, differing_sums, fleet_unlike_vehicles
+from pipelines.compute.inputs import day_inputs, day_tables
 from pipelines.compute.pricing import mark_priced, read_pricing, repriced_days
 from pipelines.ledger import reopen_hours
 from pipelines.partitions import DAILY, days_of_run
@@ -137,9 +141,42 @@ BATTERY_DAYS = DailyTable(
 TABLES = (VEHICLE_DAYS, CHARGER_DAYS, FLEET_DAYS, BATTERY_DAYS)
 
 
+class _Check(NamedTuple):
+    """The check of a table of days; `what` are its offenders."""
+
+    name: str
+    what: str
+    description: str
+
+
+_LIKE_HOURS = (
+    "The energies, data points and counts of a day are the sums over the hours that it was "
+    "computed from, to the microwatt-hour."
+)
+_CHECKS = {
+    VEHICLE_DAYS.key: _Check("agrees_with_hours", "vehicle days unlike their hours", _LIKE_HOURS),
+    CHARGER_DAYS.key: _Check("agrees_with_hours", "charger days unlike their hours", _LIKE_HOURS),
+    FLEET_DAYS.key: _Check(
+        "agrees_with_vehicles",
+        "days in which fleet and vehicles differ",
+        "The energies of the fleet are those of its linked vehicles, and their number is that of "
+        "the rows of `vehicle_efficiency_daily`.",
+    ),
+    BATTERY_DAYS.key: _Check(
+        "agrees_with_vehicles",
+        "batteries with another energy than their vehicle",
+        "The DC energy of a battery is that of its vehicle in `vehicle_efficiency_daily`.",
+    ),
+}
+
+
 @dg.multi_asset(
     name="daily_tables",
     specs=[daily.spec() for daily in TABLES],
+    check_specs=[
+        dg.AssetCheckSpec(check.name, asset=key, description=check.description)
+        for key, check in _CHECKS.items()
+    ],
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=VEHICLE_EFFICIENCY_DAILY.name,
@@ -148,13 +185,15 @@ TABLES = (VEHICLE_DAYS, CHARGER_DAYS, FLEET_DAYS, BATTERY_DAYS)
 )
 def daily_tables(
     context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
-) -> Iterator[dg.MaterializeResult[None]]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Compute the days of the run, all tables of a day together, each of a month in one commit.
 
     A day with hours that an older version computed waits until these are computed again.
     """
     tables, settings, now = lake.lake(), EnergySettings(), datetime.now(UTC)
     versions = {}
+    checked: list[dict[dg.AssetKey, pl.DataFrame]] = []
+    judged: list[date] = []
     with warehouse.autocommit() as connection:
         # In this order: whoever changes prices from now on has the day priced once more.
         noted = repriced_days(connection)
@@ -162,8 +201,15 @@ def daily_tables(
         for days in contiguous_ranges(days_of_run(context), DAY, _DAYS_A_COMMIT):
             window = _midnight(days[0]), _midnight(days[-1]) + DAY
             with fail_on_unreadable(tables, _READ, *window):
-                found = {day: day_tables(tables, day, settings, now, pricing) for day in days}
-                computed = {day: of_day for day, (of_day, _) in found.items() if of_day is not None}
+                computed: dict[date, Tables] = {}
+                again: set[datetime] = set()
+                for day in days:
+                    inputs = day_inputs(tables, day, settings, now, pricing)
+                    of_day, to_compute = day_tables(inputs, settings)
+                    again |= to_compute
+                    if of_day is not None:
+                        computed[day] = of_day
+                        checked.append(_offenders(of_day, inputs.hours))
                 # A day that must wait for its hours keeps the rows that it has.
                 for part in contiguous_ranges(list(computed), DAY, _DAYS_A_COMMIT):
                     window = _midnight(part[0]), _midnight(part[-1]) + DAY
@@ -172,11 +218,12 @@ def daily_tables(
                         versions[spec.name] = replace_if_changed(
                             tables, spec, rows.sort(spec.key), *window
                         )
-            again = {hour for _, hours in found.values() for hour in hours}
+            judged += computed
             reopen_hours(connection, dict.fromkeys(again, False))
             mark_priced(connection, {day: noted[day] for day in computed if day in noted})
             for day, of_day in computed.items():
                 _report_day(context, day, of_day)
+        checks = _check_results(connection, checked, judged) if judged else []
     for daily in TABLES:
         if daily.key in context.selected_asset_keys:
             version = versions.get(daily.table.name)
@@ -184,6 +231,43 @@ def daily_tables(
                 asset_key=daily.key,
                 metadata={} if version is None else {"delta_version": version},
             )
+    yield from selected_results(context, checks)
+
+
+def _check_results(
+    connection: psycopg.Connection,
+    checked: Sequence[Mapping[dg.AssetKey, pl.DataFrame]],
+    days: Sequence[date],
+) -> list[dg.AssetCheckResult]:
+    hours = [hour for day in days for hour in hours_between(_midnight(day), _midnight(day) + DAY)]
+    return [
+        latched_result(
+            connection,
+            check.name,
+            pl.concat([offenders[key] for offenders in checked]),
+            hours,
+            what=check.what,
+            asset_key=key,
+        )
+        for key, check in _CHECKS.items()
+    ]
+
+
+def _offenders(day: Tables, hours: Mapping[str, pl.DataFrame]) -> dict[dg.AssetKey, pl.DataFrame]:
+    """Rows that break the check of each table, with `hour_start`, the midnight of their day."""
+    vehicles, chargers, fleet, batteries = (day[daily.table.name].lazy() for daily in TABLES)
+    vehicle_hours = hours[VEHICLE_EFFICIENCY_HOURLY.name].lazy()
+    charger_hours = hours[CHARGER_EFFICIENCY_HOURLY.name].lazy()
+    found = {
+        VEHICLE_DAYS.key: days_unlike_hours(vehicles, vehicle_hours, "vehicle_id"),
+        CHARGER_DAYS.key: days_unlike_hours(chargers, charger_hours, "meter_id"),
+        FLEET_DAYS.key: fleet_unlike_vehicles(fleet, vehicles, "date"),
+        BATTERY_DAYS.key: differing_sums(
+            batteries, vehicles, ["date", "vehicle_id"], ["energy_dc_kwh"]
+        ),
+    }
+    midnight = pl.col("date").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return {key: rows.with_columns(hour_start=midnight) for key, rows in found.items()}
 
 
 def _report_day(

@@ -41,11 +41,16 @@ from pipelines.assets.read_failures import HISTORIES, fail_on_unreadable
 from pipelines.checks.results import latched_result, selected_results
 from pipelines.checks.rules import (
     COVERED,
+    chargers_unlike_fleet,
     contested_hours,
+    fleet_unlike_vehicles,
     gaining_vehicles,
     implausible_vehicles,
+    miscounted_heartbeats,
     uncovered_vehicles,
     uneven_stretches,
+    unheard_voltages,
+    vehicles_unlike_chargers,
 )
 from pipelines.compute.awaited import Awaited, awaited_of_hour, note_context
 from pipelines.compute.cadences import note_cadences
@@ -64,7 +69,9 @@ from pipelines.settings import PipelineSettings
 
 PLAUSIBLE, GAINING, COVERAGE = "efficiency_plausible", "dc_not_above_ac", "hours_covered"
 CONTESTED = "one_vehicle_at_a_meter"
-ADDS_UP = "stretches_add_up"
+ADDS_UP, HEARD = "stretches_add_up", "voltages_were_sent"
+LIKE_CHARGERS, LIKE_FLEET = "agrees_with_chargers", "agrees_with_fleet"
+LIKE_VEHICLES, LIKE_DEVICES = "agrees_with_vehicles", "agrees_with_devices"
 _UNCOVERED_PERCENT = PipelineSettings().uncovered_vehicles_percent
 _HOURS_A_COMMIT = 24
 _ROWS_TOGETHER = 200_000
@@ -169,49 +176,98 @@ FLEET = _spec(
 
 SPECS = (VEHICLES, CHARGERS, FLEET, STRETCHES, GRID, COMPLETENESS)
 
-# Warnings, because the numbers are what was measured: a sensor or a link is to be mended, and an
-# hour that stopped here would keep the figures of every other vehicle from the reader.
-_CHECKS = [
-    dg.AssetCheckSpec(
-        PLAUSIBLE,
-        asset=VEHICLES.key,
-        description="No vehicle gained energy, lost so much that something would burn, or has it "
+
+class _Check(NamedTuple):
+    """A check of an hourly table; `what` are its offenders."""
+
+    asset: dg.AssetKey
+    what: str
+    description: str
+    # Mostly a warning, because the numbers are what was measured: a sensor or a link is to be
+    # mended, and an hour that stopped here would keep the figures of all others from the reader.
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
+
+
+_ERROR = dg.AssetCheckSeverity.ERROR
+_CHECKS = {
+    PLAUSIBLE: _Check(
+        VEHICLES.key,
+        "implausible vehicle hours",
+        "No vehicle gained energy, lost so much that something would burn, or has it "
         "on one side only; where one does, a sensor or a link is wrong.",
     ),
-    dg.AssetCheckSpec(
-        GAINING,
-        asset=VEHICLES.key,
-        description="No linked vehicle has more DC than AC energy in the time in which both are "
+    GAINING: _Check(
+        VEHICLES.key,
+        "vehicle hours with more matched DC than AC energy",
+        "No linked vehicle has more DC than AC energy in the time in which both are "
         "known, also where its status says that too little is known for a ratio. Energy does not "
         "come from nowhere: look for a wrong link, a frozen register or a faulty sensor.",
     ),
-    dg.AssetCheckSpec(
-        COVERAGE,
-        asset=VEHICLES.key,
-        description=f"At most {_UNCOVERED_PERCENT:g} % of the linked vehicles of an hour have "
+    COVERAGE: _Check(
+        VEHICLES.key,
+        "vehicle hours that are poorly covered",
+        f"At most {_UNCOVERED_PERCENT:g} % of the linked vehicles of an hour have "
         f"less than {COVERED:.0%} of it covered by heartbeats, on either side. More than that is "
         "an outage of a network or a site rather than of single devices.",
     ),
-    dg.AssetCheckSpec(
-        CONTESTED,
-        asset=VEHICLES.key,
-        description="No two vehicles name one meter at a time, for longer than the largest gap. "
+    CONTESTED: _Check(
+        VEHICLES.key,
+        "meter hours with several vehicles at a time",
+        "No two vehicles name one meter at a time, for longer than the largest gap. "
         "Where they do, the one whose energy moves has it; mostly the other is parked elsewhere "
         "and its cloud still names its last charger. A link that is made in the API decides.",
     ),
-]
-_STRETCHES_ADD_UP = dg.AssetCheckSpec(
-    ADDS_UP,
-    asset=STRETCHES.key,
-    description="The energies of the stretches of a vehicle's hour, and of the time between them, "
-    "add up to those of the hour in `vehicle_efficiency_hourly`, to the microwatt-hour.",
-)
+    ADDS_UP: _Check(
+        STRETCHES.key,
+        "vehicle hours whose stretches do not add up",
+        "The energies of the stretches of a vehicle's hour, and of the time between them, "
+        "add up to those of the hour in `vehicle_efficiency_hourly`, to the microwatt-hour.",
+    ),
+    LIKE_CHARGERS: _Check(
+        VEHICLES.key,
+        "hours in which vehicles and chargers differ",
+        "The AC energy of all vehicles is what chargers gave while they were linked, by "
+        "`charger_efficiency_hourly`, to the microwatt-hour.",
+        _ERROR,
+    ),
+    LIKE_FLEET: _Check(
+        CHARGERS.key,
+        "hours in which chargers and fleet differ",
+        "The AC energy of all chargers is what the fleet has of it, and what it says that nobody "
+        "got, by `fleet_efficiency_hourly`, to the microwatt-hour.",
+        _ERROR,
+    ),
+    LIKE_VEHICLES: _Check(
+        FLEET.key,
+        "hours in which fleet and vehicles differ",
+        "The energies of the fleet are those of its linked vehicles, and their number is that of "
+        "the rows of `vehicle_efficiency_hourly`.",
+        _ERROR,
+    ),
+    LIKE_DEVICES: _Check(
+        COMPLETENESS.key,
+        "hours whose heartbeats are miscounted",
+        "The heartbeats that were received of each stream are the data points of the rows of "
+        "chargers and vehicles.",
+        _ERROR,
+    ),
+    HEARD: _Check(
+        GRID.key,
+        "meter hours with voltages that were not sent",
+        "No meter has more voltages than heartbeats in `charger_efficiency_hourly`, or more time "
+        "out of limits than it was measured.",
+        _ERROR,
+    ),
+}
 
 
 @dg.multi_asset(
     name="hourly_tables",
     specs=SPECS,
-    check_specs=[*_CHECKS, _STRETCHES_ADD_UP],
+    check_specs=[
+        dg.AssetCheckSpec(name, asset=check.asset, description=check.description)
+        for name, check in _CHECKS.items()
+    ],
     partitions_def=HOURLY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=VEHICLE_EFFICIENCY_HOURLY.name,
@@ -242,19 +298,19 @@ def hourly_tables(
                 computed, noted, contested = _computed(
                     readers, connection, stretch, settings, newest=every[-1]
                 )
+                rows = {
+                    table.name: pl.concat([of_hour[table.name] for of_hour in computed])
+                    for table in HOURLY_TABLES
+                }
                 for table in HOURLY_TABLES:
-                    rows = pl.concat([of_hour[table.name] for of_hour in computed])
-                    versions[table.name] = replace_if_changed(tables, table, rows, *window)
+                    of_table = rows[table.name]
+                    versions[table.name] = replace_if_changed(tables, table, of_table, *window)
             # Should they come back after all, what was computed without them follows from them.
             lost = {hour for reader in readers.values() for hour in reader.lost}
             reopen_hours(connection, dict.fromkeys(lost, True))
             note_context(connection, stretch, noted.awaited, noted.crossing)
-            for of_hour in computed:
-                vehicles = of_hour[VEHICLE_EFFICIENCY_HOURLY.name]
-                for name, offenders in _offenders(vehicles.lazy()).items():
-                    found[name].append(offenders.collect())
-                stretches = of_hour[CHARGING_STRETCH_HOURLY.name]
-                found[ADDS_UP].append(uneven_stretches(stretches, vehicles))
+            for name, offenders in _offenders(rows).items():
+                found[name].append(offenders)
             found[CONTESTED].append(contested)
             for hour, of_hour in zip(stretch, computed, strict=True):
                 _report_hour(context, hour, hour in beside, of_hour)
@@ -264,9 +320,9 @@ def hourly_tables(
                 name,
                 pl.concat(offenders, how="diagonal"),
                 every,
-                what=_WHAT[name],
-                asset_key=STRETCHES.key if name == ADDS_UP else VEHICLES.key,
-                severity=dg.AssetCheckSeverity.WARN,
+                what=_CHECKS[name].what,
+                asset_key=_CHECKS[name].asset,
+                severity=_CHECKS[name].severity,
             )
             for name, offenders in found.items()
         ]
@@ -321,21 +377,30 @@ def _computed(
     return done + tables_of_hours(waiting, settings), noted, offenders
 
 
-_WHAT = {
-    PLAUSIBLE: "implausible vehicle hours",
-    GAINING: "vehicle hours with more matched DC than AC energy",
-    COVERAGE: "vehicle hours that are poorly covered",
-    CONTESTED: "meter hours with several vehicles at a time",
-    ADDS_UP: "vehicle hours whose stretches do not add up",
-}
-
-
-def _offenders(vehicles: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
-    """For each check the vehicle hours that break it."""
+def _offenders(tables: Tables) -> dict[str, pl.DataFrame]:
+    """For each check of rows of all tables those that break it."""
+    vehicles, chargers, fleet, grid, completeness = (
+        tables[spec.name].lazy()
+        for spec in (
+            VEHICLE_EFFICIENCY_HOURLY,
+            CHARGER_EFFICIENCY_HOURLY,
+            FLEET_EFFICIENCY_HOURLY,
+            GRID_HEALTH_HOURLY,
+            HEARTBEAT_COMPLETENESS_HOURLY,
+        )
+    )
     return {
-        PLAUSIBLE: implausible_vehicles(vehicles),
-        GAINING: gaining_vehicles(vehicles),
-        COVERAGE: uncovered_vehicles(vehicles, _UNCOVERED_PERCENT),
+        PLAUSIBLE: implausible_vehicles(vehicles).collect(),
+        GAINING: gaining_vehicles(vehicles).collect(),
+        COVERAGE: uncovered_vehicles(vehicles, _UNCOVERED_PERCENT).collect(),
+        ADDS_UP: uneven_stretches(
+            tables[CHARGING_STRETCH_HOURLY.name], tables[VEHICLE_EFFICIENCY_HOURLY.name]
+        ),
+        LIKE_CHARGERS: vehicles_unlike_chargers(vehicles, chargers),
+        LIKE_FLEET: chargers_unlike_fleet(chargers, fleet),
+        LIKE_VEHICLES: fleet_unlike_vehicles(fleet, vehicles, "hour_start"),
+        LIKE_DEVICES: miscounted_heartbeats(completeness, vehicles, chargers),
+        HEARD: unheard_voltages(grid, chargers),
     }
 
 

@@ -6,6 +6,8 @@ from datetime import datetime
 import polars as pl
 
 from lake import Stream
+from lake.energy import exact_sum
+from lake.schema import FACT_COLUMNS
 
 # A vehicle hour is covered when this part of it is known on both sides.
 COVERED = 0.9
@@ -137,6 +139,91 @@ def uneven_sessions(sessions: pl.DataFrame, stretches: pl.DataFrame) -> pl.DataF
     )
 
 
+def differing_sums(
+    one: pl.LazyFrame, other: pl.LazyFrame, by: Sequence[str], names: Sequence[str]
+) -> pl.DataFrame:
+    """Groups in which two tables have other sums: `by`, and of each name both sums.
+
+    To the microwatt-hour; what is not known, and a group that one of them lacks, is zero.
+    """
+    sums = [exact_sum(pl.col(name)).fill_null(0) for name in names]
+    both = (
+        one.group_by(*by)
+        .agg(sums)
+        .join(other.group_by(*by).agg(sums), on=by, how="full", coalesce=True, suffix="_of_other")
+        .with_columns(pl.all().exclude(by).fill_null(0))
+    )
+    differs = [pl.col(name) != pl.col(f"{name}_of_other") for name in names]
+    return both.filter(pl.any_horizontal(differs)).sort(by).collect()
+
+
+def vehicles_unlike_chargers(vehicles: pl.LazyFrame, chargers: pl.LazyFrame) -> pl.DataFrame:
+    """Hours in which vehicles have another AC energy than chargers gave while linked."""
+    linked = pl.col("energy_ac_kwh") - pl.col("unlinked_energy_ac_kwh")
+    given = chargers.select("hour_start", energy_ac_kwh=linked)
+    return differing_sums(vehicles, given, ["hour_start"], ["energy_ac_kwh"])
+
+
+def chargers_unlike_fleet(chargers: pl.LazyFrame, fleet: pl.LazyFrame) -> pl.DataFrame:
+    """Hours in which chargers gave another energy than the fleet and nobody have together."""
+    taken = pl.col("energy_ac_kwh") + pl.col("unlinked_energy_ac_kwh")
+    of_fleet = fleet.select("hour_start", energy_ac_kwh=taken)
+    return differing_sums(chargers, of_fleet, ["hour_start"], ["energy_ac_kwh"])
+
+
+def fleet_unlike_vehicles(
+    fleet: pl.LazyFrame, vehicles: pl.LazyFrame, time_column: str
+) -> pl.DataFrame:
+    """Hours or days in which the fleet has other energies, or vehicles, than the rows of these."""
+    is_linked = pl.col("status") != "unmapped"
+    of_vehicles = vehicles.select(
+        time_column,
+        *(pl.when(is_linked).then(f"energy_{side}_kwh") for side in ("ac", "dc")),
+        vehicles=pl.lit(1),
+    )
+    names = ["energy_ac_kwh", "energy_dc_kwh", "vehicles"]
+    return differing_sums(fleet, of_vehicles, [time_column], names)
+
+
+def miscounted_heartbeats(
+    completeness: pl.LazyFrame, vehicles: pl.LazyFrame, chargers: pl.LazyFrame
+) -> pl.DataFrame:
+    """Hours and streams whose received heartbeats are not the data points of their devices."""
+    points = pl.concat(
+        rows.select(
+            "hour_start", stream=pl.lit(stream), heartbeats_received=f"data_points_{stream}"
+        )
+        for stream, rows in (("meter", chargers), ("vehicle", vehicles))
+    )
+    return differing_sums(completeness, points, ["hour_start", "stream"], ["heartbeats_received"])
+
+
+def unheard_voltages(grid: pl.LazyFrame, chargers: pl.LazyFrame) -> pl.DataFrame:
+    """Meter hours with more voltages than heartbeats, or more time out of limits than measured."""
+    key = ["hour_start", "meter_id"]
+    points = chargers.select(*key, "data_points_meter")
+    too_long = pl.col("minutes_below") + pl.col("minutes_above") > pl.col("minutes_measured") + 1e-6
+    return (
+        grid.join(points, on=key, how="left")
+        .filter(too_long | (pl.col("readings") > pl.col("data_points_meter").fill_null(0)))
+        .select(*key, "readings", "data_points_meter", "minutes_measured")
+        .sort(key)
+        .collect()
+    )
+
+
+def days_unlike_hours(days: pl.LazyFrame, hours: pl.LazyFrame, device: str) -> pl.DataFrame:
+    """Devices of which a day is not the sum of its hours, in what adds up.
+
+    Columns: date, the device, and of each fact both sums.
+    """
+    has = days.collect_schema().names()
+    of_sums = (column.name for column in FACT_COLUMNS if not column.name.startswith(_NO_SUM))
+    names = [*_ADD_UP, *of_sums, *(name for name in ("unlinked_energy_ac_kwh",) if name in has)]
+    of_hours = hours.with_columns(date=pl.col("hour_start").dt.date(), hours=pl.lit(1))
+    return differing_sums(days, of_hours, ["date", device], [*names, "hours"])
+
+
 def contested_hours(
     contested: Iterable[tuple[datetime, pl.DataFrame]], at_least_seconds: float
 ) -> pl.DataFrame:
@@ -229,6 +316,9 @@ def miscounted_hours(
     )
 
 
+# Of what tables of hours and days have, what is the sum over hours; of facts all but these.
+_ADD_UP = ("energy_ac_kwh", "energy_dc_kwh", "data_points_meter", "data_points_vehicle")
+_NO_SUM = ("first_", "last_", "inner_gap_")
 _EVIDENCE = (
     "hour_start",
     "vehicle_id",

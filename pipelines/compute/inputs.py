@@ -147,18 +147,16 @@ def _expected(connection: psycopg.Connection, hour: datetime) -> dict[str, list[
 
 
 def day_inputs(
-    lake: Lake,
-    start: datetime,
-    end: datetime,
-    settings: EnergySettings,
-    pricing: Pricing | None,
+    lake: Lake, day: date, settings: EnergySettings, now: datetime, pricing: Pricing | None
 ) -> DayInputs:
-    """Inputs of the day [start, end), at most 24 hours: its hours, and heartbeats of vehicles."""
+    """Inputs of a UTC day, up to `now`: its hours, and heartbeats of vehicles."""
+    start = datetime.combine(day, time(), UTC)
+    end = min(start + DAY, max(hour_of(now), start + HOUR))
     return DayInputs(
         vehicles=HistoryWindow(lake, VEHICLE, start, end, settings),
         hours={
             spec.name: lake.scan(lake.open(spec.name))
-            .filter(pl.col("date") == start.date())
+            .filter(pl.col("date") == day, pl.col("hour_start") < end)
             .select(spec.names)
             .collect()
             for spec in HOURLY_EFFICIENCY
@@ -238,19 +236,16 @@ def _devices(
 
 
 def day_tables(
-    lake: Lake, day: date, settings: EnergySettings, now: datetime, pricing: Pricing | None
+    inputs: DayInputs, settings: EnergySettings
 ) -> tuple[Tables | None, frozenset[datetime]]:
-    """The rows of each daily table for one day, by the name of the table.
+    """The rows of each daily table for the day of `inputs`, by the name of the table.
 
     With them hours before the day whose readings are lost, and which they should have known.
     None where hours of the day have no facts, because an older version computed them; with it these
     hours: the day can be computed once they are computed again.
     Each frame has the columns of its TableSpec and the order of its key; it is empty where nothing
-    was heard. Of a day that is not over at `now` the coverage is that of the time that has passed.
+    was heard. Of a day that is not over the coverage is that of the time that has passed.
     """
-    start = datetime.combine(day, time(), UTC)
-    end = min(start + DAY, max(hour_of(now), start + HOUR))
-    inputs = day_inputs(lake, start, end, settings, pricing)
     if without_facts := _hours_without_facts(inputs):
         return None, without_facts
     tables = {**efficiency_of_day(inputs, settings), **health_of_day(inputs, settings)}

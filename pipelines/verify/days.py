@@ -13,7 +13,7 @@ from lake.costs import Pricing
 from lake.delta import READ_ERRORS
 from lake.schema import DAILY_TABLES, FLEET_EFFICIENCY_DAILY, HOURLY_EFFICIENCY
 from pipelines.assets.marts import DAY_MARTS
-from pipelines.compute.inputs import day_tables
+from pipelines.compute.inputs import day_inputs, day_tables
 from pipelines.compute.pricing import read_pricing, repriced_days
 from pipelines.resources import WarehouseResource
 from pipelines.verify.files import CheckedTables
@@ -91,7 +91,8 @@ def _differences(
 ) -> Iterator[Finding]:
     midnight = datetime.combine(day, time(), UTC)
     try:
-        expected, lost = day_tables(tables.lake, day, settings, datetime.now(UTC), pricing)
+        inputs = day_inputs(tables.lake, day, settings, datetime.now(UTC), pricing)
+        expected, lost = day_tables(inputs, settings)
     except TableMissing:
         return  # a table of hours, and each hour has said so
     if expected is None:

@@ -12,7 +12,7 @@ import pytest
 from lake import HOUR, METER, VEHICLE, EnergySettings
 from pipelines.automation.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.automation.sensors import changed_days, late_hours
-from pipelines.compute.inputs import day_tables
+from pipelines.compute.inputs import day_inputs, day_tables
 from pipelines.report.figures import day_figures
 from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack, minutes_of
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
@@ -162,7 +162,10 @@ def test_coverage_is_that_of_the_time_that_has_passed(charged: PipelineStack) ->
     noon, later = HOUR_10 + 2 * HOUR, datetime(2026, 11, 22, tzinfo=UTC)
 
     for moment, hours in ((noon, 12), (later, 24)):
-        tables, _ = day_tables(charged.lake, HOUR_10.date(), EnergySettings(), moment, None)
+        tables, _ = day_tables(
+            day_inputs(charged.lake, HOUR_10.date(), EnergySettings(), moment, None),
+            EnergySettings(),
+        )
         assert tables is not None
         covered = tables["vehicle_efficiency_daily"]["coverage_ac"][0]
         assert covered == pytest.approx(3 / hours, rel=0.02)

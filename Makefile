@@ -40,8 +40,9 @@ check: $(VENV)/installed-dev  ## format, lint, types
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/mypy
 
-docs: $(VENV)/installed  ## write docs/configuration.md and .env.example from the settings classes
+docs: $(VENV)/installed  ## write docs/configuration.md, .env.example, docs/data-dictionary.md from the code
 	@$(BIN)/python -m docs.configuration
+	@$(BIN)/python -m docs.data_dictionary
 
 lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

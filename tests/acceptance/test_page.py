@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import quote
 
 import polars as pl
-import psycopg
 import pytest
 from playwright.sync_api import Browser, Locator, ViewportSize, expect
 
@@ -25,13 +24,13 @@ from pipelines.report.page import html_page
 from tests.acceptance.browser import Watched, chromium, watched_page
 from tests.harness.collector import Collector, collector_of_module
 from tests.harness.heartbeats import device, moment, vehicle
+from tests.harness.sessions import store_sessions
 from tests.harness.waiting import wait_for
 from tests.table_samples import table_rows
 from tests.unit.lake.sessions import samples
 from tests.unit.pipelines.report.test_page import figures
 from tests.unit.vehicle_hour_samples import vehicle_hour
 from warehouse_sql.api_keys import create_key
-from warehouse_sql.named_queries import query
 
 VEHICLES = 10_000
 SHOWN_SECONDS = 3  # the promise of a posted heartbeat
@@ -166,12 +165,7 @@ def charged(fleet: Collector) -> str:
     moved = pl.col(pl.Datetime("us", "UTC")) + (now - samples.at(9))
     none = pl.DataFrame(CHARGING_SESSION.schema.empty_table()).select(CHARGING_SESSION.names)
     rows = identified_sessions(found.with_columns(moved), none).sort("begins")
-    with (
-        psycopg.connect(fleet.database_url) as connection,
-        connection.cursor().copy(query("copy_charging_sessions")) as copy,
-    ):
-        for row in rows.iter_rows():
-            copy.write_row(row)
+    store_sessions(fleet.database_url, rows)
     name: str = rows["session_id"][0]
     return name
 

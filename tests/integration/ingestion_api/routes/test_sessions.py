@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import psycopg
 import pytest
 
 from lake.schema.charging_session import CHARGING_SESSION
 from lake.sessions import identified_sessions
 from tests.harness.collector import Collector, collector_of_module
+from tests.harness.sessions import store_sessions
 from tests.unit.lake.sessions.samples import at, by_rule, heartbeats, sessions_of
-from warehouse_sql.named_queries import query
 
 EXAMPLE_TARIFF = Path(__file__).parents[4] / "docs/tariff.example.yaml"
 WINDOW = {"start": "2026-11-20T00:00:00Z", "end": "2026-11-21T00:00:00Z"}
@@ -33,12 +32,7 @@ def stored(api: Collector) -> list[dict[str, Any]]:
     rows = identified_sessions(found, NONE).with_columns(
         supersedes=pl.when(pl.col("begins") == at(8)).then([GONE]).otherwise([])
     )
-    with (
-        psycopg.connect(api.database_url) as connection,
-        connection.cursor().copy(query("copy_charging_sessions")) as copy,
-    ):
-        for row in rows.select(CHARGING_SESSION.names).iter_rows():
-            copy.write_row(row)
+    store_sessions(api.database_url, rows)
     return rows.sort("begins", descending=True).to_dicts()
 
 

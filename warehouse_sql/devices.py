@@ -235,7 +235,7 @@ def _changed_hours(
     if before["first_heard_at"] is None:  # no hour that was computed knows the device
         return
     first = before["first_heard_at"].replace(minute=0, second=0, microsecond=0)
-    if after["charger_class"] != before["charger_class"]:
+    if any(after[name] != before[name] for name in ("charger_class", "cadence_seconds")):
         yield first, None
     was, now = before["retired_at"] or _END, after["retired_at"] or _END
     since, until = max(min(was, now), first), max(was, now)

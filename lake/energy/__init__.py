@@ -33,10 +33,11 @@ from lake.energy.measured_side import (
     reach_of_crossing,
 )
 from lake.energy.network import Link, linked_sides
-from lake.energy.readings import CHARGER_CLASSES
+from lake.energy.readings import CADENCE, CHARGER_CLASSES
 from lake.energy.status import RATED, REASONS, STATUSES
 
 __all__ = [
+    "CADENCE",
     "CHARGER_CLASSES",
     "HEARTBEAT",
     "LINK",

@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from lake.energy.intervals import KWH, Channels, EnergyReadings, Flags, Integers
@@ -11,6 +12,8 @@ from lake.settings import EnergySettings
 
 SECOND: Final = 1_000_000
 PHASE: Final = "phase"
+CADENCE: Final = "cadence_seconds"
+"""How often a device sends as people say, in each of its rows; null: not said."""
 # The columns of what tells the class of each charger, by its meter.
 CHARGER_CLASSES: Final = {"meter_id": pl.String(), "charger_class": pl.String()}
 
@@ -42,7 +45,8 @@ def read_side(
 ) -> Side:
     """Turn rows with the columns of the history into columns.
 
-    `charger_classes` has meter_id and charger_class, one row for each meter that has a class.
+    `charger_classes` has meter_id and charger_class, one row for each meter that has a class. A
+    CADENCE in `rows` counts before that of the class.
     """
     rows = _in_order(rows, stream)
     names = rows[stream.device]
@@ -53,7 +57,10 @@ def read_side(
     time = rows["timestamp"].to_physical().to_numpy()
     is_known = rows[stream.energy].is_not_null().to_numpy()
     readings = _energies(rows, stream, channel, time, is_known)
-    own = channels_of_devices(devices, stream, settings, charger_classes)
+    told = None
+    if CADENCE in rows.columns and rows[CADENCE].null_count() < rows.height:
+        told = rows[CADENCE].filter(is_first).fill_null(0).to_numpy()
+    own = channels_of_devices(devices, stream, settings, charger_classes, told)
     again = np.zeros(len(time), np.bool_)
     again[1:] = (device[1:] == device[:-1]) & (time[1:] == time[:-1])
     duplicates = _integers(rows, "duplicates")
@@ -137,8 +144,12 @@ def channels_of_devices(
     stream: Stream,
     settings: EnergySettings,
     charger_classes: pl.DataFrame | None,
+    told: npt.NDArray[np.float64] | None = None,
 ) -> Channels:
-    """Return cadence, greatest power and register size of each device."""
+    """Return cadence, greatest power and register size of each device.
+
+    `told` is how often each sends as people say, seconds, 0: not said; it counts before the class.
+    """
     count = len(devices)
     power = settings.greatest_power_kw if stream is METER else settings.greatest_vehicle_power_kw
     size = settings.register_size_kwh or 0.0
@@ -153,6 +164,8 @@ def channels_of_devices(
             cadence[index] = own.cadence_seconds or 0.0
             powers[index] = own.greatest_power_kw or power
             sizes[index] = own.register_size_kwh or size
+    if told is not None:
+        cadence = np.where(told > 0, told, cadence)
     return Channels(
         np.rint(cadence * SECOND).astype(np.int64), powers, np.rint(sizes * KWH).astype(np.int64)
     )

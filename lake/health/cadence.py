@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from lake.energy.cadence import MOST_READINGS, is_alike, newest_cadences
+from lake.energy.readings import CADENCE
 from lake.engine import IN_MEMORY
 from lake.schema.partitions import DAY, utc_window
 from lake.schema.streams import INTERVAL_SECONDS, METER, Stream
@@ -36,10 +37,10 @@ def device_cadences(
     """Return the cadence of each device at the end of an hour, by its heartbeats up to then.
 
     `readings` and `charger_classes` are those of `HourInputs`. A row has the device; `cadence` in
-    microseconds: declared, of the charger's class or learned; `own`, the same but for what is
-    declared; both null where nothing tells; and `last`, the time of its newest heartbeat. A learned
-    cadence that is about the nominal one is the nominal one. Of a device with several series the
-    shortest counts.
+    microseconds: declared, as people say, of the charger's class or learned; `own`, the same but
+    for what is declared; both null where nothing tells; and `last`, the time of its newest
+    heartbeat. A learned cadence that is about the nominal one is the nominal one. Of a device with
+    several series the shortest counts.
     """
     start, end = utc_window(start, end)
     at, device = pl.col("timestamp"), stream.device
@@ -60,7 +61,8 @@ def device_cadences(
     newest = pl.max("last").over(device)
     return (
         found.join(_class_cadences(charger_classes, device, settings), on=device, how="left")
-        .with_columns(own=pl.coalesce("of_class", learned))
+        .join(_told_cadences(readings, device), on=device, how="left")
+        .with_columns(own=pl.coalesce("told", "of_class", learned))
         .with_columns(
             cadence=pl.when(_SAMPLED * pl.col("declared") >= pl.col("own").fill_null(nominal))
             .then("declared")
@@ -129,6 +131,15 @@ def _by_series(rows: pl.DataFrame, device: str, series: list[str]) -> pl.DataFra
 def _changes(names: list[str]) -> pl.Expr:
     """Where a row differs from the one before it."""
     return pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(1)) for name in names)
+
+
+def _told_cadences(readings: pl.DataFrame, device: str) -> pl.DataFrame:
+    """The devices of which people say how often they send, and it in microseconds as `told`."""
+    schema = {device: pl.String(), "told": pl.Int64()}
+    if CADENCE not in readings.columns or readings[CADENCE].null_count() == readings.height:
+        return pl.DataFrame(schema=schema)
+    told = (pl.col(CADENCE) * _SECOND).round().cast(pl.Int64).alias("told")
+    return readings.filter(pl.col(CADENCE).is_not_null()).select(device, told).unique(device)
 
 
 def _class_cadences(

@@ -31,7 +31,8 @@ class HourInputs:
     """The inputs of an hour's tables.
 
     `meters` and `vehicles` are the heartbeats of the hour with the columns of the history, and the
-    readings beside it, as `lake.history.SequentialHistoryReader.read` gives them. `links` are what
+    readings beside it, as `lake.history.SequentialHistoryReader.read` gives them; with CADENCE or
+    without. `links` are what
     `links_around` returns for the hour.
     `charger_classes` has a row of meter_id and charger_class for each meter that has a class,
     `expected` for each stream the ids of the devices that should have been heard.

@@ -7,7 +7,7 @@ import polars as pl
 import psycopg
 
 from lake import HOUR, Lake, Stream, scan_history
-from lake.energy import CHARGER_CLASSES
+from lake.energy import CADENCE, CHARGER_CLASSES
 from lake.schema import contiguous_hours
 from warehouse_sql.named_queries import query
 
@@ -65,6 +65,18 @@ def charger_classes(connection: psycopg.Connection) -> pl.DataFrame:
     """
     rows = connection.execute(query("charger_classes")).fetchall()
     return pl.DataFrame(rows, schema=CHARGER_CLASSES, orient="row")
+
+
+def with_cadences(
+    rows: pl.DataFrame, connection: psycopg.Connection, stream: Stream
+) -> pl.DataFrame:
+    """Add CADENCE to the heartbeats of a stream. Read as `charger_classes`."""
+    told = connection.execute(query("told_cadences"), {"stream": stream.name}).fetchall()
+    schema = {stream.device: pl.String(), CADENCE: pl.Float64()}
+    if not told:
+        return rows.with_columns(pl.lit(None, schema[CADENCE]).alias(CADENCE))
+    cadences = pl.DataFrame(told, schema=schema, orient="row")
+    return rows.join(cadences, on=stream.device, how="left", maintain_order="left")
 
 
 def expected_devices(connection: psycopg.Connection, stream: Stream, end: datetime) -> list[str]:

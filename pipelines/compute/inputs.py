@@ -38,7 +38,12 @@ from lake.rollups import (
     lacking_readings,
 )
 from lake.schema import HOURLY_EFFICIENCY
-from pipelines.compute.devices import charger_classes, days_with_energy, expected_devices
+from pipelines.compute.devices import (
+    charger_classes,
+    days_with_energy,
+    expected_devices,
+    with_cadences,
+)
 from pipelines.ledger import dirty_hours
 from warehouse_sql.named_queries import query
 
@@ -124,6 +129,8 @@ def _inputs(
     expected: Mapping[str, Collection[str]],
 ) -> HourInputs:
     classes = charger_classes(connection)
+    meters = with_cadences(meters, connection, METER)
+    vehicles = with_cadences(vehicles, connection, VEHICLE)
     links, contested = _links(connection, meters, vehicles, classes, hour, settings)
     return HourInputs(
         start=hour,

@@ -17,7 +17,7 @@ from lake.schema import (
     VEHICLE_EFFICIENCY_HOURLY,
     TableSpec,
 )
-from pipelines.compute.devices import charger_classes
+from pipelines.compute.devices import charger_classes, with_cadences
 from pipelines.compute.inputs import inputs_from_heartbeats
 
 
@@ -97,6 +97,7 @@ def measured(
 ) -> float:
     """All energy that a stream's devices have measured in an hour, kWh."""
     classes = charger_classes(connection)
+    readings = with_cadences(readings, connection, stream)
     energies = energy_of_devices(readings, stream, settings, classes, hour, hour + HOUR)
     kwh: float = energies.select(exact_sum(pl.col("energy_kwh")).fill_null(0.0)).item()
     return kwh

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from lake import EnergySettings, Stream
+from lake.energy import CADENCE
 
 HOUR_10 = datetime(2026, 11, 20, 10, tzinfo=UTC)
 HOUR_11 = HOUR_10 + timedelta(hours=1)
@@ -23,7 +24,8 @@ def readings(stream: Stream, rows: Iterable[Row]) -> pl.LazyFrame:
     """Readings as the history has them; what a row leaves out is null, or its usual value."""
     of_stream = pl.DataFrame(stream.arrow_schema.empty_table()).schema
     conflicts = {"conflicts": pl.Int64(), "conflicting_energy": pl.Float64()}
-    schema = pl.Schema({**of_stream, "duplicates": pl.Int64(), **conflicts})
+    told = {CADENCE: pl.Float64()}
+    schema = pl.Schema({**of_stream, "duplicates": pl.Int64(), **conflicts, **told})
     usual = {"reading_type": "interval", "duplicates": 0, "received_at": HOUR_11}
     filled = [{name: {**usual, **row}.get(name) for name in schema} for row in rows]
     return pl.LazyFrame(filled, schema=schema)

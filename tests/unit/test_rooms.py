@@ -152,7 +152,7 @@ PUBLIC = {
         remove_file replace_if_changed require_table_id run_sql scan_files scan_window
     """,
     "lake.energy": """
-        CHARGER_CLASSES FactsOfFew HEARTBEAT LINK Link MeasuredSide PAIR RATED REASONS RULE
+        CADENCE CHARGER_CLASSES FactsOfFew HEARTBEAT LINK Link MeasuredSide PAIR RATED REASONS RULE
         RunningFew STATUSES contested_meters curve_step energy_of_devices
         exact_sum facts_of_few joined_few jumps_after_standstill linked_sides links_around
         links_by_rule lowest_efficiency measured merged_few named_links ratio_percent

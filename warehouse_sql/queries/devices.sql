@@ -64,10 +64,18 @@ SELECT device_id AS meter_id, charger_class FROM device
 WHERE stream = 'meter' AND charger_class IS NOT NULL
 ORDER BY device_id
 
--- name: charger_classes_of_meters
-SELECT device_id AS meter_id, charger_class FROM device
-WHERE stream = 'meter' AND device_id = ANY($1) AND charger_class IS NOT NULL
+-- name: told_cadences
+-- How often devices send, where people say it.
+SELECT device_id, cadence_seconds FROM device
+WHERE stream = %(stream)s AND cadence_seconds IS NOT NULL
 ORDER BY device_id
+
+-- name: classes_and_cadences
+-- What people say of these vehicles and meters that their energies depend on.
+SELECT stream, device_id, charger_class, cadence_seconds FROM device
+WHERE (stream = 'vehicle' AND device_id = ANY($1) OR stream = 'meter' AND device_id = ANY($2))
+  AND (charger_class IS NOT NULL OR cadence_seconds IS NOT NULL)
+ORDER BY stream, device_id
 
 -- name: list_devices
 -- Those of the registry, and those that were heard and wait for their hour's compaction. One that was

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from ingestion_api.analytics.performance.readings import VehicleReadings, known_links, read_vehicles
 from ingestion_api.analytics.performance.sources import Device, Source, Waiting
-from ingestion_api.analytics.performance.vehicle_context import VehicleContext, hours_of
+from ingestion_api.analytics.performance.vehicle_context import Told, VehicleContext, hours_of
 from ingestion_api.database.dedicated_connection import Row
 from lake import METER, VEHICLE, EnergySettings
 from lake.energy import FactsOfFew, Link, RunningFew, facts_of_few, joined_few, running_few
@@ -27,7 +27,7 @@ class _Basis(NamedTuple):
     """Those that are known without its heartbeats."""
     rows: Sequence[Row]
     vehicles: Sequence[str]
-    charger_classes: Mapping[str, str]
+    told: Told
     sources: Mapping[Device, Source]
 
 
@@ -114,12 +114,10 @@ def _basis(
     links: Sequence[Link],
 ) -> _Basis:
     """What the facts of the one vehicle asked for rest on now."""
-    classes = context.charger_classes
-    meters = {link.meter_id for link in links}
     return _Basis(
         known_links(context),
         context.links,
         context.vehicles,
-        {meter: classes[meter] for meter in meters if meter in classes},
+        context.told_of(reach),
         {device: waiting.source_of(view, device, time) for device, time in reach.items()},
     )

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from ingestion_api.analytics.performance.readings import known_links, read_ahead, read_vehicles
 from ingestion_api.analytics.performance.sources import Device, Waiting, files_of
-from ingestion_api.analytics.performance.vehicle_context import LINKS_AROUND, VehicleContext
+from ingestion_api.analytics.performance.vehicle_context import LINKS_AROUND, Told, VehicleContext
 from ingestion_api.rest.parameters import Period
-from lake import DAY, EnergySettings
+from lake import DAY, METER, VEHICLE, EnergySettings
 from lake.energy import FactsOfFew, Link, facts_of_few, merged_few, rows_of_few
 from lake.reads import LakeSnapshot, LruCache, Reach
 
@@ -30,7 +30,7 @@ class _Day:
 
     facts: FactsOfFew
     links: Sequence[Link]
-    charger_classes: Mapping[str, str]
+    told: Told
     reach: Mapping[Device, Reach]
     files: Mapping[Device, Sequence[str]]
 
@@ -44,12 +44,12 @@ class _Day:
         view: LakeSnapshot,
         waiting: Waiting,
         links: Sequence[Link],
-        charger_classes: Mapping[str, str],
+        told: Told,
     ) -> bool:
         """Tell whether the facts are what they would be if they were computed now."""
         return (
             self.links == links
-            and self.charger_classes == charger_classes
+            and self.told == told
             and self.files == files_of(view, self.reach)
             and not any(waiting.any_of(device, *time) for device, time in self.reach.items())
         )
@@ -78,16 +78,14 @@ class LongWindows:
         links, waiting = known_links(context), Waiting(context)
         # Not those of others that are asked for at the same time.
         meters = {link.meter_id for link in links}
-        classes = {
-            meter: name for meter, name in context.charger_classes.items() if meter in meters
-        }
+        told = context.told_of({(VEHICLE.name, vehicle), *((METER.name, name) for name in meters)})
         first, last = _midnight(start + DAY - _TICK), _midnight(end)
         days = [first + n * DAY for n in range((last - first) // DAY)]
         parts: dict[datetime, FactsOfFew] = {}
         for day in days:
             kept = self._days.get((vehicle, day, day + DAY == end))
             around = _around(links, day, day + DAY)
-            if kept and kept.holds(view, waiting, around, classes):
+            if kept and kept.holds(view, waiting, around, told):
                 parts[day] = kept.facts
         missing = [day for day in days if day not in parts]
         if len(missing) > 1:
@@ -104,11 +102,11 @@ class LongWindows:
             parts[since] = facts_of_few(found.ac, found.dc, around, since, until)
             if until - since == DAY:
                 files = files_of(view, found.reach)
-                day_facts = _Day(parts[since], around, classes, found.reach, files)
-                if day_facts.holds(view, waiting, around, classes):
+                day_facts = _Day(parts[since], around, told, found.reach, files)
+                if day_facts.holds(view, waiting, around, told):
                     self._days.put((vehicle, since, until == end), day_facts)
         facts = merged_few([parts[since] for since in sorted(parts)], start, end)
-        return rows_of_few(facts, links, classes, self._energy).get(vehicle), links
+        return rows_of_few(facts, links, told.charger_classes, self._energy).get(vehicle), links
 
 
 def _midnight(moment: datetime) -> datetime:

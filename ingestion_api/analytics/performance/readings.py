@@ -138,9 +138,11 @@ def _read(
             links, is_lasting = _named_links(context, {**vehicles, **others}, energy)
     meters = {meter: read(METER, meter) for meter in {link.meter_id for link in links}}
     classes = context.class_table if energy.charger_classes else None
+    ac = side_of_devices(meters, METER, energy, classes, context.cadences_of(METER))
+    dc = side_of_devices(vehicles, VEHICLE, energy, classes, context.cadences_of(VEHICLE))
     return VehicleReadings(
-        measured(side_of_devices(meters, METER, energy, classes), energy),
-        measured(side_of_devices(vehicles, VEHICLE, energy, classes), energy),
+        measured(ac, energy),
+        measured(dc, energy),
         links,
         read.reach,
         names_any,

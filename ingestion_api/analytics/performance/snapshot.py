@@ -79,7 +79,7 @@ class _Question:
         return (
             ("heard_times", [text_array(self.asked), names]),
             ("vehicles_of_meters", [names]),
-            ("charger_classes_of_meters", [names]),
+            ("classes_and_cadences", [text_array(self.asked), names]),
         )
 
 
@@ -171,11 +171,12 @@ async def _step_by_step(
 
 @dataclass(frozen=True)
 class _OfMeters:
-    """Facts about meters, and when all devices were heard, that do not depend on the window."""
+    """Facts about devices, and when they were heard, that do not depend on the window."""
 
     fed_by: Mapping[str, set[str]]
     linked_to: Mapping[str, set[str]]
     charger_classes: Mapping[str, str]
+    cadences: Mapping[tuple[str, str], float]
     heard: Mapping[tuple[str, str], Heard]
 
     @classmethod
@@ -185,7 +186,7 @@ class _OfMeters:
         named: Sequence[Row],
         times: Sequence[Row],
         others: Sequence[Row],
-        classes: Sequence[Row],
+        told: Sequence[Row],
     ) -> "_OfMeters":
         fed_by: dict[str, set[str]] = defaultdict(set)
         for row in (*by_rule, *named):
@@ -197,8 +198,13 @@ class _OfMeters:
             (row["kind"], row["device_id"]): Heard(row["oldest"] or _EVER[1], row["newest"])
             for row in times
         }
-        of_meters = {row["meter_id"]: row["charger_class"] for row in classes}
-        return cls(fed_by, linked_to, of_meters, heard)
+        classes = {row["device_id"]: row["charger_class"] for row in told if row["charger_class"]}
+        cadences = {
+            (row["stream"], row["device_id"]): row["cadence_seconds"]
+            for row in told
+            if row["cadence_seconds"]
+        }
+        return cls(fed_by, linked_to, classes, cadences, heard)
 
     def near(self, vehicles: Collection[str]) -> Near:
         """Return the devices that these vehicles have to do with."""
@@ -289,6 +295,7 @@ def _context(
         pairs,
         {meter: known.linked_to.get(meter, set()) for meter in meters},
         {meter: classes[meter] for meter in meters if meter in classes},
+        known.cadences,
         known.heard,
         dirty_hours,
         outbox,

@@ -1,16 +1,16 @@
 """The context of vehicles in a window: all that Postgres knows of them at one moment."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 import pyarrow as pa
 
 from ingestion_api.database.dedicated_connection import Row
 from ingestion_api.rest.parameters import BadWindow, Period
-from lake import DAY, HOUR, hour_of
+from lake import DAY, HOUR, METER, Stream, hour_of
 from lake.energy import CHARGER_CLASSES, PAIR
 from lake.reads import Heard
 
@@ -20,6 +20,13 @@ LINKS_AROUND: Final = DAY
 
 _TICK: Final = timedelta(microseconds=1)
 _LINKS: Final = {**PAIR, "valid_from": _TIME, "valid_to": _TIME}
+
+
+class Told(NamedTuple):
+    """What people say of devices that their energies depend on."""
+
+    charger_classes: Mapping[str, str]
+    cadences: Mapping[tuple[str, str], float]
 
 
 class UnknownVehicle(Exception):
@@ -47,6 +54,8 @@ class VehicleContext:
     linked_to: Mapping[str, set[str]]
     """The vehicles that a meter was ever linked to, or that named it."""
     charger_classes: Mapping[str, str]
+    cadences: Mapping[tuple[str, str], float]
+    """How often devices send as people say, seconds, by kind and id."""
     heard: Mapping[tuple[str, str], Heard]
     """When a device was heard, by kind and id."""
     dirty_hours: Mapping[str, set[datetime]]
@@ -73,6 +82,20 @@ class VehicleContext:
             ],
             pairs=pairs,
         )
+
+    def told_of(self, devices: Collection[tuple[str, str]]) -> Told:
+        """Return what people say of some devices, by kind and id."""
+        meters = {device for kind, device in devices if kind == METER.name}
+        return Told(
+            {meter: name for meter, name in self.charger_classes.items() if meter in meters},
+            {device: told for device, told in self.cadences.items() if device in devices},
+        )
+
+    def cadences_of(self, stream: Stream) -> Mapping[str, float]:
+        """Return how often devices of a stream send as people say, seconds, by id."""
+        return {
+            device: told for (kind, device), told in self.cadences.items() if kind == stream.name
+        }
 
     @property
     def link_table(self) -> pl.DataFrame:

@@ -5,14 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import polars as pl
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import DictRow, dict_row
 
-from lake import HOUR
-from pipelines.compute.devices import charger_classes
+from lake import HOUR, METER, VEHICLE
+from pipelines.compute.devices import charger_classes, with_cadences
 from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10
 from warehouse_sql.device_attributes import DeviceAttributes
@@ -281,8 +282,8 @@ def test_a_charger_class_opens_every_hour_since_the_meter_was_first_heard(
     with psycopg.connect(database_url) as connection:
         assert charger_classes(connection).rows() == [("M1", "household"), ("M9", "fast")]
     with psycopg.connect(database_url, cursor_factory=psycopg.RawCursor) as connection:
-        few = connection.execute(query("charger_classes_of_meters"), [["M2", "M1"]])
-        assert few.fetchall() == [("M1", "household")]
+        few = connection.execute(query("classes_and_cadences"), [["V1"], ["M2", "M1"]])
+        assert few.fetchall() == [("meter", "M1", "household", None)]
 
     assert (
         update_devices(
@@ -296,6 +297,21 @@ def test_a_charger_class_opens_every_hour_since_the_meter_was_first_heard(
         "M2": None,
         "M9": "fast",
     }
+
+
+def test_how_often_a_device_sends_counts_for_its_whole_past(
+    db: Connection, database_url: str
+) -> None:
+    computed(db)
+    register(db, "vehicle", {"V1": minutes(120)})
+    reopened(db)
+    told = DeviceUpdate("vehicle", "V1", DeviceAttributes(cadence_seconds=900))
+    assert update_devices(database_url, [told]).hours == 4
+    assert reopened(db) == [2, 3, 4, 5]
+    rows = pl.DataFrame({"vehicle_id": ["V0", "V1"]})
+    with psycopg.connect(database_url) as connection:
+        assert with_cadences(rows, connection, VEHICLE)["cadence_seconds"].to_list() == [None, 900]
+        assert with_cadences(rows, connection, METER)["cadence_seconds"].null_count() == 2
 
 
 def test_a_retirement_opens_the_hours_in_which_the_device_is_expected_no_longer_or_again(

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.harness.collector import Collector, collector_of_module
-from tests.harness.heartbeats import device, meter
+from tests.harness.heartbeats import device, meter, moment, vehicle
 
 CLASSES = '{"household": {"good_from_percent": 76, "warning_from_percent": 70}}'
 SPOKEN = {
@@ -241,3 +241,25 @@ def test_devices_are_listed_by_depot_and_group_in_pages(api: Collector) -> None:
         assert bool(following) == ("next" in answer.links)
         query = {**query, "cursor": following} if following else {}
     assert seen == sorted(named)
+
+
+def test_how_often_a_vehicle_sends_tells_what_of_it_has_not_arrived(api: Collector) -> None:
+    """Of two heartbeats one is lost: as regular a loss as a slow device, until somebody says so."""
+    box, car = device("M"), device("V")
+    minutes = range(-100, -10)
+    meters = [meter(box, 60 * n) for n in minutes]
+    vehicles = [vehicle(car, 60 * n, meterId=box) for n in minutes if n % 2 == 0]
+    assert api.post("/v1/ingest/meter/batch", meters).status_code == 201
+    assert api.post("/v1/ingest/vehicle/batch", vehicles).status_code == 201
+
+    def rating() -> tuple[str, float]:
+        window = {"start": moment(-90 * 60), "end": moment(-20 * 60)}
+        found = api.http.get(f"/v1/analytics/performance/{car}", params=window).json()
+        return found["status"], found["coverage"]["dc"]
+
+    assert rating() == ("implausible", 1)
+    told = api.http.patch(f"/v1/devices/vehicle/{car}", json={"cadenceSeconds": 60})
+    assert told.status_code == 200, told.text
+    status, coverage = rating()
+    assert status == "insufficient_data"
+    assert 0.4 < coverage < 0.6

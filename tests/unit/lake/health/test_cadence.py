@@ -53,6 +53,12 @@ def sent(*minutes: float, device: str = "M1", kwh: float | None = 0.1, **other: 
     ]
 
 
+def test_what_people_say_counts_before_the_class_and_what_is_learned() -> None:
+    every_five = [{**row, "cadence_seconds": 600.0} for row in sent(*range(0, 60, 5))]
+    assert found(every_five, classes={"M1": "slow"}) == {"M1": 600}
+    assert found(sent(1, cadence_seconds=600.0)) == {"M1": 600}
+
+
 @pytest.mark.parametrize("step", [1, 5, 15, 60, 240, 24 * 60])
 def test_a_regular_device_has_its_own_cadence(step: float) -> None:
     rows = sent(*(50 - n * step for n in range(7)))

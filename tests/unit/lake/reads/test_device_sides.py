@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lake import METER, REGISTER, VEHICLE, EnergySettings, Stream
 from lake.energy import CHARGER_CLASSES
-from lake.energy.readings import Side, read_side
+from lake.energy.readings import CADENCE, Side, read_side
 from lake.reads.device_readings import Readings
 from lake.reads.device_sides import side_of_devices
 from lake.settings import ChargerClass
@@ -36,13 +36,19 @@ ROWS = st.lists(
 )
 
 
-@given(ROWS, st.sampled_from([METER, VEHICLE]))
+@given(
+    ROWS,
+    st.sampled_from([METER, VEHICLE]),
+    st.dictionaries(st.sampled_from("AB"), st.sampled_from([5.0, 1800.0])),
+)
 def test_a_side_of_arrays_is_the_side_of_their_rows(
-    rows: list[dict[str, Any]], stream: Stream
+    rows: list[dict[str, Any]], stream: Stream, told: dict[str, float]
 ) -> None:
     history = _history(rows, stream)
-    arrays = side_of_devices(_of_devices(history, stream), stream, SETTINGS, CLASSES)
-    _require_same(arrays, read_side(history, stream, SETTINGS, CLASSES))
+    arrays = side_of_devices(_of_devices(history, stream), stream, SETTINGS, CLASSES, told)
+    cadence = pl.col(stream.device).replace_strict(told, default=None, return_dtype=pl.Float64)
+    of_rows = read_side(history.with_columns(cadence.alias(CADENCE)), stream, SETTINGS, CLASSES)
+    _require_same(arrays, of_rows)
 
 
 def test_what_the_arrays_of_a_device_don_t_hold_counts_as_in_its_rows() -> None:

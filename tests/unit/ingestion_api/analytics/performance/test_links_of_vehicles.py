@@ -27,7 +27,7 @@ def context_of(asked: list[str], links: list[Range], pairs: dict[str, str]) -> V
     everyone, period = list(VEHICLES), Period(start=HOUR_10, end=HOUR_11)
     linked_to = {meter: set(VEHICLES) for meter in METERS}
     context = VehicleContext(
-        everyone, period, everyone, list(METERS), rows, pairs, linked_to, {}, {}, {}, {}
+        everyone, period, everyone, list(METERS), rows, pairs, linked_to, {}, {}, {}, {}, {}
     )
     return context.only(asked)
 

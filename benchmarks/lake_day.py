@@ -1,4 +1,4 @@
-"""The tables of a full-fleet day from its history: all of them by us, the efficiency by DuckDB.
+"""The tables of a full-fleet day from its history.
 
 Without Postgres: there are no explicit links and no charger classes, and the devices are those
 that were heard on the day.
@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import duckdb
 import polars as pl
 
 from lake import (
@@ -27,7 +26,6 @@ from lake import (
 from lake.energy import CHARGER_CLASSES
 from lake.energy.links import (
     PAIR,
-    clip_links,
     links_around,
     named_links,
 )
@@ -36,7 +34,6 @@ from lake.history.context import HistoryWindow, SequentialHistoryReader
 from lake.rollups.day import DayInputs, efficiency_of_day, health_of_day
 from lake.rollups.hour import HourInputs, Tables, efficiency_of_hour, health_of_hour
 from lake.schema.catalog import DERIVED_TABLES, HOURLY_EFFICIENCY
-from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY
 
 DAY: Final = datetime(2026, 11, 20, tzinfo=UTC)
 _MIDNIGHT: Final = DAY + timedelta(days=1)
@@ -51,7 +48,6 @@ _EXPLICIT: Final = pl.LazyFrame(
         "valid_to": _TIME,
     }
 )
-_THREADS: Final = 2
 
 Figures = dict[str, float]
 
@@ -60,8 +56,7 @@ def tables(folder: Path) -> Figures:
     """Compute and write every table of the day, its hours one after another and then the day.
 
     `seconds` are those of the efficiency tables, from reading heartbeats and resolving links to
-    the commits; `other_seconds` those of the other tables. `energy_ac` and `energy_dc` are the
-    fleet's, kWh.
+    the commits; `other_seconds` those of the other tables.
     """
     day = _Day(Lake(str(folder)))
     hours = [day.compute_hour(hour) for hour in day.hours]
@@ -72,37 +67,7 @@ def tables(folder: Path) -> Figures:
         day.write_hours(tables_of_kind)
         seconds[kind] += time.perf_counter() - began
     whole = day.compute_whole()
-    fleet = day.rows_of(FLEET_EFFICIENCY_HOURLY.name)
-    return {
-        "seconds": seconds[0] + whole[0],
-        "other_seconds": seconds[1] + whole[1],
-        "seconds_of_hours": seconds[0],
-        "energy_ac": fleet["energy_ac_kwh"].sum(),
-        "energy_dc": fleet["energy_dc_kwh"].sum(),
-    }
-
-
-def tables_in_duckdb(folder: Path) -> Figures:
-    """Have DuckDB compute the efficiency tables from the same files; it is given the links."""
-    lake = Lake(str(folder))
-    day = _Day(lake)
-    links = day.links(DAY, day.end, scan_history(lake, VEHICLE, DAY, day.end))
-    statements = Path(__file__).with_name("efficiency.sql").read_text(encoding="utf-8")
-    with duckdb.connect() as connection:
-        connection.execute(f"SET threads = {_THREADS}")
-        connection.execute("SET TimeZone = 'UTC'")
-        within = clip_links(links.lazy(), DAY, day.end).collect()
-        connection.register("links", within.to_arrow())
-        for stream in STREAMS.values():
-            files = lake.open(stream.history_table).file_uris()
-            read = connection.read_parquet(files, hive_partitioning=False)
-            read.create_view(stream.history_table)
-        began = time.perf_counter()
-        connection.execute(statements)
-        seconds = time.perf_counter() - began
-        sums = connection.execute("SELECT sum(energy_ac), sum(energy_dc) FROM fleet_hour")
-        energy_ac, energy_dc = sums.fetchall()[0]
-    return {"seconds": seconds, "energy_ac": energy_ac, "energy_dc": energy_dc}
+    return {"seconds": seconds[0] + whole[0], "other_seconds": seconds[1] + whole[1]}
 
 
 class _Day:
@@ -170,7 +135,7 @@ class _Day:
     def compute_whole(self) -> tuple[float, float]:
         """Compute and write the tables of the day; seconds of the efficiency, of the others."""
         began = time.perf_counter()
-        hours = {spec.name: self.rows_of(spec.name) for spec in HOURLY_EFFICIENCY}
+        hours = {spec.name: self._rows_of(spec.name) for spec in HOURLY_EFFICIENCY}
         vehicles = HistoryWindow(self._lake, VEHICLE, DAY, self.end, self._settings)
         inputs = DayInputs(vehicles, hours)
         self._write(efficiency_of_day(inputs, self._settings), DAY, _MIDNIGHT)
@@ -183,7 +148,7 @@ class _Day:
         named = named_links(vehicles, self._settings)
         return links_around(_EXPLICIT, named, self._by_rule, start, end).collect(engine=IN_MEMORY)
 
-    def rows_of(self, table: str) -> pl.DataFrame:
+    def _rows_of(self, table: str) -> pl.DataFrame:
         """The day's rows of a table of hours."""
         rows = self._lake.scan(self._lake.open(table)).filter(pl.col("date") == DAY.date())
         return rows.select(_SPECS[table].names).collect()

@@ -13,7 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from benchmarks.lake_day import DAY, Figures, tables, tables_in_duckdb
+from benchmarks.lake_day import DAY, Figures, tables
 from lake import HOUR, STREAMS, Lake, compact_hour, replace_hours
 from lake.schema.history import history_table
 
@@ -55,7 +55,6 @@ _WORK: Final[dict[str, Callable[[Path], Figures]]] = {
     "bare": bare,
     "compact": compact,
     "tables": tables,
-    "duckdb": tables_in_duckdb,
 }
 
 

@@ -56,9 +56,7 @@ class Connection:
     __slots__ = ("answer", "due", "idle_since", "request", "rest", "sock")
 
     def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port))
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock.setblocking(False)
+        self.sock = _connect(port)
         self.due = self.idle_since = 0.0  # the due time is when the request was to be sent
         self.request = b""
         self.rest = memoryview(b"")  # of the request, where it did not fit at once
@@ -77,7 +75,7 @@ class Generator:
     def __init__(
         self, port: int, requests: list[bytes], records_each: int, connections: int
     ) -> None:
-        self._requests, self._records_each = requests, records_each
+        self._port, self._requests, self._records_each = port, requests, records_each
         self._connections = {
             one.sock.fileno(): one for one in (Connection(port) for _ in range(connections))
         }
@@ -183,6 +181,14 @@ class Generator:
 
     def _receive(self, connection: Connection) -> None:
         data = connection.sock.recv(65536)
+        if not data and connection in self._idle:
+            # While another one waited for its answer this one was idle for too long.
+            del self._connections[connection.sock.fileno()]
+            connection.sock.close()
+            connection.sock = _connect(self._port)
+            self._connections[connection.sock.fileno()] = connection
+            self._poll.register(connection.sock, select.EPOLLIN)
+            return
         if not data:
             raise LoadError("the collector closed a connection without an answer")
         answer = connection.answer + data
@@ -213,6 +219,13 @@ def questions(paths: Path) -> list[bytes]:
 def percentile(values: list[float], share: float) -> float:
     """The value that `share` of the values do not exceed; 0 where there is none."""
     return sorted(values)[math.ceil(share * len(values)) - 1] if values else 0.0
+
+
+def _connect(port: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setblocking(False)
+    return sock
 
 
 def _is_whole(answer: bytes) -> bool:

@@ -36,7 +36,6 @@ from benchmarks.fleet import DEVICES
 from benchmarks.full_fleet import FullFleet
 from benchmarks.lake_fill import fill_raw_hour
 from benchmarks.lake_work import THE_HOUR
-from benchmarks.live_fleet import make_all_live
 from benchmarks.load import percentile
 from benchmarks.stack import BenchmarkError, StackUnderTest, stack_under_test
 from benchmarks.table import Goal, Report, Row, number
@@ -49,6 +48,7 @@ _COLD_VEHICLES: Final = 30
 _DASHBOARD_VEHICLES: Final = 100
 _LIVE_DEVICES: Final = 1_000
 _HEAD_START_SECONDS: Final = 2.0  # of what is to go on meanwhile
+_BATCH: Final = 1_000
 _READY_SECONDS: Final = 120
 
 _INDEXED: Final = "wattlake_indexed_hours"
@@ -382,7 +382,10 @@ def _filled(below: Path, seconds: float, size: Size) -> Iterator[tuple[_Bench, F
         stack_under_test(below, fleet.fill_one_day) as stack,
     ):
         fill_database(stack.database_url, fleet, now)
-        make_all_live(stack)
+        for stream in STREAMS.values():
+            heartbeats = fleet.newest(stream, now)
+            for first in range(0, len(heartbeats), _BATCH):
+                stack.post(f"/v1/ingest/{stream.name}/batch", heartbeats[first : first + _BATCH])
         deadline = time.monotonic() + _READY_SECONDS
         indexed_hours = len(STREAMS) * 24
         while stack.status()["outboxRows"] or stack.metric(_INDEXED) < indexed_hours:

@@ -6,13 +6,14 @@ and so with the row groups and pages of the real thing: the files of 28 compacte
 hour after them as 60 flushes left it, which waits for its compaction. Thinned to the rows of 50
 devices: the hour files of the two days before and the file of each of the 27 days before those. Of
 them a window of a day needs only what their log entries say, and those are the real ones. All days
-have the heartbeats of one real hour, at other times; registers go on.
+have the heartbeats of one real hour, at other times; registers go on, and so does each device: a
+series that begins lately would be looked for in all of the history.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 import psycopg
@@ -89,6 +90,16 @@ class FleetLake:
         rows = rows.filter(pl.col(stream.device).is_in(devices.implode()))
         received = pl.col("timestamp") + pl.duration(microseconds=RECEIPT_DELAY.name)
         return _earlier(rows, stream, hours_ago * HOUR).sort(received)
+
+    def newest(self, stream: Stream, at: datetime) -> list[dict[str, Any]]:
+        """A heartbeat of each device at this time as it is posted: of the kind that it sends."""
+        rows = self._received[stream.name].group_by(stream.device, maintain_order=True).last()
+        names = [column.name for column in stream.columns if column.name != "received_at"]
+        rows = rows.select(names).with_columns(timestamp=pl.lit(at.isoformat()))
+        return [
+            {_camel_case(name): value for name, value in row.items() if value is not None}
+            for row in rows.iter_rows(named=True)
+        ]
 
     def energy_of(self, stream: Stream, device: str) -> float | None:
         """The plain sum of a device's heartbeats in an hour; None if it sends a register."""
@@ -198,6 +209,11 @@ def mark_all_heard(database_url: str) -> None:
                 b"UPDATE %b SET \"timestamp\" = now() - interval '20 s',"
                 b" received_at = now() - interval '20 s'" % table
             )
+
+
+def _camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)
 
 
 def _renamed(rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:

@@ -7,7 +7,7 @@ a heartbeat.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -86,8 +86,6 @@ def window_facts(
     `temperature` are owner, time and thousandths of a degree. The pieces hold what crosses the
     edges of the windows, and, where a reading of the other side does, all of that time.
     """
-    if not len(windows.start):
-        return _facts_of_nobody()
     return RunningFacts.of(ac, dc, windows, temperature).between(windows)
 
 
@@ -145,12 +143,6 @@ class RunningFacts(NamedTuple):
         """The memory that they take."""
         sides = sum(array.nbytes for side in (self.ac, self.dc) for array in side.arrays)
         return sides + self.temperature.key.nbytes + self.temperature.sums.nbytes
-
-
-def _facts_of_nobody() -> Facts:
-    nobody = np.zeros(0, np.int64)
-    side = SideFacts(**{f.name: nobody for f in fields(SideFacts)})
-    return Facts(nobody, nobody, side, side, nobody, nobody)
 
 
 def energy_in(pieces: Pieces, windows: Windows, spans: Spans | None = None) -> WindowEnergy:

@@ -154,14 +154,17 @@ ORDER BY live.vehicle_id
 -- name: heard_times
 -- Event times of the newest heartbeat of each of these devices, and of the oldest in the history
 -- (null: it holds none yet).
-SELECT 'vehicle' AS kind, vehicle_id AS device_id, "timestamp" AS newest, first_heard_at AS oldest
+-- By subqueries: a join looks through all devices for one.
+SELECT 'vehicle' AS kind, vehicle_id AS device_id, "timestamp" AS newest,
+       (SELECT first_heard_at FROM device
+        WHERE stream = 'vehicle' AND device_id = vehicle_id COLLATE "C") AS oldest
 FROM vehicle_live_state
-LEFT JOIN device ON stream = 'vehicle' AND device_id = vehicle_id COLLATE "C"
 WHERE vehicle_id = ANY($1)
 UNION ALL
-SELECT 'meter', meter_id, "timestamp", first_heard_at
+SELECT 'meter', meter_id, "timestamp",
+       (SELECT first_heard_at FROM device
+        WHERE stream = 'meter' AND device_id = meter_id COLLATE "C")
 FROM meter_live_state
-LEFT JOIN device ON stream = 'meter' AND device_id = meter_id COLLATE "C"
 WHERE meter_id = ANY($2)
 
 -- name: applied_migrations

@@ -16,25 +16,29 @@ WITH asked AS (
            date_trunc('day', $4::timestamptz, 'UTC') - interval '168 hours' AS heard_since,
            coalesce($2::timestamptz, 'infinity') AS heard_before
 ), pair AS (
-    SELECT meter_id, vehicle_id FROM number_pair
-    WHERE vehicle_id = ANY($1) AND dissolved_at IS NULL
-      AND valid @> ($3::timestamptz - interval '1 microsecond')
+    -- One vehicle after the other: the index finds none of several at once.
+    SELECT meter_id, vehicle_id FROM unnest($1::text[]) AS one (id)
+    CROSS JOIN LATERAL (
+        SELECT meter_id, vehicle_id FROM number_pair
+        WHERE vehicle_id = one.id AND dissolved_at IS NULL
+          AND valid @> ($3::timestamptz - interval '1 microsecond')
+        OFFSET 0
+    ) AS found
 ), member AS (
-    SELECT 'meter' AS kind, meter_id AS device_id, meter_id FROM pair
+    SELECT 'meter' AS kind, meter_id AS device_id, meter_id,
+           (SELECT "timestamp" FROM meter_live_state AS live WHERE live.meter_id = pair.meter_id)
+    FROM pair
     UNION ALL
-    SELECT 'vehicle', vehicle_id, meter_id FROM pair
-), live AS (
-    SELECT 'meter' AS kind, meter_id AS device_id, "timestamp" FROM meter_live_state
-    WHERE meter_id IN (SELECT meter_id FROM pair)
-    UNION ALL
-    SELECT 'vehicle', vehicle_id, "timestamp" FROM vehicle_live_state
-    WHERE vehicle_id IN (SELECT vehicle_id FROM pair)
+    SELECT 'vehicle', vehicle_id, meter_id,
+           (SELECT "timestamp" FROM vehicle_live_state AS live
+            WHERE live.vehicle_id = pair.vehicle_id)
+    FROM pair
 ), heard AS (
     SELECT member.kind,
            coalesce(registered.first_heard_at < heard_before
                     AND expected && tstzrange(starts, greatest(starts, heard_before)), false)
-           OR coalesce(live."timestamp" >= heard_since
-              AND (live."timestamp" < heard_before
+           OR coalesce(member."timestamp" >= heard_since
+              AND (member."timestamp" < heard_before
                    OR registered.first_heard_at IS NULL
                       AND (EXISTS (SELECT FROM dirty_hour
                                    WHERE stream = member.kind AND hour < heard_before)
@@ -54,7 +58,6 @@ WITH asked AS (
                      AND coalesce(linked.removed_at > $3 - interval '1 hour', true)) AS is_linked,
            member.meter_id
     FROM asked CROSS JOIN member
-    LEFT JOIN live USING (kind, device_id)
     LEFT JOIN device AS registered
         ON registered.stream = member.kind AND registered.device_id = member.device_id COLLATE "C"
 )

@@ -33,22 +33,14 @@ from ingestion_api.rest.table_formats import (
     table_content,
 )
 from ingestion_api.routes.efficiency import Cursor, OfStatus
-from ingestion_api.routes.pricing import current_pricing
 from ingestion_api.services import ServicesDep
 from lake import HOUR, hour_of
-from lake.costs import Pricing, cost_of_hours
 from lake.energy import REASONS
-from lake.schema import CHARGING_SESSION, number_column, text_column
+from lake.schema import CHARGING_SESSION
 from lake.sessions import LONGEST_SESSION
 from warehouse_sql.named_queries import query
 
-_COST: Final = number_column(
-    "cost",
-    "of the AC energy, each hour at its price by the tariff of the first of the meters, to 6 "
-    "decimals; null: no price is known",
-)
-_CURRENCY: Final = text_column("currency", "of the cost, ISO 4217", nullable=True)
-_COLUMNS: Final = (*CHARGING_SESSION.columns, _COST, _CURRENCY)
+_COLUMNS: Final = CHARGING_SESSION.columns
 _TYPES: Final = pl.DataFrame(CHARGING_SESSION.schema.empty_table()).schema
 _POSITION: Final = TypeAdapter(tuple[Moment, Moment, Moment, Annotated[str, Field(max_length=64)]])
 _PAGE: Final = {
@@ -154,7 +146,7 @@ async def list_sessions(
     if following is not None:
         url = request.url.include_query_params(cursor=following)
         headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
-    table = _with_costs(rows, await current_pricing(services))
+    table = _table(rows)
     if kind != JSON:
         return Response(render_table(table, _COLUMNS, kind), headers=headers, media_type=kind)
     answer = {
@@ -200,7 +192,7 @@ async def read_session(
             "lists those of a vehicle or a meter, GET /v1/analytics/tables/charging_session older "
             "ones. Late heartbeats or another link may have shown that it was none",
         )
-    (session,) = camel_case_rows(_with_costs(rows, await current_pricing(services)))
+    (session,) = camel_case_rows(_table(rows))
     answer = {
         **session,
         "reasonText": REASONS[session["reason"]],
@@ -209,26 +201,13 @@ async def read_session(
     return Response(to_json(answer), media_type=JSON)
 
 
-def _with_costs(rows: Sequence[Mapping[str, Any]], pricing: Pricing | None) -> pl.DataFrame:
-    """The rows of the table, each with what its energy cost."""
+def _table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """The rows with the columns and types of the lake's table."""
     names = CHARGING_SESSION.names
-    table = pl.DataFrame(
+    return pl.DataFrame(
         [[row[name] for name in names] for row in rows],
         schema={name: _TYPES[name] for name in names},
         orient="row",
-    )
-    costs: list[float | None] = []
-    currencies: list[str | None] = []
-    for row in rows:
-        cost, currency = None, None
-        if pricing and (tariff := pricing.of_session(row["meter_ids"])):
-            energies, first = row["energy_ac_by_hour_kwh"], hour_of(row["begins"])
-            if (cost := cost_of_hours(energies, first, tariff)) is not None:
-                currency = tariff.currency
-        costs.append(None if cost is None else float(round(cost, 6)))
-        currencies.append(currency)
-    return table.with_columns(
-        pl.Series(_COST.name, costs, pl.Float64), pl.Series(_CURRENCY.name, currencies, pl.String)
     )
 
 

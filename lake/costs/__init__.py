@@ -1,7 +1,6 @@
 """Tariffs, and the cost of energy and of what is lost of it."""
 
 from lake.costs.day import DayCosts, costs_of_day
-from lake.costs.hours import cost_of_hours
 from lake.costs.losses import (
     EfficiencyPointValue,
     calculate_costs,
@@ -14,6 +13,7 @@ from lake.costs.losses import (
     worst_devices,
 )
 from lake.costs.pricing import Pricing, needs_chargers, repriced
+from lake.costs.sessions import price_sessions
 from lake.costs.tariff import BadTariff, Tariffs, read_tariffs
 
 __all__ = [
@@ -23,13 +23,13 @@ __all__ = [
     "Pricing",
     "Tariffs",
     "calculate_costs",
-    "cost_of_hours",
     "costs_by_group",
     "costs_of_day",
     "flows_of_fleet",
     "group_by_price",
     "hourly_flows",
     "needs_chargers",
+    "price_sessions",
     "read_tariffs",
     "repriced",
     "sum_energies",

@@ -46,13 +46,16 @@ def costs_of_day(
     )
     of_chargers = hourly_flows(CHARGER_EFFICIENCY_HOURLY, pricing.of_chargers(chargers.lazy()))
     return DayCosts(
-        _costs(of_vehicles, prices, "vehicle_id", pl.String()),
-        _costs(of_chargers, prices, "meter_id", pl.String()),
-        _costs(flows_of_fleet(of_vehicles, of_chargers), prices, "date", pl.Date()),
+        group_costs(of_vehicles, prices, "vehicle_id", pl.String()),
+        group_costs(of_chargers, prices, "meter_id", pl.String()),
+        group_costs(flows_of_fleet(of_vehicles, of_chargers), prices, "date", pl.Date()),
     )
 
 
-def _costs(flows: pl.LazyFrame, prices: pl.LazyFrame, key: str, kind: pl.DataType) -> pl.DataFrame:
+def group_costs(
+    flows: pl.LazyFrame, prices: pl.LazyFrame, key: str, kind: pl.DataType
+) -> pl.DataFrame:
+    """Return the exact costs of `hourly_flows` by their column `key`: it, and COST_COLUMNS."""
     found = costs_by_group(group_by_price(flows, prices, [key]), [key])
     rows = [
         (*group, costs and costs.energy, costs and costs.losses, currency)

@@ -52,17 +52,19 @@ class EfficiencyPointValue:
     cost: Decimal | None
 
 
-def hourly_flows(spec: TableSpec, rows: pl.LazyFrame) -> pl.LazyFrame:
+def hourly_flows(spec: TableSpec, rows: pl.LazyFrame, device: str | None = None) -> pl.LazyFrame:
     """Return hours of any efficiency table in one form: hour_start, date, device, tariff, ENERGIES.
 
-    Rows have the name of their tariff beside the columns of the table. Energies in kWh;
+    Rows have the name of their tariff beside the columns of the table; `device` names another
+    column than that of the table's devices. Energies in kWh;
     `energy_ac_kwh` is what was credited to vehicles. Rated is an hour with a believable ratio
     (excellent to critical), and only of such hours a loss is known.
     """
     time = [pl.col("hour_start"), _DAY, pl.col("tariff")]
     if spec is FLEET_EFFICIENCY_HOURLY:
         return rows.select(*time, *map(pl.col, ENERGIES))
-    device = "vehicle_id" if spec is VEHICLE_EFFICIENCY_HOURLY else "meter_id"
+    if device is None:
+        device = "vehicle_id" if spec is VEHICLE_EFFICIENCY_HOURLY else "meter_id"
     unlinked = (
         pl.col("unlinked_energy_ac_kwh") if spec is CHARGER_EFFICIENCY_HOURLY else pl.lit(0.0)
     )

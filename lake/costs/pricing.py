@@ -1,12 +1,12 @@
 """The tariff of the energy of an hour: that of the charger that gave it."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import polars as pl
 
-from lake.costs.tariff import Tariff, Tariffs
+from lake.costs.tariff import Tariffs
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.schema.partitions import HOUR
 from lake.schema.table_spec import TableSpec
@@ -24,13 +24,6 @@ class Pricing:
         """The name of the tariff that every meter has; None where there is no such one."""
         default = self.tariffs.default
         return default if set(self.of_meters.values()) <= {default} else None
-
-    def of_session(self, meter_ids: Sequence[str]) -> Tariff | None:
-        """Return the tariff of the first of these meters, else the default one; None: no such."""
-        name = self.tariffs.default
-        for meter in meter_ids[:1]:
-            name = self.of_meters.get(meter, name)
-        return None if name is None else self.tariffs.tariffs[name]
 
     def prices(self, hours: Iterable[datetime]) -> pl.LazyFrame:
         """Return tariff, hour_start, currency, price (exact text) of UTC hours.

@@ -4,6 +4,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from lake.schema.cost_columns import SESSION_COST_COLUMNS
 from lake.schema.streams import TIMESTAMP, Column
 from lake.schema.table_spec import TableSpec, count_column, number_column, text_column
 
@@ -95,5 +96,6 @@ CHARGING_SESSION: Final = TableSpec(
             "ids of sessions that turned out to be parts of this one",
             nullable=False,
         ),
+        *SESSION_COST_COLUMNS,
     ),
 )

@@ -20,6 +20,7 @@ from lake.energy.intervals import HOUR, KWH, SECOND, Integers, expand_ranges
 from lake.energy.links import LINK, STRONGEST_FIRST
 from lake.schema.charging_session import CHARGING_SESSION
 from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
+from lake.schema.cost_columns import SESSION_COST_COLUMNS
 from lake.schema.partitions import microseconds
 from lake.sessions.stretches import MINUTE
 from lake.settings import EnergySettings
@@ -74,8 +75,11 @@ def charging_sessions(
     goes_on = np.where(link >= 0, plugged_to > end, until + pause >= end)
     has_link = pl.Series(link >= 0)
     hours = (pl.col("charging_seconds") / 3600).alias("hours")
+    # Prices are not known here.
+    costs = {column.name: pl.lit(None) for column in SESSION_COST_COLUMNS}
     found = (
         about.with_columns(
+            **costs,
             begins=pl.Series(since).cast(_TIME),
             ends=pl.Series(until).cast(_TIME).set(pl.Series(goes_on), None),
             last_energy_at=pl.Series(until).cast(_TIME),

@@ -161,8 +161,10 @@ def session_sources(sessions: TableSpec, stretches: TableSpec) -> Sources:
         "average_battery_temp": ["battery_temp_sum", "battery_temp_count"],
         "longest_gap_seconds": [name for name in facts if name.startswith(_OF_GAPS)],
     }
-    found = {}
+    found = dict(_cost_sources(stretches))
     for name in sessions.names:
+        if name in found:
+            continue
         own = [name] if name in stretches.names else bounds
         found[name] = [(stretches.name, column) for column in others.get(name, own)]
     return found
@@ -248,7 +250,7 @@ def _cost_sources(hours: TableSpec) -> Sources:
         tariff = [(hours.name, "meter_ids"), *charger, *named]
     else:
         tariff = [(hours.name, "meter_id"), *named]
-    rated = [(hours.name, name) for name in (*_MATCHED, "status")]
+    rated = [(hours.name, name) for name in (*_MATCHED, "status") if name in hours.names]
     price = (_TARIFFS, "price_per_kwh")
     return {
         "cost_of_energy": [(hours.name, "energy_ac_kwh"), at, *tariff, price],

@@ -25,6 +25,7 @@ from pipelines.assets.read_failures import fail_on_unreadable
 from pipelines.assets.sessions import SESSION_CHECKS, SESSION_SPECS, publish_sessions
 from pipelines.checks.results import latched_result, selected_results
 from pipelines.checks.rules import differing_rows
+from pipelines.compute.pricing import days_of_unpriced_sessions, mark_sessions_priced
 from pipelines.ledger import changed_hours, mark_published, state_of_efficiency
 from pipelines.partitions import DAILY, HOURLY, days_of_run, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
@@ -102,13 +103,21 @@ def efficiency_marts(
 def efficiency_day_marts(
     context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Publish those days of the run that are within the retention, in all their tables."""
-    now = datetime.now(UTC)
+    """Publish those days of the run that are within the retention, in all their tables.
+
+    Where the day was priced again, the sessions that touch it are, too.
+    """
+    tables, now = lake.lake(), datetime.now(UTC)
     days = [datetime.combine(day, time(), UTC) for day in days_of_run(context)]
     parts = contiguous_ranges(days, DAY, _DAYS_A_TRANSACTION)
     windows = [(part[0], part[-1] + DAY) for part in parts]
-    compared = _publish(lake.lake(), warehouse, DAY_MARTS, windows, now)
+    compared = _publish(tables, warehouse, DAY_MARTS, windows, now)
     with warehouse.autocommit() as connection:
+        unpriced = days_of_unpriced_sessions(connection)
+        for day in days:
+            if day.date() in unpriced:
+                publish_sessions(tables, warehouse, hours_between(day, day + DAY), now)
+                mark_sessions_priced(connection, {day.date(): unpriced[day.date()]})
         hours = hours_between(days[0], days[-1] + DAY)
         checks = _check_results(connection, DAY_MARTS, compared, hours, now)
     keys = {day: f"{day:%Y-%m-%d}" for day in days}

@@ -18,8 +18,8 @@ from lake.schema import (
     contiguous_hours,
     contiguous_ranges,
 )
-from pipelines.assets.external import CHARGING_LINKS
-from pipelines.assets.hourly import STRETCHES, VEHICLES
+from pipelines.assets.external import CHARGING_LINKS, DEVICE_REGISTRY, TARIFFS
+from pipelines.assets.hourly import CHARGERS, STRETCHES, VEHICLES
 from pipelines.assets.lineage import lineage_metadata, same_columns, session_sources
 from pipelines.assets.mart import Mart
 from pipelines.assets.metadata import (
@@ -32,6 +32,7 @@ from pipelines.assets.metadata import (
 from pipelines.assets.read_failures import fail_on_unreadable
 from pipelines.checks.results import latched_result
 from pipelines.checks.rules import differing_rows, uneven_sessions
+from pipelines.compute.pricing import known_pricing
 from pipelines.compute.sessions import REACH, Renewal, newest_computed_end, renewed_sessions
 from pipelines.resources import WarehouseResource
 from warehouse_sql.named_queries import query
@@ -42,7 +43,14 @@ _READ = (CHARGING_STRETCH_HOURLY.name, VEHICLE_EFFICIENCY_HOURLY.name, CHARGING_
 
 SESSIONS = dg.AssetSpec(
     CHARGING_SESSION.name,
-    deps=[STRETCHES.key, VEHICLES.key, CHARGING_LINKS.key],
+    deps=[
+        STRETCHES.key,
+        VEHICLES.key,
+        CHARGERS.key,
+        CHARGING_LINKS.key,
+        DEVICE_REGISTRY.key,
+        TARIFFS.key,
+    ],
     group_name="sessions",
     kinds={"deltalake", "polars"},
     owners=OWNERS,
@@ -58,7 +66,9 @@ SESSIONS = dg.AssetSpec(
         "**How it is computed.** The stretches of a vehicle, merged while no pause between them is "
         "longer than `SESSION_PAUSE_MINUTES`, or for as long as an explicit link of limited time "
         "lasts. A partition is the hour in which a session begins; a run computes all sessions "
-        "again that its hours touch.\n\n"
+        "again that its hours touch. Costs are those of its hours, each by the price of its time "
+        "in the tariff of the charger's depot; where a price has changed, the job `daily` prices "
+        "the sessions of a day again.\n\n"
         "**Caveats.** `ends` is null while a session goes on, as far as the hours tell that are "
         "computed. Late heartbeats may move its ends, join it with another or divide it: "
         "`session_id` stays, and `supersedes` names what it has taken in."
@@ -116,11 +126,11 @@ def publish_sessions(
     settings = EnergySettings()
     uneven, differing, begun, judged = [], [], [], set(hours)
     with warehouse.autocommit() as connection, warehouse.arrow() as arrow:
-        through = newest_computed_end(connection, now)
+        through, pricing = newest_computed_end(connection, now), known_pricing(connection)
         for stretch in contiguous_hours(hours, _HOURS_AT_ONCE):
             around = stretch[0] - REACH, stretch[-1] + HOUR + REACH
             with fail_on_unreadable(lake, _READ, *around):
-                renewal = renewed_sessions(lake, connection, stretch, through, settings)
+                renewal = renewed_sessions(lake, connection, stretch, through, settings, pricing)
                 days = _replace(lake, renewal)
             with warehouse.transaction() as transaction:
                 _publish(transaction, renewal, now)

@@ -17,14 +17,22 @@ def read_pricing(connection: psycopg.Connection, settings: EnergySettings) -> Pr
     return None if tariffs is None else Pricing(tariffs, _of_meters(connection))
 
 
+def known_pricing(connection: psycopg.Connection) -> Pricing | None:
+    """The prices that TARIFF_FILE had when its changes were last looked for; None: none.
+
+    Who computes with them needs no file. Of what they are later, days are noted as repriced.
+    """
+    tariffs = _known(connection)
+    return None if tariffs is None else Pricing(tariffs, _of_meters(connection))
+
+
 def note_changed_tariffs(connection: psycopg.Connection, settings: EnergySettings) -> None:
     """Let each computed day be computed again whose prices TARIFF_FILE has changed.
 
     Raises BadTariff.
     """
     tariffs = _tariffs(settings)
-    (content,) = connection.execute(query("known_tariffs")).fetchone() or (None,)
-    known = None if content is None else Tariffs.model_validate(content)
+    known = _known(connection)
     if tariffs == known:
         return
     days = [day for (day,) in connection.execute(query("days_computed"))]
@@ -41,12 +49,28 @@ def repriced_days(connection: psycopg.Connection) -> dict[date, datetime]:
 
 
 def mark_priced(connection: psycopg.Connection, noted: Mapping[date, datetime]) -> None:
-    """Take down that days have the costs of now; `noted` are those of `repriced_days` before.
+    """Note that the tables of days have the costs of now; `noted` are `repriced_days` of before.
 
-    A day that was noted again meanwhile stays.
+    Not of a day that was noted again meanwhile. The sessions of the day are still to be priced.
     """
     asked = {"days": list(noted), "noted": list(noted.values())}
     connection.execute(query("mark_priced"), asked)
+
+
+def days_of_unpriced_sessions(connection: psycopg.Connection) -> dict[date, datetime]:
+    """The days whose tables have the costs of now and whose sessions do not, and when noted."""
+    return dict(connection.execute(query("days_of_unpriced_sessions")).fetchall())
+
+
+def mark_sessions_priced(connection: psycopg.Connection, noted: Mapping[date, datetime]) -> None:
+    """Take down that days and their sessions have the costs of now, if not noted again since."""
+    asked = {"days": list(noted), "noted": list(noted.values())}
+    connection.execute(query("mark_sessions_priced"), asked)
+
+
+def _known(connection: psycopg.Connection) -> Tariffs | None:
+    (content,) = connection.execute(query("known_tariffs")).fetchone() or (None,)
+    return None if content is None else Tariffs.model_validate(content)
 
 
 def _tariffs(settings: EnergySettings) -> Tariffs | None:

@@ -8,8 +8,10 @@ import polars as pl
 import psycopg
 
 from lake import HOUR, EnergySettings, Lake, hour_of
+from lake.costs import Pricing, needs_chargers, price_sessions
 from lake.delta import scan_window
 from lake.schema import (
+    CHARGER_EFFICIENCY_HOURLY,
     CHARGING_SESSION,
     CHARGING_STRETCH_HOURLY,
     VEHICLE_EFFICIENCY_HOURLY,
@@ -49,6 +51,7 @@ def renewed_sessions(
     hours: Sequence[datetime],
     through: datetime,
     settings: EnergySettings,
+    pricing: Pricing | None,
 ) -> Renewal:
     """Compute all sessions that contiguous hours may have changed, from the stretches in the lake.
 
@@ -63,6 +66,7 @@ def renewed_sessions(
     found = charging_sessions(stretches, links, through, settings)
     old = _within(stored, spans, "begins", "last_energy_at")
     new = identified_sessions(found, old).sort(CHARGING_SESSION.key)
+    new = price_sessions(new, stretches, _chargers(lake, spans, pricing), pricing)
     return Renewal(spans, _whole_rows(lake, old), new, stretches)
 
 
@@ -168,6 +172,14 @@ def _stretches(lake: Lake, spans: pl.DataFrame, links: pl.DataFrame) -> pl.DataF
         .join(found, on=["vehicle_id", "hour_start"], how="anti")
     )
     return pl.concat([found, _within(hours_as_stretches(between), plugged)])
+
+
+def _chargers(lake: Lake, spans: pl.DataFrame, pricing: Pricing | None) -> pl.DataFrame:
+    """The hours of chargers by which sessions in the spans are priced, none where they need not."""
+    spec = CHARGER_EFFICIENCY_HOURLY
+    if spans.is_empty() or not needs_chargers(pricing, VEHICLE_EFFICIENCY_HOURLY):
+        return _no_rows(spec)
+    return scan_window(lake, lake.open(spec.name), spec, *_hours_around(spans)).collect()
 
 
 def _within(

@@ -14,7 +14,9 @@ from lake.schema import (
     CHARGING_STRETCH_HOURLY,
     VEHICLE_EFFICIENCY_HOURLY,
 )
+from lake.sessions import LONGEST_SESSION
 from pipelines.assets.sessions import SESSION_MART
+from pipelines.compute.pricing import known_pricing, repriced_days
 from pipelines.compute.sessions import Renewal, newest_computed_end, renewed_sessions
 from pipelines.resources import WarehouseResource
 from pipelines.verify.files import CheckedTables
@@ -30,7 +32,8 @@ def verify_sessions(
     """Findings of the sessions that begin on a UTC day, in the lake and in Postgres.
 
     The stretches are taken as they are: each hour has been compared with raw. None, not judged,
-    while an hour of the day or of those beside it waits, or where a file can't be read. A finding
+    while an hour of the day or of those beside it waits, while a day that they reach into is to be
+    priced again, or where a file can't be read. A finding
     names the hour in which its sessions begin: once that is computed again, so are they.
     """
     midnight = datetime.combine(day, time(), UTC)
@@ -40,13 +43,14 @@ def verify_sessions(
         return None
     now = datetime.now(UTC)
     with warehouse.autocommit() as connection:
-        if _waits(connection, midnight):
+        repriced = repriced_days(connection)
+        touched = {day + n * DAY for n in range(LONGEST_SESSION // DAY + 1)}
+        if _waits(connection, midnight) or not touched.isdisjoint(repriced):
             return None
         through = newest_computed_end(connection, now)
         try:
-            renewal = renewed_sessions(
-                tables.lake, connection, hours_between(*window), through, settings
-            )
+            pricing, hours = known_pricing(connection), hours_between(*window)
+            renewal = renewed_sessions(tables.lake, connection, hours, through, settings, pricing)
         except TableMissing:
             return []  # it is made anew, and its hours are told by those of its sources
         except (LakeDamaged, *READ_ERRORS):  # of the time beside the day

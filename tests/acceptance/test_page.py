@@ -164,7 +164,8 @@ def charged(fleet: Collector) -> str:
     found = samples.sessions_of([*one[0], *two[0]], [*one[1], *two[1]], links, 0, 9)
     moved = pl.col(pl.Datetime("us", "UTC")) + (now - samples.at(9))
     none = pl.DataFrame(CHARGING_SESSION.schema.empty_table()).select(CHARGING_SESSION.names)
-    rows = identified_sessions(found.with_columns(moved), none).sort("begins")
+    cost = {"cost_of_energy": pl.lit("9.9").cast(pl.Decimal(38, 17)), "currency": pl.lit("EUR")}
+    rows = identified_sessions(found.with_columns(moved), none).sort("begins").with_columns(**cost)
     store_sessions(fleet.database_url, rows)
     name: str = rows["session_id"][0]
     return name

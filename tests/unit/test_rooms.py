@@ -142,9 +142,9 @@ PUBLIC = {
         no_maintenance prepare_sessions update_maintenance weekly_levels
     """,
     "lake.costs": """
-        BadTariff DayCosts EfficiencyPointValue Pricing Tariffs calculate_costs cost_of_hours
+        BadTariff DayCosts EfficiencyPointValue Pricing Tariffs calculate_costs
         costs_by_group costs_of_day flows_of_fleet group_by_price hourly_flows needs_chargers
-        read_tariffs repriced sum_energies value_of_one_point worst_devices
+        price_sessions read_tariffs repriced sum_energies value_of_one_point worst_devices
     """,
     "lake.delta": """
         READ_ERRORS DamagedFile DataFile RawSnapshot change_window count_rows_by_hour data_files

@@ -17,7 +17,7 @@ WHERE computed_version IS NOT NULL ORDER BY day
 
 -- name: reprice_days
 INSERT INTO repriced_day (day) SELECT unnest(%(days)s::date[])
-ON CONFLICT (day) DO UPDATE SET noted_at = excluded.noted_at
+ON CONFLICT (day) DO UPDATE SET noted_at = excluded.noted_at, priced_at = NULL
 
 -- name: reprice_days_of_depot
 -- The computed days on which the meters of a depot sent an energy, where it has another tariff so far.
@@ -30,7 +30,7 @@ WHERE depot.id = %(id)s AND stream = 'meter' AND depot.tariff IS DISTINCT FROM %
   AND day::date IN (SELECT (hour AT TIME ZONE 'UTC')::date FROM partition_ledger
                     WHERE computed_version IS NOT NULL)
 ORDER BY 1
-ON CONFLICT (day) DO UPDATE SET noted_at = excluded.noted_at
+ON CONFLICT (day) DO UPDATE SET noted_at = excluded.noted_at, priced_at = NULL
 
 -- name: reprice_days_of_meters
 -- The same of meters that have moved from one depot to another.
@@ -46,11 +46,18 @@ WHERE old.tariff IS DISTINCT FROM new.tariff
   AND day::date IN (SELECT (hour AT TIME ZONE 'UTC')::date FROM partition_ledger
                     WHERE computed_version IS NOT NULL)
 ORDER BY 1
-ON CONFLICT (day) DO UPDATE SET noted_at = excluded.noted_at
+ON CONFLICT (day) DO UPDATE SET noted_at = excluded.noted_at, priced_at = NULL
 
 -- name: repriced_days
 SELECT day, noted_at FROM repriced_day ORDER BY day
 
 -- name: mark_priced
+UPDATE repriced_day SET priced_at = now()
+WHERE (day, noted_at) IN (SELECT * FROM unnest(%(days)s::date[], %(noted)s::timestamptz[]))
+
+-- name: days_of_unpriced_sessions
+SELECT day, noted_at FROM repriced_day WHERE priced_at IS NOT NULL ORDER BY day
+
+-- name: mark_sessions_priced
 DELETE FROM repriced_day
 WHERE (day, noted_at) IN (SELECT * FROM unnest(%(days)s::date[], %(noted)s::timestamptz[]))

@@ -48,7 +48,7 @@ function show(session) {
   put("ac", sized(session.energyAcKwh));
   put("dc", sized(session.energyDcKwh));
   put("loss", sized(session.lossKwh));
-  put("cost", money(session.cost, session.currency));
+  put("cost", money(session.costOfEnergy && Number(session.costOfEnergy), session.currency));
   put("charge", `${number(session.socFrom, 0)} → ${number(session.socTo, 0)}`);
   put("power", `${number(session.meanPowerAcKw, 1)} · ${number(session.peakPowerAcKw, 1)}`);
   put("warmth", `${number(session.batteryTempMin, 0)} to ${number(session.batteryTempMax, 0)}`);

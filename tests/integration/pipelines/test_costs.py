@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
+from lake.schema.charging_session import CHARGING_SESSION
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_DAILY
 from pipelines.automation.sensors import changed_days
 from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack
@@ -87,6 +88,7 @@ def test_a_day_has_exact_costs_and_others_once_its_prices_or_a_tariff_changes(
     ((energy, losses, currency),) = costs(computed, FLEET_EFFICIENCY_DAILY.name, "date").values()
     assert (energy, currency) == (sum(expected.values()), "EUR")
     vehicles = costs(computed, VEHICLE_EFFICIENCY_DAILY.name, "vehicle_id")
+    sessions_cost_what_days_do(computed)
     assert losses == sum(Decimal(str(row[1])) for row in vehicles.values()) > 0
     copied = computed.rows(
         b"SELECT meter_id, cost_of_energy, cost_of_losses, currency FROM charger_efficiency_daily"
@@ -105,6 +107,7 @@ def test_a_day_has_exact_costs_and_others_once_its_prices_or_a_tariff_changes(
     kwh = hours.filter(pl.col("meter_id") == "METER001")["energy_ac_kwh"]
     assert chargers["METER001"][0] == sum(Decimal(repr(one)) for one in kwh) * Decimal("0.3")
     assert chargers["METER002"][0] == expected["METER002"]
+    sessions_cost_what_days_do(computed)
     assert costs(computed, FLEET_EFFICIENCY_DAILY.name, "date") == {DAY: none}
     assert Verified(capsys).code == AGREES
 
@@ -118,6 +121,23 @@ def test_a_day_has_exact_costs_and_others_once_its_prices_or_a_tariff_changes(
         costs(computed, CHARGER_EFFICIENCY_DAILY.name, "meter_id")["METER002"]
         != chargers["METER002"]
     )
+
+
+def sessions_cost_what_days_do(stack: PipelineStack) -> None:
+    """All that these vehicles charged on their day lies in one session each."""
+    days = costs(stack, VEHICLE_EFFICIENCY_DAILY.name, "vehicle_id")
+    sessions = costs(stack, CHARGING_SESSION.name, "vehicle_id")
+    assert {vehicle: (cost[0], cost[2]) for vehicle, cost in sessions.items()} == {
+        vehicle: (cost[0], cost[2]) for vehicle, cost in days.items()
+    }
+    rated = {vehicle: cost[1] for vehicle, cost in sessions.items() if cost[1] is not None}
+    assert rated == {vehicle: days[vehicle][1] for vehicle in rated}
+    assert "VEH003" not in rated  # it seems to gain energy
+    assert len(rated) == 2
+    copied = stack.rows(b"SELECT vehicle_id, cost_of_energy FROM charging_session")
+    assert {row["vehicle_id"]: row["cost_of_energy"] for row in copied} == {
+        vehicle: cost[0] for vehicle, cost in sessions.items()
+    }
 
 
 def test_a_wrong_file_of_tariffs_stops_no_day_from_being_asked_for(

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from pathlib import Path
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -14,12 +14,11 @@ from tests.harness.collector import Collector, collector_of_module
 from tests.harness.sessions import store_sessions
 from tests.unit.lake.sessions.samples import at, by_rule, heartbeats, sessions_of
 
-EXAMPLE_TARIFF = Path(__file__).parents[4] / "docs/tariff.example.yaml"
 WINDOW = {"start": "2026-11-20T00:00:00Z", "end": "2026-11-21T00:00:00Z"}
 NONE = pl.DataFrame(CHARGING_SESSION.schema.empty_table()).select(CHARGING_SESSION.names)
 GONE = "00000000-0000-4000-8000-000000000000"
 
-api = collector_of_module(TARIFF_FILE=str(EXAMPLE_TARIFF))
+api = collector_of_module()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,7 +29,10 @@ def stored(api: Collector) -> list[dict[str, Any]]:
     links = [by_rule(-24, 24, "V/1"), by_rule(-24, 24, "V2", "M2")]
     found = sessions_of([*one[0], *two[0]], [*one[1], *two[1]], links, -2, 12)
     rows = identified_sessions(found, NONE).with_columns(
-        supersedes=pl.when(pl.col("begins") == at(8)).then([GONE]).otherwise([])
+        supersedes=pl.when(pl.col("begins") == at(8)).then([GONE]).otherwise([]),
+        cost_of_energy=pl.lit(Decimal("4.32")).cast(pl.Decimal(38, 17)),
+        cost_of_losses=pl.lit(Decimal("0.36")).cast(pl.Decimal(38, 17)),
+        currency=pl.lit("EUR"),
     )
     store_sessions(api.database_url, rows)
     return rows.sort("begins", descending=True).to_dicts()
@@ -81,7 +83,7 @@ def test_a_list_comes_as_csv_and_as_arrow(api: Collector) -> None:
     kind = "application/vnd.apache.arrow.stream"
     content = api.http.get("/v1/sessions", params=WINDOW, headers={"accept": kind}).content
     table = pl.read_ipc_stream(io.BytesIO(content))
-    assert table.columns == [*CHARGING_SESSION.names, "cost", "currency"]
+    assert table.columns == [*CHARGING_SESSION.names]
     assert table["energy_ac_by_hour_kwh"].to_list()[2] == pytest.approx([7.2] * 3)
 
 
@@ -91,7 +93,11 @@ def test_one_session_says_where_to_look_and_what_it_costs(
     name = stored[2]["session_id"]
     one = api.http.get(f"/v1/sessions/{name}").json()
     assert (one["sessionId"], one["reasonText"]) == (name, "Rated.")
-    assert one["cost"] == rows(api)[2]["cost"] > 0
+    listed = rows(api)[2]
+    costs = {name: one[name] for name in ("costOfEnergy", "costOfLosses", "currency")}
+    assert costs == {name: listed[name] for name in costs}
+    assert Decimal(costs["costOfEnergy"]) == Decimal("4.32")
+    assert (Decimal(costs["costOfLosses"]), costs["currency"]) == (Decimal("0.36"), "EUR")
     assert one["links"]["curve"] == (
         "/v1/analytics/vehicle/V%2F1/curve?start=2026-11-19T23%3A00%3A00Z&end=2026-11-20T02%3A00%3A00Z"
     )

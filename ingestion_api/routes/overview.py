@@ -8,11 +8,12 @@ from fastapi import APIRouter, Query
 from psycopg.rows import DictRow
 from pydantic import Field
 
+from ingestion_api.analytics.lake_access import in_lake_thread, reading_the_lake
 from ingestion_api.observability.freshness import Figures
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.problems import problem_responses
 from ingestion_api.rest.validation_messages import PRINTABLE
-from ingestion_api.routes.device_filter import DeviceFilterDep
+from ingestion_api.routes.device_filter import DeviceFilter, DeviceFilterDep
 from ingestion_api.routes.efficiency import Status
 from ingestion_api.routes.live import (
     Connection,
@@ -21,12 +22,21 @@ from ingestion_api.routes.live import (
     connection_flag,
     connection_limits,
 )
-from ingestion_api.services import ServicesDep
+from ingestion_api.routes.table_pages import part_of_fleet
+from ingestion_api.services import Services, ServicesDep
 from lake import HOUR, EnergySettings, hour_of
-from lake.energy import STATUSES, ratio_percent
+from lake.energy import STATUSES, exact_sum, ratio_percent
+from lake.schema import FLEET_EFFICIENCY_HOURLY
 from warehouse_sql.named_queries import query
 
 _HOURS: Final = 24
+_ADDED_UP: Final = (
+    "energy_ac_kwh",
+    "energy_dc_kwh",
+    "rated_energy_ac_kwh",
+    "rated_energy_dc_kwh",
+    "unlinked_energy_ac_kwh",
+)
 
 router = APIRouter(prefix="/v1/analytics", tags=["overview"])
 
@@ -130,20 +140,28 @@ class FoundDevices(Answer):
     truncated: bool = Field(description="true if there are more than `limit`")
 
 
-@router.get("/overview", responses=problem_responses(503), name="The fleet at a glance")
-async def overview(services: ServicesDep) -> Overview:
-    """Devices by connection, energy now and over the last 24 hours, ingest and its lag."""
+@router.get("/overview", responses=problem_responses(422, 503), name="The fleet at a glance")
+async def overview(services: ServicesDep, where: DeviceFilterDep) -> Overview:
+    """Devices by connection, energy now and over the last 24 hours, ingest and its lag.
+
+    With depots or groups all but the ingest is of their devices alone, as if they were the fleet;
+    `figures` are those of all.
+    """
     now = services.now()
     newest_start, believed_until = hour_of(now), services.believed_until(now)
     async with services.pool.connection() as conn:
         live = await (
             await conn.execute(
-                query("overview_live"), connection_limits(services, now), prepare=True
+                query("overview_live"),
+                {**connection_limits(services, now), **where.parameters},
+                prepare=True,
             )
         ).fetchall()
         window = {"start": newest_start - _HOURS * HOUR, "end": now}
         hours = await (await conn.execute(query("overview_hours"), window)).fetchone()
         newest = await (await conn.execute(query("overview_newest_hour"), {"now": now})).fetchone()
+    if where.is_set:
+        hours, newest = await _hours_of_part(services, where, newest_start)
     assert hours is not None, "the query always has one row"
     by_kind = {row["kind"]: row for row in live}
     backlog = services.outbox.backlog
@@ -203,6 +221,24 @@ async def devices_by_id(
         ],
         truncated=len(found) > limit,
     )
+
+
+async def _hours_of_part(
+    services: Services, where: DeviceFilter, newest_start: datetime
+) -> tuple[DictRow, DictRow | None]:
+    """What the two queries of the fleet's hours tell, of a part of it."""
+    part = await part_of_fleet(services, FLEET_EFFICIENCY_HOURLY, where)
+
+    def read() -> pl.DataFrame:
+        with reading_the_lake():
+            return part.scan(newest_start - _HOURS * HOUR, newest_start + HOUR).collect()
+
+    rows = await in_lake_thread(read)
+    time = pl.col("hour_start")
+    sums = (exact_sum(pl.col(name)) for name in _ADDED_UP)
+    about = rows.select(*sums, hours=pl.len(), first_hour=time.min(), last_hour=time.max())
+    newest = rows.tail(1).to_dicts()
+    return about.row(0, named=True), newest[0] if newest else None
 
 
 def _connections(row: DictRow | None) -> Connections:

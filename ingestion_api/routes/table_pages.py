@@ -97,7 +97,7 @@ async def answer_table(
         period, after = table_window(services, spec, begins, ends), PagePosition(time, device)
     table: TableVersion | PartOfFleet
     if where.is_set and spec.name in _FLEET:
-        table = await _part_of_fleet(services, spec, where)
+        table = await part_of_fleet(services, spec, where)
         ids: Sequence[str] = [*table.vehicle_ids, "", *table.meter_ids]
     else:
         (table,) = await newest_tables(services, spec)
@@ -132,7 +132,8 @@ async def answer_table(
     return Response(body, headers=headers, media_type=kind)
 
 
-async def _part_of_fleet(services: Services, spec: TableSpec, where: DeviceFilter) -> PartOfFleet:
+async def part_of_fleet(services: Services, spec: TableSpec, where: DeviceFilter) -> PartOfFleet:
+    """The devices of a filter as if they were the fleet, for a table of that."""
     ids = await devices_within(services, where)
     vehicles, chargers, *hours = await newest_tables(
         services, *_FLEET[spec.name], VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY

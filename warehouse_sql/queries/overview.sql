@@ -1,10 +1,25 @@
 -- name: overview_live
--- For each kind that has devices: how many by their connection, the power that the newest interval
--- readings of those online say (null without one), and which of them was received last. An energy is
--- the power of its time: of the declared interval, else of the device's cadence, however old it is. What
--- can't be believed came while a clock was ahead: such a device is silent, and received last only where
--- all are so. Powers are added up as whole microwatts, which floats hold exactly in any order. OFFSET
--- keeps the connection from being worked out for each count.
+-- For each kind that has devices, all or those of some depots and groups: how many by their connection,
+-- the power that the newest interval readings of those online say (null without one), and which of them
+-- was received last. An energy is the power of its time: of the declared interval, else of the device's
+-- cadence, however old it is. What can't be believed came while a clock was ahead: such a device is
+-- silent, and received last only where all are so. Powers are added up as whole microwatts, which floats
+-- hold exactly in any order. OFFSET keeps the connection from being worked out for each count.
+WITH meter AS NOT MATERIALIZED (
+    SELECT * FROM meter_live_state
+    WHERE NOT %(is_placed)s::boolean
+       OR EXISTS (SELECT FROM device
+                  WHERE stream = 'meter' AND device_id = meter_id COLLATE "C"
+                    AND (%(depots)s::text[] IS NULL OR depot_id = ANY(%(depots)s))
+                    AND (%(groups)s::text[] IS NULL OR group_name = ANY(%(groups)s)))
+), vehicle AS NOT MATERIALIZED (
+    SELECT * FROM vehicle_live_state
+    WHERE NOT %(is_placed)s::boolean
+       OR EXISTS (SELECT FROM device
+                  WHERE stream = 'vehicle' AND device_id = vehicle_id COLLATE "C"
+                    AND (%(depots)s::text[] IS NULL OR depot_id = ANY(%(depots)s))
+                    AND (%(groups)s::text[] IS NULL OR group_name = ANY(%(groups)s)))
+)
 SELECT *
 FROM (SELECT 'meter' AS kind, count(*) FILTER (WHERE connection = 'online') AS online,
              count(*) FILTER (WHERE connection = 'late') AS late,
@@ -19,8 +34,8 @@ FROM (SELECT 'meter' AS kind, count(*) FILTER (WHERE connection = 'online') AS o
                        "timestamp", device_cadence(interval_seconds, cadence_seconds, %(nominal)s),
                        %(now)s, %(believed_until)s, %(nominal)s, %(online_intervals)s,
                        %(silent_after)s, %(silent_intervals)s) AS connection
-            FROM meter_live_state OFFSET 0) AS live) AS counted,
-     (SELECT meter_id AS device_id, "timestamp", received_at FROM meter_live_state
+            FROM meter OFFSET 0) AS live) AS counted,
+     (SELECT meter_id AS device_id, "timestamp", received_at FROM meter
       ORDER BY received_at > %(believed_until)s, received_at DESC LIMIT 1) AS newest
 UNION ALL
 SELECT *
@@ -37,8 +52,8 @@ FROM (SELECT 'vehicle' AS kind, count(*) FILTER (WHERE connection = 'online') AS
                        "timestamp", device_cadence(interval_seconds, cadence_seconds, %(nominal)s),
                        %(now)s, %(believed_until)s, %(nominal)s, %(online_intervals)s,
                        %(silent_after)s, %(silent_intervals)s) AS connection
-            FROM vehicle_live_state OFFSET 0) AS live) AS counted,
-     (SELECT vehicle_id AS device_id, "timestamp", received_at FROM vehicle_live_state
+            FROM vehicle OFFSET 0) AS live) AS counted,
+     (SELECT vehicle_id AS device_id, "timestamp", received_at FROM vehicle
       ORDER BY received_at > %(believed_until)s, received_at DESC LIMIT 1) AS newest
 
 -- name: overview_hours

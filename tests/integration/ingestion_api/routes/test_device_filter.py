@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lake import HOUR, Lake
+from lake import HOUR, Lake, hour_of
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
 from lake.schema.grid_health import GRID_HEALTH_HOURLY
 from lake.schema.vehicle_efficiency import (
@@ -118,6 +118,11 @@ def test_every_list_has_the_devices_of_the_depot_and_the_group(
     assert set(search) == both
     alerts = get(api, "/v1/alerts", **query)["alerts"]
     assert {one["deviceId"] for one in alerts} == vehicles
+    overview = get(api, "/v1/analytics/overview", **query)
+    assert sum(overview["vehicles"].values()) == len(vehicles)
+    assert sum(overview["meters"].values()) == len(meters)
+    newest = overview["ingest"]["newest"]
+    assert newest["id"] in both if both else newest is None
     dashboard = get(api, "/v1/analytics/dashboard", **query)["vehicles"]
     assert {one["live"]["vehicleId"] for one in dashboard} == vehicles
     for path, name, ids in (
@@ -261,3 +266,25 @@ def test_a_depot_or_a_group_that_there_is_not_is_told(api: Collector) -> None:
     bare = api.http.get("/v1/analytics/dashboard")
     assert bare.status_code == 422
     assert "vehicleIds: is required" in bare.json()["detail"]
+
+
+def test_the_overview_of_a_depot_has_the_hours_of_its_devices_alone(api: Collector) -> None:
+    nothing = get(api, "/v1/analytics/overview", depot="north")
+    assert (nothing["last24Hours"]["hours"], nothing["newestHour"]) == (0, None)
+    assert nothing["last24Hours"]["energyAcKwh"] is None
+
+    lake, newest = Lake(str(api.lake_folder)), hour_of(datetime.now(UTC)) - HOUR
+    for hour in (newest - 2 * HOUR, newest, newest - 30 * HOUR):
+        both = [{"vehicle_id": v, **energies(LOST[v])} for v in ("V1", "V2")]
+        put(lake, VEHICLE_EFFICIENCY_HOURLY, hour, *both)
+        gave = {"energy_ac_kwh": 11.0, "unlinked_energy_ac_kwh": 1.0}
+        put(lake, CHARGER_EFFICIENCY_HOURLY, hour, {"meter_id": "M2", **gave})
+    south = get(api, "/v1/analytics/overview", depot="south")
+    last = south["last24Hours"]
+    assert (last["hours"], last["energyAcKwh"], last["lossKwh"]) == (2, 20.0, 4.0)
+    assert (last["efficiencyPercent"], last["unlinkedEnergyAcKwh"]) == (80.0, 2.0)
+    assert datetime.fromisoformat(south["newestHour"]["hourStart"]) == newest
+    assert sum(south["newestHour"]["vehiclesByStatus"].values()) == 1
+    north = get(api, "/v1/analytics/overview", depot="north")["last24Hours"]
+    assert (north["energyAcKwh"], north["unlinkedEnergyAcKwh"]) == (20.0, 0.0)
+    assert api.http.get("/v1/analytics/overview", params={"depot": "west"}).status_code == 422

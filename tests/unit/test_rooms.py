@@ -136,9 +136,10 @@ PUBLIC = {
         scan_history write_hour_file
     """,
     "lake.condition": """
-        ANOMALIES LOSSES MAINTENANCE MODEL SESSIONS TRENDS adjusted_deviations close_entry
-        efficiency_trends excess_loss expected_efficiency find_anomalies fit_expected
-        no_maintenance prepare_sessions update_maintenance weekly_levels
+        ANOMALIES DECISIONS LOSSES MAINTENANCE MODEL PRICES SESSIONS TRENDS TooFewSessions
+        adjusted_deviations apply_decisions assess_condition efficiency_trends excess_loss
+        expected_efficiency find_anomalies fit_expected no_maintenance prepare_sessions
+        update_maintenance weekly_levels
     """,
     "lake.costs": """
         BadTariff DayCosts EfficiencyPointValue Pricing Tariffs calculate_costs cost_of_hours

@@ -92,9 +92,9 @@ async def answer_table(
     if cursor is None:
         period = table_window(services, spec, start, end)
     else:
-        begins, ends, time, device = read_cursor(cursor, asked, _POSITION, now)
+        begins, ends, time, place = read_cursor(cursor, asked, _POSITION, now)
         # Checked again: a cursor is not signed, and its window may be anybody's.
-        period, after = table_window(services, spec, begins, ends), PagePosition(time, device)
+        period, after = table_window(services, spec, begins, ends), PagePosition(time, place)
     table: TableVersion | PartOfFleet
     if where.is_set and spec.name in _FLEET:
         table = await _part_of_fleet(services, spec, where)
@@ -116,8 +116,8 @@ async def answer_table(
         following = None
         if rows.height > limit:
             rows = rows.head(limit)
-            place = page_position(spec, rows.row(-1, named=True))
-            position = [period.start, period.end, place.time, place.device]
+            last_row = page_position(spec, rows.row(-1, named=True))
+            position = [period.start, period.end, last_row.time, last_row.place]
             following = write_cursor(asked, position, now)
         if kind != JSON:
             return render_table(rows, spec.columns, kind), following
@@ -157,8 +157,9 @@ def _kind_of_rows(spec: TableSpec) -> tuple[Kind, str]:
         return "meter", "meter_id"
     raise Problem(
         422,
-        f"depot, group: rows of {spec.name} are of no single device; with them ask GET "
-        "/v1/analytics/fleet/live, or one of the tables of vehicles, chargers and the fleet",
+        f"depot, group: rows of {spec.name} are of no single vehicle or meter; with them ask GET "
+        "/v1/analytics/fleet/live, /v1/maintenance, or one of the tables of vehicles, chargers and "
+        "the fleet",
     )
 
 

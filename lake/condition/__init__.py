@@ -1,6 +1,12 @@
 """Condition of chargers and vehicles: what they should reach, what is wrong, whom to visit."""
 
-from lake.condition.anomalies import ANOMALIES, LOSSES, assess_condition, find_anomalies
+from lake.condition.anomalies import (
+    ANOMALIES,
+    LOSSES,
+    FleetCondition,
+    assess_condition,
+    find_anomalies,
+)
 from lake.condition.expected import (
     MODEL,
     TooFewSessions,
@@ -10,6 +16,7 @@ from lake.condition.expected import (
 )
 from lake.condition.levels import adjusted_deviations, weekly_levels
 from lake.condition.maintenance import (
+    CLOSE_AFTER,
     DECISIONS,
     MAINTENANCE,
     PRICES,
@@ -22,6 +29,7 @@ from lake.condition.trend import TRENDS, efficiency_trends
 
 __all__ = [
     "ANOMALIES",
+    "CLOSE_AFTER",
     "DECISIONS",
     "LOSSES",
     "MAINTENANCE",
@@ -29,6 +37,7 @@ __all__ = [
     "PRICES",
     "SESSIONS",
     "TRENDS",
+    "FleetCondition",
     "TooFewSessions",
     "adjusted_deviations",
     "apply_decisions",

@@ -48,7 +48,7 @@ _YEAR: Final = timedelta(days=365.25)
 _SHOWN_DAYS: Final = 84
 
 
-class Condition(NamedTuple):
+class FleetCondition(NamedTuple):
     """Condition of a fleet at a moment."""
 
     sessions: pl.DataFrame
@@ -61,7 +61,7 @@ class Condition(NamedTuple):
 
 def assess_condition(
     sessions: pl.DataFrame, through: datetime, limit_percent: float = 80.0
-) -> Condition:
+) -> FleetCondition:
     """Return the condition of a fleet at a moment.
 
     `sessions` are rows of `charging_session` (the columns SESSIONS) of about a year before
@@ -94,7 +94,7 @@ def assess_condition(
     )
     anomalies = with_reasons(_with_evidence(found, expected, through))
     # Sums of floats differ from run to run in their last digits, which nobody needs.
-    return Condition(
+    return FleetCondition(
         expected,
         trends.with_columns(
             cs.float().round(4), pl.col("weekly_level_percent").list.eval(pl.element().round(2))

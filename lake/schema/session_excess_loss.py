@@ -14,7 +14,12 @@ SESSION_EXCESS_LOSS: Final = TableSpec(
         text_column("session_id", "id of the session in charging_session"),
         text_column("vehicle_id", "id of the vehicle"),
         text_column("meter_id", "id of the meter that fed it"),
-        Column("ends", TIMESTAMP, "when energy ceased to flow, UTC", nullable=False),
+        Column(
+            "ends",
+            TIMESTAMP,
+            "when the session was over: energy ceased to flow, or its explicit link ended, UTC",
+            nullable=False,
+        ),
         number_column(
             "matched_energy_ac_kwh",
             "AC energy that flowed while the DC energy was known, kWh",

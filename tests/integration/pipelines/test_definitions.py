@@ -32,6 +32,7 @@ ASSETS = {
     "warehouse/charger_efficiency_hourly",
     "warehouse/fleet_efficiency_hourly",
     "warehouse/charging_session",
+    "warehouse/maintenance_visit",
     "daily_efficiency_report",
 }
 MAINTENANCE = {
@@ -127,6 +128,7 @@ def test_every_asset_says_what_it_is_and_who_owns_it(specs: dict[str, dg.AssetSp
             "sessions",
             "serving",
             "daily",
+            "condition",
             "reports",
             "maintenance",
         }
@@ -183,7 +185,7 @@ def test_the_columns_of_every_table_are_traced_back_to_what_devices_sent(
         schema = specs[asset].metadata["dagster/column_schema"]
         names = {c.name for c in schema.columns}
         # A partition that is no figure of the table itself is only a place.
-        return names - {"date", "hour"} if names & {"timestamp", "hour_start", "begins"} else names
+        return names - {"date", "hour"} if names & {"timestamp", "hour_start", "ends"} else names
 
     for name in TRACED:
         lineage = specs[name].metadata["dagster/column_lineage"]

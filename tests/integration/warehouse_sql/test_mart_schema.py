@@ -14,6 +14,7 @@ VIEWS = {
     "fleet_hours",
     "charging_sessions",
     "alerts",
+    "maintenance",
     "vehicles",
     "chargers",
     "depots",

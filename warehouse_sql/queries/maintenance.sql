@@ -51,3 +51,32 @@ WHERE asked.day >= (SELECT (min(hour) AT TIME ZONE 'UTC')::date FROM partition_l
                   WHERE hour >= asked.day::timestamp AT TIME ZONE 'UTC'
                     AND hour <= (asked.day + 1)::timestamp AT TIME ZONE 'UTC'
                     AND published_at > known.computed_at))
+
+-- name: list_maintenance
+-- The most money first; where no price is known, and of equal money, the most energy.
+SELECT * FROM mart.maintenance
+WHERE state = ANY(%(states)s)
+  AND (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s))
+  AND (%(device_kind)s::text IS NULL OR device_kind = %(device_kind)s)
+  AND (%(device_id)s::text IS NULL OR device_id = %(device_id)s)
+  AND (%(depots)s::text[] IS NULL OR depot = ANY(%(depots)s))
+  AND (%(groups)s::text[] IS NULL OR "group" = ANY(%(groups)s))
+  AND (%(after_id)s::text IS NULL
+       OR (coalesce(at_stake_a_year, '-infinity'), at_stake_kwh_a_year)
+          < (coalesce(%(after_money)s::float8, '-infinity'), %(after_energy)s::float8)
+       OR coalesce(at_stake_a_year, '-infinity') = coalesce(%(after_money)s::float8, '-infinity')
+          AND at_stake_kwh_a_year = %(after_energy)s::float8
+          AND (device_kind, device_id) > (%(after_kind)s::text, %(after_id)s::text))
+ORDER BY at_stake_a_year DESC NULLS LAST, at_stake_kwh_a_year DESC, device_kind, device_id
+LIMIT %(limit)s
+
+-- name: one_maintenance
+SELECT * FROM mart.maintenance WHERE device_kind = %(device_kind)s AND device_id = %(device_id)s
+
+-- name: decide_maintenance
+-- Closes a visit that is open, or opens one that a person has closed; no row where it is neither.
+INSERT INTO maintenance_decision (device_kind, device_id, decided_by, closes, reason)
+SELECT device_kind, device_id, %(by)s, %(closes)s, %(reason)s FROM mart.maintenance
+WHERE device_kind = %(device_kind)s AND device_id = %(device_id)s
+  AND CASE WHEN %(closes)s THEN state = 'open' ELSE state = 'closed' AND closed_by IS NOT NULL END
+RETURNING id

@@ -7,7 +7,6 @@ from typing import Any
 import psycopg
 
 from lake.schema.device_condition import MAINTENANCE_VISIT
-from tests.harness.collector import Collector
 from tests.table_samples import table_rows
 from warehouse_sql.named_queries import query
 
@@ -31,10 +30,10 @@ USUAL = {
 }
 
 
-def store_visits(collector: Collector, *rows: Mapping[str, Any]) -> None:
+def store_visits(database_url: str, *rows: Mapping[str, Any]) -> None:
     """Let Postgres hold exactly these visits, of yesterday."""
     table = table_rows(MAINTENANCE_VISIT, *({**USUAL, **row} for row in rows))
-    with psycopg.connect(collector.database_url) as connection:
+    with psycopg.connect(database_url) as connection:
         connection.execute(query("delete_maintenance_visits"))
         with connection.cursor().copy(query("copy_maintenance_visits")) as copy:
             for row in table.iter_rows():

@@ -81,7 +81,11 @@ def fill(api: Collector) -> None:
         hour,
         hour + timedelta(minutes=10),
     )
-    store_visits(api, {"device_id": "METER001"}, {"device_id": "VEH001", "device_kind": "vehicle"})
+    store_visits(
+        api.database_url,
+        {"device_id": "METER001"},
+        {"device_id": "VEH001", "device_kind": "vehicle"},
+    )
     assert api.post("/v1/ingest/vehicle", vehicle("VEH009", batteryTemp=60)).status_code == 201
     wait_for(lambda: api.sql("SELECT 1 FROM alert_event"))
     api.sql(

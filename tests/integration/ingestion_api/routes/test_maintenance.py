@@ -25,7 +25,7 @@ def stored(api: Collector) -> None:
     api.sql("DELETE FROM maintenance_decision")
     money = {"currency": "EUR"}
     store_visits(
-        api,
+        api.database_url,
         {"device_id": "M/1", "at_stake_a_year": 90.0, **money},
         {"device_id": "A", "at_stake_a_year": 120.0, "at_stake_kwh_a_year": 200.0, **money},
         {"device_id": "A", "device_kind": "vehicle", "kind": "sudden_drop"},

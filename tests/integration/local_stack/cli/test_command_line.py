@@ -130,7 +130,9 @@ def test_maintenance_shows_whom_to_visit_and_closes_a_visit(
         return " ".join(done.stdout.split())
 
     assert "no day's condition is known yet" in told("list")
-    store_visits(collector, {"device_id": "M/1", "reason": "It drifts."}, {"device_id": "M2"})
+    store_visits(
+        collector.database_url, {"device_id": "M/1", "reason": "It drifts."}, {"device_id": "M2"}
+    )
     assert "It drifts." in told("list", "--kind", "meter")
     assert told("close", "meter", "M/1", "fuse replaced") == "meter M/1: closed"
     assert "M/1" not in told("list")

@@ -222,11 +222,19 @@ def _with_evidence(found: pl.DataFrame, expected: pl.DataFrame, through: datetim
     assert isinstance(first, datetime)
     to_a_year = _YEAR / (through - max(first, through - _YEAR))
     should_arrive = pl.col("expected_efficiency_percent") / 100
-    # A meter that measures wrongly does not say how much it is.
+    # What is measured wrongly does not say how much it is: of a meter the other side does, and of a
+    # session whose other side is wrong as well the usual one.
+    is_energy_wrong = ~pl.col("kind").is_in([*LOSSES, CLOCK, PHASE])
+    faulty = {
+        kind: found.filter(is_energy_wrong, device_kind=kind)["device_id"].implode()
+        for kind in DEVICE_COLUMNS
+    }
+    of_meter = (pl.col("device_kind") == METER) & ~pl.col("kind").is_in(LOSSES)
     measured = (
-        pl.when((pl.col("device_kind") == METER) & ~pl.col("kind").is_in(LOSSES))
+        pl.when(of_meter & ~pl.col("vehicle_id").is_in(faulty[VEHICLE]))
         .then(pl.col("energy_dc_kwh") / should_arrive)
-        .otherwise("energy_ac_kwh")
+        .when(~of_meter & ~pl.col("meter_id").is_in(faulty[METER]))
+        .then("energy_ac_kwh")
     )
     evidence = pl.concat(
         year.join(
@@ -236,6 +244,9 @@ def _with_evidence(found: pl.DataFrame, expected: pl.DataFrame, through: datetim
             on=device,
         )
         .with_columns(shown=pl.col("begins") >= shown_from, measured=measured)
+        .with_columns(
+            pl.col("measured").fill_null(pl.col("measured").mean().over(device)).fill_null(0.0)
+        )
         .group_by("device_kind", pl.col(device).alias("device_id"))
         .agg(
             shown_sessions=pl.col("shown").sum().cast(pl.Int64),

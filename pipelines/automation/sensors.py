@@ -195,7 +195,9 @@ def outdated_condition(
         window = {"first": max(last - _CONDITION_DAYS, FIRST_HOUR.date()), "last": last}
         ((outdated,),) = connection.execute(query("outdated_condition_day"), window).fetchall()
         known = connection.execute(query("newest_condition_day")).fetchone()
-        waiting = waiting_hours(connection, _BEGINNING, datetime.combine(last, time(), UTC) + DAY)
+        end = datetime.combine(last, time(), UTC) + DAY
+        asked = {"end": end, "since": now - _CONDITION_PAUSE}
+        ((arriving,),) = connection.execute(query("hours_arriving"), asked).fetchall()
     if outdated is None:
         return dg.SkipReason("every day knows its newest sessions")
     days = [outdated + timedelta(days=n) for n in range((last - outdated).days + 1)]
@@ -207,9 +209,8 @@ def outdated_condition(
         return dg.SkipReason("the last run failed; it is tried again later")
     if known is not None and known[0] >= last and now - known[1] < _CONDITION_PAUSE:
         return dg.SkipReason("the newest day was computed in the last six hours")
-    arriving = [one for one in waiting if now - one.last_arrival < _CONDITION_PAUSE]
     if arriving:
-        return dg.SkipReason(f"{len(arriving)} hours wait to be computed first")
+        return dg.SkipReason(f"{arriving} hours wait to be computed first")
     return days_request(days, runs.newest, old=True, job=condition.name)
 
 

@@ -52,6 +52,12 @@ WHERE asked.day >= (SELECT (min(hour) AT TIME ZONE 'UTC')::date FROM partition_l
                     AND hour <= (asked.day + 1)::timestamp AT TIME ZONE 'UTC'
                     AND published_at > known.computed_at))
 
+-- name: hours_arriving
+-- Hours that came lately and were never computed, as while files are imported. Others, to which late
+-- heartbeats came, may go on for ever.
+SELECT count(DISTINCT hour) FROM unpublished_hour
+WHERE hour < %(end)s AND published_version IS NULL AND last_arrival > %(since)s
+
 -- name: list_maintenance
 -- The most money first; where no price is known, and of equal money, the most energy.
 SELECT * FROM mart.maintenance

@@ -66,6 +66,9 @@ _COLUMNS: Final = {
     "status": ("status",),
 }
 
+# Those about devices of a kind, for tables of both.
+_KINDS: Final = {"vehicleId": "vehicle", "meterId": "meter"}
+
 
 async def answer_table(
     request: Request,
@@ -86,7 +89,7 @@ async def answer_table(
     Of the fleet's tables `where` leaves the rows of its part.
     """
     kind, now = negotiate_format(request), services.now()
-    values = {_column(spec, name): sorted(set(found)) for name, found in filters.items() if found}
+    values = _values(spec, filters)
     asked = [spec.name, start, end, sorted(values.items()), where.depots, where.groups]
     after = None
     if cursor is None:
@@ -161,6 +164,20 @@ def _kind_of_rows(spec: TableSpec) -> tuple[Kind, str]:
         "/v1/analytics/fleet/live, /v1/maintenance, or one of the tables of vehicles, chargers and "
         "the fleet",
     )
+
+
+def _values(spec: TableSpec, filters: Mapping[str, Sequence[str] | None]) -> dict[str, list[str]]:
+    """The values of which a row is to have one, by column."""
+    values: dict[str, list[str]] = {}
+    for name, found in filters.items():
+        kind = _KINDS.get(name) if "device_kind" in spec.names else None
+        if found and kind is not None:
+            # Of both kinds at once there is no row.
+            values["device_kind"] = [] if "device_kind" in values else [kind]
+            values["device_id"] = [*found]
+        elif found:
+            values[_column(spec, name)] = sorted(set(found))
+    return values
 
 
 def _column(spec: TableSpec, parameter: str) -> str:

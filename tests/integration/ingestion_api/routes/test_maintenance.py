@@ -2,12 +2,15 @@
 
 import csv
 import io
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pytest
 
+from ingestion_api.routes.maintenance import Fault
 from lake import Lake
+from lake.condition.anomalies import LOSSES
+from lake.condition.sensor_faults import CLOCK, PHASE, SCALE, SLIPPING, STUCK, SWAPPED
 from lake.schema.device_condition import DEVICE_ANOMALY, EFFICIENCY_TREND, MAINTENANCE_VISIT
 from tests.harness.collector import Collector, collector_of_module
 from tests.harness.heartbeats import meter
@@ -36,6 +39,10 @@ def stored(api: Collector) -> None:
     for device in ("A", "B"):
         told = api.http.put(f"/v1/devices/meter/{device}", json={"depot": "north"})
         assert told.status_code == 200
+
+
+def test_each_kind_that_there_is_can_be_asked_for() -> None:
+    assert set(get_args(Fault)) == {*LOSSES, STUCK, SLIPPING, SCALE, CLOCK, PHASE, SWAPPED}
 
 
 def devices(api: Collector, **parameters: str | int | list[str]) -> list[tuple[str, str]]:
@@ -125,6 +132,11 @@ def test_the_condition_of_a_device_has_its_trend_and_what_is_wrong(api: Collecto
     assert one["trend"]["weeklyLevelPercent"] == levels
     assert one["trend"]["daysToLimit"] == 40
     assert one["anomaly"]["reason"] == one["visit"]["reason"] == "It drifts."
+    rows = "/v1/analytics/tables/efficiency_trend"
+    for asked, count in (({"meterId": "M/1"}, 1), ({"vehicleId": "M/1"}, 0)):
+        assert len(api.http.get(rows, params=asked).json()["rows"]) == count
+    both = api.http.get(rows, params={"meterId": "M/1", "vehicleId": "M/1"})
+    assert both.json()["rows"] == []
     other = api.http.get(f"{LIST}/vehicle/A").json()
     assert other["visit"]["kind"] == "sudden_drop"
     assert (other["trend"], other["anomaly"]) == (None, None)

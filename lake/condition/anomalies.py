@@ -65,10 +65,10 @@ def assess_condition(
     """Return the condition of a fleet at a moment.
 
     `sessions` are rows of `charging_session` (the columns SESSIONS) of about a year before
-    `through`; those that end later have no part. `limit_percent` is that of `days_to_limit`.
+    `through`; those that begin later have no part. `limit_percent` is that of `days_to_limit`.
     TooFewSessions where they tell no expected efficiency.
     """
-    prepared = prepare_sessions(sessions.filter(pl.col("ends") < through))
+    prepared = prepare_sessions(sessions.filter(pl.col("begins") < through))
     expected = expected_efficiency(prepared, fit_expected(prepared))
     faults = sensor_faults(expected, through)
     sound = expected

@@ -162,9 +162,8 @@ def midnight(day: date) -> datetime:
 
 def _losses(lake: Lake, found: FleetCondition, day: date, pricing: Pricing | None) -> pl.DataFrame:
     start, end = midnight(day), midnight(day) + DAY
-    counted = excess_loss(found.sessions).filter(
-        pl.col("is_measured"), pl.col("ends").is_between(start, end, closed="left")
-    )
+    on_day = pl.col("ends").is_between(start, end, closed="left")
+    counted = excess_loss(found.sessions.filter(on_day & pl.col("is_measured")))
     more = _ended(lake, start - LONGEST_SESSION - DAY, end, _OF_LOSSES)
     rows = counted.join(
         more.select("vehicle_id", "begins", *_OF_LOSSES), on=["vehicle_id", "begins"]

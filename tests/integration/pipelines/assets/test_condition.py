@@ -13,6 +13,7 @@ from lake import DAY, METER, Lake
 from lake.condition import MAINTENANCE, apply_decisions
 from lake.condition.maintenance import DECISIONS
 from lake.schema.catalog import CONDITION_TABLES
+from lake.schema.device_condition import DEVICE_ANOMALY
 from pipelines.automation.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.automation.sensors import outdated_condition
 from tests.harness.charging_year.fleet import charging_year
@@ -25,7 +26,9 @@ from tests.harness.pipelines import (
     minutes_of,
     prepared_template,
 )
-from tests.samples import meter_rows
+from tests.integration.pipelines.verify.test_verify import Verified
+from tests.samples import HOUR_10, meter_rows
+from tests.table_samples import put
 
 FIRST, LAST = date(2026, 5, 20), date(2026, 5, 30)
 TARIFF = """
@@ -235,3 +238,18 @@ def test_each_night_and_after_late_heartbeats_the_days_from_there_on_are_asked_f
     stack.run("condition", range_tags(f"{begin:%Y-%m-%d}", f"{begin:%Y-%m-%d}"))
     # The lists of the days after it follow from it.
     assert asked(stack) == [(f"{begin + DAY:%Y-%m-%d}", f"{yesterday}")]
+
+
+def test_a_damaged_file_is_named_and_repaired_by_having_its_day_looked_at_again(
+    computed_template: StackTemplate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with copied_stack(computed_template, tmp_path / "lake") as stack:
+        row = {"device_kind": "meter", "device_id": "METER001"}
+        put(stack.lake, DEVICE_ANOMALY, HOUR_10.replace(hour=0), row)
+        (file,) = stack.lake.open(DEVICE_ANOMALY.name).file_uris()
+        Path(file).write_bytes(b"")
+        assert {table for _, table in Verified(capsys).findings} == {DEVICE_ANOMALY.name}
+        Verified(capsys, "--repair")
+        assert stack.table(DEVICE_ANOMALY.name).is_empty()
+        # Published once more it is newer than the day's condition, which the sensor looks at.
+        assert stack.rows(b"SELECT FROM unpublished_hour")

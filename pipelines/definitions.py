@@ -5,6 +5,7 @@
 
 import dagster as dg
 
+from pipelines.assets.condition import device_condition
 from pipelines.assets.daily import daily_tables
 from pipelines.assets.external import alerts_spec, registry
 from pipelines.assets.history import meter_telemetry_history, vehicle_telemetry_history
@@ -12,9 +13,9 @@ from pipelines.assets.hourly import hourly_tables
 from pipelines.assets.marts import HOUR_MARTS, efficiency_day_marts, efficiency_marts
 from pipelines.assets.raw import raw_heartbeats
 from pipelines.automation.failure_webhook import failed_runs
-from pipelines.automation.jobs import daily, hourly, observe_raw, watch
+from pipelines.automation.jobs import condition, daily, hourly, observe_raw, watch
 from pipelines.automation.schedules import every_day, every_hour, watch_every_hour
-from pipelines.automation.sensors import changed_days, late_hours
+from pipelines.automation.sensors import changed_days, late_hours, outdated_condition
 from pipelines.automation.watch import WATCHED
 from pipelines.maintenance.job import every_night, maintenance
 from pipelines.partitions import newest_partition
@@ -31,13 +32,14 @@ definitions = dg.Definitions(
         efficiency_marts,
         daily_tables,
         efficiency_day_marts,
+        device_condition,
         daily_efficiency_report,
         alerts_spec(newest_partition(HOUR_MARTS[0].asset_key)),
     ],
     asset_checks=WATCHED,
-    jobs=[hourly, daily, observe_raw, watch, maintenance],
+    jobs=[hourly, daily, condition, observe_raw, watch, maintenance],
     schedules=[every_hour, every_day, every_night, watch_every_hour],
-    sensors=[late_hours, changed_days, failed_runs],
+    sensors=[late_hours, changed_days, outdated_condition, failed_runs],
     resources={"lake": LakeResource(), "warehouse": WarehouseResource()},
     # A process for each step would take longer to start than an hour takes to compute.
     executor=dg.in_process_executor,

@@ -1,5 +1,8 @@
 """The texts of alerts: what is wrong, in a sentence."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from ingestion_api.alerts.evaluation import HourReading, LiveReading
 from ingestion_api.alerts.rules import (
     BatteryTemperature,
@@ -40,3 +43,15 @@ def hour_message(rule: HourRule, reading: HourReading) -> str:
     if isinstance(rule, EfficiencyDrop):
         return f"{ratio} {hour}, {reading.usual or 0:.1f} % in the weeks before"
     return f"{ratio} {hour}: {reading.status}"
+
+
+def visit_message(visit: Mapping[str, Any]) -> str:
+    """A row of the list of visits in words: its reason, and what is at stake."""
+    lost, stake = visit["mending_saves_kwh_a_year"], visit["at_stake_kwh_a_year"]
+    if not stake:
+        return str(visit["reason"])
+    money = visit["mending_saves_a_year" if lost else "at_stake_a_year"]
+    priced = "" if money is None else f", {money:,.0f} {visit['currency']}"
+    if lost:
+        return f"{visit['reason']} Mending saves {lost:,.0f} kWh{priced} a year."
+    return f"{visit['reason']} Of {stake:,.0f} kWh{priced} a year nobody knows how much it is."

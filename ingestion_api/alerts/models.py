@@ -17,7 +17,8 @@ State = Literal["open", "resolved"]
 
 UNITS: Final = (
     "battery_temperature: degrees Celsius; voltage: percent off the nominal voltage; silent: "
-    "seconds; soc_falling: points; efficiency_status: percent; efficiency_drop: points"
+    "seconds; soc_falling: points; efficiency_status: percent; efficiency_drop: points; "
+    "maintenance_visit: kWh a year at stake"
 )
 
 

@@ -146,9 +146,23 @@ class Silent(_Rule):
         return timedelta(0)
 
 
+class MaintenanceVisit(_Rule):
+    """A device that is to be visited, by the list of maintenance."""
+
+    kind: Literal["maintenance_visit"]
+    threshold: float = Field(
+        default=0,
+        ge=0,
+        description="opens an alert only where at least so many kWh a year are at stake",
+    )
+    device_kind: DeviceKind | None = Field(
+        default=None, description="only meters, or only vehicles; both if left out"
+    )
+
+
 LiveRule = BatteryTemperature | Voltage | SocFalling | Silent
 HourRule = EfficiencyStatus | EfficiencyDrop
-Rule = LiveRule | HourRule
+Rule = LiveRule | HourRule | MaintenanceVisit
 RULE_KINDS: Final[Mapping[str, type[BaseModel]]] = {
     get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(Rule)
 }
@@ -171,9 +185,14 @@ class RuleFile(BaseModel):
         """The rules on computed hours."""
         return [rule for rule in self.rules if isinstance(rule, HourRule)]
 
+    @property
+    def maintenance(self) -> list[MaintenanceVisit]:
+        """The rules on the list of visits."""
+        return [rule for rule in self.rules if isinstance(rule, MaintenanceVisit)]
+
 
 def device_kinds(rule: Rule) -> tuple[DeviceKind, ...]:
     """Return the kinds of devices that the rule is about."""
-    if isinstance(rule, Silent):
+    if isinstance(rule, Silent | MaintenanceVisit):
         return (rule.device_kind,) if rule.device_kind else ("meter", "vehicle")
     return ("meter",) if isinstance(rule, Voltage) else ("vehicle",)

@@ -13,6 +13,7 @@ from ingestion_api.alerts.leased_worker import LeasedWorker
 from ingestion_api.alerts.live_evaluator import LiveEvaluator
 from ingestion_api.alerts.rules import RuleFile
 from ingestion_api.alerts.store import Connection, end_silences
+from ingestion_api.alerts.visit_evaluator import evaluate_visits
 from ingestion_api.alerts.webhooks import Webhook, webhook_name
 from ingestion_api.background_tasks import Service
 from ingestion_api.database.pool import ReadPool
@@ -55,6 +56,7 @@ class Alerts(Service):
         def evaluate_hours_and_clean_up(conn: Connection) -> None:
             nonlocal next_forgetting
             evaluate_hours(conn, rules, energy)
+            evaluate_visits(conn, rules)
             end_silences(conn)
             if time.monotonic() >= next_forgetting:
                 conn.execute(query("forget_alerts"), forget)

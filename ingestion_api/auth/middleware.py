@@ -14,7 +14,7 @@ Needed = Literal["ingest", "read", "admin"]
 _HEALTH: Final = frozenset({"/healthz", "/readyz"})
 _DOCS: Final = frozenset({"/docs", "/docs/oauth2-redirect", "/openapi.json"})
 # The pages' frames and files; what they show, they ask for with a key.
-_PAGES: Final = frozenset({"/", "/sessions", "/reports"})
+_PAGES: Final = frozenset({"/", "/sessions", "/maintenance", "/reports"})
 _OPEN_BELOW: Final = (
     "/static-offline-docs/",
     "/vehicles/",

@@ -92,8 +92,9 @@ def _value_schema(column: Column) -> dict[str, Any]:
     elif pa.types.is_date(column.type):
         kind = {"type": "string", "format": "date"}
     elif pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        item = "number" if pa.types.is_floating(column.type.value_type) else "string"
-        kind = {"type": "array", "items": {"type": item}}
+        # Of numbers any may be unknown, as a week without sessions.
+        is_number = pa.types.is_floating(column.type.value_type)
+        kind = {"type": "array", "items": {"type": ["number", "null"] if is_number else "string"}}
     elif pa.types.is_integer(column.type):
         kind = {"type": "integer"}
     elif pa.types.is_floating(column.type):

@@ -1,4 +1,4 @@
-"""The web pages of the fleet, of a device, of charging sessions and of reports.
+"""The web pages of the fleet, of a device, of charging sessions, of maintenance and of reports.
 
 The pages are frames without data: their modules ask the API, with the key that somebody has typed
 in where the collector wants one. So the frames and their files are open to everybody.
@@ -66,6 +66,12 @@ def report_page(day: str) -> Response:
 def sessions_page() -> Response:
     """Charging sessions of the fleet, or of the device that the query names."""
     return _page("sessions.html.j2")
+
+
+@router.get("/maintenance")
+def maintenance_page() -> Response:
+    """Chargers and vehicles to visit."""
+    return _page("maintenance.html.j2")
 
 
 @router.get("/sessions/{session_id:path}")

@@ -66,6 +66,9 @@ _COLUMNS: Final = {
     "status": ("status",),
 }
 
+# Those about devices of a kind, for tables of both.
+_KINDS: Final = {"vehicleId": "vehicle", "meterId": "meter"}
+
 
 async def answer_table(
     request: Request,
@@ -86,15 +89,15 @@ async def answer_table(
     Of the fleet's tables `where` leaves the rows of its part.
     """
     kind, now = negotiate_format(request), services.now()
-    values = {_column(spec, name): sorted(set(found)) for name, found in filters.items() if found}
+    values = _values(spec, filters)
     asked = [spec.name, start, end, sorted(values.items()), where.depots, where.groups]
     after = None
     if cursor is None:
         period = table_window(services, spec, start, end)
     else:
-        begins, ends, time, device = read_cursor(cursor, asked, _POSITION, now)
+        begins, ends, time, place = read_cursor(cursor, asked, _POSITION, now)
         # Checked again: a cursor is not signed, and its window may be anybody's.
-        period, after = table_window(services, spec, begins, ends), PagePosition(time, device)
+        period, after = table_window(services, spec, begins, ends), PagePosition(time, place)
     table: TableVersion | PartOfFleet
     if where.is_set and spec.name in _FLEET:
         table = await part_of_fleet(services, spec, where)
@@ -116,8 +119,8 @@ async def answer_table(
         following = None
         if rows.height > limit:
             rows = rows.head(limit)
-            place = page_position(spec, rows.row(-1, named=True))
-            position = [period.start, period.end, place.time, place.device]
+            last_row = page_position(spec, rows.row(-1, named=True))
+            position = [period.start, period.end, last_row.time, last_row.place]
             following = write_cursor(asked, position, now)
         if kind != JSON:
             return render_table(rows, spec.columns, kind), following
@@ -158,9 +161,24 @@ def _kind_of_rows(spec: TableSpec) -> tuple[Kind, str]:
         return "meter", "meter_id"
     raise Problem(
         422,
-        f"depot, group: rows of {spec.name} are of no single device; with them ask GET "
-        "/v1/analytics/fleet/live, or one of the tables of vehicles, chargers and the fleet",
+        f"depot, group: rows of {spec.name} are of no single vehicle or meter; with them ask GET "
+        "/v1/analytics/fleet/live, /v1/maintenance, or one of the tables of vehicles, chargers and "
+        "the fleet",
     )
+
+
+def _values(spec: TableSpec, filters: Mapping[str, Sequence[str] | None]) -> dict[str, list[str]]:
+    """The values of which a row is to have one, by column."""
+    values: dict[str, list[str]] = {}
+    for name, found in filters.items():
+        kind = _KINDS.get(name) if "device_kind" in spec.names else None
+        if found and kind is not None:
+            # Of both kinds at once there is no row.
+            values["device_kind"] = [] if "device_kind" in values else [kind]
+            values["device_id"] = [*found]
+        elif found:
+            values[_column(spec, name)] = sorted(set(found))
+    return values
 
 
 def _column(spec: TableSpec, parameter: str) -> str:

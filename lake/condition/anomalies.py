@@ -1,7 +1,7 @@
 """Anomalies: which device is at fault, in what way, since when, how surely, and what it costs."""
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 import polars.selectors as cs
@@ -12,8 +12,15 @@ from lake.condition.levels import adjusted_deviations, weekly_levels
 from lake.condition.reasons import with_reasons
 from lake.condition.sensor_faults import CLOCK, PHASE, SLIPPING, sensor_faults
 from lake.condition.separation import separate
-from lake.condition.sessions import DEVICE_COLUMNS, METER, VEHICLE, prepare_sessions
-from lake.condition.trend import STEP, efficiency_trends
+from lake.condition.sessions import (
+    DEVICE_COLUMNS,
+    METER,
+    VEHICLE,
+    column_types,
+    prepare_sessions,
+)
+from lake.condition.trend import STEP, TRENDS, efficiency_trends
+from lake.schema.device_condition import DEVICE_ANOMALY
 
 SLOW_DRIFT: Final = "slow_drift"
 SUDDEN_DROP: Final = "sudden_drop"
@@ -21,38 +28,10 @@ ALWAYS_LOW: Final = "always_low"
 LOSSES: Final = (SLOW_DRIFT, SUDDEN_DROP, ALWAYS_LOW)
 """Kinds whose energy is lost. Of the others it is not known, or its time is not."""
 
-ANOMALIES: Final = {
-    "device_kind": pl.String(),
-    "device_id": pl.String(),
-    "kind": pl.String(),
-    "since": pl.Datetime("us", "UTC"),
-    "confidence": pl.Float64(),
-    "size_percent": pl.Float64(),
-    "size": pl.Float64(),
-    "slope_percent_a_month": pl.Float64(),
-    "days_to_limit": pl.Float64(),
-    "days_to_limit_low": pl.Float64(),
-    "days_to_limit_high": pl.Float64(),
-    "may_be_kind": pl.String(),
-    "partner_id": pl.String(),
-    "sessions": pl.Int64(),
-    "others": pl.Int64(),
-    "median_temperature": pl.Float64(),
-    "median_power_kw": pl.Float64(),
-    "mean_coverage": pl.Float64(),
-    "share_linked_by_rule": pl.Float64(),
-    "energy_ac_kwh_a_year": pl.Float64(),
-    "at_stake_kwh_a_year": pl.Float64(),
-    "mending_saves_kwh_a_year": pl.Float64(),
-    "reason": pl.String(),
-}
-"""Columns of anomalies.
+ANOMALIES: Final = column_types(DEVICE_ANOMALY)
+"""Columns of anomalies: those of DEVICE_ANOMALY without the day.
 
-`size_percent`: 100 ln(what should arrive / what does), of LOSSES: about the part that is lost;
-`size` that of `sensor_faults`. `may_be_kind`: the kind of `partner_id`, where that may as well be
-the one at fault. `sessions` have shown it, with `others` of the other kind to compare with.
-`at_stake_kwh_a_year` is what is lost, or measured wrongly, in a year of such use;
-`mending_saves_kwh_a_year` what is lost."""
+`size_percent` is that of LOSSES, `size` that of `sensor_faults`."""
 
 SMALLEST_PERCENT: Final = 2.0
 """A fall of less is no anomaly, however sure."""
@@ -69,14 +48,25 @@ _YEAR: Final = timedelta(days=365.25)
 _SHOWN_DAYS: Final = 84
 
 
-def find_anomalies(
+class FleetCondition(NamedTuple):
+    """Condition of a fleet at a moment."""
+
+    sessions: pl.DataFrame
+    """Those that have ended, as `expected_efficiency` returns them."""
+    trends: pl.DataFrame
+    """TRENDS, of devices without a fault of what measures."""
+    anomalies: pl.DataFrame
+    """ANOMALIES, at most one for each device, the largest first."""
+
+
+def assess_condition(
     sessions: pl.DataFrame, through: datetime, limit_percent: float = 80.0
-) -> pl.DataFrame:
-    """Return ANOMALIES of a fleet at a moment, at most one for each device, the largest first.
+) -> FleetCondition:
+    """Return the condition of a fleet at a moment.
 
     `sessions` are rows of `charging_session` (the columns SESSIONS) of about a year before
-    `through`; later ones have no part. `limit_percent` is that of `days_to_limit`. ValueError where
-    the fleet has too few sessions for an expected efficiency.
+    `through`; those that begin later have no part. `limit_percent` is that of `days_to_limit`.
+    TooFewSessions where they tell no expected efficiency.
     """
     prepared = prepare_sessions(sessions.filter(pl.col("begins") < through))
     expected = expected_efficiency(prepared, fit_expected(prepared))
@@ -87,10 +77,11 @@ def find_anomalies(
             pl.col("device_id").alias(device)
         )
         sound = sound.join(faulty, on=device, how="anti", maintain_order="left")
-    losses = _losses(adjusted_deviations(sound, through), through, limit_percent)
+    rows = adjusted_deviations(sound, through)
+    trends = efficiency_trends(weekly_levels(rows), limit_percent)
     found = pl.concat(
         [
-            losses,
+            _losses(rows, trends, through),
             faults.with_columns(
                 may_be_kind=pl.when(
                     pl.col("partner_id").is_not_null() & pl.col("kind").is_in([CLOCK, PHASE])
@@ -101,12 +92,24 @@ def find_anomalies(
         ],
         how="diagonal",
     )
+    anomalies = with_reasons(_with_evidence(found, expected, through))
     # Sums of floats differ from run to run in their last digits, which nobody needs.
-    return (
-        with_reasons(_with_evidence(found, expected, through))
-        .select(pl.col(name).cast(kind) for name, kind in ANOMALIES.items())
-        .with_columns(cs.float().round(4))
+    return FleetCondition(
+        expected,
+        trends.with_columns(
+            cs.float().round(4), pl.col("weekly_level_percent").list.eval(pl.element().round(2))
+        ).select(TRENDS.keys()),
+        anomalies.select(pl.col(name).cast(kind) for name, kind in ANOMALIES.items()).with_columns(
+            cs.float().round(4)
+        ),
     )
+
+
+def find_anomalies(
+    sessions: pl.DataFrame, through: datetime, limit_percent: float = 80.0
+) -> pl.DataFrame:
+    """Return the ANOMALIES of `assess_condition`."""
+    return assess_condition(sessions, through, limit_percent).anomalies
 
 
 _other_kind: Final = (
@@ -114,9 +117,9 @@ _other_kind: Final = (
 )
 
 
-def _losses(rows: pl.DataFrame, through: datetime, limit_percent: float) -> pl.DataFrame:
+def _losses(rows: pl.DataFrame, trends: pl.DataFrame, through: datetime) -> pl.DataFrame:
     """Devices that lose more than they did, or than others, and by what."""
-    suspects = _suspects(efficiency_trends(weekly_levels(rows), limit_percent))
+    suspects = _suspects(trends)
     guilty = _asked(rows, suspects).filter(pl.col("own_chance") >= _OWN)
     asked = _at_fault(_asked(rows, suspects, guilty.select("device_kind", "device_id")))
     unsure = pl.col("own_chance") < _OWN
@@ -219,11 +222,19 @@ def _with_evidence(found: pl.DataFrame, expected: pl.DataFrame, through: datetim
     assert isinstance(first, datetime)
     to_a_year = _YEAR / (through - max(first, through - _YEAR))
     should_arrive = pl.col("expected_efficiency_percent") / 100
-    # A meter that measures wrongly does not say how much it is.
+    # What is measured wrongly does not say how much it is: of a meter the other side does, and of a
+    # session whose other side is wrong as well the usual one.
+    is_energy_wrong = ~pl.col("kind").is_in([*LOSSES, CLOCK, PHASE])
+    faulty = {
+        kind: found.filter(is_energy_wrong, device_kind=kind)["device_id"].implode()
+        for kind in DEVICE_COLUMNS
+    }
+    of_meter = (pl.col("device_kind") == METER) & ~pl.col("kind").is_in(LOSSES)
     measured = (
-        pl.when((pl.col("device_kind") == METER) & ~pl.col("kind").is_in(LOSSES))
+        pl.when(of_meter & ~pl.col("vehicle_id").is_in(faulty[VEHICLE]))
         .then(pl.col("energy_dc_kwh") / should_arrive)
-        .otherwise("energy_ac_kwh")
+        .when(~of_meter & ~pl.col("meter_id").is_in(faulty[METER]))
+        .then("energy_ac_kwh")
     )
     evidence = pl.concat(
         year.join(
@@ -233,6 +244,9 @@ def _with_evidence(found: pl.DataFrame, expected: pl.DataFrame, through: datetim
             on=device,
         )
         .with_columns(shown=pl.col("begins") >= shown_from, measured=measured)
+        .with_columns(
+            pl.col("measured").fill_null(pl.col("measured").mean().over(device)).fill_null(0.0)
+        )
         .group_by("device_kind", pl.col(device).alias("device_id"))
         .agg(
             shown_sessions=pl.col("shown").sum().cast(pl.Int64),

@@ -61,6 +61,10 @@ _NORMAL: Final = 1.4826
 """Standard deviation of a normal distribution by its median absolute deviation."""
 
 
+class TooFewSessions(ValueError):
+    """A fleet has too few sessions for an expected efficiency."""
+
+
 def fit_expected(prepared: pl.DataFrame) -> pl.DataFrame:
     """Return the model of MODEL from sessions of `prepare_sessions`; empty where there are too few.
 
@@ -98,15 +102,11 @@ def expected_efficiency(prepared: pl.DataFrame, model: pl.DataFrame) -> pl.DataF
 def excess_loss(expected: pl.DataFrame) -> pl.DataFrame:
     """Add `excess_loss_kwh`: what was lost beyond the expected; negative: less was.
 
-    AC energy * (expected - reached efficiency). With a column `price_per_kwh` also `excess_cost`.
+    AC energy * (expected - reached efficiency).
     """
     below = pl.col("expected_efficiency_percent") - pl.col("efficiency_percent")
     loss = (pl.col("matched_energy_ac_kwh") * below / 100).round(9)
-    rows = expected.with_columns(excess_loss_kwh=pl.when("is_measured").then(loss))
-    if "price_per_kwh" in rows.columns:
-        cost = pl.col("excess_loss_kwh") * pl.col("price_per_kwh")
-        rows = rows.with_columns(excess_cost=cost)
-    return rows
+    return expected.with_columns(excess_loss_kwh=pl.when("is_measured").then(loss))
 
 
 def _fits(healthy: pl.DataFrame) -> pl.DataFrame:
@@ -167,7 +167,7 @@ def _with_deviation(rows: pl.DataFrame, model: pl.DataFrame, *more: str) -> pl.D
     columns = (*_LIMITS, *_TERMS, *more)
     general = model.filter(pl.col("charger_class").is_null()).select(columns)
     if general.is_empty():
-        raise ValueError(
+        raise TooFewSessions(
             f"an expected efficiency needs at least {FEWEST_SESSIONS} sessions of "
             f"{FEWEST_VEHICLES} vehicles; wait until there are so many"
         )

@@ -6,34 +6,37 @@ from typing import Final
 import polars as pl
 
 from lake.condition.anomalies import ANOMALIES
+from lake.condition.sessions import column_types
+from lake.schema.device_condition import MAINTENANCE_VISIT
 
 WAITING: Final = "waiting"
 OPEN: Final = "open"
 CLOSED: Final = "closed"
 
 _TIME: Final = pl.Datetime("us", "UTC")
-_STATE: Final = {
-    "state": pl.String(),
-    "first_seen": _TIME,
-    "last_seen": _TIME,
-    "opened_at": _TIME,
-    "closed_at": _TIME,
-    "closed_by": pl.String(),
-    "closed_reason": pl.String(),
-}
-_MONEY: Final = {
-    "at_stake_a_year": pl.Float64(),
-    "mending_saves_a_year": pl.Float64(),
-}
 KEY: Final = ("device_kind", "device_id")
+_MONEY: Final = ("at_stake_a_year", "mending_saves_a_year")
 
-MAINTENANCE: Final = {**ANOMALIES, **_MONEY, **_STATE}
-"""Columns of the list; KEY is the identity of a row.
+MAINTENANCE: Final = column_types(MAINTENANCE_VISIT)
+"""Columns of the list: those of MAINTENANCE_VISIT without the day; KEY is the identity of a row.
 
-`state` is waiting (seen, not yet for OPEN_AFTER), open (to visit) or closed. `closed_by` is who has
-closed it, null where it closed by itself; `closed_reason` says why. Of what is closed the evidence
-stays that of its last day. `at_stake_a_year` and `mending_saves_a_year` are the energies of the
-same names at the given price, in its currency; null without a price."""
+Of what is closed the evidence stays that of its last day."""
+
+DECISIONS: Final = {
+    **dict.fromkeys(KEY, pl.String()),
+    "decided_at": _TIME,
+    "decided_by": pl.String(),
+    "closes": pl.Boolean(),
+    "reason": pl.String(),
+}
+"""Columns of what people decide of rows: to close one, for a reason, or to open it again."""
+
+PRICES: Final = {
+    **dict.fromkeys(KEY, pl.String()),
+    "price_per_kwh": pl.Float64(),
+    "currency": pl.String(),
+}
+"""Columns of the prices of devices."""
 
 OPEN_CONFIDENCE: Final = 0.6
 KEEP_CONFIDENCE: Final = 0.3
@@ -56,7 +59,7 @@ def update_maintenance(
     listed: pl.DataFrame,
     anomalies: pl.DataFrame,
     at: datetime,
-    price_per_kwh: float | None = None,
+    prices: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Return the list of MAINTENANCE after a day's ANOMALIES, given the list of the day before.
 
@@ -64,12 +67,13 @@ def update_maintenance(
     stays open while it is seen with KEEP_CONFIDENCE, and closes by itself when it has not been for
     CLOSE_AFTER, or at once where it has turned out to be the other device's. So what wavers about a
     limit is one visit and not five. `at` is the time of the anomalies, later than that of `listed`.
+    `prices` has PRICES; what is at stake at a device without one is null.
     """
     now = pl.lit(at).cast(_TIME)
     before = pl.col("state_before").fill_null("")
     least = pl.when(before == OPEN).then(KEEP_CONFIDENCE).otherwise(OPEN_CONFIDENCE)
     rows = (
-        listed.rename({name: f"{name}_before" for name in listed.columns if name not in KEY})
+        listed.rename({name: f"{name}_before" for name in MAINTENANCE if name not in KEY})
         .join(anomalies.with_columns(_found=True), on=KEY, how="full", coalesce=True)
         .with_columns(is_seen=pl.col("_found").fill_null(False) & (pl.col("confidence") >= least))
         .with_columns(is_seen=pl.col("is_seen") & ~_is_silenced(now).fill_null(False))
@@ -103,7 +107,8 @@ def update_maintenance(
         for name in ANOMALIES
         if name not in KEY
     ]
-    price = pl.lit(price_per_kwh, pl.Float64)
+    if prices is None:
+        prices = pl.DataFrame(schema=PRICES)
     return (
         rows.filter(pl.col("state").is_not_null())
         .with_columns(
@@ -116,35 +121,38 @@ def update_maintenance(
             closed_by=pl.when(stays_closed).then("closed_by_before"),
             closed_reason=pl.when(closes).then(why).when(stays_closed).then("closed_reason_before"),
         )
+        .join(prices, on=KEY, how="left")
         .with_columns(
-            at_stake_a_year=pl.col("at_stake_kwh_a_year") * price,
-            mending_saves_a_year=pl.col("mending_saves_kwh_a_year") * price,
+            (pl.col(name.replace("_a_", "_kwh_a_")) * pl.col("price_per_kwh")).round(4).alias(name)
+            for name in _MONEY
         )
         .select(pl.col(name).cast(kind) for name, kind in MAINTENANCE.items())
         .sort("at_stake_kwh_a_year", *KEY, descending=[True, False, False])
     )
 
 
-def close_entry(
-    listed: pl.DataFrame, device_kind: str, device_id: str, at: datetime, by: str, reason: str
-) -> pl.DataFrame:
-    """Return the list with an open row closed by a person, for a reason; ValueError without one."""
-    is_it = (
-        (pl.col("device_kind") == device_kind)
-        & (pl.col("device_id") == device_id)
-        & (pl.col("state") == OPEN)
-    )
-    if listed.filter(is_it).is_empty():
-        raise ValueError(f"no open row of {device_kind} {device_id}: see which are in the list")
-    values = {
-        "state": pl.lit(CLOSED),
-        "closed_at": pl.lit(at).cast(_TIME),
-        "closed_by": pl.lit(by),
-        "closed_reason": pl.lit(reason),
+def apply_decisions(listed: pl.DataFrame, decisions: pl.DataFrame) -> pl.DataFrame:
+    """Return the list after DECISIONS of people, of each device the newest.
+
+    It closes what is not closed yet, or by a person; it opens what a person has closed. What a row
+    is not ready for any more changes nothing, as one that has closed by itself meanwhile.
+    """
+    newest = decisions.sort("decided_at", maintain_order=True).unique(KEY, keep="last")
+    rows = listed.join(newest.rename({"reason": "why"}), on=KEY, how="left", maintain_order="left")
+    by_a_person = (pl.col("state") == CLOSED) & pl.col("closed_by").is_not_null()
+    closes = pl.col("closes").fill_null(False) & ((pl.col("state") != CLOSED) | by_a_person)
+    opens = ~pl.col("closes").fill_null(True) & by_a_person
+    before = pl.when(pl.col("opened_at").is_null()).then(pl.lit(WAITING)).otherwise(pl.lit(OPEN))
+    decided = {
+        "state": (pl.lit(CLOSED), before),
+        "closed_at": (pl.col("decided_at"), None),
+        "closed_by": (pl.col("decided_by"), None),
+        "closed_reason": (pl.col("why"), None),
     }
-    return listed.with_columns(
-        pl.when(is_it).then(value).otherwise(name).alias(name) for name, value in values.items()
-    )
+    return rows.with_columns(
+        pl.when(closes).then(closed).when(opens).then(opened).otherwise(name).alias(name)
+        for name, (closed, opened) in decided.items()
+    ).select(MAINTENANCE.keys())
 
 
 def _is_silenced(now: pl.Expr) -> pl.Expr:

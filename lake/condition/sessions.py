@@ -5,12 +5,20 @@ from typing import Final
 import polars as pl
 
 from lake.schema.charging_session import CHARGING_SESSION
+from lake.schema.table_spec import TableSpec
 
 METER: Final = "meter"
 VEHICLE: Final = "vehicle"
 DEVICE_COLUMNS: Final = {METER: "meter_id", VEHICLE: "vehicle_id"}
 
-_TYPES: Final = pl.DataFrame(CHARGING_SESSION.schema.empty_table()).schema
+
+def column_types(spec: TableSpec) -> dict[str, pl.DataType]:
+    """Return the columns of a table, without the day, and their types."""
+    types = pl.DataFrame(spec.schema.empty_table()).schema
+    return {name: kind for name, kind in types.items() if name != "date"}
+
+
+_TYPES: Final = column_types(CHARGING_SESSION)
 # The columns of CHARGING_SESSION that are read; energies in kWh, powers in kW, degrees Celsius.
 SESSIONS: Final = {
     name: _TYPES[name]

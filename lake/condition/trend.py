@@ -18,6 +18,8 @@ import polars as pl
 from scipy.special import ndtri
 
 from lake.condition.levels import WEEKS
+from lake.condition.sessions import column_types
+from lake.schema.device_condition import EFFICIENCY_TREND
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -26,34 +28,10 @@ Flags = npt.NDArray[np.bool_]
 DRIFT: Final = "drift"
 STEP: Final = "step"
 
-TRENDS: Final = {
-    "device_kind": pl.String(),
-    "device_id": pl.String(),
-    "weeks": pl.Int64(),
-    "sessions": pl.Int64(),
-    "usual_percent": pl.Float64(),
-    "level_percent": pl.Float64(),
-    "level_error": pl.Float64(),
-    "course": pl.String(),
-    "change_week": pl.Int64(),
-    "change_percent": pl.Float64(),
-    "change_error": pl.Float64(),
-    "z": pl.Float64(),
-    "slope_percent_a_month": pl.Float64(),
-    "slope_low": pl.Float64(),
-    "slope_high": pl.Float64(),
-    "efficiency_percent": pl.Float64(),
-    "days_to_limit": pl.Float64(),
-    "days_to_limit_low": pl.Float64(),
-    "days_to_limit_high": pl.Float64(),
-}
-"""Columns of trends.
+TRENDS: Final = column_types(EFFICIENCY_TREND)
+"""Columns of trends: those of EFFICIENCY_TREND without the day.
 
-`usual_percent` is the level before the change, `level_percent` that of the last RECENT_WEEKS,
-`change_percent` what has changed since `change_week` by the fitted course (negative: a fall), both
-with standard errors. `efficiency_percent` is the usual expected efficiency at that level.
-`days_to_limit`: until it is below the limit by the slope, between the two others with 95 % (null:
-never by that slope); 0 where it is below."""
+`change_percent` is by the fitted course. `days_to_limit` counts from the last of the WEEKS on."""
 
 RECENT_WEEKS: Final = 4
 FEWEST_WEEKS: Final = 8
@@ -119,6 +97,9 @@ def efficiency_trends(levels: pl.DataFrame, limit_percent: float = 80.0) -> pl.D
             name: pl.Series(days[:, at])
             for at, name in enumerate(("days_to_limit", "days_to_limit_low", "days_to_limit_high"))
         },
+        weekly_level_percent=pl.Series(np.where(weight > 0, level, np.nan))
+        .cast(pl.List(pl.Float64))
+        .list.eval(pl.element().fill_nan(None)),
     ).select(
         pl.col(name).fill_nan(None) if kind.is_float() else name for name, kind in TRENDS.items()
     )

@@ -44,6 +44,22 @@ class Pricing:
         }
         return pl.LazyFrame(rows, schema, orient="row")
 
+    def mean_prices(self, hours: Iterable[datetime]) -> pl.LazyFrame:
+        """Return tariff, currency, price_per_kwh: the mean of UTC hours; null if one has none.
+
+        To 6 decimals, as prices are given: sums of floats differ in their last digits.
+        """
+        price = pl.col("price").cast(pl.Float64)
+        return (
+            self.prices(hours)
+            .group_by("tariff", "currency")
+            .agg(
+                price_per_kwh=pl.when(price.is_null().any())
+                .then(None)
+                .otherwise(price.mean().round(6))
+            )
+        )
+
     def of_chargers(self, chargers: pl.LazyFrame) -> pl.LazyFrame:
         """Add `tariff` to rows with a meter_id."""
         return chargers.with_columns(tariff=self._of(pl.col("meter_id")))

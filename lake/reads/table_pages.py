@@ -1,4 +1,4 @@
-"""Pages of a computed table: newest rows first, then by device (keyset pagination)."""
+"""Pages of a computed table: newest rows first, then by the rest of the key (keyset pagination)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +13,18 @@ from lake.schema.streams import DATE_PARTITION
 from lake.schema.table_spec import TableSpec
 
 _DAY = timedelta(days=1)
+_DIVIDER = "\0"  # before any character of an id
 
 
 @dataclass(frozen=True)
 class PagePosition:
-    """The position of a row in the order of pages: its time (of a day its start) and device."""
+    """The position of a row in the order of pages: its time (of a day its start) and `place`.
+
+    That is the rest of the key: the device, or its kind and id, divided by a null character.
+    """
 
     time: datetime
-    device: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,9 @@ def row_period(spec: TableSpec) -> timedelta:
     return _DAY if spec.time_column == DATE_PARTITION.name else HOUR
 
 
-def device_column(spec: TableSpec) -> str | None:
-    """Return the key column beside the time; None: each time has one row."""
-    return next((name for name in spec.key if name != spec.time_column), None)
+def place_columns(spec: TableSpec) -> list[str]:
+    """Return the key columns beside the time; none: each time has one row."""
+    return [name for name in spec.key if name != spec.time_column]
 
 
 class Rows(Protocol):
@@ -64,20 +68,20 @@ def read_page(table: Rows, question: PageQuery, limit: int) -> pl.DataFrame:
     as the page, if each device has all of its own; of a single one it is the whole.
     """
     spec = table.spec
-    device, step = device_column(spec), row_period(spec)
+    places, step = place_columns(spec), row_period(spec)
     end = question.end
     if question.after is not None:
         end = min(end, question.after.time + step)
-    if named := question.values.get(device or ""):
+    if places and (named := question.values.get(places[-1])):
         whole = end - question.start
         step = whole if len(named) == 1 else min(whole, step * -(-limit // len(named)))
     nobody = any(not values for values in question.values.values())
-    order = [spec.time_column] + ([device] if device else [])
+    order = [spec.time_column, *places]
     found = [table.scan(end, end).collect()]
     while not nobody and limit > 0 and question.start < end:
         start = max(question.start, end - step)
         rows = table.scan(start, end).filter(_conditions(spec, question))
-        page = rows.sort(order, descending=[True, False][: len(order)]).head(limit).collect()
+        page = rows.sort(order, descending=[True, *(False for _ in places)]).head(limit).collect()
         found.append(page)
         limit, end, step = limit - page.height, start, step * 2
     return pl.concat(found)
@@ -85,10 +89,10 @@ def read_page(table: Rows, question: PageQuery, limit: int) -> pl.DataFrame:
 
 def page_position(spec: TableSpec, row: Mapping[str, object]) -> PagePosition:
     """Return the position of a row of a page."""
-    time, device = row[spec.time_column], device_column(spec)
+    time = row[spec.time_column]
     if not isinstance(time, datetime):
         time = datetime.fromisoformat(f"{time}T00:00:00+00:00")
-    return PagePosition(time, str(row[device]) if device else "")
+    return PagePosition(time, _DIVIDER.join(str(row[name]) for name in place_columns(spec)))
 
 
 def _conditions(spec: TableSpec, question: PageQuery) -> list[pl.Expr]:
@@ -97,8 +101,11 @@ def _conditions(spec: TableSpec, question: PageQuery) -> list[pl.Expr]:
         time = pl.col(spec.time_column)
         at = pl.lit(after.time if spec.time_column != DATE_PARTITION.name else after.time.date())
         beyond = time < at
-        if device := device_column(spec):
-            beyond |= (time == at) & (pl.col(device) > after.device)
+        if places := place_columns(spec):
+            # A single column stays as it is: row groups are left out by its bounds.
+            first, *more = (pl.col(name) for name in places)
+            place = pl.concat_str(first, *more, separator=_DIVIDER) if more else first
+            beyond |= (time == at) & (place > after.place)
         conditions.append(beyond)
     return conditions or [pl.lit(True)]
 

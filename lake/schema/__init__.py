@@ -2,6 +2,7 @@
 
 from lake.schema.battery_health import BATTERY_HEALTH_DAILY
 from lake.schema.catalog import (
+    CONDITION_TABLES,
     DAILY_EFFICIENCY,
     DAILY_TABLES,
     DERIVED_TABLES,
@@ -12,6 +13,7 @@ from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFF
 from lake.schema.charging_session import CHARGING_SESSION
 from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
 from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
+from lake.schema.device_condition import DEVICE_ANOMALY, EFFICIENCY_TREND, MAINTENANCE_VISIT
 from lake.schema.fact_columns import FACT_COLUMNS
 from lake.schema.grid_health import GRID_HEALTH_HOURLY
 from lake.schema.history import CONFLICTING_ENERGY, CONFLICTS, decode_history, history_table
@@ -22,6 +24,7 @@ from lake.schema.partitions import (
     in_raw_partitions,
     in_window,
 )
+from lake.schema.session_excess_loss import SESSION_EXCESS_LOSS
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, TIMESTAMP
 from lake.schema.table_spec import DATE, HOUR_START, TableSpec, number_column, text_column
 from lake.schema.vehicle_efficiency import (
@@ -37,6 +40,7 @@ __all__ = [
     "CHARGER_EFFICIENCY_HOURLY",
     "CHARGING_SESSION",
     "CHARGING_STRETCH_HOURLY",
+    "CONDITION_TABLES",
     "CONFLICTING_ENERGY",
     "CONFLICTS",
     "DAILY_EFFICIENCY",
@@ -44,6 +48,8 @@ __all__ = [
     "DATE",
     "DATE_PARTITION",
     "DERIVED_TABLES",
+    "DEVICE_ANOMALY",
+    "EFFICIENCY_TREND",
     "FACT_COLUMNS",
     "FLEET_EFFICIENCY_DAILY",
     "FLEET_EFFICIENCY_HOURLY",
@@ -53,6 +59,8 @@ __all__ = [
     "HOURLY_TABLES",
     "HOUR_PARTITION",
     "HOUR_START",
+    "MAINTENANCE_VISIT",
+    "SESSION_EXCESS_LOSS",
     "TIMESTAMP",
     "VEHICLE_EFFICIENCY_DAILY",
     "VEHICLE_EFFICIENCY_HOURLY",

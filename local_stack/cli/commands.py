@@ -67,7 +67,7 @@ def replay(
 ) -> int:
     """Post a recording and print what became of it; returns how many rows were refused."""
     console = output_console()
-    with _collector(url) as collector, _progress(console) as progress:
+    with collector_at(url) as collector, _progress(console) as progress:
         collector.check_ready()
         on_its_way = Replay(file, meaning, order_by, collector)
         if restart:
@@ -103,7 +103,7 @@ def import_links(file: Path, url: str) -> int:
     console = output_console()
     accepted = shown = 0
     rejects: RejectsFile | None = None
-    with _collector(url) as collector:
+    with collector_at(url) as collector:
         for header, numbered in _csv_parts(file):
             rejects = rejects or RejectsFile(file, header)
             body = _csv_text([header, *(cells for _, cells in numbered)])
@@ -129,7 +129,7 @@ def import_links(file: Path, url: str) -> int:
 def status(url: str) -> None:
     """Print the state of the collector and the lake; CollectorError if it can't take heartbeats."""
     console = output_console()
-    with _collector(url) as collector:
+    with collector_at(url) as collector:
         report = read_status(collector)
         table = Table(show_header=False, box=None)
         table.add_row("collector", url)
@@ -170,7 +170,7 @@ def _hours_waiting(report: Status) -> str:
 def efficiency(url: str, hours: int, worst: int, before: datetime) -> None:
     """Print the tables of efficiency; LocalStackError if no hour was computed."""
     console = output_console()
-    with _collector(url) as collector:
+    with collector_at(url) as collector:
         computed = fleet_hours(collector, hours, before)
         if not computed:
             raise LocalStackError(
@@ -188,7 +188,7 @@ def efficiency(url: str, hours: int, worst: int, before: datetime) -> None:
 def alerts(url: str, limit: int) -> None:
     """Print the open alerts."""
     console = output_console()
-    with _collector(url) as collector:
+    with collector_at(url) as collector:
         found = open_alerts(collector, limit + 1)
     if not found:
         console.print("no alert is open")
@@ -212,7 +212,7 @@ def simulate(url: str, fleet: int, seed: int, state: Path) -> None:
     """Run a simulated fleet until the process ends."""
     guard_output()
     console = output_console()
-    with _collector(url) as collector:
+    with collector_at(url) as collector:
         Simulator(FleetModel(fleet, seed), collector, state, partial(_say, console)).run()
 
 
@@ -228,7 +228,7 @@ def database() -> str:
         ) from error
 
 
-def _collector(url: str) -> Collector:
+def collector_at(url: str) -> Collector:
     """The collector at a URL, with the key of the environment."""
     try:
         return Collector(url, key=ClientSettings().wattlake_api_key)

@@ -12,6 +12,8 @@ from local_stack.cli import commands
 from local_stack.cli import devices as device_commands
 from local_stack.cli import keys as key_commands
 from local_stack.cli import lake as lake_commands
+from local_stack.cli import maintenance as maintenance_commands
+from local_stack.cli.options import LOCAL, Url
 from local_stack.cli.up import up as run_stack
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.settings import settings_with
@@ -35,9 +37,7 @@ links = typer.Typer(help="Which meter feeds which vehicle.", no_args_is_help=Tru
 app.add_typer(links, name="links")
 app.add_typer(device_commands.devices, name="devices")
 app.add_typer(key_commands.keys, name="keys")
-
-Url = Annotated[str, typer.Option("--url", help="where the collector is", envvar="WATTLAKE_URL")]
-_LOCAL = "http://127.0.0.1:3000"
+app.add_typer(maintenance_commands.maintenance, name="maintenance")
 
 
 def main() -> None:
@@ -88,7 +88,7 @@ def up(
 )
 def replay(
     files: Annotated[list[Path], typer.Argument(help="Parquet, CSV or NDJSON", metavar="FILE...")],
-    url: Url = _LOCAL,
+    url: Url = LOCAL,
     stream: Annotated[
         Literal["auto", "meter", "vehicle"],
         typer.Option(help="whose heartbeats these are; auto: told by the columns"),
@@ -143,7 +143,7 @@ def import_links(
     file: Annotated[
         Path, typer.Argument(help="CSV; an empty valid_to is open", metavar="FILE.csv")
     ],
-    url: Url = _LOCAL,
+    url: Url = LOCAL,
 ) -> None:
     """Say which meter fed which vehicle, and when. It can be repeated.
 
@@ -154,7 +154,7 @@ def import_links(
 
 
 @app.command(epilog="Example: **wattlake status --url http://collector:3000**")
-def status(url: Url = _LOCAL) -> None:
+def status(url: Url = LOCAL) -> None:
     """Tell how the collector and the lake are."""
     commands.status(url)
 
@@ -166,7 +166,7 @@ def efficiency(
     before: Annotated[
         datetime | None, typer.Option(help="only hours before this time, UTC [now]")
     ] = None,
-    url: Url = _LOCAL,
+    url: Url = LOCAL,
 ) -> None:
     """Print the fleet's efficiency by hour, and the worst vehicles of the newest hour."""
     end = before.replace(tzinfo=UTC) if before else datetime.now(UTC)
@@ -176,7 +176,7 @@ def efficiency(
 @app.command(epilog="Example: **wattlake alerts --limit 20**")
 def alerts(
     limit: Annotated[int, typer.Option(help="most alerts to show", min=1)] = 100,
-    url: Url = _LOCAL,
+    url: Url = LOCAL,
 ) -> None:
     """Print the open alerts, the gravest first and of these the newest."""
     commands.alerts(url, limit)
@@ -200,7 +200,7 @@ def simulate(
     state: Annotated[
         Path, typer.Option(help="file that remembers how far the fleet was posted")
     ] = Path("wattlake-simulator.json"),
-    url: Url = _LOCAL,
+    url: Url = LOCAL,
 ) -> None:
     """Be a fleet: post its last three hours, then a heartbeat a minute from each device."""
     commands.simulate(url, fleet, seed, state)

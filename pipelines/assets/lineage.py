@@ -170,6 +170,60 @@ def session_sources(sessions: TableSpec, stretches: TableSpec) -> Sources:
     return found
 
 
+def loss_sources(losses: TableSpec, sessions: TableSpec) -> Sources:
+    """Lineage of excess losses: the session's own figures, and those that all are compared by."""
+    compared = [*_COMPARED, "charger_class"]
+    others = {
+        "meter_id": ["meter_ids"],
+        "ends": ["ends", "plugged_to"],
+        "date": ["ends", "plugged_to"],
+        "expected_efficiency_percent": compared,
+        "excess_loss_kwh": compared,
+        "excess_cost": [*compared, "cost_of_energy", "energy_ac_kwh"],
+    }
+    return {
+        name: [(sessions.name, column) for column in others.get(name, [name])]
+        for name in losses.names
+    }
+
+
+def condition_sources(days: TableSpec, sessions: TableSpec) -> Sources:
+    """Lineage of trends and anomalies: the sessions of a year, of all devices together."""
+    of_all = ["vehicle_id", "meter_ids", "begins", *_COMPARED, "charger_class", "coverage_ac"]
+    of_all += ["coverage_dc", "energy_ac_kwh", "energy_dc_kwh", "peak_power_ac_kw"]
+    others = {"date": ["begins", "ends"], "device_id": ["vehicle_id", "meter_ids"]}
+    others |= {"share_linked_by_rule": ["link_source"], "median_power_kw": ["mean_power_ac_kw"]}
+    return {
+        name: [(sessions.name, column) for column in others.get(name, of_all)]
+        for name in days.names
+    }
+
+
+def visit_sources(visits: TableSpec, anomalies: TableSpec) -> Sources:
+    """Lineage of the list: the anomalies of the day; people's decisions are no asset."""
+    money = {
+        "at_stake_a_year": ["at_stake_kwh_a_year"],
+        "mending_saves_a_year": ["mending_saves_kwh_a_year"],
+        "currency": ["device_id"],
+    }
+    state = ["date", "device_kind", "device_id", "kind", "confidence", "size_percent"]
+    return {
+        name: [
+            (anomalies.name, column)
+            for column in money.get(name, [name] if name in anomalies.names else state)
+        ]
+        for name in visits.names
+    }
+
+
+_COMPARED = (
+    "matched_energy_ac_kwh",
+    "efficiency_percent",
+    "mean_power_ac_kw",
+    "average_battery_temp",
+)
+
+
 def fleet_sources(
     vehicles: TableSpec, chargers: TableSpec, fleet: TableSpec, others: Sources | None = None
 ) -> Sources:

@@ -26,6 +26,10 @@ FRESH_EACH_HOUR = dg.FreshnessPolicy.cron(
 FRESH_EACH_DAY = dg.FreshnessPolicy.cron(
     deadline_cron="0 2 * * *", lower_bound_delta=timedelta(hours=2)
 )
+# The night's run waits for the hours before midnight, and looks at a year.
+FRESH_EACH_MORNING = dg.FreshnessPolicy.cron(
+    deadline_cron="0 8 * * *", lower_bound_delta=timedelta(hours=8)
+)
 
 
 def column_schema(columns: Sequence[Column]) -> dg.TableSchema:

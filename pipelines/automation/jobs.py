@@ -34,6 +34,12 @@ daily = dg.define_asset_job(
     selection=AssetSelection.groups("daily", "reports") | _PUBLISHED_DAYS,
     description="Computes UTC days, publishes them and renders their reports; a range is one run.",
 )
+condition = dg.define_asset_job(
+    "condition",
+    selection=AssetSelection.groups("condition"),
+    description="Looks at the sessions of a year: what is wrong with which device, whom to visit; "
+    "a range of days is one run.",
+)
 observe_raw = dg.define_asset_job(
     "observe_raw",
     selection=AssetSelection.groups("raw", include_sources=True) - _WATCHED,
@@ -66,9 +72,11 @@ def hours_request(
     return _request(hourly.name, hour_key(hours[0]), hour_key(hours[-1]), after_run, old, tags)
 
 
-def days_request(days: Sequence[date], after_run: str, *, old: bool = False) -> dg.RunRequest:
-    """Request one run of the daily job for contiguous days; the rest is as for `hours_request`."""
-    return _request(daily.name, f"{days[0]:%Y-%m-%d}", f"{days[-1]:%Y-%m-%d}", after_run, old)
+def days_request(
+    days: Sequence[date], after_run: str, *, old: bool = False, job: str = daily.name
+) -> dg.RunRequest:
+    """Request one run of a job of days for contiguous ones; the rest is as for `hours_request`."""
+    return _request(job, f"{days[0]:%Y-%m-%d}", f"{days[-1]:%Y-%m-%d}", after_run, old)
 
 
 def hours_of_tags(tags: Mapping[str, str]) -> set[datetime]:

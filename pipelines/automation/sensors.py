@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 import dagster as dg
@@ -14,7 +14,13 @@ from lake.costs import BadTariff
 from lake.schema import contiguous_hours, contiguous_ranges
 from pipelines.assets.hourly import FLEET
 from pipelines.assets.raw import observations
-from pipelines.automation.jobs import daily, days_request, hourly, hours_request
+from pipelines.automation.jobs import (
+    condition,
+    daily,
+    days_request,
+    hourly,
+    hours_request,
+)
 from pipelines.automation.runs import DayRuns, Failures, HourlyRuns, fail_abandoned_runs, free_slots
 from pipelines.compute.pricing import note_changed_tariffs, repriced_days
 from pipelines.first_partition import lower_first_partition
@@ -22,6 +28,7 @@ from pipelines.ledger import hours_to_refine, sessions_of_runs, waiting_hours
 from pipelines.partitions import FIRST_HOUR, hour_of_key
 from pipelines.resources import WarehouseResource
 from pipelines.settings import PipelineSettings
+from warehouse_sql.named_queries import query
 
 _SETTINGS = PipelineSettings()
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
@@ -35,6 +42,10 @@ _EVENTS_A_LOOK = 5_000
 _DAYS_A_RUN = 31
 # Where late heartbeats keep the hourly runs busy, a day does not wait for a pause of theirs.
 _LONGEST_WAIT = timedelta(minutes=15)
+# By then the hours before midnight are computed, and the one after it, which tells what has ended.
+_NIGHT = timedelta(hours=2)
+# Later changes of older days count for newer ones alone. A full fleet's day takes a minute.
+_CONDITION_DAYS, _CONDITION_PAUSE = timedelta(days=35), timedelta(hours=6)
 
 
 class Change(BaseModel, frozen=True):
@@ -161,6 +172,46 @@ def changed_days(
         skip_reason=None if requests else _why_no_day(len(behind.days), hourly_runs.unfinished),
         cursor=behind.model_dump_json(),
     )
+
+
+@dg.sensor(
+    name="outdated_condition",
+    job=condition,
+    minimum_interval_seconds=max(_SETTINGS.sensor_interval_seconds, 60),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Looks at the condition of devices each night, and again, at most each six hours, "
+    "where sessions of the last weeks have changed.",
+)
+def outdated_condition(
+    context: dg.SensorEvaluationContext, warehouse: WarehouseResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for all days from the first outdated one of the last weeks up to yesterday.
+
+    The list of a day follows from that of the day before, so they are one run, in their order.
+    """
+    now = datetime.now(UTC)
+    last = (now - _NIGHT).date() - DAY
+    with warehouse.autocommit() as connection:
+        window = {"first": max(last - _CONDITION_DAYS, FIRST_HOUR.date()), "last": last}
+        ((outdated,),) = connection.execute(query("outdated_condition_day"), window).fetchall()
+        known = connection.execute(query("newest_condition_day")).fetchone()
+        end = datetime.combine(last, time(), UTC) + DAY
+        asked = {"end": end, "since": now - _CONDITION_PAUSE}
+        ((arriving,),) = connection.execute(query("hours_arriving"), asked).fetchall()
+    if outdated is None:
+        return dg.SkipReason("every day knows its newest sessions")
+    days = [outdated + timedelta(days=n) for n in range((last - outdated).days + 1)]
+    runs = DayRuns(context.instance, condition.name)
+    if runs.unfinished:
+        return dg.SkipReason("a run is under way")
+    failed = [failures for day, failures in runs.failures().items() if day in days]
+    if any(not failures.is_due(now) for failures in failed):
+        return dg.SkipReason("the last run failed; it is tried again later")
+    if known is not None and known[0] >= last and now - known[1] < _CONDITION_PAUSE:
+        return dg.SkipReason("the newest day was computed in the last six hours")
+    if arriving:
+        return dg.SkipReason(f"{arriving} hours wait to be computed first")
+    return days_request(days, runs.newest, old=True, job=condition.name)
 
 
 def _hours_to_refine(connection: psycopg.Connection, now: datetime) -> list[datetime]:

@@ -1,7 +1,7 @@
 """Rules for tables: each returns the rows that break it, none if all is well."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -328,3 +328,31 @@ _EVIDENCE = (
     "meter_ids",
     "reason",
 )
+
+
+def uneven_losses(losses: pl.DataFrame) -> pl.DataFrame:
+    """Sessions whose loss is not the expected one and the one beyond it, to a milliwatt-hour."""
+    expected = pl.col("matched_energy_ac_kwh") * (1 - pl.col("expected_efficiency_percent") / 100)
+    parts = expected + pl.col("excess_loss_kwh")
+    return (
+        losses.with_columns(parts_kwh=parts)
+        .filter((pl.col("parts_kwh") - pl.col("loss_kwh")).abs() > 1e-6)
+        .select("session_id", "vehicle_id", "ends", "loss_kwh", "parts_kwh")
+    )
+
+
+def unfounded_visits(
+    visits: pl.DataFrame, anomalies: pl.DataFrame, at: datetime, longest: timedelta
+) -> pl.DataFrame:
+    """Visits of a day, open or waiting, that neither it nor the time before gives a reason for.
+
+    Of the day an anomaly of the device is one; what is open may have been seen up to `longest`
+    before `at`, the end of the day.
+    """
+    is_recent = (pl.col("state") == "open") & (pl.col("last_seen") > at - longest)
+    return (
+        visits.filter(pl.col("state") != "closed")
+        .join(anomalies, on=["date", "device_kind", "device_id"], how="anti")
+        .filter(~is_recent)
+        .select("date", "device_kind", "device_id", "state", "last_seen")
+    )

@@ -8,7 +8,7 @@ from psycopg.rows import class_row
 
 from lake import DAY, HOUR, STREAMS, EnergySettings, Stream
 from lake.delta import DamagedFile, DataFile, count_rows_by_hour
-from lake.schema import DAILY_TABLES
+from lake.schema import DATE, DERIVED_TABLES
 from pipelines.resources import WarehouseResource
 from pipelines.verify.checks import LedgerHour
 from pipelines.verify.days import first_hour_of
@@ -18,7 +18,7 @@ from warehouse_sql.named_queries import query
 
 _OF_RAW: Final = {stream.raw_table: stream for stream in STREAMS.values()}
 _OF_HISTORY: Final = {stream.history_table: stream for stream in STREAMS.values()}
-_DAILY: Final = {spec.name for spec in DAILY_TABLES}
+_DAILY: Final = {spec.name for spec in DERIVED_TABLES if spec.time_column == DATE.name}
 
 
 def table_damage(tables: CheckedTables) -> list[TableDamage]:

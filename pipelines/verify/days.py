@@ -11,7 +11,12 @@ from psycopg.rows import class_row
 from lake import DAY, VEHICLE, EnergySettings, LakeDamaged, TableMissing, hour_of
 from lake.costs import Pricing
 from lake.delta import READ_ERRORS
-from lake.schema import DAILY_TABLES, FLEET_EFFICIENCY_DAILY, HOURLY_EFFICIENCY
+from lake.schema import (
+    CONDITION_TABLES,
+    DAILY_TABLES,
+    FLEET_EFFICIENCY_DAILY,
+    HOURLY_EFFICIENCY,
+)
 from pipelines.assets.marts import DAY_MARTS
 from pipelines.compute.inputs import day_inputs, day_tables
 from pipelines.compute.pricing import read_pricing, repriced_days
@@ -56,7 +61,7 @@ def verify_day(
     that is computed again, the day is as well.
     """
     midnight = datetime.combine(day, time(), UTC)
-    for spec in DAILY_TABLES:  # a file that is damaged is told also where nothing is judged
+    for spec in (*DAILY_TABLES, *CONDITION_TABLES):  # a damaged one is told anyhow
         tables.is_whole(spec.name, spec.time_column, midnight, midnight + DAY)
     ledger = _ledger_day(warehouse, midnight, settings)
     if ledger.waits or not all(tables.is_whole(*of, midnight, midnight + DAY) for of in _SOURCES):

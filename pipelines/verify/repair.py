@@ -12,7 +12,7 @@ import psycopg
 from lake import HOUR, STREAMS, Lake, LakeError, Stream
 from lake.delta import READ_ERRORS, DataFile, remove_file
 from lake.history import rebuild_files, rebuild_hour
-from lake.schema import DAILY_TABLES, DERIVED_TABLES
+from lake.schema import DATE, DERIVED_TABLES
 from pipelines.ledger import reopen_hours
 from pipelines.verify.findings import Finding, Remedy
 from pipelines.verify.ledger import rebuild_ledger
@@ -20,7 +20,7 @@ from warehouse_sql.named_queries import query
 
 _OF_HISTORY: Final = {stream.history_table: stream for stream in STREAMS.values()}
 _COMPUTED: Final = {spec.name: spec for spec in DERIVED_TABLES}
-_DAILY: Final = {spec.name for spec in DAILY_TABLES}
+_DAILY: Final = {spec.name for spec in DERIVED_TABLES if spec.time_column == DATE.name}
 
 
 @dataclass

@@ -23,6 +23,7 @@ from tests.harness.collector import Collector, running_collector
 from tests.harness.heartbeats import meter, vehicle
 from tests.harness.postgres import copied_database
 from tests.harness.waiting import wait_for
+from tests.maintenance_samples import store_visits
 from tests.table_samples import put
 from warehouse_sql.api_keys import create_key
 
@@ -79,6 +80,11 @@ def fill(api: Collector) -> None:
         " 1, 0.9, 'good', 'rated', '{1}', 'ac+dc', 10, 10, 1, 1, 60, '{}')",
         hour,
         hour + timedelta(minutes=10),
+    )
+    store_visits(
+        api.database_url,
+        {"device_id": "METER001"},
+        {"device_id": "VEH001", "device_kind": "vehicle"},
     )
     assert api.post("/v1/ingest/vehicle", vehicle("VEH009", batteryTemp=60)).status_code == 201
     wait_for(lambda: api.sql("SELECT 1 FROM alert_event"))

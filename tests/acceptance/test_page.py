@@ -18,6 +18,7 @@ from lake import HOUR, EnergySettings, Lake
 from lake.delta.replace import replace_hours
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.schema.charging_session import CHARGING_SESSION
+from lake.schema.device_condition import EFFICIENCY_TREND
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY
 from lake.sessions import identified_sessions
 from pipelines.report.page import html_page
@@ -26,7 +27,8 @@ from tests.harness.collector import Collector, collector_of_module
 from tests.harness.heartbeats import device, moment, vehicle
 from tests.harness.sessions import store_sessions
 from tests.harness.waiting import wait_for
-from tests.table_samples import table_rows
+from tests.maintenance_samples import DAY, store_visits
+from tests.table_samples import put, table_rows
 from tests.unit.lake.sessions import samples
 from tests.unit.pipelines.report.test_page import figures
 from tests.unit.vehicle_hour_samples import vehicle_hour
@@ -424,6 +426,89 @@ def test_sessions_are_listed_and_each_has_a_page(show: Open, charged: str, name:
     expect(page.locator("#sessions-rows tr")).to_have_count(1)
 
 
+@pytest.fixture
+def visits(fleet: Collector) -> Iterator[None]:
+    """A charger that drifts and a vehicle whose clock is off, and the trend of the charger."""
+    trend = {
+        "device_kind": "meter",
+        "device_id": "METER00016",
+        "weekly_level_percent": [None] * 20 + [0.5, -0.5] * 10 + [-0.7 * n for n in range(12)],
+        "efficiency_percent": 84.2,
+        "level_percent": -6.9,
+        "level_error": 0.3,
+        "z": -9.0,
+        "slope_percent_a_month": -3.0,
+        "days_to_limit": 52.0,
+        "days_to_limit_low": 44.0,
+        "days_to_limit_high": 61.0,
+    }
+    put(Lake(str(fleet.lake_folder)), EFFICIENCY_TREND, DAY, trend)
+    money = {"at_stake_a_year": 1234.5, "mending_saves_a_year": 1234.5, "currency": "EUR"}
+    clock = {"kind": "clock_error", "at_stake_kwh_a_year": 0.0, "mending_saves_kwh_a_year": 0.0}
+    store_visits(
+        fleet.database_url,
+        {"device_id": "METER00016", "at_stake_kwh_a_year": 4100.0, **money},
+        {"device_id": CURVED, "device_kind": "vehicle", **clock},
+    )
+    yield
+    store_visits(fleet.database_url)
+    fleet.sql("DELETE FROM maintenance_decision")
+    fleet.sql("DELETE FROM condition_day")
+
+
+@pytest.mark.usefixtures("visits")
+@pytest.mark.parametrize("name", SCREENS)
+def test_whom_to_visit_is_listed_and_a_visit_is_closed_with_a_reason(show: Open, name: str) -> None:
+    size, scheme = SCREENS[name]
+    watched = live(show("/maintenance", viewport=size, color_scheme=scheme))
+    page, listed = watched.page, watched.page.locator("#visits-rows tr")
+    expect(listed).to_have_count(2)
+    expect(listed.first).to_contain_text("It drifts.")
+    expect(listed.first).to_contain_text("1\u202f235\u202fEUR")
+    expect(page.locator("#open-count")).to_have_text("2")
+    watched.assert_usable()
+    watched.keep(f"maintenance-{name}")
+    listed.first.get_by_role("button", name="Close").click()
+    expect(page.get_by_label("What was found or done")).to_be_focused()
+    watched.keep(f"closing-{name}")
+    page.keyboard.type("contactor replaced")
+    page.keyboard.press("Enter")
+    expect(listed).to_have_count(1)
+    expect(page.locator("#visits-said")).to_have_text("Closed: meter METER00016.")
+    assert page.evaluate("document.activeElement.id") == "visits-title"
+    page.get_by_role("radio", name="Closed").check()
+    expect(listed).to_contain_text("contactor replaced")
+    page.get_by_role("button", name="Open again").click()
+    expect(listed).to_have_count(0)
+    page.get_by_role("radio", name="To visit").check()
+    expect(listed).to_have_count(2)
+
+
+@pytest.mark.usefixtures("visits")
+@pytest.mark.parametrize("name", SCREENS)
+def test_the_page_of_a_device_shows_how_it_fares(show: Open, name: str) -> None:
+    size, scheme = SCREENS[name]
+    watched = live(show("/meters/METER00016", viewport=size, color_scheme=scheme))
+    page = watched.page
+    expect(page.locator("#condition-reasons")).to_contain_text("It drifts. 90 % sure.")
+    expect(page.locator("#condition-limit")).to_have_text("52 d")
+    expect(page.locator("#levels-drawing svg")).to_be_visible()
+    page.locator("#levels summary").click()
+    expect(page.locator("#levels-rows tr")).to_have_count(32)
+    watched.assert_usable()
+    watched.keep(f"condition-{name}")
+    page = live(show(f"/vehicles/{CURVED}")).page
+    expect(page.locator("#condition-none")).to_contain_text("it takes eight weeks")
+    expect(page.locator("#levels")).to_be_hidden()
+
+
+def test_before_there_is_a_list_the_page_says_what_it_needs(show: Open) -> None:
+    watched = live(show("/maintenance"))
+    expect(watched.page.locator("#visits-none")).to_contain_text("No list is made yet")
+    expect(watched.page.locator("#visits-none")).to_contain_text("200 sessions of five vehicles")
+    watched.assert_usable()
+
+
 def test_a_session_that_nobody_knows_is_told(show: Open) -> None:
     page = live(show("/sessions/00000000-0000-4000-8000-000000000000", "404")).page
     expect(page.locator("#unknown")).to_have_text("No session has this id.")
@@ -578,7 +663,13 @@ def test_where_there_are_keys_one_is_asked_for_and_a_reader_cannot_acknowledge(
         row = page.locator("#alerts-rows tr", has_text=car)
         row.get_by_role("button", name="Acknowledge").click()
         expect(row.get_by_role("alert")).to_contain_text("takes a key with the scope admin")
-        for path in (f"vehicles/{CURVED}", "meters/METER00016", "reports", "reports/2026-11-20"):
+        for path in (
+            f"vehicles/{CURVED}",
+            "meters/METER00016",
+            "maintenance",
+            "reports",
+            "reports/2026-11-20",
+        ):
             page.goto(str(fleet.http.base_url.join(path)))
             live(watched)  # the tab remembers
     finally:

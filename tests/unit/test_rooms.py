@@ -137,9 +137,11 @@ PUBLIC = {
         scan_history write_hour_file
     """,
     "lake.condition": """
-        ANOMALIES LOSSES MAINTENANCE MODEL SESSIONS TRENDS adjusted_deviations close_entry
-        efficiency_trends excess_loss expected_efficiency find_anomalies fit_expected
-        no_maintenance prepare_sessions update_maintenance weekly_levels
+        ANOMALIES CLOSE_AFTER DECISIONS FleetCondition LOSSES MAINTENANCE MODEL PRICES SESSIONS
+        TRENDS TooFewSessions
+        adjusted_deviations apply_decisions assess_condition efficiency_trends excess_loss
+        expected_efficiency find_anomalies fit_expected no_maintenance prepare_sessions
+        update_maintenance weekly_levels
     """,
     "lake.costs": """
         BadTariff DayCosts EfficiencyPointValue Pricing Tariffs calculate_costs
@@ -184,11 +186,12 @@ PUBLIC = {
     "lake.schema": """
         BATTERY_HEALTH_DAILY CHARGER_EFFICIENCY_DAILY CHARGER_EFFICIENCY_HOURLY
         CHARGING_SESSION CHARGING_STRETCH_HOURLY
-        CONFLICTING_ENERGY CONFLICTS DAILY_EFFICIENCY DAILY_TABLES DATE DATE_PARTITION
-        DERIVED_TABLES FACT_COLUMNS
+        CONDITION_TABLES CONFLICTING_ENERGY CONFLICTS DAILY_EFFICIENCY DAILY_TABLES DATE
+        DATE_PARTITION DERIVED_TABLES DEVICE_ANOMALY EFFICIENCY_TREND FACT_COLUMNS
         FLEET_EFFICIENCY_DAILY FLEET_EFFICIENCY_HOURLY GRID_HEALTH_HOURLY
         HEARTBEAT_COMPLETENESS_HOURLY HOURLY_EFFICIENCY HOURLY_TABLES HOUR_PARTITION
-        HOUR_START TIMESTAMP VEHICLE_EFFICIENCY_DAILY VEHICLE_EFFICIENCY_HOURLY TableSpec
+        HOUR_START MAINTENANCE_VISIT SESSION_EXCESS_LOSS TIMESTAMP VEHICLE_EFFICIENCY_DAILY
+        VEHICLE_EFFICIENCY_HOURLY TableSpec
         contiguous_hours contiguous_ranges days_within decode_history history_table
         in_raw_partitions in_window number_column text_column
     """,

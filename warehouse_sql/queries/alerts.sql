@@ -265,6 +265,18 @@ SELECT id, rule, device_id, since, observed_at, value, worst_value
 FROM alert
 WHERE resolved_at IS NULL AND device_kind = 'vehicle' AND rule = ANY (%(rules)s)
 
+-- name: alert_visits
+-- Visits that are open, as of the end of their day.
+SELECT device_kind, device_id, depot, "group", opened_at, reason, at_stake_kwh_a_year,
+       mending_saves_kwh_a_year, at_stake_a_year, mending_saves_a_year, currency,
+       ("date" + 1)::timestamp AT TIME ZONE 'UTC' AS observed_at
+FROM mart.maintenance WHERE state = 'open' ORDER BY device_kind, device_id
+
+-- name: open_visit_alerts
+SELECT id, rule, device_kind, device_id, since, observed_at, value, worst_value
+FROM alert
+WHERE resolved_at IS NULL AND rule = ANY (%(rules)s)
+
 -- name: alerts_without_rule
 -- Open alerts of which the rule is gone, or speaks of other devices now.
 SELECT id, observed_at, value, worst_value

@@ -50,5 +50,11 @@ export function money(value, currency) {
   return `${number(value, Math.abs(value) < 1000 ? 2 : 0)}${currency ? `${THIN}${currency}` : ""}`;
 }
 
+/** An amount of a year, which nobody knows to the cent. */
+export const wholeMoney = (value, currency) => `${number(value)}${THIN}${currency}`;
+
+/** How sure an estimate is; nothing of it is certain. */
+export const sure = (share) => `${number(Math.min(100 * share, 99))} %`;
+
 /** The page of a device; `kind` is meter or vehicle. */
 export const devicePath = (kind, id) => `/${kind}s/${encodeURIComponent(id)}`;

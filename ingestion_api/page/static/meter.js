@@ -2,6 +2,7 @@
 
 import { watchAlerts } from "./alerts.js";
 import { ask } from "./api.js";
+import { watchCondition } from "./condition.js";
 import { watchLive } from "./device.js";
 import { at, cell, deviceLink, make, put, rows, status } from "./dom.js";
 import { minute, number, sized, words } from "./format.js";
@@ -46,5 +47,6 @@ function vehicles(ids) {
 
 watchLive("meter", id, showLive);
 repeat(30, showHours, { section: "hours" });
+watchCondition("meter", id);
 watchSessions({ meterId: id });
 watchAlerts({ kind: "meter", device: id });

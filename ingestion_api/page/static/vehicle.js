@@ -2,6 +2,7 @@
 
 import { watchAlerts } from "./alerts.js";
 import { ask } from "./api.js";
+import { watchCondition } from "./condition.js";
 import { curveOf } from "./curve.js";
 import { known, watchLive } from "./device.js";
 import { at, deviceLink, put, putWords } from "./dom.js";
@@ -105,5 +106,6 @@ at("windows").addEventListener("change", (event) => {
   at("window").setAttribute("aria-busy", String(hours !== shown));
   windowNow();
 });
+watchCondition("vehicle", id);
 watchSessions({ vehicleId: id });
 watchAlerts({ kind: "vehicle", device: id });

@@ -27,6 +27,7 @@ VIEWS = {
     "fleet_days",
     "charging_sessions",
     "alerts",
+    "maintenance",
     "vehicles",
     "chargers",
     "depots",

@@ -262,7 +262,7 @@ def test_a_depot_or_a_group_that_there_is_not_is_told(api: Collector) -> None:
     table = "/v1/analytics/tables/heartbeat_completeness_hourly"
     refused = api.http.get(table, params={"depot": "north"})
     assert refused.status_code == 422
-    assert "are of no single device" in refused.json()["detail"]
+    assert "are of no single vehicle or meter" in refused.json()["detail"]
     bare = api.http.get("/v1/analytics/dashboard")
     assert bare.status_code == 422
     assert "vehicleIds: is required" in bare.json()["detail"]

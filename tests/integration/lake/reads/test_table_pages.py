@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lake import HOUR, Lake
 from lake.reads.table_pages import PagePosition, PageQuery, page_position, read_page
 from lake.reads.table_reader import TableReader
+from lake.schema.device_condition import DEVICE_ANOMALY
 from lake.schema.table_spec import TableSpec
 from lake.schema.vehicle_efficiency import VEHICLE_EFFICIENCY_DAILY, VEHICLE_EFFICIENCY_HOURLY
 from lake.upkeep.archive import archive_day
@@ -89,6 +90,23 @@ def test_the_pages_of_a_window_hold_each_of_its_rows_once_and_in_order(
     expected.sort(key=lambda row: row["vehicle_id"])
     expected.sort(key=lambda row: row[spec.time_column], reverse=True)
     assert found.to_dicts() == expected
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_a_vehicle_and_a_meter_of_one_id_are_two_rows(filled: Lake, limit: int) -> None:
+    spec = DEVICE_ANOMALY
+    for day in range(2):
+        ids = ["A", "A.1", "B"]
+        rows = [
+            {"device_kind": kind, "device_id": of} for kind in ("meter", "vehicle") for of in ids
+        ]
+        put(filled, spec, MIDNIGHT + day * DAY, *rows)
+    found = pl.concat(
+        pages(TableReader(filled), spec, PageQuery(MIDNIGHT, MIDNIGHT + 2 * DAY), limit)
+    )
+    assert found.select("device_kind", "device_id").rows() == [
+        (row["device_kind"], row["device_id"]) for row in (*rows, *rows)
+    ]
 
 
 def test_hours_that_come_between_two_pages_neither_shift_nor_repeat_rows(lake: Lake) -> None:

@@ -23,11 +23,12 @@ from tests.harness.command_line import (
     wattlake,
 )
 from tests.harness.heartbeats import device
+from tests.maintenance_samples import store_visits
 from tests.table_samples import put
 
 COMMANDS = (
     *("up", "replay", "import", "links import", "status", "efficiency", "migrate", "simulate"),
-    *("query", "verify", "alerts"),
+    *("query", "verify", "alerts", "maintenance list", "maintenance close"),
 )
 
 
@@ -61,7 +62,11 @@ def test_the_help_of_simulate_tells_how_odd_the_fleet_is(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "command", ["status", "efficiency", "alerts", "links import a.csv", "replay a.csv"]
+    "command",
+    [
+        *("status", "efficiency", "alerts", "links import a.csv", "replay a.csv"),
+        *("maintenance list", "maintenance reopen meter M1"),
+    ],
 )
 def test_no_collector_at_the_url_is_one_clear_line(tmp_path: Path, command: str) -> None:
     (tmp_path / "a.csv").write_text("meter_id,timestamp,voltage\nM1,2026-03-01T12:00:00Z,230\n")
@@ -114,6 +119,28 @@ def test_alerts_show_the_gravest_that_are_open_and_who_cares(
     fewer = wattlake(tmp_path, "alerts", "--limit", "2", **where).stdout
     assert "mild" not in fewer
     assert "there are more than these 2" in fewer
+
+
+def test_maintenance_shows_whom_to_visit_and_closes_a_visit(
+    tmp_path: Path, collector: Collector
+) -> None:
+    def told(*arguments: str) -> str:
+        done = wattlake(tmp_path, "maintenance", *arguments, WATTLAKE_URL=url_of(collector))
+        assert done.returncode == DONE, done.stderr
+        return " ".join(done.stdout.split())
+
+    assert "no day's condition is known yet" in told("list")
+    store_visits(
+        collector.database_url, {"device_id": "M/1", "reason": "It drifts."}, {"device_id": "M2"}
+    )
+    assert "It drifts." in told("list", "--kind", "meter")
+    assert told("close", "meter", "M/1", "fuse replaced") == "meter M/1: closed"
+    assert "M/1" not in told("list")
+    assert "fuse replaced" in told("list", "--state", "closed")
+    again = ("maintenance", "close", "meter", "M/1", "x")
+    line = failed_with(wattlake(tmp_path, *again, WATTLAKE_URL=url_of(collector)), FAILED)
+    assert "is not open: it is closed" in line
+    assert told("reopen", "meter", "M/1") == "meter M/1: open again"
 
 
 def test_efficiency_says_that_no_hour_was_computed(tmp_path: Path, collector: Collector) -> None:

@@ -36,6 +36,7 @@ def test_the_shipped_rules_keep_to_their_own_schema_and_cover_every_kind() -> No
         "soc_falling",
         "efficiency_status",
         "efficiency_drop",
+        "maintenance_visit",
     }
     falling = next(rule for rule in rules.live if isinstance(rule, SocFalling))
     assert falling.hold == timedelta(minutes=5)
@@ -63,7 +64,7 @@ def test_the_shipped_rules_keep_to_their_own_schema_and_cover_every_kind() -> No
             "rules:\n- name: hot\n  kind: heat\n  severity: info\n",
             "FILE, line 2, rule 'hot': Input tag 'heat' found using 'kind' does not match any of "
             "the expected tags: 'battery_temperature', 'voltage', 'soc_falling', 'silent', "
-            "'efficiency_status', 'efficiency_drop'",
+            "'efficiency_status', 'efficiency_drop', 'maintenance_visit'",
         ),
         (
             "rules:\n- {name: a, kind: silent, threshold: 5m, severity: info}\n"

@@ -147,6 +147,34 @@ def test_a_fault_of_what_measures_is_named(
     assert found["mending_saves_kwh_a_year"].item() == 0
 
 
+def test_what_is_at_stake_is_not_told_by_a_meter_that_is_wrong_as_well() -> None:
+    """A vehicle whose register sticks charges now and then at a meter that counts Wh."""
+    recent = pl.col("begins") >= since(330)
+    sticks = changed(
+        at(vehicle=DEPOT_VEHICLE) & recent,
+        **times(0, "energy_dc_kwh", "matched_energy_dc_kwh", "peak_power_dc_kw"),
+        efficiency_percent=pl.lit(0.0),
+    )
+    in_wh = at(meter=DEPOT_METER) & ~at(vehicle=DEPOT_VEHICLE) & recent
+    both = sticks.with_columns(
+        pl.when(in_wh | (at(meter=DEPOT_METER) & at(vehicle=DEPOT_VEHICLE) & recent))
+        .then(pl.col(name) * 1000)
+        .otherwise(name)
+        .alias(name)
+        for name in AC
+    ).with_columns(
+        efficiency_percent=pl.when(in_wh)
+        .then(pl.col("efficiency_percent") / 1000)
+        .otherwise("efficiency_percent")
+    )
+    rows = {row["device_id"]: row for row in sure(both).iter_rows(named=True)}
+    assert rows[DEPOT_METER]["kind"] == "wrong_scale"
+    assert rows[DEPOT_VEHICLE]["kind"] == "stuck_register"
+    (alone,) = sure(sticks).iter_rows(named=True)
+    told = rows[DEPOT_VEHICLE]["at_stake_kwh_a_year"]
+    assert told == pytest.approx(alone["at_stake_kwh_a_year"], rel=0.25)
+
+
 def test_swapped_links_are_named_with_the_meter_that_fits() -> None:
     pairs = SESSIONS.group_by("vehicle_id", meter=pl.col("meter_ids").list.first()).len()
     own = pairs.filter(pl.col("meter") != METER).sort("len", "meter", descending=True)

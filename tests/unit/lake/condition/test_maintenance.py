@@ -9,12 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake.condition import close_entry, no_maintenance, update_maintenance
+from lake.condition import apply_decisions, no_maintenance, update_maintenance
 from lake.condition.anomalies import ANOMALIES
-from lake.condition.maintenance import MAINTENANCE, NO_LONGER_SEEN, OF_THE_PARTNER
+from lake.condition.maintenance import (
+    DECISIONS,
+    MAINTENANCE,
+    NO_LONGER_SEEN,
+    OF_THE_PARTNER,
+    PRICES,
+)
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 SURE = 0.99
+PRICE = pl.DataFrame([("meter", "M1", 0.3, "EUR")], schema=PRICES, orient="row")
 
 
 def day(number: int) -> datetime:
@@ -46,8 +53,13 @@ def after(confidences: Sequence[float | None], listed: pl.DataFrame | None = Non
     listed = no_maintenance() if listed is None else listed
     for number, confidence in enumerate(confidences):
         seen = found() if confidence is None else found(anomaly(confidence=confidence))
-        listed = update_maintenance(listed, seen, day(number), 0.3)
+        listed = update_maintenance(listed, seen, day(number), PRICE)
     return listed
+
+
+def decided(listed: pl.DataFrame, *decisions: tuple[datetime, bool, str]) -> pl.DataFrame:
+    rows = [("meter", "M1", at, "kim", closes, why) for at, closes, why in decisions]
+    return apply_decisions(listed, pl.DataFrame(rows, schema=DECISIONS, orient="row"))
 
 
 def state(listed: pl.DataFrame) -> str | None:
@@ -66,6 +78,7 @@ def test_money_follows_from_the_price() -> None:
     (row,) = after([SURE] * 8).iter_rows(named=True)
     assert row["at_stake_a_year"] == pytest.approx(90)
     assert row["mending_saves_a_year"] == pytest.approx(75)
+    assert row["currency"] == "EUR"
     without = update_maintenance(no_maintenance(), found(anomaly()), day(0))
     assert without["at_stake_a_year"].to_list() == [None]
 
@@ -107,7 +120,7 @@ def test_a_row_opens_and_closes_at_most_once_in_four_weeks(
 
 
 def test_what_a_person_has_closed_stays_closed_until_it_is_worse_or_long_ago() -> None:
-    closed = close_entry(after([SURE] * 8), "meter", "M1", day(8), "kim", "fuse replaced")
+    closed = decided(after([SURE] * 8), (day(8), True, "fuse replaced"))
     again = update_maintenance(closed, found(anomaly()), day(20))
     assert state(again) == "closed"
     assert again.select("closed_by", "closed_reason").row(0) == ("kim", "fuse replaced")
@@ -117,9 +130,24 @@ def test_what_a_person_has_closed_stays_closed_until_it_is_worse_or_long_ago() -
     assert state(later) == "waiting"
 
 
-def test_only_what_is_open_can_be_closed() -> None:
-    with pytest.raises(ValueError, match="no open row of meter M1"):
-        close_entry(after([SURE]), "meter", "M1", day(8), "kim", "mended")
+def test_of_several_decisions_the_newest_counts_and_a_closing_can_be_taken_back() -> None:
+    listed = after([SURE] * 8)
+    closing, opening = (day(8), True, "mended"), (day(9), False, "it was another one")
+    assert decided(listed, closing, opening).equals(listed)
+    assert decided(decided(listed, closing), opening).equals(listed)
+    assert state(decided(listed, opening, (day(10), True, "mended now"))) == "closed"
+    # What was not open yet when the day was computed anew is closed all the same.
+    waiting = decided(after([SURE]), closing)
+    assert state(waiting) == "closed"
+    assert state(update_maintenance(waiting, found(anomaly()), day(9))) == "closed"
+    assert state(decided(waiting, opening)) == "waiting"
+
+
+def test_a_decision_on_what_has_closed_by_itself_or_is_gone_changes_nothing() -> None:
+    closed = after([SURE] * 8 + [None] * 28)
+    for closes in (True, False):
+        assert decided(closed, (day(40), closes, "late")).equals(closed)
+        assert decided(no_maintenance(), (day(40), closes, "late")).is_empty()
 
 
 def test_a_row_that_stands_for_either_closes_when_it_is_the_other() -> None:

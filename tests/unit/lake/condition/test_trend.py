@@ -57,6 +57,12 @@ def test_a_drift_is_found_with_its_begin_and_its_slope() -> None:
     assert row["z"] < -20
 
 
+def test_a_trend_has_the_levels_of_its_weeks_and_none_where_none_is_known() -> None:
+    course = [None if week % 5 == 0 else -0.1 * week for week in range(WEEKS)]
+    (row,) = efficiency_trends(levels(course)).iter_rows(named=True)
+    assert row["weekly_level_percent"] == course
+
+
 def test_a_step_is_found_with_its_week() -> None:
     step = np.where(np.arange(WEEKS) >= 40, -4.0, 0.0)
     (row,) = efficiency_trends(levels((step + noise(2)).tolist())).iter_rows(named=True)

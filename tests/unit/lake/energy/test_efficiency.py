@@ -164,7 +164,7 @@ def test_the_columns_and_types_are_those_of_the_tables() -> None:
         assert table.schema.names == [column.name for column in spec.columns]
         assert table.cast(schema).schema.equals(schema)
         assert all(column.description for column in spec.columns)
-    assert {spec.time_column for spec in DERIVED_TABLES} == {"hour_start", "begins", "date"}
+    assert {spec.time_column for spec in DERIVED_TABLES} == {"hour_start", "begins", "ends", "date"}
 
 
 def test_nothing_gives_no_vehicles_and_no_fleet() -> None:

@@ -30,11 +30,13 @@ class PositionExpired(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event as every stream sends it: `text` is its JSON."""
+    """An event as every stream sends it: `text` is its JSON. It is about one device."""
 
     id: int
     type: str
     text: str
+    device_kind: str
+    device_id: str
 
 
 class AlertEventFeed(Service):
@@ -148,7 +150,16 @@ class AlertEventFeed(Service):
 
 async def _read(conn: psycopg.AsyncConnection[DictRow], after: int) -> list[Event]:
     found = await conn.execute(query("alert_events_after"), {"after": after, "limit": _PAGE})
-    return [Event(row["id"], row["type"], event_json(row)) for row in await found.fetchall()]
+    return [
+        Event(
+            row["id"],
+            row["type"],
+            event_json(row),
+            row["alert"]["deviceKind"],
+            row["alert"]["deviceId"],
+        )
+        for row in await found.fetchall()
+    ]
 
 
 async def _bounds(conn: psycopg.AsyncConnection[DictRow]) -> DictRow:

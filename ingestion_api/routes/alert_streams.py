@@ -16,6 +16,14 @@ from starlette.types import Receive, Scope, Send
 from ingestion_api.alerts.event_feed import Event, PositionExpired
 from ingestion_api.auth.api_keys import Caller
 from ingestion_api.rest.problems import Problem
+from ingestion_api.routes.device_filter import (
+    Depots,
+    DeviceFilter,
+    DeviceFilterDep,
+    Groups,
+    device_filter,
+    devices_within,
+)
 from ingestion_api.server.http_protocol import ENDLESS
 from ingestion_api.services import Services, ServicesDep
 
@@ -29,8 +37,10 @@ Position = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
 
 
 @router.websocket("/stream")
-async def stream(websocket: WebSocket, after: Position = None) -> None:
-    """Every event as a text message, those after `after` first."""
+async def stream(
+    websocket: WebSocket, after: Position = None, depot: Depots = None, group: Groups = None
+) -> None:
+    """Every event as a text message, those after `after` first; of some depots and groups."""
     services: Services = websocket.app.state.services
     await websocket.accept()
     origin = websocket.headers.get("origin")
@@ -38,14 +48,18 @@ async def stream(websocket: WebSocket, after: Position = None) -> None:
         await websocket.close(_POLICY_VIOLATION, "a page of another site")
         return
     try:
+        where = await device_filter(services, depot, group)
         begin = await _begin(services, after)
     except PositionExpired as error:
         await websocket.close(_GONE, str(error)[:120])
         return
+    except Problem as problem:
+        await websocket.close(_POLICY_VIOLATION, problem.detail[:120])
+        return
 
     async def send() -> None:
         await websocket.send_text(to_json({"id": begin, "type": "start"}).decode())
-        async for events in _events(services, websocket.scope["caller"], begin):
+        async for events in _events(services, websocket.scope["caller"], begin, where):
             for event in events:
                 async with asyncio.timeout(_UNREAD_SECONDS):
                     await websocket.send_text(event.text)
@@ -68,24 +82,28 @@ async def no_stream(after: Position = None) -> Response:
 async def events(
     request: Request,
     services: ServicesDep,
+    where: DeviceFilterDep,
     after: Position = None,
     last_event_id: Annotated[int | None, Header(ge=0, le=2**63 - 1)] = None,
 ) -> Response:
-    """Every event as a server-sent one, those after `Last-Event-ID` or `after` first."""
+    """Every event as a server-sent one, those after `Last-Event-ID` or `after` first.
+
+    With depots or groups those of their devices alone.
+    """
     try:
         begin = await _begin(services, after if last_event_id is None else last_event_id)
     except PositionExpired as error:
         raise Problem(410, str(error)) from None
-    return _EventStream(services, begin)
+    return _EventStream(services, begin, where)
 
 
 class _EventStream(Response):
     media_type = "text/event-stream"
 
-    def __init__(self, services: Services, begin: int) -> None:
+    def __init__(self, services: Services, begin: int, where: DeviceFilter) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._services, self._begin = services, begin
+        self._services, self._begin, self._where = services, begin, where
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[ENDLESS] = True
@@ -98,7 +116,8 @@ class _EventStream(Response):
             start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             await send(start)
             await body(_server_sent(self._begin, "start", "{}"))
-            async for some in _events(self._services, scope["caller"], self._begin):
+            following = _events(self._services, scope["caller"], self._begin, self._where)
+            async for some in following:
                 texts = [_server_sent(event.id, event.type, event.text) for event in some]
                 await body("".join(texts) or ": still here\n\n")
             await body("", more=False)
@@ -114,13 +133,24 @@ async def _begin(services: Services, after: int | None) -> int:
     return after
 
 
-async def _events(services: Services, caller: Caller, position: int) -> AsyncIterator[list[Event]]:
+async def _events(
+    services: Services, caller: Caller, position: int, where: DeviceFilter
+) -> AsyncIterator[list[Event]]:
     """Yield the events after a position, or none now and then; ends with the caller's key."""
     while services.keys.is_valid(caller):
         found = await services.alerts.feed.events_after(position, _PATIENCE_SECONDS)
         if found:
             position = found[-1].id
-        yield found
+        yield await _within(services, found, where)
+
+
+async def _within(services: Services, events: list[Event], where: DeviceFilter) -> list[Event]:
+    """Leave the events of devices that belong to the filter now."""
+    if not (events and where.is_set):
+        return events
+    ids = await devices_within(services, where)
+    known = {(kind, device) for kind, devices in ids.items() for device in devices}
+    return [event for event in events if (event.device_kind, event.device_id) in known]
 
 
 async def _ended(receive: Callable[[], Awaitable[Any]], kind: str) -> None:

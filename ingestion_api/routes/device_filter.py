@@ -15,7 +15,7 @@ from warehouse_sql.device_attributes import DEPOT_PATTERN, Text
 from warehouse_sql.named_queries import query
 
 _MOST: Final = 20
-_Depots = Annotated[
+Depots = Annotated[
     list[Annotated[str, Field(pattern=DEPOT_PATTERN)]] | None,
     Query(
         alias="depot",
@@ -23,7 +23,7 @@ _Depots = Annotated[
         description="only devices of this depot; repeat it for several",
     ),
 ]
-_Groups = Annotated[
+Groups = Annotated[
     list[Text] | None,
     Query(
         alias="group",
@@ -52,7 +52,7 @@ class DeviceFilter:
 
 
 async def device_filter(
-    services: ServicesDep, depot: _Depots = None, group: _Groups = None
+    services: ServicesDep, depot: Depots = None, group: Groups = None
 ) -> DeviceFilter:
     """Return the filter of a request; Problem 422 for a depot or a group that there is not."""
     wanted = DeviceFilter(_distinct(depot), _distinct(group))

@@ -1,10 +1,13 @@
 """Lists and tables of a depot or a group are those of its devices and of no others."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from lake import HOUR, Lake, hour_of
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
@@ -268,6 +271,24 @@ def test_a_depot_or_a_group_that_there_is_not_is_told(api: Collector) -> None:
     assert "vehicleIds: is required" in bare.json()["detail"]
 
 
+def test_streams_of_alerts_have_those_of_the_depot_and_the_group_alone(api: Collector) -> None:
+    opened = "SELECT count(*) FROM alert_event WHERE type = 'opened'"
+    assert api.sql(opened) == [(3,)]
+    with api.http.stream("GET", "/v1/alerts/events?after=0&depot=south") as answer:
+        lines = (line for line in answer.iter_lines() if line.startswith("data: "))
+        start, first = next(lines), json.loads(next(lines).removeprefix("data: "))
+    assert (start, first["alert"]["deviceId"]) == ("data: {}", "V2")
+    assert api.http.get("/v1/alerts/events?depot=west").status_code == 422
+    with web_socket(api, "?after=0&group=vans") as live:
+        found = [json.loads(live.recv(10)) for _ in range(3)]
+    assert {event["alert"]["deviceId"] for event in found[1:]} == {"V1", "V3"}
+    with web_socket(api, "?depot=west") as refused, pytest.raises(ConnectionClosed) as closed:
+        refused.recv(10)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1008
+    assert "no depot 'west'" in closed.value.rcvd.reason
+
+
 def test_the_overview_of_a_depot_has_the_hours_of_its_devices_alone(api: Collector) -> None:
     nothing = get(api, "/v1/analytics/overview", depot="north")
     assert (nothing["last24Hours"]["hours"], nothing["newestHour"]) == (0, None)
@@ -288,3 +309,8 @@ def test_the_overview_of_a_depot_has_the_hours_of_its_devices_alone(api: Collect
     north = get(api, "/v1/analytics/overview", depot="north")["last24Hours"]
     assert (north["energyAcKwh"], north["unlinkedEnergyAcKwh"]) == (20.0, 0.0)
     assert api.http.get("/v1/analytics/overview", params={"depot": "west"}).status_code == 422
+
+
+def web_socket(api: Collector, query: str) -> Any:
+    """A WebSocket to the stream of alerts, closed at the end of the block."""
+    return connect(f"ws://127.0.0.1:{api.port}/v1/alerts/stream{query}", proxy=None)

@@ -501,8 +501,8 @@ class _RunningSide(NamedTuple):
         flowed = flowed_1 - flowed_0
         tells = (known_1 - known_0 >= length) & (_TELLING_SHARE * flowed >= np.abs(energy))
         tells &= flowed > 0
-        for edge in (start + 1, end):
-            tells &= other.length_at(who, edge) <= length
+        beside = other.length_at(np.concatenate((who, who)), np.concatenate((start + 1, end)))
+        tells &= (beside.reshape(2, -1) <= length).all(axis=0)
         matched = part_of(
             energy,
             np.where(

@@ -9,7 +9,7 @@ from lake.energy.efficiency import (
     rows_of_few,
 )
 from lake.energy.exact import exact_sum
-from lake.energy.fleet import lowest_efficiency, ratio_percent
+from lake.energy.fleet import charger_totals, fleet_efficiency, ratio_percent
 from lake.energy.links import (
     HEARTBEAT,
     LINK,
@@ -45,16 +45,17 @@ __all__ = [
     "FactsOfFew",
     "Link",
     "MeasuredSide",
+    "charger_totals",
     "contested_meters",
     "curve_step",
     "efficiency_of_few",
     "energy_of_devices",
     "exact_sum",
     "facts_of_few",
+    "fleet_efficiency",
     "linked_sides",
     "links_around",
     "links_by_rule",
-    "lowest_efficiency",
     "measured",
     "merged_few",
     "named_links",

@@ -7,6 +7,7 @@ import dagster as dg
 from dagster import AssetSelection
 
 from lake import hours_between
+from lake.reports import KINDS, Period
 from pipelines.automation.watch import WATCHED
 from pipelines.partitions import REFINES, hour_key, hour_of_key
 
@@ -27,9 +28,17 @@ hourly = dg.define_asset_job(
 )
 daily = dg.define_asset_job(
     "daily",
-    selection=AssetSelection.groups("daily", "reports"),
+    selection=AssetSelection.groups("daily") | AssetSelection.assets("daily_efficiency_report"),
     description="Computes the tables of UTC days and renders their reports; a range is one run.",
 )
+REPORT_JOBS = {
+    kind: dg.define_asset_job(
+        f"{adverb}_report",
+        selection=AssetSelection.assets(f"{adverb}_efficiency_report"),
+        description=f"Renders the reports of a {kind}; a range is one run.",
+    )
+    for kind, adverb in zip(KINDS, ("daily", "weekly", "monthly"), strict=True)
+}
 observe_raw = dg.define_asset_job(
     "observe_raw",
     selection=AssetSelection.groups("raw", include_sources=True) - _WATCHED,
@@ -64,6 +73,12 @@ def hours_request(
 def days_request(days: Sequence[date], after_run: str, *, old: bool = False) -> dg.RunRequest:
     """Request one run of the daily job for contiguous days; the rest is as for `hours_request`."""
     return _request(daily.name, f"{days[0]:%Y-%m-%d}", f"{days[-1]:%Y-%m-%d}", after_run, old)
+
+
+def reports_request(periods: Sequence[Period], after_run: str) -> dg.RunRequest:
+    """Request one run of the reports of contiguous periods; the rest is as for `hours_request`."""
+    job, first, last = REPORT_JOBS[periods[0].kind], periods[0].first, periods[-1].first
+    return _request(job.name, f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}", after_run, old=True)
 
 
 def hours_of_tags(tags: Mapping[str, str]) -> set[datetime]:

@@ -146,10 +146,10 @@ class HourlyRuns(_RunsOfJob[datetime]):
 
 
 class DayRuns(_RunsOfJob[date]):
-    """The newest runs of the daily job."""
+    """The newest runs of the daily job, or of another one by days."""
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        super().__init__(instance, daily.name)
+    def __init__(self, instance: dg.DagsterInstance, job: str = daily.name) -> None:
+        super().__init__(instance, job)
 
     def parts(self, tags: Mapping[str, str]) -> set[date]:
         """The days of a run."""

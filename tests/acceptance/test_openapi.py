@@ -18,10 +18,12 @@ import psycopg
 import pytest
 
 from lake import Lake
+from lake.reports import FORMS
 from lake.schema.vehicle_efficiency import VEHICLE_EFFICIENCY_HOURLY
 from tests.harness.collector import Collector, running_collector
 from tests.harness.heartbeats import meter, vehicle
 from tests.harness.postgres import copied_database
+from tests.harness.reports import put_report
 from tests.harness.waiting import wait_for
 from tests.table_samples import put
 from warehouse_sql.api_keys import create_key
@@ -86,10 +88,9 @@ def fill(api: Collector) -> None:
         "INSERT INTO alert_dead_letter (webhook, event_id, attempts, last_error)"
         " SELECT 'example.com 0f0f0f0f', id, 10, 'HTTP 500' FROM alert_event"
     )
-    report = api.lake_folder / "reports" / "date=2026-03-01"
-    report.mkdir(parents=True)
-    (report / "efficiency.html").write_text("<p>a report</p>")
-    (report / "efficiency.csv").write_text("a,b\n")
+    forms = dict.fromkeys(FORMS, "a report")
+    put_report(api.lake_folder, "2026-03-01", forms)
+    put_report(api.lake_folder, "2026-W09", forms)
 
 
 @pytest.fixture

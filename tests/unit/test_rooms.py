@@ -43,6 +43,7 @@ ROOMS = {
         "costs": "energy schema time_zones",
         "sessions": "energy schema settings",
         "condition": "schema",
+        "reports": "schema",
         "rollups": "costs energy health sessions schema engine settings",
         "delta": "schema errors settings",
         "history": "delta schema engine errors prefetch settings",
@@ -105,7 +106,7 @@ ROOMS = {
         "resources": "run_session",
         "compute": "ledger",
         "assets": "compute checks ledger partitions resources settings",
-        "report": "assets partitions resources",
+        "report": "assets compute partitions resources settings",
         "maintenance": "assets ledger partitions resources settings",
         "automation": "assets checks compute ledger partitions first_partition resources "
         "run_session settings",
@@ -152,8 +153,8 @@ PUBLIC = {
     """,
     "lake.energy": """
         CHARGER_CLASSES FactsOfFew HEARTBEAT LINK Link MeasuredSide PAIR RATED REASONS RULE
-        STATUSES contested_meters curve_step efficiency_of_few energy_of_devices exact_sum
-        facts_of_few linked_sides links_around links_by_rule lowest_efficiency measured
+        STATUSES charger_totals contested_meters curve_step efficiency_of_few energy_of_devices
+        exact_sum facts_of_few fleet_efficiency linked_sides links_around links_by_rule measured
         merged_few named_links ratio_percent reach_of_crossing resolve_links rows_of_few
         time_of_unbroken_name uncontested_links vehicle_curve
     """,
@@ -175,9 +176,14 @@ PUBLIC = {
         map_columns no_zone_fault parse_number read_header require_utf8 to_kwh
         unknown_columns with_default_stream
     """,
+    "lake.reports": """
+        FORMS KINDS Kind Period ReportFolder ReportVersion Scope list_reports parse_period
+        read_file read_versions remove_version write_file
+    """,
     "lake.rollups": """
-        DayInputs HourInputs Tables cadences_of_hour efficiency_of_day efficiency_of_hour
-        health_of_day health_of_hour lacking_readings tables_of_hours
+        DayInputs HourInputs Tables as_windows cadences_of_hour efficiency_of_day
+        efficiency_of_hour health_of_day health_of_hour lacking_readings merge_charger_hours
+        merge_vehicle_hours tables_of_hours
     """,
     "lake.schema": """
         BATTERY_HEALTH_DAILY CHARGER_EFFICIENCY_DAILY CHARGER_EFFICIENCY_HOURLY
@@ -242,8 +248,10 @@ LIBRARIES = {
     "structlog": "ingestion_api",
     "typer": "local_stack.cli",
     "typing_extensions": "ingestion_api.heartbeats",
+    "typst": "pipelines.report",
     "uvicorn": "ingestion_api.__main__ ingestion_api.server",
     "vl_convert": "ingestion_api.page pipelines.report",
+    "xlsxwriter": "pipelines.report",
     "yaml": "ingestion_api.alerts lake.costs",
 }
 

@@ -22,6 +22,7 @@ TABLES = {
     *(stream.history_table for stream in STREAMS.values()),
     *(spec.name for spec in DERIVED_TABLES),
 }
+REPORTS = {f"{adverb}_efficiency_report" for adverb in ("daily", "weekly", "monthly")}
 ASSETS = {
     "raw_meter_heartbeats",
     "raw_vehicle_heartbeats",
@@ -32,7 +33,7 @@ ASSETS = {
     "warehouse/charger_efficiency_hourly",
     "warehouse/fleet_efficiency_hourly",
     "warehouse/charging_session",
-    "daily_efficiency_report",
+    *REPORTS,
 }
 MAINTENANCE = {
     "maintenance/raw_meter_heartbeats_retention",
@@ -44,9 +45,7 @@ MAINTENANCE = {
     *(f"maintenance/{table}_archive" for table in TABLES if not table.startswith("raw_")),
 }
 # Assets whose columns say where they come from.
-TRACED = {
-    name for name in ASSETS if not name.startswith("raw_") and name != "daily_efficiency_report"
-}
+TRACED = {name for name in ASSETS - REPORTS if not name.startswith("raw_")}
 
 
 @pytest.fixture(scope="module")
@@ -154,15 +153,18 @@ def test_no_step_of_the_nightly_job_lists_the_partitions_since_the_start() -> No
 
 
 def test_every_column_of_every_table_is_described(specs: dict[str, dg.AssetSpec]) -> None:
-    for name in ASSETS - {"daily_efficiency_report"}:
+    for name in ASSETS - REPORTS:
         schema = specs[name].metadata["dagster/column_schema"]
         assert isinstance(schema, dg.TableSchema)
         for column in schema.columns:
             assert column.description, f"{name}.{column.name}"
 
 
-def test_the_report_goes_back_to_the_raw_heartbeats(specs: dict[str, dg.AssetSpec]) -> None:
-    upstream = {AssetKey("daily_efficiency_report")}
+@pytest.mark.parametrize("report", sorted(REPORTS))
+def test_a_report_goes_back_to_the_raw_heartbeats(
+    specs: dict[str, dg.AssetSpec], report: str
+) -> None:
+    upstream = {AssetKey(report)}
     for _ in ASSETS:
         upstream |= {dep.asset_key for key in upstream for dep in specs[key.to_user_string()].deps}
 

@@ -5,13 +5,15 @@ Version 0 is that of a period that is not over, and is written anew; from 1 on a
 changes. `figures.json` is written last: a version without it is not there yet.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
+from lake.errors import LakeDamaged
 from lake.reports.periods import Kind, Period, parse_period
 
 FORMS: Final = {
@@ -97,6 +99,23 @@ def read_file(files: FileSystem, path: str) -> bytes | None:
             return content
     except FileNotFoundError:
         return None
+
+
+def read_note(files: FileSystem, folder: ReportFolder, version: int) -> Mapping[str, Any] | None:
+    """Return what is known of a version: its figures as they are written, and how it came about.
+
+    None where there is no such version. Raises LakeDamaged for a file that is no JSON.
+    """
+    content = read_file(files, folder.figures(version))
+    if content is None:
+        return None
+    try:
+        note: Mapping[str, Any] = json.loads(content)
+    except ValueError as error:
+        raise LakeDamaged(
+            f"{folder.figures(version)} is damaged: remove its folder, and make the report again"
+        ) from error
+    return note
 
 
 def write_file(files: FileSystem, path: str, content: bytes) -> None:

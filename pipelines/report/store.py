@@ -13,7 +13,7 @@ from lake.reports import (
     FORMS,
     ReportFolder,
     ReportVersion,
-    read_file,
+    read_note,
     read_versions,
     remove_version,
     write_file,
@@ -57,6 +57,7 @@ def store_report(
         number, forms = SO_FAR, _FORMS_SO_FAR
     elif numbered:
         known = read_note(files, folder, numbered[-1].number)
+        assert known is not None
         if known["digest"] == digest:
             return StoredReport(folder, numbered[-1].number, is_new=False, changed=())
         number = numbered[-1].number + 1
@@ -77,12 +78,6 @@ def store_report(
     write_file(files, folder.figures(number), json.dumps(note, indent=1).encode())
     _prune(files, folder, [v for v in versions if v.number != number], kept, number)
     return StoredReport(folder, number, is_new=True, changed=changed)
-
-
-def read_note(files: FileSystem, folder: ReportFolder, version: int) -> Mapping[str, Any]:
-    """Read what is known of a version: its figures as they are written, and how it came about."""
-    note: Mapping[str, Any] = json.loads(read_file(files, folder.figures(version)) or b"{}")
-    return note
 
 
 def changed_figures(known: Mapping[str, Any], figures: Mapping[str, str]) -> list[str]:

@@ -43,7 +43,7 @@ ROOMS = {
         "costs": "energy schema time_zones",
         "sessions": "energy schema settings",
         "condition": "schema",
-        "reports": "schema",
+        "reports": "errors schema",
         "rollups": "costs energy health sessions schema engine settings",
         "delta": "schema errors settings",
         "history": "delta schema engine errors prefetch settings",
@@ -84,15 +84,16 @@ ROOMS = {
         "server": "rest observability token_bucket settings",
         "alerts": "rest database observability background_tasks settings",
         "analytics": "rest database outbox.pack observability background_tasks",
+        "report_delivery": "alerts analytics.lake_access background_tasks settings",
         "services": "alerts analytics auth commit outbox rejections rest database observability "
         "background_tasks settings",
         "ingest": "services auth heartbeats rejections rest observability errors settings",
         "bulk_import": "heartbeats commit.transaction outbox.lake_binding rejections.text database "
         "settings",
-        "routes": "services ingest alerts analytics auth heartbeats rejections rest page server "
-        "database observability",
-        "app": "routes services ingest alerts analytics auth commit outbox rejections rest server "
-        "database background_tasks settings",
+        "routes": "services ingest alerts report_delivery analytics auth heartbeats rejections "
+        "rest page server database observability",
+        "app": "routes services ingest alerts report_delivery analytics auth commit outbox "
+        "rejections rest server database background_tasks settings",
         "__main__": "app alerts server database observability settings",
     },
     "pipelines": {
@@ -178,7 +179,7 @@ PUBLIC = {
     """,
     "lake.reports": """
         FORMS KINDS Kind Period ReportFolder ReportVersion Scope list_reports parse_period
-        read_file read_versions remove_version write_file
+        read_file read_note read_versions remove_version write_file
     """,
     "lake.rollups": """
         DayInputs HourInputs Tables as_windows cadences_of_hour efficiency_of_day
@@ -224,7 +225,8 @@ LIBRARIES = {
     "ingestion_api.services",
     "fastapi_offline": "ingestion_api.app",
     "httptools": "ingestion_api.server",
-    "httpx": "ingestion_api.alerts local_stack.client local_stack.stack pipelines.automation",
+    "httpx": "ingestion_api.alerts ingestion_api.report_delivery local_stack.client "
+    "local_stack.stack pipelines.automation",
     "jinja2": "ingestion_api.page pipelines.report",
     "markupsafe": "pipelines.report",
     "msgspec": "ingestion_api.heartbeats",

@@ -26,13 +26,11 @@ class Change:
 
 def changes(
     totals: Totals,
-    earlier: Totals | None,
+    earlier: Totals,
     rows: WindowRows,
     before: WindowRows,
 ) -> list[Change]:
-    """Return what changed, the money first; nothing where the period before is not known."""
-    if earlier is None:
-        return []
+    """Return what changed since the period before, the money first."""
     found = [
         _cost(totals, earlier),
         _losses(totals, earlier),
@@ -78,8 +76,10 @@ def _losses(now: Totals, then: Totals) -> Change | None:
 
 
 def _losing_more(kind: str, rows: pl.DataFrame, before: pl.DataFrame) -> Change | None:
+    is_known = pl.col("status_before").is_null() | pl.col("status_before").is_in((*RATED, "idle"))
     found = (
         _joined(kind, rows, before)
+        .filter(pl.col("status").is_in(RATED) & is_known)
         .with_columns(more=pl.col("loss_kwh") - pl.col("loss_kwh_before").fill_null(0.0))
         .filter(pl.col("more") >= _LEAST_KWH)
         .sort("more", "id", descending=[True, False])

@@ -210,7 +210,7 @@ def _key_rows(figures: Figures) -> list[dict[str, Any]]:
         is_money = unit == currency
         then = [
             value_of(c.totals)
-            if c.totals and (not is_money or c.totals.money.currency == totals.money.currency)
+            if not is_money or c.totals.money.currency == totals.money.currency
             else None
             for c in figures.compared
         ]

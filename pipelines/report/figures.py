@@ -34,11 +34,11 @@ COMPARED: Final[Mapping[Kind, Sequence[tuple[str, int]]]] = {
 
 @dataclass(frozen=True)
 class Compared:
-    """An earlier period and its totals; None where nothing is known of it."""
+    """An earlier period and its totals."""
 
     label: str
     period: Period
-    totals: Totals | None
+    totals: Totals
 
 
 @dataclass(frozen=True)
@@ -114,15 +114,11 @@ class FigureReader:
         zone = self._places.zone(scope)
         start, end = period.window(zone)
         rows = self._of_scope(self._window(start, end), scope)
-        compared, before = [], None
-        for label, count in COMPARED[period.kind]:
-            earlier = period.moved(count)
-            found = self._of_scope(self._window(*earlier.window(zone)), scope)
-            before = found if before is None else before
-            is_known = not (found.vehicles.is_empty() and found.chargers.is_empty())
-            totals = totals_of(found, scope) if is_known else None
-            compared.append(Compared(label, earlier, totals))
-        assert before is not None
+        earlier = [
+            self._earlier(label, period.moved(count), scope)
+            for label, count in COMPARED[period.kind]
+        ]
+        first, before = earlier[0]
         totals, until = totals_of(rows, scope), min(end, self._now)
         own = rows.vehicles if scope.depot is None else rows.chargers
         return Figures(
@@ -134,9 +130,11 @@ class FigureReader:
             end=end,
             generated_at=self._now,
             totals=totals,
-            compared=compared,
+            compared=[one for one, _ in earlier if one is not None],
             # What is not over would differ from all that is.
-            changes=[] if self._now < end else changes(totals, compared[0].totals, rows, before),
+            changes=changes(totals, first.totals, rows, before)
+            if first is not None and end <= self._now
+            else [],
             visits=self._visits(until, scope),
             excluded=excluded_energy(own, totals),
             quality=quality_of(rows, before, own, until, period.kind),
@@ -146,6 +144,15 @@ class FigureReader:
             depots=depot_totals(rows.chargers, self._places.meters),
             sources=self._tables.versions,
         )
+
+    def _earlier(
+        self, label: str, period: Period, scope: Scope
+    ) -> tuple[Compared | None, WindowRows]:
+        """An earlier period and its rows; without totals where nothing is known of it."""
+        rows = self._of_scope(self._window(*period.window(self._places.zone(scope))), scope)
+        if rows.vehicles.is_empty() and rows.chargers.is_empty():
+            return None, rows
+        return Compared(label, period, totals_of(rows, scope)), rows
 
     def _visits(self, until: datetime, scope: Scope) -> Visits:
         """The maintenance list at the end; without one what the days before it show."""

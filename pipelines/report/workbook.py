@@ -117,9 +117,7 @@ def _summary(content: dict[str, Any], figures: Figures) -> tuple[list[str], list
     return ["", "unit", content["key"], *(one.label for one in figures.compared)], rows
 
 
-def _numbers(totals: Totals | None) -> list[Any]:
-    if totals is None:
-        return [None] * 6
+def _numbers(totals: Totals) -> list[Any]:
     money = totals.money
     return [
         totals.bought_kwh,

@@ -28,7 +28,7 @@ _RECIPIENT: Final = (
 _EXAMPLE: Final[dict[str, object]] = {
     "period": "week",
     "depot": None,
-    "recipient": "fleet@example.com",
+    "recipient": "https://example.com/reports",
     "formats": ["pdf"],
     "hourUtc": 6,
 }

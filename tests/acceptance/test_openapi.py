@@ -57,7 +57,7 @@ def api(
 
 
 def fill(api: Collector) -> None:
-    """Devices, a link, a refused record, a computed hour, a session, an alert, a report."""
+    """Devices, a link, a refused record, an hour, a session, an alert, reports, a subscription."""
     for number in range(3):
         meters = [meter(f"METER00{number}", -60 * ago) for ago in range(10)]
         vehicles = [vehicle(f"VEH00{number}", -60 * ago) for ago in range(10)]
@@ -91,6 +91,8 @@ def fill(api: Collector) -> None:
     forms = dict.fromkeys(FORMS, "a report")
     put_report(api.lake_folder, "2026-03-01", forms)
     put_report(api.lake_folder, "2026-W09", forms)
+    wanted = {"period": "day", "recipient": "https://example.com/hook"}
+    assert api.post("/v1/report-subscriptions", wanted).status_code == 200
 
 
 @pytest.fixture

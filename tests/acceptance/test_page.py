@@ -651,10 +651,11 @@ def test_a_report_is_shown_with_its_style_and_charts(show: Open, fleet: Collecto
         page.get_by_role("button", name="CSV").click()
     assert download.value.suggested_filename == "efficiency-2026-11-20.csv"
     assert "VEH00001" in download.value.path().read_text("utf-8")
-    inside.get_by_role("link", name="VEH00001").first.click()
-    expect(page).to_have_url(re.compile("/vehicles/VEH00001$"))
+    to_vehicle = inside.get_by_role("link", name="VEH00001").first
+    expect(to_vehicle).to_have_attribute("href", "/vehicles/VEH00001")
+    expect(to_vehicle).to_have_attribute("target", "_top")
     page.goto(str(fleet.http.base_url.join("reports")))
-    page.get_by_text("Months").click()
+    page.get_by_label("Months").check()
     expect(page).to_have_url(re.compile("/reports\\?period=month$"))
     with page.expect_download() as download:
         page.get_by_role("button", name="PDF").click()

@@ -35,7 +35,7 @@ async function showList() {
           {},
           cell(report.html ? make("a", { href: path(report.key, depot) }, report.key) : report.key, "tight"),
           cell(report.soFar ? "so far" : String(report.version)),
-          make("td", {}, ...downloads(report)),
+          make("td", { className: "buttons" }, ...downloads(report)),
         ),
     })),
   );

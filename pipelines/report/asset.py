@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -17,10 +17,12 @@ from pipelines.compute.pricing import read_pricing
 from pipelines.partitions import DAILY, MONTHLY, WEEKLY, period_of_key
 from pipelines.report.content import key_figures
 from pipelines.report.figures import FigureReader, Figures
-from pipelines.report.store import StoredReport, store_report
 from pipelines.report.window import PinnedTables
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
+
+if TYPE_CHECKING:
+    from pipelines.report.store import StoredReport
 
 _WHEN = {
     "day": "Made for the day that has ended, and again whenever one of its hours was recomputed. "
@@ -76,6 +78,9 @@ def report_asset(of: _Kind) -> dg.AssetsDefinition:
     def report(
         context: dg.AssetExecutionContext, lake: LakeResource, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
+        # What renders loads slowly; a run of the hourly job has no use for it.
+        from pipelines.report.store import store_report  # noqa: PLC0415
+
         tables, settings, ours = lake.lake(), EnergySettings(), PipelineSettings()
         with warehouse.autocommit() as connection:
             places = read_places(connection, ours.report_time_zone)
@@ -107,7 +112,7 @@ KINDS = (
 REPORTS = [report_asset(kind) for kind in KINDS]
 
 
-def _metadata(found: Sequence[tuple[Figures, StoredReport]], uri: str) -> dict[str, Any]:
+def _metadata(found: "Sequence[tuple[Figures, StoredReport]]", uri: str) -> dict[str, Any]:
     """Links, a preview, and the figures of the first report, which is that of the fleet."""
     if not found:
         return {}
@@ -129,7 +134,7 @@ def _metadata(found: Sequence[tuple[Figures, StoredReport]], uri: str) -> dict[s
     }
 
 
-def _preview(found: Sequence[tuple[Figures, StoredReport]]) -> str:
+def _preview(found: "Sequence[tuple[Figures, StoredReport]]") -> str:
     """The first figures of each report, as a table."""
     names = list(key_figures(found[0][0].totals))
     lines = [

@@ -7,6 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
+import polars.selectors as cs
 
 from lake import DAY, EnergySettings, hour_of
 from lake.costs import Pricing
@@ -21,7 +22,7 @@ from pipelines.compute.places import Places
 from pipelines.report.changes import Change, changes
 from pipelines.report.quality import Excluded, Quality, excluded_energy, quality_of
 from pipelines.report.totals import Totals, totals_of
-from pipelines.report.visits import RECENT, Visits, visits_of_list, visits_of_rows
+from pipelines.report.visits import EVIDENCE, RECENT, Visits, visits_of_list, visits_of_rows
 from pipelines.report.window import PinnedTables, WindowRows, added_money, window_rows
 
 # What each period is compared with: how it is called, and how many periods before it lies.
@@ -30,6 +31,18 @@ COMPARED: Final[Mapping[Kind, Sequence[tuple[str, int]]]] = {
     "week": (("the week before", -1), ("52 weeks before", -52)),
     "month": (("the month before", -1), ("a year before", -12)),
 }
+
+# All that totals need; a month of days has many rows.
+_OF_STEPS: Final = (
+    "vehicle_id",
+    "meter_id",
+    "status",
+    "energy_ac_kwh",
+    "energy_dc_kwh",
+    "unlinked_energy_ac_kwh",
+    "matched_energy_ac_kwh",
+    "matched_energy_dc_kwh",
+)
 
 
 @dataclass(frozen=True)
@@ -161,7 +174,7 @@ class FigureReader:
             return visits_of_list(self._filtered_list(listed, scope))
         end = hour_of(until)
         recent = self._of_scope(self._window(end - RECENT, end), scope)
-        sessions = self._tables.rows(CHARGING_SESSION, end - RECENT, end)
+        sessions = self._tables.rows(CHARGING_SESSION, end - RECENT, end, EVIDENCE)
         return visits_of_rows(recent, sessions, self._settings)
 
     def _filtered_list(self, listed: pl.DataFrame, scope: Scope) -> pl.DataFrame:
@@ -173,13 +186,15 @@ class FigureReader:
             is_there |= (pl.col("device_kind") == kind) & pl.col("device_id").is_in(ids)
         return listed.filter(is_there)
 
-    def _window(self, start: datetime, end: datetime) -> WindowRows:
+    def _window(self, start: datetime, end: datetime, *, is_kept: bool = True) -> WindowRows:
         """Rows of a window, until now at most, as the running day's table has them."""
         end = min(end, max(hour_of(self._now), start + DAY / 24))
-        if (start, end) not in self._rows:
+        found = self._rows.get((start, end))
+        if found is None:
             found = window_rows(self._tables, start, end, self._settings, self._pricing)
-            self._rows[start, end] = found
-        return self._rows[start, end]
+            if is_kept:
+                self._rows[start, end] = found
+        return found
 
     def _of_scope(self, rows: WindowRows, scope: Scope) -> WindowRows:
         if scope.depot is None:
@@ -229,16 +244,23 @@ class FigureReader:
         if period.kind == "day":
             start, end = period.window(zone)
             vehicles, chargers = (
-                self._tables.rows(spec, start, end).with_columns(step="hour_start")
+                self._tables.rows(spec, start, end, ("hour_start", *_OF_STEPS)).rename(
+                    {"hour_start": "step"}
+                )
                 for spec in (VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY)
             )
             return vehicles, chargers
         days = []
         for _, start, end in period.window_of_days(zone):
             if start < self._now:
-                found = self._window(start, end)
+                found = self._window(start, end, is_kept=False)
                 step = pl.lit(start).cast(pl.Datetime("us", "UTC")).alias("step")
-                days.append((found.vehicles.with_columns(step), found.chargers.with_columns(step)))
+                days.append(
+                    tuple(
+                        rows.select(step, cs.by_name(*_OF_STEPS, require_all=False))
+                        for rows in (found.vehicles, found.chargers)
+                    )
+                )
         vehicles, chargers = (pl.concat(of_days) for of_days in zip(*days, strict=True))
         return vehicles, chargers
 

@@ -14,6 +14,14 @@ from pipelines.report.window import WindowRows
 NAMED: Final = 10
 RECENT: Final = timedelta(days=28)
 """So many days before the end show whom to visit, where there is no list."""
+EVIDENCE: Final = (
+    "vehicle_id",
+    "meter_ids",
+    "average_battery_temp",
+    "mean_power_ac_kw",
+    "link_source",
+)
+"""The columns of sessions that are read."""
 _A_YEAR: Final = timedelta(hours=8766)
 _OPEN: Final = "open"
 

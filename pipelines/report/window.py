@@ -1,6 +1,6 @@
 """Rows of any window of whole UTC hours, merged from the published tables of days and hours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -22,6 +22,7 @@ from lake.schema import (
 )
 
 VISITS: Final = "maintenance_visit"
+_LIST_DAYS: Final = timedelta(days=31)
 _COSTS: Final = ("cost_of_energy", "cost_of_losses", "currency")
 
 
@@ -42,21 +43,31 @@ class PinnedTables:
             found[VISITS] = self._visits[1]
         return dict(sorted(found.items()))
 
-    def rows(self, spec: TableSpec, start: datetime, end: datetime) -> pl.DataFrame:
-        """Read the rows about times in [start, end); of a table of days about days in it."""
+    def rows(
+        self,
+        spec: TableSpec,
+        start: datetime,
+        end: datetime,
+        columns: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """Read the rows about times in [start, end); of a table of days about days in it.
+
+        With all columns, or those of the `columns` that the table has.
+        """
         if spec.name not in self._pinned:
             self._pinned[spec.name] = self._reader.newest_version(spec)
-        return self._pinned[spec.name].scan(start, end).collect()
+        wanted = [name for name in spec.names if columns is None or name in columns]
+        return self._pinned[spec.name].scan(start, end).select(wanted).collect()
 
     def visits(self, day: date) -> pl.DataFrame | None:
-        """Read the newest maintenance list up to the end of a UTC day; None where there is none."""
+        """Read the newest maintenance list of the month up to the end of a UTC day, or None."""
         if self._visits is None:
             try:
                 handle = self.lake.open(VISITS)
             except TableMissing:
                 return None
             self._visits = self.lake.scan(handle), handle.version()
-        rows = self._visits[0].filter(pl.col("date") <= day)
+        rows = self._visits[0].filter(pl.col("date").is_between(day - _LIST_DAYS, day))
         newest = rows.select(pl.col("date").max()).collect().item()
         return None if newest is None else rows.filter(pl.col("date") == newest).collect()
 

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
 import polars as pl
+import polars.selectors as cs
 
 from lake import DAY as A_DAY
 from lake import EnergySettings
@@ -57,10 +58,17 @@ class MemoryTables:
         self._listed, self._pricing = listed, pricing
         self.versions = {"vehicle_efficiency_daily": 7, "charging_session": 3}
 
-    def rows(self, spec: TableSpec, start: datetime, end: datetime) -> pl.DataFrame:
+    def rows(
+        self,
+        spec: TableSpec,
+        start: datetime,
+        end: datetime,
+        columns: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
         if spec.name in self._tables:
             time = pl.col(spec.time_column)
-            return self._tables[spec.name].filter((time >= start) & (time < end))
+            rows = self._tables[spec.name].filter((time >= start) & (time < end))
+            return rows.select(cs.by_name(*(columns or spec.names), require_all=False))
         found = [table_rows(spec)]
         while start < end:
             found.append(self._day(spec, start))

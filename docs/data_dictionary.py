@@ -33,10 +33,17 @@ may be missing, which is no zero; a column that a later version added is null in
 _VIEW: Final = re.compile(r"^CREATE VIEW (mart\.\w+) AS SELECT \* FROM (\w+);", re.MULTILINE)
 # The words of descriptions that tell a unit; the last one counts.
 _UNITS: Final = {
+    "kWh a year": "kWh/a",
     "kWh": "kWh",
     "kW": "kW",
     "volt": "V",
+    "percent a month": "%/month",
     "percent": "%",
+    "currency a year": "currency/a",
+    "in the currency": "currency",
+    "days": "d",
+    "standard errors": "standard errors",
+    "factor": "1",
     "degrees Celsius": "°C",
     "minutes": "min",
     "0-1": "0-1",

@@ -28,6 +28,7 @@ from ingestion_api.ingest.openapi import describe_ingest
 from ingestion_api.outbox.backlog import OutboxMonitor
 from ingestion_api.outbox.lake_writer import LakeWriter
 from ingestion_api.rejections.recorder import RejectionRecorder
+from ingestion_api.report_delivery.service import ReportDelivery
 from ingestion_api.rest.http_methods import HeadOptionsMiddleware
 from ingestion_api.rest.problems import ProblemDetails, add_problem_handlers, problem_responses
 from ingestion_api.rest.request_bodies import RequestBodies
@@ -52,6 +53,7 @@ from ingestion_api.routes import (
     page,
     performance,
     rejections,
+    report_subscriptions,
     reports,
     sessions,
     status,
@@ -123,6 +125,7 @@ def create_app(
             outbox = await stack.enter_async_context(OutboxMonitor(monitor_pool, settings))
             rejected = await stack.enter_async_context(RejectionRecorder(dsn, settings))
             alerting = await stack.enter_async_context(Alerts(dsn, pool, rules, settings, energy))
+            deliveries = await stack.enter_async_context(ReportDelivery(dsn, lake, settings))
             writer = LakeWriter(dsn, lake, settings)
             await stack.enter_async_context(writer.running(settings.last_flush_seconds))
             committer = await stack.enter_async_context(
@@ -138,6 +141,7 @@ def create_app(
                         "the reading of API keys": keys,
                         "reading ahead": cache_warmer,
                         "alerts": alerting,
+                        "reports": deliveries,
                     },
                     on_end,
                 )
@@ -208,6 +212,7 @@ def _add_routes(app: FastAPI) -> None:
         alert_silences.router,
         alert_dead_letters.router,
         alerts.router,
+        report_subscriptions.router,
         reports.router,
         rejections.router,
         status.router,

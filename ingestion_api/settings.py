@@ -2,8 +2,9 @@
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -187,3 +188,39 @@ class CollectorSettings(BaseSettings):
     alert_days: float = Field(
         default=365, gt=0, le=36_500, description="how long a resolved alert is kept"
     )
+
+    smtp_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="server that sends reports by mail: smtps://user:password@host, or smtp:// "
+        "with STARTTLS; empty: none is sent",
+    )
+    smtp_ca_file: str = Field(
+        default="", description="PEM file of who signed that server's certificate; empty: as usual"
+    )
+    report_mail_from: str = Field(
+        default="wattlake@localhost", description="address that reports are sent from"
+    )
+    report_webhook_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="key of the signature of reports that are posted; empty: none is signed",
+    )
+    report_delivery_seconds: float = Field(
+        default=30, gt=0, description="new reports are looked for about so often"
+    )
+    report_delivery_attempts: int = Field(
+        default=30, ge=1, description="attempts to deliver a report before it is given up"
+    )
+    public_url: str = Field(
+        default="",
+        pattern=r"^(https?://.+[^/])?$",
+        description="URL of the collector's pages as people reach them, for the links of reports; "
+        "empty: links lead from the collector's own pages only",
+    )
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_smtp(cls, url: SecretStr) -> SecretStr:
+        given = urlsplit(url.get_secret_value())
+        if url.get_secret_value() and (given.scheme not in ("smtp", "smtps") or not given.hostname):
+            raise ValueError("must be smtp://host or smtps://host, with user:password@ before it")
+        return url

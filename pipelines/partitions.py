@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import dagster as dg
 
 from lake import hours_between
+from lake.reports import Kind, Period
 from pipelines.first_partition import first_day
 
 # Time windows are computed, not stored: an early start costs a run nothing (but see
@@ -15,6 +16,16 @@ HOURLY = dg.HourlyPartitionsDefinition(start_date=f"{START:%Y-%m-%d}-00:00", tim
 # The running day is a partition as well: its report says "so far".
 DAILY = dg.DailyPartitionsDefinition(start_date=f"{START:%Y-%m-%d}", timezone="UTC", end_offset=1)
 
+# Those of reports, from the one on that the first day lies in; named by their first days.
+WEEKLY = dg.WeeklyPartitionsDefinition(
+    start_date=f"{Period.holding('week', START).first:%Y-%m-%d}",
+    timezone="UTC",
+    day_offset=1,
+    end_offset=1,
+)
+MONTHLY = dg.MonthlyPartitionsDefinition(
+    start_date=f"{START:%Y-%m}-01", timezone="UTC", end_offset=1
+)
 
 # Tag of a run that computes hours again for readings that they had lacked.
 REFINES = "wattlake/refines"
@@ -58,3 +69,8 @@ def days_of_run(context: dg.AssetExecutionContext) -> list[date]:
     first = window.start.astimezone(UTC).date()
     count = (window.end.astimezone(UTC).date() - first).days
     return [first + timedelta(days=n) for n in range(count)]
+
+
+def period_of_key(kind: Kind, key: str) -> Period:
+    """The period of a report that a partition key names by its first day."""
+    return Period(kind, date.fromisoformat(key))

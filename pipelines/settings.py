@@ -3,9 +3,10 @@
 import sys
 from datetime import date
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lake.time_zones import time_zone
 from warehouse_sql.settings import settings_fault
 
 
@@ -74,6 +75,22 @@ class PipelineSettings(BaseSettings):
         description="a check warns when more of the linked vehicles than this have less than 90 % "
         "of an hour covered by heartbeats",
     )
+    report_time_zone: str = Field(
+        default="UTC",
+        description="time zone of the days, weeks and months of the fleet's reports, and of the "
+        "depots that have none",
+    )
+    report_versions: int = Field(
+        default=10,
+        ge=1,
+        description="of each report so many newest versions are kept, and the first",
+    )
+    public_url: str = Field(
+        default="",
+        pattern=r"^(https?://.+[^/])?$",
+        description="URL of the collector's pages as people reach them, for the links of reports; "
+        "empty: links lead from the collector's own pages only",
+    )
     run_failure_webhook: str = Field(
         default="",
         pattern=r"^(https?://.+)?$",
@@ -84,6 +101,12 @@ class PipelineSettings(BaseSettings):
         pattern=r"^(https?://.+)?$",
         description="URL of Dagster's pages, for links in what the webhook is sent; none: no links",
     )
+
+    @field_validator("report_time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        time_zone(name)
+        return name
 
 
 def main() -> int:

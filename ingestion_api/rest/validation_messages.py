@@ -12,7 +12,7 @@ RULE_NAME: Final = "^[a-z0-9_-]{1,60}$"
 NEW_RULE_NAME: Final = "^[a-z0-9][a-z0-9_-]{0,59}$"
 FAULT_CODE: Final = "^[a-z_]{1,40}$"
 PRINTABLE: Final = "^[ -~]+$"
-DAY: Final = r"^\d{4}-\d{2}-\d{2}$"
+PERIOD: Final = r"^\d{4}-(\d{2}-\d{2}|W\d{2}|\d{2})$"
 
 _MEANINGS: Final = {
     ID_PATTERN: ID_REASON,
@@ -20,7 +20,7 @@ _MEANINGS: Final = {
     NEW_RULE_NAME: "must be 1-60 characters of a-z, 0-9, _ and -, a letter or digit first",
     FAULT_CODE: "must be 1-40 characters of a-z and _",
     PRINTABLE: "must be printable ASCII characters",
-    DAY: "must be a day, such as 2026-03-01",
+    PERIOD: "must be a day, an ISO week or a month: 2026-03-01, 2026-W09 or 2026-03",
 }
 _NEAR: Final = 0.6  # how like another a name must be to be taken for it, 0-1
 

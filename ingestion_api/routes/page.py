@@ -52,14 +52,14 @@ def meter_page(meter_id: str) -> Response:
 
 @router.get("/reports")
 def reports_page() -> Response:
-    """The daily reports that there are."""
-    return _page("reports.html.j2", day="")
+    """The reports that there are."""
+    return _page("reports.html.j2", key="")
 
 
-@router.get("/reports/{day}")
-def report_page(day: str) -> Response:
-    """The report of a UTC day, known or not: the API says so to those who may ask."""
-    return _page("reports.html.j2", _REPORT_HEADERS, day=day)
+@router.get("/reports/{key}")
+def report_page(key: str) -> Response:
+    """The report of a day, a week or a month, known or not: the API says so to those who may."""
+    return _page("reports.html.j2", _REPORT_HEADERS, key=key)
 
 
 @router.get("/sessions")

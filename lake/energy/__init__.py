@@ -11,7 +11,7 @@ from lake.energy.efficiency import (
     running_few,
 )
 from lake.energy.exact import exact_sum
-from lake.energy.fleet import lowest_efficiency, ratio_percent
+from lake.energy.fleet import charger_totals, fleet_efficiency, ratio_percent
 from lake.energy.links import (
     HEARTBEAT,
     LINK,
@@ -50,17 +50,18 @@ __all__ = [
     "Link",
     "MeasuredSide",
     "RunningFew",
+    "charger_totals",
     "contested_meters",
     "curve_step",
     "energy_of_devices",
     "exact_sum",
     "facts_of_few",
+    "fleet_efficiency",
     "joined_few",
     "jumps_after_standstill",
     "linked_sides",
     "links_around",
     "links_by_rule",
-    "lowest_efficiency",
     "measured",
     "merged_few",
     "named_links",

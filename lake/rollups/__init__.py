@@ -10,16 +10,20 @@ from lake.rollups.hour import (
     health_of_hour,
 )
 from lake.rollups.hour_batch import tables_of_hours
+from lake.rollups.merging import as_windows, merge_charger_hours, merge_vehicle_hours
 
 __all__ = [
     "DayInputs",
     "HourInputs",
     "Tables",
+    "as_windows",
     "cadences_of_hour",
     "efficiency_of_day",
     "efficiency_of_hour",
     "health_of_day",
     "health_of_hour",
     "lacking_readings",
+    "merge_charger_hours",
+    "merge_vehicle_hours",
     "tables_of_hours",
 ]

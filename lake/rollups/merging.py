@@ -9,12 +9,30 @@ import polars as pl
 from lake.energy.exact import exact_sum
 from lake.energy.fact_columns import charger_rows, facts_of_rows, unlinked_of_rows, vehicle_rows
 from lake.energy.facts import Facts, WindowEnergy, merge_facts
-from lake.energy.intervals import HOUR, Integers
+from lake.energy.intervals import Integers
 from lake.energy.links import STRONGEST_FIRST
-from lake.schema.partitions import microseconds
+from lake.schema.cost_columns import COST_COLUMNS
+from lake.schema.partitions import DAY, HOUR, microseconds
 from lake.settings import EnergySettings
 
 _SEPARATOR: Final = "+"
+_END, _HOURS = "_end", "_hours"
+
+
+def as_windows(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of a table of hours or of days in one form, that can be merged together.
+
+    Costs of days, which do not follow from facts, are left out.
+    """
+    if "date" not in rows.columns:
+        return rows.with_columns(
+            pl.lit(1, pl.Int64).alias(_HOURS), (pl.col("hour_start") + HOUR).alias(_END)
+        )
+    begin = pl.col("date").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    others = pl.all().exclude("date", "hours", *(column.name for column in COST_COLUMNS))
+    return rows.select(
+        begin.alias("hour_start"), others, pl.col("hours").alias(_HOURS), (begin + DAY).alias(_END)
+    )
 
 
 def merge_vehicle_hours(
@@ -22,9 +40,10 @@ def merge_vehicle_hours(
 ) -> pl.DataFrame:
     """Merge rows of VEHICLE_EFFICIENCY_HOURLY that lie in [start, end) to one for each vehicle.
 
-    With `hours`, the number of the rows of each.
+    With `hours`, the number of the rows of each. Rows of `as_windows` may be of days as well; the
+    class of a charger is then that of the most energy by day.
     """
-    hours = hours.sort("vehicle_id", "hour_start")
+    hours = _windows(hours).sort("vehicle_id", "hour_start")
     facts, _ = _merged(hours, "vehicle_id", start, end)
     by_vehicle = hours.lazy().group_by("vehicle_id", maintain_order=True)
     sources = pl.col("link_source").str.split(_SEPARATOR).list.explode().drop_nulls()
@@ -37,7 +56,7 @@ def merge_vehicle_hours(
             .str.join(_SEPARATOR)
         ),
         meter_ids=pl.col("meter_ids").list.explode().drop_nulls().unique().sort(),
-        hours=pl.len().cast(pl.Int64),
+        hours=pl.col(_HOURS).sum(),
     ).join(_class_of_most_energy(hours), on="vehicle_id", how="left", maintain_order="left")
     found = about.collect()
     links = found.filter(pl.col("link_source").is_not_null())
@@ -49,7 +68,7 @@ def merge_charger_hours(
     hours: pl.DataFrame, start: datetime, end: datetime, settings: EnergySettings
 ) -> pl.DataFrame:
     """Merge rows of CHARGER_EFFICIENCY_HOURLY as `merge_vehicle_hours` does those of vehicles."""
-    hours = hours.sort("meter_id", "hour_start")
+    hours = _windows(hours).sort("meter_id", "hour_start")
     facts, owner = _merged(hours, "meter_id", start, end)
     unlinked = unlinked_of_rows(hours)
     first = np.flatnonzero(np.diff(owner, prepend=-1))
@@ -65,7 +84,7 @@ def merge_charger_hours(
         .agg(
             vehicle_ids=vehicles,
             charger_class=pl.col("charger_class").last(),
-            hours=pl.len().cast(pl.Int64),
+            hours=pl.col(_HOURS).sum(),
         )
         .collect()
     )
@@ -79,12 +98,16 @@ def _merged(
     hours: pl.DataFrame, device: str, start: datetime, end: datetime
 ) -> tuple[Facts, Integers]:
     """The facts of each device over the whole time, and the device's number of each row."""
-    begins = hours["hour_start"].to_physical().to_numpy()
-    facts = facts_of_rows(hours, begins, np.minimum(begins + HOUR, microseconds(end)))
+    begins, ends = (hours[name].to_physical().to_numpy() for name in ("hour_start", _END))
+    facts = facts_of_rows(hours, begins, np.minimum(ends, microseconds(end)))
     owner = (hours[device].rle_id().cast(pl.Int64)).to_numpy()
     if not hours.height:
         return facts, owner
     return merge_facts(facts, owner, microseconds(start), microseconds(end)), owner
+
+
+def _windows(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows if _END in rows.columns else as_windows(rows)
 
 
 def _class_of_most_energy(hours: pl.DataFrame) -> pl.LazyFrame:

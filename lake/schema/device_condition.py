@@ -45,7 +45,7 @@ EFFICIENCY_TREND: Final = TableSpec(
         count_column("change_week", "week from which on it changed; -1 is the newest"),
         number_column("change_percent", "what has changed since then; negative: a fall, percent"),
         number_column("change_error", "its standard error, percent"),
-        number_column("z", "change_percent over its standard error"),
+        number_column("z", "change_percent in standard errors"),
         number_column(
             "slope_percent_a_month", "slope from that week on (Theil and Sen), percent a month"
         ),
@@ -136,7 +136,9 @@ MAINTENANCE_VISIT: Final = TableSpec(
             "at_stake_kwh_a_year at the mean price of the day's tariff, in the currency a year; "
             "null: no price is known",
         ),
-        number_column("mending_saves_a_year", "mending_saves_kwh_a_year, likewise"),
+        number_column(
+            "mending_saves_a_year", "mending_saves_kwh_a_year likewise, in the currency a year"
+        ),
         text_column("currency", "of these, ISO 4217; null: no price is known", nullable=True),
     ),
 )

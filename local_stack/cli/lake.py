@@ -1,6 +1,8 @@
-"""`wattlake query`, `verify` and `import`: commands on the lake."""
+"""`wattlake query`, `verify`, `report` and `import`: commands on the lake."""
 
 import sys
+import webbrowser
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,12 +10,13 @@ import typer
 from pydantic import TypeAdapter
 
 from lake.recordings import ColumnMapping
+from lake.reports import parse_period
 from lake.time_zones import time_zone as known_zone
 from local_stack.cli.child_command import run_module
 from local_stack.cli.commands import renames
 from local_stack.cli.lake_query import Format, print_tables
 from local_stack.cli.lake_query import query as run_query
-from local_stack.errors import UsageError
+from local_stack.errors import LocalStackError, UsageError
 from local_stack.settings import settings_with
 
 Data = Annotated[
@@ -135,6 +138,52 @@ def verify(
     code = run_module("pipelines.verify", arguments, settings_with({"data_folder": data}))
     if code:
         raise typer.Exit(code)
+
+
+def report(
+    day: Annotated[str | None, typer.Option(help="a day [yesterday]", metavar="2026-01-15")] = None,
+    week: Annotated[str | None, typer.Option(help="an ISO week", metavar="2026-W03")] = None,
+    month: Annotated[str | None, typer.Option(help="a month", metavar="2026-01")] = None,
+    depot: Annotated[str | None, typer.Option(help="id of a depot [the fleet]")] = None,
+    form: Annotated[
+        Literal["html", "pdf", "xlsx", "csv", "parquet"],
+        typer.Option("--format", help="what kind of file"),
+    ] = "html",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="file [efficiency-PERIOD.html]")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="open the file afterwards")] = False,
+    data: Data = None,
+) -> None:
+    """Render a report of the fleet or a depot from the lake, as it is now.
+
+    Days are those of REPORT_TIME_ZONE or of the depot's own zone. It needs the database and the
+    lake, and neither Dagster nor a collector; nothing is stored beside the file.
+    """
+    given = [
+        (option, key)
+        for option, key in (("day", day), ("week", week), ("month", month))
+        if key is not None
+    ]
+    if len(given) > 1:
+        raise UsageError("--day, --week and --month are three reports: give one of them")
+    kind, key = given[0] if given else ("day", f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}")
+    try:
+        period = parse_period(key)
+    except ValueError as error:
+        raise UsageError(f"--{kind}: {error}") from error
+    if period.kind != kind:
+        raise UsageError(f"--{kind}: {key} is a {period.kind}: give it as --{period.kind}")
+    name = "-".join(part for part in ("efficiency", depot, key) if part)
+    file = output or Path(f"{name}.{form}")
+    arguments = [key, f"--format={form}", f"--output={file}"]
+    arguments += [f"--depot={depot}"] if depot is not None else []
+    code = run_module("pipelines.report", arguments, settings_with({"data_folder": data}))
+    if code:
+        raise typer.Exit(code)
+    print(file)  # noqa: T201
+    if show and not webbrowser.open(file.absolute().as_uri()):
+        raise LocalStackError(f"no browser could be opened; the report is {file}")
 
 
 def import_files(

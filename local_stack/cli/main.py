@@ -214,6 +214,9 @@ app.command(
     "import",
     epilog="Example: **wattlake import 2024.parquet 2025.parquet --reading-type register**",
 )(lake_commands.import_files)
+app.command(epilog="Example: **wattlake report --week 2026-W03 --depot north --format pdf**")(
+    lake_commands.report
+)
 app.command(epilog="Example: **wattlake verify --from 2026-11-01 --to 2026-11-07 --repair**")(
     lake_commands.verify
 )

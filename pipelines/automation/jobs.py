@@ -7,6 +7,7 @@ import dagster as dg
 from dagster import AssetSelection
 
 from lake import hours_between
+from lake.reports import KINDS, Period
 from pipelines.assets.external import registry
 from pipelines.assets.marts import efficiency_day_marts
 from pipelines.automation.watch import WATCHED
@@ -31,7 +32,9 @@ hourly = dg.define_asset_job(
 )
 daily = dg.define_asset_job(
     "daily",
-    selection=AssetSelection.groups("daily", "reports") | _PUBLISHED_DAYS,
+    selection=AssetSelection.groups("daily")
+    | AssetSelection.assets("daily_efficiency_report")
+    | _PUBLISHED_DAYS,
     description="Computes UTC days, publishes them and renders their reports; a range is one run.",
 )
 condition = dg.define_asset_job(
@@ -40,6 +43,14 @@ condition = dg.define_asset_job(
     description="Looks at the sessions of a year: what is wrong with which device, whom to visit; "
     "a range of days is one run.",
 )
+REPORT_JOBS = {
+    kind: dg.define_asset_job(
+        f"{adverb}_report",
+        selection=AssetSelection.assets(f"{adverb}_efficiency_report"),
+        description=f"Renders the reports of a {kind}; a range is one run.",
+    )
+    for kind, adverb in zip(KINDS, ("daily", "weekly", "monthly"), strict=True)
+}
 observe_raw = dg.define_asset_job(
     "observe_raw",
     selection=AssetSelection.groups("raw", include_sources=True) - _WATCHED,
@@ -77,6 +88,12 @@ def days_request(
 ) -> dg.RunRequest:
     """Request one run of a job of days for contiguous ones; the rest is as for `hours_request`."""
     return _request(job, f"{days[0]:%Y-%m-%d}", f"{days[-1]:%Y-%m-%d}", after_run, old)
+
+
+def reports_request(periods: Sequence[Period], after_run: str) -> dg.RunRequest:
+    """Request one run of the reports of contiguous periods; the rest is as for `hours_request`."""
+    job, first, last = REPORT_JOBS[periods[0].kind], periods[0].first, periods[-1].first
+    return _request(job.name, f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}", after_run, old=True)
 
 
 def hours_of_tags(tags: Mapping[str, str]) -> set[datetime]:

@@ -1,47 +1,69 @@
-"""The chart of the day: AC and DC energy by hour, and the efficiency above them."""
+"""The chart of a period: AC and DC energy by hour or day, and the efficiency above them."""
+
+from collections.abc import Mapping
+from typing import Any, Final
 
 import altair as alt
 import polars as pl
 import vl_convert
 
-# Stand-ins that become CSS variables of the page, so that the chart follows its dark mode.
-_VARIABLES = {
-    "#000001": "var(--ink)",
-    "#000002": "var(--rule)",
-    "#000003": "var(--ac)",
-    "#000004": "var(--dc)",
-    "#000005": "var(--line)",
-    "#000006": "var(--quiet)",
+# Stand-ins that become the colours of a palette.
+_INK, _RULE, _AC, _DC, _LINE, _QUIET = (f"#00000{n}" for n in range(1, 7))
+_NAMES: Final = {
+    _INK: "ink",
+    _RULE: "rule",
+    _AC: "ac",
+    _DC: "dc",
+    _LINE: "line",
+    _QUIET: "quiet",
 }
-_INK, _RULE, _AC, _DC, _LINE, _QUIET = _VARIABLES
 
-_HOURS = list(range(24))
+# The variables of the page, so that the chart follows its dark mode; and colours for paper.
+ON_PAGE: Final[Mapping[str, str]] = {name: f"var(--{name})" for name in _NAMES.values()}
+ON_PAPER: Final[Mapping[str, str]] = {
+    "ink": "#22252a",
+    "rule": "#d9d6cd",
+    "ac": "#8a93a3",
+    "dc": "#2f7d6b",
+    "line": "#b4552d",
+    "quiet": "#656a72",
+}
+_LABELS: Final = 12
 
 
-def day_chart(hours: pl.DataFrame, good_from_percent: float, width: int) -> str:
-    """An inline SVG, `width` pixels wide at its natural size.
+def step_chart(
+    steps: pl.DataFrame,
+    title: str,
+    good_from_percent: float,
+    width: int,
+    colours: Mapping[str, str] = ON_PAGE,
+    font: str = "system-ui, sans-serif",
+) -> str:
+    """An SVG, `width` pixels wide at its natural size.
 
-    `hours`: one row for each hour 0-23 with `hour`, `energy_ac_kwh`, `energy_dc_kwh` and
-    `efficiency_percent`; null where an hour has no such figure. `good_from_percent` is drawn as
-    the line below which charging is at fault.
+    `steps`: rows with `label`, `energy_ac_kwh`, `energy_dc_kwh` and `efficiency_percent`, which are
+    null where a step has no such figure. `good_from_percent` is drawn as the line below which
+    charging is at fault.
     """
-    rows = hours.to_dicts()
+    labels = [label.removesuffix(":00") for label in steps["label"]]
+    every = list(range(0, len(labels), -(-len(labels) // _LABELS)))
+    shown = steps.select("energy_ac_kwh", "energy_dc_kwh", "efficiency_percent")
+    rows: list[dict[str, Any]] = [{**row, "step": n} for n, row in enumerate(shown.to_dicts())]
     efficiency = [row["efficiency_percent"] for row in rows if row["efficiency_percent"]]
     lowest = min([80.0, good_from_percent, *efficiency])
-    hour = alt.X(
-        "hour:O",
-        title="hour (UTC)",
-        scale=alt.Scale(domain=_HOURS),
-        axis=alt.Axis(
-            labelAngle=0, values=list(range(0, 24, 3)), labelExpr="pad(datum.value, '0', 2)"
-        ),
+    domain = list(range(len(labels)))
+    step = alt.X(
+        "step:O",
+        title=title,
+        scale=alt.Scale(domain=domain),
+        axis=alt.Axis(labelAngle=0, values=every, labelExpr=f"{labels!r}[datum.value]"),
     )
     percent = alt.Scale(domain=[5 * (lowest // 5), max([100.0, *efficiency])], nice=False)
     ratio = (
         alt.Chart({"values": rows})
         .mark_line(point=alt.OverlayMarkDef(color=_LINE, size=28), color=_LINE, strokeWidth=2)
         .encode(
-            x=alt.X("hour:O", axis=None, scale=alt.Scale(domain=_HOURS)),
+            x=alt.X("step:O", axis=None, scale=alt.Scale(domain=domain)),
             y=alt.Y(
                 "efficiency_percent:Q",
                 title="efficiency, %",
@@ -60,7 +82,7 @@ def day_chart(hours: pl.DataFrame, good_from_percent: float, width: int) -> str:
         alt.Chart({"values": _by_side(rows)})
         .mark_bar()
         .encode(
-            x=hour,
+            x=step,
             xOffset=alt.XOffset("side:N", sort=["AC", "DC"]),
             y=alt.Y("kwh:Q", title="energy, kWh", axis=alt.Axis(tickCount=5)),
             color=alt.Color(
@@ -75,7 +97,7 @@ def day_chart(hours: pl.DataFrame, good_from_percent: float, width: int) -> str:
     chart = (
         alt.vconcat(fault_line + ratio, energy, spacing=14)
         .resolve_scale(x="independent")
-        .configure(background="transparent", font="system-ui, sans-serif", padding=2)
+        .configure(background="transparent", font=font, padding=2)
         .configure_view(stroke=None)
         .configure_axis(
             labelColor=_INK,
@@ -90,14 +112,14 @@ def day_chart(hours: pl.DataFrame, good_from_percent: float, width: int) -> str:
         .configure_axisX(grid=False)
     )
     svg: str = vl_convert.vegalite_to_svg(chart.to_json())
-    for stand_in, variable in _VARIABLES.items():
-        svg = svg.replace(stand_in, variable)
+    for stand_in, name in _NAMES.items():
+        svg = svg.replace(stand_in, colours[name])
     return svg
 
 
-def _by_side(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+def _by_side(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {"hour": row["hour"], "side": side, "kwh": row[column]}
+        {"step": row["step"], "side": side, "kwh": row[column]}
         for row in rows
         for side, column in (("AC", "energy_ac_kwh"), ("DC", "energy_dc_kwh"))
     ]

@@ -1,136 +1,299 @@
-"""The figures of a day, read from the tables that they are shown from."""
+"""The figures of a report: totals of a period and of those before it, and their evidence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import polars.selectors as cs
 
-from lake import DAY, METER, VEHICLE, Lake
-from lake.energy import RATED, exact_sum, ratio_percent
+from lake import DAY, EnergySettings, hour_of
+from lake.costs import Pricing
+from lake.energy import charger_totals, fleet_efficiency
+from lake.reports import Kind, Period, Scope
 from lake.schema import (
-    CHARGER_EFFICIENCY_DAILY,
-    FLEET_EFFICIENCY_DAILY,
-    FLEET_EFFICIENCY_HOURLY,
-    VEHICLE_EFFICIENCY_DAILY,
-    TableSpec,
+    CHARGER_EFFICIENCY_HOURLY,
+    CHARGING_SESSION,
+    VEHICLE_EFFICIENCY_HOURLY,
+)
+from pipelines.compute.places import Places
+from pipelines.report.changes import Change, changes
+from pipelines.report.quality import Excluded, Quality, excluded_energy, quality_of
+from pipelines.report.totals import Totals, totals_of
+from pipelines.report.visits import EVIDENCE, RECENT, Visits, visits_of_list, visits_of_rows
+from pipelines.report.window import PinnedTables, WindowRows, added_money, window_rows
+
+# What each period is compared with: how it is called, and how many periods before it lies.
+COMPARED: Final[Mapping[Kind, Sequence[tuple[str, int]]]] = {
+    "day": (("the day before", -1), ("a week before", -7)),
+    "week": (("the week before", -1), ("52 weeks before", -52)),
+    "month": (("the month before", -1), ("a year before", -12)),
+}
+
+# All that totals need; a month of days has many rows.
+_OF_STEPS: Final = (
+    "vehicle_id",
+    "meter_id",
+    "status",
+    "energy_ac_kwh",
+    "energy_dc_kwh",
+    "unlinked_energy_ac_kwh",
+    "matched_energy_ac_kwh",
+    "matched_energy_dc_kwh",
 )
 
 
 @dataclass(frozen=True)
-class DayFigures:
-    """Everything that the report of one UTC day says.
+class Compared:
+    """An earlier period and its totals."""
 
-    `vehicles`: the day's rows of vehicle_efficiency_daily. `fleet`: its one row of
-    fleet_efficiency_daily, of zeros if nobody sent anything. `hours`: its rows of
-    fleet_efficiency_hourly. `depots`: what `depot_figures` gives. `sources`: the version of each
-    table that was read.
+    label: str
+    period: Period
+    totals: Totals
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Everything that a report says of a period and a scope.
+
+    `vehicles` and `chargers` have a row for each device, as the tables of days have. A report of
+    the fleet counts vehicles, and what meters gave nobody; that of a depot its chargers, whoever
+    charged there, and lists the vehicles that are at home there. `steps` are the hours of a day, or
+    the days of a longer period: `label`, and the columns of the fleet's table. `depots`: a row for
+    each and currency. `sources`: the version of each table that was read.
     """
 
-    day: date
+    period: Period
+    scope: Scope
+    name: str
+    zone: str
+    start: datetime
+    end: datetime
     generated_at: datetime
+    totals: Totals
+    compared: Sequence[Compared]
+    changes: Sequence[Change]
+    visits: Visits
+    excluded: Sequence[Excluded]
+    quality: Quality
     vehicles: pl.DataFrame
-    fleet: pl.DataFrame
-    hours: pl.DataFrame
+    chargers: pl.DataFrame
+    steps: pl.DataFrame
     depots: pl.DataFrame
-    sources: dict[str, int]
+    sources: Mapping[str, int]
 
     @property
     def is_partial(self) -> bool:
-        """True if the day was not over when the report was made."""
-        return self.generated_at < _midnight(self.day) + DAY
+        """True if the period was not over when the report was made."""
+        return self.generated_at < self.end
 
     @property
-    def hours_with_data(self) -> int:
-        """Hours of the day that have been computed and have a heartbeat or a link."""
-        return self.hours.height
+    def is_of_fleet(self) -> bool:
+        """True for the whole fleet."""
+        return self.scope.depot is None
 
     @property
-    def rated_vehicles(self) -> int:
-        """Vehicles whose efficiency is believable."""
-        return self.vehicles.filter(pl.col("status").is_in(RATED)).height
+    def hours(self) -> int:
+        """The whole hours of the period."""
+        return (self.end - self.start) // (DAY / 24)
 
     @property
-    def rated_share(self) -> float | None:
-        """Rated AC energy as percent of all linked AC energy; None where there is none."""
-        linked, rated = self.fleet.select("energy_ac_kwh", "rated_energy_ac_kwh").row(0)
-        return 100 * rated / linked if linked > 0 else None
+    def is_off_hours(self) -> bool:
+        """True if the zone is off UTC by a part of an hour, so that days begin after midnight."""
+        offset = self.start.astimezone(ZoneInfo(self.zone)).utcoffset()
+        return offset is not None and bool(offset.total_seconds() % 3600)
 
 
-def day_figures(
-    lake: Lake, day: date, generated_at: datetime, depots: Mapping[str, str]
-) -> DayFigures:
-    """Read the day, as it was computed; `depots` are those of meters, by id."""
-    vehicles, vehicle_version = _read(lake, VEHICLE_EFFICIENCY_DAILY, day)
-    fleet, fleet_version = _read(lake, FLEET_EFFICIENCY_DAILY, day)
-    hours, hour_version = _read(lake, FLEET_EFFICIENCY_HOURLY, day)
-    chargers, charger_version = _read(lake, CHARGER_EFFICIENCY_DAILY, day)
-    return DayFigures(
-        day=day,
-        generated_at=generated_at,
-        vehicles=vehicles,
-        fleet=fleet if fleet.height else _empty_fleet_row(day),
-        hours=hours,
-        depots=depot_figures(chargers, depots),
-        sources={
-            CHARGER_EFFICIENCY_DAILY.name: charger_version,
-            VEHICLE_EFFICIENCY_DAILY.name: vehicle_version,
-            FLEET_EFFICIENCY_DAILY.name: fleet_version,
-            FLEET_EFFICIENCY_HOURLY.name: hour_version,
-            METER.history_table: lake.open(METER.history_table).version(),
-            VEHICLE.history_table: lake.open(VEHICLE.history_table).version(),
-        },
-    )
+class FigureReader:
+    """Reader of figures; what several reports of a run share is read once."""
+
+    def __init__(
+        self,
+        tables: PinnedTables,
+        places: Places,
+        settings: EnergySettings,
+        pricing: Pricing | None,
+        now: datetime,
+    ) -> None:
+        self._tables, self._places, self._settings = tables, places, settings
+        self._pricing, self._now = pricing, now
+        self._rows: dict[tuple[datetime, datetime], WindowRows] = {}
+        self._steps: dict[tuple[Period, str], tuple[pl.DataFrame, pl.DataFrame]] = {}
+
+    def figures(self, period: Period, scope: Scope) -> Figures:
+        """Read a report's figures. Of a period that is not over, those of its computed hours."""
+        zone = self._places.zone(scope)
+        start, end = period.window(zone)
+        rows = self._of_scope(self._window(start, end), scope)
+        earlier = [
+            self._earlier(label, period.moved(count), scope)
+            for label, count in COMPARED[period.kind]
+        ]
+        first, before = earlier[0]
+        totals, until = totals_of(rows, scope), min(end, self._now)
+        own = rows.vehicles if scope.depot is None else rows.chargers
+        return Figures(
+            period=period,
+            scope=scope,
+            name=self._places.name(scope),
+            zone=zone.key,
+            start=start,
+            end=end,
+            generated_at=self._now,
+            totals=totals,
+            compared=[one for one, _ in earlier if one is not None],
+            # What is not over would differ from all that is.
+            changes=changes(totals, first.totals, rows, before)
+            if first is not None and end <= self._now
+            else [],
+            visits=self._visits(until, scope),
+            excluded=excluded_energy(own, totals),
+            quality=quality_of(rows, before, own, until, period.kind),
+            vehicles=rows.vehicles,
+            chargers=rows.chargers,
+            steps=self._step_totals(period, scope),
+            depots=depot_totals(rows.chargers, self._places.meters),
+            sources=self._tables.versions,
+        )
+
+    def _earlier(
+        self, label: str, period: Period, scope: Scope
+    ) -> tuple[Compared | None, WindowRows]:
+        """An earlier period and its rows; without totals where nothing is known of it."""
+        rows = self._of_scope(self._window(*period.window(self._places.zone(scope))), scope)
+        if rows.vehicles.is_empty() and rows.chargers.is_empty():
+            return None, rows
+        return Compared(label, period, totals_of(rows, scope)), rows
+
+    def _visits(self, until: datetime, scope: Scope) -> Visits:
+        """The maintenance list at the end; without one what the days before it show."""
+        listed = self._tables.visits((until - DAY).date())
+        if listed is not None:
+            return visits_of_list(self._filtered_list(listed, scope))
+        end = hour_of(until)
+        recent = self._of_scope(self._window(end - RECENT, end), scope)
+        sessions = self._tables.rows(CHARGING_SESSION, end - RECENT, end, EVIDENCE)
+        return visits_of_rows(recent, sessions, self._settings)
+
+    def _filtered_list(self, listed: pl.DataFrame, scope: Scope) -> pl.DataFrame:
+        if scope.depot is None:
+            return listed
+        is_there = pl.lit(value=False)
+        for kind, belonging in (("meter", self._places.meters), ("vehicle", self._places.vehicles)):
+            ids = [device for device, depot in belonging.items() if depot == scope.depot]
+            is_there |= (pl.col("device_kind") == kind) & pl.col("device_id").is_in(ids)
+        return listed.filter(is_there)
+
+    def _window(self, start: datetime, end: datetime, *, is_kept: bool = True) -> WindowRows:
+        """Rows of a window, until now at most, as the running day's table has them."""
+        end = min(end, max(hour_of(self._now), start + DAY / 24))
+        found = self._rows.get((start, end))
+        if found is None:
+            found = window_rows(self._tables, start, end, self._settings, self._pricing)
+            if is_kept:
+                self._rows[start, end] = found
+        return found
+
+    def _of_scope(self, rows: WindowRows, scope: Scope) -> WindowRows:
+        if scope.depot is None:
+            return rows
+        vehicles, chargers = self._filtered(rows.vehicles, rows.chargers, scope)
+        used = chargers.filter(pl.col("energy_ac_kwh").fill_null(0.0) != 0)
+        return WindowRows(vehicles, chargers, added_money(used))
+
+    def _filtered(
+        self, vehicles: pl.DataFrame, chargers: pl.DataFrame, scope: Scope
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The vehicles that are at home in a depot, and its chargers."""
+        if scope.depot is None:
+            return vehicles, chargers
+        of_depot = (
+            [device for device, depot in belonging.items() if depot == scope.depot]
+            for belonging in (self._places.vehicles, self._places.meters)
+        )
+        found = zip((vehicles, chargers), ("vehicle_id", "meter_id"), of_depot, strict=True)
+        vehicles, chargers = (rows.filter(pl.col(key).is_in(ids)) for rows, key, ids in found)
+        return vehicles, chargers
+
+    def _step_totals(self, period: Period, scope: Scope) -> pl.DataFrame:
+        """The hours or days of the period, each with its label; nulls where it has no figures."""
+        zone = self._places.zone(scope)
+        if (period, zone.key) not in self._steps:
+            self._steps[period, zone.key] = self._step_rows(period, scope)
+        of_vehicles, of_chargers = self._filtered(*self._steps[period, zone.key], scope)
+        found = _totals_by(of_vehicles, of_chargers, scope, "step")
+        if period.kind == "day":
+            start, end = period.window(zone)
+            moments = [start + n * (DAY / 24) for n in range((end - start) // (DAY / 24))]
+            every = [(moment, f"{moment.astimezone(zone):%H:%M}") for moment in moments]
+        else:
+            every = [
+                (start, f"{day:%a} {day.day}" if period.kind == "week" else f"{day.day}")
+                for day, start, _ in period.window_of_days(zone)
+            ]
+        steps = pl.DataFrame(
+            every, {"step": pl.Datetime("us", "UTC"), "label": pl.String}, orient="row"
+        )
+        return steps.join(found, on="step", how="left", maintain_order="left")
+
+    def _step_rows(self, period: Period, scope: Scope) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Rows of all vehicles and chargers with the `step` that they are about."""
+        zone = self._places.zone(scope)
+        if period.kind == "day":
+            start, end = period.window(zone)
+            vehicles, chargers = (
+                self._tables.rows(spec, start, end, ("hour_start", *_OF_STEPS)).rename(
+                    {"hour_start": "step"}
+                )
+                for spec in (VEHICLE_EFFICIENCY_HOURLY, CHARGER_EFFICIENCY_HOURLY)
+            )
+            return vehicles, chargers
+        days = []
+        for _, start, end in period.window_of_days(zone):
+            if start < self._now:
+                found = self._window(start, end, is_kept=False)
+                step = pl.lit(start).cast(pl.Datetime("us", "UTC")).alias("step")
+                days.append(
+                    tuple(
+                        rows.select(step, cs.by_name(*_OF_STEPS, require_all=False))
+                        for rows in (found.vehicles, found.chargers)
+                    )
+                )
+        vehicles, chargers = (pl.concat(of_days) for of_days in zip(*days, strict=True))
+        return vehicles, chargers
 
 
-def depot_figures(chargers: pl.DataFrame, depots: Mapping[str, str]) -> pl.DataFrame:
-    """Add up a day's rows of chargers by depot and currency; a null for the meters of no depot.
+def depot_totals(chargers: pl.DataFrame, depots: Mapping[str, str]) -> pl.DataFrame:
+    """Add up rows of chargers by depot and currency; a null for the meters of no depot.
 
     Columns are depot, currency, energy_ac_kwh, loss_kwh and efficiency_percent of the rated
     chargers, cost_of_energy and cost_of_losses. Empty where no meter has a depot.
     """
-    place = pl.col("meter_id").replace_strict(depots, default=None, return_dtype=pl.String)
-    is_rated = pl.col("status").is_in(RATED)
-    matched = ("matched_energy_ac_kwh", "matched_energy_dc_kwh")
-    rated_ac, rated_dc = (pl.col(f"rated_{name}") for name in matched)
-    costs = (pl.col("cost_of_energy"), pl.col("cost_of_losses"))
-    found = (
+    depot = pl.col("meter_id").replace_strict(depots, default=None, return_dtype=pl.String)
+    rows = (
         chargers.lazy()
         .filter(pl.lit(value=bool(depots)))
-        .group_by(place.alias("depot"), "currency")
-        .agg(
-            exact_sum(pl.col("energy_ac_kwh")).fill_null(0.0),
-            *(
-                exact_sum(pl.col(name).filter(is_rated)).fill_null(0.0).alias(f"rated_{name}")
-                for name in matched
-            ),
-            *(pl.when(cost.is_not_null().all()).then(cost.sum()) for cost in costs),
-        )
+        .with_columns(place=pl.struct(depot.alias("depot"), "currency"))
+    )
+    costs = (pl.col(name) for name in ("cost_of_energy", "cost_of_losses"))
+    money = rows.group_by("place").agg(
+        pl.when(cost.is_not_null().all()).then(cost.sum()) for cost in costs
     )
     return (
-        found.with_columns(
-            loss_kwh=(rated_ac - rated_dc).round(9),
-            efficiency_percent=ratio_percent(rated_ac, rated_dc),
-        )
-        .drop(cs.starts_with("rated_"))
+        charger_totals(rows, "place")
+        .join(money, on="place")
+        .unnest("place")
+        .with_columns((pl.col("energy_ac_kwh") + pl.col("unlinked_energy_ac_kwh")).round(9))
         .sort("depot", "currency", nulls_last=True)
         .collect()
     )
 
 
-def _read(lake: Lake, table: TableSpec, day: date) -> tuple[pl.DataFrame, int]:
-    handle = lake.open(table.name)
-    rows = lake.scan(handle).filter(pl.col("date") == day).select(table.names).sort(table.key)
-    return rows.collect(), handle.version()
-
-
-def _empty_fleet_row(day: date) -> pl.DataFrame:
-    """The row of a day without heartbeats, which the table leaves out."""
-    zeros = {c.name: None if c.nullable else 0 for c in FLEET_EFFICIENCY_DAILY.columns}
-    empty = pl.DataFrame(FLEET_EFFICIENCY_DAILY.schema.empty_table())
-    return pl.DataFrame([{**zeros, "date": day}], schema=empty.schema)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
+def _totals_by(
+    vehicles: pl.DataFrame, chargers: pl.DataFrame, scope: Scope, by: str
+) -> pl.DataFrame:
+    if scope.depot is None:
+        return fleet_efficiency(vehicles.lazy(), chargers.lazy(), by).collect()
+    return charger_totals(chargers.lazy(), by).collect()

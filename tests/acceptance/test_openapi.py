@@ -18,10 +18,12 @@ import psycopg
 import pytest
 
 from lake import Lake
+from lake.reports import FORMS
 from lake.schema.vehicle_efficiency import VEHICLE_EFFICIENCY_HOURLY
 from tests.harness.collector import Collector, running_collector
 from tests.harness.heartbeats import meter, vehicle
 from tests.harness.postgres import copied_database
+from tests.harness.reports import put_report
 from tests.harness.waiting import wait_for
 from tests.maintenance_samples import store_visits
 from tests.table_samples import put
@@ -56,7 +58,7 @@ def api(
 
 
 def fill(api: Collector) -> None:
-    """Devices, a link, a refused record, a computed hour, a session, an alert, a report."""
+    """Devices, a link, a refused record, an hour, a session, an alert, reports, a subscription."""
     for number in range(3):
         meters = [meter(f"METER00{number}", -60 * ago) for ago in range(10)]
         vehicles = [vehicle(f"VEH00{number}", -60 * ago) for ago in range(10)]
@@ -92,10 +94,11 @@ def fill(api: Collector) -> None:
         "INSERT INTO alert_dead_letter (webhook, event_id, attempts, last_error)"
         " SELECT 'example.com 0f0f0f0f', id, 10, 'HTTP 500' FROM alert_event"
     )
-    report = api.lake_folder / "reports" / "date=2026-03-01"
-    report.mkdir(parents=True)
-    (report / "efficiency.html").write_text("<p>a report</p>")
-    (report / "efficiency.csv").write_text("a,b\n")
+    forms = dict.fromkeys(FORMS, "a report")
+    put_report(api.lake_folder, "2026-03-01", forms)
+    put_report(api.lake_folder, "2026-W09", forms)
+    wanted = {"period": "day", "recipient": "https://example.com/hook"}
+    assert api.post("/v1/report-subscriptions", wanted).status_code == 200
 
 
 @pytest.fixture

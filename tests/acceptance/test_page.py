@@ -14,23 +14,23 @@ import polars as pl
 import pytest
 from playwright.sync_api import Browser, Locator, ViewportSize, expect
 
-from lake import HOUR, EnergySettings, Lake
+from lake import HOUR, Lake
 from lake.delta.replace import replace_hours
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.schema.charging_session import CHARGING_SESSION
 from lake.schema.device_condition import EFFICIENCY_TREND
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY
 from lake.sessions import identified_sessions
-from pipelines.report.page import html_page
 from tests.acceptance.browser import Watched, chromium, watched_page
 from tests.harness.collector import Collector, collector_of_module
 from tests.harness.heartbeats import device, moment, vehicle
+from tests.harness.reports import put_report
 from tests.harness.sessions import store_sessions
 from tests.harness.waiting import wait_for
 from tests.maintenance_samples import DAY, store_visits
 from tests.table_samples import put, table_rows
 from tests.unit.lake.sessions import samples
-from tests.unit.pipelines.report.test_page import figures
+from tests.unit.pipelines.report.report_samples import figures, page_of
 from tests.unit.vehicle_hour_samples import vehicle_hour
 from warehouse_sql.api_keys import create_key
 
@@ -713,11 +713,10 @@ def test_the_frames_and_files_load_nothing_else_and_are_kept(fleet: Collector) -
 
 
 def test_a_report_is_shown_with_its_style_and_charts(show: Open, fleet: Collector) -> None:
-    folder = fleet.lake_folder / "reports" / "date=2026-11-20"
-    folder.mkdir(parents=True)
-    report = html_page(figures(vehicle_hour("VEH00001", ac=10, dc=9)), "lake", EnergySettings())
-    (folder / "efficiency.html").write_text(report, encoding="utf-8")
-    (folder / "efficiency.csv").write_text("date,vehicle_id\n2026-11-20,VEH00001\n", "utf-8")
+    report = page_of(figures(vehicle_hour("VEH00001", ac=10, dc=7)))
+    rows = "period,vehicle_id\n2026-11-20,VEH00001\n"
+    put_report(fleet.lake_folder, "2026-11-20", {"html": report, "csv": rows})
+    put_report(fleet.lake_folder, "2026-11", {"html": report, "pdf": b"%PDF"})
     watched = live(show())
     page = watched.page
     page.get_by_role("navigation").get_by_role("link", name="Reports").click()
@@ -730,7 +729,7 @@ def test_a_report_is_shown_with_its_style_and_charts(show: Open, fleet: Collecto
     drawn = inside.locator("svg:visible").bounding_box()
     assert drawn is not None
     assert drawn["height"] > 100
-    assert inside.locator(".totals").evaluate("one => getComputedStyle(one).display") == "grid"
+    assert inside.locator(".bar").evaluate("one => getComputedStyle(one).display") == "flex"
     whole = "one => one.contentDocument.documentElement.scrollHeight <= one.clientHeight"
     wait_for(lambda: page.locator("#report-page").evaluate(whole))
     watched.keep("report")
@@ -738,6 +737,15 @@ def test_a_report_is_shown_with_its_style_and_charts(show: Open, fleet: Collecto
         page.get_by_role("button", name="CSV").click()
     assert download.value.suggested_filename == "efficiency-2026-11-20.csv"
     assert "VEH00001" in download.value.path().read_text("utf-8")
+    to_vehicle = inside.get_by_role("link", name="VEH00001").first
+    expect(to_vehicle).to_have_attribute("href", "/vehicles/VEH00001")
+    expect(to_vehicle).to_have_attribute("target", "_top")
+    page.goto(str(fleet.http.base_url.join("reports")))
+    page.get_by_label("Months").check()
+    expect(page).to_have_url(re.compile("/reports\\?period=month$"))
+    with page.expect_download() as download:
+        page.get_by_role("button", name="PDF").click()
+    assert download.value.suggested_filename == "efficiency-2026-11.pdf"
 
 
 def test_a_heartbeat_is_counted_in_the_rate_of_all_collectors(fleet: Collector) -> None:

@@ -43,6 +43,7 @@ ROOMS = {
         "costs": "energy schema time_zones",
         "sessions": "energy schema settings",
         "condition": "schema",
+        "reports": "errors schema",
         "rollups": "costs energy health sessions schema engine settings",
         "delta": "schema errors settings",
         "history": "delta schema engine errors prefetch settings",
@@ -84,15 +85,16 @@ ROOMS = {
         "server": "rest observability token_bucket settings",
         "alerts": "rest database observability background_tasks settings",
         "analytics": "rest database outbox.pack observability background_tasks",
+        "report_delivery": "alerts analytics.lake_access background_tasks settings",
         "services": "alerts analytics auth commit outbox rejections rest database observability "
         "background_tasks settings",
         "ingest": "services auth heartbeats rejections rest observability errors settings",
         "bulk_import": "heartbeats commit.transaction outbox.lake_binding rejections.text database "
         "settings",
-        "routes": "services ingest alerts analytics auth heartbeats rejections rest page server "
-        "database observability",
-        "app": "routes services ingest alerts analytics auth commit outbox rejections rest server "
-        "database background_tasks settings",
+        "routes": "services ingest alerts report_delivery analytics auth heartbeats rejections "
+        "rest page server database observability",
+        "app": "routes services ingest alerts report_delivery analytics auth commit outbox "
+        "rejections rest server database background_tasks settings",
         "__main__": "app alerts server database observability settings",
     },
     "pipelines": {
@@ -106,7 +108,7 @@ ROOMS = {
         "resources": "run_session",
         "compute": "ledger",
         "assets": "compute checks ledger partitions resources settings",
-        "report": "assets partitions resources",
+        "report": "assets compute partitions resources settings",
         "maintenance": "assets ledger resources settings",
         "automation": "assets checks compute ledger partitions first_partition resources "
         "run_session settings",
@@ -155,11 +157,10 @@ PUBLIC = {
     """,
     "lake.energy": """
         CADENCE CHARGER_CLASSES FactsOfFew HEARTBEAT LINK Link MeasuredSide PAIR RATED REASONS RULE
-        RunningFew STATUSES contested_meters curve_step energy_of_devices
-        exact_sum facts_of_few joined_few jumps_after_standstill linked_sides links_around
-        links_by_rule lowest_efficiency measured merged_few named_links ratio_percent
-        reach_of_crossing resolve_links rows_of_few running_few time_of_unbroken_name
-        uncontested_links vehicle_curve
+        RunningFew STATUSES charger_totals contested_meters curve_step energy_of_devices
+        exact_sum facts_of_few fleet_efficiency joined_few jumps_after_standstill linked_sides
+        links_around links_by_rule measured merged_few named_links ratio_percent reach_of_crossing
+        resolve_links rows_of_few running_few time_of_unbroken_name uncontested_links vehicle_curve
     """,
     "lake.health": """
         LOOK_BACK
@@ -179,9 +180,14 @@ PUBLIC = {
         map_columns no_zone_fault parse_number read_header require_utf8 to_kwh
         unknown_columns with_default_stream
     """,
+    "lake.reports": """
+        FORMS KINDS Kind Period ReportFolder ReportVersion Scope list_reports parse_period
+        read_file read_note read_versions remove_version write_file
+    """,
     "lake.rollups": """
-        DayInputs HourInputs Tables cadences_of_hour efficiency_of_day efficiency_of_hour
-        health_of_day health_of_hour lacking_readings tables_of_hours
+        DayInputs HourInputs Tables as_windows cadences_of_hour efficiency_of_day
+        efficiency_of_hour health_of_day health_of_hour lacking_readings merge_charger_hours
+        merge_vehicle_hours tables_of_hours
     """,
     "lake.schema": """
         BATTERY_HEALTH_DAILY CHARGER_EFFICIENCY_DAILY CHARGER_EFFICIENCY_HOURLY
@@ -223,7 +229,8 @@ LIBRARIES = {
     "ingestion_api.services",
     "fastapi_offline": "ingestion_api.app",
     "httptools": "ingestion_api.server",
-    "httpx": "ingestion_api.alerts local_stack.client local_stack.stack pipelines.automation",
+    "httpx": "ingestion_api.alerts ingestion_api.report_delivery local_stack.client "
+    "local_stack.stack pipelines.automation",
     "jinja2": "ingestion_api.page pipelines.report",
     "markupsafe": "pipelines.report",
     "msgspec": "ingestion_api.heartbeats",
@@ -248,8 +255,10 @@ LIBRARIES = {
     "structlog": "ingestion_api",
     "typer": "local_stack.cli",
     "typing_extensions": "ingestion_api.heartbeats",
+    "typst": "pipelines.report",
     "uvicorn": "ingestion_api.__main__ ingestion_api.server",
     "vl_convert": "ingestion_api.page pipelines.report",
+    "xlsxwriter": "pipelines.report",
     "yaml": "ingestion_api.alerts lake.costs",
 }
 

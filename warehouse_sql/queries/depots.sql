@@ -42,7 +42,3 @@ SELECT stream, device_id, depot_id AS depot, group_name AS "group" FROM device
 WHERE (%(depots)s::text[] IS NULL OR depot_id = ANY(%(depots)s))
   AND (%(groups)s::text[] IS NULL OR group_name = ANY(%(groups)s))
 ORDER BY stream, device_id
-
--- name: depots_of_meters
-SELECT device_id, depot_id FROM device
-WHERE stream = 'meter' AND depot_id IS NOT NULL ORDER BY device_id

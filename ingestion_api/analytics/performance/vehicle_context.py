@@ -23,7 +23,7 @@ _LINKS: Final = {**PAIR, "valid_from": _TIME, "valid_to": _TIME}
 
 
 class Told(NamedTuple):
-    """What people say of devices that their energies depend on."""
+    """Attributes of devices, told by people, that their energies depend on."""
 
     charger_classes: Mapping[str, str]
     cadences: Mapping[tuple[str, str], float]

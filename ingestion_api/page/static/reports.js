@@ -1,15 +1,30 @@
-// The daily reports: which there are, and one of them in the frame of the page.
+// Reports of days, weeks and months: which there are, and one of them in the frame of the page.
 
 import { ask, fetched, said } from "./api.js";
 import { at, cell, make, put, rows } from "./dom.js";
 import { repeat } from "./frame.js";
 
-const day = document.body.dataset.day;
+const FORMS = { pdf: "PDF", xlsx: "XLSX", csv: "CSV", parquet: "Parquet" };
+const key = document.body.dataset.key;
+const asked = new URLSearchParams(location.search);
+
+const ofDepot = (depot) => (depot ? { depot } : {});
+const kindOf = (name) => (name.includes("W") ? "week" : name.length === 7 ? "month" : "day");
+const listed = (period, depot) => ask(`/v1/reports?${new URLSearchParams({ period, ...ofDepot(depot) })}`);
+
+function path(name, depot) {
+  const query = new URLSearchParams(ofDepot(depot)).toString();
+  return `/reports/${name}${query && `?${query}`}`;
+}
 
 async function showList() {
-  const { reports } = await ask("/v1/reports");
+  await showDepots();
+  const period = document.querySelector("[name=period]:checked").value;
+  const depot = at("depot").value;
+  history.replaceState(null, "", `/reports?${new URLSearchParams({ period, ...ofDepot(depot) })}`);
+  const { reports } = await listed(period, depot);
   at("reports-table").hidden = reports.length === 0;
-  put("reports-none", reports.length ? "" : "There is no report yet: the first comes after the first whole UTC day.");
+  put("reports-none", reports.length ? "" : `There is no report yet: the first comes after the first whole ${period}.`);
   rows(
     "reports-rows",
     reports.map((report) => ({
@@ -18,24 +33,37 @@ async function showList() {
         make(
           "tr",
           {},
-          cell(report.html ? make("a", { href: `/reports/${report.date}` }, report.date) : report.date, "tight"),
-          cell(report.csv ? download(report.csv, `efficiency-${report.date}.csv`, "CSV") : "–"),
+          cell(report.html ? make("a", { href: path(report.key, depot) }, report.key) : report.key, "tight"),
+          cell(report.soFar ? "so far" : String(report.version)),
+          make("td", { className: "buttons" }, ...downloads(report)),
         ),
     })),
   );
 }
 
+/** The depots that somebody can choose, once. */
+async function showDepots() {
+  const choice = at("depot");
+  if (choice.options.length > 1) return;
+  const { depots } = await ask("/v1/depots");
+  choice.append(...depots.map(({ id, name }) => make("option", { value: id }, name ?? id)));
+  choice.value = asked.get("depot") ?? "";
+}
+
 async function showReport() {
-  const { reports } = await ask("/v1/reports");
-  const place = reports.findIndex((report) => report.date === day);
-  lead("earlier", reports.slice(place + 1).find((report) => report.html && place >= 0));
-  lead("later", reports.slice(0, Math.max(place, 0)).findLast((report) => report.html));
+  const depot = asked.get("depot");
+  put("of", depot ?? "");
+  at("list").href = `/reports?${new URLSearchParams({ period: kindOf(key), ...ofDepot(depot) })}`;
+  const { reports } = await listed(kindOf(key), depot);
+  const place = reports.findIndex((report) => report.key === key);
+  lead("earlier", reports.slice(place + 1).find((report) => report.html && place >= 0), depot);
+  lead("later", reports.slice(0, Math.max(place, 0)).findLast((report) => report.html), depot);
   const report = reports[place];
   if (!report?.html) {
-    put("report-none", `There is no report of ${day}.`);
+    put("report-none", `There is no report of ${key}.`);
     return;
   }
-  at("forms").replaceChildren(report.csv ? download(report.csv, `efficiency-${day}.csv`, "CSV") : "");
+  at("forms").replaceChildren(...downloads(report));
   const html = await (await fetched(report.html)).text();
   const frame = at("report-page");
   if (frame.srcdoc === html) return;
@@ -49,7 +77,9 @@ async function showReport() {
 function fit(frame) {
   const inside = frame.contentDocument;
   for (const link of [...inside.links]) {
-    if (link.getAttribute("href") === "efficiency.csv") link.replaceWith(link.textContent); // a button above
+    const target = link.getAttribute("href");
+    if (target.startsWith("#")) link.addEventListener("click", (event) => scrollTo(event, inside, target));
+    else if (target.startsWith("/v1/")) link.replaceWith(link.textContent); // wants the tab's key
     else link.target = "_top";
   }
   const height = () => {
@@ -59,9 +89,22 @@ function fit(frame) {
   height();
 }
 
-function lead(id, report) {
+/** A place in the report, which scrolls with the page that it is in. */
+function scrollTo(event, inside, target) {
+  event.preventDefault();
+  inside.querySelector(target)?.scrollIntoView();
+}
+
+function lead(id, report, depot) {
   at(id).hidden = !report;
-  if (report) at(id).href = `/reports/${report.date}`;
+  if (report) at(id).href = path(report.key, depot);
+}
+
+function downloads(report) {
+  const name = ["efficiency", report.depot, report.key].filter(Boolean).join("-");
+  return Object.entries(FORMS)
+    .filter(([form]) => report[form])
+    .map(([form, label]) => download(report[form], `${name}.${form}`, label));
 }
 
 /** A file of the API, which wants the tab's key. */
@@ -82,5 +125,10 @@ function download(path, name, label) {
 }
 
 repeat(3, () => fetched("/healthz"), { isPulse: true });
-if (day) repeat(300, showReport, { section: "report" });
-else repeat(60, showList, { section: "reports" });
+if (key) {
+  repeat(300, showReport, { section: "report" });
+} else {
+  const wanted = document.querySelector(`[name=period][value="${CSS.escape(asked.get("period") ?? "day")}"]`);
+  if (wanted) wanted.checked = true;
+  at("choices").addEventListener("change", repeat(60, showList, { section: "reports" }));
+}

@@ -22,6 +22,7 @@ TABLES = {
     *(stream.history_table for stream in STREAMS.values()),
     *(spec.name for spec in DERIVED_TABLES),
 }
+REPORTS = {f"{adverb}_efficiency_report" for adverb in ("daily", "weekly", "monthly")}
 ASSETS = {
     "charging_links",
     "device_registry",
@@ -38,7 +39,7 @@ ASSETS = {
     *(f"warehouse/{spec.name}" for spec in DAILY_EFFICIENCY),
     "warehouse/charging_session",
     "warehouse/maintenance_visit",
-    "daily_efficiency_report",
+    *REPORTS,
 }
 # What people keep or the collector makes: Dagster computes none of it.
 REGISTRY = {"charging_links", "device_registry", "tariffs"}
@@ -53,7 +54,7 @@ MAINTENANCE = {
     *(f"{table}_archive" for table in TABLES if not table.startswith("raw_")),
 }
 # Assets whose columns say where they come from.
-TRACED = ASSETS - EXTERNAL - {"daily_efficiency_report"}
+TRACED = ASSETS - EXTERNAL - REPORTS
 
 
 @pytest.fixture(scope="module")
@@ -170,15 +171,18 @@ def test_no_asset_without_partitions_lists_the_partitions_since_the_start() -> N
 
 
 def test_every_column_of_every_table_is_described(specs: dict[str, dg.AssetSpec]) -> None:
-    for name in ASSETS - {"daily_efficiency_report"}:
+    for name in ASSETS - REPORTS:
         schema = specs[name].metadata["dagster/column_schema"]
         assert isinstance(schema, dg.TableSchema)
         for column in schema.columns:
             assert column.description, f"{name}.{column.name}"
 
 
-def test_the_report_goes_back_to_the_raw_heartbeats(specs: dict[str, dg.AssetSpec]) -> None:
-    upstream = {AssetKey("daily_efficiency_report")}
+@pytest.mark.parametrize("report", sorted(REPORTS))
+def test_a_report_goes_back_to_the_raw_heartbeats(
+    specs: dict[str, dg.AssetSpec], report: str
+) -> None:
+    upstream = {AssetKey(report)}
     for _ in ASSETS:
         upstream |= {dep.asset_key for key in upstream for dep in specs[key.to_user_string()].deps}
 

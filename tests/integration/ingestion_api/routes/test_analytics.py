@@ -12,6 +12,7 @@ import pytest
 
 from tests.harness.collector import Collector, collector_of_module, running_collector
 from tests.harness.heartbeats import device, meter, moment, vehicle
+from tests.harness.reports import put_report
 from tests.harness.waiting import wait_for
 
 api = collector_of_module(FLUSH_SECONDS="1")
@@ -364,24 +365,49 @@ def test_a_vehicle_without_a_meter_is_unmapped(api: Collector) -> None:
 
 def test_reports_are_served_from_beside_the_lake(api: Collector) -> None:
     assert api.http.get("/v1/reports").json() == {"reports": []}
-    for day in ("2026-03-01", "2026-03-02"):
-        folder = api.lake_folder / "reports" / f"date={day}"
-        folder.mkdir(parents=True)
-        (folder / "efficiency.html").write_text(f"<html>{day}</html>")
-    (folder / "efficiency.csv").write_text("vehicle_id\n")
+    put_report(api.lake_folder, "2026-03-01", {"html": "<html>1</html>"})
+    put_report(api.lake_folder, "2026-03-01", {"html": "<html>2</html>"}, version=2)
+    put_report(api.lake_folder, "2026-03-02", {"html": "", "csv": "vehicle_id\n"}, version=0)
+    put_report(api.lake_folder, "2026-W09", {"pdf": b"%PDF"}, depot="north")
+    none = {"pdf": None, "xlsx": None, "parquet": None}
     assert api.http.get("/v1/reports").json()["reports"] == [
         {
-            "date": "2026-03-02",
+            "key": "2026-03-02",
+            "firstDay": "2026-03-02",
+            "depot": None,
+            "soFar": True,
+            "version": 0,
+            "versions": [0],
             "html": "/v1/reports/2026-03-02.html",
             "csv": "/v1/reports/2026-03-02.csv",
+            **none,
         },
-        {"date": "2026-03-01", "html": "/v1/reports/2026-03-01.html", "csv": None},
+        {
+            "key": "2026-03-01",
+            "firstDay": "2026-03-01",
+            "depot": None,
+            "soFar": False,
+            "version": 2,
+            "versions": [1, 2],
+            "html": "/v1/reports/2026-03-01.html",
+            "csv": None,
+            **none,
+        },
     ]
+    asked = {"period": "week", "depot": "north"}
+    (week,) = api.http.get("/v1/reports", params=asked).json()["reports"]
+    assert (week["firstDay"], week["pdf"]) == ("2026-02-23", "/v1/reports/2026-W09.pdf?depot=north")
+    assert api.http.get(week["pdf"]).headers["content-type"] == "application/pdf"
     page = api.http.get("/v1/reports/2026-03-01.html")
-    assert page.text == "<html>2026-03-01</html>"
+    assert page.text == "<html>2</html>"
     assert page.headers["content-type"].startswith("text/html")
+    assert api.http.get("/v1/reports/2026-03-01.html?version=1").text == "<html>1</html>"
     table = api.http.get("/v1/reports/2026-03-02.csv")
     assert table.headers["content-type"].startswith("text/csv")
+    for missing in ("2026-03-01.csv", "2026-03-01.html?version=3", "2026-03-01.html?depot=north"):
+        refused = api.http.get(f"/v1/reports/{missing}")
+        assert refused.status_code == 404
+        assert "GET /v1/reports lists those there are" in refused.json()["detail"]
 
 
 def test_a_lake_that_cannot_be_read_is_503_and_said_so(database_url: str, tmp_path: Path) -> None:

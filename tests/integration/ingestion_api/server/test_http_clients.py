@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness.collector import Collector, collector_of_module
 from tests.harness.heartbeats import device, meter
+from tests.harness.reports import put_report
 from tests.harness.waiting import wait_for
 
 SITE = "https://fleet.example"
@@ -204,10 +205,7 @@ def test_another_site_may_not(api: Collector) -> None:
 
 
 def test_a_report_has_the_same_guards_as_the_page(api: Collector) -> None:
-    folder = api.lake_folder / "reports" / "date=2026-03-01"
-    folder.mkdir(parents=True)
-    for form in ("html", "csv"):
-        (folder / f"efficiency.{form}").write_text("a report")
+    put_report(api.lake_folder, "2026-03-01", {"html": "a report", "csv": "a report"})
     wait_for(lambda: api.http.get("/v1/reports/2026-03-01.html").status_code == 200)
     page = api.http.get("/")
     for form in ("html", "csv"):

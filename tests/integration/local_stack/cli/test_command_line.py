@@ -28,7 +28,7 @@ from tests.table_samples import put
 
 COMMANDS = (
     *("up", "replay", "import", "links import", "status", "efficiency", "migrate", "simulate"),
-    *("query", "verify", "alerts", "maintenance list", "maintenance close"),
+    *("query", "verify", "report", "alerts", "maintenance list", "maintenance close"),
 )
 
 
@@ -53,6 +53,18 @@ def test_the_help_lists_the_commands_and_the_exit_codes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["unknown"], ["replay"], ["up", "--fleet", "many"]])
 def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: list[str]) -> None:
     assert wattlake(tmp_path, *arguments).returncode == WRONG_USAGE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--week", "2026-01"], "2026-01 is a month: give it as --month"),
+        (["--day", "tomorrow"], "name a day as 2026-01-15"),
+        (["--day", "2026-01-15", "--week", "2026-W03"], "give one of them"),
+    ],
+)
+def test_a_report_of_no_period_is_refused(tmp_path: Path, arguments: list[str], said: str) -> None:
+    assert said in failed_with(wattlake(tmp_path, "report", *arguments), WRONG_USAGE)
 
 
 def test_the_help_of_simulate_tells_how_odd_the_fleet_is(tmp_path: Path) -> None:

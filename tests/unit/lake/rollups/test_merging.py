@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from lake import HOUR, EnergySettings
 from lake.energy.efficiency import EfficiencyTables
 from lake.energy.fleet import fleet_efficiency
-from lake.rollups.merging import merge_charger_hours, merge_vehicle_hours
+from lake.rollups.merging import as_windows, merge_charger_hours, merge_vehicle_hours
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.schema.vehicle_efficiency import VEHICLE_EFFICIENCY_HOURLY
 from lake.settings import ChargerClass
@@ -97,6 +97,31 @@ def test_merged_hours_are_the_whole_window_in_every_column(
         )
         counts = rows.group_by(device).len("hours").sort(device)
         assert found["hours"].to_list() == counts["hours"].to_list()
+
+
+@several
+@given(meter_rows(hours=HOURS), vehicle_rows(hours=HOURS), exclusive_links())
+def test_a_day_and_hours_beside_it_merge_as_their_hours_do(
+    meters: list[Row], vehicles: list[Row], ranges: list[Range]
+) -> None:
+    """A day of two hours: what is merged once may be merged again."""
+    hours = hours_of(meters, vehicles, one_meter_each(ranges))
+    middle = HOUR_10 + 2 * HOUR
+    date = pl.lit(HOUR_10.date()).alias("date")
+    merge = (merge_vehicle_hours, merge_charger_hours)
+    for of_hours, merged_of in zip(hours, merge, strict=True):
+        early = of_hours.filter(pl.col("hour_start") < middle)
+        late = of_hours.filter(pl.col("hour_start") >= middle)
+        day = merged_of(early, HOUR_10, middle, SETTINGS).drop("hour_start")
+        parts = [as_windows(day.with_columns(date)), as_windows(late)]
+        # The day begins and ends elsewhere than at midnight here.
+        parts[0] = parts[0].with_columns(
+            hour_start=pl.lit(HOUR_10).cast(pl.Datetime("us", "UTC")),
+            _end=pl.lit(middle).cast(pl.Datetime("us", "UTC")),
+        )
+        found = merged_of(pl.concat(parts, how="diagonal"), HOUR_10, END, SETTINGS)
+        whole = merged_of(of_hours, HOUR_10, END, SETTINGS)
+        assert_frame_equal(found, whole, check_exact=True)
 
 
 @several

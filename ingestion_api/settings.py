@@ -4,7 +4,15 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+)
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -18,6 +26,26 @@ def _listed(value: object) -> object:
     if value.lstrip().startswith("["):
         return from_json(value)
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _with_url(value: object) -> object:
+    return {"url": value} if isinstance(value, str) else value
+
+
+class AlertWebhook(BaseModel):
+    """URL that alert events are posted to, of devices of any of the depots and of the groups."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(pattern="^https?://[^/]")
+    depots: list[str] | None = None
+    groups: list[str] | None = None
+
+
+def _each_once(webhooks: list[AlertWebhook]) -> list[AlertWebhook]:
+    if len({webhook.url for webhook in webhooks}) < len(webhooks):
+        raise ValueError("a URL stands twice; name all its depots and groups in one place")
+    return webhooks
 
 
 class CollectorSettings(BaseSettings):
@@ -176,8 +204,12 @@ class CollectorSettings(BaseSettings):
     alert_seconds: float = Field(
         default=0.5, gt=0, description="alert rules look at live state about so often"
     )
-    alert_webhooks: list[Annotated[str, Field(pattern="^https?://[^/]")]] = Field(
-        default_factory=list, description="URLs that alert events are posted to, as a JSON list"
+    alert_webhooks: Annotated[
+        list[Annotated[AlertWebhook, BeforeValidator(_with_url)]], AfterValidator(_each_once)
+    ] = Field(
+        default_factory=list,
+        description="URLs that alert events are posted to, as a JSON list; in place of a URL "
+        '{"url": ..., "depots": [...], "groups": [...]} for those of some devices',
     )
     alert_webhook_secret: str = Field(
         default="", description="key of the signature of what is posted; empty: none is signed"

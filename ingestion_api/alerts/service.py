@@ -46,10 +46,9 @@ class Alerts(Service):
         live = LiveEvaluator(
             rules, energy, settings.future_tolerance_seconds, settings.silent_intervals
         )
-        urls = settings.alert_webhooks
         forget = {
             "seconds": settings.alert_days * 86_400,
-            "webhooks": [webhook_name(url) for url in urls],
+            "webhooks": [webhook_name(one.url) for one in settings.alert_webhooks],
         }
         next_forgetting = 0.0
 
@@ -74,8 +73,8 @@ class Alerts(Service):
                 "alerts hours", dsn, _HOURS_SECONDS, _timed("hours", evaluate_hours_and_clean_up)
             ),
         ]
-        for url in urls:
-            webhook = Webhook(url, settings.alert_webhook_secret, settings.alert_webhook_attempts)
+        for one in settings.alert_webhooks:
+            webhook = Webhook(one, settings.alert_webhook_secret, settings.alert_webhook_attempts)
             self._workers.append(
                 LeasedWorker(
                     f"alerts {webhook.name}",

@@ -13,6 +13,7 @@ from psycopg.rows import DictRow
 from ingestion_api.alerts.models import event_json
 from ingestion_api.alerts.store import Connection
 from ingestion_api.observability.metrics import ALERT_WEBHOOK_POSTS
+from ingestion_api.settings import AlertWebhook
 from warehouse_sql.named_queries import query
 
 log = structlog.get_logger(__name__)
@@ -25,13 +26,16 @@ _RUN_SECONDS: Final = 10.0
 class Webhook:
     """Delivers to one URL. Its position is in the database, so that a restart goes on from there.
 
+    Events of devices that do not belong to its depots and groups are passed over.
+
     An event whose answer was lost is delivered again, with the same Idempotency-Key.
     """
 
-    def __init__(self, url: str, secret: str, attempts: int) -> None:
-        self.name = webhook_name(url)
-        self._url, self._secret, self._attempts = url, secret.encode(), attempts
+    def __init__(self, webhook: AlertWebhook, secret: str, attempts: int) -> None:
+        self.name = webhook_name(webhook.url)
+        self._url, self._secret, self._attempts = webhook.url, secret.encode(), attempts
         self._key = {"webhook": self.name}
+        self._wanted = {"depots": webhook.depots, "groups": webhook.groups}
 
     def begin(self, conn: Connection) -> None:
         """Register a webhook that is new."""
@@ -47,8 +51,13 @@ class Webhook:
                 pass
 
     def _deliver_next(self, conn: Connection, client: httpx.Client) -> bool:
-        event = conn.execute(query("next_webhook_event"), self._key).fetchone()
-        if event is None or event["id"] is None or not event["is_due"]:
+        event = conn.execute(query("next_webhook_event"), self._key | self._wanted).fetchone()
+        if event is None or event["id"] is None:
+            return False
+        if not event["is_wanted"]:
+            conn.execute(query("webhook_delivered"), self._key | {"id": event["id"]})
+            return True
+        if not event["is_due"]:
             return False
         error = self._post(client, event)
         if error is None:

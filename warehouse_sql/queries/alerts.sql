@@ -470,10 +470,17 @@ FROM alert_progress
 ON CONFLICT (webhook) DO NOTHING
 
 -- name: next_webhook_event
--- The first event after the last one told that a webhook is to hear of. No attempt waits for an hour,
--- unless the clock was ahead when it was put off.
+-- The first event after the last one told that a webhook is to hear of, and whether its device belongs to
+-- the depots and groups that the webhook is for. No attempt waits for an hour, unless the clock was ahead
+-- when it was put off.
 SELECT told, attempts, next_attempt_at NOT BETWEEN now() AND now() + interval '1 hour' AS is_due,
-       event.id, event.type, event.at, event.by, event.alert
+       event.id, event.type, event.at, event.by, event.alert,
+       coalesce(%(depots)s::text[], %(groups)s::text[]) IS NULL
+       OR EXISTS (SELECT FROM device
+                  WHERE stream = event.alert ->> 'deviceKind'
+                    AND device_id = (event.alert ->> 'deviceId') COLLATE "C"
+                    AND (%(depots)s::text[] IS NULL OR depot_id = ANY(%(depots)s))
+                    AND (%(groups)s::text[] IS NULL OR group_name = ANY(%(groups)s))) AS is_wanted
 FROM alert_webhook
 LEFT JOIN LATERAL (SELECT * FROM alert_event
                    WHERE id > told AND NOT is_quiet AND type <> 'worsened'

@@ -40,11 +40,19 @@ def hook() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
+def north() -> Iterator[Receiver]:
+    """The webhook of a depot."""
+    with receiver() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def api(
     postgres: str,
     migrated_template: str,
     tmp_path_factory: pytest.TempPathFactory,
     hook: Receiver,
+    north: Receiver,
 ) -> Iterator[Collector]:
     folder = tmp_path_factory.mktemp("alerts")
     rules = folder / "rules.yaml"
@@ -56,7 +64,7 @@ def api(
             folder,
             ALERT_RULES_FILE=str(rules),
             ALERT_SECONDS="0.1",
-            ALERT_WEBHOOKS=json.dumps([hook.url]),
+            ALERT_WEBHOOKS=json.dumps([hook.url, {"url": north.url, "depots": ["north"]}]),
             ALERT_WEBHOOK_SECRET=SECRET,
             ALERT_WEBHOOK_ATTEMPTS="2",
             KEY_REFRESH_SECONDS="0.1",
@@ -371,6 +379,21 @@ def test_a_webhook_hears_every_event_in_order_signed_and_again_after_a_failure(
     moment, mac = header.removeprefix("t=").split(",v1=")
     expected = hmac.new(SECRET.encode(), moment.encode() + b"." + body, hashlib.sha256)
     assert mac == expected.hexdigest()
+
+
+def test_a_webhook_of_a_depot_hears_of_its_devices_alone(api: Collector, north: Receiver) -> None:
+    assert api.http.put("/v1/depots/north", json={}).status_code == 200
+    here, there = device("V"), device("V")
+    moved = api.http.put(f"/v1/devices/vehicle/{here}", json={"depot": "north"})
+    assert moved.status_code == 200, moved.text
+    send(api, vehicle(there, -60, batteryTemp=50), vehicle(here, -60, batteryTemp=50))
+    first = one(api, here, "hot")
+    send(api, vehicle(there, batteryTemp=30), vehicle(here, batteryTemp=30))
+    seen(api, first, state="resolved")
+    newest = "SELECT max(id) FROM alert_event WHERE NOT is_quiet AND type <> 'worsened'"
+    wait_for(lambda: api.sql("SELECT min(told) FROM alert_webhook") >= api.sql(newest))
+    assert {event["alert"]["deviceId"] for event in north.taken} == {here}
+    assert {"opened", "resolved"} <= {event["type"] for event in north.taken}
 
 
 def test_what_a_webhook_does_not_take_is_a_dead_letter_and_can_be_sent_again(

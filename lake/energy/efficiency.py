@@ -159,6 +159,8 @@ class RunningFew(NamedTuple):
 
     def of_vehicle(self, number: int) -> "RunningFew":
         """Return those of one vehicle, by its place, without those of others."""
+        if len(self.vehicles) == 1:
+            return self
         vehicle = self.vehicles[number]
         places = [place for place, pair in enumerate(self.pairs) if pair[0] == vehicle]
         given = None

@@ -72,12 +72,14 @@ class KeptVehicles:
             context = context.only(missing)
             found = read_vehicles(view, context, self._energy)
             links += found.links
-            if not found.is_lasting:
-                parts.append(facts_of_few(found.ac, found.dc, found.links, *window))
-            else:
-                running = running_few(found.ac, found.dc, found.links, hours.start, hours.end)
-                parts.append(running.between(*window))
+            sides = found.ac, found.dc, found.links
+            if found.lasting:
+                running = running_few(*sides, hours.start, hours.end)
                 self._keep(view, context, waiting, found, running)
+            if len(found.lasting) == len(missing):
+                parts.append(running.between(*window))
+            else:
+                parts.append(facts_of_few(*sides, *window))
         return joined_few(parts), links
 
     def _keep(
@@ -90,6 +92,8 @@ class KeptVehicles:
     ) -> None:
         hours = hours_of(context.period)
         for number, vehicle in enumerate(running.vehicles):
+            if vehicle not in found.lasting:
+                continue
             alone = context.only([vehicle])
             links = [link for link in found.links if link.vehicle_id == vehicle]
             meters = {link.meter_id for link in links}

@@ -97,7 +97,7 @@ class LongWindows:
             around = _around(links, since, until)
             period = Period(start=since, end=until)
             found = read_vehicles(view, context, self._energy, period, around)
-            if found.names_any or not found.is_lasting:
+            if found.names_any or not found.lasting:
                 return None
             parts[since] = facts_of_few(found.ac, found.dc, around, since, until)
             if until - since == DAY:

@@ -5,7 +5,7 @@ known without a plan. Where heartbeats name meters, the readings of all who did 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -46,9 +46,9 @@ class VehicleReadings:
     """By kind and id: the time in which heartbeats of a device may change them."""
     names_any: bool
     """True where a vehicle names a meter."""
-    is_lasting: bool
-    """True where they are the same for any window of these hours: nobody contests a meter that is
-    named, or measures phases.
+    lasting: Collection[str]
+    """The vehicles of which they are the same for any window of these hours: others contest no
+    meter that one names, and none of its meters measures phases.
     """
 
 
@@ -126,7 +126,7 @@ def _read(
     read = _Reader(view, context, start, end, looks_ahead)
     vehicles = {vehicle: read(VEHICLE, vehicle) for vehicle in context.asked}
     names_any = any(readings.names is not None for readings in vehicles.values())
-    is_lasting = True
+    contested: Collection[str] = ()
     if links is None:
         links = known_links(context)
         if names_any:
@@ -135,8 +135,9 @@ def _read(
                 name: read(VEHICLE, name, Heard(end, start))
                 for name in set(context.vehicles) - vehicles.keys()
             }
-            links, is_lasting = _named_links(context, {**vehicles, **others}, energy)
+            links, contested = _named_links(context, {**vehicles, **others}, energy)
     meters = {meter: read(METER, meter) for meter in {link.meter_id for link in links}}
+    phased = {link.vehicle_id for link in links if meters[link.meter_id].phases}
     classes = context.class_table if energy.charger_classes else None
     ac = side_of_devices(meters, METER, energy, classes, context.cadences_of(METER))
     dc = side_of_devices(vehicles, VEHICLE, energy, classes, context.cadences_of(VEHICLE))
@@ -146,7 +147,7 @@ def _read(
         links,
         read.reach,
         names_any,
-        is_lasting and not any(readings.phases for readings in meters.values()),
+        set(context.asked).difference(phased, contested),
     )
 
 
@@ -175,8 +176,8 @@ def known_links(context: VehicleContext) -> list[Link]:
 
 def _named_links(
     context: VehicleContext, vehicles: Mapping[str, Readings], energy: EnergySettings
-) -> tuple[list[Link], bool]:
-    """The links where heartbeats name meters, and whether they are those of any window.
+) -> tuple[list[Link], Collection[str]]:
+    """The links where heartbeats name meters, and the vehicles asked for that others contest.
 
     `vehicles` are all that may name those meters.
     """
@@ -214,7 +215,7 @@ def _named_links(
         names = pl.concat([_names(name, vehicles[name]) for name in rest])
         hours = hours_of(context.period)
         found += _collected(uncontested_links(names.lazy(), hours.start, hours.end, energy))
-    return found, not is_contested
+    return found, others if is_contested else ()
 
 
 def _resolved_links(

@@ -290,7 +290,9 @@ def test_a_vehicle_is_prepared_again_only_when_something_of_its_own_has_changed(
     answers.compact(pair.hours[-3:])
     assert ask() == later
 
-    other.post(other.places[-3:])
+    phases = {"meterId": other.meter, "timestamp": (start + HOUR).isoformat(), "kwhConsumedAc": 0.1}
+    assert api.post("/v1/ingest/telemetry", [{**phases, "phase": "L1"}]).is_success
+    other.post(other.places[-3:])  # a meter with phases is looked at for each window
     other.link(start)
     answers.check_together({pair.vehicle, other.vehicle}, start, start + DAY)
     prepared.clear()

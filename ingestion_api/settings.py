@@ -240,7 +240,9 @@ class CollectorSettings(BaseSettings):
         default=30, gt=0, description="new reports are looked for about so often"
     )
     report_delivery_attempts: int = Field(
-        default=30, ge=1, description="attempts to deliver a report before it is given up"
+        default=300,
+        ge=1,
+        description="attempts to deliver a report before it is given up; 300 take about a day",
     )
     public_url: str = Field(
         default="",

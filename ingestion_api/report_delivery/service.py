@@ -21,6 +21,7 @@ from lake.reports import (
     ReportFolder,
     ReportVersion,
     Scope,
+    changed_figures,
     list_reports,
     read_file,
     read_note,
@@ -103,10 +104,12 @@ class ReportDelivery(Service):
             return
         key = {"id": subscription["id"], "report": folder.period.key, "version": newest.number}
         before = self._note(folder, settled) if settled else None
-        if before and before["figures"] == notes[newest.number]["figures"]:
+        # Against what the recipient has, which may be older than the version before.
+        changed = changed_figures(before, notes[newest.number]["figures"]) if before else []
+        if before and not changed:
             conn.execute(query("report_settled"), key | {"error": None})
             return
-        error = self._send(subscription, folder, newest, notes[newest.number])
+        error = self._send(subscription, folder, newest, notes[newest.number], changed)
         attempts = (known["attempts"] if known else 0) + 1
         if error is None:
             conn.execute(query("report_settled"), key | {"error": None})
@@ -126,6 +129,7 @@ class ReportDelivery(Service):
         folder: ReportFolder,
         version: ReportVersion,
         note: Mapping[str, Any],
+        changed: Sequence[str],
     ) -> str | None:
         files, number = self._lake.file_system(), version.number
         wanted = {
@@ -140,7 +144,7 @@ class ReportDelivery(Service):
             title=note["title"],
             name=note["name"],
             figures=note["figures"],
-            changed=note["changed"],
+            changed=changed,
             files={form: content for form, content in wanted.items() if content is not None},
         )
         send = send_mail if is_mail(subscription["recipient"]) else post_webhook

@@ -1,5 +1,6 @@
 """Reports beside the tables: the periods that they are of, and the versions of their files."""
 
+from lake.reports.changes import changed_figures
 from lake.reports.periods import KINDS, Kind, Period, parse_period
 from lake.reports.versions import (
     FORMS,
@@ -22,6 +23,7 @@ __all__ = [
     "ReportFolder",
     "ReportVersion",
     "Scope",
+    "changed_figures",
     "list_reports",
     "parse_period",
     "read_file",

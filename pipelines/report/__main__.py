@@ -60,7 +60,7 @@ def _rendered(key: str, depot: str | None, form: str) -> bytes:
         raise NoReportError(f"{key} has not begun")
     reader = FigureReader(PinnedTables(lake), places, settings, pricing, now)
     figures = reader.figures(period, scope)
-    content = content_of(figures, (), settings, lake.uri, ours.public_url)
+    content = content_of(figures, 0, (), settings, lake.uri, ours.public_url)
     return render(form, content, figures, rows_of(figures), settings)
 
 

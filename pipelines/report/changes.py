@@ -56,9 +56,9 @@ def _cost(now: Totals, then: Totals) -> Change | None:
     by_amount = (Decimal(repr(now.bought_kwh)) - Decimal(repr(then.bought_kwh))) * old_price
     currency = now.money.currency
     return Change(
-        f"Energy cost {signed(total, 2)} {currency}: {signed(by_amount, 2)} because of the amount, "
-        f"{signed(total - by_amount, 2)} because of the price, now {price:.4f} {currency}/kWh on "
-        f"average, before {old_price:.4f}."
+        f"Cost of the energy: {signed(total, 2)} {currency}, of which {signed(by_amount, 2)} by "
+        f"the amount and {signed(total - by_amount, 2)} by the price ({price:.4f} {currency}/kWh "
+        f"on average, before {old_price:.4f})."
     )
 
 
@@ -69,9 +69,9 @@ def _losses(now: Totals, then: Totals) -> Change | None:
     total = now.lost_kwh - then.lost_kwh
     by_amount = (now.rated_ac_kwh - then.rated_ac_kwh) * (1 - then.efficiency_percent / 100)
     return Change(
-        f"Lost {signed(total, 1)} kWh: {signed(by_amount, 1)} because of the amount, "
-        f"{signed(total - by_amount, 1)} because of the efficiency, now "
-        f"{now.efficiency_percent:.1f} %, before {then.efficiency_percent:.1f} %."
+        f"Losses: {signed(total, 1)} kWh, of which {signed(by_amount, 1)} by the amount and "
+        f"{signed(total - by_amount, 1)} by the efficiency ({now.efficiency_percent:.1f} %, before "
+        f"{then.efficiency_percent:.1f} %)."
     )
 
 

@@ -46,12 +46,17 @@ _TABLES: Final = {
 
 
 def content_of(
-    figures: Figures, changed: Sequence[str], settings: EnergySettings, lake_uri: str, base: str
+    figures: Figures,
+    version: int,
+    changed: Sequence[str],
+    settings: EnergySettings,
+    lake_uri: str,
+    base: str,
 ) -> dict[str, Any]:
     """Return everything that the templates show, as texts, lists and dictionaries.
 
-    `changed`: what the version before said otherwise. `base` is the URL of the collector's pages;
-    empty: links are relative to it.
+    `version` is 0 where it is none, `changed` what the version before said otherwise. `base` is the
+    URL of the collector's pages; empty: links are relative to it.
     """
     device = "vehicle" if figures.is_of_fleet else "meter"
     return {
@@ -143,7 +148,8 @@ def content_of(
         "window": f"{figures.start:%Y-%m-%d %H:%M} to {figures.end:%Y-%m-%d %H:%M} UTC",
         "limits": {name: number(value, 0) for name, value in _limits(settings).items()},
         "idle_below": number(settings.idle_below_kwh, 2),
-        "made": f"{figures.generated_at:%Y-%m-%d %H:%M} UTC",
+        "made": f"{figures.generated_at:%Y-%m-%d %H:%M} UTC"
+        + (f", version {version}" if version else ""),
     }
 
 

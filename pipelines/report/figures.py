@@ -285,6 +285,7 @@ def depot_totals(chargers: pl.DataFrame, depots: Mapping[str, str]) -> pl.DataFr
         charger_totals(rows, "place")
         .join(money, on="place")
         .unnest("place")
+        .drop(cs.starts_with("vehicles"))
         .with_columns((pl.col("energy_ac_kwh") + pl.col("unlinked_energy_ac_kwh")).round(9))
         .sort("depot", "currency", nulls_last=True)
         .collect()

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pyarrow.fs import FileSystem
 
@@ -13,6 +12,7 @@ from lake.reports import (
     FORMS,
     ReportFolder,
     ReportVersion,
+    changed_figures,
     read_note,
     read_versions,
     remove_version,
@@ -62,7 +62,7 @@ def store_report(
             return StoredReport(folder, numbered[-1].number, is_new=False, changed=())
         number = numbered[-1].number + 1
         changed = changed_figures(known, key_figures(figures.totals))
-    content = content_of(figures, changed, settings, lake.uri, base)
+    content = content_of(figures, number, changed, settings, lake.uri, base)
     for form in forms:
         write_file(files, folder.file(number, form), render(form, content, figures, rows, settings))
     note = {
@@ -78,23 +78,6 @@ def store_report(
     write_file(files, folder.figures(number), json.dumps(note, indent=1).encode())
     _prune(files, folder, [v for v in versions if v.number != number], kept, number)
     return StoredReport(folder, number, is_new=True, changed=changed)
-
-
-def changed_figures(known: Mapping[str, Any], figures: Mapping[str, str]) -> list[str]:
-    """Say what is written otherwise than in a version: its name, each figure before and now."""
-    made = str(known["madeAt"])[:16].replace("T", " ")
-    differing = [
-        f"{name} {_without_unit(before, now)} \N{RIGHTWARDS ARROW} {now}"
-        for name, now in figures.items()
-        if (before := known["figures"].get(name)) is not None and before != now
-    ]
-    title = f"Changed since version {known['version']} of {made} UTC:"
-    return [title, *(differing or ["rows of devices, and no figure of the first page"])]
-
-
-def _without_unit(before: str, now: str) -> str:
-    number, _, unit = before.rpartition(" ")
-    return number if number and now.endswith(f" {unit}") else before
 
 
 def _prune(

@@ -181,7 +181,8 @@ PUBLIC = {
         unknown_columns with_default_stream
     """,
     "lake.reports": """
-        FORMS KINDS Kind Period ReportFolder ReportVersion Scope list_reports parse_period
+        FORMS KINDS Kind Period ReportFolder ReportVersion Scope changed_figures list_reports
+        parse_period
         read_file read_note read_versions remove_version write_file
     """,
     "lake.rollups": """

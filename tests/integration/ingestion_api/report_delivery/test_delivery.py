@@ -71,13 +71,13 @@ def subscription(api: Collector, number: int) -> dict[str, Any]:
     return found
 
 
-def version(api: Collector, key: str, depot: str, number: int, bought: str, *changed: str) -> None:
+def version(api: Collector, key: str, depot: str, number: int, bought: str) -> None:
     note = {
+        "version": number,
         "madeAt": YESTERDAY.isoformat(),
         "title": "Thursday, 15 January 2026",
         "name": f"Depot {depot}",
         "figures": {"bought": bought, "lost": "1.0 kWh"},
-        "changed": changed,
     }
     forms: dict[str, str | bytes] = {"pdf": b"%PDF-1.7", "csv": "a,b\n"}
     put_report(api.lake_folder, key, forms, depot=depot, version=number, note=note)
@@ -86,7 +86,8 @@ def version(api: Collector, key: str, depot: str, number: int, bought: str, *cha
 def test_a_version_is_mailed_once_and_again_when_its_figures_change(
     api: Collector, mails: MailServer
 ) -> None:
-    version(api, "2026-01-15", "north", 1, "9.0 kWh")
+    version(api, "2026-01-15", "north", 1, "8.0 kWh")
+    version(api, "2026-01-15", "north", 2, "9.0 kWh")
     wanted = {"period": "day", "depot": "north", "formats": ["pdf", "csv"]}
     number = subscribe(api, recipient="north@example.com", **wanted)
 
@@ -97,7 +98,7 @@ def test_a_version_is_mailed_once_and_again_when_its_figures_change(
     (mail,) = mine()
     assert mail["From"] == "wattlake@example.com"
     assert mail["Subject"] == "Efficiency of Depot north, Thursday, 15 January 2026"
-    assert mail["Message-ID"] == f"<report-{number}-2026-01-15-v1@wattlake>"
+    assert mail["Message-ID"] == f"<report-{number}-2026-01-15-v2@wattlake>"
     text, pdf, csv = mail.iter_parts()
     assert "bought  9.0 kWh" in text.get_content()
     assert "https://fleet.example/reports/2026-01-15?depot=north" in text.get_content()
@@ -105,15 +106,15 @@ def test_a_version_is_mailed_once_and_again_when_its_figures_change(
     assert csv.get_filename() == "efficiency-north-2026-01-15.csv"
 
     # Other rows and the same figures: nothing to tell.
-    version(api, "2026-01-15", "north", 2, "9.0 kWh", "Changed since version 1:", "rows")
-    wait_for(lambda: subscription(api, number)["lastDelivered"]["version"] == 2)
-    version(
-        api, "2026-01-15", "north", 3, "9.5 kWh", "Changed since version 2:", "bought 9.0 → 9.5"
-    )
+    version(api, "2026-01-15", "north", 3, "9.0 kWh")
+    wait_for(lambda: subscription(api, number)["lastDelivered"]["version"] == 3)
+    version(api, "2026-01-15", "north", 4, "9.5 kWh")
     wait_for(lambda: len(mine()) == 2)
     again = mine()[1]
     assert again["Subject"].endswith("(changed)")
-    assert "bought 9.0 → 9.5" in next(again.iter_parts()).get_content()
+    text = next(again.iter_parts()).get_content()
+    assert "Changed since version 3 of " in text
+    assert "bought 9.0 \N{RIGHTWARDS ARROW} 9.5 kWh" in text
     assert subscription(api, number)["lastDelivered"]["report"] == "2026-01-15"
     assert subscription(api, number)["notDelivered"] is None
 

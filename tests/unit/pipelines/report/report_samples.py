@@ -121,7 +121,7 @@ def figures(
 
 def page_of(of: Figures, *changed: str) -> str:
     """The page of a report."""
-    return html_page(content_of(of, changed, SETTINGS, "lake", ""), of, SETTINGS)
+    return html_page(content_of(of, 2, changed, SETTINGS, "lake", ""), of, SETTINGS)
 
 
 def charger_hour(meter_id: str, ac: float, dc: float, hour: int = 0, **values: Any) -> Row:

@@ -20,7 +20,7 @@ CHARGED = figures(
     vehicle_hour("VEH002", ac=1234.5, dc=1111, link="rule"),
     vehicle_hour("LOST", ac=10, matched_ac=3, dc=2.7),
 )
-CONTENT = content_of(CHARGED, ("Changed since:", "bought 1 -> 2 kWh"), SETTINGS, "lake", "")
+CONTENT = content_of(CHARGED, 2, ("Changed since:", "bought 1 -> 2 kWh"), SETTINGS, "lake", "")
 
 
 def test_a_pdf_is_the_same_for_the_same_figures_and_no_id_is_markup() -> None:
@@ -33,7 +33,7 @@ def test_a_pdf_is_the_same_for_the_same_figures_and_no_id_is_markup() -> None:
 
 def test_a_report_of_nothing_is_a_pdf_as_well() -> None:
     nothing = figures()
-    content = content_of(nothing, (), SETTINGS, "lake", "https://fleet.example")
+    content = content_of(nothing, 0, (), SETTINGS, "lake", "https://fleet.example")
     assert pdf_document(content, nothing, SETTINGS).startswith(b"%PDF-")
     assert workbook(content, nothing).startswith(b"PK")
 

@@ -72,9 +72,9 @@ def test_the_change_of_a_cost_is_that_of_the_amount_and_of_the_price() -> None:
     (one, *_) = found.compared
     assert (one.label, one.totals.money.energy) == ("the day before", Decimal(2))
     texts = [change.text for change in found.changes]
-    assert texts[0].startswith("Energy cost +1.60 EUR: +0.40 because of the amount, +1.20 because")
-    assert "Lost +0.4 kWh: +0.2 because of the amount, +0.2 because of the eff" in texts[1]
-    rows = content_of(found, (), SETTINGS, "lake", "")["rows"]
+    assert "+1.60 EUR, of which +0.40 by the amount and +1.20 by the price" in texts[0]
+    assert "+0.4 kWh, of which +0.2 by the amount and +0.2 by the efficiency" in texts[1]
+    rows = content_of(found, 0, (), SETTINGS, "lake", "")["rows"]
     assert [row["compared"][0]["change"] for row in rows if row["unit"] == "EUR"] == [
         "+80.0 %",
         "+125.0 %",
@@ -119,7 +119,7 @@ def test_a_day_on_which_clocks_change_has_an_hour_less_or_more(key: str, hours: 
 
     assert found.steps.height == hours
     assert found.totals.bought_kwh == hours
-    state = content_of(found, (), SETTINGS, "lake", "")["state"]
+    state = content_of(found, 0, (), SETTINGS, "lake", "")["state"]
     assert state == f"{hours} hours by the clock of Europe/Berlin, on which clocks change."
 
 
@@ -196,7 +196,7 @@ def test_the_open_rows_of_the_maintenance_list_are_the_visits_where_there_is_one
 
     assert [one.device_id for one in found.visits.chargers] == ["M1", "M2"]
     assert not found.visits.vehicles
-    groups = content_of(found, (), SETTINGS, "lake", "")["visits"]["groups"]
+    groups = content_of(found, 0, (), SETTINGS, "lake", "")["visits"]["groups"]
     assert [(one["saves"], one["energy"]) for one in groups[0]["visits"]] == [
         ("120 EUR", "400"),
         ("\N{EN DASH}", "400*"),
@@ -225,7 +225,7 @@ def test_costs_of_several_currencies_are_never_added_up() -> None:
         ("north", "EUR", Decimal(3)),
         ("south", "CHF", Decimal(3)),
     ]
-    assert "several currencies" in content_of(found, (), SETTINGS, "lake", "")["money_note"]
+    assert "several currencies" in content_of(found, 0, (), SETTINGS, "lake", "")["money_note"]
 
 
 @pytest.mark.parametrize(

@@ -221,8 +221,8 @@ class _Register:
             return False
         if not self._fits(self._kept[-2], i):
             return False
-        counted = (n for n, step in enumerate(self._found) if step.kind != LEFT_OUT)
-        place = max(counted)
+        places = range(len(self._found) - 1, -1, -1)
+        place = next(n for n in places if self._found[n].kind != LEFT_OUT)
         energy = self._found.pop(place).energy
         self._left = [_Left(left.value, left.since - energy) for left in self._left]
         self._found.append(_Step(self._time[last], self._time[last], 0, LEFT_OUT))

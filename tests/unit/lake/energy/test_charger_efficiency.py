@@ -177,17 +177,22 @@ def test_a_window_in_local_time_is_the_same_window() -> None:
 
 @settings(patiently, max_examples=15)
 @given(meter_rows(), vehicle_rows(), exclusive_links())
-def test_the_energy_of_a_linked_vehicle_is_shared_to_the_last_microwatt_hour(
+def test_the_energy_of_a_linked_vehicle_is_shared_by_its_chargers(
     meters: list[Row], vehicles: list[Row], ranges: list[Range]
 ) -> None:
-    """Chargers have all that vehicles have, but for the time in which no meter fed them."""
+    """Chargers have all that vehicles have, but for the time in which no meter fed them.
+
+    The part of each meter of a reading that crosses an edge is cut on its own there, in whole
+    microwatt-hours.
+    """
     always = [(m, v, seconds(-86400), seconds(2 * 86400), source) for m, v, *_, source in ranges]
     first = list({meter: one for one in reversed(always) for meter in one[:1]}.values())
     found = tables(meters, vehicles, first)
     linked = found.vehicles.filter(found.vehicles["link_source"].is_not_null())
     for name in ("energy_ac_kwh", "energy_dc_kwh"):
         of_chargers = found.chargers.filter(found.chargers["vehicle_ids"].list.len() > 0)
-        assert whole(of_chargers[name]) == whole(linked[name])
+        cut = 2 * (len(first) - linked.height)  # edges, of meters that share a vehicle
+        assert abs(whole(of_chargers[name]) - whole(linked[name])) <= cut
 
 
 def whole(kwh: pl.Series) -> int:

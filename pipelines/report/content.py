@@ -344,7 +344,7 @@ def _quality(figures: Figures, base: str) -> dict[str, Any]:
                 "href": device_link(base, one.kind, one.device_id),
                 "kind": word(one.kind),
                 "last": _at(one.last, zone),
-                "silent_for": duration(one.silent_for) if one.last else "longer than that",
+                "silent_for": duration(one.silent_for) if one.silent_for else UNKNOWN,
             }
             for one in quality.silent
         ],

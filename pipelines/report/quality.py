@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import polars as pl
@@ -19,7 +19,7 @@ _SILENT: Final[dict[Kind, timedelta]] = {
     "week": timedelta(days=1),
     "month": timedelta(days=1),
 }
-_COUNTS: Final = ("duplicates", "resets", "left_out", "conflicts")
+_NEVER: Final = datetime(1, 1, 1, tzinfo=UTC)
 _UNMATCHED: Final = "unmatched"
 _UNLINKED: Final = "unlinked"
 _SAID: Final = {
@@ -56,12 +56,15 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Silent:
-    """A device that was silent at the end; `last` is None where it was not heard before either."""
+    """A device that was silent at the end, since when and for how long.
+
+    Both are None where it was not heard in the period before either.
+    """
 
     kind: str
     device_id: str
     last: datetime | None
-    silent_for: timedelta
+    silent_for: timedelta | None
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def quality_of(
         *_silent("meter", rows.chargers, before.chargers, until, _SILENT[kind]),
         *_silent("vehicle", rows.vehicles, before.vehicles, until, _SILENT[kind]),
     ]
-    silent.sort(key=lambda one: (-one.silent_for, one.device_id))
+    silent.sort(key=lambda one: (one.last or _NEVER, one.device_id))
     key = "vehicle_id" if "vehicle_id" in own.columns else "meter_id"
     unrated = _unrated_energy(own).sort("unrated_kwh", key, descending=[True, False])
     guessed = (
@@ -174,7 +177,7 @@ def _silent(
     found = heard.group_by(key).agg(pl.col(last).max())
     found = found.filter(pl.col(last).is_null() | (pl.col(last) < pl.lit(until - longest)))
     return [
-        Silent(kind, device, moment, until - moment if moment else timedelta.max)
+        Silent(kind, device, moment, until - moment if moment else None)
         for device, moment in found.rows()
     ]
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -163,14 +164,14 @@ def _excluded(figures: Figures) -> tuple[list[str], list[list[Any]]]:
 
 def _silent(figures: Figures) -> tuple[list[str], list[list[Any]]]:
     rows = [
-        [s.device_id, s.kind, s.last and f"{s.last:%Y-%m-%d %H:%M}", _hours(s.silent_for, s.last)]
+        [s.device_id, s.kind, s.last and f"{s.last:%Y-%m-%d %H:%M}", _hours(s.silent_for)]
         for s in figures.quality.silent
     ]
     return ["device", "kind", "last heartbeat, UTC", "silent for, hours"], rows
 
 
-def _hours(length: Any, last: Any) -> float | None:
-    return None if last is None else float(round(length.total_seconds() / 3600, 1))
+def _hours(length: timedelta | None) -> float | None:
+    return None if length is None else round(length.total_seconds() / 3600, 1)
 
 
 def _devices(rows: pl.DataFrame) -> tuple[list[str], Iterable[Sequence[Any]]]:

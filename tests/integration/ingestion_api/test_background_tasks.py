@@ -17,6 +17,7 @@ from ingestion_api.commit.commit_queue import CommitQueue
 from ingestion_api.outbox.backlog import OutboxMonitor
 from ingestion_api.outbox.flush import OutboxFlush
 from ingestion_api.rejections.store import RejectionStore
+from ingestion_api.report_delivery.service import ReportDelivery
 from tests.harness.collector import Collector, running_collector
 from tests.harness.heartbeats import device, meter
 from tests.harness.waiting import wait_for
@@ -31,6 +32,7 @@ WORK: dict[str, tuple[Any, str]] = {
     "reading ahead": (CacheWarmer, "_index_one"),
     "alerts": (AlertEventFeed, "_catch_up"),
     "alerts, on a thread": (LiveEvaluator, "evaluate"),
+    "reports": (ReportDelivery, "_deliver_all"),
 }
 POSTED_TO = {"the committer", "the rejection log", "the lake writer"}
 

@@ -10,6 +10,8 @@ from lake.costs import Pricing, Tariffs
 from lake.reports import Period, parse_period
 from pipelines.compute.places import Places
 from pipelines.report.content import content_of, period_title
+from pipelines.report.render import render
+from pipelines.report.tables import rows_of
 from tests.unit.pipelines.report.report_samples import (
     SETTINGS,
     charger_hour,
@@ -137,12 +139,22 @@ def test_a_week_is_the_sum_of_its_days() -> None:
 def test_devices_that_fell_silent_are_named_with_the_time() -> None:
     loud = vehicle_hour("LOUD", hour=23, ac=10, dc=9)
     quiet = shifted(vehicle_hour("QUIET", ac=10, dc=9), -A_DAY)
-    found = figures(vehicle_hour("EARLY", hour=3, ac=10, dc=9), loud, quiet)
+    never = vehicle_hour("NEVER", ac=None, dc=None) | {
+        "data_points_vehicle": 0,
+        "first_dc": None,
+        "last_dc": None,
+    }
+    found = figures(vehicle_hour("EARLY", hour=3, ac=10, dc=9), loud, quiet, never)
 
     assert [(one.device_id, one.silent_for) for one in found.quality.silent] == [
+        ("NEVER", None),
         ("QUIET", timedelta(days=1, hours=23, minutes=1)),
         ("EARLY", timedelta(hours=20, minutes=1)),
     ]
+    for form in ("html", "pdf", "xlsx"):
+        content = content_of(found, 0, (), SETTINGS, "lake", "")
+        assert render(form, content, found, rows_of(found), SETTINGS)
+    assert content["quality"]["silent"][0]["last"] == "not in the period before"
     texts = {change.text for change in found.changes}
     assert "1 vehicle is heard no more:" in texts
     assert "2 vehicles are heard that were not heard before:" in texts

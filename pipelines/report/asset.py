@@ -9,6 +9,7 @@ import dagster as dg
 
 from lake import EnergySettings
 from lake.reports import Kind
+from pipelines.assets.condition import VISITS
 from pipelines.assets.daily import CHARGER_DAYS, FLEET_DAYS, VEHICLE_DAYS
 from pipelines.assets.hourly import CHARGERS, FLEET, VEHICLES
 from pipelines.assets.metadata import FRESH_EACH_DAY, OWNERS, RETRIES
@@ -49,7 +50,7 @@ def report_asset(of: _Kind) -> dg.AssetsDefinition:
         if of.kind == "day"
         else dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
     )
-    read = [VEHICLE_DAYS.key, CHARGER_DAYS.key, FLEET_DAYS.key]
+    read = [VEHICLE_DAYS.key, CHARGER_DAYS.key, FLEET_DAYS.key, VISITS.key]
     read += [VEHICLES.key, CHARGERS.key, FLEET.key] if of.kind == "day" else []
 
     @dg.asset(

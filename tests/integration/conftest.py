@@ -89,6 +89,8 @@ def charge(stack: PipelineStack) -> None:
 
 def compute(stack: PipelineStack) -> None:
     with pytest.MonkeyPatch.context() as patch:
+        # Of the test that asks first.
+        patch.delenv("TARIFF_FILE", raising=False)
         # A file an hour in the history, as of a fleet with many heartbeats.
         patch.setattr("lake.history.compaction._ROWS_TOGETHER", 0)
         stack.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)

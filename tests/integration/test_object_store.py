@@ -112,10 +112,8 @@ def test_the_whole_lake_works_in_an_object_store(
     asked = "SELECT count(*) AS hours FROM vehicle_efficiency_hourly"
     assert command(stack, tmp_path, "query", "--format", "csv", asked) == '"hours"\n9\n'
     command(stack, tmp_path, "verify")
-    report = stack.lake.file_system().open_input_file(
-        f"reports/date={HOUR_10:%Y-%m-%d}/efficiency.html"
-    )
-    assert b"VEH002" in report.read()
+    report = f"reports/day/fleet/{HOUR_10:%Y-%m-%d}/v1/efficiency.html"
+    assert b"VEH002" in stack.lake.file_system().open_input_file(report).read()
 
 
 def test_two_writers_of_one_table_lose_and_double_nothing(remote: Lake) -> None:

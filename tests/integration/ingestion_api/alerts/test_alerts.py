@@ -40,7 +40,7 @@ def hook() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def north() -> Iterator[Receiver]:
+def east() -> Iterator[Receiver]:
     """The webhook of a depot."""
     with receiver() as server:
         yield server
@@ -52,7 +52,7 @@ def api(
     migrated_template: str,
     tmp_path_factory: pytest.TempPathFactory,
     hook: Receiver,
-    north: Receiver,
+    east: Receiver,
 ) -> Iterator[Collector]:
     folder = tmp_path_factory.mktemp("alerts")
     rules = folder / "rules.yaml"
@@ -64,7 +64,7 @@ def api(
             folder,
             ALERT_RULES_FILE=str(rules),
             ALERT_SECONDS="0.1",
-            ALERT_WEBHOOKS=json.dumps([hook.url, {"url": north.url, "depots": ["north"]}]),
+            ALERT_WEBHOOKS=json.dumps([hook.url, {"url": east.url, "depots": ["east"]}]),
             ALERT_WEBHOOK_SECRET=SECRET,
             ALERT_WEBHOOK_ATTEMPTS="2",
             KEY_REFRESH_SECONDS="0.1",
@@ -381,10 +381,10 @@ def test_a_webhook_hears_every_event_in_order_signed_and_again_after_a_failure(
     assert mac == expected.hexdigest()
 
 
-def test_a_webhook_of_a_depot_hears_of_its_devices_alone(api: Collector, north: Receiver) -> None:
-    assert api.http.put("/v1/depots/north", json={}).status_code == 200
+def test_a_webhook_of_a_depot_hears_of_its_devices_alone(api: Collector, east: Receiver) -> None:
+    assert api.http.put("/v1/depots/east", json={}).status_code == 200
     here, there = device("V"), device("V")
-    moved = api.http.put(f"/v1/devices/vehicle/{here}", json={"depot": "north"})
+    moved = api.http.put(f"/v1/devices/vehicle/{here}", json={"depot": "east"})
     assert moved.status_code == 200, moved.text
     send(api, vehicle(there, -60, batteryTemp=50), vehicle(here, -60, batteryTemp=50))
     first = one(api, here, "hot")
@@ -392,8 +392,8 @@ def test_a_webhook_of_a_depot_hears_of_its_devices_alone(api: Collector, north: 
     seen(api, first, state="resolved")
     newest = "SELECT max(id) FROM alert_event WHERE NOT is_quiet AND type <> 'worsened'"
     wait_for(lambda: api.sql("SELECT min(told) FROM alert_webhook") >= api.sql(newest))
-    assert {event["alert"]["deviceId"] for event in north.taken} == {here}
-    assert {"opened", "resolved"} <= {event["type"] for event in north.taken}
+    assert {event["alert"]["deviceId"] for event in east.taken} == {here}
+    assert {"opened", "resolved"} <= {event["type"] for event in east.taken}
 
 
 def test_what_a_webhook_does_not_take_is_a_dead_letter_and_can_be_sent_again(

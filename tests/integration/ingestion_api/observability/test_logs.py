@@ -52,9 +52,10 @@ def test_an_unexpected_exception_is_one_line_and_a_500_under_the_same_request_id
 
 
 def test_a_line_about_a_request_has_the_id_that_its_answer_has(api: Collector) -> None:
-    (api.lake_folder / "reports").write_text("no folder")
-    answer = api.http.get("/v1/reports")
-    (api.lake_folder / "reports").unlink()
+    no_folder = api.lake_folder / "reports" / "month" / "fleet"
+    no_folder.parent.mkdir(parents=True)
+    no_folder.write_text("no folder")
+    answer = api.http.get("/v1/reports?period=month")
     assert answer.status_code == 503
     (line,) = [one for one in lines(api) if one["event"] == "lake can't be read"]
     assert line["request_id"] == answer.headers["x-request-id"]

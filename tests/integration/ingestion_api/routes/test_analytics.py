@@ -420,10 +420,13 @@ def test_a_lake_that_cannot_be_read_is_503_and_said_so(database_url: str, tmp_pa
             whole = file.read_bytes()
             footer = int.from_bytes(whole[-8:-4], "little") + 8
             file.write_bytes(whole[:4] + whole[-footer:])  # its footer names what is not there
-        (api.lake_folder / "reports").write_text("no folder")
+        for no_folder in ("month/fleet", "day/fleet/2026-03-01"):
+            file = api.lake_folder / "reports" / no_folder
+            file.parent.mkdir(parents=True)
+            file.write_text("no folder")
         for path in (
             f"/v1/analytics/performance/{car}",
-            "/v1/reports",
+            "/v1/reports?period=month",
             "/v1/reports/2026-03-01.html",
         ):
             answer = api.http.get(path)

@@ -839,6 +839,7 @@ def test_everything_is_on_by_default() -> None:
     assert {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs} == {
         "late_hours": "RUNNING",
         "changed_days": "RUNNING",
+        "changed_reports": "RUNNING",
         "outdated_condition": "RUNNING",
         "failed_runs": "RUNNING",
     }

@@ -10,6 +10,7 @@ import pytest
 from psycopg.types.range import TimestamptzRange as Range
 
 from lake import HOUR, METER, VEHICLE, compact_hours
+from lake.energy import CADENCE
 from lake.history import SequentialHistoryReader
 from lake.rollups import HourInputs, Tables, health_of_hour, tables_of_hours
 from lake.schema import HEARTBEAT_COMPLETENESS_HOURLY, contiguous_hours
@@ -255,4 +256,6 @@ def beside(rows: pl.DataFrame, hour: datetime) -> pl.DataFrame:
     timestamp, series = pl.col("timestamp"), list(METER.series)
     known = rows.filter(pl.col("kwh_consumed_ac").is_not_null()).sort(*series, "timestamp")
     active = known.filter(timestamp >= hour).select(METER.device).unique()
-    return known.join(active, on=METER.device, how="semi", maintain_order="left").drop("duplicates")
+    return known.join(active, on=METER.device, how="semi", maintain_order="left").drop(
+        "duplicates", CADENCE, strict=False
+    )

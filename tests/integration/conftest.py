@@ -94,4 +94,4 @@ def compute(stack: PipelineStack) -> None:
         # A file an hour in the history, as of a fleet with many heartbeats.
         patch.setattr("lake.history.compaction._ROWS_TOGETHER", 0)
         stack.run_hours(HOUR_10 - HOUR, HOUR_10 + HOUR)
-    stack.run("daily", {"dagster/partition": f"{HOUR_10:%Y-%m-%d}"})
+        stack.run("daily", {"dagster/partition": f"{HOUR_10:%Y-%m-%d}"})

@@ -241,8 +241,12 @@ def test_each_night_and_after_late_heartbeats_the_days_from_there_on_are_asked_f
 
 
 def test_a_damaged_file_is_named_and_repaired_by_having_its_day_looked_at_again(
-    computed_template: StackTemplate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    computed_template: StackTemplate,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("TARIFF_FILE", raising=False)
     with copied_stack(computed_template, tmp_path / "lake") as stack:
         row = {"device_kind": "meter", "device_id": "METER001"}
         put(stack.lake, DEVICE_ANOMALY, HOUR_10.replace(hour=0), row)

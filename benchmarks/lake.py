@@ -1,4 +1,4 @@
-"""Cost of the lake: compaction, the efficiency tables of a day, disk, bulk import.
+"""Cost of the lake: compaction, a day's tables, disk, bulk import, how often hours are computed.
 
 Ratios come from one run: what is compared takes turns, each turn a process of its own on files that
 are in the file cache. The heartbeats are those of the simulated fleet at its full size.
@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 
 from benchmarks.full_fleet import FullFleet
+from benchmarks.lake_again import computations_an_hour
 from benchmarks.lake_day import DAY, Figures
 from benchmarks.lake_fill import fill_history, fill_raw_hour, fill_year
 from benchmarks.lake_import import import_files, write_files
@@ -118,6 +119,7 @@ _CASES: Final[dict[str, Callable[[_Bench], list[Row]]]] = {
     "year": _year,
     "day": _day,
     "import": _import,
+    "again": lambda bench: computations_an_hour(bench.folder),
 }
 CASE_NAMES: Final = tuple(_CASES)
 

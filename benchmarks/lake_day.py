@@ -108,7 +108,7 @@ class _Day:
                 known[VEHICLE.name].join(named, on="vehicle_id", how="anti").with_columns(number),
                 on="number",
             )
-            .select(PAIR)
+            .select(list(PAIR))
             .lazy()
         )
 

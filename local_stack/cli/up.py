@@ -72,7 +72,7 @@ def _greet(terminal: Terminal, stack: Stack, seconds: float) -> None:
         ("fleet page", f"{stack.collector_url}/"),
         ("API docs", f"{stack.collector_url}/docs"),
         ("asset graph", stack.dagster_url),
-        ("reports", f"{stack.collector_url}/v1/reports"),
+        ("reports", f"{stack.collector_url}/reports"),
         ("data", str(stack.folder)),
         ("logs", str(stack.logs)),
         ("stop", "Ctrl-C; the data stays, and the next start goes on with it"),

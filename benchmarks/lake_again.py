@@ -1,4 +1,4 @@
-"""How often an hour is computed, by the cadences of a fleet.
+"""Number of times that an hour is computed, by the cadences of a fleet.
 
 An hour is computed two minutes after its end, and again when a reading comes that it lacked: that
 of a slow device, which crosses its end. Time is simulated; when an hour waits again is asked of the

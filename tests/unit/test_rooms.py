@@ -26,7 +26,7 @@ PACKAGES = {
     "pipelines": "lake warehouse_sql",
     "local_stack": "lake warehouse_sql",
     # they run from a checkout, which has the harness of the tests
-    "benchmarks": "lake warehouse_sql ingestion_api local_stack tests.harness",
+    "benchmarks": "lake warehouse_sql ingestion_api pipelines local_stack tests.harness",
 }
 ROOMS = {
     "lake": {

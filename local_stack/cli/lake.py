@@ -181,7 +181,7 @@ def report(
     code = run_module("pipelines.report", arguments, settings_with({"data_folder": data}))
     if code:
         raise typer.Exit(code)
-    print(file)  # noqa: T201
+    typer.echo(file)
     if show and not webbrowser.open(file.absolute().as_uri()):
         raise LocalStackError(f"no browser could be opened; the report is {file}")
 

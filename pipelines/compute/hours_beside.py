@@ -62,8 +62,7 @@ def reopen_hours_beside(
     found: set[datetime] = set()
     try:
         if before:
-            found |= _changed_before(lake, connection, stream, done, fresh, before)
-            found |= _that_froze(lake, stream, done[0], fresh, before, settings)
+            found |= _changed_before(lake, connection, stream, done, fresh, before, settings)
         if after:
             found |= _changed_after(lake, stream, done, after, settings)
         found |= _that_cross(lake, connection, stream, done, fresh)
@@ -99,13 +98,17 @@ def _changed_before(
     done: Sequence[Compaction],
     fresh: Mapping[datetime, datetime],
     before: dict[datetime, datetime | None],
+    settings: EnergySettings,
 ) -> set[datetime]:
     start, series = done[0].hour, list(stream.series)
     near = [compaction for compaction in done if compaction.hour < start + LONGEST_CADENCE]
-    readings = pl.concat(
-        rows.group_by(series, maintain_order=True).head(READINGS_BESIDE)
-        for rows in _readings(lake, stream, near)
-    )
+    parts = []
+    frozen = set[datetime]()
+    for number, rows in enumerate(_readings(lake, stream, near)):
+        if not number:
+            frozen = _that_froze(rows, stream, start - HOUR, fresh, before, settings)
+        parts.append(rows.group_by(series, maintain_order=True).head(READINGS_BESIDE))
+    readings = pl.concat(parts)
     place = pl.int_range(pl.len()).over(series)
     readings = readings.sort(*series, "timestamp").with_columns(place.alias(_PLACE))
     readings = (
@@ -113,7 +116,7 @@ def _changed_before(
         .with_columns(step=(pl.col("timestamp").shift(-1) - pl.col("timestamp")).over(series))
         .filter(pl.col(_PLACE) < READINGS_BESIDE)
     )
-    found = _that_awaited(connection, stream, readings, start)
+    found = frozen | _that_awaited(connection, stream, readings, start)
     is_first = pl.col(_PLACE) == 0
     news = readings.filter(pl.col(_CHANGED) & (~pl.col("is_fresh") | is_first))
     # Of most devices the hour before has seen the first reading when it was computed.
@@ -145,20 +148,18 @@ def _changed_before(
 
 
 def _that_froze(
-    lake: Lake,
+    rows: pl.DataFrame,
     stream: Stream,
-    done: Compaction,
+    hour: datetime,
     fresh: Mapping[datetime, datetime],
     before: Mapping[datetime, datetime | None],
     settings: EnergySettings,
 ) -> set[datetime]:
-    """The hour before if a register had stood still since then when it rose."""
-    hour, series = done.hour - HOUR, list(stream.series)
+    """The hour before these rows if a register had stood still since then when it rose."""
     if hour not in before:
         return set()
-    (rows,) = _readings(lake, stream, [done])
     jumps = jumps_after_standstill(rows, stream, settings).filter("is_oldest")
-    rows = _with_arrival(rows, fresh).join(jumps, on=series, nulls_equal=True)
+    rows = _with_arrival(rows, fresh).join(jumps, on=list(stream.series), nulls_equal=True)
     if (computed_at := before[hour]) is not None:
         came_later = ~pl.col("is_fresh") | (pl.col("came_at") > computed_at)
         rows = rows.filter(_CHANGED, came_later, pl.col("timestamp") <= pl.col("until"))

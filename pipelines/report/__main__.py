@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _complain(text: str) -> int:
-    print(f"wattlake: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+    sys.stderr.write(f"wattlake: {' '.join(text.split())}\n")
     return 1
 
 

@@ -10,8 +10,8 @@ import json
 import re
 import sys
 import threading
-import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,8 +32,8 @@ class Fault:
     """Is answered in place of the server's answer, and the server gets nothing."""
     cut: str | None = None
     """`before` or `after` the server has got it the connection ends, without an answer."""
-    delay: float = 0
-    """Seconds that it waits before anything else."""
+    is_held: bool = False
+    """It waits, before anything else, until the faults are other ones."""
 
 
 class FlakyProxy(ThreadingHTTPServer):
@@ -45,17 +45,25 @@ class FlakyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream, self.faults = port, list[Fault]()
         self.requests = Counter[str]()
+        self.changed = threading.Event()
         self._lock = threading.Lock()
 
-    def next_fault(self, method: str, path: str) -> Fault | None:
-        """The fault of a request, which is used up."""
+    def change(self, faults: Iterable[Fault]) -> None:
+        """Take other faults, and let go what is held."""
+        with self._lock:
+            held, self.changed = self.changed, threading.Event()
+            self.faults = [*faults]
+        held.set()
+
+    def next_fault(self, method: str, path: str) -> tuple[Fault | None, threading.Event]:
+        """The fault of a request, which is used up, and what tells that the faults are others."""
         with self._lock:
             self.requests[method] += 1
             for fault in self.faults:
                 if fault.times and re.search(fault.matches, f"{method} {path}"):
                     fault.times -= 1
-                    return fault
-        return None
+                    return fault, self.changed
+            return None, self.changed
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -72,9 +80,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.startswith(OWN):
             self._answer(200, [], self._own(body))
             return
-        fault = self.server.next_fault(self.command, self.path)
-        if fault is not None and fault.delay:
-            time.sleep(fault.delay)
+        fault, changed = self.server.next_fault(self.command, self.path)
+        if fault is not None and fault.is_held:
+            changed.wait()
         if fault is not None and fault.status is not None:
             self._answer(fault.status, [], b"<Error><Code>SlowDown</Code></Error>")
             return
@@ -89,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _own(self, body: bytes) -> bytes:
         if self.command == "PUT":
-            self.server.faults = [Fault(**fault) for fault in json.loads(body)]
+            self.server.change(Fault(**fault) for fault in json.loads(body))
         return json.dumps(self.server.requests).encode()
 
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -121,5 +129,6 @@ def as_json(faults: list[Fault]) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     with FlakyProxy(int(sys.argv[1])) as proxy:
-        print(proxy.server_address[1], flush=True)  # noqa: T201
+        sys.stdout.write(f"{proxy.server_address[1]}\n")
+        sys.stdout.flush()
         proxy.serve_forever()

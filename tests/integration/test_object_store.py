@@ -135,7 +135,6 @@ def test_two_writers_of_one_table_lose_and_double_nothing(remote: Lake) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(Fault(".", 30, delay=0.2), id="slow"),
         pytest.param(Fault(".", 4, status=503), id="unavailable"),
         pytest.param(Fault(".", 4, status=429), id="too-many-requests"),
         pytest.param(Fault("PUT", 2, cut="before"), id="cut-before"),
@@ -184,7 +183,7 @@ def test_a_collector_takes_heartbeats_while_its_store_is_gone(
     }
     with Collector(database_url, tmp_path, settings) as collector:
         collector.wait_until_ready()
-        store.fail(Fault("^P", 10_000, delay=5, status=503))
+        store.fail(Fault("^P", 10_000, is_held=True))
         sent, before = [meter(f"METER{n:03d}") for n in range(30)], written(store)
         for heartbeat in sent:
             answer = collector.post("/v1/ingest/meter/batch", [heartbeat])

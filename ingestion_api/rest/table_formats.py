@@ -45,6 +45,16 @@ def table_content(page: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def page_of_table(description: str, page: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAPI of an answer with `table_content` that other pages follow."""
+    following = {"description": "the next page, if any", "schema": {"type": "string"}}
+    return {
+        "description": description,
+        "headers": {"Link": following},
+        "content": table_content(page),
+    }
+
+
 def render_table(rows: pl.DataFrame, columns: Sequence[Column], kind: str) -> bytes:
     """The rows as CSV or as an Arrow stream.
 

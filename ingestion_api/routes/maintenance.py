@@ -20,10 +20,10 @@ from ingestion_api.rest.table_formats import (
     JSON,
     camel_case_rows,
     negotiate_format,
+    page_of_table,
     render_table,
     require_json,
     row_schema,
-    table_content,
 )
 from ingestion_api.routes.alerts import caller_of
 from ingestion_api.routes.device_filter import DeviceFilterDep
@@ -140,13 +140,7 @@ class Closing(BaseModel):
     "",
     response_class=Response,
     responses={
-        200: {
-            "description": "a page of the list, the most at stake first",
-            "headers": {
-                "Link": {"description": "the next page, if any", "schema": {"type": "string"}}
-            },
-            "content": table_content(_PAGE),
-        },
+        200: page_of_table("a page of the list, the most at stake first", _PAGE),
         **problem_responses(406, 410, 422, 503),
     },
     name="Whom to visit",

@@ -27,10 +27,10 @@ from ingestion_api.rest.table_formats import (
     JSON,
     camel_case_rows,
     negotiate_format,
+    page_of_table,
     render_table,
     require_json,
     row_schema,
-    table_content,
 )
 from ingestion_api.routes.efficiency import Cursor, OfStatus
 from ingestion_api.services import ServicesDep
@@ -79,13 +79,7 @@ router = APIRouter(prefix="/v1/sessions", tags=["charging sessions"])
     "",
     response_class=Response,
     responses={
-        200: {
-            "description": "a page of sessions, newest first",
-            "headers": {
-                "Link": {"description": "the next page, if any", "schema": {"type": "string"}}
-            },
-            "content": table_content(_PAGE),
-        },
+        200: page_of_table("a page of sessions, newest first", _PAGE),
         **problem_responses(406, 410, 422, 503),
     },
     name="Charging sessions",

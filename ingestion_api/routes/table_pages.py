@@ -24,9 +24,9 @@ from ingestion_api.rest.table_formats import (
     JSON,
     camel_case_rows,
     negotiate_format,
+    page_of_table,
     render_table,
     row_schema,
-    table_content,
 )
 from ingestion_api.routes.device_filter import DeviceFilter, devices_within
 from ingestion_api.routes.live import Kind
@@ -216,13 +216,9 @@ def table_responses(specs: Sequence[TableSpec]) -> dict[int | str, dict[str, Any
         "required": ["period", "rows", "nextCursor"],
     }
     etag = {"ETag": {"description": "of exactly this answer", "schema": {"type": "string"}}}
-    following = {"Link": {"description": "the next page, if any", "schema": {"type": "string"}}}
+    found = page_of_table("a page of rows, newest first, then by device", page)
     return {
-        200: {
-            "description": "a page of rows, newest first, then by device",
-            "headers": etag | following,
-            "content": table_content(page),
-        },
+        200: {**found, "headers": etag | found["headers"]},
         **NOT_MODIFIED,
         **problem_responses(406, 410, 422, 503),
     }

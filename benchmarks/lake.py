@@ -14,10 +14,10 @@ from typing import Final
 import polars as pl
 
 from benchmarks.full_fleet import FullFleet
-from benchmarks.lake_again import computations_an_hour
 from benchmarks.lake_day import DAY, Figures
 from benchmarks.lake_fill import fill_history, fill_raw_hour, fill_year
 from benchmarks.lake_import import import_files, write_files
+from benchmarks.lake_recomputation import computations_an_hour
 from benchmarks.lake_work import THE_HOUR
 from benchmarks.stack import BenchmarkError, run_process
 from benchmarks.table import Goal, Report, Row
@@ -119,7 +119,7 @@ _CASES: Final[dict[str, Callable[[_Bench], list[Row]]]] = {
     "year": _year,
     "day": _day,
     "import": _import,
-    "again": lambda bench: computations_an_hour(bench.folder),
+    "recomputation": lambda bench: computations_an_hour(bench.folder),
 }
 CASE_NAMES: Final = tuple(_CASES)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from lake import EnergySettings
+from lake.condition import OPEN
 from lake.energy import RATED, RULE
 from pipelines.report.window import WindowRows
 
@@ -23,7 +24,6 @@ EVIDENCE: Final = (
 )
 """The columns of sessions that are read."""
 _A_YEAR: Final = timedelta(hours=8766)
-_OPEN: Final = "open"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _worth(visit: Visit) -> tuple[float, float, float, str]:
 
 
 def _listed(listed: pl.DataFrame, kind: str) -> list[Visit]:
-    is_open = (pl.col("state") == _OPEN) & (pl.col("device_kind") == kind)
+    is_open = (pl.col("state") == OPEN) & (pl.col("device_kind") == kind)
     return [
         Visit(
             kind=kind,

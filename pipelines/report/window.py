@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from lake import DAY, EnergySettings, Lake, TableMissing, hours_between
+from lake import DAY, EnergySettings, Lake, hours_between
 from lake.costs import Pricing, costs_of_day
 from lake.reads import TableReader, TableVersion
 from lake.rollups import as_windows, merge_charger_hours, merge_vehicle_hours
@@ -16,12 +16,12 @@ from lake.schema import (
     CHARGER_EFFICIENCY_DAILY,
     CHARGER_EFFICIENCY_HOURLY,
     FLEET_EFFICIENCY_DAILY,
+    MAINTENANCE_VISIT,
     VEHICLE_EFFICIENCY_DAILY,
     VEHICLE_EFFICIENCY_HOURLY,
     TableSpec,
 )
 
-VISITS: Final = "maintenance_visit"
 _LIST_DAYS: Final = timedelta(days=31)
 _COSTS: Final = ("cost_of_energy", "cost_of_losses", "currency")
 
@@ -30,18 +30,13 @@ class PinnedTables:
     """Tables of the lake, each at the version that it had when it was first read."""
 
     def __init__(self, lake: Lake) -> None:
-        self.lake = lake
         self._reader = TableReader(lake)
         self._pinned: dict[str, TableVersion] = {}
-        self._visits: tuple[pl.LazyFrame, int] | None = None
 
     @property
     def versions(self) -> Mapping[str, int]:
         """The versions of what was read, by table."""
-        found = {name: table.number for name, table in self._pinned.items()}
-        if self._visits is not None:
-            found[VISITS] = self._visits[1]
-        return dict(sorted(found.items()))
+        return {name: self._pinned[name].number for name in sorted(self._pinned)}
 
     def rows(
         self,
@@ -61,15 +56,10 @@ class PinnedTables:
 
     def visits(self, day: date) -> pl.DataFrame | None:
         """Read the newest maintenance list of the month up to the end of a UTC day, or None."""
-        if self._visits is None:
-            try:
-                handle = self.lake.open(VISITS)
-            except TableMissing:
-                return None
-            self._visits = self.lake.scan(handle), handle.version()
-        rows = self._visits[0].filter(pl.col("date").is_between(day - _LIST_DAYS, day))
-        newest = rows.select(pl.col("date").max()).collect().item()
-        return None if newest is None else rows.filter(pl.col("date") == newest).collect()
+        end = datetime.combine(day, time(), UTC) + DAY
+        rows = self.rows(MAINTENANCE_VISIT, end - _LIST_DAYS, end)
+        newest = rows["date"].max()
+        return None if newest is None else rows.filter(pl.col("date") == newest)
 
 
 @dataclass(frozen=True)

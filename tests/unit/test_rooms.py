@@ -139,8 +139,8 @@ PUBLIC = {
         scan_history write_hour_file
     """,
     "lake.condition": """
-        ANOMALIES CLOSE_AFTER DECISIONS FleetCondition LOSSES MAINTENANCE MODEL PRICES SESSIONS
-        TRENDS TooFewSessions
+        ANOMALIES CLOSE_AFTER DECISIONS FleetCondition LOSSES MAINTENANCE MODEL OPEN PRICES
+        SESSIONS TRENDS TooFewSessions
         adjusted_deviations apply_decisions assess_condition efficiency_trends excess_loss
         expected_efficiency find_anomalies fit_expected no_maintenance prepare_sessions
         update_maintenance weekly_levels

@@ -16,6 +16,8 @@ from lake.schema.catalog import CONDITION_TABLES
 from lake.schema.device_condition import DEVICE_ANOMALY
 from pipelines.automation.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.automation.sensors import outdated_condition
+from pipelines.report.visits import visits_of_list
+from pipelines.report.window import PinnedTables
 from tests.harness.charging_year.fleet import charging_year
 from tests.harness.charging_year.table import write_sessions
 from tests.harness.pipelines import (
@@ -238,6 +240,17 @@ def test_each_night_and_after_late_heartbeats_the_days_from_there_on_are_asked_f
     stack.run("condition", range_tags(f"{begin:%Y-%m-%d}", f"{begin:%Y-%m-%d}"))
     # The lists of the days after it follow from it.
     assert asked(stack) == [(f"{begin + DAY:%Y-%m-%d}", f"{yesterday}")]
+
+
+def test_a_report_names_the_visits_that_are_open_at_its_end(looked: PipelineStack) -> None:
+    listed = PinnedTables(looked.lake).visits(LAST + 3 * DAY)  # the newest list there is
+    assert listed is not None
+    found = visits_of_list(listed)
+    open_then = {row["device_id"]: row["mending_saves_a_year"] for row in open_visits(looked)}
+    assert found.charger_count + found.vehicle_count == len(open_then)
+    named = [*found.chargers, *found.vehicles]
+    assert {visit.device_id: visit.saves for visit in named}.items() <= open_then.items()
+    assert PinnedTables(looked.lake).visits(FIRST - DAY) is None
 
 
 def test_a_damaged_file_is_named_and_repaired_by_having_its_day_looked_at_again(

@@ -39,6 +39,17 @@ class EnergyReadings(NamedTuple):
     other: Integers
     """Another energy that was received for the same time; the same as `energy` without one."""
 
+    def of(self, rows: Integers | Flags) -> "EnergyReadings":
+        """Return some of them."""
+        return EnergyReadings(
+            self.channel[rows],
+            self.time[rows],
+            self.energy[rows],
+            self.is_register[rows],
+            self.declared[rows],
+            self.other[rows],
+        )
+
 
 class Channels(NamedTuple):
     """Facts about each channel beside its readings; 0: not known."""
@@ -81,8 +92,8 @@ def energy_intervals(
     if is_register.all():
         return _of_registers(readings, channels, noise)
     parts = (
-        _of_interval_readings(_where(readings, ~is_register), channels, nominal),
-        _of_registers(_where(readings, is_register), channels, noise),
+        _of_interval_readings(readings.of(~is_register), channels, nominal),
+        _of_registers(readings.of(is_register), channels, noise),
     )
     joined = Intervals(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     order = np.argsort(joined.channel, kind="stable")  # of two sorted runs, which is cheap
@@ -157,17 +168,6 @@ def _of_registers(readings: EnergyReadings, channels: Channels, noise: int) -> I
         np.where(is_long, UNPLACED, steps.kind),
         steps.conflict,
         steps.resets,
-    )
-
-
-def _where(readings: EnergyReadings, mask: Flags) -> EnergyReadings:
-    return EnergyReadings(
-        readings.channel[mask],
-        readings.time[mask],
-        readings.energy[mask],
-        readings.is_register[mask],
-        readings.declared[mask],
-        readings.other[mask],
     )
 
 

@@ -6,7 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from lake.energy.intervals import KWH, Channels, EnergyReadings, Flags, Integers
+from lake.energy.intervals import (
+    KWH,
+    Channels,
+    EnergyReadings,
+    Integers,
+    expand_ranges,
+)
 from lake.schema.streams import METER, REGISTER, VEHICLE, Stream
 from lake.settings import EnergySettings
 
@@ -48,27 +54,24 @@ def read_side(
     `charger_classes` has meter_id and charger_class, one row for each meter that has a class. A
     CADENCE in `rows` counts before that of the class.
     """
-    rows = _in_order(rows, stream)
-    names = rows[stream.device]
-    is_first = (names != names.shift(1)).fill_null(True)
-    device = (is_first.cum_sum().cast(pl.Int64) - 1).to_numpy()
-    devices = names.filter(is_first)
-    channel, channel_device = _channels(rows, stream, device)
-    time = rows["timestamp"].to_physical().to_numpy()
-    is_known = rows[stream.energy].is_not_null().to_numpy()
-    readings = _energies(rows, stream, channel, time, is_known)
+    names, time = rows[stream.device], rows["timestamp"].to_physical().to_numpy()
+    devices, device, place = device_order(names, time)
+    time = time[place]
+    channel, channel_device = _channels(rows, device, place)
+    readings = _energies(rows, stream, channel, time, place)
     told = None
     if CADENCE in rows.columns and rows[CADENCE].null_count() < rows.height:
-        told = rows[CADENCE].filter(is_first).fill_null(0).to_numpy()
+        first = np.flatnonzero(np.diff(device, prepend=-1))
+        told = rows[CADENCE].fill_null(0).to_numpy()[place][first]
     own = channels_of_devices(devices, stream, settings, charger_classes, told)
     again = np.zeros(len(time), np.bool_)
     again[1:] = (device[1:] == device[:-1]) & (time[1:] == time[:-1])
-    duplicates = _integers(rows, "duplicates")
+    duplicates = _integers(rows, "duplicates")[place]
     warm = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
     if stream is VEHICLE and "battery_temp" in rows.columns:
-        is_warm = rows["battery_temp"].is_not_null().to_numpy()
-        degrees = np.rint(rows["battery_temp"].to_numpy()[is_warm] * 1000).astype(np.int64)
-        warm = device[is_warm], time[is_warm], degrees
+        is_warm = rows["battery_temp"].is_not_null().to_numpy()[place]
+        degrees = rows["battery_temp"].to_numpy()[place][is_warm]
+        warm = device[is_warm], time[is_warm], np.rint(degrees * 1000).astype(np.int64)
     stay = ~again
     if again.any():
         duplicates = np.add.reduceat(duplicates, np.flatnonzero(stay))
@@ -91,23 +94,14 @@ def read_side(
     )
 
 
-def _in_order(rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:
-    """Sort by device, time and phase; rows that are sorted, as most are, are only looked at."""
-    names, time = rows[stream.device], rows["timestamp"]
-    same = names == names.shift(1)
-    # A comparison of neighbours is far cheaper than a sort of texts.
-    wrong = (names < names.shift(1)) | (same & (time < time.shift(1)))
-    if not wrong.any():
-        return rows.rechunk()
-    return rows.sort(stream.device, "timestamp", maintain_order=True)
-
-
-def _channels(rows: pl.DataFrame, stream: Stream, device: Integers) -> tuple[Integers, Integers]:
-    """Return the channel of each row, and the device of each channel."""
+def _channels(
+    rows: pl.DataFrame, device: Integers, place: Integers | slice
+) -> tuple[Integers, Integers]:
+    """Return the channel of each row in order, and the device of each channel."""
     count = int(device[-1]) + 1 if len(device) else 0
     if PHASE not in rows.columns or rows[PHASE].null_count() == rows.height:
         return device, np.arange(count)
-    pairs = pl.DataFrame({"device": device, "phase": rows[PHASE]})
+    pairs = pl.DataFrame({"device": device, "phase": rows[PHASE][place]})
     known = pairs.unique().sort("device", "phase").with_row_index("channel")
     channel = pairs.join(
         known, on=["device", "phase"], how="left", nulls_equal=True, maintain_order="left"
@@ -119,24 +113,51 @@ def _channels(rows: pl.DataFrame, stream: Stream, device: Integers) -> tuple[Int
 
 
 def _energies(
-    rows: pl.DataFrame, stream: Stream, channel: Integers, time: Integers, is_known: Flags
+    rows: pl.DataFrame,
+    stream: Stream,
+    channel: Integers,
+    time: Integers,
+    place: Integers | slice,
 ) -> EnergyReadings:
-    energy = _whole(rows[stream.energy])
-    is_register = (rows["reading_type"] == REGISTER).to_numpy()
+    energy = _whole(rows[stream.energy])[place]
+    is_register = (rows["reading_type"] == REGISTER).to_numpy()[place]
     declared = np.zeros(len(time), np.int64)
-    if "interval_seconds" in rows.columns:
-        declared = np.rint(rows["interval_seconds"].fill_null(0).to_numpy() * SECOND)
-        declared = declared.astype(np.int64)
+    if _has(rows, "interval_seconds"):
+        seconds = rows["interval_seconds"].fill_null(0).to_numpy()[place]
+        declared = np.rint(seconds * SECOND).astype(np.int64)
     other = energy
-    if "conflicting_energy" in rows.columns:
-        other = _whole(rows["conflicting_energy"].fill_null(rows[stream.energy]))
-    columns = [channel, time, energy, is_register, declared, other]
+    if _has(rows, "conflicting_energy"):
+        other = _whole(rows["conflicting_energy"].fill_null(rows[stream.energy]))[place]
+    readings = EnergyReadings(channel, time, energy, is_register, declared, other)
+    is_known = rows[stream.energy].is_not_null().to_numpy()[place]
     if not is_known.all():
-        columns = [column[is_known] for column in columns]
-    if (np.diff(columns[0]) < 0).any():
-        order = np.lexsort((columns[1], columns[0]))
-        columns = [column[order] for column in columns]
-    return EnergyReadings(*columns)
+        readings = readings.of(is_known)
+    if (np.diff(readings.channel) < 0).any():
+        readings = readings.of(np.lexsort((readings.time, readings.channel)))
+    return readings
+
+
+def device_order(names: pl.Series, time: Integers) -> tuple[pl.Series, Integers, Integers | slice]:
+    """Return the ids in order, and by device, then time, the device and the place of each row.
+
+    Rows of a device stand together in each part of a window, so runs of ids are sorted, and texts
+    hardly compared.
+    """
+    runs = np.flatnonzero((names != names.shift(1)).fill_null(True).to_numpy())
+    heads = names.gather(runs).cast(pl.String)
+    ids = heads.unique().sort()
+    number = ids.search_sorted(heads).cast(pl.Int64).to_numpy()
+    count = np.diff(runs, append=len(names))
+    place: Integers | slice = slice(None)
+    if (np.diff(number) < 0).any():
+        order = np.argsort(number, kind="stable")
+        number, count = number[order], count[order]
+        _, place = expand_ranges(runs[order], count)
+    device, time = np.repeat(number, count), time[place]
+    if ((device[1:] == device[:-1]) & (time[1:] < time[:-1])).any():
+        order = np.lexsort((time, device))
+        place = order if isinstance(place, slice) else place[order]
+    return ids, device, place
 
 
 def channels_of_devices(
@@ -177,7 +198,11 @@ def _whole(energy: pl.Series) -> Integers:
 
 
 def _integers(rows: pl.DataFrame, name: str) -> Integers:
-    if name not in rows.columns:
+    if not _has(rows, name):
         return np.zeros(rows.height, np.int64)
     counts: Integers = rows[name].fill_null(0).cast(pl.Int64).to_numpy()
     return counts
+
+
+def _has(rows: pl.DataFrame, name: str) -> bool:
+    return name in rows.columns and rows[name].null_count() < rows.height

@@ -33,7 +33,6 @@ from lake.energy.windows import (
     Windows,
     energy_in,
     total_in,
-    window_facts,
 )
 from lake.schema.partitions import microseconds
 
@@ -84,6 +83,8 @@ class NetworkFacts(NamedTuple):
     """Facts of all vehicles and chargers in a window."""
 
     sides: VehicleSides
+    running: RunningFacts
+    """Of the owners of the facts, in the window."""
     facts: Facts
     """Of the vehicles, then of the chargers that are not one with a vehicle."""
     charger_row: Integers
@@ -183,9 +184,12 @@ def network_facts(
     is_one = _is_one_with_vehicle(network, ac.intervals, dc.intervals, start, end)
     sides = _sides(ac, dc, network, np.flatnonzero(~is_one), start, end)
     temperature = _temperature(dc.side, network)
+    within = Windows.alike(sides.owners, start, end)
+    running = RunningFacts.of(sides.ac, sides.dc, within, temperature)
     return NetworkFacts(
         VehicleSides(sides.ac, sides.dc, temperature),
-        window_facts(sides.ac, sides.dc, Windows.alike(sides.owners, start, end), temperature),
+        running,
+        running.between(within),
         sides.charger_row,
         energy_in(
             sides.unlinked, Windows.alike(len(network.meters), start, end), sides.unlinked_spans

@@ -117,20 +117,30 @@ class RunningFacts(NamedTuple):
             _Marks.of(owner, time, [degrees], within, axis),
         )
 
-    def between(self, windows: Windows) -> Facts:
-        """Return the facts of each owner in its window."""
-        each = np.arange(len(windows.start))
-        who, edges = np.concatenate((each, each)), np.concatenate(windows)
+    def between(self, windows: Windows, owner: Integers | None = None) -> Facts:
+        """Return the facts of each window, which is of this owner; else of its own number."""
+        owner = np.arange(len(windows.start)) if owner is None else owner
+        who, edges = np.concatenate((owner, owner)), np.concatenate(windows)
         ac, dc = (side.own.at(who, edges) for side in (self.ac, self.dc))
-        (degrees,), first, after = self.temperature.between(windows)
+        (degrees,), first, after = self.temperature.between(windows, owner)
         return Facts(
             windows.start,
             windows.end,
-            self.ac.between(windows, ac, dc, self.dc.own),
-            self.dc.between(windows, dc, ac, self.ac.own),
+            self.ac.between(windows, owner, ac, dc, self.dc.own),
+            self.dc.between(windows, owner, dc, ac, self.ac.own),
             degrees,
             after - first,
         )
+
+    def greatest_energy(
+        self, windows: Windows, owner: Integers, length: int
+    ) -> tuple[Integers, Integers]:
+        """Return the most AC and DC energy in a time of `length` that ends in each window.
+
+        Only ends of readings are looked at; what began before the window counts as well.
+        """
+        ac, dc = (side.own.greatest_energy(windows, owner, length) for side in (self.ac, self.dc))
+        return ac, dc
 
     def of_owner(self, owner: int) -> "RunningFacts":
         """Return those of one owner, who is the only one then, without those of others."""
@@ -163,27 +173,6 @@ def total_in(pieces: Pieces, windows: Windows) -> Integers:
         unplaced &= _is_in(pieces.end, pieces.owner, windows)
         total += _sums(pieces.owner[unplaced], pieces.energy[unplaced], len(windows.start))
     return total
-
-
-def greatest_energy(side: SideReadings, windows: Windows, length: int) -> Integers:
-    """Return the most energy of each owner in a time of `length` that ends in its window.
-
-    Only ends of readings are looked at; what began before the window counts as well.
-    """
-    owners = len(windows.start)
-    most = np.zeros(owners, np.int64)
-    axis = _Axis.of(side.pieces, side.pieces, windows)
-    own, _ = _Side.of(side, axis, owners)
-    here = (own.end > windows.start[own.owner]) & (own.end <= windows.end[own.owner])
-    row = np.flatnonzero(here)
-    if not len(row):
-        return most
-    owner = own.owner[row]
-    before = own.at(owner, np.maximum(own.end[row] - length, axis.base)).energy
-    begins = np.flatnonzero(np.diff(owner, prepend=-1))
-    energy = own.energy_before[row + 1] - before
-    most[owner[begins]] = np.maximum(np.maximum.reduceat(energy, begins), 0)
-    return most
 
 
 class _Axis(NamedTuple):
@@ -275,19 +264,47 @@ class _Side(NamedTuple):
 
     def at(self, owner: Integers, time: Integers) -> "_Moments":
         """Return where moments lie; their sums mean something as differences of one owner."""
-        row = np.searchsorted(self.key, self.axis.key(owner, time), side="right")
+        row, partly, cut, done = self._place(owner, time)
         energy, known = self.energy_before[row], self.known_before[row]
+        if partly.size:
+            energy[partly] += part_of(self.energy[cut], done, self.end[cut] - self.start[cut])
+            known[partly] += done * self.is_known[cut]
+        return _Moments(row, partly, energy, known)
+
+    def greatest_energy(self, windows: Windows, owner: Integers, length: int) -> Integers:
+        """Return the most energy of each window's owner in `length` up to a row's end in it."""
+        first, after = (
+            np.searchsorted(self.key, self.axis.key(owner, edge), side="right") for edge in windows
+        )
+        most = np.zeros(len(owner), np.int64)
+        window, row = expand_ranges(first, after - first)
+        if not len(row):
+            return most
+        since = np.maximum(self.end[row] - length, self.axis.base)
+        energy = self.energy_before[row + 1] - self.at(self.owner[row], since).energy
+        begins = np.flatnonzero(np.diff(window, prepend=-1))
+        most[window[begins]] = np.maximum(np.maximum.reduceat(energy, begins), 0)
+        return most
+
+    def known_at(self, owner: Integers, time: Integers) -> Integers:
+        """Return the known time until moments, as `at` does."""
+        row, partly, cut, done = self._place(owner, time)
+        known = self.known_before[row]
+        known[partly] += done * self.is_known[cut]
+        return known
+
+    def _place(
+        self, owner: Integers, time: Integers
+    ) -> tuple[Integers, Integers, Integers, Integers]:
+        """Return the row of each moment, the moments within one, their rows, and for how long."""
+        row = np.searchsorted(self.key, self.axis.key(owner, time), side="right")
         found = np.minimum(row, max(len(self.key) - 1, 0))
         inside = row < len(self.key)
         if inside.any():
             inside &= (self.owner[found] == owner) & (self.start[found] < time)
         partly = np.flatnonzero(inside)
-        if partly.size:
-            cut = row[partly]
-            done, length = time[partly] - self.start[cut], self.end[cut] - self.start[cut]
-            energy[partly] += part_of(self.energy[cut], done, length)
-            known[partly] += done * self.is_known[cut]
-        return _Moments(row, partly, energy, known)
+        cut = row[partly]
+        return row, partly, cut, time[partly] - self.start[cut]
 
     def of_owner(self, owner: int) -> "_Side":
         """Return the rows of one owner, who is number 0 then."""
@@ -452,25 +469,26 @@ class _RunningSide(NamedTuple):
             yield from (array for array in part or () if isinstance(array, np.ndarray))
 
     def between(
-        self, windows: Windows, at: _Moments, other_at: _Moments, other: _Side
+        self, windows: Windows, owner: Integers, at: _Moments, other_at: _Moments, other: _Side
     ) -> SideFacts:
-        """Return the facts of each owner in its window, whose edges are these moments."""
-        owners = len(windows.start)
-        placed = at.energy[owners:] - at.energy[:owners]
+        """Return the facts of an owner in each window, whose edges are these moments."""
+        count = len(owner)
+        placed = at.energy[count:] - at.energy[:count]
         if self.pieces is not None:
-            placed = np.where(self.shared, _placed(self.pieces, windows), placed)
+            pieces = _of_windows(self.pieces, owner)
+            placed = np.where(self.shared[owner], _placed(pieces, windows), placed)
         sums = self._until(at, np.concatenate(windows), other_at, other)
-        matched, unmatched, *gross = sums[:, owners:] - sums[:, :owners]
+        matched, unmatched, *gross = sums[:, count:] - sums[:, :count]
         gross_matched, gross_unmatched = gross or (matched, unmatched)
-        nothing = np.zeros(owners, np.int64)
+        nothing = np.zeros(count, np.int64)
         unplaced = left_out = left_out_count = conflicts = conflicting = resets = nothing
         if self.marks:
-            found, _, _ = self.marks.between(windows)
+            found, _, _ = self.marks.between(windows, owner)
             unplaced, left_out, left_out_count, conflicts, conflicting, resets = found
         return SideFacts(
             placed=placed,
             unplaced=unplaced,
-            known=at.known[owners:] - at.known[:owners],
+            known=at.known[count:] - at.known[:count],
             matched=matched,
             unmatched=unmatched,
             gross=gross_matched + gross_unmatched,
@@ -480,7 +498,7 @@ class _RunningSide(NamedTuple):
             conflicts=conflicts,
             conflicting=conflicting,
             resets=resets,
-            **self._heard(windows),
+            **self._heard(windows, owner),
         )
 
     def _until(self, at: _Moments, time: Integers, other_at: _Moments, other: _Side) -> Integers:
@@ -519,9 +537,9 @@ class _RunningSide(NamedTuple):
             sums[2:, at.partly] += np.sign(energy) * parts
         return sums
 
-    def _heard(self, windows: Windows) -> Mapping[str, Integers]:
+    def _heard(self, windows: Windows, owner: Integers) -> Mapping[str, Integers]:
         """Count heartbeats in [start, end), and the times that tell the longest gap."""
-        (duplicates,), first, after = self.heard.between(windows)
+        (duplicates,), first, after = self.heard.between(windows, owner)
         count = after - first
         found = {"data_points": count, "duplicates": duplicates}
         last = len(self.step) - 2
@@ -531,7 +549,7 @@ class _RunningSide(NamedTuple):
         ranges = np.array((np.minimum(first, last) + 1, after)).T.ravel()
         longest = np.maximum.reduceat(self.step, ranges)[::2]
         axis, key = self.heard.axis, self.heard.key
-        who = np.arange(len(count)) * axis.span - axis.base
+        who = owner * axis.span - axis.base
         return {
             **found,
             "first": np.where(count > 0, key[np.minimum(first, last)] - who, windows.end),
@@ -570,11 +588,10 @@ class _Marks(NamedTuple):
         key = self.key[first:after] - owner * span
         return _Marks(key, self.sums[:, first : after + 1].copy(), self.axis)
 
-    def between(self, windows: Windows) -> tuple[Integers, Integers, Integers]:
-        """Return the sums of each amount in the window of each owner, and its range of times."""
-        who = np.arange(len(windows.start))
+    def between(self, windows: Windows, owner: Integers) -> tuple[Integers, Integers, Integers]:
+        """Return the sums of each amount in each window of an owner, and its range of times."""
         first, after = (
-            np.searchsorted(self.key, self.axis.key(who, edge), side="left") for edge in windows
+            np.searchsorted(self.key, self.axis.key(owner, edge), side="left") for edge in windows
         )
         return self.sums[:, after] - self.sums[:, first], first, after
 
@@ -596,6 +613,13 @@ def _marks(pieces: Pieces, within: Windows, axis: _Axis) -> _Marks:
     return _Marks.of(pieces.owner[marked], pieces.end[marked], amounts, within, axis)
 
 
+def _of_windows(pieces: Pieces, owner: Integers) -> Pieces:
+    """Return the pieces of each window's owner, by the number of the window."""
+    first = np.searchsorted(pieces.owner, owner)
+    window, row = expand_ranges(first, np.searchsorted(pieces.owner, owner, "right") - first)
+    return Pieces(window, *(column[row] for column in pieces[1:]))
+
+
 def _placed(pieces: Pieces, windows: Windows) -> Integers:
     """Energy of known time in the window, divided by time."""
     low, high = windows.start[pieces.owner], windows.end[pieces.owner]
@@ -613,7 +637,7 @@ def _placed(pieces: Pieces, windows: Windows) -> Integers:
 
 def _known(side: _Side, windows: Windows) -> Integers:
     owners = len(windows.start)
-    known = side.at(np.tile(np.arange(owners), 2), np.concatenate(windows)).known
+    known = side.known_at(np.tile(np.arange(owners), 2), np.concatenate(windows))
     time: Integers = known[owners:] - known[:owners]
     return time
 
@@ -625,13 +649,13 @@ def _matched(own: _Side, other: _Side, within: Windows) -> Integers:
     """
     row = np.flatnonzero((own.end > within.start[own.owner]) & (own.start < within.end[own.owner]))
     who, start, end, energy = own.owner[row], own.start[row], own.end[row], own.energy[row]
-    known_1 = other.at(who, end).known
+    known_1 = other.known_at(who, end)
     known_0 = np.empty_like(known_1)
     known_0[1:] = known_1[:-1]
     # Most begin where the one before ended.
     alone = np.ones(len(row), np.bool_)
     alone[1:] = (who[1:] != who[:-1]) | (start[1:] != end[:-1])
-    known_0[alone] = other.at(who[alone], start[alone]).known
+    known_0[alone] = other.known_at(who[alone], start[alone])
     length, known = end - start, known_1 - known_0
     matched = np.where(known >= length, energy, 0)
     partly = np.flatnonzero((known > 0) & (known < length))

@@ -10,15 +10,8 @@ from lake.energy.efficiency import WindowEfficiency
 from lake.energy.fact_columns import shown_of_vehicles
 from lake.energy.intervals import HOUR, KNOWN, KWH, SECOND, UNPLACED, Integers, expand_ranges
 from lake.energy.links import STRONGEST_FIRST
-from lake.energy.windows import (
-    Heartbeats,
-    Pieces,
-    SideReadings,
-    Spans,
-    Windows,
-    greatest_energy,
-    window_facts,
-)
+from lake.energy.readings import device_order
+from lake.energy.windows import Pieces, Windows
 from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
 from lake.settings import EnergySettings
 
@@ -61,15 +54,14 @@ def charging_stretches(
         return _rows(pl.DataFrame())
     stretches = _with_time_between(stretches, start, end)
     about = _linked(stretches, efficiency, links, charger_classes)
-    ac, dc = (_of_windows(side, stretches.vehicle) for side in found.sides[:2])
     windows = Windows(stretches.start, stretches.end)
-    warm = _repeated(found.sides.temperature, stretches.vehicle)
-    facts = window_facts(ac, dc, windows, warm)
+    facts = found.running.between(windows, stretches.vehicle)
     is_linked = about["link_source"].is_not_null().to_numpy()
     shown = shown_of_vehicles(facts, is_linked, about["charger_class"].to_list(), settings)
     charges = stretches.evidence > 0
     kw = KWH * (_PEAK / HOUR)
-    peaks = [greatest_energy(side, windows, _PEAK) / kw for side in (ac, dc)]
+    greatest = found.running.greatest_energy(windows, stretches.vehicle, _PEAK)
+    peaks = [energy / kw for energy in greatest]
     mine = set(CHARGING_STRETCH_HOURLY.names) - {"hour_start", *about.columns}
     return _rows(
         about.with_columns(
@@ -82,7 +74,7 @@ def charging_stretches(
             peak_power_ac_kw=_known(np.round(peaks[0], 6), charges & (facts.ac.known > 0)),
             peak_power_dc_kw=_known(np.round(peaks[1], 6), charges & (facts.dc.known > 0)),
             **_soc(states, stretches),
-            **_temperatures(warm, windows),
+            **_temperatures(_repeated(found.sides.temperature, stretches.vehicle), windows),
             **{name: column.series(name) for name, column in shown.items() if name in mine},
         )
     )
@@ -130,18 +122,13 @@ def _states(
 ) -> _States:
     """The states of charge of the hour, and those of the largest gap before it."""
     since = start - round(settings.largest_gap_seconds * SECOND)
-    at = pl.col("timestamp").cast(pl.Int64)
-    found = (
-        rows.lazy()
-        .select("vehicle_id", at, "soc")
-        .filter(pl.col("soc").is_not_null(), at >= since, at <= end)
-        .sort("vehicle_id", "timestamp")
-        .collect()
-    )
-    runs = found["vehicle_id"].rle()
-    ids = vehicles.cast(pl.String).search_sorted(runs.struct.field("value").cast(pl.String))
-    number = np.repeat(ids.cast(pl.Int64).to_numpy(), runs.struct.field("len").to_numpy())
-    return _States(number, found["timestamp"].to_numpy(), found["soc"].to_numpy())
+    time = rows["timestamp"].to_physical().to_numpy()
+    is_told = rows["soc"].is_not_null().to_numpy() & (time >= since) & (time <= end)
+    row = np.flatnonzero(is_told)
+    ids, device, place = device_order(rows["vehicle_id"].gather(row), time[row])
+    row = row[place]
+    number = vehicles.cast(pl.String).search_sorted(ids).cast(pl.Int64).to_numpy()
+    return _States(number[device], time[row], rows["soc"].to_numpy()[row])
 
 
 def _flows(
@@ -385,16 +372,6 @@ def _repeated(
     low = np.searchsorted(owner, vehicle)
     window, row = expand_ranges(low, np.searchsorted(owner, vehicle, side="right") - low)
     return window, values[0][row], values[1][row]
-
-
-def _of_windows(side: SideReadings, vehicle: Integers) -> SideReadings:
-    """The readings of a side by window, of which each has those of its vehicle."""
-    low = np.searchsorted(side.pieces.owner, vehicle)
-    high = np.searchsorted(side.pieces.owner, vehicle, side="right")
-    window, row = expand_ranges(low, high - low)
-    pieces = Pieces(window, *(column[row] for column in side.pieces[1:]))
-    spans = None if side.spans is None else Spans(*_repeated(side.spans, vehicle))
-    return SideReadings(pieces, spans, Heartbeats(*_repeated(side.heard, vehicle)))
 
 
 def _linked(

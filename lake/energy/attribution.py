@@ -4,12 +4,14 @@ Explained in docs/energy.md. A link is a range (start, end] in which a meter fee
 time a meter feeds at most one vehicle, a vehicle may be fed by several meters.
 """
 
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
 from lake.energy.intervals import KNOWN, Integers, Intervals, expand_ranges, part_of
 from lake.energy.windows import Heartbeats, Pieces, Spans
+
+_NEVER: Final = np.iinfo(np.int64).max
 
 
 class Feeds(NamedTuple):
@@ -98,6 +100,40 @@ def attribute(intervals: Intervals, device: Integers, feeds: Feeds) -> tuple[Pie
     the device.
     """
     owner = device[intervals.channel]
+    fed = _fed_all_the_time(owner, intervals, feeds)[owner]
+    is_whole = fed >= 0
+    if is_whole.all():
+        pieces = _as_pieces(intervals, fed)
+        return _sorted(pieces), Pieces(*(column[:0] for column in pieces))
+    if not is_whole.any():
+        return _attribute_parts(owner, intervals, feeds)
+    whole, others = np.flatnonzero(is_whole), np.flatnonzero(~is_whole)
+    given, rest = _attribute_parts(
+        owner[others], Intervals(*(column[others] for column in intervals)), feeds
+    )
+    pieces = _as_pieces(Intervals(*(column[whole] for column in intervals)), fed[whole])
+    joined = (np.concatenate(columns) for columns in zip(pieces, given, strict=True))
+    return _sorted(Pieces(*joined)), rest
+
+
+def _fed_all_the_time(owner: Integers, intervals: Intervals, feeds: Feeds) -> Integers:
+    """Return the other of each device that has one alone during all of its intervals, else -1."""
+    devices = max(int(owner.max(initial=-1)), int(feeds.device.max(initial=-1))) + 1
+    other = np.full(devices, -1)
+    if not len(owner):
+        return other
+    runs = np.flatnonzero(np.diff(owner, prepend=-1))
+    first, last = np.full(devices, _NEVER), np.full(devices, -_NEVER)
+    np.minimum.at(first, owner[runs], np.minimum.reduceat(intervals.start, runs))
+    np.maximum.at(last, owner[runs], np.maximum.reduceat(intervals.end, runs))
+    segments = np.bincount(feeds.device, minlength=devices)
+    is_alone = (segments[feeds.device] == 1) & (np.diff(feeds.first) == 1)
+    is_alone &= (feeds.start < first[feeds.device]) & (feeds.end >= last[feeds.device])
+    other[feeds.device[is_alone]] = feeds.other[feeds.first[:-1][is_alone]]
+    return other
+
+
+def _attribute_parts(owner: Integers, intervals: Intervals, feeds: Feeds) -> tuple[Pieces, Pieces]:
     pieces = _cut(owner, intervals, feeds)
     at = _segment_at(feeds, pieces.owner, pieces.start, pieces.end)
     linked = at >= 0

@@ -4,6 +4,7 @@ Times are whole microseconds, energies whole microwatt-hours, sorted by channel,
 """
 
 from collections.abc import Iterator
+from operator import sub
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -147,10 +148,8 @@ class _Register:
                 while self._breaks[place] < last:
                     place += 1
                 until = self._breaks[place]
-                for k in range(last, until):
-                    self._count(k, k + 1, self._value[k + 1] - self._value[k])
-                    self._kept.append(k + 1)
                 if until > last:
+                    self._count_run(last, until)
                     self._next = until + 1
                     continue
             yield i
@@ -278,7 +277,20 @@ class _Register:
         self, a: int, b: int, energy: int, kind: int = KNOWN, conflict: int = 0, reset: int = 0
     ) -> None:
         self._found.append(_Step(self._time[a], self._time[b], energy, kind, conflict, reset))
-        if kind != LEFT_OUT and self._left:
+        if kind != LEFT_OUT:
+            self._count_beside(energy)
+
+    def _count_run(self, first: int, last: int) -> None:
+        """Keep the values from `first` to `last`, of which each follows the one before it."""
+        time, value = self._time[first : last + 1], self._value[first : last + 1]
+        energies = map(sub, value[1:], value)
+        self._found.extend(map(_Step, time, time[1:], energies))
+        self._kept.extend(range(first + 1, last + 1))
+        self._count_beside(value[-1] - value[0])
+
+    def _count_beside(self, energy: int) -> None:
+        """Count energy since the registers that were left."""
+        if self._left:
             self._left = [
                 _Left(left.value, left.since + energy) for left in self._left[-_REGISTERS_LEFT:]
             ]

@@ -1,6 +1,7 @@
 """All tables of an hour, each a pure function of its heartbeats and what links them."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from lake.engine import IN_MEMORY
 from lake.health.cadence import device_cadences
 from lake.health.completeness import heartbeat_completeness
 from lake.health.grid import grid_health
+from lake.rollups.parts import FleetPart, parts_of_fleet
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_HOURLY
 from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
 from lake.schema.completeness import HEARTBEAT_COMPLETENESS_HOURLY
@@ -88,9 +90,26 @@ def devices_of_hour(inputs: HourInputs, settings: EnergySettings) -> DeviceTable
     meters, vehicles, links, classes = pl.collect_all(
         [inputs.meters, inputs.vehicles, inputs.links, inputs.charger_classes], engine=IN_MEMORY
     )
-    found = efficiency_of_window(meters, vehicles, links, classes, *inputs.window, settings)
+
+    def of_part(part: FleetPart) -> DeviceTables:
+        found = efficiency_of_window(*part, classes, *inputs.window, settings)
+        return DeviceTables(
+            *found.tables,
+            charging_stretches(found, part.vehicles, part.links, classes, settings),
+        )
+
+    # The libraries let other threads run while they compute.
+    parts = parts_of_fleet(meters, vehicles, links, pl.thread_pool_size())
+    if len(parts) == 1:
+        return of_part(parts[0])
+    with ThreadPoolExecutor(len(parts)) as threads:
+        found = [*threads.map(of_part, parts)]
+    orders = ["vehicle_id"], ["meter_id"], ["vehicle_id", "begins"]
     return DeviceTables(
-        *found.tables, charging_stretches(found, vehicles, links, classes, settings)
+        *(
+            pl.concat(of_parts).sort(order)
+            for of_parts, order in zip(zip(*found, strict=True), orders, strict=True)
+        )
     )
 
 

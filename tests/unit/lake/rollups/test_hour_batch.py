@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TypeVar
+from unittest.mock import patch
 
 import polars as pl
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from lake import HOUR, METER, VEHICLE, EnergySettings
+from lake.rollups import parts
 from lake.rollups.hour import HourInputs, efficiency_of_hour, health_of_hour
 from lake.rollups.hour_batch import tables_of_hours
 from tests.unit.energy_recomputation import HOUR_10, charger_classes, links, readings
@@ -55,15 +57,20 @@ def none_or(rows: st.SearchStrategy[list[T]]) -> st.SearchStrategy[list[T]]:
 
 
 @patiently
-@given(st.lists(st.tuples(an_hour(), st.integers(1, 30)), min_size=2, max_size=5))
+@given(
+    st.lists(st.tuples(an_hour(), st.integers(1, 30)), min_size=2, max_size=5),
+    st.sampled_from([1, 3]),
+)
 def test_hours_together_have_the_tables_of_each_alone_to_the_last_bit(
-    several: Sequence[tuple[HourInputs, int]],
+    several: Sequence[tuple[HourInputs, int]], threads: int
 ) -> None:
     hours, ahead = [], 0
     for hour, step in several:
         hours.append(moved(hour, ahead * HOUR))
         ahead += step
-    for hour, found in zip(hours, tables_of_hours(hours, SETTINGS), strict=True):
+    with patch.object(parts, "LEAST_ROWS", 1), patch("polars.thread_pool_size", lambda: threads):
+        together = tables_of_hours(hours, SETTINGS)
+    for hour, found in zip(hours, together, strict=True):
         alone = {**efficiency_of_hour(hour, SETTINGS), **health_of_hour(hour, SETTINGS)}
         assert found.keys() == alone.keys()
         for name, rows in alone.items():

@@ -145,7 +145,8 @@ class _Day:
 
     def links(self, start: datetime, end: datetime, vehicles: pl.LazyFrame) -> pl.DataFrame:
         """The links of a window by the names in its vehicles' heartbeats, and by the rule."""
-        named = named_links(vehicles, self._settings)
+        # As the pipelines: what is read twice is computed once.
+        named = named_links(vehicles, self._settings).collect().lazy()
         return links_around(_EXPLICIT, named, self._by_rule, start, end).collect(engine=IN_MEMORY)
 
     def _rows_of(self, table: str) -> pl.DataFrame:

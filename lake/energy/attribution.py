@@ -262,8 +262,18 @@ _Rows = TypeVar("_Rows", Pieces, Heartbeats)
 def in_order(rows: _Rows, owner: Integers, time: Integers) -> _Rows:
     """Sort rows by owner and time, equal ones as they are; most are in order already."""
     same, rises = owner[1:] == owner[:-1], owner[1:] > owner[:-1]
-    if (rises | (same & (time[1:] >= time[:-1]))).all():
+    follows = rises | (same & (time[1:] >= time[:-1]))
+    if follows.all():
         return rows
+    if (same | rises).all():  # but for the times of a few owners
+        is_wrong = np.zeros(int(owner[-1]) + 1, np.bool_)
+        is_wrong[owner[1:][~follows]] = True
+        wrong = np.flatnonzero(is_wrong[owner])
+        right = wrong[np.lexsort((time[wrong], owner[wrong]))]
+        columns = [column.copy() for column in rows]
+        for sorted_, column in zip(columns, rows, strict=True):
+            sorted_[wrong] = column[right]
+        return type(rows)(*columns)
     first, last = int(time.min()), int(time.max())
     if (int(owner.max()) + 2) * (last - first + 1) < 2**63:
         # One key: nearly all of it is in order, which a stable sort makes use of.
@@ -271,3 +281,11 @@ def in_order(rows: _Rows, owner: Integers, time: Integers) -> _Rows:
     else:
         order = np.lexsort((time, owner))
     return type(rows)(*(column[order] for column in rows))
+
+
+def joined(one: _Rows, other: _Rows) -> _Rows:
+    """Join rows, of which each are in order; the owners of `other` come after those of `one`."""
+    if not len(other.owner):
+        return one
+    columns = (np.concatenate(columns) for columns in zip(one, other, strict=True))
+    return type(one)(*columns)

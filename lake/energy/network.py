@@ -15,6 +15,7 @@ from lake.energy.attribution import (
     attribute_heartbeats,
     feeds_of,
     in_order,
+    joined,
     own_pieces,
     share,
     spans_of,
@@ -169,7 +170,6 @@ class _Sides(NamedTuple):
     ac: SideReadings
     dc: SideReadings
     owners: int
-    charger_row: Integers
     unlinked: Pieces
     unlinked_spans: Spans
     given: Pieces
@@ -181,8 +181,10 @@ def network_facts(
 ) -> NetworkFacts:
     """Compute the facts of all vehicles and chargers in a window, microseconds."""
     # A charger that feeds one vehicle all the time, and nobody else does, has its facts.
-    is_one = _is_one_with_vehicle(network, ac.intervals, dc.intervals, start, end)
-    sides = _sides(ac, dc, network, np.flatnonzero(~is_one), start, end)
+    charger_row = _vehicles_at_one_meter(network, ac, dc, start, end)
+    others = np.flatnonzero(charger_row < 0)
+    charger_row[others] = len(network.vehicles) + np.arange(len(others))
+    sides = _sides(ac, dc, network, others, start, end)
     temperature = _temperature(dc.side, network)
     within = Windows.alike(sides.owners, start, end)
     running = RunningFacts.of(sides.ac, sides.dc, within, temperature)
@@ -190,7 +192,7 @@ def network_facts(
         VehicleSides(sides.ac, sides.dc, temperature),
         running,
         running.between(within),
-        sides.charger_row,
+        charger_row,
         energy_in(
             sides.unlinked, Windows.alike(len(network.meters), start, end), sides.unlinked_spans
         ),
@@ -232,8 +234,6 @@ def _sides(
     owner = np.full(boxes, -1)
     owner[others] = cars + np.arange(len(others))
     charger_of_pair = owner[network.pair_meter]
-    row = owner.copy()
-    row[network.pair_meter[charger_of_pair < 0]] = network.pair_vehicle[charger_of_pair < 0]
 
     heard_ac = _heard(ac.side, network.meter_of_device, start, end)
     heard_dc = _heard(dc.side, network.vehicle_of_device, start, end)
@@ -246,15 +246,15 @@ def _sides(
         received, _ = attribute(
             _of_devices(dc.intervals, vehicle_of_channel, fed), vehicle_of_channel, by_vehicle
         )
-        all_dc = _joined_pieces(own_dc, _with_owner(received, charger_of_pair))
+        all_dc = joined(own_dc, _with_owner(received, charger_of_pair))
         received_heard = attribute_heartbeats(heard_dc, by_vehicle)
-        all_heard_dc = _joined_heartbeats(heard_dc, _heard_by(received_heard, charger_of_pair))
+        all_heard_dc = joined(all_heard_dc, _heard_by(received_heard, charger_of_pair))
     active = _active_channels(ac, meter_of_channel, boxes, start, end)
     channels = np.bincount(meter_of_channel[active], minlength=boxes)
     of_link = channels[network.link_meter]
     active_given, unlinked = _only_active(given, active), _only_active(unlinked, active)
     side_ac = SideReadings(
-        _joined_pieces(
+        joined(
             _with_owner(active_given, network.pair_vehicle),
             _with_owner(active_given, charger_of_pair),
         ),
@@ -262,7 +262,7 @@ def _sides(
             spans_of(network.link_vehicle, network.link_start, network.link_end, of_link),
             spans_of(owner[network.link_meter], network.link_start, network.link_end, of_link),
         ),
-        _joined_heartbeats(
+        joined(
             _heard_by(attribute_heartbeats(heard_ac, by_meter), network.pair_vehicle),
             _heard_by(heard_ac, owner),
         ),
@@ -271,7 +271,7 @@ def _sides(
     of_phases = np.flatnonzero(channels > 1)
     always = np.full(len(of_phases), start - _DAY), np.full(len(of_phases), end + _DAY)
     spans = spans_of(of_phases, *always, channels[of_phases])
-    return _Sides(side_ac, side_dc, cars + len(others), row, unlinked, spans, given)
+    return _Sides(side_ac, side_dc, cars + len(others), unlinked, spans, given)
 
 
 def _active_channels(
@@ -300,22 +300,43 @@ def _only_active(pieces: Pieces, active: Flags) -> Pieces:
     return pieces._replace(channel=np.where(active[pieces.channel], pieces.channel, INACTIVE))
 
 
-def _is_one_with_vehicle(
-    network: Network, ac: Intervals, dc: Intervals, start: int, end: int
-) -> Flags:
-    """Tell meters that feed one vehicle during all that is known of both, and nobody else does."""
-    begins = min([start, *(int(side.start.min()) for side in (ac, dc) if len(side.start))])
-    ends = max([end, *(int(side.end.max()) for side in (ac, dc) if len(side.end))])
-    links_of_meter = np.bincount(network.link_meter, minlength=len(network.meters))
-    links_of_vehicle = np.bincount(network.link_vehicle, minlength=len(network.vehicles))
-    is_alone = (
-        (links_of_meter[network.link_meter] == 1)
-        & (links_of_vehicle[network.link_vehicle] == 1)
-        & (network.link_start <= begins)
-        & (network.link_end >= ends)
+def _vehicles_at_one_meter(
+    network: Network, ac: MeasuredSide, dc: MeasuredSide, start: int, end: int
+) -> Integers:
+    """Return for each meter the vehicle that it feeds, and nobody else does; -1: there is none.
+
+    So it is in all that a window takes: the window, the energies that cross its edges, and what
+    the other side says of these.
+    """
+    meters, vehicles = len(network.meters), len(network.vehicles)
+    meter, vehicle = network.link_meter, network.link_vehicle
+    first, last = np.full(vehicles, start), np.full(vehicles, end)
+    sides = (
+        (ac.intervals, network.meter_of_device[ac.side.channel_device], meters, meter),
+        (dc.intervals, network.vehicle_of_device[dc.side.channel_device], vehicles, vehicle),
     )
-    found = np.zeros(len(network.meters), np.bool_)
-    found[network.link_meter[is_alone]] = True
+    for _ in range(2):
+        ranges = first, last
+        first, last = first.copy(), last.copy()
+        for intervals, device_of_channel, devices, of_link in sides:
+            begins, ends = np.full(devices, start), np.full(devices, end)
+            np.minimum.at(begins, of_link, ranges[0][vehicle])
+            np.maximum.at(ends, of_link, ranges[1][vehicle])
+            device = device_of_channel[intervals.channel]
+            near = np.flatnonzero(
+                (intervals.end > begins[device]) & (intervals.start < ends[device])
+            )
+            device = device[near]
+            np.minimum.at(begins, device, intervals.start[near])
+            np.maximum.at(ends, device, intervals.end[near])
+            np.minimum.at(first, vehicle, begins[of_link])
+            np.maximum.at(last, vehicle, ends[of_link])
+    begins, ends = first[vehicle], last[vehicle]
+    overlaps = (network.link_start < ends) & (network.link_end > begins)
+    links = np.bincount(vehicle[overlaps], minlength=vehicles)
+    is_alone = (network.link_start < begins) & (network.link_end >= ends) & (links[vehicle] == 1)
+    found = np.full(meters, -1)
+    found[meter[is_alone]] = vehicle[is_alone]
     return found
 
 
@@ -327,23 +348,18 @@ def _of_devices(intervals: Intervals, device: Integers, wanted: Integers) -> Int
 def _with_owner(pieces: Pieces, owner: Integers) -> Pieces:
     """Return the pieces with another owner for each; where that is negative, they are left out."""
     owners = owner[pieces.owner]
-    stay = owners >= 0
-    if stay.all():
-        return pieces._replace(owner=owners)
-    return Pieces(owners[stay], *(column[stay] for column in pieces[1:]))
+    stay = np.flatnonzero(owners >= 0)
+    if len(stay) == len(owners):
+        moved = pieces._replace(owner=owners)
+    else:
+        moved = Pieces(owners[stay], *(column[stay] for column in pieces[1:]))
+    return in_order(moved, moved.owner, moved.end)
 
 
 def _heard(side: Side, number: Integers, start: int, end: int) -> Heartbeats:
     """The heartbeats of a window by the number of their devices."""
     here = (side.time >= start) & (side.time < end)
     return Heartbeats(number[side.device[here]], side.time[here], side.duplicates[here])
-
-
-def _joined_pieces(one: Pieces, other: Pieces) -> Pieces:
-    if not len(other.owner):
-        return in_order(one, one.owner, one.end)
-    joined = Pieces(*(np.concatenate(columns) for columns in zip(one, other, strict=True)))
-    return in_order(joined, joined.owner, joined.end)
 
 
 def _joined_spans(one: Spans, other: Spans) -> Spans:
@@ -353,12 +369,6 @@ def _joined_spans(one: Spans, other: Spans) -> Spans:
 
 def _heard_by(heard: Heartbeats, owner: Integers) -> Heartbeats:
     owners = owner[heard.owner]
-    stay = owners >= 0
-    return Heartbeats(owners[stay], heard.time[stay], heard.duplicates[stay])
-
-
-def _joined_heartbeats(one: Heartbeats, other: Heartbeats) -> Heartbeats:
-    if not len(other.owner):
-        return in_order(one, one.owner, one.time)
-    joined = Heartbeats(*(np.concatenate(columns) for columns in zip(one, other, strict=True)))
-    return in_order(joined, joined.owner, joined.time)
+    stay = np.flatnonzero(owners >= 0)
+    mine, time = owners[stay], heard.time[stay]
+    return in_order(Heartbeats(mine, time, heard.duplicates[stay]), mine, time)

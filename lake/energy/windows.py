@@ -666,8 +666,9 @@ def _matched(own: _Side, other: _Side, within: Windows) -> Integers:
         sign = np.sign(energy)
         parts += [sign * matched, sign * parts[1]]
     sums = np.zeros((len(parts), len(own.key) + 1), np.int64)
-    sums[:, row + 1] = parts
-    np.cumsum(sums, axis=1, out=sums)
+    for sum_, part in zip(sums, parts, strict=True):
+        sum_[row + 1] = part
+        np.cumsum(sum_, out=sum_)
     return sums
 
 

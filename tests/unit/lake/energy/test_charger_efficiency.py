@@ -82,6 +82,14 @@ def test_a_charger_is_rated_by_the_energy_of_all_its_vehicles() -> None:
     assert (row["matched_share_ac"], row["matched_share_dc"]) == (1.0, 1.0)
 
 
+@pytest.mark.parametrize(("before", "now"), [("V1", "V2"), ("V2", "V1")])
+def test_whom_a_charger_fed_before_does_not_matter(before: str, now: str) -> None:
+    links = [link("M1", before, until=-1800), link("M1", now, since=-1800)]
+    vehicles = each_minute(before, 0.05) + each_minute(now, 0.11)
+    row = chargers(each_minute("M1", 0.125), vehicles, links)["M1"]
+    assert (row["vehicle_ids"], row["energy_dc_kwh"], row["status"]) == ([now], 6.6, "good")
+
+
 def test_energy_while_no_vehicle_is_linked_is_told_and_not_rated() -> None:
     row = chargers(each_minute("M1", 0.2), each_minute("V1", 0.18), [link("M1", "V1", until=1800)])[
         "M1"

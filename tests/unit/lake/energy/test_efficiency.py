@@ -540,8 +540,10 @@ def test_a_phase_that_fell_silent_a_day_ago_is_no_part_of_its_meter() -> None:
     two = {name: PHASES[name] for name in ("L1", "L2")}
     old = [row for n in range(-10, 1) for row in phased(n - 25 * 60, PHASES)]
     meters = old + [row for n in range(-10, 75) for row in phased(n, two)]
-    row = efficiency(meters, charged(0.085))["V1"]
-    assert (row["known_ac_seconds"], row["reason"]) == (3600.0, "rated")
+    silent: list[Range] = [(f"M{n}", f"V{n}", *LINKED[0][2:4], "link") for n in (8, 9)]
+    for links in (LINKED, [*LINKED, *silent]):
+        row = efficiency(meters, charged(0.085), links)["V1"]
+        assert (row["known_ac_seconds"], row["reason"]) == (3600.0, "rated")
 
 
 def test_several_meters_are_known_where_all_of_them_are() -> None:

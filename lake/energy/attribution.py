@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 
 from lake.energy.intervals import KNOWN, Integers, Intervals, expand_ranges, part_of
-from lake.energy.windows import Heartbeats, Pieces, Spans
+from lake.energy.pieces import Heartbeats, Pieces, Spans
 
 _NEVER: Final = np.iinfo(np.int64).max
 

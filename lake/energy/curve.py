@@ -11,16 +11,9 @@ import polars as pl
 
 from lake.energy.exact import DECIMALS, exact_mean
 from lake.energy.intervals import KNOWN, KWH, UNPLACED, Flags, Integers, expand_ranges
+from lake.energy.pieces import Heartbeats, Pieces, SideReadings, Spans, Windows
 from lake.energy.status import efficiency_percent
-from lake.energy.windows import (
-    Heartbeats,
-    Pieces,
-    SideReadings,
-    Spans,
-    Windows,
-    energy_in,
-    window_facts,
-)
+from lake.energy.windows import energy_in, window_facts
 from lake.schema.partitions import microseconds, utc_window
 from lake.settings import EnergySettings
 

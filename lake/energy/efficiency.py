@@ -30,7 +30,8 @@ from lake.energy.network import (
     network_of_few,
     running_vehicles,
 )
-from lake.energy.windows import Pieces, RunningFacts, Windows, total_in
+from lake.energy.pieces import Pieces, Windows
+from lake.energy.windows import RunningFacts, total_in
 from lake.schema.partitions import microseconds, utc_window
 from lake.schema.streams import METER, VEHICLE
 from lake.settings import EnergySettings

@@ -11,8 +11,9 @@ import polars as pl
 
 from lake.energy.attribution import own_pieces
 from lake.energy.intervals import HOUR, KNOWN, KWH, SECOND, Intervals, energy_intervals
+from lake.energy.pieces import Windows
 from lake.energy.readings import Side, read_side
-from lake.energy.windows import Windows, energy_in
+from lake.energy.windows import energy_in
 from lake.schema.partitions import EPOCH, microseconds, utc_window
 from lake.schema.streams import REGISTER, Stream
 from lake.settings import EnergySettings

@@ -23,18 +23,9 @@ from lake.energy.attribution import (
 from lake.energy.facts import Facts, WindowEnergy
 from lake.energy.intervals import HOUR, Flags, Integers, Intervals
 from lake.energy.measured_side import MeasuredSide, near_window
+from lake.energy.pieces import INACTIVE, Heartbeats, Pieces, SideReadings, Spans, Windows
 from lake.energy.readings import Side
-from lake.energy.windows import (
-    INACTIVE,
-    Heartbeats,
-    Pieces,
-    RunningFacts,
-    SideReadings,
-    Spans,
-    Windows,
-    energy_in,
-    total_in,
-)
+from lake.energy.windows import RunningFacts, energy_in, total_in
 from lake.schema.partitions import microseconds
 
 # A phase that was silent for so long before a window is no part of its meter any more.

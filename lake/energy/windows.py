@@ -7,7 +7,6 @@ a heartbeat.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,64 +14,11 @@ import numpy.typing as npt
 
 from lake.energy.facts import Facts, SideFacts, WindowEnergy
 from lake.energy.intervals import KNOWN, LEFT_OUT, UNPLACED, Flags, Integers, expand_ranges, part_of
+from lake.energy.pieces import Heartbeats, Pieces, SideReadings, Spans, Windows
+from lake.energy.timeline import Axis, Moments, Timeline, running_sums
 
 # A reading is divided as the energy of the other side was if that had at least this part of it.
 _TELLING_SHARE: Final = 10
-
-
-# The channel of a piece whose energy counts, but which makes no time known.
-INACTIVE: Final = -1
-
-
-class Pieces(NamedTuple):
-    """Intervals, or parts of them, by owner; sorted by owner, then end."""
-
-    owner: Integers
-    start: Integers
-    end: Integers
-    energy: Integers
-    kind: Integers
-    conflict: Integers
-    resets: Integers
-    channel: Integers
-
-
-class Spans(NamedTuple):
-    """The time in which one channel feeds an owner; several may at once."""
-
-    owner: Integers
-    start: Integers
-    end: Integers
-
-
-class Heartbeats(NamedTuple):
-    """All heartbeats of a side by owner, sorted by owner, then time."""
-
-    owner: Integers
-    time: Integers
-    duplicates: Integers
-
-
-class Windows(NamedTuple):
-    """The window of each owner."""
-
-    start: Integers
-    end: Integers
-
-    @classmethod
-    def alike(cls, owners: int, start: int, end: int) -> "Windows":
-        """Return one window for all."""
-        return cls(np.full(owners, start), np.full(owners, end))
-
-
-@dataclass(frozen=True)
-class SideReadings:
-    """Pieces and heartbeats of a side; `spans` has one for each channel that feeds an owner."""
-
-    pieces: Pieces
-    spans: Spans | None
-    """None: each owner has one channel, all the time."""
-    heard: Heartbeats
 
 
 def window_facts(
@@ -106,9 +52,9 @@ class RunningFacts(NamedTuple):
     ) -> "RunningFacts":
         """Return what tells the facts of windows within these; the arguments of `window_facts`."""
         owners = len(within.start)
-        axis = _Axis.of(ac.pieces, dc.pieces, within)
+        axis = Axis.of(ac.pieces, dc.pieces, within)
         (own_ac, shared_ac), (own_dc, shared_dc) = (
-            _Side.of(side, axis, owners) for side in (ac, dc)
+            Timeline.of(side, axis, owners) for side in (ac, dc)
         )
         owner, time, degrees = temperature
         return cls(
@@ -161,8 +107,8 @@ def energy_in(pieces: Pieces, windows: Windows, spans: Spans | None = None) -> W
     if not len(pieces.owner) or not owners:
         return WindowEnergy(np.zeros(owners, np.int64), np.zeros(owners, np.int64))
     nobody = Heartbeats(*(np.zeros(0, np.int64) for _ in Heartbeats._fields))
-    axis = _Axis.of(pieces, pieces, windows)
-    side, _ = _Side.of(SideReadings(pieces, spans, nobody), axis, owners)
+    axis = Axis.of(pieces, pieces, windows)
+    side, _ = Timeline.of(SideReadings(pieces, spans, nobody), axis, owners)
     return WindowEnergy(total_in(pieces, windows), _known(side, windows))
 
 
@@ -175,245 +121,10 @@ def total_in(pieces: Pieces, windows: Windows) -> Integers:
     return total
 
 
-class _Axis(NamedTuple):
-    """One axis for the times of all owners, one owner after another."""
-
-    base: int
-    span: int
-
-    @classmethod
-    def of(cls, ac: Pieces, dc: Pieces, windows: Windows) -> "_Axis":
-        if not len(windows.start):  # nobody, so nothing of theirs either
-            return cls(0, 3)
-        known = [side.start[side.kind == KNOWN] for side in (ac, dc)]
-        first = min((int(s.min()) for s in (windows.start, *known) if s.size), default=0)
-        last = max((int(s.max()) for s in (windows.end, ac.end, dc.end) if s.size), default=0)
-        span = last - first + 3
-        if span * (len(windows.start) + 1) >= 2**63:
-            raise ValueError("too many owners for windows of this length")
-        return cls(first - 1, span)
-
-    def key(self, owner: Integers, time: Integers) -> Integers:
-        key: Integers = owner * self.span + (time - self.base)
-        return key
-
-
-class _Side(NamedTuple):
-    """Energy and known time of a side as functions of time: disjoint rows by owner and end."""
-
-    owner: Integers
-    start: Integers
-    end: Integers
-    energy: Integers
-    is_known: Flags
-    key: Integers
-    energy_before: Integers
-    known_before: Integers
-    axis: _Axis
-
-    @classmethod
-    def of(cls, side: SideReadings, axis: _Axis, owners: int) -> "tuple[_Side, Flags]":
-        """Return the rows of a side, and the owners that several channels feed at one time."""
-        rows = side.pieces.kind == KNOWN
-        owner, start, end, energy, channel = (
-            column if rows.all() else column[rows]
-            for column in (
-                side.pieces.owner,
-                side.pieces.start,
-                side.pieces.end,
-                side.pieces.energy,
-                side.pieces.channel,
-            )
-        )
-        is_known = np.ones(len(owner), np.bool_)
-        shared = _owners_of_several(owner, start, end, side.spans, owners)
-        shared[owner[channel == INACTIVE]] = True
-        if shared.any():
-            several = shared[owner]
-            cells = _cells(
-                owner[several],
-                start[several],
-                end[several],
-                energy[several],
-                channel[several],
-                side.spans,
-                shared,
-                axis,
-            )
-            alone = ~several
-            joined = [
-                np.concatenate((column[alone], of_cells))
-                for column, of_cells in zip(
-                    (owner, start, end, energy, is_known), cells, strict=True
-                )
-            ]
-            order = np.argsort(axis.key(joined[0], joined[2]), kind="stable")
-            owner, start, end, energy, is_known = (column[order] for column in joined)
-        rows_of_side = cls(
-            owner,
-            start,
-            end,
-            energy,
-            is_known,
-            axis.key(owner, end),
-            _running(energy),
-            _running((end - start) * is_known),
-            axis,
-        )
-        return rows_of_side, shared
-
-    def at(self, owner: Integers, time: Integers) -> "_Moments":
-        """Return where moments lie; their sums mean something as differences of one owner."""
-        row, partly, cut, done = self._place(owner, time)
-        energy, known = self.energy_before[row], self.known_before[row]
-        if partly.size:
-            energy[partly] += part_of(self.energy[cut], done, self.end[cut] - self.start[cut])
-            known[partly] += done * self.is_known[cut]
-        return _Moments(row, partly, energy, known)
-
-    def greatest_energy(self, windows: Windows, owner: Integers, length: int) -> Integers:
-        """Return the most energy of each window's owner in `length` up to a row's end in it."""
-        first, after = (
-            np.searchsorted(self.key, self.axis.key(owner, edge), side="right") for edge in windows
-        )
-        most = np.zeros(len(owner), np.int64)
-        window, row = expand_ranges(first, after - first)
-        if not len(row):
-            return most
-        since = np.maximum(self.end[row] - length, self.axis.base)
-        energy = self.energy_before[row + 1] - self.at(self.owner[row], since).energy
-        begins = np.flatnonzero(np.diff(window, prepend=-1))
-        most[window[begins]] = np.maximum(np.maximum.reduceat(energy, begins), 0)
-        return most
-
-    def known_at(self, owner: Integers, time: Integers) -> Integers:
-        """Return the known time until moments, as `at` does."""
-        row, partly, cut, done = self._place(owner, time)
-        known = self.known_before[row]
-        known[partly] += done * self.is_known[cut]
-        return known
-
-    def _place(
-        self, owner: Integers, time: Integers
-    ) -> tuple[Integers, Integers, Integers, Integers]:
-        """Return the row of each moment, the moments within one, their rows, and for how long."""
-        row = np.searchsorted(self.key, self.axis.key(owner, time), side="right")
-        found = np.minimum(row, max(len(self.key) - 1, 0))
-        inside = row < len(self.key)
-        if inside.any():
-            inside &= (self.owner[found] == owner) & (self.start[found] < time)
-        partly = np.flatnonzero(inside)
-        cut = row[partly]
-        return row, partly, cut, time[partly] - self.start[cut]
-
-    def of_owner(self, owner: int) -> "_Side":
-        """Return the rows of one owner, who is number 0 then."""
-        first, after = np.searchsorted(self.owner, (owner, owner + 1)).tolist()
-        rows, sums = slice(first, after), slice(first, after + 1)
-        return _Side(
-            np.zeros(after - first, np.int64),
-            self.start[rows].copy(),
-            self.end[rows].copy(),
-            self.energy[rows].copy(),
-            self.is_known[rows].copy(),
-            self.key[rows] - owner * self.axis.span,
-            self.energy_before[sums].copy(),
-            self.known_before[sums].copy(),
-            self.axis,
-        )
-
-    def length_at(self, owner: Integers, time: Integers) -> Integers:
-        """Return the length of the row that a moment lies in; 0 without one."""
-        if not len(self.key):
-            return np.zeros(len(time), np.int64)
-        at = np.searchsorted(self.key, self.axis.key(owner, time), side="left")
-        row = np.minimum(at, len(self.key) - 1)
-        inside = (at < len(self.key)) & (self.owner[row] == owner) & (self.start[row] < time)
-        return np.where(inside, self.end[row] - self.start[row], 0)
-
-
-def _owners_of_several(
-    owner: Integers, start: Integers, end: Integers, spans: Spans | None, owners: int
-) -> Flags:
-    """Tell the owners that several channels feed at one time."""
-    several = np.zeros(owners, np.bool_)
-    overlaps = (owner[1:] == owner[:-1]) & (start[1:] < end[:-1])
-    several[owner[1:][overlaps]] = True
-    if spans is not None:
-        order = np.lexsort((spans.start, spans.owner))
-        who, begins, ends = (column[order] for column in spans)
-        meets = (who[1:] == who[:-1]) & (begins[1:] < ends[:-1])
-        several[who[1:][meets]] = True
-    return several
-
-
-def _cells(
-    owner: Integers,
-    start: Integers,
-    end: Integers,
-    energy: Integers,
-    channel: Integers,
-    spans: Spans | None,
-    shared: Flags,
-    axis: _Axis,
-) -> tuple[Integers, Integers, Integers, Integers, Flags]:
-    """Cut the time of owners where anything of them begins or ends.
-
-    Return owner, start, end, energy and whether it is known: from every channel that feeds then.
-    """
-    low, high = axis.key(owner, start), axis.key(owner, end)
-    edges = [low, high]
-    if spans is not None:
-        own = shared[spans.owner]
-        who = spans.owner[own]
-        # Cut to the axis: a link may be open.
-        most = axis.base + axis.span - 2
-        begins = axis.key(who, np.clip(spans.start[own], axis.base + 1, most))
-        ends = axis.key(who, np.clip(spans.end[own], axis.base + 1, most))
-        edges += [begins, ends]
-    cuts = np.unique(np.concatenate(edges))
-    row, cell = _cells_between(low, high, cuts)
-    length = (end - start)[row]
-    at = cuts[cell] - low[row]
-    to = cuts[cell + 1] - low[row]
-    parts = part_of(energy[row], to, length) - part_of(energy[row], at, length)
-    total, known = np.zeros(len(cuts), np.int64), np.zeros(len(cuts), np.int64)
-    np.add.at(total, cell, parts)
-    # A channel with readings of both types is one.
-    active = channel[row] != INACTIVE
-    once = np.unique(np.stack((cell[active], channel[row][active]), 1), axis=0)
-    np.add.at(known, once[:, 0], 1)
-    needed = np.zeros(len(cuts), np.int64)
-    if spans is not None:
-        _, fed = _cells_between(begins, ends, cuts)
-        np.add.at(needed, fed, 1)
-    needed = np.maximum(needed, 1)
-    used = np.unique(cell)
-    who = cuts[used] // axis.span
-    first = cuts[used] - who * axis.span + axis.base
-    return who, first, first + cuts[used + 1] - cuts[used], total[used], known[used] >= needed[used]
-
-
-def _cells_between(low: Integers, high: Integers, cuts: Integers) -> tuple[Integers, Integers]:
-    """Return row and cell of every cell between `low` and `high` of a row."""
-    first, last = np.searchsorted(cuts, low), np.searchsorted(cuts, high)
-    return expand_ranges(first, last - first)
-
-
-class _Moments(NamedTuple):
-    """Moments on a side: the row in which each lies or which follows it, and the sums until it."""
-
-    row: Integers
-    partly: Integers
-    """Those of the moments that lie within a row."""
-    energy: Integers
-    known: Integers
-
-
 class _RunningSide(NamedTuple):
     """Sums of a side along the time of its owners."""
 
-    own: _Side
+    own: Timeline
     sums: Integers
     """Before each row: matched and unmatched energy; both again without signs if any has one."""
     shared: Flags
@@ -427,7 +138,7 @@ class _RunningSide(NamedTuple):
 
     @classmethod
     def of(
-        cls, side: SideReadings, own: _Side, other: _Side, shared: Flags, within: Windows
+        cls, side: SideReadings, own: Timeline, other: Timeline, shared: Flags, within: Windows
     ) -> "_RunningSide":
         pieces, heard = side.pieces, side.heard
         marks = _marks(pieces, within, own.axis)
@@ -469,7 +180,7 @@ class _RunningSide(NamedTuple):
             yield from (array for array in part or () if isinstance(array, np.ndarray))
 
     def between(
-        self, windows: Windows, owner: Integers, at: _Moments, other_at: _Moments, other: _Side
+        self, windows: Windows, owner: Integers, at: Moments, other_at: Moments, other: Timeline
     ) -> SideFacts:
         """Return the facts of an owner in each window, whose edges are these moments."""
         count = len(owner)
@@ -501,7 +212,7 @@ class _RunningSide(NamedTuple):
             **self._heard(windows, owner),
         )
 
-    def _until(self, at: _Moments, time: Integers, other_at: _Moments, other: _Side) -> Integers:
+    def _until(self, at: Moments, time: Integers, other_at: Moments, other: Timeline) -> Integers:
         """The sums until these moments.
 
         A reading during which the other side is known all the time, by no longer readings, is
@@ -564,7 +275,7 @@ class _Marks(NamedTuple):
     key: Integers
     sums: Integers
     """Of each amount, before each time."""
-    axis: _Axis
+    axis: Axis
 
     @classmethod
     def of(
@@ -573,13 +284,13 @@ class _Marks(NamedTuple):
         time: Integers,
         amounts: Sequence[Integers],
         within: Windows,
-        axis: _Axis,
+        axis: Axis,
     ) -> "_Marks":
         here = _is_in(time, owner, within)
         if not here.all():
             owner, time = owner[here], time[here]
             amounts = [amount[here] for amount in amounts]
-        return cls(axis.key(owner, time), np.array([*map(_running, amounts)]), axis)
+        return cls(axis.key(owner, time), np.array([*map(running_sums, amounts)]), axis)
 
     def of_owner(self, owner: int) -> "_Marks":
         """Return those of one owner, who is number 0 then."""
@@ -596,7 +307,7 @@ class _Marks(NamedTuple):
         return self.sums[:, after] - self.sums[:, first], first, after
 
 
-def _marks(pieces: Pieces, within: Windows, axis: _Axis) -> _Marks:
+def _marks(pieces: Pieces, within: Windows, axis: Axis) -> _Marks:
     """What pieces tell at their end."""
     marked = np.flatnonzero((pieces.kind != KNOWN) | (pieces.conflict > 0) | (pieces.resets > 0))
     kind, energy, conflict = (
@@ -635,14 +346,14 @@ def _placed(pieces: Pieces, windows: Windows) -> Integers:
     return _sums(owner, energy, len(windows.start))
 
 
-def _known(side: _Side, windows: Windows) -> Integers:
+def _known(side: Timeline, windows: Windows) -> Integers:
     owners = len(windows.start)
     known = side.known_at(np.tile(np.arange(owners), 2), np.concatenate(windows))
     time: Integers = known[owners:] - known[:owners]
     return time
 
 
-def _matched(own: _Side, other: _Side, within: Windows) -> Integers:
+def _matched(own: Timeline, other: Timeline, within: Windows) -> Integers:
     """Energy of whole readings while the other side is known, and the rest, before each of them.
 
     Both again without signs if there are any. Only what lies in the windows is looked at.
@@ -669,13 +380,6 @@ def _matched(own: _Side, other: _Side, within: Windows) -> Integers:
     for sum_, part in zip(sums, parts, strict=True):
         sum_[row + 1] = part
         np.cumsum(sum_, out=sum_)
-    return sums
-
-
-def _running(amount: Integers) -> Integers:
-    """The sum before each, and of all."""
-    sums = np.zeros(len(amount) + 1, np.int64)
-    np.cumsum(amount, out=sums[1:])
     return sums
 
 

@@ -10,8 +10,8 @@ from lake.energy.efficiency import WindowEfficiency
 from lake.energy.fact_columns import shown_of_vehicles
 from lake.energy.intervals import HOUR, KNOWN, KWH, SECOND, UNPLACED, Integers, expand_ranges
 from lake.energy.links import STRONGEST_FIRST
+from lake.energy.pieces import Pieces, Windows
 from lake.energy.readings import device_order
-from lake.energy.windows import Pieces, Windows
 from lake.schema.charging_stretch import CHARGING_STRETCH_HOURLY
 from lake.settings import EnergySettings
 

@@ -10,6 +10,7 @@ from adbc_driver_postgresql import dbapi
 from pydantic import ValidationError
 
 from lake import Lake, LakeSettings
+from pipelines.database import connect
 from pipelines.run_session import session, session_of_run
 from warehouse_sql.settings import DatabaseSettings, settings_fault
 
@@ -57,19 +58,19 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
             yield self
             return
         name = session_of_run(context.run.run_id)
-        with session(lambda: self._connect(autocommit=True, application_name=name)):
+        with session(lambda: connect(self.dsn, application_name=name)):
             yield self
 
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection]:
         """A connection whose one transaction is committed unless the block raises."""
-        with self._connect(autocommit=False) as connection:
+        with connect(self.dsn, autocommit=False) as connection:
             yield connection
 
     @contextmanager
     def autocommit(self) -> Iterator[psycopg.Connection]:
         """A connection that holds no transaction open between two statements."""
-        with self._connect(autocommit=True) as connection:
+        with connect(self.dsn) as connection:
             yield connection
 
     @contextmanager
@@ -80,15 +81,3 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
         """
         with dbapi.connect(self.dsn, autocommit=True) as connection:
             yield connection
-
-    def _connect(
-        self, autocommit: bool, application_name: str = "wattlake-pipelines"
-    ) -> psycopg.Connection:
-        return psycopg.connect(
-            self.dsn,
-            autocommit=autocommit,
-            connect_timeout=10,
-            application_name=application_name,
-            # Times arrive in the zone of the session.
-            options="-c TimeZone=UTC",
-        )

@@ -13,11 +13,14 @@ from lake.delta.damage import (
 from lake.delta.parquet_files import scan_files
 from lake.delta.raw_files import RawSnapshot, count_rows_by_hour
 from lake.delta.replace import (
+    Replacement,
     change_window,
+    commit_replacement,
     live_files,
     remove_file,
     replace_if_changed,
     scan_window,
+    write_replacement,
 )
 from lake.delta.sql import run_sql
 from lake.delta.storage import require_table_id
@@ -27,7 +30,9 @@ __all__ = [
     "DamagedFile",
     "DataFile",
     "RawSnapshot",
+    "Replacement",
     "change_window",
+    "commit_replacement",
     "count_rows_by_hour",
     "data_files",
     "diagnose_read_errors",
@@ -41,4 +46,5 @@ __all__ = [
     "run_sql",
     "scan_files",
     "scan_window",
+    "write_replacement",
 ]

@@ -80,13 +80,70 @@ def replace_if_changed(
     readers to load again. Only for the one writer of a table, in its pool: nobody else may change
     the hours meanwhile.
     """
+    return commit_replacement(lake, write_replacement(lake, spec, rows, start, end))
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Written files that a table is to hold of a window from their commit on.
+
+    A value that another process may have made: until the commit, and without it, the files are
+    orphans that no reader sees.
+    """
+
+    spec: TableSpec
+    start: datetime
+    end: datetime
+    live: frozenset[str]
+    """Paths of the files that reached into the window when these were written."""
+    replaced: tuple[LiveFile, ...]
+    added: tuple[AddAction, ...]
+    """None at all, and nothing replaced, where the table held exactly these rows."""
+
+
+def write_replacement(
+    lake: Lake, spec: TableSpec, rows: pl.DataFrame, start: datetime, end: datetime
+) -> Replacement:
+    """Write the files for `replace_if_changed`, durably, and commit nothing.
+
+    Of a file that reaches beyond the window they hold the rows beyond it as well.
+    """
     table = lake.open(spec.name)
+    live = live_files(lake, table, spec, start, end)
+    paths = frozenset(file.path for file in live)
+    rows = rows.select(spec.names).sort(spec.key)
     there = lake.scan(table).filter(in_window(start, end, spec.time_column)).select(spec.names)
     try:
-        is_there = there.collect().sort(spec.key).equals(rows.select(spec.names).sort(spec.key))
+        if there.collect().sort(spec.key).equals(rows):
+            return Replacement(spec, start, end, paths, (), ())
     except READ_ERRORS:
-        is_there = False  # a file that can't be read is one to replace
-    return table.version() if is_there else replace_hours(lake, spec, rows, start, end)
+        pass  # a file that can't be read is one to replace
+    replaced, days = _with_rows_beyond(live, spec, _days(rows, spec), start, end)
+    return Replacement(spec, start, end, paths, replaced, _write_days(lake, spec, days))
+
+
+def commit_replacement(lake: Lake, written: Replacement) -> int:
+    """Commit what `write_replacement` wrote; returns the version after it.
+
+    To commit it again changes no row. Where another commit has touched a file of the window since,
+    the rows of the window are written anew beside what is there now.
+    """
+    spec, start, end = written.spec, written.start, written.end
+
+    def attempt() -> int:
+        table = lake.open(spec.name)
+        live = live_files(lake, table, spec, start, end)
+        if {file.path for file in live} == written.live:
+            return _commit_files(lake, table, spec, written.replaced, written.added)
+        paths = [file.path for file in written.added]
+        rows = scan_files(lake, spec.name, paths, spec.schema)
+        is_ours = in_window(start, end, spec.time_column)
+        ours = rows.filter(is_ours).select(spec.names).sort(spec.key).collect()
+        return replace_window(lake, table, spec, ours, start, end)
+
+    if not (written.added or written.replaced):
+        return lake.open(spec.name).version()
+    return retry_stale(attempt)
 
 
 def change_window(
@@ -143,9 +200,21 @@ def replace_window_in_parts(
 
     The parts have the columns in the order of `spec`.
     """
-    files = live_files(lake, table, spec, start, end)
+    live = live_files(lake, table, spec, start, end)
+    replaced, days = _with_rows_beyond(live, spec, days, start, end)
+    return replace_files(lake, table, spec, days, replaced, metadata=metadata)
+
+
+def _with_rows_beyond(
+    live: Iterable[LiveFile],
+    spec: TableSpec,
+    days: Iterable[tuple[date, Iterable[pl.DataFrame]]],
+    start: datetime,
+    end: datetime,
+) -> tuple[tuple[LiveFile, ...], Iterable[tuple[date, Iterable[pl.DataFrame]]]]:
+    """The files that hold rows of a window, and its new days with the rows of these beyond it."""
     replaced, kept = [], []
-    for file in files:
+    for file in live:
         if file.is_within(start, end):
             replaced.append(file)
             continue
@@ -160,7 +229,7 @@ def replace_window_in_parts(
     if kept:
         new = (part.lazy() for _, parts in days for part in parts)
         days = _sorted_days(pl.concat([*new, *kept]), spec)
-    return replace_files(lake, table, spec, days, replaced, metadata=metadata)
+    return tuple(replaced), days
 
 
 def replace_files(
@@ -179,11 +248,18 @@ def replace_files(
 
     Raises StaleRead, with nothing changed, if anybody has committed since `table` was opened.
     """
-    now = time.time_ns() // 1_000_000
-    actions: list[AddAction | RemoveAction] = [
-        RemoveAction(f.path, True, now, size=f.size, partition_values={_DATE: str(f.day)})
-        for f in replaced
-    ]
+    added = _write_days(lake, spec, days, archived=archived)
+    return _commit_files(lake, table, spec, replaced, added, metadata)
+
+
+def _write_days(
+    lake: Lake,
+    spec: TableSpec,
+    days: Iterable[tuple[date, Iterable[pl.DataFrame]]],
+    *,
+    archived: bool = False,
+) -> tuple[AddAction, ...]:
+    """A file for each day."""
     added = []
     for day, parts in days:
         content = (part.drop(_DATE, strict=False) for part in parts)
@@ -198,6 +274,22 @@ def replace_files(
                 rows_a_group=spec.archived_rows_a_group if archived else spec.rows_a_group,
             )
         )
+    return tuple(added)
+
+
+def _commit_files(
+    lake: Lake,
+    table: DeltaTable,
+    spec: TableSpec,
+    replaced: Sequence[LiveFile],
+    added: Sequence[AddAction],
+    metadata: Mapping[str, str] | None = None,
+) -> int:
+    now = time.time_ns() // 1_000_000
+    actions: list[AddAction | RemoveAction] = [
+        RemoveAction(f.path, True, now, size=f.size, partition_values={_DATE: str(f.day)})
+        for f in replaced
+    ]
     actions += added
     if not actions:
         return table.version()

@@ -27,7 +27,6 @@ from lake.schema import (
 )
 from pipelines.assets.external import DEVICE_REGISTRY, TARIFFS
 from pipelines.assets.history import vehicle_telemetry_history
-from pipelines.assets.hour_chart import hour_chart
 from pipelines.assets.hourly import CHARGERS, FLEET, VEHICLES
 from pipelines.assets.lineage import (
     Sources,
@@ -41,6 +40,7 @@ from pipelines.assets.metadata import FRESH_EACH_DAY, OWNERS, RETRIES, delta_met
 from pipelines.assets.read_failures import fail_on_unreadable
 from pipelines.checks.results import latched_result, selected_results
 from pipelines.checks.rules import days_unlike_hours, differing_sums, fleet_unlike_vehicles
+from pipelines.compute.hour_chart import hour_chart
 from pipelines.compute.inputs import day_inputs, day_tables
 from pipelines.compute.pricing import mark_priced, read_pricing, repriced_days
 from pipelines.ledger import reopen_hours
@@ -279,7 +279,7 @@ def _report_day(
     figures: dict[str, dict[str, Any]] = {
         VEHICLE_EFFICIENCY_DAILY.name: {
             **dict(vehicles["status"].value_counts().iter_rows()),
-            "plot": hour_chart(vehicles),
+            "plot": dg.MetadataValue.md(hour_chart(vehicles)),
         },
         CHARGER_EFFICIENCY_DAILY.name: dict(
             rows[CHARGER_EFFICIENCY_DAILY.name]["status"].value_counts().iter_rows()

@@ -1,17 +1,15 @@
 """Assets of the hourly tables, computed again whenever heartbeats or links of the hour change."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import dagster as dg
 import polars as pl
-import psycopg
 
 from lake import HOUR, EnergySettings
-from lake.delta import replace_if_changed
-from lake.rollups import HourInputs, Tables, tables_of_hours
+from lake.delta import commit_replacement
 from lake.schema import (
     CHARGER_EFFICIENCY_HOURLY,
     CHARGING_STRETCH_HOURLY,
@@ -21,11 +19,9 @@ from lake.schema import (
     HOURLY_TABLES,
     VEHICLE_EFFICIENCY_HOURLY,
     TableSpec,
-    contiguous_hours,
 )
 from pipelines.assets.external import CHARGING_LINKS, DEVICE_REGISTRY
 from pipelines.assets.history import meter_telemetry_history, vehicle_telemetry_history
-from pipelines.assets.hour_chart import hour_chart
 from pipelines.assets.lineage import (
     CHARGER_SOURCES,
     VEHICLE_SOURCES,
@@ -38,24 +34,24 @@ from pipelines.assets.lineage import (
 )
 from pipelines.assets.metadata import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
 from pipelines.assets.read_failures import HISTORIES, fail_on_unreadable
-from pipelines.checks.results import latched_result, selected_results
-from pipelines.checks.rules import (
-    COVERED,
-    chargers_unlike_fleet,
-    contested_hours,
-    fleet_unlike_vehicles,
-    gaining_vehicles,
-    implausible_vehicles,
-    miscounted_heartbeats,
-    uncovered_vehicles,
-    uneven_stretches,
-    unheard_voltages,
-    vehicles_unlike_chargers,
+from pipelines.checks.hours import (
+    ADDS_UP,
+    CONTESTED,
+    COVERAGE,
+    GAINING,
+    HEARD,
+    LIKE_CHARGERS,
+    LIKE_DEVICES,
+    LIKE_FLEET,
+    LIKE_VEHICLES,
+    PLAUSIBLE,
 )
-from pipelines.compute.awaited import Awaited, awaited_of_hour, note_context
+from pipelines.checks.results import latched_result, selected_results
+from pipelines.checks.rules import COVERED
+from pipelines.compute.awaited import note_context
 from pipelines.compute.cadences import note_cadences
 from pipelines.compute.hours_beside import without_lost_hours
-from pipelines.compute.inputs import HistoryReaders, history_readers, hour_inputs
+from pipelines.compute.stretch import Stretch, compute_stretch, day_stretches
 from pipelines.ledger import (
     changed_hours,
     count_refinements,
@@ -67,14 +63,7 @@ from pipelines.partitions import HOURLY, REFINES, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
 
-PLAUSIBLE, GAINING, COVERAGE = "efficiency_plausible", "dc_not_above_ac", "hours_covered"
-CONTESTED = "one_vehicle_at_a_meter"
-ADDS_UP, HEARD = "stretches_add_up", "voltages_were_sent"
-LIKE_CHARGERS, LIKE_FLEET = "agrees_with_chargers", "agrees_with_fleet"
-LIKE_VEHICLES, LIKE_DEVICES = "agrees_with_vehicles", "agrees_with_devices"
 _UNCOVERED_PERCENT = PipelineSettings().uncovered_vehicles_percent
-_HOURS_A_COMMIT = 24
-_ROWS_TOGETHER = 200_000
 _READ = (*HISTORIES, *(table.name for table in HOURLY_TABLES))
 
 
@@ -291,29 +280,29 @@ def hourly_tables(
             beside = set(without_lost_hours(tables, beside))
         every = sorted({*hours, *beside})
         states = state_of_history(connection, every)
-        readers = history_readers(tables, connection, settings, every[-1] + HOUR)
-        for stretch in contiguous_hours(every, _HOURS_A_COMMIT):
-            window = stretch[0], stretch[-1] + HOUR
-            with fail_on_unreadable(tables, _READ, *window):
-                computed, noted, contested = _computed(
-                    readers, connection, stretch, settings, newest=every[-1]
-                )
-                rows = {
-                    table.name: pl.concat([of_hour[table.name] for of_hour in computed])
-                    for table in HOURLY_TABLES
-                }
-                for table in HOURLY_TABLES:
-                    of_table = rows[table.name]
-                    versions[table.name] = replace_if_changed(tables, table, of_table, *window)
-            # Should they come back after all, what was computed without them follows from them.
-            lost = {hour for reader in readers.values() for hour in reader.lost}
-            reopen_hours(connection, dict.fromkeys(lost, True))
-            note_context(connection, stretch, noted.awaited, noted.crossing)
-            for name, offenders in _offenders(rows).items():
-                found[name].append(offenders)
-            found[CONTESTED].append(contested)
-            for hour, of_hour in zip(stretch, computed, strict=True):
-                _report_hour(context, hour, hour in beside, of_hour)
+        stretches = [
+            Stretch(
+                tables,
+                warehouse.dsn,
+                stretch,
+                settings,
+                _UNCOVERED_PERCENT,
+                is_newest=stretch[-1] == every[-1],
+            )
+            for stretch in day_stretches(every)
+        ]
+        with fail_on_unreadable(tables, _READ, every[0], every[-1] + HOUR):
+            for done in map(compute_stretch, stretches):
+                for written in done.written:
+                    versions[written.spec.name] = commit_replacement(tables, written)
+                # Should they come back after all, what was computed without them follows from them.
+                reopen_hours(connection, dict.fromkeys(done.lost, True))
+                note_context(connection, done.hours, done.awaited, done.crossing)
+                note_cadences(connection, done.hours[-1], done.cadences)
+                for name, offenders in done.offenders.items():
+                    found[name].append(offenders)
+                for hour, figures in zip(done.hours, done.figures, strict=True):
+                    _report_hour(context, hour, hour in beside, figures)
         checks = [
             latched_result(
                 connection,
@@ -338,92 +327,18 @@ def hourly_tables(
     yield from selected_results(context, checks)
 
 
-class _Noted(NamedTuple):
-    """Of each hour: what it lacks, and the readings from further on that it was computed with."""
-
-    awaited: list[Awaited]
-    crossing: list[Mapping[str, pl.DataFrame]]
-
-
-def _computed(
-    readers: HistoryReaders,
-    connection: psycopg.Connection,
-    hours: Sequence[datetime],
-    settings: EnergySettings,
-    newest: datetime,
-) -> tuple[list[Tables], _Noted, pl.DataFrame]:
-    """The tables of each hour, what is noted of it, and the contested meters.
-
-    Small hours are computed together. The newest of the run tells the cadences of devices.
-    """
-    contested: list[tuple[datetime, pl.DataFrame]] = []
-    done: list[Tables] = []
-    noted = _Noted([], [])
-    waiting: list[HourInputs] = []
-    rows = 0
-    for hour in hours:
-        inputs = hour_inputs(readers, connection, hour, settings)
-        noted.awaited.append(awaited_of_hour(inputs))
-        noted.crossing.append(inputs.lacking)
-        if hour == newest:
-            note_cadences(connection, inputs, settings)
-        if waiting and rows + inputs.rows > _ROWS_TOGETHER:
-            done += tables_of_hours(waiting, settings)
-            waiting, rows = [], 0
-        waiting.append(inputs)
-        rows += inputs.rows
-        contested.append((hour, inputs.contested))
-    offenders = contested_hours(contested, settings.largest_gap_seconds)
-    return done + tables_of_hours(waiting, settings), noted, offenders
-
-
-def _offenders(tables: Tables) -> dict[str, pl.DataFrame]:
-    """For each check of rows of all tables those that break it."""
-    vehicles, chargers, fleet, grid, completeness = (
-        tables[spec.name].lazy()
-        for spec in (
-            VEHICLE_EFFICIENCY_HOURLY,
-            CHARGER_EFFICIENCY_HOURLY,
-            FLEET_EFFICIENCY_HOURLY,
-            GRID_HEALTH_HOURLY,
-            HEARTBEAT_COMPLETENESS_HOURLY,
-        )
-    )
-    return {
-        PLAUSIBLE: implausible_vehicles(vehicles).collect(),
-        GAINING: gaining_vehicles(vehicles).collect(),
-        COVERAGE: uncovered_vehicles(vehicles, _UNCOVERED_PERCENT).collect(),
-        ADDS_UP: uneven_stretches(
-            tables[CHARGING_STRETCH_HOURLY.name], tables[VEHICLE_EFFICIENCY_HOURLY.name]
-        ),
-        LIKE_CHARGERS: vehicles_unlike_chargers(vehicles, chargers),
-        LIKE_FLEET: chargers_unlike_fleet(chargers, fleet),
-        LIKE_VEHICLES: fleet_unlike_vehicles(fleet, vehicles, "hour_start"),
-        LIKE_DEVICES: miscounted_heartbeats(completeness, vehicles, chargers),
-        HEARD: unheard_voltages(grid, chargers),
-    }
-
-
 def _report_hour(
-    context: dg.AssetExecutionContext, hour: datetime, follows: bool, tables: Tables
+    context: dg.AssetExecutionContext,
+    hour: datetime,
+    follows: bool,
+    figures: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Metadata of one hour: numbers that the asset's page plots over the partitions."""
-    vehicles = tables[VEHICLE_EFFICIENCY_HOURLY.name]
-    picture = hour_chart(vehicles)
-    figures: dict[dg.AssetKey, dict[str, Any]] = {
-        VEHICLES.key: {**_statuses(vehicles), "plot": picture},
-        CHARGERS.key: _statuses(tables[CHARGER_EFFICIENCY_HOURLY.name]),
-        FLEET.key: {**_first_row(tables[FLEET_EFFICIENCY_HOURLY.name], _SHOWN), "plot": picture},
-        STRETCHES.key: _sums(tables[CHARGING_STRETCH_HOURLY.name], ("charging_seconds",)),
-        GRID.key: _sums(tables[GRID_HEALTH_HOURLY.name], ("minutes_below", "minutes_above")),
-        COMPLETENESS.key: _sums(
-            tables[HEARTBEAT_COMPLETENESS_HOURLY.name],
-            ("heartbeats_expected", "heartbeats_received", "devices_silent", "duplicates"),
-        ),
-    }
-    for key, of_hour in figures.items():
-        rows = tables[key.to_user_string()].height
-        metadata = {"dagster/partition_row_count": rows, **of_hour}
+    for table, shown in figures.items():
+        key, metadata = dg.AssetKey(table), dict(shown)
+        metadata["dagster/partition_row_count"] = metadata.pop("rows")
+        if "plot" in metadata:
+            metadata["plot"] = dg.MetadataValue.md(metadata["plot"])
         if follows or key not in context.selected_asset_keys:
             # Not asked for by this run, and recomputed all the same: its page should say so.
             context.log_event(
@@ -431,19 +346,3 @@ def _report_hour(
             )
         else:
             context.add_asset_metadata(metadata, asset_key=key, partition_key=hour_key(hour))
-
-
-_SHOWN = ("efficiency_percent", "energy_ac_kwh", "energy_dc_kwh", "loss_kwh", "vehicles")
-
-
-def _statuses(rows: pl.DataFrame) -> dict[str, Any]:
-    return dict(rows["status"].value_counts().iter_rows())
-
-
-def _first_row(rows: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
-    first = next(rows.iter_rows(named=True), {})
-    return {name: first[name] for name in names if first.get(name) is not None}
-
-
-def _sums(rows: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: rows[name].sum() for name in names}

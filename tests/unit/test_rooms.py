@@ -102,11 +102,12 @@ ROOMS = {
         "ledger": "",
         "dagster_storage": "",
         "run_session": "",
+        "database": "",
         "checks": "",
         "first_partition": "settings",
         "partitions": "first_partition",
-        "resources": "run_session",
-        "compute": "ledger",
+        "resources": "database run_session",
+        "compute": "checks.hours checks.rules database ledger",
         "assets": "compute checks ledger partitions resources settings",
         "report": "assets compute partitions resources settings",
         "maintenance": "assets ledger resources settings",
@@ -151,9 +152,10 @@ PUBLIC = {
         price_sessions read_tariffs repriced sum_energies value_of_one_point worst_devices
     """,
     "lake.delta": """
-        READ_ERRORS DamagedFile DataFile RawSnapshot change_window count_rows_by_hour data_files
-        diagnose_read_errors empty_commits find_damage find_damaged_files live_files
-        remove_file replace_if_changed require_table_id run_sql scan_files scan_window
+        READ_ERRORS DamagedFile DataFile RawSnapshot Replacement change_window commit_replacement
+        count_rows_by_hour data_files diagnose_read_errors empty_commits find_damage
+        find_damaged_files live_files remove_file replace_if_changed require_table_id run_sql
+        scan_files scan_window write_replacement
     """,
     "lake.energy": """
         CADENCE CHARGER_CLASSES FactsOfFew HEARTBEAT LINK Link MeasuredSide PAIR RATED REASONS RULE

@@ -9,7 +9,12 @@ from deltalake import DeltaTable
 
 from lake import HOUR, METER, Lake, append_once, compact_hour, read_delivered_horizon, scan_history
 from lake.delta import replace as replace_module
-from lake.delta.replace import replace_hours, replace_window
+from lake.delta.replace import (
+    commit_replacement,
+    replace_hours,
+    replace_window,
+    write_replacement,
+)
 from lake.errors import OldTable, StaleRead, UnusableFolder
 from lake.schema.history import encode_history, history_table
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY
@@ -117,6 +122,27 @@ def test_a_stretch_across_midnight_is_replaced_in_both_days(lake: Lake) -> None:
     assert rows["energy_ac_kwh"].to_list() == [1.0, 1.0, 2.0, 2.0, 1.0, 1.0]
     replace_hours(lake, spec, fleet([], 0.0), hours[0], hours[-1] + HOUR)
     assert lake.scan(lake.open(spec.name)).collect().is_empty()
+
+
+def test_stretches_that_were_written_at_once_share_a_file_and_are_committed_in_any_order(
+    lake: Lake,
+) -> None:
+    spec = FLEET_EFFICIENCY_HOURLY
+    hours = [MIDNIGHT + n * HOUR for n in range(6)]
+    replace_hours(lake, spec, fleet(hours, 1.0), hours[0], hours[-1] + HOUR)
+    first, second = (
+        write_replacement(lake, spec, fleet(part, kwh), part[0], part[-1] + HOUR)
+        for part, kwh in ((hours[:2], 2.0), (hours[2:4], 3.0))
+    )
+    rows = lake.scan(lake.open(spec.name)).sort("hour_start")
+    assert rows.collect()["energy_ac_kwh"].to_list() == [1.0] * 6
+
+    for written in (second, first, first, second):
+        commit_replacement(lake, written)
+
+    rows = lake.scan(lake.open(spec.name)).sort("hour_start")
+    assert rows.collect()["hour_start"].to_list() == hours
+    assert rows.collect()["energy_ac_kwh"].to_list() == [2.0, 2.0, 3.0, 3.0, 1.0, 1.0]
 
 
 def test_files_from_before_a_column_was_added_are_kept_with_nulls(lake: Lake) -> None:

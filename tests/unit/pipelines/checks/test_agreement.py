@@ -24,11 +24,20 @@ from lake.schema.vehicle_efficiency import (
     VEHICLE_EFFICIENCY_DAILY,
     VEHICLE_EFFICIENCY_HOURLY,
 )
-from pipelines.assets import daily, hourly
+from pipelines.assets import daily
 from pipelines.assets.condition import HAS_A_REASON, LOSSES_ADD_UP
 from pipelines.assets.marts import MARTS
 from pipelines.assets.metadata import EQUAL
 from pipelines.assets.sessions import ADDS_UP as SESSIONS_ADD_UP
+from pipelines.checks.hours import (
+    ADDS_UP,
+    HEARD,
+    LIKE_CHARGERS,
+    LIKE_DEVICES,
+    LIKE_FLEET,
+    LIKE_VEHICLES,
+    offenders_of_hours,
+)
 from pipelines.definitions import definitions
 from tests.unit.energy_recomputation import HOUR_10, charger_classes, links, readings
 from tests.unit.energy_samples import patiently
@@ -36,13 +45,14 @@ from tests.unit.lake.rollups.test_hour_batch import an_hour, moved
 
 SETTINGS = EnergySettings(_env_file=None)
 AGREEMENT = {
-    hourly.ADDS_UP,
-    hourly.LIKE_CHARGERS,
-    hourly.LIKE_FLEET,
-    hourly.LIKE_VEHICLES,
-    hourly.LIKE_DEVICES,
-    hourly.HEARD,
+    ADDS_UP,
+    LIKE_CHARGERS,
+    LIKE_FLEET,
+    LIKE_VEHICLES,
+    LIKE_DEVICES,
+    HEARD,
 }
+UNCOVERED = 5.0
 MIDNIGHT = HOUR_10.replace(hour=0)
 
 
@@ -65,7 +75,7 @@ def test_tables_of_hours_and_of_their_day_agree_whatever_is_sent(
 ) -> None:
     found = tables_of_hours([moved(one, n * HOUR) for n, one in enumerate(hours)], SETTINGS)
     together = {name: pl.concat([of_hour[name] for of_hour in found]) for name in found[0]}
-    offenders = hourly._offenders(together)
+    offenders = offenders_of_hours(together, UNCOVERED)
     assert not {name: offenders[name] for name in AGREEMENT if offenders[name].height}
 
     day = day_of(together)
@@ -80,11 +90,11 @@ def day_of(hours: Tables) -> Tables:
 
 
 WRONG = {
-    hourly.LIKE_CHARGERS: (VEHICLE_EFFICIENCY_HOURLY, "energy_ac_kwh"),
-    hourly.LIKE_FLEET: (FLEET_EFFICIENCY_HOURLY, "unlinked_energy_ac_kwh"),
-    hourly.LIKE_VEHICLES: (FLEET_EFFICIENCY_HOURLY, "energy_dc_kwh"),
-    hourly.LIKE_DEVICES: (HEARTBEAT_COMPLETENESS_HOURLY, "heartbeats_received"),
-    hourly.HEARD: (GRID_HEALTH_HOURLY, "readings"),
+    LIKE_CHARGERS: (VEHICLE_EFFICIENCY_HOURLY, "energy_ac_kwh"),
+    LIKE_FLEET: (FLEET_EFFICIENCY_HOURLY, "unlinked_energy_ac_kwh"),
+    LIKE_VEHICLES: (FLEET_EFFICIENCY_HOURLY, "energy_dc_kwh"),
+    LIKE_DEVICES: (HEARTBEAT_COMPLETENESS_HOURLY, "heartbeats_received"),
+    HEARD: (GRID_HEALTH_HOURLY, "readings"),
 }
 
 
@@ -116,9 +126,11 @@ def charged() -> Tables:
 def test_an_hour_that_disagrees_is_named(charged: Tables, check: str) -> None:
     table, column = WRONG[check]
     wrong = charged[table.name].with_columns(pl.col(column) + 1)
-    (found,) = hourly._offenders({**charged, table.name: wrong})[check]["hour_start"].unique()
+    (found,) = offenders_of_hours({**charged, table.name: wrong}, UNCOVERED)[check][
+        "hour_start"
+    ].unique()
     assert found == HOUR_10
-    assert hourly._offenders(charged)[check].is_empty()
+    assert offenders_of_hours(charged, UNCOVERED)[check].is_empty()
 
 
 @pytest.mark.parametrize("check", daily._CHECKS, ids=lambda key: key.to_user_string())

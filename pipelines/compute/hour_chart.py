@@ -8,7 +8,6 @@ compute.
 from base64 import b64encode
 from html import escape
 
-import dagster as dg
 import polars as pl
 
 # Upper limit in percent, label and colour of each bar; what is not below the last is implausible.
@@ -26,7 +25,7 @@ _STEP, _TALLEST = 42, 58
 _WIDTH = _STEP * len(_BARS)
 
 
-def hour_chart(vehicles: pl.DataFrame) -> dg.MarkdownMetadataValue:
+def hour_chart(vehicles: pl.DataFrame) -> str:
     """Histogram of the vehicles' ratios in steps of 5 percent, believable or over 100 %.
 
     `vehicles` are rows of VEHICLE_EFFICIENCY_HOURLY or its like for another time. The value is a
@@ -39,9 +38,8 @@ def hour_chart(vehicles: pl.DataFrame) -> dg.MarkdownMetadataValue:
         upto = int((percents <= limit if limit >= 100 else percents < limit).sum())
         counts.append(upto - below)
         below = upto
-    return dg.MetadataValue.md(
-        f"![efficiency %](data:image/svg+xml;base64,{b64encode(_svg(counts).encode()).decode()})"
-    )
+    encoded = b64encode(_svg(counts).encode()).decode()
+    return f"![efficiency %](data:image/svg+xml;base64,{encoded})"
 
 
 def _svg(counts: list[int]) -> str:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from lake.energy import STATUSES
-from pipelines.assets.hour_chart import hour_chart
+from pipelines.compute.hour_chart import hour_chart
 
 # Dagster's pages hide a longer text behind a click.
 SHOWN_AT_ONCE = 1_000
@@ -19,7 +19,7 @@ def bars(rows: list[tuple[str, float | None]]) -> dict[str, int]:
     frame = pl.DataFrame(
         rows, schema={"status": pl.String(), "efficiency_percent": pl.Float64()}, orient="row"
     )
-    encoded = str(hour_chart(frame).value).rpartition("base64,")[2].removesuffix(")")
+    encoded = hour_chart(frame).rpartition("base64,")[2].removesuffix(")")
     drawn = ElementTree.fromstring(b64decode(encoded))
     counts, labels = (
         str(e.text).replace("\N{NO-BREAK SPACE}", " ") for e in drawn.iter() if e.text
@@ -56,7 +56,7 @@ def test_the_picture_is_small_enough_to_be_shown_and_takes_no_time(vehicles: int
     )
 
     started = time.perf_counter()
-    markdown = str(hour_chart(fleet).value)
+    markdown = hour_chart(fleet)
 
     assert time.perf_counter() - started < 0.3
     assert len(markdown) < SHOWN_AT_ONCE

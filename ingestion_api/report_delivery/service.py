@@ -38,8 +38,9 @@ class ReportDelivery(Service):
 
     def __init__(self, dsn: str, lake: Lake, settings: CollectorSettings) -> None:
         self._lake, self._settings = lake, settings
-        # Versions never change.
-        self._notes: dict[tuple[ReportFolder, int], Mapping[str, Any] | None] = {}
+        # Versions never change; a damaged one may be mended, and is said to be damaged once.
+        self._notes: dict[tuple[ReportFolder, int], Mapping[str, Any]] = {}
+        self._damaged: set[tuple[ReportFolder, int]] = set()
         self._worker = LeasedWorker(
             "reports", dsn, settings.report_delivery_seconds, self.deliver_due
         )
@@ -152,14 +153,20 @@ class ReportDelivery(Service):
 
     def _note(self, folder: ReportFolder, version: int) -> Mapping[str, Any] | None:
         """What is known of a version; None where there is none, or it is damaged, which is said."""
-        if (folder, version) not in self._notes:
+        key = folder, version
+        if key not in self._notes:
             try:
                 note = read_note(self._lake.file_system(), folder, version)
             except LakeDamaged as error:
-                log.warning("a report can't be delivered", error=str(error))
-                note = None
-            self._notes[folder, version] = note
-        return self._notes[folder, version]
+                if key not in self._damaged:
+                    log.warning("a report can't be delivered", error=str(error))
+                self._damaged.add(key)
+                return None
+            if note is None:
+                return None
+            self._notes[key] = note
+            self._damaged.discard(key)
+        return self._notes[key]
 
 
 def is_mail(recipient: str) -> bool:

@@ -8,6 +8,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Literal
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -18,20 +19,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.harness.processes import free_port
 
 USER, PASSWORD = "reports", "let me in/"
+Tls = Literal["starttls", "smtps"]
 
 
 class MailServer:
     """Mails that were taken; those to an address of `refused` get that answer."""
 
-    def __init__(self, port: int, certificate: Path) -> None:
-        self.port, self.certificate = port, certificate
+    def __init__(self, port: int, certificate: Path, scheme: str) -> None:
+        self.port, self.certificate, self.scheme = port, certificate, scheme
         self.taken: list[EmailMessage] = []
         self.refused: dict[str, str] = {}
 
     @property
     def url(self) -> str:
         """`SMTP_URL` with what the server asks for."""
-        return f"smtp://{USER}:let%20me%20in%2F@127.0.0.1:{self.port}"
+        return f"{self.scheme}://{USER}:let%20me%20in%2F@127.0.0.1:{self.port}"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Take a mail, or refuse it."""
@@ -44,19 +46,21 @@ class MailServer:
 
 
 @contextmanager
-def mail_server(folder: Path, *, with_tls: bool = True) -> Iterator[MailServer]:
+def mail_server(folder: Path, tls: Tls | None = "starttls") -> Iterator[MailServer]:
     """Run a server until the end of the block; its certificate is in `folder`."""
     certificate, key = _certificate(folder)
-    server = MailServer(free_port(), certificate)
+    server = MailServer(free_port(), certificate, "smtps" if tls == "smtps" else "smtp")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     controller = Controller(
         server,
         hostname="127.0.0.1",
         port=server.port,
-        tls_context=context if with_tls else None,
-        require_starttls=with_tls,
-        auth_required=with_tls,
+        ssl_context=context if tls == "smtps" else None,
+        tls_context=context if tls == "starttls" else None,
+        require_starttls=tls == "starttls",
+        auth_required=tls == "starttls",
+        auth_require_tls=tls == "starttls",  # the library knows of no other TLS
         authenticator=_authenticate,
     )
     controller.start()

@@ -15,11 +15,12 @@ def put_report(
     *,
     depot: str | None = None,
     version: int = 1,
-    note: Mapping[str, object] | None = None,
+    note: Mapping[str, object] | str | None = None,
 ) -> None:
-    """Write a version of a report; `note` is what is known of it beside its forms."""
+    """Write a version of a report; `note` is what is known of it beside its forms, or its text."""
     files, folder = Lake(str(lake)).file_system(), ReportFolder(parse_period(key), Scope(depot))
     for form, content in forms.items():
         data = content.encode() if isinstance(content, str) else content
         write_file(files, folder.file(version, form), data)
-    write_file(files, folder.figures(version), json.dumps(note or {}).encode())
+    text = note if isinstance(note, str) else json.dumps(note or {})
+    write_file(files, folder.figures(version), text.encode())

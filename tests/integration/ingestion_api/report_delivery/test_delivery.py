@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from ingestion_api.report_delivery.outgoing import OutgoingReport, send_mail
+from ingestion_api.settings import CollectorSettings
 from tests.harness.collector import Collector, running_collector
 from tests.harness.mail_server import MailServer, mail_server
 from tests.harness.postgres import copied_database
@@ -105,7 +108,10 @@ def test_a_version_is_mailed_once_and_again_when_its_figures_change(
     assert (pdf.get_content_type(), pdf.get_content()) == ("application/pdf", b"%PDF-1.7")
     assert csv.get_filename() == "efficiency-north-2026-01-15.csv"
 
-    # Other rows and the same figures: nothing to tell.
+    # Other rows and the same figures: nothing to tell. A note that was damaged is read once mended.
+    forms: dict[str, str | bytes] = {"pdf": b"%PDF-1.7", "csv": "a,b\n"}
+    put_report(api.lake_folder, "2026-01-15", forms, depot="north", version=3, note="{")
+    wait_for(lambda: "v3/figures.json is damaged" in api.log.read_text())
     version(api, "2026-01-15", "north", 3, "9.0 kWh")
     wait_for(lambda: subscription(api, number)["lastDelivered"]["version"] == 3)
     version(api, "2026-01-15", "north", 4, "9.5 kWh")
@@ -200,7 +206,7 @@ def test_a_wrong_subscription_is_refused_with_the_field(
 
 def test_nothing_is_sent_without_tls(postgres: str, migrated_template: str, tmp_path: Path) -> None:
     with (
-        mail_server(tmp_path, with_tls=False) as server,
+        mail_server(tmp_path, tls=None) as server,
         copied_database(postgres, migrated_template) as url,
         running_collector(
             url, tmp_path, SMTP_URL=server.url, REPORT_DELIVERY_SECONDS="0.1"
@@ -212,3 +218,30 @@ def test_nothing_is_sent_without_tls(postgres: str, migrated_template: str, tmp_
         wait_for(lambda: subscription(plain, number)["notDelivered"] is not None)
         assert "STARTTLS" in subscription(plain, number)["notDelivered"]["error"]
         assert server.taken == []
+
+
+def test_smtps_is_tls_from_the_first_byte_with_a_certificate_that_is_known(tmp_path: Path) -> None:
+    report = OutgoingReport(
+        *(1, "day", "2026-01-15", None, 1, "Thursday, 15 January 2026", "The fleet"),
+        figures={"bought": "9.0 kWh"},
+        changed=(),
+        files={"pdf": b"%PDF-1.7"},
+    )
+    with mail_server(tmp_path, tls="smtps") as server:
+        stranger = CollectorSettings(
+            database_url="postgresql://nowhere",
+            smtp_url=SecretStr(server.url),
+            report_mail_from="wattlake@example.com",
+        )
+        known = stranger.model_copy(update={"smtp_ca_file": str(server.certificate)})
+        refused = send_mail(report, "fleet@example.com", stranger)
+        assert refused is not None
+        assert "certificate" in refused
+        assert server.taken == []
+        assert send_mail(report, "fleet@example.com", known) is None
+        (mail,) = server.taken
+    assert mail["Subject"] == "Efficiency of the fleet, Thursday, 15 January 2026"
+    assert [part.get_content_type() for part in mail.iter_parts()] == [
+        "text/plain",
+        "application/pdf",
+    ]

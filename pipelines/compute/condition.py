@@ -114,6 +114,11 @@ def day_before(connection: psycopg.Connection, day: date) -> date | None:
     return found
 
 
+def judged_days(connection: psycopg.Connection) -> list[date]:
+    """The days of which is known who should be visited, if only nobody, in their order."""
+    return [day for (day,) in connection.execute(query("judged_condition_days"))]
+
+
 def visits_of_day(lake: Lake, day: date) -> pl.DataFrame:
     """The rows of MAINTENANCE_VISIT of a day, sorted by its key."""
     spec, start = MAINTENANCE_VISIT, midnight(day)

@@ -13,6 +13,7 @@ from lake import EnergySettings, Lake, LakeError, LakeSettings
 from lake.costs import BadTariff
 from lake.delta import READ_ERRORS
 from lake.reports import FORMS, Scope, parse_period
+from pipelines.compute.condition import judged_days
 from pipelines.compute.places import read_places
 from pipelines.compute.pricing import read_pricing
 from pipelines.report.content import content_of
@@ -50,6 +51,7 @@ def _rendered(key: str, depot: str | None, form: str) -> bytes:
     with psycopg.connect(DatabaseSettings().dsn, connect_timeout=10) as connection:
         places = read_places(connection, ours.report_time_zone)
         pricing = read_pricing(connection, settings)
+        listed = judged_days(connection)
     if scope not in places.scopes:
         known = ", ".join(one.depot for one in places.scopes if one.depot) or "none"
         raise NoReportError(
@@ -58,7 +60,7 @@ def _rendered(key: str, depot: str | None, form: str) -> bytes:
     now = datetime.now(UTC)
     if period.window(places.zone(scope))[0] >= now:
         raise NoReportError(f"{key} has not begun")
-    reader = FigureReader(PinnedTables(lake), places, settings, pricing, now)
+    reader = FigureReader(PinnedTables(lake), places, settings, pricing, listed, now)
     figures = reader.figures(period, scope)
     content = content_of(figures, 0, (), settings, lake.uri, ours.public_url)
     return render(form, content, figures, rows_of(figures), settings)

@@ -13,6 +13,7 @@ from pipelines.assets.condition import VISITS
 from pipelines.assets.daily import CHARGER_DAYS, FLEET_DAYS, VEHICLE_DAYS
 from pipelines.assets.hourly import CHARGERS, FLEET, VEHICLES
 from pipelines.assets.metadata import FRESH_EACH_DAY, OWNERS, RETRIES
+from pipelines.compute.condition import judged_days
 from pipelines.compute.places import read_places
 from pipelines.compute.pricing import read_pricing
 from pipelines.partitions import DAILY, MONTHLY, WEEKLY, period_of_key
@@ -86,10 +87,11 @@ def report_asset(of: _Kind) -> dg.AssetsDefinition:
         with warehouse.autocommit() as connection:
             places = read_places(connection, ours.report_time_zone)
             pricing = read_pricing(connection, settings)
+            listed = judged_days(connection)
         for key in context.partition_keys:
             period = period_of_key(of.kind, key)
             now = datetime.now(UTC)
-            reader = FigureReader(PinnedTables(tables), places, settings, pricing, now)
+            reader = FigureReader(PinnedTables(tables), places, settings, pricing, listed, now)
             found = []
             for scope in places.scopes:
                 if period.window(places.zone(scope))[0] >= now:

@@ -271,10 +271,10 @@ def _basis(figures: Figures, device: str) -> str:
 
 def _visits(figures: Figures, settings: EnergySettings, base: str) -> dict[str, Any]:
     visits = figures.visits
-    if visits.is_listed:
+    if visits.listed_on is not None:
         note = (
-            "From the maintenance list, by what mending saves in a year. Sessions are those that "
-            "show it, temperature and power their medians."
+            f"From the maintenance list at the end of {visits.listed_on} (UTC), by what mending "
+            "saves in a year. Sessions are those that show it, temperature and power their medians."
         )
     else:
         note = (

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -31,6 +31,8 @@ COMPARED: Final[Mapping[Kind, Sequence[tuple[str, int]]]] = {
     "week": (("the week before", -1), ("52 weeks before", -52)),
     "month": (("the month before", -1), ("a year before", -12)),
 }
+
+_LIST_DAYS: Final = timedelta(days=31)
 
 # All that totals need; a month of days has many rows.
 _OF_STEPS: Final = (
@@ -115,10 +117,12 @@ class FigureReader:
         places: Places,
         settings: EnergySettings,
         pricing: Pricing | None,
+        listed_days: Sequence[date],
         now: datetime,
     ) -> None:
+        """`listed_days` are those of which there is a maintenance list, if only an empty one."""
         self._tables, self._places, self._settings = tables, places, settings
-        self._pricing, self._now = pricing, now
+        self._pricing, self._listed_days, self._now = pricing, listed_days, now
         self._rows: dict[tuple[datetime, datetime], WindowRows] = {}
         self._steps: dict[tuple[Period, str], tuple[pl.DataFrame, pl.DataFrame]] = {}
 
@@ -168,10 +172,15 @@ class FigureReader:
         return Compared(label, period, totals_of(rows, scope)), rows
 
     def _visits(self, until: datetime, scope: Scope) -> Visits:
-        """The maintenance list at the end; without one what the days before it show."""
-        listed = self._tables.visits((until - DAY).date())
-        if listed is not None:
-            return visits_of_list(self._filtered_list(listed, scope))
+        """The newest list of a month before the end; without one what the days before it show.
+
+        At half past midnight that is the list of the day before: the night is to come.
+        """
+        last = (until - DAY).date()
+        listed = [day for day in self._listed_days if last - _LIST_DAYS < day <= last]
+        if listed:
+            rows = self._tables.visits(max(listed))
+            return visits_of_list(self._filtered_list(rows, scope), max(listed))
         end = hour_of(until)
         recent = self._of_scope(self._window(end - RECENT, end), scope)
         sessions = self._tables.rows(CHARGING_SESSION, end - RECENT, end, EVIDENCE)

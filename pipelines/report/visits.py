@@ -55,35 +55,34 @@ class Visit:
 class Visits:
     """The first NAMED chargers and vehicles, and how many there are of each.
 
-    `is_listed`: they are those of the maintenance list; else those below the fault line.
+    They are those of the maintenance list of the day `listed_on`; where that is None, because there
+    is no list, those below the fault line.
     """
 
     chargers: Sequence[Visit]
     vehicles: Sequence[Visit]
     charger_count: int
     vehicle_count: int
-    is_listed: bool
+    listed_on: date | None
 
 
-def visits_of_list(listed: pl.DataFrame) -> Visits:
-    """Return the open visits of rows of the maintenance list."""
+def visits_of_list(listed: pl.DataFrame, day: date) -> Visits:
+    """Return the open visits of rows of the maintenance list of a day."""
     chargers, vehicles = (_listed(listed, kind) for kind in ("meter", "vehicle"))
-    return _first(chargers, vehicles, is_listed=True)
+    return _first(chargers, vehicles, day)
 
 
 def visits_of_rows(rows: WindowRows, sessions: pl.DataFrame, settings: EnergySettings) -> Visits:
     """Return the devices of RECENT rows below the line from which charging is good."""
     chargers = _below_the_line("meter", rows.chargers, sessions, settings)
     vehicles = _below_the_line("vehicle", rows.vehicles, sessions, settings)
-    return _first(chargers, vehicles, is_listed=False)
+    return _first(chargers, vehicles, None)
 
 
-def _first(chargers: list[Visit], vehicles: list[Visit], is_listed: bool) -> Visits:
+def _first(chargers: list[Visit], vehicles: list[Visit], listed_on: date | None) -> Visits:
     for visits in (chargers, vehicles):
         visits.sort(key=_worth, reverse=True)
-    return Visits(
-        chargers[:NAMED], vehicles[:NAMED], len(chargers), len(vehicles), is_listed=is_listed
-    )
+    return Visits(chargers[:NAMED], vehicles[:NAMED], len(chargers), len(vehicles), listed_on)
 
 
 def _worth(visit: Visit) -> tuple[float, float, float, str]:

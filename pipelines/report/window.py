@@ -22,7 +22,6 @@ from lake.schema import (
     TableSpec,
 )
 
-_LIST_DAYS: Final = timedelta(days=31)
 _COSTS: Final = ("cost_of_energy", "cost_of_losses", "currency")
 
 
@@ -54,12 +53,10 @@ class PinnedTables:
         wanted = [name for name in spec.names if columns is None or name in columns]
         return self._pinned[spec.name].scan(start, end).select(wanted).collect()
 
-    def visits(self, day: date) -> pl.DataFrame | None:
-        """Read the newest maintenance list of the month up to the end of a UTC day, or None."""
-        end = datetime.combine(day, time(), UTC) + DAY
-        rows = self.rows(MAINTENANCE_VISIT, end - _LIST_DAYS, end)
-        newest = rows["date"].max()
-        return None if newest is None else rows.filter(pl.col("date") == newest)
+    def visits(self, day: date) -> pl.DataFrame:
+        """Read the maintenance list of a UTC day."""
+        start = datetime.combine(day, time(), UTC)
+        return self.rows(MAINTENANCE_VISIT, start, start + DAY)
 
 
 @dataclass(frozen=True)

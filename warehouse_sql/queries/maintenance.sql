@@ -31,11 +31,14 @@ SELECT max(day) FROM condition_day WHERE day < %(day)s
 SELECT day, computed_at, sessions, first_session_at FROM condition_day ORDER BY day DESC LIMIT 1
 
 -- name: mark_condition
-INSERT INTO condition_day (day, computed_at, sessions, first_session_at)
-VALUES (%(day)s, %(computed_at)s, %(sessions)s, %(first_session_at)s)
+INSERT INTO condition_day (day, computed_at, sessions, first_session_at, is_judged)
+VALUES (%(day)s, %(computed_at)s, %(sessions)s, %(first_session_at)s, %(is_judged)s)
 ON CONFLICT (day) DO UPDATE
-SET (computed_at, sessions, first_session_at)
-    = (excluded.computed_at, excluded.sessions, excluded.first_session_at)
+SET (computed_at, sessions, first_session_at, is_judged)
+    = (excluded.computed_at, excluded.sessions, excluded.first_session_at, excluded.is_judged)
+
+-- name: judged_condition_days
+SELECT day FROM condition_day WHERE is_judged ORDER BY day
 
 -- name: outdated_condition_day
 -- The first day with heartbeats before it whose condition was never computed, or whose sessions have

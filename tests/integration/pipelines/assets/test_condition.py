@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psycopg
 import pytest
 
 from lake import DAY, METER, Lake
@@ -16,6 +17,7 @@ from lake.schema.catalog import CONDITION_TABLES
 from lake.schema.device_condition import DEVICE_ANOMALY
 from pipelines.automation.jobs import RANGE_END, RANGE_START, range_tags
 from pipelines.automation.sensors import outdated_condition
+from pipelines.compute.condition import judged_days
 from pipelines.report.visits import visits_of_list
 from pipelines.report.window import PinnedTables
 from tests.harness.charging_year.fleet import charging_year
@@ -199,8 +201,8 @@ def test_a_fleet_with_few_sessions_has_an_empty_list_that_says_so(stack: Pipelin
     result = look(stack, FIRST, FIRST)
     assert result.success
     assert open_visits(stack) == []
-    (row,) = stack.rows(b"SELECT sessions, first_session_at FROM condition_day")
-    assert row["sessions"] == 20
+    (row,) = stack.rows(b"SELECT sessions, is_judged FROM condition_day")
+    assert row == {"sessions": 20, "is_judged": False}
 
 
 def asked(stack: PipelineStack) -> list[tuple[str, str]]:
@@ -243,14 +245,14 @@ def test_each_night_and_after_late_heartbeats_the_days_from_there_on_are_asked_f
 
 
 def test_a_report_names_the_visits_that_are_open_at_its_end(looked: PipelineStack) -> None:
-    listed = PinnedTables(looked.lake).visits(LAST + 3 * DAY)  # the newest list there is
-    assert listed is not None
-    found = visits_of_list(listed)
+    with psycopg.connect(looked.database_url) as connection:
+        days = judged_days(connection)
+    assert days == [FIRST + n * DAY for n in range(11)]
+    found = visits_of_list(PinnedTables(looked.lake).visits(LAST), LAST)
     open_then = {row["device_id"]: row["mending_saves_a_year"] for row in open_visits(looked)}
     assert found.charger_count + found.vehicle_count == len(open_then)
     named = [*found.chargers, *found.vehicles]
     assert {visit.device_id: visit.saves for visit in named}.items() <= open_then.items()
-    assert PinnedTables(looked.lake).visits(FIRST - DAY) is None
 
 
 def test_a_damaged_file_is_named_and_repaired_by_having_its_day_looked_at_again(

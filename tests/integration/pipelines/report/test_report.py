@@ -187,7 +187,9 @@ def test_coverage_is_that_of_the_time_that_has_passed(charged: PipelineStack) ->
         covered = tables["vehicle_efficiency_daily"]["coverage_ac"][0]
         assert covered == pytest.approx(3 / hours, rel=0.02)
         places = Places("UTC", {}, {}, {})
-        reader = FigureReader(PinnedTables(charged.lake), places, EnergySettings(), None, moment)
+        reader = FigureReader(
+            PinnedTables(charged.lake), places, EnergySettings(), None, [], moment
+        )
         figures = reader.figures(Period("day", HOUR_10.date()), Scope())
         assert figures.vehicles["coverage_ac"][0] == covered
         assert figures.is_partial == (moment == noon)

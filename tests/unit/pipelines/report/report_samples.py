@@ -75,7 +75,8 @@ class MemoryTables:
             start += A_DAY
         return pl.concat(found)
 
-    def visits(self, day: date) -> pl.DataFrame | None:
+    def visits(self, day: date) -> pl.DataFrame:
+        assert self._listed is not None
         return self._listed
 
     def _day(self, spec: TableSpec, start: datetime) -> pl.DataFrame:
@@ -114,8 +115,9 @@ def figures(
     **tables: Any,
 ) -> Figures:
     """Figures of a period with these hours of vehicles and chargers."""
-    source = MemoryTables(vehicles, chargers, pricing=pricing, **tables)
-    reader = FigureReader(cast(PinnedTables, source), places, SETTINGS, pricing, generated_at)
+    source = cast(PinnedTables, MemoryTables(vehicles, chargers, pricing=pricing, **tables))
+    days = [THE_DAY.first - n * A_DAY for n in (40, 2, 1)] if "listed" in tables else []
+    reader = FigureReader(source, places, SETTINGS, pricing, days, generated_at)
     return reader.figures(period, Scope(depot))
 
 

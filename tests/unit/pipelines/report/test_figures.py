@@ -173,7 +173,7 @@ def test_without_a_list_those_below_the_line_are_worth_a_visit_by_money() -> Non
     # 1.5 kWh of 10 in 28 days, at 0.3 EUR
     assert worst.saves_kwh == pytest.approx(1.5 * 8766 / 672)
     assert worst.saves == pytest.approx(0.3 * worst.saves_kwh)
-    assert not found.visits.is_listed
+    assert found.visits.listed_on is None
 
 
 def test_the_open_rows_of_the_maintenance_list_are_the_visits_where_there_is_one() -> None:
@@ -208,13 +208,20 @@ def test_the_open_rows_of_the_maintenance_list_are_the_visits_where_there_is_one
 
     assert [one.device_id for one in found.visits.chargers] == ["M1", "M2"]
     assert not found.visits.vehicles
-    groups = content_of(found, 0, (), SETTINGS, "lake", "")["visits"]["groups"]
+    shown = content_of(found, 0, (), SETTINGS, "lake", "")["visits"]
+    groups = shown["groups"]
+    assert f"at the end of {DAY.date() - timedelta(days=1)} (UTC)" in shown["note"]
     assert [(one["saves"], one["energy"]) for one in groups[0]["visits"]] == [
         ("120 EUR", "400"),
         ("\N{EN DASH}", "400*"),
     ]
     of_depot = figures(charged, listed=listed, depot="north", places=NORTH)
     assert [one.device_id for one in of_depot.visits.chargers] == ["M1"]
+
+    # Nobody is to be visited: that is no reason to name others.
+    found = figures(charged, listed=listed.clear())
+    assert found.visits.listed_on is not None
+    assert not found.visits.vehicles
 
 
 def test_costs_of_several_currencies_are_never_added_up() -> None:

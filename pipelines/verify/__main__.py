@@ -146,6 +146,9 @@ class Report:
             "hoursUnknown": _texts(self.unknown),
             "daysNotJudged": [day.isoformat() for day in self.days_unjudged],
             "hoursReopened": _texts(self.repair.reopened if self.repair else ()),
+            "conditionDays": [
+                day.isoformat() for day in sorted(self.repair.days if self.repair else ())
+            ],
             "notRepaired": [
                 {"hour": found.hour.isoformat(), "table": found.table, "reason": reason}
                 for found, reason in (self.repair.left if self.repair else ())
@@ -216,21 +219,26 @@ class Report:
         curable = {
             hour
             for found in self.findings
-            if not found.remedy.needs_person
+            if not found.remedy.needs_person and found.remedy is not Remedy.LOOK
             for hour in found.concerned_hours
         }
+        days = {found.hour.date() for found in self.findings if found.remedy is Remedy.LOOK}
         if self.repair is not None:
             for found, reason in self.repair.left[:_SHOWN]:
                 yield f"{found.hour:%Y-%m-%d %H:%M}  {found.table} is left as it was: {reason}"
                 curable -= set(found.concerned_hours)
             yield f"{len(self.repair.reopened):,} hours wait now to be computed again"
+            if days:
+                first = f"{min(self.repair.days):%Y-%m-%d}"
+                yield f"the condition of devices is looked at again from {first} on"
             if unheard := curable - self.repair.reopened:
                 yield (
                     f"{len(unheard):,} hours are not in the ledger, nothing was ever received in "
                     f"them: run the job `hourly` by hand, first {min(unheard):%Y-%m-%d %H:%M}"
                 )
-        elif curable:
-            yield "--repair lets these hours be computed again"
+        elif curable or days:
+            which = [name for name, found in (("hours", curable), ("days", days)) if found]
+            yield f"--repair lets these {' and '.join(which)} be computed again"
 
 
 def _finding_json(found: Finding) -> dict[str, object]:

@@ -8,7 +8,7 @@ from psycopg.rows import class_row
 
 from lake import DAY, HOUR, STREAMS, EnergySettings, Stream
 from lake.delta import DamagedFile, DataFile, count_rows_by_hour
-from lake.schema import DATE, DERIVED_TABLES
+from lake.schema import CONDITION_TABLES, DATE, DERIVED_TABLES
 from pipelines.resources import WarehouseResource
 from pipelines.verify.checks import LedgerHour
 from pipelines.verify.days import first_hour_of
@@ -18,6 +18,7 @@ from warehouse_sql.named_queries import query
 
 _OF_RAW: Final = {stream.raw_table: stream for stream in STREAMS.values()}
 _OF_HISTORY: Final = {stream.history_table: stream for stream in STREAMS.values()}
+_OF_CONDITION: Final = {spec.name for spec in CONDITION_TABLES}
 _DAILY: Final = {spec.name for spec in DERIVED_TABLES if spec.time_column == DATE.name}
 
 
@@ -76,6 +77,8 @@ class DamagedFiles:
             return Remedy.NONE
         if stream := _OF_HISTORY.get(file.table):
             return Remedy.REBUILD if self._is_in_raw(stream, file) else Remedy.RESTORE
+        if file.table in _OF_CONDITION:
+            return Remedy.LOOK
         start, end = file.hours[0], file.hours[-1] + (DAY if file.table in _DAILY else HOUR)
         is_known = all(self._is_known(stream, start, end) for stream in STREAMS.values())
         return Remedy.REPLACE if is_known else Remedy.RESTORE

@@ -22,6 +22,7 @@ class Remedy(Enum):
     NONE = "needs a person: restore the raw heartbeats"
     REBUILD = "the file is replaced by what raw gives, and its hours are computed again"
     REPLACE = "the file is taken out of the table, and its hours are computed again"
+    LOOK = "the file is taken out of the table, and its day and those after it are looked at again"
     RESTORE = "needs a person: restore the file from a backup, nothing else has what was in it"
     ACCESS = "needs a person: let this account read the file, or remove it where the disk is broken"
     MART = "needs a person: see the log of Postgres, and restore this table from a backup"

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Final
 
@@ -25,9 +25,13 @@ _DAILY: Final = {spec.name for spec in DERIVED_TABLES if spec.time_column == DAT
 
 @dataclass
 class Repair:
-    """The hours that wait now, and the findings that could not be put right, with the reason."""
+    """The hours and days that wait now, and the findings that could not be put right, and why.
+
+    The condition of devices on `days` is looked at again, and on those after them.
+    """
 
     reopened: set[datetime] = field(default_factory=set)
+    days: set[date] = field(default_factory=set)
     left: list[tuple[Finding, str]] = field(default_factory=list)
 
 
@@ -56,6 +60,8 @@ def repair(
         }
         rebuild_ledger(connection, lake, stream, arrivals)
     done = Repair()
+    _look_again(connection, lake, curable, done)
+    curable = [found for found in curable if found.remedy is not Remedy.LOOK]
     unknown: set[datetime] = set()
     for mend, mended in _steps(connection, lake, curable):
         hours = {hour for found in mended for hour in found.concerned_hours}
@@ -75,6 +81,24 @@ def repair(
     left = {id(found) for found, _ in done.left}
     done.reopened |= _reopen(connection, [found for found in curable if id(found) not in left])
     return done
+
+
+def _look_again(
+    connection: psycopg.Connection, lake: Lake, findings: Iterable[Finding], done: Repair
+) -> None:
+    """Take files of the condition of devices away, and have their days asked for."""
+    damaged = [(found, found.file) for found in findings if found.remedy is Remedy.LOOK]
+    days = {file.first.date() for _, file in damaged if file}
+    connection.execute(query("outdate_condition"), {"days": list(days)})
+    for found, file in damaged:
+        try:
+            if file:
+                remove_file(lake, _COMPUTED[found.table], file.path)
+        except (LakeError, *READ_ERRORS) as error:
+            done.left.append((found, " ".join(str(error).split())))
+    # Once more, for the same reason as hours.
+    connection.execute(query("outdate_condition"), {"days": list(days)})
+    done.days |= days
 
 
 def _steps(

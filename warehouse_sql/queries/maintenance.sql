@@ -40,11 +40,17 @@ SET (computed_at, sessions, first_session_at, is_judged)
 -- name: judged_condition_days
 SELECT day FROM condition_day WHERE is_judged ORDER BY day
 
+-- name: outdate_condition
+-- Days that are computed again, whatever their age.
+UPDATE condition_day SET computed_at = 'epoch' WHERE day = ANY(%(days)s)
+
 -- name: outdated_condition_day
 -- The first day with heartbeats before it whose condition was never computed, or whose sessions have
 -- changed since, or the list of the day before. The hour after midnight tells which sessions have ended.
 SELECT min(asked.day) AS day
-FROM (SELECT generate_series(%(first)s::date, %(last)s::date, '1 day')::date AS day) AS asked
+FROM (SELECT generate_series(
+          least(%(first)s::date, (SELECT min(day) FROM condition_day WHERE computed_at = 'epoch')),
+          %(last)s::date, '1 day')::date AS day) AS asked
 LEFT JOIN condition_day AS known ON known.day = asked.day
 LEFT JOIN condition_day AS before ON before.day = asked.day - 1
 WHERE asked.day >= (SELECT (min(hour) AT TIME ZONE 'UTC')::date FROM partition_ledger

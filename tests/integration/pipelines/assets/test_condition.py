@@ -267,8 +267,21 @@ def test_a_damaged_file_is_named_and_repaired_by_having_its_day_looked_at_again(
         put(stack.lake, DEVICE_ANOMALY, HOUR_10.replace(hour=0), row)
         (file,) = stack.lake.open(DEVICE_ANOMALY.name).file_uris()
         Path(file).write_bytes(b"")
+        day = HOUR_10.date()
+        stack.rows(
+            b"INSERT INTO condition_day (day, computed_at, sessions, is_judged)"
+            b" SELECT %(day)s::date + n, now(), 0, false FROM generate_series(0, 999) AS n"
+            b" WHERE %(day)s::date + n < now()::date RETURNING 1",
+            day=day,
+        )
+        assert asked(stack) == []
         assert {table for _, table in Verified(capsys).findings} == {DEVICE_ANOMALY.name}
         Verified(capsys, "--repair")
         assert stack.table(DEVICE_ANOMALY.name).is_empty()
-        # Published once more it is newer than the day's condition, which the sensor looks at.
-        assert stack.rows(b"SELECT FROM unpublished_hour")
+        assert not stack.rows(b"SELECT FROM unpublished_hour")  # no hour has to do with it
+        stack.rows(
+            b"UPDATE condition_day SET computed_at = computed_at - interval '7 hours'"
+            b" WHERE computed_at > 'epoch' RETURNING 1"
+        )
+        ((first, _),) = asked(stack)
+        assert first == f"{day:%Y-%m-%d}"

@@ -47,13 +47,19 @@ _PAGE: Final = {
     "type": "object",
     "properties": {
         "period": Period.model_json_schema(),
+        "computedUntil": {
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": "end of the newest computed hour; null: none yet. What has begun since "
+            "is in the list once its hour is over and computed",
+        },
         "rows": {"type": "array", "items": row_schema(_COLUMNS)},
         "nextCursor": {
             "type": ["string", "null"],
             "description": "`cursor` of the next page; null at the end",
         },
     },
-    "required": ["period", "rows", "nextCursor"],
+    "required": ["period", "computedUntil", "rows", "nextCursor"],
 }
 _ONE: Final = row_schema(_COLUMNS)
 _LINKS: Final = ("curve", "performance", "hours", "stretches")
@@ -102,7 +108,8 @@ async def list_sessions(
     """Sessions that have a part in the window, by default in the last 24 hours, newest first.
 
     As JSON, CSV or an Arrow stream, by `Accept`; the header `Link` names the next page. They are
-    those of the last `MART_RETENTION_DAYS`, as far as hours are computed; the lake has older ones:
+    those of the last `MART_RETENTION_DAYS`, until `computedUntil`: of a vehicle that has been
+    charging for an hour what is computed of it, with `ends` null. The lake has older ones:
     `/v1/analytics/tables/charging_session`.
     """
     kind, now = negotiate_format(request), services.now()
@@ -131,6 +138,7 @@ async def list_sessions(
         # Planned for the filters that are given.
         found = await conn.execute(query("list_sessions"), asked, prepare=False)
         rows = await found.fetchall()
+        newest = await (await conn.execute(query("newest_published_hour"), {"now": now})).fetchone()
     following = None
     if len(rows) > limit:
         rows = rows[:limit]
@@ -145,6 +153,7 @@ async def list_sessions(
         return Response(render_table(table, _COLUMNS, kind), headers=headers, media_type=kind)
     answer = {
         "period": period,
+        "computedUntil": newest["hour"] + HOUR if newest and newest["hour"] else None,
         "rows": camel_case_rows(table),
         "nextCursor": following,
     }

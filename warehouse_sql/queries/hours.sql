@@ -37,7 +37,7 @@ SELECT hour, raw_rows, raw_version, raw_dropped_at IS NOT NULL AS dropped
 FROM partition_ledger WHERE stream = %(stream)s
 
 -- name: newest_published_hour
-SELECT max(hour) FROM partition_ledger
+SELECT max(hour) AS hour FROM partition_ledger
 WHERE published_version IS NOT NULL AND hour <= %(now)s
 
 -- name: newest_raw_version

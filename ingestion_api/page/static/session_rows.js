@@ -12,11 +12,13 @@ const MOST = 100;
 export async function showSessions(days, about) {
   const start = new Date(Date.now() - days * DAY).toISOString();
   const query = new URLSearchParams({ start, limit: MOST, ...about });
-  const { rows: sessions, nextCursor } = await ask(`/v1/sessions?${query}`);
+  const { rows: sessions, nextCursor, computedUntil } = await ask(`/v1/sessions?${query}`);
   at("sessions-table").hidden = sessions.length === 0;
   const of = days === 1 ? "last 24 hours" : `last ${days} days`;
   put("sessions-none", sessions.length ? "" : `No session of the ${of} is known.`);
-  put("sessions-more", nextCursor ? `The newest ${MOST} are shown; GET /v1/sessions has all.` : "");
+  const more = nextCursor ? `The newest ${MOST} are shown; GET /v1/sessions has all. ` : "";
+  const until = computedUntil ? `Known until ${minute(computedUntil)} UTC.` : "";
+  put("sessions-more", more + until);
   rows(
     "sessions-rows",
     sessions.map((session) => ({

@@ -35,6 +35,10 @@ def stored(api: Collector) -> list[dict[str, Any]]:
         currency=pl.lit("EUR"),
     )
     store_sessions(api.database_url, rows)
+    api.sql(
+        "INSERT INTO partition_ledger (stream, hour, raw_version, last_arrival, published_version)"
+        " VALUES ('vehicle', '2026-11-20T11:00Z', 1, now(), 1)"
+    )
     return rows.sort("begins", descending=True).to_dicts()
 
 
@@ -65,6 +69,11 @@ def test_a_list_has_the_sessions_with_a_part_in_the_window(
     assert rows(api, status=["critical", "idle"]) == []
     assert api.http.get("/v1/sessions", params={"begin": "x"}).status_code == 422
     assert {one["currency"] for one in found} == {"EUR"}
+
+
+def test_a_list_says_until_when_hours_are_computed(api: Collector) -> None:
+    answer = api.http.get("/v1/sessions", params=WINDOW).json()
+    assert answer["computedUntil"] == "2026-11-20T12:00:00Z"
 
 
 def test_pages_follow_each_other(api: Collector) -> None:

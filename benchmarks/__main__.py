@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import alerts, answers, condition, ingest, lake, truth
+from benchmarks import alerts, answers, condition, ingest, lake, month, truth
 from benchmarks.table import Report, table
 from local_stack.errors import LocalStackError
 from warehouse_sql.errors import WarehouseError
@@ -18,6 +18,47 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Exit code: 1 where a measurement failed or records don't add up; a missed goal is none."""
+    given = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # end in order
+    load_before, *_ = os.getloadavg()  # of others, who make every number worse
+    try:
+        report = _measured(given)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    except (LocalStackError, WarehouseError, OSError) as error:
+        sys.stderr.write(f"the stack can't be started: {error}\n")
+        return 1
+    _print(given.suite, report, load_before)
+    return 1 if report.errors else 0
+
+
+def _measured(given: argparse.Namespace) -> Report:
+    match given.suite:
+        case "ingest":
+            report = ingest.measure(given.cases, given.seconds, given.runs, given.folder)
+        case "answers":
+            size = answers.Size(
+                given.vehicles, given.days, given.row_store_vehicles, given.row_store_days
+            )
+            report = answers.measure(given.cases, given.seconds, given.runs, given.folder, size)
+        case "alerts":
+            report = alerts.measure(given.cases, given.seconds, given.runs, given.folder)
+        case "truth":
+            report = truth.measure(
+                given.cases, given.vehicles, given.days, given.seed, given.failing
+            )
+        case "condition":
+            report = condition.measure(given.cases, given.vehicles, given.seed)
+        case "month":
+            simulated = month.Size(given.vehicles, given.days, given.cadence)
+            report = month.measure(simulated, given.seed, given.folder, given.keep)
+        case _:
+            report = lake.measure(given.cases, given.runs, given.hours, given.folder)
+    return report
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     of_ingest = _suite(
@@ -102,35 +143,26 @@ def main() -> int:
     )
     of_condition.add_argument("--vehicles", type=_at_least_one, default=1000, help="(1000)")
     of_condition.add_argument("--seed", type=int, default=1, help="of all that is by chance (1)")
-    given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # end in order
-    load_before, *_ = os.getloadavg()  # of others, who make every number worse
-    try:
-        if given.suite == "ingest":
-            report = ingest.measure(given.cases, given.seconds, given.runs, given.folder)
-        elif given.suite == "answers":
-            size = answers.Size(
-                given.vehicles, given.days, given.row_store_vehicles, given.row_store_days
-            )
-            report = answers.measure(given.cases, given.seconds, given.runs, given.folder, size)
-        elif given.suite == "alerts":
-            report = alerts.measure(given.cases, given.seconds, given.runs, given.folder)
-        elif given.suite == "truth":
-            report = truth.measure(
-                given.cases, given.vehicles, given.days, given.seed, given.failing
-            )
-        elif given.suite == "condition":
-            report = condition.measure(given.cases, given.vehicles, given.seed)
-        else:
-            report = lake.measure(given.cases, given.runs, given.hours, given.folder)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return INTERRUPTED
-    except (LocalStackError, WarehouseError, OSError) as error:
-        sys.stderr.write(f"the stack can't be started: {error}\n")
-        return 1
-    _print(given.suite, report, load_before)
-    return 1 if report.errors else 0
+    of_month = _suite(
+        suites,
+        "month",
+        "a month of heartbeats: its maintenance list and report beside the truth",
+        month.__doc__,
+        example="--vehicles 2000 --days 31 --keep /tmp/month",
+    )
+    simulated = month.Size()
+    for option, default, what in (
+        ("--vehicles", simulated.vehicles, "of the fleet, and 1.2 times as many meters"),
+        ("--days", simulated.days, "of heartbeats, at most the month before this one"),
+        ("--cadence", simulated.cadence_seconds, "seconds between two heartbeats of a device"),
+    ):
+        of_month.add_argument(
+            option, type=_at_least_one, default=default, help=f"{what} ({default})"
+        )
+    of_month.add_argument("--seed", type=int, default=1, help="of all that is by chance (1)")
+    of_month.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="as for `lake`")
+    of_month.add_argument("--keep", type=Path, help="folder that gets the report and the list")
+    return parser
 
 
 def _suite(
@@ -138,7 +170,8 @@ def _suite(
     name: str,
     what: str,
     description: str | None,
-    cases: Sequence[str],
+    cases: Sequence[str] = (),
+    *,
     example: str,
     more: str = "",
 ) -> argparse.ArgumentParser:
@@ -149,14 +182,15 @@ def _suite(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"example: python -m benchmarks {name} {example}",
     )
-    suite.add_argument(
-        "--cases",
-        nargs="+",
-        choices=cases,
-        default=cases,
-        metavar="CASE",
-        help=f"some of {', '.join(cases)}{more}; all without it".replace("%", "%%"),
-    )
+    if cases:
+        suite.add_argument(
+            "--cases",
+            nargs="+",
+            choices=cases,
+            default=cases,
+            metavar="CASE",
+            help=f"some of {', '.join(cases)}{more}; all without it".replace("%", "%%"),
+        )
     return suite
 
 

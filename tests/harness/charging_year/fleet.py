@@ -54,23 +54,50 @@ class ChargingYear:
     sessions: pl.DataFrame
     truth: pl.DataFrame
     devices: int
+    flows: "Flows"
+    faults: list[Fault]
+    network: "Network"
 
 
 def charging_year(vehicles: int, seed: int, *, with_faults: bool = True) -> ChargingYear:
     """Simulate a year of so many vehicles, and about 1.2 times as many chargers."""
     rng = np.random.default_rng(seed)
-    network = _Network.random(rng, vehicles)
+    network = Network.random(rng, vehicles)
     drawn = _Drawn.random(rng, network)
     faults = network.faults(rng, drawn) if with_faults else []
+    sessions, flows = _sessions(rng, network, drawn, faults)
     return ChargingYear(
-        _sessions(rng, network, drawn, faults),
+        sessions,
         _truth(network, drawn, faults),
         vehicles + len(network.charger_class),
+        flows,
+        faults,
+        network,
     )
 
 
 @dataclass(frozen=True)
-class _Network:
+class Flows:
+    """What flows in each session: an array of one length for each, times in days of the year.
+
+    `sent_*` are the energies as the devices that are there tell them, kWh.
+    """
+
+    vehicle: Integers
+    charger: Integers
+    day: Floats
+    hours: Floats
+    degrees: Floats
+    true_ac: Floats
+    true_dc: Floats
+    sent_ac: Floats
+    sent_dc: Floats
+    lost_by_fault: Floats
+    """The part of `true_ac` that drifts and drops have lost."""
+
+
+@dataclass(frozen=True)
+class Network:
     """Cars and chargers, and who charges where."""
 
     onboard_kw: Floats
@@ -89,7 +116,7 @@ class _Network:
     public: Integers
 
     @classmethod
-    def random(cls, rng: np.random.Generator, vehicles: int) -> "_Network":
+    def random(cls, rng: np.random.Generator, vehicles: int) -> "Network":
         at_home = rng.random(vehicles) < 0.6
         depots = max(1, round((~at_home).sum() / _VEHICLES_A_DEPOT))
         homes = int(at_home.sum())
@@ -167,7 +194,7 @@ class _Drawn:
     energy_dc: Floats
 
     @classmethod
-    def random(cls, rng: np.random.Generator, network: _Network) -> "_Drawn":
+    def random(cls, rng: np.random.Generator, network: Network) -> "_Drawn":
         vehicles = len(network.home)
         charges = rng.random((vehicles, DAYS)) < _SESSIONS_A_DAY
         vehicle, date = (part.astype(np.int64) for part in np.nonzero(charges))
@@ -187,13 +214,15 @@ class _Drawn:
 
 
 def _sessions(
-    rng: np.random.Generator, network: _Network, drawn: _Drawn, faults: list[Fault]
-) -> pl.DataFrame:
+    rng: np.random.Generator, network: Network, drawn: _Drawn, faults: list[Fault]
+) -> tuple[pl.DataFrame, Flows]:
+    """Rows of sessions in the order of `drawn`, and what flows in them."""
     vehicle, charger, day = drawn.vehicle, drawn.charger, drawn.day
     count = len(vehicle)
     power_ac = network.power(vehicle, charger) * rng.normal(0.97, 0.01, count).clip(0.9, 1)
     efficiency = network.efficiency(vehicle, charger, power_ac, drawn.degrees)
     hit = [(fault, _hit(fault, drawn)) for fault in faults]
+    sound = efficiency.copy()
     for fault, where in hit:
         # A vehicle's own charger has no part in DC charging.
         is_ac = network.charger_class[charger[where]] != _DC
@@ -214,7 +243,7 @@ def _sessions(
     matched = np.ones(count)
     power_ac_told, power_dc_told = power_ac.copy(), power_ac * efficiency
     clock_hours = np.zeros(count)
-    true_ac = ac.copy()
+    true_ac, true_dc = ac.copy(), dc.copy()
     for fault, where in hit:
         of_meter = fault.device_kind == METER
         energy, power = (ac, power_ac_told) if of_meter else (dc, power_dc_told)
@@ -229,7 +258,12 @@ def _sessions(
         elif fault.kind == CLOCK:
             matched[where] = np.maximum(1 - fault.size / hours[where], 0)
             clock_hours[where] = fault.size
-        elif fault.kind == SWAPPED:
+    flows = Flows(
+        *(vehicle, charger, day, hours, drawn.degrees, true_ac, true_dc, ac.copy(), dc),
+        lost_by_fault=true_ac * (1 - efficiency / sound),
+    )
+    for fault, where in hit:
+        if fault.kind == SWAPPED:
             _swap(ac, true_ac, fault, where, drawn)
     matched_ac, matched_dc = ac * matched, dc * matched
     percent = 100 * matched_dc / np.maximum(matched_ac, 1e-9)
@@ -255,12 +289,13 @@ def _sessions(
         }
     )
     unknown = pl.Series(rng.random(count) < 0.05)
-    return sessions.with_columns(
+    sessions = sessions.with_columns(
         pl.concat_list("meter_ids"),
         pl.col("efficiency_percent").fill_nan(None),
         average_battery_temp=sessions["average_battery_temp"].set(unknown, None),
         link_source=pl.lit("link"),
-    ).sort("vehicle_id", "begins")
+    )
+    return sessions.sort("vehicle_id", "begins"), flows
 
 
 def device_ids(device_kind: str, numbers: Integers) -> pl.Series:
@@ -288,7 +323,7 @@ def _moments(day: Floats) -> pl.Series:
     return (microseconds + begin).cast(pl.Datetime("us", "UTC"))
 
 
-def _truth(network: _Network, drawn: _Drawn, faults: list[Fault]) -> pl.DataFrame:
+def _truth(network: Network, drawn: _Drawn, faults: list[Fault]) -> pl.DataFrame:
     power = network.power(drawn.vehicle, drawn.charger)
     mild = network.efficiency(drawn.vehicle, drawn.charger, power, np.full(len(power), 20.0))
     grid = np.linspace(0, DAYS, 4 * DAYS + 1)

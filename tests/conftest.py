@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from lake import Lake
+from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.harness.postgres import copied_database, running_postgres, server_folder
 from warehouse_sql.migrate import migrate
 
@@ -24,12 +25,18 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of a server with an account that may create databases."""
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    """A server that listens on a Unix socket, too, in the folder of its cluster."""
     # Nothing here has to survive a power cut; who tests that runs a server of its own.
-    unsafe = {"fsync": "off", "full_page_writes": "off"}
-    with server_folder() as folder, running_postgres(folder, settings=unsafe) as server:
-        yield server.url()
+    settings = {"fsync": "off", "full_page_writes": "off", "unix_socket_directories": "."}
+    with server_folder() as folder, running_postgres(folder, settings=settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: EmbeddedPostgres) -> str:
+    """URL of the server with an account that may create databases."""
+    return postgres_server.url()
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,7 @@ def dagster_url(database_url: str) -> str:
     parameters = [one for one in query.split("&") if one and not one.startswith("options=")]
     authority, slash, path = place.removeprefix("://").partition("/")
     user, at, hosts = authority.rpartition("@")
-    if "," in hosts:  # SQLAlchemy takes several as parameters only
+    if "," in hosts or "%" in hosts:  # SQLAlchemy takes several, or a socket, as parameters only
         place = f"://{user}{at}{slash}{path}"
         told_hosts = conninfo_to_dict(database_url)
         parameters += [

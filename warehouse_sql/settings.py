@@ -18,7 +18,8 @@ class DatabaseSettings(BaseSettings):
     )
 
     database_url: DatabaseUrl = Field(
-        description="PostgreSQL 15 or newer, postgresql://user:password@host:port/database"
+        description="PostgreSQL 15 or newer, postgresql://user:password@host:port/database, or "
+        "postgresql:///database?host=/folder/of/its/socket"
     )
 
     @property

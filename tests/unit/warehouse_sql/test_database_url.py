@@ -39,6 +39,7 @@ def no_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("postgresql+asyncpg://u:p@h:5432/db", PLAIN),
         ("postgresql://u:p@[::1]:5432/db", "postgresql://u:p@[::1]:5432/db"),
         ("postgresql:///db?host=/var/run/postgresql", "postgresql:///db?host=/var/run/postgresql"),
+        ("postgresql://u:p@%2Frun%2Fpg:5433/db", "postgresql://u:p@%2Frun%2Fpg:5433/db"),
     ],
 )
 def test_a_url_is_taken_as_it_is_meant_by_all_who_read_it(
@@ -113,6 +114,10 @@ def test_a_url_of_quotes_alone_in_the_env_file_is_one_clear_fault(tmp_path: Path
             "postgresql+psycopg2:///db?host=/tmp&options=-csearch_path%3Ddagster",
         ),
         (
+            "postgresql://u:p@%2Frun%2Fpg:5433/db",
+            "postgresql+psycopg2://u:p@/db?host=/run/pg&port=5433&options=-csearch_path%3Ddagster",
+        ),
+        (
             "postgresql://u:p@h:5432,[::1]/db?sslmode=require",
             "postgresql+psycopg2://u:p@/db?sslmode=require&host=h,::1&port=5432,"
             "&options=-csearch_path%3Ddagster",
@@ -124,8 +129,6 @@ def test_dagster_has_its_own_schema_in_the_same_database(url: str, told: str) ->
     made = make_url(told)
     _, given = made.get_dialect()().create_connect_args(made)
     wanted = conninfo_to_dict(url)
-    assert {name: given.get(name) for name in wanted if name != "options"} == {
-        name: int(str(value)) if name == "port" and str(value).isdigit() else value
-        for name, value in wanted.items()
-        if name != "options"
+    assert {name: str(given.get(name)) for name in wanted if name != "options"} == {
+        name: value for name, value in wanted.items() if name != "options"
     }

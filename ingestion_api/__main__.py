@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -52,11 +53,16 @@ def main() -> int:
     except BadTariff as error:
         return _fail(CONFIGURATION_WRONG, f"TARIFF_FILE: {error}")
     configure_logging(settings.log_format)
-    try:
-        listening = _listen(settings.host, settings.port)
-    except OSError as error:
-        return _fail(PORT_TAKEN, _port_problem(settings, error))
-    with listening:
+    with ExitStack() as opened:
+        sockets = []
+        own_ports = [settings.own_port] if settings.own_port else []
+        for port in (settings.port, *own_ports):
+            is_shared = bool(own_ports) and port == settings.port
+            try:
+                listening = _listen(settings.host, port, is_shared=is_shared)
+                sockets.append(opened.enter_context(listening))
+            except OSError as error:
+                return _fail(PORT_TAKEN, _port_problem(settings.host, port, error))
         try:
             check_database(database.dsn)
         except DatabaseNotReady as error:
@@ -69,11 +75,11 @@ def main() -> int:
                 max_connections=settings.max_connections,
             )
         make_app = partial(create_app, database.dsn, lake, settings, energy, rules, tariffs)
-        return _serve(listening, connections, settings, make_app)
+        return _serve(sockets, connections, settings, make_app)
 
 
 def _serve(
-    listening: socket.socket,
+    sockets: list[socket.socket],
     connections: int,
     settings: CollectorSettings,
     make_app: Callable[[Callable[[str], None]], ASGIApp],
@@ -107,19 +113,21 @@ def _serve(
     # The server raises the signal that ended it once more; by then everything is in order.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    server.run(sockets=[listening])
+    server.run(sockets=sockets)
     if ended:
         return _fail(PART_ENDED, f"{ended[0]} ended by a fault, told above; start it again")
     return 0 if server.started else 1
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, is_shared: bool) -> socket.socket:
     family, _, _, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:  # the kernel gives each connection to one of those that listen
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.bind(address)
         listening.listen(2048)
     except OSError:
@@ -128,11 +136,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _port_problem(settings: CollectorSettings, error: OSError) -> str:
+def _port_problem(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {settings.port} on {settings.host} is taken; set PORT to another"
+        return f"port {port} on {host} is taken; set PORT to another"
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-    return f"can't listen on {settings.host}:{settings.port}: {reason}"
+    return f"can't listen on {host}:{port}: {reason}"
 
 
 def _fail(code: int, text: str) -> int:

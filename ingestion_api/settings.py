@@ -57,6 +57,13 @@ class CollectorSettings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address the collector listens on")
     port: int = Field(default=3000, ge=0, le=65535, description="port the collector listens on")
+    own_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="a second port, of this process alone, beside the PORT that several share: "
+        "/metrics are there; 0: PORT is not shared",
+    )
     log_format: str = Field(
         default="console", pattern="^(console|json)$", description="console or json, on stderr"
     )

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,6 +12,8 @@ from local_stack.errors import UsageError
 from warehouse_sql.api_keys import KEY_PATTERN
 from warehouse_sql.database_url import DatabaseUrl
 from warehouse_sql.settings import settings_fault
+
+_MOST_COLLECTORS: Final = 8  # each has some 20 connections to the database
 
 
 class ClientSettings(BaseSettings):
@@ -42,6 +45,13 @@ class LocalStackSettings(BaseSettings):
         "none: ~/.local/share/wattlake, for root /var/lib/wattlake",
     )
     port: int = Field(default=3000, ge=1, le=65535, description="port of the collector")
+    collectors: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="processes of the collector, which share its port; each also listens on one of "
+        "its own, PORT + 101 on; 0: as many as processors, at most 8",
+    )
     dagster_port: int = Field(default=3001, ge=1, le=65535, description="port of Dagster's pages")
     fleet_size: int = Field(
         default=500, ge=0, le=100_000, description="simulated vehicles, each with one meter"
@@ -70,6 +80,11 @@ class LocalStackSettings(BaseSettings):
     last_flush_seconds: float = Field(
         default=30, gt=0, description="longest time for the last flush at a stop"
     )
+
+    @property
+    def collector_count(self) -> int:
+        """The number of collectors."""
+        return self.collectors or min(len(os.sched_getaffinity(0)), _MOST_COLLECTORS)
 
     @property
     def folder(self) -> Path:

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from psycopg.rows import DictRow
 from pydantic import Field
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ingestion_api.database.pool import missing_migrations
@@ -24,6 +25,7 @@ from ingestion_api.observability.metrics import (
     REGISTRY,
 )
 from ingestion_api.rest.models import Answer
+from ingestion_api.rest.problems import Problem, problem_responses
 from ingestion_api.services import ServicesDep
 from warehouse_sql.named_queries import query
 
@@ -135,14 +137,24 @@ async def readiness(services: ServicesDep) -> Response:
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **problem_responses(404),
+    },
     name="Metrics",
 )
 def metrics(
-    services: ServicesDep,
+    services: ServicesDep, request: Request
 ) -> Response:  # in a thread of its own: writing it takes milliseconds
-    """Everything counted, in the text format of Prometheus."""
+    """Everything counted by this process, in the text format of Prometheus."""
     settings, backlog = services.settings, services.outbox.backlog
+    if settings.own_port and request.scope["server"][1] != settings.own_port:
+        # Whoever answered would be another one each time, and no counter would go on.
+        raise Problem(
+            404,
+            f"several collectors share this port, and each has metrics of its own: ask each at its "
+            f"OWN_PORT, {settings.own_port} of the one that answers now",
+        )
     QUEUE_LIMIT_ROWS.set(settings.queue_rows)
     OUTBOX_LIMIT_ROWS.set(settings.outbox_rows)
     OUTBOX_LIMIT_BYTES.set(settings.outbox_bytes)

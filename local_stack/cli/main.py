@@ -66,6 +66,10 @@ def up(
     seed: Annotated[int | None, typer.Option(help="another seed, another fleet [1]")] = None,
     port: Annotated[int | None, typer.Option(help="port of the collector [3000]")] = None,
     dagster_port: Annotated[int | None, typer.Option(help="port of Dagster's pages [3001]")] = None,
+    collectors: Annotated[
+        int | None,
+        typer.Option(help="processes of the collector; 0: as many as processors [1]", min=0),
+    ] = None,
 ) -> None:
     """Start everything on this machine: database, collector, Dagster and a simulated fleet.
 
@@ -78,6 +82,7 @@ def up(
         "fleet_seed": seed,
         "port": port,
         "dagster_port": dagster_port,
+        "collectors": collectors,
     }
     run_stack(settings_with(given))
 

@@ -18,7 +18,7 @@ STOP_SECONDS = 20.0
 
 
 class Service(Supervised):
-    """One child process with its output in a file.
+    """One child process with its output in a file, or where that of this process goes.
 
     Start and watch it from the main thread: at that thread's end the child is told to end.
     """
@@ -27,7 +27,7 @@ class Service(Supervised):
         self,
         name: str,
         command: Sequence[str],
-        log: Path,
+        log: Path | None,
         environment: Mapping[str, str],
         is_alive: Callable[[], bool] = lambda: True,
         stop_seconds: float = STOP_SECONDS,
@@ -40,8 +40,9 @@ class Service(Supervised):
 
     def start(self) -> None:
         """Start the process; its output of before is kept in NAME.log.1."""
-        with contextlib.suppress(OSError):  # the first start, or a disk that takes nothing
-            self.log.replace(self.log.with_suffix(".log.1"))
+        if self.log is not None:
+            with contextlib.suppress(OSError):  # the first start, or a disk that takes nothing
+                self.log.replace(self.log.with_suffix(".log.1"))
         self._launch()
         self._note_start()
 
@@ -77,12 +78,15 @@ class Service(Supervised):
         """Exit code or signal, with the last line of its log and the path of the log."""
         assert self._process is not None, "asked only of one that was started"
         code = self._process.returncode
+        where = f"; see {self.log}" if self.log is not None else ""
         if code < 0:
-            return f"{signal.Signals(-code).name}; see {self.log}"  # its last line is no reason
+            return f"{signal.Signals(-code).name}{where}"  # its last line is no reason
         last = self._last_line()
-        return f"exit code {code}{': ' if last else ''}{last}; see {self.log}"
+        return f"exit code {code}{': ' if last else ''}{last}{where}"
 
     def _last_line(self) -> str:
+        if self.log is None:
+            return ""
         try:
             with self.log.open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -104,8 +108,11 @@ class Service(Supervised):
 
 
 @contextlib.contextmanager
-def _appending(log: Path) -> Iterator[IO[bytes] | int]:
+def _appending(log: Path | None) -> Iterator[IO[bytes] | int | None]:
     """Open the log, or nothing where it can't be opened: what a process does matters more."""
+    if log is None:
+        yield None
+        return
     with contextlib.ExitStack() as opened:
         file: IO[bytes] | int = subprocess.DEVNULL
         with contextlib.suppress(OSError):

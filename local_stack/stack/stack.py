@@ -17,24 +17,26 @@ from local_stack.errors import CollectorError, LocalStackError, PostgresError, S
 from local_stack.folders import make_folder
 from local_stack.settings import LocalStackSettings
 from local_stack.simulator.simulator import read_progress
+from local_stack.stack.collectors import collector_ports, collector_services
 from local_stack.stack.database_service import DatabaseService
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from local_stack.stack.liveness import daemon_works, url_answers
 from local_stack.stack.parent_death import reap_orphans
 from local_stack.stack.schema import prepare_schema
-from local_stack.stack.service import STOP_SECONDS, Service
+from local_stack.stack.service import Service
 from local_stack.stack.stack_api_key import StackApiKey
 from warehouse_sql.database_url import dagster_url
 from warehouse_sql.errors import WarehouseError
 
 _READY_SECONDS = 60
 _HISTORY_SECONDS = 30
-_OPEN_CONNECTIONS_SECONDS = 40.0  # twice what the collector waits for them before its last flush
+_CONNECTIONS = 100  # of the embedded database
+_CONNECTIONS_A_COLLECTOR = 20
 _MODULE = (sys.executable, "-P", "-m")
 
 
 class Stack:
-    """Database, collector, Dagster and a simulated fleet, each a child process of this one.
+    """Database, collectors, Dagster and a simulated fleet, each a child process of this one.
 
     `start` yields what it is about to do, `watch` what has happened; use both, and `stop`, from
     the main thread.
@@ -48,7 +50,12 @@ class Stack:
         self.logs = self.folder / "logs"
         self._database: DatabaseService | None = None
         if not settings.database_url:
-            postgres = EmbeddedPostgres(self._in("postgres"), binaries=settings.postgres_bin)
+            most = _CONNECTIONS + _CONNECTIONS_A_COLLECTOR * (settings.collector_count - 1)
+            postgres = EmbeddedPostgres(
+                self._in("postgres"),
+                settings={"max_connections": str(most)},
+                binaries=settings.postgres_bin,
+            )
             self._database = DatabaseService(postgres)
         self._stack_api_key: StackApiKey | None = None
         self._services: list[Service] = []  # in the order of their start
@@ -58,7 +65,8 @@ class Stack:
         """Start everything in order; LocalStackError, in one line, if something is in the way."""
         make_folder(self.folder)
         self._take_lock()
-        _check_port("PORT", self.settings.port)
+        for port in {self.settings.port, *collector_ports(self.settings).values()}:
+            _check_port("PORT", port)
         _check_port("DAGSTER_PORT", self.settings.dagster_port)
         make_folder(self.logs)
         _check_pipeline_settings()
@@ -69,14 +77,11 @@ class Stack:
         environment = self._environment(database_url)
         self._prepare_dagster()
         yield "starting the collector"
-        collector = self._launch(
-            "collector",
-            [*_MODULE, "ingestion_api"],
-            environment,
-            url_answers(f"{self.collector_url}/healthz"),
-            stop_seconds=collector_stop_seconds(self.settings),
-        )
-        self._wait_until_ready(collector)
+        collectors = collector_services(self.settings, environment, self.logs)
+        for collector in collectors:
+            self._start(collector)
+        for collector, url in collectors.items():
+            self._wait_until_ready(collector, url)
         if self.settings.fleet_size:
             yield "posting the fleet's last hours"
             own = {"WATTLAKE_API_KEY": self.key or ""}
@@ -121,7 +126,7 @@ class Stack:
     def stop(self) -> Iterator[str]:
         """Stop everything, first who sends and last who stores; yields what it stops."""
         for names in (("simulator",), ("dagster-webserver", "dagster-daemon"), ("collector",)):
-            parts = [service for service in self._services if service.name in names]
+            parts = [service for service in self._services if service.name.startswith(names)]
             for service in parts:
                 yield f"stopping the {service.name}"
                 service.terminate()
@@ -158,7 +163,6 @@ class Stack:
             "DATABASE_URL": database_url,
             "LAKE_URI": self.settings.lake_uri or str(self._in("lake")),
             "HOST": "127.0.0.1",
-            "PORT": str(self.settings.port),
             "NEW_DEVICES_PER_HOUR": str(self.settings.new_devices_per_hour),
             "FLUSH_SECONDS": str(self.settings.flush_seconds),
             "DAGSTER_HOME": str(self._in("dagster")),
@@ -189,24 +193,23 @@ class Stack:
         command: list[str],
         environment: dict[str, str],
         is_alive: Callable[[], bool] = lambda: True,
-        stop_seconds: float = STOP_SECONDS,
-    ) -> Service:
-        log = self.logs / f"{name}.log"
-        service = Service(name, command, log, environment, is_alive, stop_seconds)
+    ) -> None:
+        self._start(Service(name, command, self.logs / f"{name}.log", environment, is_alive))
+
+    def _start(self, service: Service) -> None:
         self._services.append(service)
         service.start()
-        return service
 
-    def _wait_until_ready(self, service: Service) -> None:
+    def _wait_until_ready(self, service: Service, url: str) -> None:
         deadline = time.monotonic() + _READY_SECONDS
-        with Collector(self.collector_url, seconds=5) as collector:
+        with Collector(url, seconds=5) as collector:
             while True:
                 try:
                     collector.check_ready()
                 except CollectorError as error:
                     if not service.running:
                         raise StackError(
-                            f"the collector does not start: {service.exit_reason()}"
+                            f"the {service.name} does not start: {service.exit_reason()}"
                         ) from error
                     if time.monotonic() > deadline:
                         raise
@@ -245,11 +248,6 @@ class Stack:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-
-def collector_stop_seconds(settings: LocalStackSettings) -> float:
-    """Seconds that the collector may take for open connections, its last flush, and its end."""
-    return _OPEN_CONNECTIONS_SECONDS + settings.last_flush_seconds
 
 
 def _check_port(name: str, port: int) -> None:

@@ -61,7 +61,7 @@ def test_the_first_table_comes_and_ctrl_c_leaves_nothing_behind(data: Path) -> N
 def test_a_stack_goes_on_with_its_data_however_it_ended_and_no_second_one_runs_in_its_folder(
     data: Path, disk: Disk
 ) -> None:
-    with running_stack(data) as stack:
+    with running_stack(data, "--collectors", "2") as stack:
         stack.wait_for(lambda: "asset graph" in stack.text, FIRST_TABLE_SECONDS)
         assert stack.acknowledged() > 3 * 60 * 2 * FLEET * 0.95
         stack.wait_for(lambda: "Fleet efficiency" in stack.text, RECOVERY_SECONDS)
@@ -85,7 +85,7 @@ def test_a_stack_goes_on_with_its_data_however_it_ended_and_no_second_one_runs_i
 def a_collector_that_dies_is_started_again_and_nothing_is_lost(stack: RunningStack) -> None:
     before = stack.acknowledged()
     os.kill(child_of(stack.process.pid, "ingestion_api"), signal.SIGKILL)
-    stack.wait_for(lambda: "collector ended (SIGKILL" in stack.text, RECOVERY_SECONDS)
+    stack.wait_for(lambda: re.search(r"collector-\d ended \(SIGKILL", stack.text), RECOVERY_SECONDS)
     stack.wait_for(lambda: is_ready(stack.url), RECOVERY_SECONDS)
     assert stack.acknowledged() >= before
 

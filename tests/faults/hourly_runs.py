@@ -81,6 +81,7 @@ class HourlyRuns:
             migrate(self.postgres.url())
             self.lake = Lake(str(self._folder / "lake"))
             self.lake.create_tables()
+            self._daemon_log = self._folder / "daemon.log"
             self._daemon = self._service()
             undo.callback(self._daemon.kill)
             self._daemon.start()
@@ -134,7 +135,7 @@ class HourlyRuns:
         )
         workspace = str(_ROOT / "workspace.yaml")
         command = [sys.executable, "-P", "-m", "dagster._daemon", "run", "--workspace", workspace]
-        return Service("dagster-daemon", command, self._folder / "daemon.log", variables)
+        return Service("dagster-daemon", command, self._daemon_log, variables)
 
     def _deliver(self) -> datetime:
         """Bring the next hour's heartbeats into the lake; returns the hour."""
@@ -167,7 +168,7 @@ class HourlyRuns:
         wait_for(
             condition,
             seconds,
-            describe=lambda: f"until {what}:\n{log_end(self._daemon.log)}",
+            describe=lambda: f"until {what}:\n{log_end(self._daemon_log)}",
             meanwhile=self._daemon.watch,  # as any service manager does
             pause=pause,
         )

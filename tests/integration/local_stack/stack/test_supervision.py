@@ -21,9 +21,9 @@ from ingestion_api.settings import CollectorSettings
 from local_stack.errors import PostgresError
 from local_stack.settings import LocalStackSettings
 from local_stack.stack import health_check, supervision
+from local_stack.stack.collectors import collector_stop_seconds
 from local_stack.stack.liveness import daemon_works, url_answers
 from local_stack.stack.service import Service
-from local_stack.stack.stack import collector_stop_seconds
 from local_stack.stack.supervision import Supervised
 from tests.harness.processes import free_port
 from tests.harness.waiting import wait_for
@@ -277,6 +277,7 @@ def test_every_container_is_started_again_and_has_a_check_that_ends_what_hangs()
     ):
         test = ["CMD", "python", "-m", "local_stack.stack.health_check", *asked]
         assert ours[name]["healthcheck"]["test"] == test
+    assert ours["collector"]["command"] == ["python", "-m", "local_stack.stack.collectors"]
     bounds = CollectorSettings(_env_file=None)
     wanted = GRACEFUL_SECONDS + bounds.last_flush_seconds
     assert int(ours["collector"]["stop_grace_period"].rstrip("s")) > wanted

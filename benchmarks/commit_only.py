@@ -21,14 +21,13 @@ import uvloop
 from pydantic.alias_generators import to_camel
 
 from benchmarks import fleet
-from ingestion_api.commit.transaction import statements
+from ingestion_api.commit.transaction import committer_settings, statements
 from ingestion_api.heartbeats.batch import HeartbeatBatch
 from ingestion_api.observability.logs import configure_logging
 from ingestion_api.outbox.lake_writer import LakeWriter
 from ingestion_api.settings import CollectorSettings
 from lake import INTERVAL, STREAMS, Lake, Stream
 from lake.settings import LakeSettings
-from warehouse_sql.named_queries import query
 from warehouse_sql.settings import DatabaseSettings
 from warehouse_sql.statement_pipeline import StatementPipeline
 
@@ -57,8 +56,9 @@ class Committer:
     async def connected(cls, dsn: str, settings: CollectorSettings) -> AsyncIterator["Committer"]:
         """Connect, and close at the end."""
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as conn:
-            await conn.execute(query("committer_session"))
-            yield cls(conn, settings)
+            committer = cls(conn, settings)
+            await committer._trip.commit([committer_settings(is_local=False)])
+            yield committer
 
     async def commit(self, group: Mapping[str, HeartbeatBatch]) -> None:
         """Return when the heartbeats of each stream are durable."""

@@ -64,7 +64,9 @@ def main() -> int:
             except OSError as error:
                 return _fail(PORT_TAKEN, _port_problem(settings.host, port, error))
         try:
-            check_database(database.dsn)
+            check_database(database.database_url)
+            if database.is_pooled:
+                check_database(database.dsn, "DIRECT_DATABASE_URL")
         except DatabaseNotReady as error:
             return _fail(DATABASE_NOT_READY, str(error))
         connections = possible_connections(settings.max_connections)
@@ -74,7 +76,7 @@ def main() -> int:
                 connections=connections,
                 max_connections=settings.max_connections,
             )
-        make_app = partial(create_app, database.dsn, lake, settings, energy, rules, tariffs)
+        make_app = partial(create_app, database, lake, settings, energy, rules, tariffs)
         return _serve(sockets, connections, settings, make_app)
 
 

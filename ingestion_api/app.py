@@ -67,6 +67,7 @@ from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
 from lake.costs import Tariffs
 from lake.reads import DeviceReader, HourIndex, TableReader
+from warehouse_sql.settings import DatabaseSettings
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +75,7 @@ _MONITOR_CONNECTIONS: Final = 3  # one each for readiness, the API keys and the 
 
 
 def create_app(
-    dsn: str,
+    database: DatabaseSettings,
     lake: Lake,
     settings: CollectorSettings,
     energy: EnergySettings,
@@ -87,9 +88,12 @@ def create_app(
     `on_end` is told which part has ended by itself: then the process has to.
     """
 
+    # What holds a session goes to the server itself, each short transaction by way of the pooler.
+    dsn, pooled, is_pooled = database.dsn, database.database_url, database.is_pooled
     bodies = RequestBodies(settings)
     pool, monitor_pool = (
-        read_pool(dsn, most) for most in (settings.read_connections, _MONITOR_CONNECTIONS)
+        read_pool(pooled, most, is_pooled=is_pooled)
+        for most in (settings.read_connections, _MONITOR_CONNECTIONS)
     )
     keys = ApiKeyCache(monitor_pool, settings.key_refresh_seconds)
 
@@ -101,9 +105,9 @@ def create_app(
             for connections in (pool, monitor_pool):
                 stack.push_async_callback(connections.close)
                 await connections.open()
-            live_states = LiveStateReader(dsn)
+            live_states = LiveStateReader(pooled, is_pooled=is_pooled)
             stack.push_async_callback(live_states.stop)
-            performance_facts = DedicatedConnection(dsn, "performance")
+            performance_facts = DedicatedConnection(pooled, "performance", is_pooled=is_pooled)
             stack.push_async_callback(performance_facts.stop)
             index = HourIndex(lake, settings.index_folder, settings.index_hours)
             reader = DeviceReader(lake, settings.answer_cache_bytes, index)
@@ -123,13 +127,15 @@ def create_app(
             new_devices = NewDeviceLimiter(settings.new_devices_per_hour)
             await new_devices.start(monitor_pool)
             outbox = await stack.enter_async_context(OutboxMonitor(monitor_pool, settings))
-            rejected = await stack.enter_async_context(RejectionRecorder(dsn, settings))
+            rejected = await stack.enter_async_context(RejectionRecorder(pooled, settings))
             alerting = await stack.enter_async_context(Alerts(dsn, pool, rules, settings, energy))
             deliveries = await stack.enter_async_context(ReportDelivery(dsn, lake, settings))
             writer = LakeWriter(dsn, lake, settings)
             await stack.enter_async_context(writer.running(settings.last_flush_seconds))
             committer = await stack.enter_async_context(
-                GroupCommit(dsn, settings, outbox, on_commit=writer.committed)
+                GroupCommit(
+                    pooled, settings, outbox, on_commit=writer.committed, is_pooled=is_pooled
+                )
             )
             supervisor = await stack.enter_async_context(
                 Supervisor(

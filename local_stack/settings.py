@@ -60,6 +60,9 @@ class LocalStackSettings(BaseSettings):
     database_url: DatabaseUrl | None = Field(
         default=None, description="an external PostgreSQL; none: an embedded one in data_folder"
     )
+    direct_database_url: DatabaseUrl | None = Field(
+        default=None, description="the server itself, where DATABASE_URL is a pooler"
+    )
     postgres_bin: Path | None = Field(
         default=None,
         description="folder of the binaries of PostgreSQL 15 or newer for the embedded database; "

@@ -96,8 +96,8 @@ def _parameter(parameter: str) -> str | None:
     if name == "pgbouncer":
         if value != "false":
             raise ValueError(
-                "says pgbouncer: Wattlake needs sessions of its own, which a pooler of "
-                "transactions does not have; name the address of the server itself"
+                "says pgbouncer: leave that out, and name the address of the server itself as "
+                "DIRECT_DATABASE_URL, for what needs a session of its own"
             )
         return None
     if name == "sslaccept":

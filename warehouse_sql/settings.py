@@ -22,10 +22,21 @@ class DatabaseSettings(BaseSettings):
         "postgresql:///database?host=/folder/of/its/socket"
     )
 
+    direct_database_url: DatabaseUrl | None = Field(
+        default=None,
+        description="the server itself, where DATABASE_URL is a pooler of transactions such as "
+        "PgBouncer: for locks, notifications, commands and pipelines; none: DATABASE_URL",
+    )
+
     @property
     def dsn(self) -> str:
-        """The URL as psycopg and ADBC take it."""
-        return self.database_url
+        """The URL of the server itself, as psycopg and ADBC take it."""
+        return self.direct_database_url or self.database_url
+
+    @property
+    def is_pooled(self) -> bool:
+        """True where each transaction at `database_url` may be in another session."""
+        return self.dsn != self.database_url
 
 
 def settings_fault(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""Statement pipeline: several prepared statements as one transaction in one round trip.
+"""Statement pipeline: several statements as one transaction in one round trip.
 
 libpq's pipeline mode sends all of them before it waits for an answer. Without BEGIN, everything up
 to the pipeline's sync is one implicit transaction: an error in any statement rolls all of it back.
@@ -18,7 +18,11 @@ Statement = tuple[str, Sequence[bytes | None]]
 
 
 class StatementPipeline:
-    """The prepared statements of one connection in autocommit, which nothing else uses."""
+    """The statements of one connection in autocommit, which nothing else uses.
+
+    They are prepared unless its `prepare_threshold` is None, as psycopg's own are: behind a pooler
+    of transactions the next one may be in another session.
+    """
 
     def __init__(self, conn: psycopg.AsyncConnection) -> None:
         self._conn = conn
@@ -30,13 +34,17 @@ class StatementPipeline:
         Returns after the commit; raises psycopg.Error otherwise, and nothing was committed, unless
         it is an OperationalError: then the connection broke, and the outcome is unknown.
         """
-        for name, _ in statements:
+        wire, is_prepared = self._conn.pgconn, self._conn.prepare_threshold is not None
+        for name, _ in statements if is_prepared else ():
             if name not in self._prepared:
                 await self._prepare(name)
-        wire = self._conn.pgconn
         wire.enter_pipeline_mode()
         for name, parameters in statements:
-            wire.send_query_prepared(name.encode(), parameters, [1] * len(parameters), 1)
+            formats = [1] * len(parameters)
+            if is_prepared:
+                wire.send_query_prepared(name.encode(), parameters, formats, 1)
+            else:
+                wire.send_query_params(query(name), parameters, None, formats, 1)
         wire.pipeline_sync()
         if wire.flush():
             await self._conn.wait(generators.send(wire))

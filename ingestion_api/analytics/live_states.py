@@ -17,8 +17,8 @@ _QUERIES: Final = {"meter": "live_meter", "vehicle": "live_vehicle"}
 class LiveStateReader:
     """Live state by kind and id."""
 
-    def __init__(self, dsn: str) -> None:
-        self._connection = DedicatedConnection(dsn, "live state")
+    def __init__(self, dsn: str, *, is_pooled: bool) -> None:
+        self._connection = DedicatedConnection(dsn, "live state", is_pooled=is_pooled)
         self._batcher = RequestBatcher(self._read, _MOST_DEVICES)
 
     async def get(self, kind: str, device: str) -> Row | None:

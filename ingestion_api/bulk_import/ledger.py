@@ -13,7 +13,12 @@ import psycopg
 from psycopg import errors, pq
 
 from ingestion_api.bulk_import.spill import Hours
-from ingestion_api.commit.transaction import NamedPairs, insert_pairs, merge_live_state
+from ingestion_api.commit.transaction import (
+    NamedPairs,
+    committer_settings,
+    insert_pairs,
+    merge_live_state,
+)
 from ingestion_api.heartbeats.batch import HeartbeatBatch
 from ingestion_api.outbox.lake_binding import (
     create_tables,
@@ -51,7 +56,7 @@ class Ledger:
             self._own = stack.enter_context(self._connected("wattlake import"))
             self._other = stack.enter_context(self._connected("wattlake import, live state"))
             self._own.execute(query("commit_durably"))
-            self._other.execute(query("committer_session"))
+            self._execute(committer_settings(is_local=False))
             create_tables(self._own, self._lake)
             for stream in STREAMS.values():
                 require_same_lake(self._own, self._lake, stream)
@@ -145,7 +150,7 @@ class Ledger:
         result = self._other.pgconn.exec_params(
             query(name), parameters, None, [1] * len(parameters)
         )
-        if result.status != pq.ExecStatus.COMMAND_OK:
+        if result.status == pq.ExecStatus.FATAL_ERROR:
             raise errors.error_from_result(result)
 
     def _one(self, name: str, **parameters: Any) -> Any:

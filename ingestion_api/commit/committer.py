@@ -13,14 +13,19 @@ import structlog
 
 from ingestion_api.commit.commit_queue import Group
 from ingestion_api.commit.receipt_clock import ReceiptClock
-from ingestion_api.commit.transaction import NamedPairs, statements, transactions, unknown_pairs
-from ingestion_api.database.pool import abort, abort_after
+from ingestion_api.commit.transaction import (
+    NamedPairs,
+    committer_settings,
+    statements,
+    transactions,
+    unknown_pairs,
+)
+from ingestion_api.database.pool import abort, abort_after, prepare_threshold
 from ingestion_api.errors import NotCommitted
 from ingestion_api.heartbeats.batch import HeartbeatBatch
 from ingestion_api.observability.metrics import COMMIT_FAILURES, COMMIT_ROWS, COMMIT_SECONDS
 from ingestion_api.settings import CollectorSettings
 from lake import VEHICLE
-from warehouse_sql.named_queries import query
 from warehouse_sql.statement_pipeline import StatementPipeline
 
 log = structlog.get_logger(__name__)
@@ -39,9 +44,12 @@ _CONNECT_SECONDS: Final = 5
 class Committer:
     """One of a collector's committers; each remembers the named pairs that it has stored."""
 
-    def __init__(self, dsn: str, settings: CollectorSettings, clock: ReceiptClock) -> None:
+    def __init__(
+        self, dsn: str, settings: CollectorSettings, clock: ReceiptClock, *, is_pooled: bool
+    ) -> None:
         """`clock` is the same for all committers of a process."""
         self._dsn, self._settings, self._clock = dsn, settings, clock
+        self._is_pooled = is_pooled
         self._tolerance = timedelta(seconds=settings.future_tolerance_seconds)
         self._conn: psycopg.AsyncConnection | None = None
         self._pipeline: StatementPipeline | None = None
@@ -60,16 +68,18 @@ class Committer:
             self._dsn,
             autocommit=True,
             connect_timeout=_CONNECT_SECONDS,
+            prepare_threshold=prepare_threshold(self._is_pooled),
             application_name="wattlake collector",
         )
+        pipeline = StatementPipeline(conn)
         async with AsyncExitStack() as on_failure:
             on_failure.push_async_callback(conn.close)
             with abort_after(_CONNECT_SECONDS, conn):
-                await conn.execute(query("committer_session"))
+                await pipeline.commit([committer_settings(is_local=self._is_pooled)])
             on_failure.pop_all()
         # Pairs that were known to another database, as before a restore, are no pairs of this one.
         self._pairs_known.clear()
-        self._conn, self._pipeline = conn, StatementPipeline(conn)
+        self._conn, self._pipeline = conn, pipeline
 
     async def try_connect(self) -> bool:
         """Connect; return whether that worked."""
@@ -115,8 +125,11 @@ class Committer:
                 break
             pairs = unknown_pairs(rows.get(VEHICLE.name), self._pairs_known)
             until = datetime.now(UTC) + self._tolerance
+            parts = statements(rows, pairs, self._settings.statement_rows, until)
+            if self._is_pooled:  # what another transaction has set is not of this session
+                parts = [committer_settings(is_local=True), *parts]
             try:
-                await pipeline.commit(statements(rows, pairs, self._settings.statement_rows, until))
+                await pipeline.commit(parts)
             except _LOST as error:
                 log.info("commit lost to another transaction", kind=type(error).__name__)
                 await asyncio.sleep(random.uniform(0, 0.02) * attempt)

@@ -38,13 +38,15 @@ class GroupCommit(Service):
         settings: CollectorSettings,
         outbox: OutboxMonitor,
         on_commit: Callable[[int], None] = lambda rows: None,
+        *,
+        is_pooled: bool = False,
     ) -> None:
         """`on_commit` is called with the number of rows of each commit."""
         self._settings, self._outbox, self._on_commit = settings, outbox, on_commit
         self._queue = CommitQueue(self._limits)
         clock = ReceiptClock(settings.future_tolerance_seconds)
         self._committer, self._second_committer = (
-            Committer(dsn, settings, clock) for _ in range(2)
+            Committer(dsn, settings, clock, is_pooled=is_pooled) for _ in range(2)
         )
         self._wake, self._wake_help = asyncio.Event(), asyncio.Event()
         self._stopping = False

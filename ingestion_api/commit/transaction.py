@@ -32,6 +32,11 @@ _INSERT_OUTBOX: Final = {
 PACKED_FROM: Final = 256
 
 
+def committer_settings(*, is_local: bool) -> Statement:
+    """Return the statement that sets what commits rest on: for a session, or its transaction."""
+    return "committer_settings", [b"\1" if is_local else b"\0"]
+
+
 def statements(
     rows: Mapping[str, HeartbeatBatch],
     pairs: NamedPairs,

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import pq
 from psycopg.adapt import Transformer
 
-from ingestion_api.database.pool import abort, abort_after, with_keepalives
+from ingestion_api.database.pool import abort, abort_after, prepare_threshold, with_keepalives
 from warehouse_sql.named_queries import query
 from warehouse_sql.statement_pipeline import Statement, StatementPipeline
 
@@ -48,9 +48,9 @@ class PipelinedQueries:
 class DedicatedConnection:
     """Made when it is needed, and again when it was lost."""
 
-    def __init__(self, dsn: str, name: str) -> None:
+    def __init__(self, dsn: str, name: str, *, is_pooled: bool = False) -> None:
         """`name` says in Postgres what it is for."""
-        self._dsn, self._name = with_keepalives(dsn), name
+        self._dsn, self._name, self._is_pooled = with_keepalives(dsn), name, is_pooled
         self._queries: PipelinedQueries | None = None
         self._lock = asyncio.Lock()
 
@@ -69,6 +69,7 @@ class DedicatedConnection:
                 self._dsn,
                 autocommit=True,
                 connect_timeout=_PATIENCE_SECONDS,
+                prepare_threshold=prepare_threshold(self._is_pooled),
                 application_name=f"wattlake collector, {self._name}",
             )
             self._queries = PipelinedQueries(conn)
@@ -91,7 +92,9 @@ class DedicatedConnection:
         try:
             if is_new:
                 with abort_after(_PATIENCE_SECONDS, queries.conn):
-                    await queries.conn.execute(query("generic_session"))
+                    await queries.conn.execute(query("session_in_utc"))
+                    if not self._is_pooled:
+                        await queries.conn.execute(query("session_of_generic_plans"))
             result = await work(queries)
             is_done = True
             return result

@@ -4,17 +4,21 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 import psycopg
 import psycopg_pool
+from psycopg import pq
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from warehouse_sql.migrate import migrations
 from warehouse_sql.named_queries import query
 
+_PREPARED_AFTER: Final = 5  # psycopg's default
+_CANCEL_SECONDS: Final = 5
+_CHECK_SECONDS: Final = 2
 _STATEMENT_SECONDS: Final = 30  # as long as clients wait; what takes longer blocks the others
 
 ReadPool = psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]
@@ -24,29 +28,78 @@ class DatabaseNotReady(Exception):
     """The database can't serve a collector; the text says what to do."""
 
 
-def read_pool(dsn: str, connections: int) -> ReadPool:
-    """Connections for reading, autocommit, rows as dicts; to be opened by the caller."""
-    return psycopg_pool.AsyncConnectionPool(
+class _SharedSessions(ReadPool):
+    """A pool whose sessions are lent for a transaction: they can keep no statement_timeout."""
+
+    @contextlib.asynccontextmanager
+    async def connection(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  # of psycopg_pool
+    ) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
+        async with super().connection(timeout) as conn:
+            watchdog = asyncio.create_task(_cancel_long_statements(conn))
+            try:
+                yield conn
+            finally:
+                watchdog.cancel()
+
+
+def read_pool(dsn: str, connections: int, *, is_pooled: bool = False) -> ReadPool:
+    """Connections for reading, autocommit, rows as dicts; to be opened by the caller.
+
+    `is_pooled`: they lead to a pooler of transactions.
+    """
+    return (_SharedSessions if is_pooled else ReadPool)(
         with_keepalives(dsn),
         min_size=1,
         max_size=connections,
         timeout=2,
         reconnect_timeout=10,
         open=False,
-        configure=_configure,
-        check=psycopg_pool.AsyncConnectionPool.check_connection,
+        configure=_set_time_zone if is_pooled else _configure,
+        check=_check,
         kwargs={
             "autocommit": True,
             "row_factory": dict_row,
             "connect_timeout": 5,
+            "prepare_threshold": prepare_threshold(is_pooled),
             "application_name": "wattlake collector, reading",
         },
     )
 
 
-async def _configure(conn: psycopg.AsyncConnection[DictRow]) -> None:
-    # Times come in the session's zone, and another name of UTC is another type in the lake.
+def prepare_threshold(is_pooled: bool) -> int | None:
+    """Return when psycopg prepares a statement: never, where the next is in another session."""
+    return None if is_pooled else _PREPARED_AFTER
+
+
+async def _set_time_zone(conn: psycopg.AsyncConnection[DictRow]) -> None:
+    # Times come in the session's zone, and another name of UTC is another type in the lake. A
+    # pooler keeps the zone of its clients apart.
     await conn.execute(query("session_in_utc"))
+
+
+async def _cancel_long_statements(conn: psycopg.AsyncConnection[DictRow]) -> None:
+    while True:
+        await asyncio.sleep(_STATEMENT_SECONDS)
+        with contextlib.suppress(psycopg.Error):
+            await conn.cancel_safe(timeout=_CANCEL_SECONDS)
+        await asyncio.sleep(_CANCEL_SECONDS)
+        if conn.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+            abort(conn)  # it waits for a session, and a pooler hears of no cancellation then
+
+
+async def _check(conn: psycopg.AsyncConnection[DictRow]) -> None:
+    """Raise psycopg.Error unless the connection leads to a server that answers.
+
+    A pooler lets its clients wait for a server that is away.
+    """
+    with abort_after(_CHECK_SECONDS, conn):
+        await ReadPool.check_connection(conn)
+
+
+async def _configure(conn: psycopg.AsyncConnection[DictRow]) -> None:
+    await _set_time_zone(conn)
     await conn.execute(query("session_with_timeout"), {"milliseconds": 1_000 * _STATEMENT_SECONDS})
 
 
@@ -78,8 +131,11 @@ def with_keepalives(dsn: str) -> str:
     )
 
 
-def check_database(dsn: str) -> None:
-    """Raise DatabaseNotReady if the database does not answer or lacks a migration."""
+def check_database(dsn: str, setting: str = "DATABASE_URL") -> None:
+    """Raise DatabaseNotReady if the database does not answer or lacks a migration.
+
+    `setting` is the variable that names it.
+    """
     try:
         with psycopg.connect(dsn, connect_timeout=5) as conn:
             missing = missing_migrations(
@@ -89,7 +145,7 @@ def check_database(dsn: str) -> None:
         missing = list(migrations())
     except psycopg.OperationalError as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
-        raise DatabaseNotReady(f"the database at DATABASE_URL does not answer: {reason}") from error
+        raise DatabaseNotReady(f"the database at {setting} does not answer: {reason}") from error
     if missing:
         raise DatabaseNotReady(f"the database lacks migration {missing[0]}; run: wattlake migrate")
 

@@ -62,14 +62,11 @@ class RejectionStore:
                 self._dsn,
                 connect_timeout=_STATEMENT_SECONDS,
                 application_name="wattlake collector, rejections",
-                # A rejection is worth no sync of the disk, and a writer may not block others long.
-                options="-c synchronous_commit=off"
-                f" -c statement_timeout={_STATEMENT_SECONDS}s"
-                f" -c idle_in_transaction_session_timeout={_STATEMENT_SECONDS}s",
             )
             # Whoever is stopped while it commits leaves its own block without closing.
             ending.push_async_callback(conn.close)
             await ending.enter_async_context(conn)
+            await conn.execute(query("begin_rejections"), {"timeout": f"{_STATEMENT_SECONDS}s"})
             await conn.execute(query("lock_rejections"))
             tolerance = {"tolerance": settings.future_tolerance_seconds}
             await conn.execute(query("redate_rejections"), tolerance)

@@ -30,9 +30,12 @@ def run_module(module: str, arguments: Sequence[str], settings: LocalStackSettin
 
 
 def database_url(settings: LocalStackSettings) -> str:
-    """DATABASE_URL, or that of the embedded server which `wattlake up` runs in the data folder."""
+    """The server of DATABASE_URL, or the embedded one that `wattlake up` runs in the data folder.
+
+    Returns its URL.
+    """
     if settings.database_url:
-        return settings.database_url
+        return settings.direct_database_url or settings.database_url
     return EmbeddedPostgres(settings.folder / "postgres").url_of_running()
 
 
@@ -42,8 +45,10 @@ def lake_uri(settings: LocalStackSettings) -> str:
 
 
 def _environment(settings: LocalStackSettings) -> dict[str, str]:
+    url = database_url(settings)
     return {
         **os.environ,
-        "DATABASE_URL": database_url(settings),
+        "DATABASE_URL": url,
+        "DIRECT_DATABASE_URL": url,
         "LAKE_URI": lake_uri(settings),
     }

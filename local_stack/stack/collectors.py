@@ -53,12 +53,12 @@ def collector_services(
     found = {}
     for name, port in collector_ports(settings).items():
         url = f"http://127.0.0.1:{port}"
-        own_port = "" if port == settings.port else str(port)
+        own_port = 0 if port == settings.port else port
         service = Service(
             name,
             [sys.executable, "-P", "-m", "ingestion_api"],
             logs / f"{name}.log" if logs else None,
-            {**environment, "PORT": str(settings.port), "OWN_PORT": own_port},
+            {**environment, "PORT": str(settings.port), "OWN_PORT": str(own_port)},
             url_answers(f"{url}/healthz"),
             collector_stop_seconds(settings),
         )

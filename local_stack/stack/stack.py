@@ -150,7 +150,8 @@ class Stack:
     # -- the parts -----------------------------------------------------------------------------
 
     def _start_database(self) -> str:
-        url = self._database.start() if self._database else str(self.settings.database_url)
+        given = self.settings.direct_database_url or self.settings.database_url
+        url = self._database.start() if self._database else str(given)
         try:
             prepare_schema(url)
         except WarehouseError as error:
@@ -160,7 +161,8 @@ class Stack:
     def _environment(self, database_url: str) -> dict[str, str]:
         return {
             **os.environ,
-            "DATABASE_URL": database_url,
+            "DATABASE_URL": self.settings.database_url or database_url,
+            "DIRECT_DATABASE_URL": database_url,
             "LAKE_URI": self.settings.lake_uri or str(self._in("lake")),
             "HOST": "127.0.0.1",
             "NEW_DEVICES_PER_HOUR": str(self.settings.new_devices_per_hour),

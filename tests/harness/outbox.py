@@ -42,7 +42,7 @@ def execute(conn: psycopg.Connection, statement: Statement) -> None:
     name, parameters = statement
     conn.execute(b"SELECT")  # which begins one where there is none
     result = conn.pgconn.exec_params(query(name), parameters, None, [1] * len(parameters))
-    if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+    if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
         raise psycopg.errors.error_from_result(result)
 
 

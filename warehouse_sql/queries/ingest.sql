@@ -1,12 +1,13 @@
--- name: committer_session
+-- name: committer_settings
+-- Of the session, or where $1 is true of the transaction.
 -- What a commit acknowledges must survive a crash, whatever the server's default. The plans are
 -- generic nested loops over an index: planning costs more than merging a few rows, a hash join reads
 -- the whole table for them, and both would lock rows in an order of their own.
-SET synchronous_commit = on;
-SET plan_cache_mode = force_generic_plan;
-SET enable_hashjoin = off;
-SET enable_mergejoin = off;
-SET enable_seqscan = off
+SELECT set_config('synchronous_commit', 'on', $1::boolean),
+       set_config('plan_cache_mode', 'force_generic_plan', $1),
+       set_config('enable_hashjoin', 'off', $1),
+       set_config('enable_mergejoin', 'off', $1),
+       set_config('enable_seqscan', 'off', $1)
 
 -- name: merge_meter_live_state
 -- Newer is the later event time; of one time the last received counts, as in the history. A state of

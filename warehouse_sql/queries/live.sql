@@ -16,11 +16,9 @@ UNION ALL
 SELECT 'vehicle', vehicle_id FROM vehicle_live_state
 WHERE %(vehicles)s::text[] IS NULL OR vehicle_id = ANY(%(vehicles)s)
 
--- name: generic_session
--- Plans are generic: planning takes longer than to look up a few devices. Times come in the session's
--- zone.
-SET plan_cache_mode = force_generic_plan;
-SET timezone = 'UTC'
+-- name: session_of_generic_plans
+-- Planning takes longer than to look up a few devices.
+SET plan_cache_mode = force_generic_plan
 
 -- name: live_fleet
 -- One page of devices after the given one, in the order of a value (those without it last), then of

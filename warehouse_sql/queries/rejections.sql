@@ -1,3 +1,9 @@
+-- name: begin_rejections
+-- A rejection is worth no sync of the disk, and a writer may not block others long.
+SELECT set_config('synchronous_commit', 'off', true),
+       set_config('statement_timeout', %(timeout)s, true),
+       set_config('idle_in_transaction_session_timeout', %(timeout)s, true)
+
 -- name: lock_rejections
 -- Held to the end of the transaction: one collector writes at a time, so that no two of them lock
 -- rows in different orders, and each sees what the others have stored before it prunes.

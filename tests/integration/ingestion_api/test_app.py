@@ -31,6 +31,7 @@ from ingestion_api.rejections.recorder import RejectionRecorder
 from ingestion_api.settings import CollectorSettings
 from lake import EnergySettings, Lake
 from tests.harness.waiting import wait_for
+from warehouse_sql.settings import DatabaseSettings
 
 # What a start does, in its order.
 STEPS: list[tuple[Any, str]] = [
@@ -81,8 +82,10 @@ def run(database_url: str, lake: Lake, tmp_path: Path) -> list[Message]:
     async def send(message: Message) -> None:
         told.append(message)
 
+    database = DatabaseSettings(_env_file=None, database_url=database_url)
+
     async def main() -> None:
-        app = create_app(database_url, lake, settings, EnergySettings(), read_rules())
+        app = create_app(database, lake, settings, EnergySettings(), read_rules())
         try:
             await app({"type": "lifespan"}, receive, send)
         finally:

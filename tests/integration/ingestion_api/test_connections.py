@@ -1,19 +1,38 @@
 """Ways to the database: a collector works the same over each of them."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import psycopg
+import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import create_engine, text
 
+from ingestion_api.database import pool
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.harness.collector import Collector, running_collector
 from tests.harness.heartbeats import device, meter, vehicle
 from tests.harness.outbox import waiting_meters
+from tests.harness.pooler import SESSIONS, pooled
 from tests.harness.waiting import wait_for
-from warehouse_sql.api_keys import create_key
 from warehouse_sql.database_url import dagster_url
 
+CALLERS = 4
 MANY = 300  # enough for a pack
+POSTED = MANY + 20
+
+# What was set for a session, but for what a pooler keeps for each of its clients.
+LEFT_IN_THE_SESSION = """
+    SELECT name FROM pg_settings
+    WHERE source = 'session' AND lower(name) NOT IN
+        ('timezone', 'application_name', 'client_encoding', 'datestyle',
+         'standard_conforming_strings')
+    UNION ALL SELECT name FROM pg_prepared_statements
+    UNION ALL SELECT locktype FROM pg_locks
+              WHERE pid = pg_backend_pid() AND locktype = 'advisory'
+"""
 
 
 def test_a_unix_socket_does_for_all(
@@ -27,6 +46,45 @@ def test_a_unix_socket_does_for_all(
         assert asked.one() == (None, "dagster")
     with running_collector(url, tmp_path, FLUSH_SECONDS="0.2") as collector:
         use(collector)
+
+
+def test_a_pooler_of_transactions_does_for_all_but_what_needs_a_session(
+    database_url: str, tmp_path: Path
+) -> None:
+    settings = {"DIRECT_DATABASE_URL": database_url, "FLUSH_SECONDS": "0.2"}
+    with (
+        pooled(database_url) as url,
+        running_collector(url, tmp_path, **settings) as collector,
+    ):
+        with ThreadPoolExecutor(CALLERS) as callers:
+            list(callers.map(lambda _: use(collector), range(CALLERS)))
+        status = collector.http.get("/v1/status").json()
+        assert status["recordsAcknowledged"] == status["rowsInLake"] == CALLERS * POSTED
+        with psycopg.connect(url) as one, psycopg.connect(url) as another:
+            for conn in (one, another):  # each in a transaction, so in two sessions of the pooler
+                assert conn.execute(LEFT_IN_THE_SESSION).fetchall() == []
+
+
+def test_behind_a_pooler_a_reading_request_ends_though_its_statement_does_not(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seconds in ("_STATEMENT_SECONDS", "_CANCEL_SECONDS", "_CHECK_SECONDS"):
+        monkeypatch.setattr(pool, seconds, 0.3)
+
+    async def read(url: str) -> None:
+        async with pool.read_pool(url, 1, is_pooled=True) as reading:
+            async with reading.connection() as conn:
+                with pytest.raises(psycopg.errors.QueryCanceled):
+                    await conn.execute("SELECT pg_sleep(600)")
+            async with reading.connection() as conn, AsyncExitStack() as held:
+                for _ in range(SESSIONS):
+                    other = await psycopg.AsyncConnection.connect(url)
+                    await (await held.enter_async_context(other)).execute("SELECT")
+                with pytest.raises(psycopg.OperationalError):  # there is no session for it
+                    await conn.execute("SELECT")
+
+    with pooled(database_url) as url:
+        asyncio.run(read(url))
 
 
 def use(collector: Collector) -> None:
@@ -43,14 +101,14 @@ def use(collector: Collector) -> None:
         assert collector.http.get("/v1/alerts").json()["alerts"] == []
     many = [meter(box, -200 + n / 10) for n in range(MANY)]
     assert collector.post("/v1/ingest/meter/batch", many).status_code == 201
+    answers = [collector.http.get(f"/v1/analytics/performance/{car}").json()]  # from the pack
     refused = collector.post("/v1/ingest/meter", meter(box, kwhConsumedAc=-1))
     assert refused.status_code == 422
 
-    wait_for(lambda: not waiting_meters(collector.database_url))
-    status = collector.http.get("/v1/status").json()
-    assert status["recordsAcknowledged"] == MANY + 20
-    wait_for(lambda: collector.http.get("/v1/rejections").json()["rejections"])
-    answer = collector.http.get(f"/v1/analytics/performance/{car}").json()
-    assert answer["energyConsumedAc"] > 0.2 * MANY
-    assert answer["energyDeliveredDc"] > 0
-    assert create_key(collector.database_url, device("key"), ["read"])
+    wait_for(lambda: box not in {one for one, _ in waiting_meters(collector.database_url)})
+    answers.append(collector.http.get(f"/v1/analytics/performance/{car}").json())
+    energies = [(one["energyConsumedAc"], one["energyDeliveredDc"]) for one in answers]
+    assert energies[0] == energies[1]
+    assert min(energies[0]) > 0
+    asked = {"device": box}
+    wait_for(lambda: collector.http.get("/v1/rejections", params=asked).json()["rejections"])

@@ -56,7 +56,7 @@ def test_a_url_is_taken_as_it_is_meant_by_all_who_read_it(
     ("written", "told"),
     [
         (f"{PLAIN}?schema=app", "schema app: Wattlake keeps its tables in public"),
-        (f"{PLAIN}?pgbouncer=true", "name the address of the server itself"),
+        (f"{PLAIN}?pgbouncer=true", "name the address of the server itself as DIRECT_DATABASE_URL"),
         (f"{PLAIN}?sslaccept=strict", "use sslmode=verify-full"),
         (f"{PLAIN}?nonsense=1", 'invalid URI query parameter: "nonsense"'),
         ("postgresql://u:p@h:5432", "names no database: postgresql://user:password@host:port/"),

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 import psycopg
 import pytest
 
-from ingestion_api.commit.transaction import PACKED_FROM, statements
+from ingestion_api.commit.transaction import PACKED_FROM, committer_settings, statements
 from ingestion_api.heartbeats.batch import HeartbeatBatch
 from ingestion_api.outbox.pack import unpack
 from lake import METER, VEHICLE, Stream
-from tests.harness.outbox import numbered, store
+from tests.harness.outbox import execute, numbered, store
 from tests.samples import ANY_TIME, HOUR_10, heartbeats, meter_rows, vehicle_rows
 from warehouse_sql.binary_parameters import text_array
 from warehouse_sql.named_queries import query
@@ -24,8 +24,9 @@ def run(database_url: str, use: Callable[[StatementPipeline], Awaitable[object]]
 
     async def main() -> None:
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
-            await conn.execute(query("committer_session"))
-            await use(StatementPipeline(conn))
+            trip = StatementPipeline(conn)
+            await trip.commit([committer_settings(is_local=False)])
+            await use(trip)
 
     asyncio.run(main())
 
@@ -118,7 +119,7 @@ def test_live_rows_are_locked_in_the_order_of_their_ids(
     ]
     nulls = b", ".join(b"NULL::" + kind for kind in (*types, b"timestamptz"))
     with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute(query("committer_session"))
+        execute(conn, committer_settings(is_local=False))
         if rows:
             store(conn, stream, heartbeats(stream, ({stream.device: f"D{n}"} for n in range(rows))))
         conn.execute(f"ANALYZE {stream.name}_live_state".encode())

@@ -100,7 +100,7 @@ class CollectorSettings(BaseSettings):
         default=50_000,
         ge=0,
         description="devices never heard before that an API key brings in an hour, to each "
-        "collector; beyond it is 429, or a refusal within a batch; 0: any number",
+        "process of the collector; beyond it is 429, or a refusal within a batch; 0: any number",
     )
     future_tolerance_seconds: float = Field(
         default=300, ge=0, description="how far a device's clock may be ahead of the collector's"

@@ -24,19 +24,28 @@ class TokenBucket:
         self.burst = BURST_SECONDS * per_second if burst is None else burst
         self._clock = clock
         self._tokens, self._at = self.burst, clock()
+        self.given = 0
+        """All that it ever gave."""
 
     def try_acquire(self, records: int) -> float:
         """Take them and return 0, or take nothing and return the seconds until they are there."""
         wait = self.seconds_until(records)
         if not wait:
             self._tokens -= records
+            self.given += records
         return wait
+
+    def charge(self, records: int) -> None:
+        """Owe what others gave by the same limit."""
+        self._fill()
+        self._tokens -= records
 
     def acquire_available(self, records: int) -> int:
         """Take as many of them as there are; how many that was."""
         self._fill()
-        taken = min(records, int(self._tokens))
+        taken = max(0, min(records, int(self._tokens)))
         self._tokens -= taken
+        self.given += taken
         return taken
 
     def seconds_until(self, records: int) -> float:

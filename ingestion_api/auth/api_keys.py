@@ -60,6 +60,10 @@ class ApiKeyCache(Service):
 
     The keys are read anew every `refresh_seconds`, so that a new or revoked key counts soon, in
     every collector. While the database is away the last known keys stand.
+
+    With them each tells the others what it took of each limited key: it gives from a bucket of its
+    own, which then owes what the others gave. In the long run a rate holds for all together; at
+    once each may give a burst, before it hears of the others.
     """
 
     def __init__(self, pool: ReadPool, refresh_seconds: float) -> None:
@@ -124,15 +128,23 @@ class ApiKeyCache(Service):
             is_away = False
 
     async def _load(self, patience: float) -> None:
+        sent = {id: records for id, key in self._keys.items() if (records := key.untold())}
         async with self._pool.connection(patience) as conn:
+            if sent:
+                told = {"ids": [*sent], "records": [*sent.values()]}
+                await conn.execute(query("add_api_key_usage"), told)
+                for id, records in sent.items():
+                    self._keys[id].told += records
             rows = await (await conn.execute(query("living_api_keys"))).fetchall()
-        # A key that is as it was keeps its caller, and with it what it has spent.
-        self._keys = {
-            row["id"]: known
-            if (known := self._keys.get(row["id"])) and known.row == row
-            else _Key(row)
-            for row in rows
-        }
+        keys = {}
+        for row in rows:
+            of_all = row.pop("records")
+            known = self._keys.get(row["id"])
+            # A key that is as it was keeps its caller, and with it what it has spent.
+            key = known if known and known.row == row else _Key(row)
+            key.charge_for_others(of_all)
+            keys[row["id"]] = key
+        self._keys = keys
 
     def _say_how_many(self) -> None:
         if self._keys:
@@ -156,3 +168,18 @@ class _Key:
             device_prefix=row["device_prefix"],
             limit=None if rate is None else TokenBucket(rate),
         )
+        self.told = 0
+        """Records that this process has told the others of."""
+        self._of_others: int | None = None
+
+    def untold(self) -> int:
+        """Return how many records it has sent that the others do not know of."""
+        return self.caller.limit.given - self.told if self.caller.limit else 0
+
+    def charge_for_others(self, of_all: int) -> None:
+        """Charge the limit with what the others gave since the last time, of `of_all` ever."""
+        of_others = of_all - self.told
+        if self.caller.limit and self._of_others is not None:
+            # Less than before is told by a database that has forgotten it.
+            self.caller.limit.charge(max(0, of_others - self._of_others))
+        self._of_others = of_others

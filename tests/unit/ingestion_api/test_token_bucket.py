@@ -105,3 +105,27 @@ def test_the_refusal_names_the_key_and_the_limit() -> None:
 def test_without_a_limit_everything_passes() -> None:
     for _ in range(10):
         assert retry_after(LOOPBACK, FULL_REQUEST) == 0
+
+
+@given(st.integers(1, 4), st.floats(min_value=0.5, max_value=100), st.integers(1, 50))
+def test_collectors_that_tell_each_other_give_the_rate_together_and_a_burst_each(
+    collectors: int, rate: float, request: int
+) -> None:
+    """A caller that sends all it may, in requests of one size, to each of them."""
+    clock, seconds = Clock(), 600
+    buckets = [TokenBucket(rate, clock=clock) for _ in range(collectors)]
+    told = [0] * collectors
+    for second in range(seconds):
+        clock.now += 1
+        for bucket in buckets:
+            while not bucket.try_acquire(request):
+                pass
+        if second % 2:
+            news = [bucket.given - before for bucket, before in zip(buckets, told, strict=True)]
+            for bucket, own in zip(buckets, news, strict=True):
+                bucket.charge(sum(news) - own)
+            told = [bucket.given for bucket in buckets]
+    given = sum(bucket.given for bucket in buckets)
+    # A request larger than a burst goes through once the bucket is full.
+    assert given <= rate * seconds + collectors * (10 * rate + request)
+    assert given >= rate * seconds / 2 - collectors * request  # what a full bucket is given is lost

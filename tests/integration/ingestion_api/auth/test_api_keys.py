@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ingestion_api.auth.api_keys import LOOPBACK, SCOPES, ApiKeyCache, Caller
 from ingestion_api.auth.middleware import ApiKeyMiddleware
 from ingestion_api.database.pool import read_pool
+from ingestion_api.token_bucket import TokenBucket
 from tests.harness.collector import Collector, collector_of_module
 from tests.harness.heartbeats import device, meter
 from tests.harness.waiting import wait_for
@@ -295,6 +296,31 @@ def test_heartbeats_are_charged_by_number_and_none_of_a_refused_request_is_taken
     assert int(answer.headers["retry-after"]) >= 4
     assert answer.headers["content-type"] == PROBLEM
     assert not collector.sql("SELECT FROM meter_live_state WHERE meter_id = ANY(%s)", refused)
+
+
+def test_a_rate_holds_for_all_collectors_together(database_url: str) -> None:
+    key = create_key(database_url, "gateway", ["ingest"], records_per_second=7)
+
+    async def spend() -> None:
+        async with (
+            read_pool(database_url, 2) as pool,
+            ApiKeyCache(pool, 0.02) as one,
+            ApiKeyCache(pool, 0.02) as other,
+        ):
+            here, there = limit_of(one, key), limit_of(other, key)
+            assert here.try_acquire(70) == 0
+            await asyncio.to_thread(wait_for, lambda: there.seconds_until(1))
+            assert there.try_acquire(7) > 0
+            assert here.seconds_until(1) <= 1 / 7  # and it owes nothing twice
+
+    asyncio.run(spend())
+
+
+def limit_of(keys: ApiKeyCache, key: str) -> TokenBucket:
+    caller = keys.find(key)
+    assert caller is not None
+    assert caller.limit is not None
+    return caller.limit
 
 
 # -- what is kept, and how it is compared ----------------------------------------------------------

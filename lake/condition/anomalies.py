@@ -13,6 +13,7 @@ from lake.condition.reasons import with_reasons
 from lake.condition.sensor_faults import CLOCK, PHASE, SLIPPING, sensor_faults
 from lake.condition.separation import separate
 from lake.condition.sessions import (
+    BELIEVABLE_PERCENT,
     DEVICE_COLUMNS,
     METER,
     VEHICLE,
@@ -225,15 +226,19 @@ def _with_evidence(found: pl.DataFrame, expected: pl.DataFrame, through: datetim
     # What is measured wrongly does not say how much it is: of a meter the other side does, and of a
     # session whose other side is wrong as well the usual one.
     is_energy_wrong = ~pl.col("kind").is_in([*LOSSES, CLOCK, PHASE])
+    is_loss = pl.col("kind").is_in(LOSSES)
     faulty = {
         kind: found.filter(is_energy_wrong, device_kind=kind)["device_id"].implode()
         for kind in DEVICE_COLUMNS
     }
     of_meter = (pl.col("device_kind") == METER) & ~pl.col("kind").is_in(LOSSES)
+    # A meter that is wrong and seldom used is known as such by nothing but its ratio.
+    ratio = 100 * pl.col("energy_dc_kwh") / pl.col("energy_ac_kwh")
+    is_far = ((ratio > 0) & ~ratio.is_between(*BELIEVABLE_PERCENT)).fill_null(False)
     measured = (
         pl.when(of_meter & ~pl.col("vehicle_id").is_in(faulty[VEHICLE]))
         .then(pl.col("energy_dc_kwh") / should_arrive)
-        .when(~of_meter & ~pl.col("meter_id").is_in(faulty[METER]))
+        .when(~of_meter & ~pl.col("meter_id").is_in(faulty[METER]) & ~(is_loss & is_far))
         .then("energy_ac_kwh")
     )
     evidence = pl.concat(
@@ -272,7 +277,6 @@ def _with_evidence(found: pl.DataFrame, expected: pl.DataFrame, through: datetim
         .then(energy * pl.col("size") * pl.col("sessions") / pl.col("shown_sessions"))
         .otherwise(energy)
     )
-    is_loss = pl.col("kind").is_in(LOSSES)
     return (
         found.join(evidence, on=["device_kind", "device_id"], maintain_order="left")
         .with_columns(

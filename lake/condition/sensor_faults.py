@@ -100,6 +100,8 @@ def _judged(expected: pl.DataFrame, through: datetime) -> pl.DataFrame:
     power = pl.col("peak_power_ac_kw")
     log_ratio = (dc / ac / pl.col("expected_efficiency_percent") * 100).log()
     typical = power.median().over("charger_class")
+    # A power that is a thousand times too high says nothing of what should arrive.
+    usual = pl.col("expected_efficiency_percent").median().over("charger_class")
     pair = ("meter_id", "vehicle_id")
 
     def left_of(group: tuple[str, str]) -> pl.Expr:
@@ -120,6 +122,7 @@ def _judged(expected: pl.DataFrame, through: datetime) -> pl.DataFrame:
             no_ac=(ac <= _MISSING * dc) & (dc >= 1),
             no_dc=(dc <= _MISSING * ac) & (ac >= 1),
             log_ratio=pl.when((ac > 0) & (dc > 0)).then(log_ratio),
+            usual_log_ratio=pl.when((ac > 0) & (dc > 0)).then((dc / ac / usual * 100).log()),
             # A fault is told by its own pair alone: elsewhere a vehicle may take another power.
             power_left=pl.when(is_usual).then(left_of(pair)),
             power_anywhere=left_of(("vehicle_id", "charger_class")),
@@ -176,7 +179,7 @@ def _one_side(
 
 def _scale(recent: Recent) -> pl.DataFrame:
     """A ratio that is a unit's factor off; the side whose power is stranger is the wrong one."""
-    log_ratio = pl.col("log_ratio")
+    log_ratio = pl.col("usual_log_ratio")
     factors = [factor**sign for factor in FACTORS for sign in (1, -1)]
     nearest = pl.coalesce(
         pl.when((log_ratio - pl.lit(factor).log()).abs() < _ALIKE_ELSEWHERE).then(pl.lit(factor))

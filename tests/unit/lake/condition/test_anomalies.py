@@ -175,6 +175,23 @@ def test_what_is_at_stake_is_not_told_by_a_meter_that_is_wrong_as_well() -> None
     assert told == pytest.approx(alone["at_stake_kwh_a_year"], rel=0.25)
 
 
+def test_a_loss_is_not_counted_by_the_energy_of_a_wrong_meter_that_is_seldom_used() -> None:
+    failing = worsened(SESSIONS, at(vehicle=DEPOT_VEHICLE) & LATE, 0.88)
+    meters = failing.filter(at(vehicle=DEPOT_VEHICLE) & LATE)["meter_ids"].list.first()
+    rare = meters.value_counts(sort=True)["meter_ids"][-1]
+    twice = at(vehicle=DEPOT_VEHICLE, meter=rare) & LATE
+    in_wh = failing.with_columns(
+        *(pl.when(twice).then(pl.col(name) * 1000).otherwise(name).alias(name) for name in AC),
+        efficiency_percent=pl.when(twice).then(None).otherwise("efficiency_percent"),
+    )
+    (alone,), (told,) = (
+        sure(sessions).filter(device_id=DEPOT_VEHICLE).to_dicts() for sessions in (failing, in_wh)
+    )
+    assert told["mending_saves_kwh_a_year"] == pytest.approx(
+        alone["mending_saves_kwh_a_year"], rel=0.1
+    )
+
+
 def test_swapped_links_are_named_with_the_meter_that_fits() -> None:
     pairs = SESSIONS.group_by("vehicle_id", meter=pl.col("meter_ids").list.first()).len()
     own = pairs.filter(pl.col("meter") != METER).sort("len", "meter", descending=True)

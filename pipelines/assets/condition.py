@@ -236,7 +236,6 @@ def _mark(
             "computed_at": started,
             "sessions": found.sessions,
             "first_session_at": found.first_session_at,
-            "is_judged": found.too_few is None,
         },
     )
 

@@ -115,7 +115,7 @@ def day_before(connection: psycopg.Connection, day: date) -> date | None:
 
 
 def judged_days(connection: psycopg.Connection) -> list[date]:
-    """The days of which is known who should be visited, if only nobody, in their order."""
+    """The days with sessions enough that an empty list means nobody is to be visited."""
     return [day for (day,) in connection.execute(query("judged_condition_days"))]
 
 

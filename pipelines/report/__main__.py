@@ -51,7 +51,7 @@ def _rendered(key: str, depot: str | None, form: str) -> bytes:
     with psycopg.connect(DatabaseSettings().dsn, connect_timeout=10) as connection:
         places = read_places(connection, ours.report_time_zone)
         pricing = read_pricing(connection, settings)
-        listed = judged_days(connection)
+        judged = judged_days(connection)
     if scope not in places.scopes:
         known = ", ".join(one.depot for one in places.scopes if one.depot) or "none"
         raise NoReportError(
@@ -60,7 +60,7 @@ def _rendered(key: str, depot: str | None, form: str) -> bytes:
     now = datetime.now(UTC)
     if period.window(places.zone(scope))[0] >= now:
         raise NoReportError(f"{key} has not begun")
-    reader = FigureReader(PinnedTables(lake), places, settings, pricing, listed, now)
+    reader = FigureReader(PinnedTables(lake), places, settings, pricing, judged, now)
     figures = reader.figures(period, scope)
     content = content_of(figures, 0, (), settings, lake.uri, ours.public_url)
     return render(form, content, figures, rows_of(figures), settings)

@@ -87,11 +87,11 @@ def report_asset(of: _Kind) -> dg.AssetsDefinition:
         with warehouse.autocommit() as connection:
             places = read_places(connection, ours.report_time_zone)
             pricing = read_pricing(connection, settings)
-            listed = judged_days(connection)
+            judged = judged_days(connection)
         for key in context.partition_keys:
             period = period_of_key(of.kind, key)
             now = datetime.now(UTC)
-            reader = FigureReader(PinnedTables(tables), places, settings, pricing, listed, now)
+            reader = FigureReader(PinnedTables(tables), places, settings, pricing, judged, now)
             found = []
             for scope in places.scopes:
                 if period.window(places.zone(scope))[0] >= now:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -23,7 +23,7 @@ from pipelines.report.changes import Change, changes
 from pipelines.report.quality import Excluded, Quality, excluded_energy, quality_of
 from pipelines.report.totals import Totals, totals_of
 from pipelines.report.visits import EVIDENCE, RECENT, Visits, visits_of_list, visits_of_rows
-from pipelines.report.window import PinnedTables, WindowRows, added_money, window_rows
+from pipelines.report.window import LIST_DAYS, PinnedTables, WindowRows, added_money, window_rows
 
 # What each period is compared with: how it is called, and how many periods before it lies.
 COMPARED: Final[Mapping[Kind, Sequence[tuple[str, int]]]] = {
@@ -31,8 +31,6 @@ COMPARED: Final[Mapping[Kind, Sequence[tuple[str, int]]]] = {
     "week": (("the week before", -1), ("52 weeks before", -52)),
     "month": (("the month before", -1), ("a year before", -12)),
 }
-
-_LIST_DAYS: Final = timedelta(days=31)
 
 # All that totals need; a month of days has many rows.
 _OF_STEPS: Final = (
@@ -117,12 +115,12 @@ class FigureReader:
         places: Places,
         settings: EnergySettings,
         pricing: Pricing | None,
-        listed_days: Sequence[date],
+        judged_days: Sequence[date],
         now: datetime,
     ) -> None:
-        """`listed_days` are those of which there is a maintenance list, if only an empty one."""
+        """`judged_days` are those whose maintenance list means nobody where it is empty."""
         self._tables, self._places, self._settings = tables, places, settings
-        self._pricing, self._listed_days, self._now = pricing, listed_days, now
+        self._pricing, self._judged_days, self._now = pricing, judged_days, now
         self._rows: dict[tuple[datetime, datetime], WindowRows] = {}
         self._steps: dict[tuple[Period, str], tuple[pl.DataFrame, pl.DataFrame]] = {}
 
@@ -177,10 +175,11 @@ class FigureReader:
         At half past midnight that is the list of the day before: the night is to come.
         """
         last = (until - DAY).date()
-        listed = [day for day in self._listed_days if last - _LIST_DAYS < day <= last]
-        if listed:
-            rows = self._tables.visits(max(listed))
-            return visits_of_list(self._filtered_list(rows, scope), max(listed))
+        rows = self._tables.visits(last)
+        days = {day for day in self._judged_days if last - LIST_DAYS < day <= last}
+        if days := days | {*rows["date"]}:
+            listed = rows.filter(pl.col("date") == max(days))
+            return visits_of_list(self._filtered_list(listed, scope), max(days))
         end = hour_of(until)
         recent = self._of_scope(self._window(end - RECENT, end), scope)
         sessions = self._tables.rows(CHARGING_SESSION, end - RECENT, end, EVIDENCE)

@@ -22,6 +22,7 @@ from lake.schema import (
     TableSpec,
 )
 
+LIST_DAYS: Final = timedelta(days=31)
 _COSTS: Final = ("cost_of_energy", "cost_of_losses", "currency")
 
 
@@ -53,10 +54,10 @@ class PinnedTables:
         wanted = [name for name in spec.names if columns is None or name in columns]
         return self._pinned[spec.name].scan(start, end).select(wanted).collect()
 
-    def visits(self, day: date) -> pl.DataFrame:
-        """Read the maintenance list of a UTC day."""
-        start = datetime.combine(day, time(), UTC)
-        return self.rows(MAINTENANCE_VISIT, start, start + DAY)
+    def visits(self, last: date) -> pl.DataFrame:
+        """Read the maintenance lists of a month up to a UTC day."""
+        end = datetime.combine(last, time(), UTC) + DAY
+        return self.rows(MAINTENANCE_VISIT, end - LIST_DAYS, end)
 
 
 @dataclass(frozen=True)

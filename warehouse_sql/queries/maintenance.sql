@@ -31,14 +31,19 @@ SELECT max(day) FROM condition_day WHERE day < %(day)s
 SELECT day, computed_at, sessions, first_session_at FROM condition_day ORDER BY day DESC LIMIT 1
 
 -- name: mark_condition
-INSERT INTO condition_day (day, computed_at, sessions, first_session_at, is_judged)
-VALUES (%(day)s, %(computed_at)s, %(sessions)s, %(first_session_at)s, %(is_judged)s)
+INSERT INTO condition_day (day, computed_at, sessions, first_session_at)
+VALUES (%(day)s, %(computed_at)s, %(sessions)s, %(first_session_at)s)
 ON CONFLICT (day) DO UPDATE
-SET (computed_at, sessions, first_session_at, is_judged)
-    = (excluded.computed_at, excluded.sessions, excluded.first_session_at, excluded.is_judged)
+SET (computed_at, sessions, first_session_at)
+    = (excluded.computed_at, excluded.sessions, excluded.first_session_at)
 
 -- name: judged_condition_days
-SELECT day FROM condition_day WHERE is_judged ORDER BY day
+-- Days whose empty list says that nobody is to be visited: there were enough sessions, and eight weeks of
+-- them for a trend and one until a visit opens.
+SELECT day FROM condition_day
+WHERE sessions >= 200
+  AND first_session_at <= (day + 1)::timestamp AT TIME ZONE 'UTC' - interval '9 weeks'
+ORDER BY day
 
 -- name: outdate_condition
 -- Days that are computed again, whatever their age.

@@ -201,8 +201,10 @@ def test_a_fleet_with_few_sessions_has_an_empty_list_that_says_so(stack: Pipelin
     result = look(stack, FIRST, FIRST)
     assert result.success
     assert open_visits(stack) == []
-    (row,) = stack.rows(b"SELECT sessions, is_judged FROM condition_day")
-    assert row == {"sessions": 20, "is_judged": False}
+    (row,) = stack.rows(b"SELECT sessions, first_session_at FROM condition_day")
+    assert row["sessions"] == 20
+    with psycopg.connect(stack.database_url) as connection:
+        assert judged_days(connection) == []
 
 
 def asked(stack: PipelineStack) -> list[tuple[str, str]]:
@@ -248,7 +250,8 @@ def test_a_report_names_the_visits_that_are_open_at_its_end(looked: PipelineStac
     with psycopg.connect(looked.database_url) as connection:
         days = judged_days(connection)
     assert days == [FIRST + n * DAY for n in range(11)]
-    found = visits_of_list(PinnedTables(looked.lake).visits(LAST), LAST)
+    newest = PinnedTables(looked.lake).visits(LAST).filter(pl.col("date") == LAST)
+    found = visits_of_list(newest, LAST)
     open_then = {row["device_id"]: row["mending_saves_a_year"] for row in open_visits(looked)}
     assert found.charger_count + found.vehicle_count == len(open_then)
     named = [*found.chargers, *found.vehicles]
@@ -269,8 +272,8 @@ def test_a_damaged_file_is_named_and_repaired_by_having_its_day_looked_at_again(
         Path(file).write_bytes(b"")
         day = HOUR_10.date()
         stack.rows(
-            b"INSERT INTO condition_day (day, computed_at, sessions, is_judged)"
-            b" SELECT %(day)s::date + n, now(), 0, false FROM generate_series(0, 999) AS n"
+            b"INSERT INTO condition_day (day, computed_at, sessions)"
+            b" SELECT %(day)s::date + n, now(), 0 FROM generate_series(0, 999) AS n"
             b" WHERE %(day)s::date + n < now()::date RETURNING 1",
             day=day,
         )

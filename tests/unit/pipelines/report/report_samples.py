@@ -15,6 +15,7 @@ from lake.reports import Period, Scope
 from lake.rollups.merging import merge_charger_hours, merge_vehicle_hours
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY, CHARGER_EFFICIENCY_HOURLY
 from lake.schema.charging_session import CHARGING_SESSION
+from lake.schema.device_condition import MAINTENANCE_VISIT
 from lake.schema.table_spec import TableSpec
 from lake.schema.vehicle_efficiency import (
     FLEET_EFFICIENCY_DAILY,
@@ -75,9 +76,8 @@ class MemoryTables:
             start += A_DAY
         return pl.concat(found)
 
-    def visits(self, day: date) -> pl.DataFrame:
-        assert self._listed is not None
-        return self._listed
+    def visits(self, last: date) -> pl.DataFrame:
+        return table_rows(MAINTENANCE_VISIT) if self._listed is None else self._listed
 
     def _day(self, spec: TableSpec, start: datetime) -> pl.DataFrame:
         window = (start, start + A_DAY)
@@ -112,12 +112,12 @@ def figures(
     places: Places = NOWHERE,
     generated_at: datetime = LATER,
     pricing: Pricing | None = None,
+    judged: Sequence[date] = (),
     **tables: Any,
 ) -> Figures:
     """Figures of a period with these hours of vehicles and chargers."""
     source = cast(PinnedTables, MemoryTables(vehicles, chargers, pricing=pricing, **tables))
-    days = [THE_DAY.first - n * A_DAY for n in (40, 2, 1)] if "listed" in tables else []
-    reader = FigureReader(source, places, SETTINGS, pricing, days, generated_at)
+    reader = FigureReader(source, places, SETTINGS, pricing, judged, generated_at)
     return reader.figures(period, Scope(depot))
 
 

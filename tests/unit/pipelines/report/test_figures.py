@@ -210,7 +210,7 @@ def test_the_open_rows_of_the_maintenance_list_are_the_visits_where_there_is_one
     assert not found.visits.vehicles
     shown = content_of(found, 0, (), SETTINGS, "lake", "")["visits"]
     groups = shown["groups"]
-    assert f"at the end of {DAY.date() - timedelta(days=1)} (UTC)" in shown["note"]
+    assert f"at the end of {DAY.date()} (UTC)" in shown["note"]
     assert [(one["saves"], one["energy"]) for one in groups[0]["visits"]] == [
         ("120 EUR", "400"),
         ("\N{EN DASH}", "400*"),
@@ -219,9 +219,11 @@ def test_the_open_rows_of_the_maintenance_list_are_the_visits_where_there_is_one
     assert [one.device_id for one in of_depot.visits.chargers] == ["M1"]
 
     # Nobody is to be visited: that is no reason to name others.
-    found = figures(charged, listed=listed.clear())
-    assert found.visits.listed_on is not None
-    assert not found.visits.vehicles
+    for judged in (DAY.date(), DAY.date() - timedelta(days=1)):
+        found = figures(charged, listed=listed.clear(), judged=[judged - timedelta(40), judged])
+        assert found.visits.listed_on == judged
+        assert not found.visits.vehicles
+    assert figures(charged, judged=[DAY.date() - timedelta(40)]).visits.vehicles
 
 
 def test_costs_of_several_currencies_are_never_added_up() -> None:

@@ -36,7 +36,9 @@ def main() -> int:
 def _measured(given: argparse.Namespace) -> Report:
     match given.suite:
         case "ingest":
-            report = ingest.measure(given.cases, given.seconds, given.runs, given.folder)
+            report = ingest.measure(
+                given.cases, given.seconds, given.runs, given.folder, given.collectors
+            )
         case "answers":
             size = answers.Size(
                 given.vehicles, given.days, given.row_store_vehicles, given.row_store_days
@@ -71,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         more="; commit-only runs with batch-1000",
     )
     of_ingest.add_argument("--seconds", type=_positive, default=60, help="of each case (60)")
+    of_ingest.add_argument(
+        "--collectors", type=_at_least_one, default=1, help="that share the port (1)"
+    )
     of_lake = _suite(
         suites,
         "lake",

@@ -85,7 +85,9 @@ class Run:
         return self.commit_only_records / self.commit_only_seconds
 
 
-def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> Report:
+def measure(
+    names: Collection[str], seconds: float, runs: int, below: Path, collectors: int = 1
+) -> Report:
     """Run the named cases in turn, `runs` times; what fails is in the report."""
     chosen = [
         case
@@ -99,24 +101,26 @@ def measure(names: Collection[str], seconds: float, runs: int, below: Path) -> R
             sys.stderr.write(f"run {number_of_run} of {runs}: {case.title}\n")
             commit_only_too = case is _BATCH_1000 and _COMMIT_ONLY in names
             try:
-                done[case.name].append(_run(case, seconds, below, commit_only_too=commit_only_too))
+                done[case.name].append(
+                    _run(case, seconds, below, collectors, commit_only_too=commit_only_too)
+                )
             except BenchmarkError as error:
                 errors.append(f"{case.title}: {error}")
     rows = [row for case in chosen if done[case.name] for row in _rows(case, done[case.name])]
     notes = [
-        f"{seconds:g} s a case; in lake: share of the records when the load ended; MiB: peak; "
-        "CPU: cores in use"
+        f"{seconds:g} s a case, collectors: {collectors}; in lake: share of the records when the "
+        "load ended; MiB: peak; CPU: cores in use"
     ]
     notes += [note for case in chosen if done[case.name] for note in _notes(case, done[case.name])]
     return Report(rows, notes, errors)
 
 
-def _run(case: Case, seconds: float, below: Path, *, commit_only_too: bool) -> Run:
+def _run(case: Case, seconds: float, below: Path, collectors: int, *, commit_only_too: bool) -> Run:
     run = Run()
     rounds = seconds * _LARGEST_RATE / (len(fleet.STREAMS) * fleet.DEVICES)
     first_event = int(time.time() - max(_HISTORY_SECONDS, rounds * fleet.ROUND_SECONDS))
     turns = _TURNS if commit_only_too else 1
-    with stack_under_test(below) as stack:
+    with stack_under_test(below, collectors=collectors) as stack:
         second = stack.second_database("commit_only") if commit_only_too else None
         next_request = next_position = 0
         for _ in range(turns):

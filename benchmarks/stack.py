@@ -15,10 +15,14 @@ import httpx
 import psycopg
 
 from benchmarks.processes import PeakShare, cpu_seconds, nameless_files, peak_resident_bytes
+from local_stack.settings import LocalStackSettings
+from local_stack.stack.collectors import collector_ports
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
+from local_stack.stack.liveness import url_answers
 from local_stack.stack.parent_death import die_with_parent
 from tests.harness.collector import Collector, clean_environment
 from tests.harness.postgres import running_postgres, server_folder
+from tests.harness.waiting import wait_for
 from warehouse_sql.migrate import migrate
 from warehouse_sql.named_queries import query
 
@@ -44,10 +48,13 @@ class Cpu:
 
 
 class StackUnderTest:
-    """Running Postgres and collector with the settings of production."""
+    """Running Postgres and collectors with the settings of production."""
 
-    def __init__(self, folder: Path, postgres: EmbeddedPostgres, collector: Collector) -> None:
-        self.port = collector.port
+    def __init__(
+        self, folder: Path, postgres: EmbeddedPostgres, collector: Collector, own_ports: list[int]
+    ) -> None:
+        """`collector` is the process that runs all collectors, or the one; each has a port."""
+        self.port, self._own_ports = collector.port, own_ports
         self._folder, self._postgres, self._collector = folder, postgres, collector
         self._postgres_share = PeakShare(postgres.pid)
 
@@ -57,7 +64,7 @@ class StackUnderTest:
 
     @property
     def collector_peak_bytes(self) -> int:
-        """Most memory that the collector has held."""
+        """Most memory that the collectors have held."""
         return peak_resident_bytes(self._collector.pid)
 
     @property
@@ -71,11 +78,16 @@ class StackUnderTest:
         return answer
 
     def metric(self, name: str) -> float:
-        """Value of a metric; its labels, if any, belong to the name."""
-        for line in self._ask("GET", "/metrics").text.splitlines():
-            if line.startswith(f"{name} "):
-                return float(line.split()[1])
-        raise BenchmarkError(f"the collector has no metric {name}")
+        """Sum of a metric over the collectors; its labels, if any, belong to the name."""
+        found = [
+            float(line.split()[1])
+            for port in self._own_ports
+            for line in self._ask("GET", f"http://127.0.0.1:{port}/metrics").text.splitlines()
+            if line.startswith(f"{name} ")
+        ]
+        if len(found) < len(self._own_ports):
+            raise BenchmarkError(f"a collector has no metric {name}")
+        return sum(found)
 
     def get(self, path: str) -> Any:
         """Answer to a GET of the collector."""
@@ -145,7 +157,9 @@ class StackUnderTest:
     @contextmanager
     def _measured(self) -> Iterator["StackUnderTest"]:
         try:
-            self._collector.wait_until_ready(_READY_SECONDS)
+            for port in self._own_ports:
+                wait_for(url_answers(f"http://127.0.0.1:{port}/readyz"), _READY_SECONDS)
+            self._collector.wait_until_ready(_READY_SECONDS, writes_lake=len(self._own_ports) == 1)
         except AssertionError as error:
             raise BenchmarkError(f"the collector does not start: {self._last_line()}") from error
         with self._postgres_share:
@@ -179,11 +193,11 @@ class SecondDatabase:
 
 @contextmanager
 def stack_under_test(
-    below: Path, fill: Callable[[Path], None] | None = None
+    below: Path, fill: Callable[[Path], None] | None = None, collectors: int = 1
 ) -> Iterator[StackUnderTest]:
     """Fresh stack in a temporary folder below `below`; it is gone at the end.
 
-    `fill` makes its lake, before the collector starts.
+    `fill` makes its lake, before the `collectors` start, which share a port.
 
     The folder must not lie in memory, as /tmp may: a commit that reaches no disk is too fast.
     """
@@ -193,12 +207,19 @@ def stack_under_test(
         migrate(postgres.url())
         if fill:
             fill(folder / "lake")
-        command = (sys.executable, "-m", "ingestion_api")
-        collector = Collector(postgres.url(), folder, command=command)
+        module = "ingestion_api" if collectors == 1 else "local_stack.stack.collectors"
+        collector = Collector(
+            postgres.url(),
+            folder,
+            {"COLLECTORS": str(collectors)},
+            command=(sys.executable, "-m", module),
+        )
+        settings = LocalStackSettings(_env_file=None, port=collector.port, collectors=collectors)
         ending.callback(collector.close)
         collector.start()
         ending.callback(_stop, collector)
-        yield ending.enter_context(StackUnderTest(folder, postgres, collector)._measured())
+        stack = StackUnderTest(folder, postgres, collector, [*collector_ports(settings).values()])
+        yield ending.enter_context(stack._measured())
 
 
 def run_process(module: str, *arguments: object, folder: Path, **settings: str) -> Any:

@@ -132,7 +132,7 @@ class Soak:
     def _start(self) -> None:
         self._running = ExitStack()
         self._up: RunningStack = self._running.enter_context(
-            running_stack(self._data, "--fleet", self._fleet)
+            running_stack(self._data, "--fleet", self._fleet, "--collectors", "2")
         )
 
     def _close(self) -> None:

@@ -39,6 +39,7 @@ SMALLEST_PERCENT: Final = 2.0
 
 _SURE_Z: Final = 5.0
 _FEWEST_SESSIONS: Final = 6
+_MOST_OF_USUAL: Final = 20  # times the energy of a usual session
 _LOW_PERCENT: Final = 7.0
 _LOW_SPREADS: Final = 4.0
 _NORMAL: Final = 1.4826
@@ -249,6 +250,12 @@ def _with_evidence(found: pl.DataFrame, expected: pl.DataFrame, through: datetim
             on=device,
         )
         .with_columns(shown=pl.col("begins") >= shown_from, measured=measured)
+        # Nor by its ratio, where the other side sticks.
+        .with_columns(
+            measured=pl.when(
+                pl.col("measured") <= _MOST_OF_USUAL * pl.col("measured").median().over(device)
+            ).then("measured")
+        )
         .with_columns(
             pl.col("measured").fill_null(pl.col("measured").mean().over(device)).fill_null(0.0)
         )

@@ -33,6 +33,8 @@ MEANINGS: Final = {
     "unmapped": "linked to nothing",
     "implausible": "a sensor or a link is wrong",
 }
+# Energies of which one side can't be right.
+_NOT_BELIEVED: Final = ("below_floor", "above_100_percent")
 # What was read for which figures, in words.
 _TABLES: Final = {
     "vehicle_efficiency_daily": "vehicles by day",
@@ -119,8 +121,10 @@ def content_of(
         "step_name": f"Hour ({figures.zone})" if figures.period.kind == "day" else "Day",
         "depots": [
             {
-                "name": row["depot"] or "of none",
-                "href": _report(figures, figures.period, base, row["depot"]),
+                "name": row["depot"] or "without a depot",
+                "href": _report(figures, figures.period, base, row["depot"])
+                if row["depot"]
+                else "",
                 "efficiency": number(row["efficiency_percent"], 1),
                 "loss": number(row["loss_kwh"], 1),
                 "energy": number(row["energy_ac_kwh"], 1),
@@ -260,12 +264,19 @@ def _money_note(figures: Figures) -> str:
 
 def _basis(figures: Figures, device: str) -> str:
     totals = figures.totals
+    wrong = sum(one.share for one in figures.excluded if one.code in _NOT_BELIEVED)
+    said = (
+        f" {number(wrong, 1)} % of what was bought is not believable: a unit, a register or a link "
+        "is wrong."
+        if wrong >= 1
+        else ""
+    )
     if totals.efficiency_percent is None:
-        return f"No {word(device)} has a believable ratio, so nothing is known of losses."
+        return f"No {word(device)} has a believable ratio, so nothing is known of losses.{said}"
     return (
         f"Efficiency and losses rest on {number(totals.rated_share, 1)} % of the energy: on what "
         f"flowed while both sides were known, of {number(totals.rated_devices)} of "
-        f"{plural(device, totals.devices)}."
+        f"{plural(device, totals.devices)}.{said}"
     )
 
 
@@ -282,35 +293,42 @@ def _visits(figures: Figures, settings: EnergySettings, base: str) -> dict[str, 
             "what they lose beyond it in a year of such use. Temperature and power are medians of "
             "their sessions."
         )
-    groups = (
-        ("Chargers", visits.chargers, visits.charger_count),
-        ("Vehicles", visits.vehicles, visits.vehicle_count),
-    )
+    groups = [
+        ("Chargers", "Charger", visits.chargers, visits.charger_count),
+        ("Vehicles", "Vehicle", visits.vehicles, visits.vehicle_count),
+    ]
+    if visits.wrong:
+        groups.append(("What measures wrongly", "Device", visits.wrong, visits.wrong_count))
     return {
         "note": note,
         "groups": [
             {
                 "title": title,
+                "head": head,
                 "visits": [_visit(one, base) for one in shown],
-                "has_wrong": any(one.saves_kwh <= 0 for one in shown),
-                "more": number(count - len(shown)) if count > len(shown) else "",
+                "is_wrong": shown is visits.wrong,
+                "is_guessed": any(one.guessed for one in shown),
+                "more": _more(count, shown),
             }
-            for title, shown, count in groups
+            for title, head, shown, count in groups
         ],
     }
+
+
+def _more(count: int, shown: Sequence[object]) -> str:
+    """How many are not shown; empty for none."""
+    return number(count - len(shown)) if count > len(shown) else ""
 
 
 def _visit(visit: Visit, base: str) -> dict[str, str]:
     about = "meterId" if visit.kind == "meter" else "vehicleId"
     saves = f"{number(visit.saves, 0)} {visit.currency}" if visit.saves else UNKNOWN
-    is_lost = visit.saves_kwh > 0
     return {
         "id": visit.device_id,
         "href": device_link(base, visit.kind, visit.device_id),
         "reason": visit.reason,
         "saves": saves,
-        "energy": number(visit.saves_kwh if is_lost else visit.at_stake_kwh, 0)
-        + ("" if is_lost else "*"),
+        "energy": number(visit.saves_kwh or visit.at_stake_kwh, 0),
         "sessions": number(visit.sessions),
         "sessions_href": f"{base}/sessions?{urlencode({about: visit.device_id})}",
         "temperature": number(visit.temperature, 0),
@@ -349,6 +367,7 @@ def _quality(figures: Figures, base: str) -> dict[str, Any]:
             for one in quality.silent
         ],
         "silent_count": quality.silent_count,
+        "silent_more": _more(quality.silent_count, quality.silent),
         "unrated": [
             {
                 "id": one.device_id,
@@ -360,6 +379,7 @@ def _quality(figures: Figures, base: str) -> dict[str, Any]:
             for one in quality.unrated
         ],
         "unrated_count": quality.unrated_count,
+        "unrated_more": _more(quality.unrated_count, quality.unrated),
         "guessed": [
             {"id": i, "href": device_link(base, "vehicle", i), "energy": number(energy, 1)}
             for i, energy in quality.guessed

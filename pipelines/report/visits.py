@@ -53,16 +53,18 @@ class Visit:
 
 @dataclass(frozen=True)
 class Visits:
-    """The first NAMED chargers and vehicles, and how many there are of each.
+    """The first NAMED chargers and vehicles that lose, and devices that measure wrongly.
 
-    They are those of the maintenance list of the day `listed_on`; where that is None, because there
-    is no list, those below the fault line.
+    `..._count` is how many there are of each. They are those of the maintenance list of the day
+    `listed_on`; where that is None, because there is no list, those below the fault line.
     """
 
     chargers: Sequence[Visit]
     vehicles: Sequence[Visit]
+    wrong: Sequence[Visit]
     charger_count: int
     vehicle_count: int
+    wrong_count: int
     listed_on: date | None
 
 
@@ -80,9 +82,17 @@ def visits_of_rows(rows: WindowRows, sessions: pl.DataFrame, settings: EnergySet
 
 
 def _first(chargers: list[Visit], vehicles: list[Visit], listed_on: date | None) -> Visits:
-    for visits in (chargers, vehicles):
-        visits.sort(key=_worth, reverse=True)
-    return Visits(chargers[:NAMED], vehicles[:NAMED], len(chargers), len(vehicles), listed_on)
+    every = sorted((*chargers, *vehicles), key=_worth, reverse=True)
+    wrong = [visit for visit in every if visit.saves_kwh <= 0]
+    chargers, vehicles = (
+        [visit for visit in every if visit.kind == kind and visit.saves_kwh > 0]
+        for kind in ("meter", "vehicle")
+    )
+    return Visits(
+        *(chargers[:NAMED], vehicles[:NAMED], wrong[:NAMED]),
+        *(len(chargers), len(vehicles), len(wrong)),
+        listed_on,
+    )
 
 
 def _worth(visit: Visit) -> tuple[float, float, float, str]:

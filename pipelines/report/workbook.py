@@ -151,7 +151,7 @@ def _visits(figures: Figures) -> tuple[list[str], list[list[Any]]]:
             *(v.device_id, v.kind, v.saves, v.currency, v.saves_kwh, v.at_stake_kwh, v.since),
             *(v.sessions, v.temperature, v.power_kw, v.coverage, v.guessed, v.reason),
         ]
-        for v in (*figures.visits.chargers, *figures.visits.vehicles)
+        for v in (*figures.visits.chargers, *figures.visits.vehicles, *figures.visits.wrong)
     ]
     return [*heads, "why"], rows
 

@@ -253,8 +253,8 @@ def test_a_report_names_the_visits_that_are_open_at_its_end(looked: PipelineStac
     newest = PinnedTables(looked.lake).visits(LAST).filter(pl.col("date") == LAST)
     found = visits_of_list(newest, LAST)
     open_then = {row["device_id"]: row["mending_saves_a_year"] for row in open_visits(looked)}
-    assert found.charger_count + found.vehicle_count == len(open_then)
-    named = [*found.chargers, *found.vehicles]
+    assert found.charger_count + found.vehicle_count + found.wrong_count == len(open_then)
+    named = [*found.chargers, *found.vehicles, *found.wrong]
     assert {visit.device_id: visit.saves for visit in named}.items() <= open_then.items()
 
 

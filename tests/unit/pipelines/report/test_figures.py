@@ -61,6 +61,8 @@ def test_all_that_was_bought_is_rated_or_has_a_reason() -> None:
     rated = found.totals.rated_ac_kwh
     assert rated + sum(one.energy_kwh for one in found.excluded) == pytest.approx(32.4)
     assert [one.device_id for one in found.quality.unrated] == ["COLD", "LOST", "RATED"]
+    basis = content_of(found, 0, (), SETTINGS, "lake", "")["basis"]
+    assert "30.9 % of what was bought is not believable" in basis
 
 
 def test_the_change_of_a_cost_is_that_of_the_amount_and_of_the_price() -> None:
@@ -206,15 +208,21 @@ def test_the_open_rows_of_the_maintenance_list_are_the_visits_where_there_is_one
     charged = vehicle_hour("VEH001", ac=10, dc=7)
     found = figures(charged, listed=listed)
 
-    assert [one.device_id for one in found.visits.chargers] == ["M1", "M2"]
+    assert [one.device_id for one in found.visits.chargers] == ["M1"]
+    assert [one.device_id for one in found.visits.wrong] == ["M2"]
     assert not found.visits.vehicles
     shown = content_of(found, 0, (), SETTINGS, "lake", "")["visits"]
     groups = shown["groups"]
     assert f"at the end of {DAY.date()} (UTC)" in shown["note"]
-    assert [(one["saves"], one["energy"]) for one in groups[0]["visits"]] == [
-        ("120 EUR", "400"),
-        ("\N{EN DASH}", "400*"),
+    assert [(one["saves"], one["energy"]) for one in groups[0]["visits"]] == [("120 EUR", "400")]
+    assert [(one["title"], one["is_wrong"]) for one in groups] == [
+        ("Chargers", False),
+        ("Vehicles", False),
+        ("What measures wrongly", True),
     ]
+    for form in ("html", "pdf", "xlsx"):
+        content = content_of(found, 0, (), SETTINGS, "lake", "")
+        assert render(form, content, found, rows_of(found), SETTINGS)
     of_depot = figures(charged, listed=listed, depot="north", places=NORTH)
     assert [one.device_id for one in of_depot.visits.chargers] == ["M1"]
 

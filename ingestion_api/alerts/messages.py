@@ -54,4 +54,4 @@ def visit_message(visit: Mapping[str, Any]) -> str:
     priced = "" if money is None else f", {money:,.0f} {visit['currency']}"
     if lost:
         return f"{visit['reason']} Mending saves {lost:,.0f} kWh{priced} a year."
-    return f"{visit['reason']} Of {stake:,.0f} kWh{priced} a year nobody knows how much it is."
+    return f"{visit['reason']} {stake:,.0f} kWh{priced} a year are measured wrongly."

@@ -90,17 +90,38 @@ _KNOWN: Final = {
     },
 }
 _VISIT: Final = row_schema(_COLUMNS)
+_TOTALS: Final = {
+    "type": "array",
+    "description": "all rows of the answer's pages together, by kind of device and currency",
+    "items": {
+        "type": "object",
+        "properties": {
+            "deviceKind": {"type": "string", "enum": ["meter", "vehicle"]},
+            "currency": {"type": ["string", "null"], "description": "null: no price is known"},
+            "visits": {"type": "integer", "description": "rows"},
+            **{
+                f"{what}KwhAYear": {"type": "number", "description": "kWh"}
+                for what in ("atStake", "mendingSaves")
+            },
+            **{
+                f"{what}AYear": {"type": ["number", "null"], "description": "in the currency"}
+                for what in ("atStake", "mendingSaves")
+            },
+        },
+    },
+}
 _PAGE: Final = {
     "type": "object",
     "properties": {
         **_KNOWN,
+        "totals": _TOTALS,
         "rows": {"type": "array", "items": _VISIT},
         "nextCursor": {
             "type": ["string", "null"],
             "description": "`cursor` of the next page; null at the end",
         },
     },
-    "required": [*_KNOWN, "rows", "nextCursor"],
+    "required": [*_KNOWN, "totals", "rows", "nextCursor"],
 }
 
 
@@ -190,6 +211,8 @@ async def list_visits(
         asked = {**filters, **position, "limit": limit + 1}
         found = await conn.execute(query("list_maintenance"), asked, prepare=False)
         rows = await found.fetchall()
+        added = await conn.execute(query("maintenance_totals"), filters, prepare=False)
+        totals = await added.fetchall()
     following, headers = None, {}
     if len(rows) > limit:
         rows = rows[:limit]
@@ -200,7 +223,12 @@ async def list_visits(
     if media_type != JSON:
         content = render_table(table, _COLUMNS, media_type)
         return Response(content, headers=headers, media_type=media_type)
-    answer = {**_known(known), "rows": camel_case_rows(table), "nextCursor": following}
+    answer = {
+        **_known(known),
+        "totals": camel_case_rows(pl.DataFrame(totals, infer_schema_length=None)),
+        "rows": camel_case_rows(table),
+        "nextCursor": following,
+    }
     return Response(to_json(answer), headers=headers, media_type=JSON)
 
 

@@ -90,6 +90,22 @@ WHERE state = ANY(%(states)s)
 ORDER BY at_stake_a_year DESC NULLS LAST, at_stake_kwh_a_year DESC, device_kind, device_id
 LIMIT %(limit)s
 
+-- name: maintenance_totals
+-- How many devices of a kind and currency there are, and what is at stake at all of them.
+SELECT device_kind, currency, count(*) AS visits,
+       sum(at_stake_kwh_a_year) AS at_stake_kwh_a_year,
+       sum(mending_saves_kwh_a_year) AS mending_saves_kwh_a_year,
+       sum(at_stake_a_year) AS at_stake_a_year, sum(mending_saves_a_year) AS mending_saves_a_year
+FROM mart.maintenance
+WHERE state = ANY(%(states)s)
+  AND (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s))
+  AND (%(device_kind)s::text IS NULL OR device_kind = %(device_kind)s)
+  AND (%(device_id)s::text IS NULL OR device_id = %(device_id)s)
+  AND (%(depots)s::text[] IS NULL OR depot = ANY(%(depots)s))
+  AND (%(groups)s::text[] IS NULL OR "group" = ANY(%(groups)s))
+GROUP BY device_kind, currency
+ORDER BY device_kind, currency
+
 -- name: one_maintenance
 SELECT * FROM mart.maintenance WHERE device_kind = %(device_kind)s AND device_id = %(device_id)s
 

@@ -16,16 +16,16 @@ const EMPTY = {
 
 const chosen = (name) => document.querySelector(`[name=${name}]:checked`).value;
 
-async function list(state, kind) {
-  const query = new URLSearchParams({ state, limit: MOST, ...(kind && { deviceKind: kind }) });
+async function list(state, kind, limit) {
+  const query = new URLSearchParams({ state, limit, ...(kind && { deviceKind: kind }) });
   return ask(`/v1/maintenance?${query}`);
 }
 
 async function show() {
   const [state, kind] = [chosen("state"), chosen("kind")];
   const [open, found] = await Promise.all([
-    list("open"),
-    state === "open" && !kind ? null : list(state, kind),
+    list("open", "", state === "open" && !kind ? MOST : 1),
+    state === "open" && !kind ? null : list(state, kind, MOST),
   ]);
   if (state !== chosen("state") || kind !== chosen("kind")) return; // it is asked again
   showFigures(open);
@@ -40,24 +40,25 @@ async function show() {
   );
 }
 
-function showFigures({ rows: visits, nextCursor, date, sessions }) {
-  const of = (kind) => visits.filter((visit) => visit.deviceKind === kind).length;
-  const more = nextCursor ? "the first " : "";
+function showFigures({ totals, date, sessions }) {
+  const of = (kind) => added(totals.filter((total) => total.deviceKind === kind), "visits");
   put(
     "open-count",
-    date ? number(visits.length) : UNKNOWN,
-    date ? `${more}${counted(of("meter"), "charger")}, ${counted(of("vehicle"), "vehicle")}` : "",
+    date ? number(added(totals, "visits")) : UNKNOWN,
+    date ? `${counted(of("meter"), "charger")}, ${counted(of("vehicle"), "vehicle")}` : "",
   );
   const note = date ? `${counted(sessions, "session")} of a year looked at` : "";
-  showStake("open-stake", visits, "atStakeAYear", "atStakeKwhAYear", date, note);
-  showStake("open-saves", visits, "mendingSavesAYear", "mendingSavesKwhAYear", date, "");
+  showStake("open-stake", totals, "atStakeAYear", "atStakeKwhAYear", date, note);
+  showStake("open-saves", totals, "mendingSavesAYear", "mendingSavesKwhAYear", date, "");
 }
 
+const added = (totals, name) => totals.reduce((sum, total) => sum + total[name], 0);
+
 /** The sum of money where all have one currency, else of energy. */
-function showStake(id, visits, ofMoney, ofEnergy, isKnown, note) {
-  const sum = (name) => visits.reduce((total, visit) => total + visit[name], 0);
+function showStake(id, totals, ofMoney, ofEnergy, isKnown, note) {
+  const sum = (name) => added(totals, name);
   const energy = `${number(sum(ofEnergy))} kWh`;
-  const currencies = new Set(visits.map((visit) => visit.currency));
+  const currencies = new Set(totals.map((total) => total.currency));
   const [currency] = currencies;
   if (!isKnown) put(id, UNKNOWN, "");
   else if (currencies.size !== 1 || currency === null) put(id, energy, note);

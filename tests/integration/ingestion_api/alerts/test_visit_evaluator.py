@@ -70,7 +70,7 @@ def test_an_alert_opens_with_its_visit_and_says_the_reason_and_the_money(
     assert sorted(events(conn)) == [("any", name, "opened") for name in ("M1", "V1", "V2")]
     saves, unknown, neither = alerts(conn)
     assert saves["message"] == "It drifts. Mending saves 300 kWh, 90 EUR a year."
-    assert unknown["message"] == "It drifts. Of 300 kWh a year nobody knows how much it is."
+    assert unknown["message"] == "It drifts. 300 kWh a year are measured wrongly."
     assert (saves["value"], saves["since"]) == (300, DAY - timedelta(days=20))
     assert neither["message"] == "It drifts."
 

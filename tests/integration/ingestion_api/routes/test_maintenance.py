@@ -67,6 +67,11 @@ def test_the_list_has_the_most_money_first_and_what_has_no_price_behind(api: Col
     ]
     answer = api.http.get(LIST).json()
     assert (answer["date"], answer["sessions"]) == (f"{DAY:%Y-%m-%d}", 12_000)
+    totals = [tuple(total.values()) for total in api.http.get(f"{LIST}?limit=1").json()["totals"]]
+    assert totals == [
+        ("meter", "EUR", 2, 500.0, 600.0, 210.0, None),
+        ("vehicle", None, 1, 300.0, 300.0, None, None),
+    ]
     row = answer["rows"][0]
     assert (row["reason"], row["depot"], row["currency"]) == ("It drifts.", "north", "EUR")
     assert api.http.get(LIST, params={"state": "broken"}).status_code == 422

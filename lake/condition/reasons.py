@@ -30,7 +30,7 @@ _TEXTS: Final = {
 _OWN: Final = " The {others} {partner_kind}s here are as usual elsewhere."
 _OWN_BY_ONE: Final = " The {partner_kind} here is as usual elsewhere."
 _EITHER: Final = " It may as well be {partner_kind} {partner_id}: too few sessions with others."
-_UNITS: Final = {1000: "Wh for kWh", 60: "kW for kWh of a minute"}
+_UNITS: Final = {1000: "Wh for kWh", 0.001: "MWh for kWh", 60: "kW for kWh of a minute"}
 _A_YEAR: Final = 365  # nobody knows that far ahead
 _OTHER_UNIT: Final = "kW for kWh, or the other way round"
 
@@ -50,7 +50,7 @@ def _reason(row: Mapping[str, Any]) -> str:
         device="charger" if is_meter else "vehicle",
         fall=max(-slope, 0.0) if slope is not None else 0.0,
         limit=_limit(row),
-        unit=_UNITS.get(round(row["size"] or 0), _OTHER_UNIT),
+        unit=_UNITS.get(round(row["size"] or 0, 3), _OTHER_UNIT),
     )
     partner_kind = "vehicle" if is_meter else "charger"
     if row["may_be_kind"] is not None:

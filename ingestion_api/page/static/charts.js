@@ -120,6 +120,8 @@ export class Chart {
 // The library writes on what it is given.
 const copied = (points) => points.map((point) => ({ ...point }));
 
+const SPAN = "domain('x')[1] - domain('x')[0]";
+
 /** The time axis of a chart, in UTC. */
 const timeAxis = (field) => ({
   field,
@@ -127,12 +129,12 @@ const timeAxis = (field) => ({
   scale: { type: "utc" },
   axis: {
     title: null,
-    format: { minutes: "%H:%M", hours: "%H:%M", date: "%b %-d", week: "%b %-d", month: "%b" },
+    format: { minutes: "%H:%M", hours: "%H:%M", date: "%b %-d", week: "%b %-d", month: "%b", quarter: "%b" },
     labelOverlap: true,
     labelSeparation: 10,
-    // As many as have room; none between full hours.
+    // As many as have room; of more than three hours none between full ones.
     tickCount: {
-      expr: `max(1, min(width / 75, (domain('x')[1] - domain('x')[0]) / ${HOUR}))`,
+      expr: `max(1, min(width / 75, (${SPAN}) / (${SPAN} > ${3 * HOUR} ? ${HOUR} : ${HOUR / 12})))`,
     },
     labelFlush: true,
   },

@@ -41,10 +41,10 @@ export function watchCondition(kind, id) {
 
 function show({ date, visit, anomaly, trend }, chart) {
   put("condition-basis", date ? `by the sessions up to the end of ${date}` : "");
-  at("condition-reasons").replaceChildren(...reasons(visit, anomaly).map((text) => make("p", {}, text)));
+  at("condition-reasons").replaceChildren(...reasons(visit, anomaly, trend).map((text) => make("p", {}, text)));
   at("condition-figures").hidden = trend === null;
   const none = date
-    ? "No trend is known: it takes eight weeks with charging sessions that are measured on both sides."
+    ? "Nobody knows yet whether it loses more than it should: it takes eight weeks with charging sessions that are measured on both sides."
     : "Nothing is known yet: each night the sessions of a year are looked at, of nine weeks at least.";
   put("condition-none", trend === null ? none : "");
   at("levels").hidden = trend === null;
@@ -69,11 +69,11 @@ function limit(trend) {
   return [`${number(days, 0)} d`, isBetween ? `${number(low, 0)} to ${number(high, 0)} d, 95 %` : ""];
 }
 
-function reasons(visit, anomaly) {
+function reasons(visit, anomaly, trend) {
   const texts = [];
   const seen = anomaly ?? (visit?.state === "open" ? visit : null);
   if (seen) texts.push(`${seen.reason} ${sure(seen.confidence)} sure.`);
-  else texts.push("Nothing is wrong, as far as its sessions show.");
+  else if (trend) texts.push("Nothing is wrong, as far as its sessions show.");
   if (visit?.state === "open") {
     const amount =
       visit.atStakeAYear === null

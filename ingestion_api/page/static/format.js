@@ -23,12 +23,13 @@ export function sized(value) {
 /** "1 meter", "2 meters" */
 export const counted = (count, name) => `${number(count)} ${name}${count === 1 ? "" : "s"}`;
 
-/** A length of time in its two largest units. */
+/** A length of time in its two largest units; nobody counts seconds of more than ten minutes. */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return UNKNOWN;
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 600 && whole % 60) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min`;
   if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }

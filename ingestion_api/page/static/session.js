@@ -5,7 +5,6 @@ import { curveOf } from "./curve.js";
 import { at, deviceLink, make, put, putWords } from "./dom.js";
 import { duration, minute, money, number, sized, words } from "./format.js";
 import { repeat } from "./frame.js";
-import { lasted } from "./session_rows.js";
 
 const id = document.body.dataset.session;
 const FOUND_BY = { ac: "AC energy", dc: "DC energy", soc: "state of charge", link: "its link" };
@@ -42,7 +41,7 @@ function show(session) {
   put("reason", session.reason === "rated" ? "" : session.reasonText);
   showDevices(session);
   put("time", `${minute(session.begins)} to ${session.ends === null ? "now" : minute(session.ends)}`);
-  put("lasted", lasted(session));
+  put("lasted", duration(session.durationSeconds), session.ends === null ? "goes on" : "");
   put("charging", duration(session.chargingSeconds));
   put("plugged", duration(session.pluggedSeconds));
   put("ac", sized(session.energyAcKwh));

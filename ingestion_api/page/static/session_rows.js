@@ -45,8 +45,7 @@ export function watchSessions(about) {
   repeat(30, () => showSessions(7, about), { section: "sessions" });
 }
 
-/** How long a session has lasted. */
-export const lasted = (session) =>
+const lasted = (session) =>
   `${duration(session.durationSeconds)}${session.ends === null ? ", goes on" : ""}`;
 
 function time(session) {

@@ -165,7 +165,7 @@ class _Bench:
         """p95 in milliseconds for requests that find nothing in memory."""
         took = []
         for _ in range(_COLD_VEHICLES):
-            _drop_from_file_cache([*self.stack.lake.rglob("*.parquet"), *self.stack.nameless_files])
+            _drop_from_file_cache([*self.stack.lake.rglob("*.parquet"), *self.stack.index_files])
             took.append(self._milliseconds(_PERFORMANCE + self._fresh.pop()))
         return percentile(took, 0.95)
 

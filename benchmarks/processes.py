@@ -24,12 +24,12 @@ def peak_resident_bytes(pid: int) -> int:
     return sum(_kilobytes(one, "status", "VmHWM:") for one, _ in _family(pid)) * 1024
 
 
-def nameless_files(pid: int) -> list[Path]:
-    """Files that a process has open and that no folder has any more, as paths that open them."""
+def open_files(pid: int, suffix: str) -> list[Path]:
+    """Files that a process has open and whose names end so, as paths that open them."""
     return [
         file
         for file in (_PROC / str(pid) / "fd").iterdir()
-        if file.is_file() and file.readlink().name.endswith(" (deleted)")
+        if file.is_file() and file.readlink().suffix == suffix
     ]
 
 

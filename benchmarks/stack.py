@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx
 import psycopg
 
-from benchmarks.processes import PeakShare, cpu_seconds, nameless_files, peak_resident_bytes
+from benchmarks.processes import PeakShare, cpu_seconds, open_files, peak_resident_bytes
 from local_stack.settings import LocalStackSettings
 from local_stack.stack.collectors import collector_ports
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
@@ -105,9 +105,9 @@ class StackUnderTest:
         return self._collector.lake_folder
 
     @property
-    def nameless_files(self) -> list[Path]:
-        """The collector's files on a disk that have no name any more."""
-        return nameless_files(self._collector.pid)
+    def index_files(self) -> list[Path]:
+        """The files of the collector's index."""
+        return open_files(self._collector.pid, ".hour")
 
     @property
     def database_url(self) -> str:

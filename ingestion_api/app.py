@@ -110,6 +110,7 @@ def create_app(
             performance_facts = DedicatedConnection(pooled, "performance", is_pooled=is_pooled)
             stack.push_async_callback(performance_facts.stop)
             index = HourIndex(lake, settings.index_folder, settings.index_hours)
+            stack.callback(index.close)
             reader = DeviceReader(lake, settings.answer_cache_bytes, index)
             performance = PerformanceService(
                 performance_facts,

@@ -1,18 +1,20 @@
-"""An index of the newest hours by device, in unnamed files of this process.
+"""An index of the newest hours by device, in files that the processes of a machine share.
 
 In the file of a table the pages of a device have to be found and decoded, which takes a millisecond
 of processor time; a day of a vehicle and its meter lies in 48 of them. Here its rows stand
-together, as arrays hold them. The files have no name: they vanish with the process.
+together, as arrays hold them. Each file is made once, and is gone with the last process.
 """
 
+import hashlib
+import io
 import os
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -24,6 +26,7 @@ from lake.reads.device_readings import Readings, concat_sorted, details_of
 from lake.reads.device_rows import scan_rows
 from lake.reads.open_tables import LiveFiles
 from lake.reads.row_ranges import RowRanges
+from lake.reads.shared_folder import SharedFolder
 from lake.schema.history import CONFLICTING_ENERGY, CONFLICTS
 from lake.schema.partitions import HOUR, hour_of
 from lake.schema.streams import INTERVAL_SECONDS, VEHICLE, Stream
@@ -32,6 +35,7 @@ IndexedHours: TypeAlias = Mapping[str, "IndexedHour"]
 """By the path of the table's file."""
 
 _NOBODY: Final = -1
+_SIZE: Final = 8  # bytes of the number at the end of a file
 
 
 class HourIndex:
@@ -41,9 +45,16 @@ class HourIndex:
     """
 
     def __init__(self, lake: Lake, folder: Path, hours: int) -> None:
-        """`folder` has room for them; nothing is seen in it."""
-        self._lake, self._folder, self._reach = lake, folder, hours * HOUR
+        """`folder` has room for them; below it processes with the same arguments share them."""
+        self._lake, self._reach = lake, hours * HOUR
+        same = repr((version("wattlake"), lake.uri, sorted(lake.storage_options.items()), hours))
+        self._files = SharedFolder(folder / f"wattlake-index-{os.geteuid()}-{_hashed(same)}")
         self._hours: dict[str, IndexedHours] = {}
+
+    def close(self) -> None:
+        """Leave the files to the other processes, or remove them."""
+        self._hours = {}
+        self._files.close()
 
     def indexed_hours(self, stream: Stream) -> IndexedHours:
         """Return the hours that are indexed now."""
@@ -64,10 +75,14 @@ class HourIndex:
         kept = {path: hour for path, hour in self.indexed_hours(stream).items() if path in wanted}
         missing = next((path for path in reversed(wanted) if path not in kept), None)
         if missing is not None:
-            rows = scan_rows(self._lake, stream, missing).collect()
-            kept[missing] = IndexedHour.from_rows(rows, stream, self._folder)
+            file = self._files.opened(_name(stream, missing), partial(self._write, stream, missing))
+            kept[missing] = IndexedHour.from_file(file, stream)
         self._hours[stream.name] = kept
+        self._files.keep(f"{stream.name}-", {_name(stream, path) for path in wanted})
         return missing is not None
+
+    def _write(self, stream: Stream, path: str, file: Path) -> None:
+        write_hour(scan_rows(self._lake, stream, path).collect(), stream, file)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,33 +101,19 @@ class IndexedHour:
     has_details: bool
 
     @classmethod
-    def from_rows(cls, rows: pl.DataFrame, stream: Stream, folder: Path) -> "IndexedHour":
-        """Write rows, which have the stream's columns and COPIES, to a new file."""
-        rows = rows.sort(stream.device, maintain_order=True)
-        readings = Readings.from_rows(rows, stream)
-        details = readings.details
-        packed = np.empty(rows.height, _row(stream, has_details=details is not None))
-        packed["at"], packed["received_at"] = readings.at, readings.received_at
-        packed["value"], packed["is_register"] = readings.value, readings.is_register
-        packed["duplicates"] = rows["duplicates"].cast(pl.Int32).to_numpy()
-        names: list[str] = []
-        if stream is VEHICLE:
-            names, packed["name"] = _numbered(rows["meter_id"])
-            packed["battery_temp"] = readings.battery_temp
-        phases: list[str] = []
-        if details is not None:
-            phases, packed["phase"] = _numbered(details["phase"])
-            packed[INTERVAL_SECONDS.name] = details[INTERVAL_SECONDS.name].to_numpy()
-            packed[CONFLICTS.name] = details[CONFLICTS.name].fill_null(0).to_numpy()
-            packed[CONFLICTING_ENERGY.name] = details[CONFLICTING_ENERGY.name].to_numpy()
-        with TemporaryFile(dir=folder) as file:
-            file.write(packed.tobytes())
-            file.flush()
-            places = RowRanges.from_sorted(rows[stream.device])
-            file_number = os.dup(file.fileno())
-            hour = cls(
-                stream, file_number, places, [*names, None], [*phases, None], details is not None
-            )
+    def from_file(cls, file: int, stream: Stream) -> "IndexedHour":
+        """Take over a descriptor of a file that `write_hour` has written."""
+        end = os.fstat(file).st_size - _SIZE
+        rows = int.from_bytes(os.pread(file, _SIZE, end))
+        about = np.load(io.BytesIO(os.pread(file, end - rows, rows)))
+        hour = cls(
+            stream,
+            file,
+            RowRanges(about["devices"], about["bounds"]),
+            [*about["names"].tolist(), None],
+            [*about["phases"].tolist(), None],
+            bool(about["has_details"]),
+        )
         weakref.finalize(hour, os.close, hour.file)
         return hour
 
@@ -132,6 +133,44 @@ class IndexedHour:
         if len(found) != length:
             raise OSError(f"an indexed hour gave {len(found)} of {length} bytes")
         return found
+
+
+def write_hour(rows: pl.DataFrame, stream: Stream, file: Path) -> None:
+    """Write rows, which have the stream's columns and COPIES, to a file. Raises OSError.
+
+    It has the rows, what `IndexedHour` keeps of them in memory, and the bytes of the rows.
+    """
+    rows = rows.sort(stream.device, maintain_order=True)
+    readings = Readings.from_rows(rows, stream)
+    details = readings.details
+    packed = np.empty(rows.height, _row(stream, has_details=details is not None))
+    packed["at"], packed["received_at"] = readings.at, readings.received_at
+    packed["value"], packed["is_register"] = readings.value, readings.is_register
+    packed["duplicates"] = rows["duplicates"].cast(pl.Int32).to_numpy()
+    names: list[str] = []
+    if stream is VEHICLE:
+        names, packed["name"] = _numbered(rows["meter_id"])
+        packed["battery_temp"] = readings.battery_temp
+    phases: list[str] = []
+    if details is not None:
+        phases, packed["phase"] = _numbered(details["phase"])
+        packed[INTERVAL_SECONDS.name] = details[INTERVAL_SECONDS.name].to_numpy()
+        packed[CONFLICTS.name] = details[CONFLICTS.name].fill_null(0).to_numpy()
+        packed[CONFLICTING_ENERGY.name] = details[CONFLICTING_ENERGY.name].to_numpy()
+    places = RowRanges.from_sorted(rows[stream.device])
+    about = io.BytesIO()
+    np.savez(
+        about,
+        devices=places.devices,
+        bounds=places.bounds,
+        names=np.array(names, np.str_),
+        phases=np.array(phases, np.str_),
+        has_details=np.array(details is not None),
+    )
+    with file.open("wb") as output:
+        output.write(packed.tobytes())
+        output.write(about.getvalue())
+        output.write(packed.nbytes.to_bytes(_SIZE))
 
 
 def indexed_readings(hours: Sequence[IndexedHour], stream: Stream, device: str) -> Readings:
@@ -180,6 +219,15 @@ def _numbered(texts: pl.Series) -> tuple[list[str], npt.NDArray[np.int32]]:
     names = texts.drop_nulls().unique().sort().to_list()
     numbers = texts.cast(pl.Enum(names)).to_physical().cast(pl.Int32)
     return names, numbers.fill_null(_NOBODY).to_numpy()
+
+
+def _name(stream: Stream, path: str) -> str:
+    """Name the indexed hour of a file of the history."""
+    return f"{stream.name}-{_hashed(path)}.hour"
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 @cache

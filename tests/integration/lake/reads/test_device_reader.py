@@ -211,7 +211,37 @@ def test_an_hour_that_is_compacted_anew_is_indexed_anew_and_an_old_one_forgotten
     assert not reader.index_next_hour(END + 3 * HOUR)
     assert reader.indexed_hours == 0
     assert _alone(reader, "A", set(), HOUR_10, END).at.size == 2
-    assert not list(folder.iterdir())
+    assert not list(folder.rglob("*.hour"))
+
+
+def test_an_hour_is_indexed_once_for_all_processes_and_nothing_stays_after_the_last(
+    lake: Lake, tmp_path: Path
+) -> None:
+    append_once(lake, METER, meter_rows({"meter_id": "A", "timestamp": HOUR_10}), "test", 1, 0)
+    compact_hour(lake, METER, HOUR_10)
+    one, other, late = (HourIndex(lake, tmp_path, 26) for _ in range(3))
+    readers = [DeviceReader(lake, 0, index) for index in (one, other)]
+    assert readers[0].index_next_hour(END)
+    (left_behind,) = tmp_path.rglob("*.hour")
+    one.close()
+    assert not left_behind.parent.exists()
+    left_behind.parent.mkdir()
+    left_behind.write_bytes(b"")  # as after a crash of the machine
+
+    readers[0] = DeviceReader(lake, 0, late)
+    assert readers[0].index_next_hour(END)
+    made = left_behind.stat()
+    assert made.st_size > 0
+    assert readers[1].index_next_hour(END)
+    assert left_behind.stat().st_ino == made.st_ino
+    late.close()
+    assert left_behind.exists()
+    assert lake.local_folder
+    for file in lake.local_folder.rglob("*.parquet"):
+        file.unlink()
+    assert _alone(readers[1], "A", set(), HOUR_10, END).at.size == 1
+    other.close()
+    assert not left_behind.parent.exists()
 
 
 def test_what_has_gone_from_the_lake_is_not_told_any_more(lake: Lake, tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def main() -> int:
                 return _fail(PORT_TAKEN, _port_problem(settings.host, port, error))
         try:
             check_database(database.database_url)
+            if database.replica_url != database.database_url:
+                check_database(database.replica_url, "READ_DATABASE_URL")
             if database.is_pooled:
                 check_database(database.dsn, "DIRECT_DATABASE_URL")
         except DatabaseNotReady as error:

@@ -95,6 +95,9 @@ def create_app(
         read_pool(pooled, most, is_pooled=is_pooled)
         for most in (settings.read_connections, _MONITOR_CONNECTIONS)
     )
+    replica, replica_pool = database.replica_url, pool
+    if replica != pooled:
+        replica_pool = read_pool(replica, settings.read_connections, is_pooled=is_pooled)
     keys = ApiKeyCache(monitor_pool, settings.key_refresh_seconds)
 
     @asynccontextmanager
@@ -102,12 +105,12 @@ def create_app(
         # Each is stopped before those above it, whatever fails. So what the committer stores last
         # is in the last flush, and nobody loses the pool.
         async with AsyncExitStack() as stack:
-            for connections in (pool, monitor_pool):
+            for connections in dict.fromkeys((pool, replica_pool, monitor_pool)):
                 stack.push_async_callback(connections.close)
                 await connections.open()
-            live_states = LiveStateReader(pooled, is_pooled=is_pooled)
+            live_states = LiveStateReader(replica, is_pooled=is_pooled)
             stack.push_async_callback(live_states.stop)
-            performance_facts = DedicatedConnection(pooled, "performance", is_pooled=is_pooled)
+            performance_facts = DedicatedConnection(replica, "performance", is_pooled=is_pooled)
             stack.push_async_callback(performance_facts.stop)
             index = HourIndex(lake, settings.index_folder, settings.index_hours)
             stack.callback(index.close)
@@ -161,6 +164,7 @@ def create_app(
                 committer,
                 writer,
                 pool,
+                replica_pool,
                 monitor_pool,
                 bodies,
                 outbox,
@@ -190,11 +194,14 @@ def create_app(
         lifespan=lifespan,
     )
     _add_routes(app)
-    # The committer has a connection of its own: it tells a busy pool from one without a server.
+    # The committer has a connection of its own: it tells a busy pool from one without a server, but
+    # not from one without a replica.
     add_problem_handlers(
         app,
         settings.retry_after_seconds,
-        lambda: cast("Services", app.state.services).group_commit.is_connected,
+        lambda: (
+            replica_pool is pool and cast("Services", app.state.services).group_commit.is_connected
+        ),
     )
     _describe_errors(app)
     return _served(app, settings, bodies, keys)

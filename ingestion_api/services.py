@@ -37,6 +37,7 @@ class Services:
     group_commit: GroupCommit
     lake_writer: LakeWriter
     pool: ReadPool
+    replica_pool: ReadPool  # of answers that may be a moment behind; `pool` without a replica
     monitor_pool: ReadPool  # of what must go on while readers have all connections of the other
     bodies: RequestBodies
     outbox: OutboxMonitor

@@ -28,10 +28,21 @@ class DatabaseSettings(BaseSettings):
         "PgBouncer: for locks, notifications, commands and pipelines; none: DATABASE_URL",
     )
 
+    read_database_url: DatabaseUrl | None = Field(
+        default=None,
+        description="a replica for answers about devices and the fleet, which may be a moment "
+        "behind; none: DATABASE_URL",
+    )
+
     @property
     def dsn(self) -> str:
         """The URL of the server itself, as psycopg and ADBC take it."""
         return self.direct_database_url or self.database_url
+
+    @property
+    def replica_url(self) -> str:
+        """The URL for what may be a moment behind."""
+        return self.read_database_url or self.database_url
 
     @property
     def is_pooled(self) -> bool:

@@ -74,7 +74,7 @@ async def dashboard(
     now = services.now()
     midnight = datetime.combine(now.astimezone(UTC), time(), UTC)
     asked = await _asked(services, where, vehicle_ids)
-    async with services.pool.connection() as conn:
+    async with services.replica_pool.connection() as conn:
         rows = await conn.execute(
             query("dashboard"),
             {"vehicle_ids": asked, "start": midnight, "end": now, "rated": list(RATED)},

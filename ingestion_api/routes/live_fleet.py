@@ -131,7 +131,7 @@ async def live_fleet(
     if cursor:
         after = read_cursor(cursor, question, _POSITION, now)
     names = ("after_missing", "after_place", "after_kind", "after_id")
-    async with services.pool.connection() as conn:
+    async with services.replica_pool.connection() as conn:
         rows = await conn.execute(
             query("live_fleet"),
             {

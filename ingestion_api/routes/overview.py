@@ -149,7 +149,7 @@ async def overview(services: ServicesDep, where: DeviceFilterDep) -> Overview:
     """
     now = services.now()
     newest_start, believed_until = hour_of(now), services.believed_until(now)
-    async with services.pool.connection() as conn:
+    async with services.replica_pool.connection() as conn:
         live = await (
             await conn.execute(
                 query("overview_live"),
@@ -201,7 +201,7 @@ async def devices_by_id(
 ) -> FoundDevices:
     """Devices whose id holds a text: the one that is it first, then those that begin with it."""
     now = services.now()
-    async with services.pool.connection() as conn:
+    async with services.replica_pool.connection() as conn:
         rows = await conn.execute(
             query("devices_by_id"),
             {"text": text, "kind": kind, "limit": limit + 1, **where.parameters},

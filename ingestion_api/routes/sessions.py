@@ -134,7 +134,7 @@ async def list_sessions(
         "after_id": after_id,
         "limit": limit + 1,
     }
-    async with services.pool.connection() as conn:
+    async with services.replica_pool.connection() as conn:
         # Planned for the filters that are given.
         found = await conn.execute(query("list_sessions"), asked, prepare=False)
         rows = await found.fetchall()
@@ -185,7 +185,7 @@ async def read_session(
     An id that was superseded, because its session turned out to be a part of another one, is
     answered with that: look at `sessionId`.
     """
-    async with services.pool.connection() as conn:
+    async with services.replica_pool.connection() as conn:
         found = await conn.execute(query("session_of_id"), {"session_id": str(session_id)})
         rows = await found.fetchall()
     if not rows:

@@ -159,8 +159,10 @@ class Stack:
         return url
 
     def _environment(self, database_url: str) -> dict[str, str]:
+        own = {} if self.settings.database_url else {"READ_DATABASE_URL": database_url}
         return {
             **os.environ,
+            **own,
             "DATABASE_URL": self.settings.database_url or database_url,
             "DIRECT_DATABASE_URL": database_url,
             "LAKE_URI": self.settings.lake_uri or str(self._in("lake")),

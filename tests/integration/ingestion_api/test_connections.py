@@ -4,6 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ from tests.harness.collector import Collector, running_collector
 from tests.harness.heartbeats import device, meter, vehicle
 from tests.harness.outbox import waiting_meters
 from tests.harness.pooler import SESSIONS, pooled
+from tests.harness.replica import replica_of
 from tests.harness.waiting import wait_for
 from warehouse_sql.database_url import dagster_url
 
@@ -63,6 +65,38 @@ def test_a_pooler_of_transactions_does_for_all_but_what_needs_a_session(
         with psycopg.connect(url) as one, psycopg.connect(url) as another:
             for conn in (one, another):  # each in a transaction, so in two sessions of the pooler
                 assert conn.execute(LEFT_IN_THE_SESSION).fetchall() == []
+
+
+def test_a_replica_answers_for_devices_and_may_be_behind_while_all_else_is_as_it_is(
+    postgres_server: EmbeddedPostgres, database_url: str, tmp_path: Path
+) -> None:
+    box, car = f"{device('BOX')}1", f"{device('CAR')}1"
+    link = {"meterId": box, "vehicleId": car, "validFrom": "2026-01-01T00:00:00Z"}
+    with replica_of(postgres_server) as replica:
+        settings = {"READ_DATABASE_URL": replica.url(database_url), "FLUSH_SECONDS": "0.2"}
+        with running_collector(database_url, tmp_path, **settings) as collector:
+            get, live = collector.http.get, f"/v1/analytics/meter/{box}/live"
+            with replica.standing_still():
+                for past in (-120, -60):
+                    assert collector.post("/v1/ingest/meter", meter(box, past)).status_code == 201
+                    assert (
+                        collector.post("/v1/ingest/vehicle", vehicle(car, past)).status_code == 201
+                    )
+                assert collector.post("/v1/links", link).status_code == 201
+                wait_for(lambda: get("/v1/status").json()["rowsInLake"] == 4)
+                assert [one["meterId"] for one in get("/v1/links").json()["links"]] == [box]
+                assert get(live).status_code == 404
+                assert get(f"/v1/analytics/performance/{car}").status_code == 404
+            wait_for(lambda: get(live).status_code == 200)
+            wait_for(lambda: get(f"/v1/analytics/performance/{car}").status_code == 200)
+            found = wait_for(lambda: energies(get(f"/v1/analytics/performance/{car}").json()))
+            assert found == pytest.approx((0.4, 0.36))
+
+
+def energies(answer: dict[str, Any]) -> tuple[float, float] | None:
+    """Both energies of an answer; None where the vehicle is not linked yet."""
+    found = (answer["energyConsumedAc"], answer["energyDeliveredDc"])
+    return None if None in found else found
 
 
 def test_behind_a_pooler_a_reading_request_ends_though_its_statement_does_not(

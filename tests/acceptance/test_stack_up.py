@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.faults.disk import Disk
+from tests.harness.pooler import pooled
 from tests.harness.postgres import server_folder
 from tests.harness.processes import child_of, processes_of
 from tests.harness.stack import FLEET, STOP_SECONDS, RunningStack, running_stack
@@ -136,10 +137,16 @@ def a_killed_supervisor_takes_everything_along(stack: RunningStack, data: Path) 
 
 def test_it_runs_on_a_database_of_the_users_own(database_url: str, tmp_path: Path) -> None:
     # the folder needs no way for a database account: there is no embedded database in it
-    with running_stack(tmp_path / "data", "--seed", "2", DATABASE_URL=database_url) as stack:
+    data = tmp_path / "data"
+    with (
+        pooled(database_url) as url,
+        running_stack(
+            data, "--seed", "2", DATABASE_URL=url, DIRECT_DATABASE_URL=database_url
+        ) as stack,
+    ):
         stack.wait_for(lambda: "asset graph" in stack.text, FIRST_TABLE_SECONDS)
         assert stack.stop() == 0
-    assert not (tmp_path / "data" / "postgres").exists()
+    assert not (data / "postgres").exists()
 
 
 def is_ready(url: str) -> bool:

@@ -1,9 +1,11 @@
 # One image for every part; the command chooses: collector (default), Dagster webserver, daemon.
+# With Ray, for ENGINE=ray and the nodes of its cluster: --build-arg LOCK=requirements-ray.lock
 FROM python:3.12-slim-bookworm AS build
+ARG LOCK=requirements.lock
 WORKDIR /app
-COPY requirements.lock ./
+COPY requirements.lock requirements-ray.lock ./
 RUN python -m venv /venv \
- && /venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
+ && /venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r ${LOCK}
 COPY pyproject.toml README.md LICENSE ./
 COPY ingestion_api ingestion_api
 COPY lake lake

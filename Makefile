@@ -33,7 +33,7 @@ bench: $(VENV)/installed-dev  ## speed of the stack and of its lake; RUNS=3, SUI
 	@$(if $(filter month,$(SUITE)),$(BIN)/python -m benchmarks month $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(DAYS),--days $(DAYS)) $(if $(CADENCE),--cadence $(CADENCE)) $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep $(KEEP)))
 
 nightly: KILLS ?= 200
-nightly: $(VENV)/installed-dev  ## kills everything and fills every disk at random under load, for long; KILLS=200 SEED=1 FULL=60 PARTS="kills runs disks", PARTS=soak MINUTES=120
+nightly: $(VENV)/installed-dev $(if $(filter ray,$(or $(PARTS),ray)),$(VENV)/installed-ray)  ## kills everything and fills every disk at random under load, for long; KILLS=200 SEED=1 FULL=60 PARTS="kills runs disks ray", PARTS=soak MINUTES=120
 	@$(BIN)/python -m tests.faults.nightly --kills $(KILLS) $(if $(FULL),--full $(FULL)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(addprefix --part ,$(PARTS))
 
 check: $(VENV)/installed-dev  ## format, lint, types
@@ -51,6 +51,9 @@ lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-header --no-annotate --group dev -c requirements.lock \
 	  pyproject.toml -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-header --no-annotate --extra ray -c requirements-dev.lock \
+	  pyproject.toml -o requirements-ray.lock
 
 clean:  ## forget the virtual environment and the caches, never data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -71,4 +74,9 @@ $(VENV)/installed: requirements.lock pyproject.toml | $(VENV)/bin/pip
 $(VENV)/installed-dev: requirements-dev.lock $(VENV)/installed
 	@echo "installing the locked test tools ..."
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/installed-ray: requirements-ray.lock $(VENV)/installed
+	@echo "installing the locked Ray ..."
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-ray.lock
 	@touch $@

@@ -2,8 +2,10 @@
 
 import sys
 from datetime import date
+from importlib.util import find_spec
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lake.time_zones import time_zone
@@ -44,6 +46,24 @@ class PipelineSettings(BaseSettings):
         ge=1,
         description="most hours that one run computes; a longer range is split, and one of many "
         "heartbeats earlier",
+    )
+    rows_per_run: int = Field(
+        default=5_000_000,
+        ge=1,
+        description="most heartbeats of hours that one run computes: until it leaves a table, the "
+        "newest hour can't write it. With ENGINE=ray about so many for each worker",
+    )
+    engine: Literal["local", "ray"] = Field(
+        default="local",
+        description="where the hours of a backfill, and those of verify, are computed: local, in "
+        "the process that asks for them; ray, on the workers of a Ray cluster, for which Wattlake "
+        "is installed with the extra `ray`",
+    )
+    ray_address: str = Field(
+        default="",
+        pattern=r"^((ray://)?[^/:]+:[0-9]+)?$",
+        description="head of the Ray cluster: host:port where this process runs on a node of it, "
+        "else ray://host:port; ENGINE=ray needs it",
     )
     archive_after_days: int = Field(
         default=3, ge=1, description="the small files of a day become one after so many days"
@@ -107,6 +127,14 @@ class PipelineSettings(BaseSettings):
     def _known_zone(cls, name: str) -> str:
         time_zone(name)
         return name
+
+    @model_validator(mode="after")
+    def _has_its_engine(self) -> Self:
+        if self.engine == "ray" and find_spec("ray") is None:
+            raise ValueError("ENGINE=ray needs Ray: install it with pip install 'wattlake[ray]'")
+        if self.engine == "ray" and not self.ray_address:
+            raise ValueError("ENGINE=ray needs RAY_ADDRESS, the head of a Ray cluster")
+        return self
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -52,6 +53,7 @@ from pipelines.compute.awaited import note_context
 from pipelines.compute.cadences import note_cadences
 from pipelines.compute.hours_beside import without_lost_hours
 from pipelines.compute.stretch import Stretch, compute_stretch, day_stretches
+from pipelines.engine import run_tasks
 from pipelines.ledger import (
     changed_hours,
     count_refinements,
@@ -63,7 +65,8 @@ from pipelines.partitions import HOURLY, REFINES, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
 
-_UNCOVERED_PERCENT = PipelineSettings().uncovered_vehicles_percent
+_SETTINGS = PipelineSettings()
+_UNCOVERED_PERCENT = _SETTINGS.uncovered_vehicles_percent
 _READ = (*HISTORIES, *(table.name for table in HOURLY_TABLES))
 
 
@@ -291,8 +294,11 @@ def hourly_tables(
             )
             for stretch in day_stretches(every)
         ]
-        with fail_on_unreadable(tables, _READ, every[0], every[-1] + HOUR):
-            for done in map(compute_stretch, stretches):
+        with (
+            fail_on_unreadable(tables, _READ, every[0], every[-1] + HOUR),
+            closing(run_tasks(_SETTINGS, compute_stretch, stretches)) as results,
+        ):
+            for done in results:
                 for written in done.written:
                     versions[written.spec.name] = commit_replacement(tables, written)
                 # Should they come back after all, what was computed without them follows from them.

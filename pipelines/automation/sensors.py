@@ -36,8 +36,6 @@ _REQUESTS_A_TICK = 10
 # So many keep two places busy until the next tick; the newest hours never wait behind them.
 _OLD_RANGES = 4
 _NEWEST = timedelta(hours=2)
-# Until a run of old hours leaves a table, the newest hour can't write it: seconds with so many.
-_ROWS_A_RUN = 5_000_000
 _EVENTS_A_LOOK = 5_000
 _DAYS_A_RUN = 31
 # Where late heartbeats keep the hourly runs busy, a day does not wait for a pause of theirs.
@@ -247,7 +245,7 @@ def _bounded(
         total = 0
         for hour in found:
             total += rows[hour]
-            if cut[-1] and total > _ROWS_A_RUN:
+            if cut[-1] and total > _SETTINGS.rows_per_run:
                 cut.append([])
                 total = rows[hour]
             cut[-1].append(hour)

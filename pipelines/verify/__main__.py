@@ -9,8 +9,9 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Final
 
 import adbc_driver_manager
@@ -23,8 +24,10 @@ from lake import HOUR, EnergySettings, Lake, LakeError, LakeSettings, hour_of
 from lake.costs import BadTariff
 from lake.delta import READ_ERRORS
 from lake.schema import days_within
+from pipelines.engine import EngineError, run_tasks
 from pipelines.ledger import first_hour
 from pipelines.resources import WarehouseResource
+from pipelines.settings import PipelineSettings
 from pipelines.verify.damage import DamagedFiles, table_damage
 from pipelines.verify.days import verify_day
 from pipelines.verify.files import CheckedTables, unreadable_tables
@@ -33,6 +36,7 @@ from pipelines.verify.hours import Verification, VerifiedHour
 from pipelines.verify.marts import MartReader
 from pipelines.verify.repair import Repair, repair
 from pipelines.verify.sessions import verify_sessions
+from pipelines.verify.stretch import StretchToVerify, verify_stretch, week_stretches
 from warehouse_sql.settings import DatabaseSettings, settings_fault
 
 _AGREES, _CANNOT, _DIFFERS, _NOT_JUDGED, _INTERRUPTED = 0, 1, 3, 4, 130
@@ -45,14 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     report = Report()
     try:
-        _verify(report, asked.start, asked.end, mend=asked.repair)
+        # Ray tells of workers that died on standard output, where the report belongs alone.
+        with redirect_stdout(sys.stderr):
+            _verify(report, asked.start, asked.end, mend=asked.repair)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except ValidationError as error:
         report.error = settings_fault(error)
     except BadTariff as error:
         report.error = f"TARIFF_FILE: {error}"
-    except (LakeError, *READ_ERRORS, psycopg.Error, adbc_driver_manager.Error) as error:
+    except (
+        LakeError,
+        EngineError,
+        *READ_ERRORS,
+        psycopg.Error,
+        adbc_driver_manager.Error,
+    ) as error:
         report.error = " ".join(str(error).split()) or type(error).__name__
     if report.error is not None:
         _complain(report.error)
@@ -268,6 +280,7 @@ def _texts(hours: Iterable[datetime]) -> list[str]:
 
 def _verify(report: Report, start: datetime, end: datetime, *, mend: bool) -> None:
     lake, settings = Lake.from_settings(LakeSettings()), EnergySettings()
+    engine = PipelineSettings()
     # The environment or .env provides the field.
     warehouse = WarehouseResource(database_url=DatabaseSettings().dsn)
     with warehouse.autocommit() as connection:
@@ -282,12 +295,25 @@ def _verify(report: Report, start: datetime, end: datetime, *, mend: bool) -> No
             *columns, console=console, transient=True, disable=not console.is_terminal
         ) as progress,
     ):
-        verification = Verification(tables, warehouse, marts, settings)
-        hours = verification.hours(start, end)
+        hours = Verification(tables, warehouse, marts, settings).hours(start, end)
         task = progress.add_task("", total=len(hours))
-        for hour in verification.run(hours):
-            report.add(hour)
-            progress.advance(task)
+        # One process carries what it has read from hour to hour, and tells of each.
+        parts = [hours] if engine.engine == "local" else week_stretches(hours)
+        here = partial(verify_stretch, on_hour=partial(progress.advance, task))
+        stretches = [
+            StretchToVerify(lake, warehouse.dsn, settings, tables.unreadable, part)
+            for part in parts
+        ]
+        with closing(
+            run_tasks(engine, here if len(stretches) == 1 else verify_stretch, stretches)
+        ) as results:
+            judged = 0
+            for done in results:
+                for hour in done.hours:
+                    report.add(hour)
+                tables.take_over(done.checked)
+                judged += len(done.hours)
+                progress.update(task, completed=judged)
         days = {hour.date() for hour in hours if hour >= report.first_hour}
         for day in sorted(days & {*days_within(start, end)}):
             report.add_day(day, verify_day(tables, warehouse, marts, day, settings))

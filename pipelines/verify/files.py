@@ -53,6 +53,15 @@ class CheckedTables:
         """Damaged files among those that were checked."""
         return [one for one in self._checked.values() if one is not None]
 
+    @property
+    def checked(self) -> Mapping[tuple[str, str], DamagedFile | None]:
+        """Files that were checked, by table and path, and the damage of each."""
+        return dict(self._checked)
+
+    def take_over(self, checked: Mapping[tuple[str, str], DamagedFile | None]) -> None:
+        """Check none of these files again, which another reader has `checked`."""
+        self._checked |= checked
+
     def open(self, name: str) -> DeltaTable | None:
         """Open a table; None where its log can't be read. Raises TableMissing."""
         return None if name in self.unreadable else self.lake.open(name)

@@ -2,13 +2,15 @@
 
 import argparse
 import secrets
+import subprocess
 
 from tests.faults.campaign import Campaign
 from tests.faults.full_disks import FullDisks
 from tests.faults.hourly_runs import kill_at_every_moment
 from tests.faults.soak import Soak
+from tests.harness.ray_cluster import command_on_loopback
 
-_PARTS = ("kills", "runs", "disks")
+_PARTS = ("kills", "runs", "disks", "ray")
 _SOAK = "soak"  # only when asked for: it takes hours
 
 
@@ -34,6 +36,8 @@ def main() -> None:
     if "disks" in parts:
         with FullDisks(wanted.seed) as disks:
             disks.run(wanted.full, wanted.only)
+    if "ray" in parts:
+        subprocess.run(command_on_loopback("tests.faults.ray_nodes"), check=True)
     if _SOAK in parts:
         with Soak(wanted.seed, wanted.fleet, wanted.full) as soak:
             soak.run(wanted.minutes, wanted.every)

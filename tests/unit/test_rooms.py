@@ -103,17 +103,18 @@ ROOMS = {
         "dagster_storage": "",
         "run_session": "",
         "database": "",
+        "engine": "settings",
         "checks": "",
         "first_partition": "settings",
         "partitions": "first_partition",
         "resources": "database run_session",
         "compute": "checks.hours checks.rules database ledger",
-        "assets": "compute checks ledger partitions resources settings",
+        "assets": "compute checks engine ledger partitions resources settings",
         "report": "assets compute partitions resources settings",
         "maintenance": "assets ledger resources settings",
         "automation": "assets checks compute ledger partitions first_partition resources "
         "run_session settings",
-        "verify": "assets checks compute ledger resources",
+        "verify": "assets checks compute engine ledger resources settings",
         "definitions": "assets automation maintenance partitions report resources",
     },
     "local_stack": {
@@ -251,6 +252,7 @@ LIBRARIES = {
     "pydantic_core": "ingestion_api warehouse_sql",
     "pydantic_settings": "ingestion_api.settings lake.settings local_stack.settings "
     "pipelines.settings warehouse_sql.settings",
+    "ray": "pipelines.engine",
     "rich": "ingestion_api.bulk_import local_stack.cli local_stack.stack local_stack.terminal "
     "pipelines.verify",
     "scipy": "lake.condition",

@@ -161,7 +161,8 @@ def test_the_newest_hours_have_a_run_of_their_own_beside_few_old_ranges(
 def test_a_run_of_old_hours_is_bounded_by_its_rows(
     stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sensors, "_ROWS_A_RUN", 5)
+    settings = sensors._SETTINGS.model_copy(update={"rows_per_run": 5})
+    monkeypatch.setattr(sensors, "_SETTINGS", settings)
     for later, count in ((0, 2), (1, 2), (2, 2), (3, 9), (4, 1)):
         at = HOUR_10 + later * HOUR
         stack.deliver(

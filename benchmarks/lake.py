@@ -1,4 +1,4 @@
-"""Cost of the lake: compaction, a day's tables, disk, bulk import, how often hours are computed.
+"""Cost of the lake: compaction, a day's tables, disk, bulk import, recomputation, object stores.
 
 Ratios come from one run: what is compared takes turns, each turn a process of its own on files that
 are in the file cache. The heartbeats are those of the simulated fleet at its full size.
@@ -18,6 +18,7 @@ from benchmarks.lake_day import DAY, Figures
 from benchmarks.lake_fill import fill_history, fill_raw_hour, fill_year
 from benchmarks.lake_import import import_files, write_files
 from benchmarks.lake_recomputation import computations_an_hour
+from benchmarks.lake_store import requests_of_a_store
 from benchmarks.lake_work import THE_HOUR
 from benchmarks.stack import BenchmarkError, run_process
 from benchmarks.table import Goal, Report, Row
@@ -119,6 +120,7 @@ _CASES: Final[dict[str, Callable[[_Bench], list[Row]]]] = {
     "year": _year,
     "day": _day,
     "import": _import,
+    "store": lambda bench: requests_of_a_store(bench.fleet),
     "recomputation": lambda bench: computations_an_hour(bench.folder),
 }
 CASE_NAMES: Final = tuple(_CASES)

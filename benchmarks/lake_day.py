@@ -53,12 +53,17 @@ Figures = dict[str, float]
 
 
 def tables(folder: Path) -> Figures:
+    """Compute the tables of the day of a lake in a folder."""
+    return tables_of(Lake(str(folder)))
+
+
+def tables_of(lake: Lake) -> Figures:
     """Compute and write every table of the day, its hours one after another and then the day.
 
     `seconds` are those of the efficiency tables, from reading heartbeats and resolving links to
     the commits; `other_seconds` those of the other tables.
     """
-    day = _Day(Lake(str(folder)))
+    day = _Day(lake)
     hours = [day.compute_hour(hour) for hour in day.hours]
     seconds = [sum(of_kind) for of_kind in zip(*(took for _, took in hours), strict=True)]
     # A run over hours writes those of a day in one commit of each table, as the pipelines do.

@@ -22,13 +22,14 @@ test: $(VENV)/installed-dev  ## every test, on real Postgres, Delta, HTTP and Da
 bench: SUITE ?= ingest lake answers alerts truth condition month
 bench: RUNS ?= 3
 bench: HOURS ?= 24
-bench: $(VENV)/installed-dev  ## speed of the stack and of its lake; RUNS=3, SUITE=ingest SECONDS=60 CASES="single steady" COLLECTORS=2, SUITE=lake HOURS=24 CASES="day import", SUITE=answers SECONDS=10 VEHICLES=1000 DAYS=3 CASES="day row-store", SUITE=alerts SECONDS=60, SUITE=truth VEHICLES=10 DAYS=4, SUITE=condition VEHICLES=1000 SEED=1, SUITE=month VEHICLES=2000 DAYS=31 KEEP=/tmp/month
-	@$(if $(and $(CASES)$(VEHICLES)$(DAYS),$(word 2,$(SUITE))),$(error name the suite of the cases, vehicles or days: SUITE=ingest, lake, answers, alerts, truth, condition or month))
+bench: $(VENV)/installed-dev $(if $(filter ray,$(SUITE)),$(VENV)/installed-ray)  ## speed of the stack and of its lake; RUNS=3, SUITE=ingest SECONDS=60 CASES="single steady" COLLECTORS=2, SUITE=lake HOURS=24 CASES="day import", SUITE=answers SECONDS=10 VEHICLES=1000 DAYS=3 CASES="day row-store", SUITE=alerts SECONDS=60, SUITE=truth VEHICLES=10 DAYS=4, SUITE=condition VEHICLES=1000 SEED=1, SUITE=month VEHICLES=2000 DAYS=31 KEEP=/tmp/month, SUITE=ray VEHICLES=1000 DAYS=8
+	@$(if $(and $(CASES)$(VEHICLES)$(DAYS),$(word 2,$(SUITE))),$(error name the suite of the cases, vehicles or days: SUITE=ingest, lake, answers, alerts, truth, condition, month or ray))
 	@$(if $(filter ingest,$(SUITE)),$(BIN)/python -m benchmarks ingest $(if $(SECONDS),--seconds $(SECONDS)) $(if $(COLLECTORS),--collectors $(COLLECTORS)) --runs $(RUNS) $(if $(CASES),--cases $(CASES)))
 	@$(if $(filter lake,$(SUITE)),$(BIN)/python -m benchmarks lake --hours $(HOURS) --runs $(RUNS) $(if $(CASES),--cases $(CASES)))
 	@$(if $(filter answers,$(SUITE)),$(BIN)/python -m benchmarks answers $(if $(SECONDS),--seconds $(SECONDS)) $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(DAYS),--days $(DAYS)) --runs $(RUNS) $(if $(CASES),--cases $(CASES)))
 	@$(if $(filter alerts,$(SUITE)),$(BIN)/python -m benchmarks alerts $(if $(SECONDS),--seconds $(SECONDS)) --runs $(RUNS) $(if $(CASES),--cases $(CASES)))
 	@$(if $(filter truth,$(SUITE)),$(BIN)/python -m benchmarks truth $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(DAYS),--days $(DAYS)) $(if $(SEED),--seed $(SEED)) $(if $(CASES),--cases $(CASES)))
+	@$(if $(filter ray,$(SUITE)),$(BIN)/python -m benchmarks ray $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(DAYS),--days $(DAYS)) --runs $(RUNS))
 	@$(if $(filter condition,$(SUITE)),$(BIN)/python -m benchmarks condition $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(SEED),--seed $(SEED)) $(if $(CASES),--cases $(CASES)))
 	@$(if $(filter month,$(SUITE)),$(BIN)/python -m benchmarks month $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(DAYS),--days $(DAYS)) $(if $(CADENCE),--cadence $(CADENCE)) $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep $(KEEP)))
 

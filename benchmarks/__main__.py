@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import alerts, answers, condition, ingest, lake, month, truth
+from benchmarks import alerts, answers, condition, ingest, lake, month, ray, truth
+from benchmarks.stack import BenchmarkError
 from benchmarks.table import Report, table
 from local_stack.errors import LocalStackError
 from warehouse_sql.errors import WarehouseError
@@ -26,7 +27,7 @@ def main() -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
-    except (LocalStackError, WarehouseError, OSError) as error:
+    except (BenchmarkError, LocalStackError, WarehouseError, OSError) as error:
         sys.stderr.write(f"the stack can't be started: {error}\n")
         return 1
     _print(given.suite, report, load_before)
@@ -55,6 +56,8 @@ def _measured(given: argparse.Namespace) -> Report:
         case "month":
             simulated = month.Size(given.vehicles, given.days, given.cadence)
             report = month.measure(simulated, given.seed, given.folder, given.keep)
+        case "ray":
+            report = ray.measure(given.vehicles, given.days, given.runs, given.folder)
         case _:
             report = lake.measure(given.cases, given.runs, given.hours, given.folder)
     return report
@@ -118,7 +121,17 @@ def _parser() -> argparse.ArgumentParser:
         example="--seconds 20 --runs 1",
     )
     of_alerts.add_argument("--seconds", type=_positive, default=60, help="of each run (60)")
-    for suite in (of_ingest, of_lake, of_answers, of_alerts):
+    of_ray = _suite(
+        suites,
+        "ray",
+        "hours on a Ray cluster, beside the same hours in one process",
+        ray.__doc__,
+        ray.CASE_NAMES,
+        example="--vehicles 100 --days 4 --runs 1",
+    )
+    of_ray.add_argument("--vehicles", type=_at_least_one, default=1000, help="(1000)")
+    of_ray.add_argument("--days", type=_at_least_three, default=8, help="3 or more (8)")
+    for suite in (of_ingest, of_lake, of_answers, of_alerts, of_ray):
         suite.add_argument("--runs", type=_at_least_one, default=3, help="of each case (3)")
         suite.add_argument(
             "--folder",
@@ -231,6 +244,13 @@ def _at_least_one(text: str) -> int:
     count = int(text)
     if count < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
+    return count
+
+
+def _at_least_three(text: str) -> int:
+    count = int(text)
+    if count < 3:
+        raise argparse.ArgumentTypeError("must be 3 or more")
     return count
 
 

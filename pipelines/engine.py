@@ -16,6 +16,7 @@ from pipelines.settings import PipelineSettings
 
 _CONNECT_SECONDS: Final = 10
 _RETRIES: Final = 3  # of a task whose worker or node has died
+_ONE_PROCESSOR: Final = {"POLARS_MAX_THREADS": "1"}  # which is what a task has of its node
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -55,7 +56,7 @@ def _run_on_ray(
         with _own_sigterm_handler():
             ray.init(
                 address=settings.ray_address,
-                runtime_env={"env_vars": _environment(settings)},
+                runtime_env={"env_vars": {**_environment(settings), **_ONE_PROCESSOR}},
                 log_to_driver=False,
                 configure_logging=False,
             )

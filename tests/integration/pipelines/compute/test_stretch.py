@@ -1,31 +1,28 @@
 """A stretch of hours: a value that any process computes, as often as it has to, for one commit."""
 
 import pickle
+from collections.abc import Iterator
+from pathlib import Path
 
-import dagster as dg
 import polars as pl
+import pytest
 from polars.testing import assert_frame_equal
 
-from lake import HOUR, STREAMS, EnergySettings
+from lake import HOUR, EnergySettings, replace_hours
 from lake.delta import commit_replacement
 from lake.schema import HOURLY_TABLES, VEHICLE_EFFICIENCY_HOURLY
-from pipelines.automation.jobs import range_tags
 from pipelines.compute.stretch import ComputedStretch, Stretch, compute_stretch, day_stretches
-from pipelines.definitions import definitions
-from pipelines.partitions import hour_key
-from tests.harness.pipelines import PipelineStack
+from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack
 from tests.samples import HOUR_10
 
 HOURS = [HOUR_10 - HOUR, HOUR_10, HOUR_10 + HOUR]
 
 
-def compact(stack: PipelineStack) -> None:
-    """Fill the history of all hours and compute nothing."""
-    histories = {dg.AssetKey(stream.history_table) for stream in STREAMS.values()}
-    job = definitions.resolve_implicit_global_asset_job_def()
-    tags = range_tags(hour_key(HOURS[0]), hour_key(HOURS[-1]))
-    part = job.get_subset(asset_selection=histories)
-    assert part.execute_in_process(instance=stack.instance, tags=tags).success
+@pytest.fixture
+def computed(computed_template: StackTemplate, tmp_path: Path) -> Iterator[PipelineStack]:
+    """Three hours that a run has computed."""
+    with copied_stack(computed_template, tmp_path / "lake") as stack:
+        yield stack
 
 
 def elsewhere(stretch: Stretch) -> ComputedStretch:
@@ -40,24 +37,26 @@ def rows(stack: PipelineStack) -> dict[str, pl.DataFrame]:
 
 
 def test_a_stretch_by_value_is_seen_from_its_commit_on_and_holds_what_a_run_computes(
-    charged: PipelineStack,
+    computed: PipelineStack,
 ) -> None:
-    compact(charged)
-    whole = Stretch(charged.lake, charged.database_url, HOURS, EnergySettings(), 5, is_newest=True)
+    expected = rows(computed)
+    for spec in HOURLY_TABLES:
+        nothing = pl.DataFrame(spec.schema.empty_table())
+        replace_hours(computed.lake, spec, nothing, HOURS[0], HOURS[-1] + HOUR)
+    whole = Stretch(
+        computed.lake, computed.database_url, HOURS, EnergySettings(), 5, is_newest=True
+    )
 
     once, again = elsewhere(whole), elsewhere(whole)
 
-    assert all(found.is_empty() for found in rows(charged).values())
+    assert all(found.is_empty() for found in rows(computed).values())
     for done in (once, again, once):  # a process that died is computed again, and both may end
         for written in done.written:
-            commit_replacement(charged.lake, written)
-    committed = rows(charged)
-    versions = {name: charged.lake.open(name).version() for name in committed}
-    charged.run_hours(HOURS[0], HOURS[-1])
-    for name, found in rows(charged).items():
-        assert_frame_equal(found, committed[name], check_exact=True)
-    assert committed[VEHICLE_EFFICIENCY_HOURLY.name].height == 3 * len(HOURS)
-    assert {name: charged.lake.open(name).version() for name in committed} == versions
+            commit_replacement(computed.lake, written)
+    for name, found in rows(computed).items():
+        assert_frame_equal(found, expected[name], check_exact=True)
+    assert expected[VEHICLE_EFFICIENCY_HOURLY.name].height == 3 * len(HOURS)
+    assert not any(written.added for written in elsewhere(whole).written)
 
 
 def test_stretches_are_the_contiguous_hours_of_each_utc_day() -> None:

@@ -60,12 +60,14 @@ def import_files(folder: Path, rows: int) -> Figures:
     return {"rate": rows / figures["seconds"], "peak_mib": figures["peak_mib"]}
 
 
-def run_import(files: Sequence[Path], home: Path, database_url: str, lake: Lake) -> Figures:
+def run_import(
+    files: Sequence[Path], home: Path, database_url: str, lake: Lake, *options: str
+) -> Figures:
     """Import files as the command does it, from a folder; `seconds`, `peak_mib` and `refused` rows.
 
     Raises BenchmarkError where it fails.
     """
-    command = [sys.executable, "-m", "local_stack", "import", *map(str, files)]
+    command = [sys.executable, "-m", "local_stack", "import", *options, *map(str, files)]
     began = time.perf_counter()
     importing = subprocess.Popen(
         die_with_parent(command, signal.SIGKILL),

@@ -1,13 +1,15 @@
 """The simulated year of charging: what befalls its devices, and how finds are held to it."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
 
+from lake import VEHICLE
 from lake.condition import find_anomalies
 from tests.harness.charging_year.faults import DRIFT, DROP, SHARES
 from tests.harness.charging_year.fleet import DAYS, YEAR_BEGINS, ChargingYear, charging_year
+from tests.harness.charging_year.heartbeats import sent_days
 from tests.harness.charging_year.scoreboard import FLAGS, line_flags, score
 
 
@@ -43,6 +45,24 @@ def test_a_year_without_faults_has_none() -> None:
     sound = charging_year(100, 4, with_faults=False)
     assert sound.truth.is_empty()
     assert (sound.sessions["energy_ac_kwh"] > 0).all()
+
+
+def test_the_heartbeats_of_its_last_days_tell_what_flows_one_car_at_a_charger_at_a_time(
+    year: ChargingYear,
+) -> None:
+    sent = sent_days(year, datetime(2026, 10, 1, tzinfo=UTC), 3, 900, 1)
+    flows = sent.flows
+    assert sent.energies["meter"].sum() == pytest.approx(flows.sent_ac.sum())
+    assert sent.energies["vehicle"].sum() == pytest.approx(flows.sent_dc.sum())
+    at_chargers = pl.DataFrame(
+        {"charger": flows.charger, "begin": flows.day, "end": flows.day + flows.hours / 24}
+    ).sort("charger", "begin")
+    free = at_chargers.select(free=pl.col("end").shift().over("charger"), begin="begin")
+    assert (free["begin"] > free["free"]).all()
+    rows = sent.of_day(VEHICLE, 1).filter(pl.col("reading_type") == "interval")
+    moving = rows.filter(pl.col("kwh_delivered_dc") > 0)
+    assert moving["meter_id"].null_count() == 0
+    assert set(rows.filter(pl.col("meter_id").is_null())["kwh_delivered_dc"]) == {0.0}
 
 
 def test_who_knows_the_truth_has_the_best_score(year: ChargingYear) -> None:

@@ -49,8 +49,7 @@ from pipelines.compute.places import read_places
 from pipelines.compute.pricing import read_pricing
 from pipelines.definitions import definitions
 from pipelines.partitions import hour_key
-from pipelines.report.figures import FigureReader
-from pipelines.report.totals import Totals
+from pipelines.report.figures import FigureReader, Figures
 from pipelines.report.window import PinnedTables
 from tests.harness.charging_year.fleet import DAYS, YEAR_BEGINS, ChargingYear, charging_year
 from tests.harness.charging_year.heartbeats import SentDays, sent_days
@@ -244,10 +243,10 @@ def _found(stack: PipelineStack, year: ChargingYear, sent: SentDays) -> Iterator
     yield ""
     sessions = stack.lake.scan(stack.lake.open(CHARGING_SESSION.name))
     here = sessions.filter(pl.col("begins") >= sent.start).select(pl.len()).collect().item()
-    yield table(figures_beside(_totals(stack, f"{newest:%Y-%m}"), here, sent))
+    yield table(figures_beside(_figures(stack, f"{newest:%Y-%m}"), here, sent))
 
 
-def _totals(stack: PipelineStack, month: str) -> Totals:
+def _figures(stack: PipelineStack, month: str) -> Figures:
     settings = EnergySettings()
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
         reader = FigureReader(
@@ -258,4 +257,4 @@ def _totals(stack: PipelineStack, month: str) -> Totals:
             judged_days(connection),
             datetime.now(UTC),
         )
-    return reader.figures(parse_period(month), Scope()).totals
+    return reader.figures(parse_period(month), Scope())

@@ -8,7 +8,7 @@ import polars as pl
 
 from lake import METER, VEHICLE
 from lake.condition import OPEN
-from pipelines.report.totals import Totals
+from pipelines.report.figures import Figures
 from tests.harness.charging_year.faults import DRIFT, DROP
 from tests.harness.charging_year.fleet import ChargingYear, device_ids
 from tests.harness.charging_year.heartbeats import SentDays
@@ -82,9 +82,9 @@ def worst_found(visits: pl.DataFrame, year: ChargingYear, sent: SentDays) -> tup
     return worst.len(), int(worst.is_in(first.implode()).sum())
 
 
-def figures_beside(totals: Totals, sessions: int, sent: SentDays) -> Sequence[TruthRow]:
+def figures_beside(figures: Figures, sessions: int, sent: SentDays) -> Sequence[TruthRow]:
     """The figures of a report, of what was sent, and of what truly flowed."""
-    flows = sent.flows
+    flows, totals = sent.flows, figures.totals
     sent_ac, sent_dc = (float(sent.energies[name].sum()) for name in (METER.name, VEHICLE.name))
     ac, dc = float(flows.true_ac.sum()), float(flows.true_dc.sum())
     values: Sequence[tuple[str, float | None, float | None, float | None]] = (
@@ -93,6 +93,12 @@ def figures_beside(totals: Totals, sessions: int, sent: SentDays) -> Sequence[Tr
         ("efficiency, %", totals.efficiency_percent, 100 * sent_dc / sent_ac, 100 * dc / ac),
         ("rated, %", totals.rated_share, None, None),
         ("sessions", sessions, None, len(flows.day)),
+        (
+            "silent at the end",
+            figures.quality.silent_count,
+            None,
+            sum(map(len, sent.silent.values())),
+        ),
     )
     return [
         TruthRow(

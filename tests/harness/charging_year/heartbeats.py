@@ -34,7 +34,8 @@ class SentDays:
     """The heartbeats of a fleet in its last days, evenly spread over the cadence.
 
     Each device sends at its own second, energies since its last heartbeat or those of a register.
-    A few heartbeats are lost, and `silent` devices send nothing from some day on.
+    A few heartbeats are lost, and `silent` devices send nothing from some day of the second half
+    on, three days before the end at the latest.
     """
 
     start: datetime
@@ -98,7 +99,10 @@ class SentDays:
 def sent_days(
     year: ChargingYear, start: datetime, days: int, cadence_seconds: int, seed: int
 ) -> SentDays:
-    """Let the devices send the last days of a year, moved so that these begin at `start`."""
+    """Let the devices send the last days of a year, moved so that these begin at `start`.
+
+    They are so few that each fault of the year has begun before them.
+    """
     rng = np.random.default_rng(seed)
     flows = _one_after_the_other(year.flows, DAYS - days)
     counts = {METER.name: len(year.network.charger_class), VEHICLE.name: len(year.network.home)}
@@ -112,11 +116,13 @@ def sent_days(
         elif fault.kind == SWAPPED:
             senders[fault.device] = fault.partner  # who sends what flows here
     silent, is_sent = {}, {}
+    middle = slots // 2
+    latest = max(slots - 3 * _DAY // cadence_seconds, middle + 1)
     for name, count in counts.items():
         sent = rng.random((count, slots)) >= _LOST
         fell = np.flatnonzero(rng.random(count) < _SILENT)
         for device in fell.tolist():
-            sent[device, rng.integers(slots // 2, max(slots - 3 * 96, slots // 2 + 1)) :] = False
+            sent[device, rng.integers(middle, latest) :] = False
         silent[name] = set(device_ids(name, fell).to_list())
         is_sent[name] = sent
     grid = _Grid(flows, cadence_seconds, slots)
@@ -131,22 +137,22 @@ def sent_days(
     soc[where] = np.maximum(95 - 100 * left / _BATTERY_KWH, 5)
     of_meter = grid.cells(senders[flows.charger], phases[METER.name])
     return SentDays(
-        start,
-        days,
-        cadence_seconds,
-        flows,
-        silent,
-        {
+        start=start,
+        days=days,
+        cadence_seconds=cadence_seconds,
+        flows=flows,
+        silent=silent,
+        energies={
             METER.name: of_meter.added(flows.sent_ac, counts[METER.name], slots),
             VEHICLE.name: of_vehicle.added(flows.sent_dc, counts[VEHICLE.name], slots),
         },
-        phases,
-        clocks,
-        {name: rng.random(count) < _REGISTERS for name, count in counts.items()},
-        is_sent,
-        meters,
-        degrees,
-        soc,
+        _phases=phases,
+        _clocks=clocks,
+        _registers={name: rng.random(count) < _REGISTERS for name, count in counts.items()},
+        _is_sent=is_sent,
+        _meters=meters,
+        _degrees=degrees,
+        _soc=soc,
     )
 
 

@@ -15,9 +15,9 @@ from lake.history import SequentialHistoryReader
 from lake.rollups import HourInputs, Tables, health_of_hour, tables_of_hours
 from lake.schema import HEARTBEAT_COMPLETENESS_HOURLY, contiguous_hours
 from lake.settings import EnergySettings
-from pipelines.assets import hourly
 from pipelines.automation.jobs import RANGE_END, RANGE_START
 from pipelines.automation.sensors import late_hours
+from pipelines.compute import stretch
 from pipelines.compute.awaited import awaited_of_hour, note_context
 from pipelines.compute.devices import register_devices
 from pipelines.compute.hours_beside import reopen_hours_beside
@@ -54,7 +54,7 @@ class Computed:
                 self.hours.append(one.start)
             return tables_of_hours(hours, settings)
 
-        monkeypatch.setattr(hourly, "tables_of_hours", remember)
+        monkeypatch.setattr(stretch, "tables_of_hours", remember)
 
 
 def readings(*minutes: float, device: str = "METER001", kwh: float | None = 0.1) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 """`wattlake replay` and `wattlake import` take the same of a file, and say the same of the rest."""
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -461,15 +462,15 @@ def test_a_clock_is_right_wherever_a_time_comes_once(zone: str, moment: datetime
     from zoneinfo import ZoneInfo  # noqa: PLC0415
 
     local = moment.replace(tzinfo=UTC).astimezone(ZoneInfo(zone))
-    found = CLOCKS.setdefault(zone, LocalTimes(zone)).moment(
-        1, local_micros(local.replace(tzinfo=None)) or 0
-    )
+    found = clock_of(zone).moment(1, local_micros(local.replace(tzinfo=None)) or 0)
     comes_twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
     expected = (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)  # noqa: DTZ001
     assert isinstance(found, str) if comes_twice else found == expected
 
 
-CLOCKS: dict[str, LocalTimes] = {}
+@cache
+def clock_of(zone: str) -> LocalTimes:
+    return LocalTimes(zone)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -29,6 +29,7 @@ def pooled(database_url: str) -> Iterator[str]:
     with server_folder() as folder:
         settings, log = folder / "pgbouncer.ini", folder / "log"
         settings.write_text(_settings(database_url, port), encoding="ascii")
+        settings.chmod(0o644)
         with (
             log.open("wb") as output,
             subprocess.Popen(

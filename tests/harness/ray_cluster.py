@@ -103,7 +103,8 @@ def _start(folder: Path, *arguments: str) -> RayNode:
             [*command, "--node-ip-address=127.0.0.1", "--object-store-memory=100000000"],
             stdout=log,
             stderr=log,
-            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
+            # Ray's workers give way to all else on their machine, such as to who waits for them.
+            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
         )
     return RayNode(process)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import NamedTuple
 
 import polars as pl
@@ -98,12 +99,10 @@ def devices_of_hour(inputs: HourInputs, settings: EnergySettings) -> DeviceTable
             charging_stretches(found, part.vehicles, part.links, classes, settings),
         )
 
-    # The libraries let other threads run while they compute.
     parts = parts_of_fleet(meters, vehicles, links, pl.thread_pool_size())
     if len(parts) == 1:
         return of_part(parts[0])
-    with ThreadPoolExecutor(len(parts)) as threads:
-        found = [*threads.map(of_part, parts)]
+    found = [*_threads().map(of_part, parts)]
     orders = ["vehicle_id"], ["meter_id"], ["vehicle_id", "begins"]
     return DeviceTables(
         *(
@@ -111,6 +110,15 @@ def devices_of_hour(inputs: HourInputs, settings: EnergySettings) -> DeviceTable
             for of_parts, order in zip(zip(*found, strict=True), orders, strict=True)
         )
     )
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads for parts of fleets; the libraries let others run while they compute.
+
+    They stay: memory that a thread has freed is kept for it, and new ones would need as much again.
+    """
+    return ThreadPoolExecutor(pl.thread_pool_size(), "fleet-part")
 
 
 def health_of_hour(inputs: HourInputs, settings: EnergySettings) -> Tables:

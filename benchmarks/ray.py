@@ -70,7 +70,7 @@ def measure(vehicles: int, days: int, runs: int, below: Path) -> Report:
     )
     saved_an_hour = ((here[1] - here[0]) - (there[1] - there[0])) / (many - few)
     lost = there[0] - here[0] + saved_an_hour * few
-    if saved_an_hour > 0:
+    if saved_an_hour > 0 and lost > 0:
         rows.append(Row("hours from which on a run is faster there", "", [lost / saved_an_hour]))
     return Report(rows, [f"{vehicles:,} vehicles and as many meters"], [])
 

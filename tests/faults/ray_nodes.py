@@ -2,8 +2,7 @@
 
 `python -m tests.faults.ray_nodes`, in a network of its own: see `command_on_loopback`. It needs the
 extra `ray`. On a cluster of two nodes `verify` loses a worker, and a backfill a worker and then the
-second node, each while it computes: the report and every row are those of the local engine. It is
-asked by a client for the one, for the other by a process on its first node.
+second node, each while it computes: the report and every row are those of the local engine.
 """
 
 import argparse
@@ -33,7 +32,7 @@ from tests.faults.console import print_line
 from tests.harness.pipelines import PipelineStack, pipeline_stack
 from tests.harness.postgres import running_postgres, server_folder
 from tests.harness.processes import signal_all
-from tests.harness.ray_cluster import CLIENT_ADDRESS, RayNode, bring_loopback_up, ray_nodes
+from tests.harness.ray_cluster import RayNode, bring_loopback_up, ray_nodes
 from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10
 from warehouse_sql.migrate import migrate
@@ -82,7 +81,7 @@ class _Campaign:
         print_line("computed and verified here")
 
         patch.setenv("ENGINE", "ray")
-        patch.setenv("RAY_ADDRESS", CLIENT_ADDRESS)
+        patch.setenv("RAY_ADDRESS", address)
         patch.setattr(
             hourly,
             "_SETTINGS",

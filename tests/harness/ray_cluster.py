@@ -15,9 +15,7 @@ from typing import Final
 from tests.harness.processes import child_of, children, command_line
 from tests.harness.waiting import wait_for
 
-_PORT, _CLIENT_PORT = 6379, 10001
-CLIENT_ADDRESS: Final = f"ray://127.0.0.1:{_CLIENT_PORT}"
-"""Address of the cluster for a process that runs on none of its nodes."""
+_PORT: Final = 6379
 _START_SECONDS: Final = 180
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 1
@@ -91,7 +89,7 @@ def ray_nodes(folder: Path, nodes: int, processors: int = 1) -> Iterator[tuple[s
             undo.callback(node.end)
             wait_for(lambda of=node: of.raylet, _START_SECONDS)  # type: ignore[misc]
             if not number:
-                wait_for(lambda: _answers(_PORT) and _answers(_CLIENT_PORT), _START_SECONDS)
+                wait_for(_answers, _START_SECONDS)
             started.append(node)
         yield address, started
 
@@ -109,6 +107,6 @@ def _start(folder: Path, *arguments: str) -> RayNode:
     return RayNode(process)
 
 
-def _answers(port: int) -> bool:
+def _answers() -> bool:
     with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+        return client.connect_ex(("127.0.0.1", _PORT)) == 0

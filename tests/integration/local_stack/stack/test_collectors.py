@@ -1,6 +1,7 @@
 """Collectors that share a port: heartbeats are taken and reach the lake whichever of them dies."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -66,6 +67,14 @@ def process_at(own_port: int) -> int:
     raise AssertionError(f"nobody listens on {own_port}")
 
 
+def kill(pid: int) -> None:
+    """Kill a process, and wait until no connection is given to it any more."""
+    process = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert select.select([process], [], [], 30)[0]
+    os.close(process)
+
+
 def test_a_collector_that_dies_leaves_ingest_and_the_lake_to_the_other_and_comes_back(
     port: int,
 ) -> None:
@@ -81,7 +90,7 @@ def test_a_collector_that_dies_leaves_ingest_and_the_lake_to_the_other_and_comes
     shared = httpx.get(f"{url}/metrics")
     assert (shared.status_code, "OWN_PORT" in shared.json()["detail"]) == (404, True)
 
-    os.kill(process_at(writer), signal.SIGKILL)
+    kill(process_at(writer))
     for past in range(20, 30):
         assert httpx.post(path, json=meter(box, -past)).status_code == 201
     wait_for(lambda: any(writes for own, writes in ready(port).items() if own != writer))

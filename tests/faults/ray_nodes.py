@@ -104,10 +104,9 @@ class _Campaign:
         tags = range_tags(hour_key(self._hours[0]), hour_key(self._hours[-1]))
         assert job.execute_in_process(instance=self._stack.instance, tags=tags).success
 
-    def _kill_worker_and_node(self, nodes: Sequence[RayNode]) -> None:
-        before = self._version()
-        _kill_worker("compute_stretch", nodes)
-        wait_for(lambda: self._version() > before, _SECONDS)
+    @staticmethod
+    def _kill_worker_and_node(nodes: Sequence[RayNode]) -> None:
+        _kill_worker("compute_stretch", nodes[:1])
         wait_for(lambda: nodes[1].workers("compute_stretch"), _SECONDS)
         nodes[1].kill()
 
@@ -128,9 +127,6 @@ class _Campaign:
 
     def _tables(self) -> dict[str, pl.DataFrame]:
         return {spec.name: self._stack.table(spec.name) for spec in HOURLY_TABLES}
-
-    def _version(self) -> int:
-        return self._stack.lake.open(HOURLY_TABLES[0].name).version()
 
 
 def _kill_worker(function: str, nodes: Sequence[RayNode]) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 
 from lake.energy.exact import DECIMALS, exact_mean
-from lake.energy.intervals import KNOWN, KWH, UNPLACED, Flags, Integers, expand_ranges
-from lake.energy.pieces import Heartbeats, Pieces, SideReadings, Spans, Windows
+from lake.energy.intervals import KWH, UNPLACED, Flags, Integers, expand_ranges
+from lake.energy.pieces import Pieces, SideReadings, Windows
 from lake.energy.status import efficiency_percent
-from lake.energy.windows import energy_in, window_facts
+from lake.energy.windows import RunningFacts, energy_in
 from lake.schema.partitions import microseconds, utc_window
 from lake.settings import EnergySettings
 
@@ -108,33 +108,12 @@ def _matched(
     sides: tuple[SideReadings, SideReadings], windows: Windows
 ) -> tuple[Integers, Integers]:
     """Matched energy of both sides in each step."""
-    # What crosses an edge is divided by what flowed on the other side in all of its time.
-    reach = max(
-        int((side.pieces.end - side.pieces.start)[side.pieces.kind == KNOWN].max(initial=0))
-        for side in sides
-    )
-    wide = Windows(windows.start - reach, windows.end + reach)
+    ac, dc = sides
     nobody, steps = np.zeros(0, np.int64), len(windows.start)
-    ac, dc = (
-        SideReadings(
-            _repeated(side.pieces, wide),
-            _spans(side.spans, steps),
-            Heartbeats(nobody, nobody, nobody),
-        )
-        for side in sides
-    )
-    facts = window_facts(ac, dc, windows, (nobody, nobody, nobody))
+    whole = Windows(windows.start[:1], windows.end[-1:])
+    running = RunningFacts.of(ac, dc, whole, (nobody, nobody, nobody))
+    facts = running.between(windows, np.zeros(steps, np.int64))
     return facts.ac.matched, facts.dc.matched
-
-
-def _spans(spans: Spans | None, steps: int) -> Spans | None:
-    """The same spans for each step."""
-    if spans is None:
-        return None
-    count = len(spans.start)
-    return Spans(
-        np.repeat(np.arange(steps), count), np.tile(spans.start, steps), np.tile(spans.end, steps)
-    )
 
 
 def _repeated(pieces: Pieces, windows: Windows) -> Pieces:

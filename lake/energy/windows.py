@@ -21,20 +21,6 @@ from lake.energy.timeline import Axis, Moments, Timeline, running_sums
 _TELLING_SHARE: Final = 10
 
 
-def window_facts(
-    ac: SideReadings,
-    dc: SideReadings,
-    windows: Windows,
-    temperature: tuple[Integers, Integers, Integers],
-) -> Facts:
-    """Return the facts of each owner.
-
-    `temperature` are owner, time and thousandths of a degree. The pieces hold what crosses the
-    edges of the windows, and, where a reading of the other side does, all of that time.
-    """
-    return RunningFacts.of(ac, dc, windows, temperature).between(windows)
-
-
 class RunningFacts(NamedTuple):
     """Facts of owners as sums along their time: those of a window are differences of two."""
 
@@ -50,7 +36,11 @@ class RunningFacts(NamedTuple):
         within: Windows,
         temperature: tuple[Integers, Integers, Integers],
     ) -> "RunningFacts":
-        """Return what tells the facts of windows within these; the arguments of `window_facts`."""
+        """Return what tells the facts of windows within these, one for each owner.
+
+        `temperature` are owner, time and thousandths of a degree. The pieces hold what crosses the
+        edges of the windows, and, where a reading of the other side does, all of that time.
+        """
         owners = len(within.start)
         axis = Axis.of(ac.pieces, dc.pieces, within)
         (own_ac, shared_ac), (own_dc, shared_dc) = (

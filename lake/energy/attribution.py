@@ -108,12 +108,8 @@ def attribute(intervals: Intervals, device: Integers, feeds: Feeds) -> tuple[Pie
     if not is_whole.any():
         return _attribute_parts(owner, intervals, feeds)
     whole, others = np.flatnonzero(is_whole), np.flatnonzero(~is_whole)
-    given, rest = _attribute_parts(
-        owner[others], Intervals(*(column[others] for column in intervals)), feeds
-    )
-    pieces = _as_pieces(Intervals(*(column[whole] for column in intervals)), fed[whole])
-    joined = (np.concatenate(columns) for columns in zip(pieces, given, strict=True))
-    return _sorted(Pieces(*joined)), rest
+    given, rest = _attribute_parts(owner[others], intervals.of(others), feeds)
+    return _sorted(joined(_as_pieces(intervals.of(whole), fed[whole]), given)), rest
 
 
 def _fed_all_the_time(owner: Integers, intervals: Intervals, feeds: Feeds) -> Integers:
@@ -284,7 +280,7 @@ def in_order(rows: _Rows, owner: Integers, time: Integers) -> _Rows:
 
 
 def joined(one: _Rows, other: _Rows) -> _Rows:
-    """Join rows, of which each are in order; the owners of `other` come after those of `one`."""
+    """Join rows; in order, where each are and the owners of `other` come after those of `one`."""
     if not len(other.owner):
         return one
     columns = (np.concatenate(columns) for columns in zip(one, other, strict=True))

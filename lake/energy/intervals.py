@@ -77,6 +77,10 @@ class Intervals(NamedTuple):
     conflict: Integers
     resets: Integers
 
+    def of(self, rows: Integers | Flags) -> "Intervals":
+        """Return some of them."""
+        return Intervals(*(column[rows] for column in self))
+
 
 def energy_intervals(
     readings: EnergyReadings, channels: Channels, nominal: int, noise: int
@@ -100,7 +104,7 @@ def energy_intervals(
     channel, end = joined.channel[order], joined.end[order]
     if ((channel[1:] == channel[:-1]) & (end[1:] < end[:-1])).any():
         order = np.lexsort((joined.end, joined.channel))
-    return Intervals(*(column[order] for column in joined))
+    return joined.of(order)
 
 
 def expand_ranges(first: Integers, count: Integers) -> tuple[Integers, Integers]:

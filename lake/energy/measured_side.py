@@ -155,7 +155,7 @@ def near_window(intervals: Intervals, start: int, end: int) -> Intervals:
     first, last = start - _LONGEST_INTERVAL, end + _LONGEST_INTERVAL
     near = (intervals.end > first) & (intervals.start < last)
     if not near.all():
-        intervals = Intervals(*(column[near] for column in intervals))
+        intervals = intervals.of(near)
     # Only a register that stood still has a longer interval, of no energy.
     return intervals._replace(
         start=np.maximum(intervals.start, first), end=np.minimum(intervals.end, last)

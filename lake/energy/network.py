@@ -332,8 +332,7 @@ def _vehicles_at_one_meter(
 
 
 def _of_devices(intervals: Intervals, device: Integers, wanted: Integers) -> Intervals:
-    mask = np.isin(device[intervals.channel], wanted)
-    return Intervals(*(column[mask] for column in intervals))
+    return intervals.of(np.isin(device[intervals.channel], wanted))
 
 
 def _with_owner(pieces: Pieces, owner: Integers) -> Pieces:

@@ -5,12 +5,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from local_stack.stack.parent_death import die_with_parent
 from local_stack.stack.postgres_account import server_account
-from tests.harness.postgres import server_folder
+from tests.harness.postgres import accepts_connections, server_folder
 from tests.harness.processes import free_port
 from tests.harness.requirements import skip_or_fail
 from tests.harness.waiting import wait_for
@@ -40,7 +39,7 @@ def pooled(database_url: str) -> Iterator[str]:
         ):
             try:
                 url = f"postgresql://{given['user']}@127.0.0.1:{port}/{given['dbname']}"
-                wait_for(lambda: _answers(url), describe=log.read_text)
+                wait_for(lambda: accepts_connections(url), describe=log.read_text)
                 yield url
             finally:
                 process.terminate()
@@ -60,11 +59,3 @@ def _settings(database_url: str, port: int) -> str:
         pool_mode = transaction
         default_pool_size = {SESSIONS}
         """
-
-
-def _answers(url: str) -> bool:
-    try:
-        psycopg.connect(url, connect_timeout=5).close()
-    except psycopg.OperationalError:
-        return False
-    return True

@@ -52,3 +52,12 @@ def copied_database(postgres: str, template: str) -> Iterator[str]:
         conn.execute(copy.encode())
         yield postgres.rsplit("/", 1)[0] + "/" + name
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def accepts_connections(url: str) -> bool:
+    """Tell whether a server, or what stands before it, lets a client in."""
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True

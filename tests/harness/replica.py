@@ -10,7 +10,7 @@ import psycopg
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from local_stack.stack.parent_death import die_with_parent
 from local_stack.stack.postgres_account import server_account, server_binaries
-from tests.harness.postgres import server_folder
+from tests.harness.postgres import accepts_connections, server_folder
 from tests.harness.processes import free_port
 from tests.harness.waiting import wait_for
 
@@ -69,20 +69,12 @@ def replica_of(primary: EmbeddedPostgres) -> Iterator[Replica]:
             replica = Replica(primary, port)
             try:
                 wait_for(
-                    lambda: _answers(replica.url(primary.url())),
+                    lambda: accepts_connections(replica.url(primary.url())),
                     describe=(folder / "log").read_text,
                 )
                 yield replica
             finally:
                 process.terminate()
-
-
-def _answers(url: str) -> bool:
-    try:
-        psycopg.connect(url, connect_timeout=5).close()
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 def _one(conn: psycopg.Connection, statement: str) -> object:

@@ -39,6 +39,7 @@ from warehouse_sql.migrate import migrate
 
 CASE_NAMES: Final = ("stretches",)
 _FEW_DAYS: Final = 2
+_IDLE_SECONDS: Final = 5  # in which the memory of a node at rest is looked at
 _PROCESSORS: Final = 2
 _MIB: Final = 2**20
 
@@ -90,7 +91,7 @@ def main() -> int:
         with ray_nodes(folder / "ray", nodes=1, processors=_PROCESSORS) as (address, (node,)):
             found["start"] = [time.perf_counter() - began]
             with PeakShare(node.pid) as idle:
-                time.sleep(5)
+                time.sleep(_IDLE_SECONDS)
             there = PipelineSettings(_env_file=None, engine="ray", ray_address=address)
             engines = {"here": PipelineSettings(_env_file=None), "there": there}
             found["first"] = [_first_tasks(there) for _ in range(runs)]

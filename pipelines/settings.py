@@ -131,7 +131,9 @@ class PipelineSettings(BaseSettings):
     @model_validator(mode="after")
     def _has_its_engine(self) -> Self:
         if self.engine == "ray" and find_spec("ray") is None:
-            raise ValueError("ENGINE=ray needs Ray: install it with pip install 'wattlake[ray]'")
+            raise ValueError(
+                "ENGINE=ray needs Ray: run pip install '.[ray]' in a clone of Wattlake"
+            )
         if self.engine == "ray" and not self.ray_address:
             raise ValueError("ENGINE=ray needs RAY_ADDRESS, the head of a Ray cluster")
         return self

@@ -44,7 +44,7 @@ def test_ray_without_the_extra_is_refused_with_what_to_install(
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     with pytest.raises(ValidationError) as refused:
         PipelineSettings(_env_file=None, engine="ray", ray_address="head:6379")
-    assert "pip install 'wattlake[ray]'" in settings_fault(refused.value)
+    assert "pip install '.[ray]'" in settings_fault(refused.value)
 
 
 @pytest.mark.usefixtures("with_ray")

@@ -13,6 +13,7 @@ from lake.delta.storage import Lake
 from lake.errors import (
     LakeDamaged,
     LakeError,
+    LogGone,
     OldTable,
     StaleRead,
     TableMissing,
@@ -42,6 +43,7 @@ __all__ = [
     "LakeDamaged",
     "LakeError",
     "LakeSettings",
+    "LogGone",
     "OldTable",
     "StaleRead",
     "Stream",

@@ -13,6 +13,10 @@ class StaleRead(LakeError):
     """Somebody else wrote what this writer had read; read again and start over."""
 
 
+class LogGone(LakeError):
+    """The Delta log does not go back so far any more; count what the table holds instead."""
+
+
 class WrongLake(LakeError):
     """LAKE_URI is not the lake that belongs to DATABASE_URL, or an older copy of it."""
 

@@ -108,6 +108,12 @@ def import_under_way(connection: psycopg.Connection) -> bool:
     return connection.execute(query("import_under_way")).fetchone() == (True,)
 
 
+def appends_uncounted(connection: psycopg.Connection, stream: Stream) -> bool:
+    """True while the ledger may lack what others appended before its own newest version."""
+    rows = connection.execute(query("appends_uncounted"), {"stream": stream.name})
+    return rows.fetchone() == (True,)
+
+
 def newest_published_hour(connection: psycopg.Connection, now: datetime) -> datetime | None:
     """The newest hour that the marts hold; hours after now came while a clock was ahead."""
     rows = connection.execute(query("newest_published_hour"), {"now": now}).fetchall()

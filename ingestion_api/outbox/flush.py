@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -20,11 +21,13 @@ from lake import (
     DeliveredHorizon,
     Lake,
     LakeError,
+    LogGone,
     StaleRead,
     Stream,
     append_once,
     read_delivered_horizon,
 )
+from lake.delta import Append, appends_of_others
 from warehouse_sql.named_queries import query
 from warehouse_sql.outbox import outbox_app_id
 
@@ -68,6 +71,9 @@ class OutboxFlush:
     came. A log that is further than any announcement tells that the database has gone back in
     time and will give out the same transaction ids again: then its outbox is delivered under a
     new app id, and de-duplication removes what the lake had already.
+
+    Other databases may append to the same table under their own app ids. Their rows are counted as
+    the Delta log tells them, so that the ledger is whole without a word from the others.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class OutboxFlush:
         self._dsn = dsn
         self._app_ids: dict[str, str] = {}
         self._delivered: dict[str, DeliveredHorizon] = {}
+        self._identity = ""
 
     def __enter__(self) -> Self:
         self._conn.execute(query("commit_durably"))
@@ -105,6 +112,7 @@ class OutboxFlush:
         """Move up to about `most_rows` rows; returns how many, and whether more wait."""
         horizon, waiting = self._one(_QUERIES[stream.name].horizon, most_rows=self._most_rows)
         if not waiting:
+            self._count_others(stream)
             return 0, False
         self._at_step("before_read")
         rows = self._read(stream, horizon)
@@ -135,7 +143,7 @@ class OutboxFlush:
     def _resume(self, stream: Stream) -> None:
         """Find out how far the outbox was delivered, and forget the rows up to there."""
         require_same_lake(self._conn, self._lake, stream)
-        before, epoch, announced, _ = self._one("outbox_delivery", stream=stream.name)
+        before, epoch, announced, *_ = self._one("outbox_delivery", stream=stream.name)
         identity = outbox_identity(self._conn)
         found = read_delivered_horizon(self._lake, stream, outbox_app_id(identity, epoch))
         if identity != before or found.horizon > announced:
@@ -143,8 +151,7 @@ class OutboxFlush:
                 log.warning("transaction ids are counted anew", stream=stream.name)
             (epoch,) = self._one("begin_epoch", stream=stream.name, identity=identity)
             found = read_delivered_horizon(self._lake, stream, outbox_app_id(identity, epoch))
-            restore_ledger(self._conn, self._lake, stream, found.version)
-        self._app_ids[stream.name] = outbox_app_id(identity, epoch)
+        self._identity, self._app_ids[stream.name] = identity, outbox_app_id(identity, epoch)
         self._settle(stream, found)
 
     def _read(self, stream: Stream, horizon: int) -> pa.Table:
@@ -161,11 +168,37 @@ class OutboxFlush:
             raise LakeError(f"a row of heartbeat_pack can't be read: {error}") from error
 
     def _settle(self, stream: Stream, done: DeliveredHorizon) -> None:
+        *_, counted = self._one("outbox_delivery", stream=stream.name)
+        others: list[Append] = []
+        try:
+            if counted is not None:
+                own = self._app_ids[stream.name], self._identity
+                others = appends_of_others(self._lake, stream, counted, done.version, *own)
+        except LogGone as error:
+            log.warning("the lake is counted anew", stream=stream.name, reason=str(error))
+            counted = None
         self._conn.execute(
             query(_QUERIES[stream.name].settle),
-            {"horizon": done.horizon, "version": done.version},
+            {
+                "horizon": done.horizon,
+                "version": done.version,
+                "counted": counted,
+                "hours": [hour for one in others for hour in one.rows],
+                "rows": [rows for one in others for rows in one.rows.values()],
+                "arrivals": [one.committed_at for one in others for _ in one.rows],
+            },
         )
+        # An import that is under way adds what it has appended by itself.
+        if counted is None and not self._one("import_under_way")[0]:
+            restore_ledger(self._conn, self._lake, stream, done.version)
         self._delivered[stream.name] = done
+
+    def _count_others(self, stream: Stream) -> None:
+        """Add what other databases have appended since to the ledger; mostly nothing."""
+        newest = self._lake.open(stream.raw_table).version()
+        delivered = self._delivered[stream.name]
+        if newest != delivered.version:
+            self._settle(stream, replace(delivered, version=newest))
 
     def _one(self, name: str, **parameters: Any) -> tuple[Any, ...]:
         row = self._conn.execute(query(name), parameters).fetchone()

@@ -45,8 +45,11 @@ def require_same_lake(conn: psycopg.Connection, lake: Lake, stream: Stream) -> N
 
 
 def restore_ledger(conn: psycopg.Connection, lake: Lake, stream: Stream, version: int) -> None:
-    """Let the ledger know hours that were delivered by a database before this one."""
-    hours = rows_by_hour(lake, stream)
+    """Let the ledger know what `version` of the raw table holds, whoever has delivered it.
+
+    What this database has delivered itself up to there must be in the ledger already.
+    """
+    hours = rows_by_hour(lake, stream, version)
     conn.execute(
         query("restore_ledger"),
         {

@@ -1,5 +1,6 @@
 """Reading and writing Delta tables; beside `lake.upkeep` the only writers."""
 
+from lake.delta.appends import Append, appends_of_others
 from lake.delta.damage import (
     READ_ERRORS,
     DamagedFile,
@@ -27,10 +28,12 @@ from lake.delta.storage import require_table_id
 
 __all__ = [
     "READ_ERRORS",
+    "Append",
     "DamagedFile",
     "DataFile",
     "RawSnapshot",
     "Replacement",
+    "appends_of_others",
     "change_window",
     "commit_replacement",
     "count_rows_by_hour",

@@ -1,6 +1,6 @@
 """Imported files in a raw table, each part of a source file exactly once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -96,6 +96,11 @@ def append_files(
         return lake.open(stream.raw_table).version()
 
     return retry_stale(append)
+
+
+def is_import_by(app_ids: Collection[str], database: str) -> bool:
+    """True for the app ids of a commit whose import notes its rows in the ledger of `database`."""
+    return any(one.endswith(_transaction_id("", database)) for one in app_ids)
 
 
 def _progress_of(table: DeltaTable, import_id: str, database: str) -> ImportProgress:

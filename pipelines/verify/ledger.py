@@ -1,5 +1,6 @@
 """Raw rows counted anew from the Delta log, while the lake writer goes on."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,7 +9,7 @@ from typing import Final
 import psycopg
 
 from lake import Lake, LakeError, Stream
-from lake.delta import count_rows_by_hour, require_table_id
+from lake.delta import appends_of_others, count_rows_by_hour, require_table_id
 from warehouse_sql.named_queries import query
 from warehouse_sql.outbox import outbox_app_id
 
@@ -38,9 +39,10 @@ def count_raw(
     """Count the raw rows of these hours as the ledger must; call it in a transaction.
 
     A flush writes the Delta commit first, and then in one transaction forgets the outbox and adds
-    to the ledger. From here to the end of this transaction it can't add to these hours, because
-    their rows are locked. So what lies in the lake and in the outbox, too, is what it has yet to
-    add, and is not counted here. `arrivals` are receipt times that the hours are known to have.
+    to the ledger, with what other databases have appended. From here to the end of this transaction
+    it can't add to these hours, because their rows are locked. So what lies in the lake and in the
+    outbox, too, and what others have appended since, is what it has yet to add, and is not counted
+    here. `arrivals` are receipt times that the hours are known to have.
     Raises WrongLake, TableMissing, and LakeError while an import is under way.
     """
     hours = sorted(arrivals)
@@ -63,13 +65,18 @@ def count_raw(
     identity = connection.execute(query("outbox_identity")).fetchone()
     assert delivery is not None, "every stream has a row from its migration on"
     assert identity is not None, "a select without a table has one row"
-    known_identity, epoch, announced, table_id = delivery
+    known_identity, epoch, announced, table_id, counted_version = delivery
     if table_id is not None:
         require_table_id(lake, table, stream.raw_table, table_id)
-    pending: dict[datetime, int] = {}
+    pending = Counter[datetime]()
     horizon = 0
     if known_identity is not None:
-        horizon = table.transaction_version(outbox_app_id(known_identity, epoch)) or 0
+        own = outbox_app_id(known_identity, epoch)
+        horizon = table.transaction_version(own) or 0
+        if counted_version is not None:
+            span = counted_version, table.version()
+            for append in appends_of_others(lake, stream, *span, own, known_identity):
+                pending.update(append.rows)
     # Otherwise the database has gone back in time: the lake writer delivers its outbox once more,
     # and then adds it to what is in the lake already.
     if known_identity == identity[0] and 0 < horizon <= announced:
@@ -77,10 +84,10 @@ def count_raw(
             query("delivered_outbox_hours"),
             {"stream": stream.name, "horizon": horizon, "hours": hours},
         )
-        pending = {hour.astimezone(UTC): count for hour, count in rows}
+        pending.update({hour.astimezone(UTC): count for hour, count in rows})
     counted = {}
     for hour, in_ledger in ((hour.astimezone(UTC), rows) for hour, rows in held):
-        waits = pending.get(hour, 0)
+        waits = pending[hour]
         counted[hour] = Counted(in_log.get(hour, 0) - waits, in_ledger, waits, table.version())
     return counted
 

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -30,14 +31,14 @@ def put_packed(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None
     execute(conn, insert_pack(HeartbeatBatch.from_arrow(stream, rows)))
 
 
-def store(conn: psycopg.Connection, stream: Stream, rows: pa.Table) -> None:
+def store(conn: psycopg.Connection[Any], stream: Stream, rows: pa.Table) -> None:
     """Store heartbeats in live state and outbox, as a commit of the collector does."""
     heartbeats = {stream.name: HeartbeatBatch.from_arrow(stream, rows)}
     for statement in statements(heartbeats, {}, 5_000, ANY_TIME):
         execute(conn, statement)
 
 
-def execute(conn: psycopg.Connection, statement: Statement) -> None:
+def execute(conn: psycopg.Connection[Any], statement: Statement) -> None:
     """Run a statement of the collector in the connection's transaction."""
     name, parameters = statement
     conn.execute(b"SELECT")  # which begins one where there is none

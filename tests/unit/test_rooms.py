@@ -85,6 +85,8 @@ ROOMS = {
         "server": "rest observability token_bucket settings",
         "alerts": "rest database observability background_tasks settings",
         "analytics": "rest database outbox.pack observability background_tasks",
+        "cells": "alerts.leased_worker alerts.store commit.transaction database "
+        "outbox.lake_binding background_tasks settings",
         "report_delivery": "alerts analytics.lake_access background_tasks settings",
         "services": "alerts analytics auth commit outbox rejections rest database observability "
         "background_tasks settings",
@@ -92,8 +94,8 @@ ROOMS = {
         "bulk_import": "heartbeats commit.transaction outbox.lake_binding rejections.text database "
         "settings",
         "routes": "services ingest alerts report_delivery analytics auth heartbeats rejections "
-        "rest page server database observability",
-        "app": "routes services ingest alerts report_delivery analytics auth commit outbox "
+        "rest page server database observability outbox.backlog",
+        "app": "routes services ingest alerts cells report_delivery analytics auth commit outbox "
         "rejections rest server database background_tasks settings",
         "__main__": "app alerts server database observability settings",
     },
@@ -134,7 +136,7 @@ ROOMS = {
 PUBLIC = {
     "lake": """
         DAY HOUR INTERVAL METER REGISTER STREAMS VEHICLE Column Compaction DeliveredHorizon
-        EnergySettings ImportProgress Lake LakeDamaged LakeError LakeSettings OldTable
+        EnergySettings ImportProgress Lake LakeDamaged LakeError LakeSettings LogGone OldTable
         StaleRead Stream TableMissing UnusableFile WrongLake append_files append_once
         compact_hour compact_hours hour_of hours_between read_delivered_horizon
         read_import_progress replace_hours rows_by_hour scan_heartbeats
@@ -153,10 +155,10 @@ PUBLIC = {
         price_sessions read_tariffs repriced sum_energies value_of_one_point worst_devices
     """,
     "lake.delta": """
-        READ_ERRORS DamagedFile DataFile RawSnapshot Replacement change_window commit_replacement
-        count_rows_by_hour data_files diagnose_read_errors empty_commits find_damage
-        find_damaged_files live_files remove_file replace_if_changed require_table_id run_sql
-        scan_files scan_window write_replacement
+        READ_ERRORS Append DamagedFile DataFile RawSnapshot Replacement appends_of_others
+        change_window commit_replacement count_rows_by_hour data_files diagnose_read_errors
+        empty_commits find_damage find_damaged_files live_files remove_file replace_if_changed
+        require_table_id run_sql scan_files scan_window write_replacement
     """,
     "lake.energy": """
         CADENCE CHARGER_CLASSES FactsOfFew HEARTBEAT LINK Link MeasuredSide PAIR RATED REASONS RULE

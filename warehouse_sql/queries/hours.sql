@@ -36,6 +36,12 @@ ORDER BY hour
 SELECT hour, raw_rows, raw_version, raw_dropped_at IS NOT NULL AS dropped
 FROM partition_ledger WHERE stream = %(stream)s
 
+-- name: appends_uncounted
+-- As after an import, until the next flush.
+SELECT counted_version < (SELECT max(raw_version) FROM partition_ledger AS ledger
+                          WHERE ledger.stream = delivery.stream)
+FROM outbox_delivery AS delivery WHERE stream = %(stream)s
+
 -- name: newest_published_hour
 SELECT max(hour) AS hour FROM partition_ledger
 WHERE published_version IS NOT NULL AND hour <= %(now)s

@@ -25,7 +25,7 @@ SELECT set_config('tcp_keepalives_idle', '5', false),
        set_config('tcp_keepalives_count', '3', false)
 
 -- name: outbox_delivery
-SELECT identity, epoch::text, announced_horizon, lake_table
+SELECT identity, epoch::text, announced_horizon, lake_table, counted_version
 FROM outbox_delivery WHERE stream = %(stream)s
 
 -- name: deliver_to_table
@@ -39,7 +39,8 @@ WHERE stream = %(stream)s
 
 -- name: begin_epoch
 UPDATE outbox_delivery
-SET identity = %(identity)s, epoch = gen_random_uuid(), announced_horizon = 0
+SET identity = %(identity)s, epoch = gen_random_uuid(), announced_horizon = 0,
+    counted_version = NULL
 WHERE stream = %(stream)s RETURNING epoch::text
 
 -- name: newest_delivered_version
@@ -47,6 +48,9 @@ SELECT coalesce(max(raw_version), 0) FROM partition_ledger WHERE stream = %(stre
 
 -- name: restore_ledger
 -- Hours of which the lake holds more rows than the ledger knows wait for their computation again.
+WITH counted AS (
+    UPDATE outbox_delivery SET counted_version = %(version)s WHERE stream = %(stream)s
+)
 INSERT INTO partition_ledger AS ledger (stream, hour, raw_rows, raw_version, last_arrival)
 SELECT %(stream)s, hour, raw_rows, %(version)s, now()
 FROM unnest(%(hours)s::timestamptz[], %(rows)s::bigint[]) AS found (hour, raw_rows)
@@ -130,9 +134,14 @@ SELECT heartbeats FROM heartbeat_pack
 WHERE stream = %(stream)s AND xid < (%(horizon)s::bigint)::text::xid8
 
 -- name: settle_meter_outbox
--- Forget what the lake has, and note it in the ledger: one statement, so that two writers who
--- settle the same rows count them once.
-WITH delivered AS (
+-- Forget what the lake has, and note it in the ledger, together with what other databases have appended
+-- since `counted`: one statement, so that two writers who settle the same rows count them once, and so
+-- that the ledger is the lake at a version.
+WITH counted AS (
+    UPDATE outbox_delivery SET counted_version = %(version)s
+    WHERE stream = 'meter' AND counted_version = %(counted)s
+    RETURNING stream
+), delivered AS (
     DELETE FROM meter_heartbeat_outbox WHERE xid < (%(horizon)s::bigint)::text::xid8
     RETURNING date_trunc('hour', "timestamp", 'UTC') AS hour, received_at
 ), delivered_pack AS (
@@ -144,6 +153,11 @@ WITH delivered AS (
     UNION ALL
     SELECT packed.hour, packed.rows, last_received
     FROM delivered_pack, unnest(hours, hour_rows) AS packed (hour, rows)
+    UNION ALL
+    SELECT elsewhere.hour, elsewhere.rows, elsewhere.arrival
+    FROM unnest(%(hours)s::timestamptz[], %(rows)s::bigint[], %(arrivals)s::timestamptz[])
+        AS elsewhere (hour, rows, arrival)
+    WHERE EXISTS (SELECT FROM counted)
 )
 INSERT INTO partition_ledger AS ledger (stream, hour, raw_rows, raw_version, last_arrival)
 SELECT 'meter', hour, sum(rows), %(version)s, max(last_received)
@@ -154,7 +168,11 @@ ON CONFLICT (stream, hour) DO UPDATE SET
     last_arrival = greatest(ledger.last_arrival, excluded.last_arrival)
 
 -- name: settle_vehicle_outbox
-WITH delivered AS (
+WITH counted AS (
+    UPDATE outbox_delivery SET counted_version = %(version)s
+    WHERE stream = 'vehicle' AND counted_version = %(counted)s
+    RETURNING stream
+), delivered AS (
     DELETE FROM vehicle_heartbeat_outbox WHERE xid < (%(horizon)s::bigint)::text::xid8
     RETURNING date_trunc('hour', "timestamp", 'UTC') AS hour, received_at
 ), delivered_pack AS (
@@ -166,6 +184,11 @@ WITH delivered AS (
     UNION ALL
     SELECT packed.hour, packed.rows, last_received
     FROM delivered_pack, unnest(hours, hour_rows) AS packed (hour, rows)
+    UNION ALL
+    SELECT elsewhere.hour, elsewhere.rows, elsewhere.arrival
+    FROM unnest(%(hours)s::timestamptz[], %(rows)s::bigint[], %(arrivals)s::timestamptz[])
+        AS elsewhere (hour, rows, arrival)
+    WHERE EXISTS (SELECT FROM counted)
 )
 INSERT INTO partition_ledger AS ledger (stream, hour, raw_rows, raw_version, last_arrival)
 SELECT 'vehicle', hour, sum(rows), %(version)s, max(last_received)

@@ -1,0 +1,75 @@
+"""Appends to a raw table, one after the other, as its Delta log tells them."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from lake.delta.bulk_append import is_import_by
+from lake.delta.storage import Lake
+from lake.errors import LakeDamaged, LogGone
+from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, Stream
+
+
+@dataclass(frozen=True)
+class Append:
+    """A commit that brought heartbeats, with the app ids that it notes, and rows by hour."""
+
+    app_ids: frozenset[str]
+    rows: Mapping[datetime, int]
+    committed_at: datetime
+
+
+def appends_of_others(
+    lake: Lake, stream: Stream, after: int, upto: int, outbox: str, database: str
+) -> list[Append]:
+    """Return what others appended in the versions beyond `after` up to `upto`, in their order.
+
+    Others than the outbox with the app id `outbox`, and the imports into `database`, which note
+    their rows in a ledger themselves. What rewrites or drops rows, as a merge of files does, is no
+    append. Raises LogGone where an entry of the log was cleaned away, as it is after 30 days.
+    """
+    return [
+        append
+        for append in _appends(lake, stream, after, upto)
+        if outbox not in append.app_ids and not is_import_by(append.app_ids, database)
+    ]
+
+
+def _appends(lake: Lake, stream: Stream, after: int, upto: int) -> list[Append]:
+    files, appends = lake.file_system(), []
+    for version in range(after + 1, upto + 1):
+        path = f"{stream.raw_table}/_delta_log/{version:020}.json"
+        try:
+            with files.open_input_stream(path) as entry:
+                actions = [json.loads(line) for line in entry.read().splitlines() if line.strip()]
+        except FileNotFoundError as error:
+            raise LogGone(
+                f"the log of {stream.raw_table} has no version {version} any more: the lake writer "
+                "counts the table anew with its next flush"
+            ) from error
+        if not any("remove" in action for action in actions):
+            appends += _append_of(actions, path)
+    return appends
+
+
+def _append_of(actions: list[dict[str, Any]], path: str) -> list[Append]:
+    rows = Counter[datetime]()
+    for added in (action["add"] for action in actions if "add" in action):
+        values = added["partitionValues"]
+        hour = datetime.fromisoformat(values[DATE_PARTITION.name]).replace(
+            hour=int(values[HOUR_PARTITION.name]), tzinfo=UTC
+        )
+        try:
+            rows[hour] += json.loads(added["stats"])["numRecords"]
+        except (KeyError, TypeError) as error:
+            raise LakeDamaged(f"{path} has a file whose entry counts no rows") from error
+    if not rows:
+        return []
+    app_ids = frozenset(action["txn"]["appId"] for action in actions if "txn" in action)
+    committed = max(
+        action["commitInfo"]["timestamp"] for action in actions if "commitInfo" in action
+    )
+    return [Append(app_ids, rows, datetime.fromtimestamp(committed / 1000, UTC))]

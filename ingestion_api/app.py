@@ -20,6 +20,7 @@ from ingestion_api.auth.api_keys import ApiKeyCache
 from ingestion_api.auth.middleware import ApiKeyMiddleware, describe_keys
 from ingestion_api.auth.new_device_limit import NewDeviceLimiter
 from ingestion_api.background_tasks import Supervisor
+from ingestion_api.cells.service import Cells
 from ingestion_api.commit.group_commit import GroupCommit
 from ingestion_api.database.dedicated_connection import DedicatedConnection
 from ingestion_api.database.pool import read_pool
@@ -58,6 +59,7 @@ from ingestion_api.routes import (
     sessions,
     status,
 )
+from ingestion_api.routes.cell_reads import CellReads
 from ingestion_api.routes.fast_path import FastReadPath
 from ingestion_api.server.compression import GzipMiddleware
 from ingestion_api.server.cors import CorsMiddleware
@@ -88,6 +90,8 @@ def create_app(
     `on_end` is told which part has ended by itself: then the process has to.
     """
 
+    if settings.home_url:  # of what the home answers nothing has to be known here
+        rules, settings = RuleFile(rules=()), settings.model_copy(update={"index_hours": 0})
     # What holds a session goes to the server itself, each short transaction by way of the pooler.
     dsn, pooled, is_pooled = database.dsn, database.database_url, database.is_pooled
     bodies = RequestBodies(settings)
@@ -133,6 +137,9 @@ def create_app(
             outbox = await stack.enter_async_context(OutboxMonitor(monitor_pool, settings))
             rejected = await stack.enter_async_context(RejectionRecorder(pooled, settings))
             alerting = await stack.enter_async_context(Alerts(dsn, pool, rules, settings, energy))
+            cells = await stack.enter_async_context(
+                Cells(dsn, monitor_pool, database.cell_database_urls, settings)
+            )
             deliveries = await stack.enter_async_context(ReportDelivery(dsn, lake, settings))
             writer = LakeWriter(dsn, lake, settings)
             await stack.enter_async_context(writer.running(settings.last_flush_seconds))
@@ -151,6 +158,7 @@ def create_app(
                         "the reading of API keys": keys,
                         "reading ahead": cache_warmer,
                         "alerts": alerting,
+                        "the cells": cells,
                         "reports": deliveries,
                     },
                     on_end,
@@ -245,7 +253,10 @@ def _served(
 ) -> ASGIApp:
     """Stand around FastAPI: as its own middleware, every heartbeat would pay for its layers."""
     # What screens ask for all the time is too small to be packed.
-    calls = IngestEndpoints(FastReadPath(GzipMiddleware(app), app), app, settings, bodies)
+    reads: ASGIApp = FastReadPath(GzipMiddleware(app), app)
+    if settings.home_url:
+        reads = CellReads(reads, settings.home_url)
+    calls = IngestEndpoints(reads, app, settings, bodies)
     served = RequestMetricsMiddleware(ApiKeyMiddleware(HeadOptionsMiddleware(calls), keys))
     return CorsMiddleware(served, settings.cors_origins) if settings.cors_origins else served
 

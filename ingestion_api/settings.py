@@ -73,6 +73,20 @@ class CollectorSettings(BaseSettings):
         description="sites whose pages may ask from a browser, with a key, such as "
         "https://fleet.example; several with commas, * for every one; empty: none",
     )
+    home_url: str = Field(
+        default="",
+        pattern=r"^(https?://.+[^/])?$",
+        description="URL of the collectors that answer for all cells, where this one's database is "
+        "another cell: it takes heartbeats and tells live states, and names that URL for all else; "
+        "empty: it answers for all",
+    )
+    cell_seconds: float = Field(
+        default=2,
+        gt=0,
+        le=5,
+        description="how often the cells of CELL_DATABASE_URLS are asked for news",
+    )
+
     max_connections: int = Field(
         default=8_000, ge=1, description="connections at one time; a further one gets 503"
     )

@@ -1,9 +1,26 @@
 """Settings of the database."""
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from warehouse_sql.database_url import DatabaseUrl
+
+CellName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
+
+
+def _named(value: object) -> object:
+    """The parts name=URL of a text with spaces."""
+    if not isinstance(value, str):
+        return value
+    parts = [part.partition("=") for part in value.split()]
+    if any(not (sign and url) for _, sign, url in parts):
+        raise PydanticCustomError("cells", "must be name=URL, with spaces between several")
+    if len({name for name, *_ in parts}) < len(parts):
+        raise PydanticCustomError("cells", "names a cell twice")
+    return {name: url for name, _, url in parts}
 
 
 class DatabaseSettings(BaseSettings):
@@ -32,6 +49,14 @@ class DatabaseSettings(BaseSettings):
         default=None,
         description="a replica for answers about devices and the fleet, which may be a moment "
         "behind; none: DATABASE_URL",
+    )
+
+    cell_database_urls: Annotated[
+        dict[CellName, DatabaseUrl], NoDecode, BeforeValidator(_named)
+    ] = Field(
+        default_factory=dict,
+        description="databases of other cells that deliver to the same lake, as name=URL with "
+        "spaces between them: their live state is taken in here; empty: there are none",
     )
 
     @property

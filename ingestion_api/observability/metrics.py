@@ -88,6 +88,12 @@ OUTBOX_BYTES: Final = Gauge(
 OUTBOX_AGE: Final = Gauge(
     "wattlake_outbox_age_seconds", "age of the oldest of them", registry=REGISTRY
 )
+CELL_UNSEEN: Final = Gauge(
+    "wattlake_cell_unseen_seconds",
+    "how long ago the news of each cell were taken in",
+    ["cell"],
+    registry=REGISTRY,
+)
 OUTBOX_LIMIT_ROWS: Final = Gauge(
     "wattlake_outbox_limit_rows",
     "heartbeats that the outbox may hold; beyond it is 503",

@@ -1,7 +1,7 @@
 """Monitor of the outbox: its bound, its metrics, its readiness.
 
-It also tells the rate of heartbeats of all collectors, the freshness of computed figures, and how
-many hours wait.
+It also tells the rate of heartbeats of all collectors, the freshness of computed figures, how many
+hours wait, and which cells are seen.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from ingestion_api.background_tasks import Service, cancel_task, start_task
 from ingestion_api.database.pool import ReadPool
 from ingestion_api.observability.freshness import FiguresRow, read_figures
 from ingestion_api.observability.metrics import (
+    CELL_UNSEEN,
     HOURS_REFINED,
     HOURS_WAITING,
     HOURS_WAITING_SECONDS,
@@ -51,6 +52,16 @@ class Backlog:
         return max(0.0, (now - self.oldest).total_seconds()) if self.oldest else 0.0
 
 
+@dataclass(frozen=True)
+class Cell:
+    """Another database of this lake, and when its news were taken in; None: never."""
+
+    name: str
+    seen_at: datetime | None
+    is_seen: bool
+    unseen_seconds: float | None
+
+
 class OutboxMonitor(Service):
     """Reads the size of the outbox every other second, or less often once that takes long.
 
@@ -64,6 +75,7 @@ class OutboxMonitor(Service):
         self._acknowledged: deque[tuple[float, int]] = deque()
         self.backlog: Backlog | None = None
         self.figures: FiguresRow | None = None
+        self.cells: list[Cell] = []
         self.is_full = False
         self._seen_at = self._next_looks_until = math.inf
 
@@ -147,6 +159,10 @@ class OutboxMonitor(Service):
         refined = await (await conn.execute(query("refinements"))).fetchone()
         HOURS_REFINED.set(refined["hours"] if refined else 0)
         self.figures = await read_figures(conn, now, self._settings)
+        self.cells = [Cell(**row) for row in await (await conn.execute(query("cells"))).fetchall()]
+        for cell in self.cells:
+            unseen = math.inf if cell.unseen_seconds is None else cell.unseen_seconds
+            CELL_UNSEEN.labels(cell.name).set(unseen)
 
     def _count(self, acknowledged: int) -> None:
         readings, now = self._acknowledged, time.monotonic()

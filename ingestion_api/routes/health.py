@@ -24,6 +24,7 @@ from ingestion_api.observability.metrics import (
     QUEUE_LIMIT_ROWS,
     REGISTRY,
 )
+from ingestion_api.outbox.backlog import Cell
 from ingestion_api.rest.models import Answer
 from ingestion_api.rest.problems import Problem, problem_responses
 from ingestion_api.services import ServicesDep
@@ -115,6 +116,7 @@ async def readiness(services: ServicesDep) -> Response:
         refusal = services.lake_writer.state.refusal
         why = f": {refusal}" if refusal else "; see the log"
         warnings.append(f"the last flush to the lake failed{why}")
+    warnings += [_lost(cell) for cell in services.outbox.cells if not cell.is_seen]
     figures = services.figures(services.now())
     if figures is not None:
         late = freshness_warning(
@@ -166,6 +168,14 @@ def metrics(
     if backlog is not None:  # it ages while the database is away and nobody can look
         OUTBOX_AGE.set(backlog.age_seconds(services.now()))
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+def _lost(cell: Cell) -> str:
+    seen = f"{cell.seen_at:%Y-%m-%d %H:%M:%S} UTC" if cell.seen_at else "never"
+    return (
+        f"the cell {cell.name} does not answer, and its devices are shown as they were (last seen: "
+        f"{seen}); see CELL_DATABASE_URLS"
+    )
 
 
 async def _early_hours(conn: psycopg.AsyncConnection[DictRow]) -> str | None:

@@ -1,5 +1,6 @@
 """Status of the whole in one answer: for the command line and for screens."""
 
+from datetime import datetime
 from typing import Final
 
 from fastapi import APIRouter
@@ -35,6 +36,14 @@ class GuessedLinkCounts(Answer):
     hint: str | None = Field(description="what to do about them; null where there is nothing")
 
 
+class CellStatus(Answer):
+    """Another database that delivers to this lake."""
+
+    name: str
+    seen_at: datetime | None = Field(description="when its live states were last taken in")
+    is_seen: bool = Field(description="false: it does not answer, and its devices are as of then")
+
+
 class WholeStatus(Answer):
     """Counts over everything that was ever acknowledged."""
 
@@ -67,6 +76,7 @@ class WholeStatus(Answer):
     figures: Figures | None = Field(
         description="how far the computed figures go; null before the database was asked"
     )
+    cells: list[CellStatus] = Field(description="other databases that deliver to this lake")
 
 
 @router.get("/status", responses=problem_responses(503), name="Status of the whole")
@@ -87,4 +97,8 @@ async def whole_status(services: ServicesDep) -> WholeStatus:
         ids_alike=[AlikeIds(**one) for one in alike],
         guessed_links=GuessedLinkCounts(**counts, hint=_HINT if any(counts.values()) else None),
         figures=services.figures(services.now()),
+        cells=[
+            CellStatus(name=cell.name, seen_at=cell.seen_at, is_seen=cell.is_seen)
+            for cell in services.outbox.cells
+        ],
     )

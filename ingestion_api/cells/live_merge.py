@@ -1,0 +1,156 @@
+"""Merge of a cell's live state and named links into those of this database."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+import structlog
+from psycopg import errors, pq
+
+from ingestion_api.alerts.store import Connection
+from ingestion_api.commit.transaction import committer_settings
+from ingestion_api.database.pool import with_keepalives
+from ingestion_api.outbox.lake_binding import outbox_identity
+from warehouse_sql.binary_parameters import timestamp
+from warehouse_sql.named_queries import query
+from warehouse_sql.statement_pipeline import Statement
+
+log = structlog.get_logger(__name__)
+
+_ROWS: Final = 5_000  # in one statement
+_STATEMENT_MILLISECONDS: Final = 30_000
+_COUNTED: Final = 2**30  # transactions; of those farther apart age() can't tell the order
+_ATTEMPTS: Final = 5
+# Another transaction came first; each is a new attempt.
+_LOST_RACE: Final = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)
+
+_STREAMS: Final = {
+    "meter": ("changed_meters", "merge_meter_live_state"),
+    "vehicle": ("changed_vehicles", "merge_vehicle_live_state"),
+}
+
+Columns = Sequence[bytes | None]
+
+
+class LiveMerge:
+    """Takes in what has changed in the database of one cell since it was last asked.
+
+    Each step may be repeated: the newest heartbeat of a device counts, whoever brought it. So how
+    far it came is noted last, and a cell whose transaction ids are counted anew is read from the
+    beginning. What a cell does not answer is no error here: the devices keep the state they had.
+    """
+
+    def __init__(self, cell: str, dsn: str, future_tolerance_seconds: float) -> None:
+        self.cell, self._dsn = cell, with_keepalives(dsn)
+        self._tolerance = timedelta(seconds=future_tolerance_seconds)
+        self._there: psycopg.Connection | None = None
+        self._error: str | None = None
+
+    def begin(self, conn: Connection) -> None:
+        """Prepare a new connection to this database."""
+        _execute(conn, committer_settings(is_local=False))
+
+    def merge(self, conn: Connection) -> None:
+        """Merge what has changed; raises psycopg.Error for `conn` alone, which is in autocommit."""
+        progress = conn.execute(query("cell_progress"), {"cell": self.cell}).fetchone()
+        if progress is None:
+            return  # a setting of a newer process does not name it any more
+        try:
+            identity, horizon, changes = self._read(progress["identity"], progress["horizon"])
+        except (psycopg.Error, OSError) as error:
+            self.close()
+            self._report(error)
+            return
+        for statement in changes:
+            _store(conn, statement)
+        noted = {"cell": self.cell, "identity": identity, "horizon": horizon}
+        conn.execute(query("note_cell"), noted)
+        if self._error is not None:
+            log.info("the cell is back", cell=self.cell)
+        self._error = None
+
+    def close(self) -> None:
+        """Close the connection to the cell."""
+        if self._there is not None:
+            with suppress(psycopg.Error, OSError):
+                self._there.close()
+        self._there = None
+
+    def _read(
+        self, known_identity: str | None, known_horizon: int | None
+    ) -> tuple[str, int, list[Statement]]:
+        """Return identity and horizon of a snapshot of the cell, and what it makes of here."""
+        there = self._connected()
+        there.execute(query("begin_snapshot"))
+        identity = outbox_identity(there)
+        row = there.execute(query("cell_horizon")).fetchone()
+        assert row is not None, "a select without a table has one row"
+        horizon = int(row[0])
+        since = known_horizon
+        if identity != known_identity or since is None or not 0 <= horizon - since < _COUNTED:
+            since = None
+        changes = list(self._changes(there, since))
+        there.execute(query("end_snapshot"))
+        return identity, horizon, changes
+
+    def _changes(self, there: psycopg.Connection, since: int | None) -> Iterator[Statement]:
+        believed_until = timestamp(datetime.now(UTC) + self._tolerance)
+        parameters = [_bigint(since), _bigint(_ROWS)]
+        for stream, (changed, merge) in _STREAMS.items():
+            for columns in _columns(there, (changed, parameters)):
+                yield merge, [*columns, believed_until]
+                yield "note_cell_devices", [stream.encode(), self.cell.encode(), columns[0]]
+        for columns in _columns(there, ("changed_pairs", parameters)):
+            yield "insert_named_links", columns
+
+    def _connected(self) -> psycopg.Connection:
+        if self._there is None:
+            self._there = psycopg.connect(
+                self._dsn,
+                autocommit=True,
+                connect_timeout=5,
+                application_name="wattlake home",
+            )
+            self._there.execute(
+                query("session_with_timeout"), {"milliseconds": _STATEMENT_MILLISECONDS}
+            )
+        return self._there
+
+    def _report(self, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if text != self._error:
+            log.warning("a cell does not answer", cell=self.cell, error=text)
+        self._error = text
+
+
+def _columns(conn: psycopg.Connection, statement: Statement) -> Iterator[Columns]:
+    """Rows of arrays in binary, which are parameters of the next statement as they are."""
+    result = _execute(conn, statement)
+    for row in range(result.ntuples):
+        yield [result.get_value(row, column) for column in range(result.nfields)]
+
+
+def _execute(conn: psycopg.Connection[Any], statement: Statement) -> "pq.abc.PGresult":
+    """Run a statement: a transaction of its own, or a part of that of the connection."""
+    name, parameters = statement
+    result = conn.pgconn.exec_params(
+        query(name), parameters, None, [1] * len(parameters), pq.Format.BINARY
+    )
+    if result.status == pq.ExecStatus.FATAL_ERROR:
+        raise errors.error_from_result(result)
+    return result
+
+
+def _store(conn: Connection, statement: Statement) -> None:
+    """Run a statement that can be repeated, until no other transaction comes first."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(*_LOST_RACE):
+            _execute(conn, statement)
+            return
+    _execute(conn, statement)
+
+
+def _bigint(value: int | None) -> bytes | None:
+    return None if value is None else value.to_bytes(8, "big", signed=True)

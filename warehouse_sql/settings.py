@@ -1,6 +1,7 @@
 """Settings of the database."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -8,16 +9,18 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from warehouse_sql.database_url import DatabaseUrl
 
-CellName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
+_NAME: Final = re.compile(r"[a-z0-9-]{1,40}")
 
 
 def _named(value: object) -> object:
     """The parts name=URL of a text with spaces."""
     if not isinstance(value, str):
         return value
-    parts = [part.partition("=") for part in value.split()]
-    if any(not (sign and url) for _, sign, url in parts):
-        raise PydanticCustomError("cells", "must be name=URL, with spaces between several")
+    parts = [part.rstrip(",").partition("=") for part in value.split()]
+    if not all(_NAME.fullmatch(name) and url for name, _, url in parts):
+        raise PydanticCustomError(
+            "cells", "must be name=URL, with spaces between several; a name has a-z, 0-9 and -"
+        )
     if len({name for name, *_ in parts}) < len(parts):
         raise PydanticCustomError("cells", "names a cell twice")
     return {name: url for name, _, url in parts}
@@ -51,12 +54,12 @@ class DatabaseSettings(BaseSettings):
         "behind; none: DATABASE_URL",
     )
 
-    cell_database_urls: Annotated[
-        dict[CellName, DatabaseUrl], NoDecode, BeforeValidator(_named)
-    ] = Field(
-        default_factory=dict,
-        description="databases of other cells that deliver to the same lake, as name=URL with "
-        "spaces between them: their live state is taken in here; empty: there are none",
+    cell_database_urls: Annotated[dict[str, DatabaseUrl], NoDecode, BeforeValidator(_named)] = (
+        Field(
+            default_factory=dict,
+            description="databases of other cells that deliver to the same lake, as name=URL with "
+            "spaces between them: their live state is taken in here; empty: there are none",
+        )
     )
 
     @property

@@ -21,6 +21,7 @@ class Campaign:
     """Record of a campaign; `kills` counts by kind of fault, `done` are the faults themselves."""
 
     seed: int
+    kind_of_stack: type[StackUnderTest] = StackUnderTest
     ledger: Ledger = field(default_factory=Ledger)
     done: list[str] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
@@ -39,14 +40,17 @@ class Campaign:
         chance = random.Random(self.seed)
         print_line(f"SEED={self.seed}")
         try:
-            with StackUnderTest(chance) as stack:
+            with self.kind_of_stack(chance) as stack:
                 waiting: list[str] = []
                 if not stack.disk.can_fill:
                     print_line(
                         "no file system can be mounted here: the disk is full by a limit alone"
                     )
-                every = fault_kinds(outage, database_stop, stack)
-                known = {kind: fault for kind, fault in every.items() if only in kind}
+                known = {
+                    kind: fault
+                    for kind, fault in fault_kinds(outage, database_stop, stack).items()
+                    if only in kind and kind not in stack.left_out
+                }
                 while not self._done(known, kills):
                     self._round(stack, known, waiting, kills)
         except BaseException as error:
@@ -88,6 +92,7 @@ class Campaign:
                     waiting += stack.chance.sample(sorted(known), len(known))
                 kind = waiting.pop()
                 stack.pause(0.3)
+                stack.next_fault()
                 self.done.append(kind)
                 self.kills[kind] += known[kind](stack)
                 recovery = stack.wait_for_recovery()
@@ -99,7 +104,7 @@ class Campaign:
             self.ledger,
             stack.database_faults,
             stack.lake,
-            stack.postgres.url(),
+            stack.database_url,
             addresses[0],
             stack.wait_until_drained(),
         )

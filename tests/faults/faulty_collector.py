@@ -6,7 +6,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,8 +37,12 @@ class FaultyCollector(Collector):
         *,
         port: int | None = None,
         wrapper: Sequence[str] = (),
+        role: Mapping[str, str] | None = None,
     ) -> None:
-        """`wrapper` is a command that becomes the command after it, as `strace -D` does."""
+        """`wrapper` is a command that becomes the command after it, as `strace -D` does.
+
+        `role` are settings beside those of every collector under test.
+        """
         self.meant_to_end = self.was_ready = False
         self._fault_file = folder / f"{name}.fault"
         self._copier: threading.Thread | None = None
@@ -47,6 +51,7 @@ class FaultyCollector(Collector):
             "LAKE_URI": str(lake),
             "PORT": str(port or free_port()),
             FAULT_FILE: str(self._fault_file),
+            **(role or {}),
         }
         module = (sys.executable, "-m", "tests.faults.collector")
         command = [*wrapper, *module] if wrapper else []

@@ -8,9 +8,10 @@ from tests.faults.campaign import Campaign
 from tests.faults.full_disks import FullDisks
 from tests.faults.hourly_runs import kill_at_every_moment
 from tests.faults.soak import Soak
+from tests.faults.two_cells import TwoCells
 from tests.harness.ray_cluster import command_on_loopback
 
-_PARTS = ("kills", "runs", "disks", "ray")
+_PARTS = ("kills", "cells", "runs", "disks", "ray")
 _SOAK = "soak"  # only when asked for: it takes hours
 
 
@@ -31,6 +32,9 @@ def main() -> None:
     parts = wanted.part or _PARTS
     if "kills" in parts:
         Campaign(wanted.seed).run(wanted.kills, outage=4, database_stop=10, only=wanted.only)
+    if "cells" in parts:
+        cells = Campaign(wanted.seed, TwoCells)
+        cells.run(wanted.kills // 4, outage=4, database_stop=10, only=wanted.only)
     if "runs" in parts:
         kill_at_every_moment(wanted.seed)
     if "disks" in parts:

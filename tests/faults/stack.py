@@ -19,7 +19,12 @@ _T = TypeVar("_T")
 
 
 class StackUnderTest:
-    """Everything that heartbeats pass; `with` starts it, and clears it away at the end."""
+    """Everything that heartbeats pass; `with` starts it, and clears it away at the end.
+
+    `left_out` are kinds of faults that it has no way to recover from.
+    """
+
+    left_out: tuple[str, ...] = ()
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
@@ -52,6 +57,14 @@ class StackUnderTest:
     def lake(self) -> Lake:
         """The lake that the collectors write."""
         return Lake(str(self.disk.lake))
+
+    @property
+    def database_url(self) -> str:
+        """URL of the database whose ledger counts what the lake has."""
+        return self.postgres.url()
+
+    def next_fault(self) -> None:
+        """Get ready for another fault."""
 
     def ask_any(self, path: str) -> dict[str, Any]:
         """Answer of a collector to a GET."""

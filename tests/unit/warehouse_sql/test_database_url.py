@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from local_stack.errors import UsageError
 from local_stack.settings import LocalStackSettings, settings_with
 from warehouse_sql.database_url import dagster_url, libpq_url
-from warehouse_sql.settings import DatabaseSettings
+from warehouse_sql.settings import DatabaseSettings, settings_fault
 
 PLAIN = "postgresql://u:p@h:5432/db"
 
@@ -132,3 +132,35 @@ def test_dagster_has_its_own_schema_in_the_same_database(url: str, told: str) ->
     assert {name: str(given.get(name)) for name in wanted if name != "options"} == {
         name: value for name, value in wanted.items() if name != "options"
     }
+
+
+def test_cells_are_names_and_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", PLAIN)
+    monkeypatch.setenv("CELL_DATABASE_URLS", f"west={PLAIN}?ssl=true, east-2=postgres://h/db")
+    assert DatabaseSettings().cell_database_urls == {
+        "west": f"{PLAIN}?sslmode=require",
+        "east-2": "postgresql://h/db",
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        (PLAIN, "must be name=URL"),
+        (f"{PLAIN}?ssl=true", "must be name=URL"),
+        (f"west={PLAIN} west={PLAIN}", "names a cell twice"),
+        ("west=mysql://h/db", "no URL of a PostgreSQL database"),
+        (f"The West={PLAIN}", "must be name=URL"),
+    ],
+)
+def test_cells_that_can_not_be_are_one_clear_fault(
+    monkeypatch: pytest.MonkeyPatch, written: str, fault: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", PLAIN)
+    monkeypatch.setenv("CELL_DATABASE_URLS", written)
+    with pytest.raises(ValidationError) as refused:
+        DatabaseSettings()
+    told = settings_fault(refused.value)
+    assert told.startswith("CELL_DATABASE_URLS: ")
+    assert fault in told
+    assert ":p@" not in told

@@ -115,14 +115,21 @@ def test_only_what_has_changed_is_read_again(
     assert set(states(here, "vehicle")) == {"V2"}
 
 
+@pytest.mark.parametrize(
+    "restored",
+    [
+        b"UPDATE cell SET identity = 'of another timeline'",
+        b"UPDATE cell SET horizon = horizon + 1000000",
+    ],
+)
 def test_a_restored_cell_is_read_from_the_beginning(
-    there: str, here: psycopg.Connection[dict[str, Any]], west: LiveMerge
+    there: str, here: psycopg.Connection[dict[str, Any]], west: LiveMerge, restored: bytes
 ) -> None:
     with psycopg.connect(there, autocommit=True) as conn:
         store(conn, METER, meter_rows({"meter_id": "M1"}))
     west.merge(here)
     here.execute("DELETE FROM meter_live_state")
-    here.execute("UPDATE cell SET identity = 'of another timeline'")
+    here.execute(restored)
     west.merge(here)
     assert set(states(here, "meter")) == {"M1"}
 

@@ -16,6 +16,7 @@ import pytest
 
 from ingestion_api.outbox.flush import STEPS
 from lake import HOUR, METER, Lake, rows_by_hour
+from pipelines.verify.ledger import count_raw
 from tests.harness.outbox import flush_all, put, raw_ids
 from tests.harness.postgres import copied_database
 from tests.samples import HOUR_10, meter_rows
@@ -80,6 +81,24 @@ def test_what_others_append_makes_an_hour_wait(
         flush_all(other_url, lake)
         flush_all(database_url, lake)
         assert len(conn.execute("SELECT hour FROM dirty_hour").fetchall()) == 1
+
+
+def test_what_is_not_counted_yet_is_pending_for_verify(
+    database_url: str, other_url: str, lake: Lake
+) -> None:
+    commit(database_url, 0, 3)
+    flush_all(database_url, lake)
+    commit(other_url, 3, 4)
+    flush_all(other_url, lake)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("SET timezone = 'UTC'")
+        with conn.transaction():
+            counted = count_raw(conn, lake, METER, {HOUR_10: None})[HOUR_10]
+        assert (counted.rows, counted.in_ledger, counted.pending) == (3, 3, 4)
+        flush_all(database_url, lake)
+        with conn.transaction():
+            counted = count_raw(conn, lake, METER, {HOUR_10: None})[HOUR_10]
+    assert (counted.rows, counted.in_ledger, counted.pending) == (7, 7, 0)
 
 
 def test_a_log_that_is_gone_is_made_good_by_a_count(

@@ -1,6 +1,7 @@
 """The service that keeps up with the cells: a thread for each, in one collector at a time."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -41,10 +42,11 @@ class Cells(Service):
         """End everything; what is under way is finished, or done again by whoever comes next."""
         for worker in self._workers:
             worker.request_stop()
-        for worker in self._workers:
-            await asyncio.to_thread(worker.stop, _STOP_SECONDS)
-        for merge in self._merges:
-            merge.close()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for worker, merge in zip(self._workers, self._merges, strict=True):
+            await asyncio.to_thread(worker.stop, max(0.0, deadline - time.monotonic()))
+            if not worker.is_alive:  # or a server that hangs has it, and nobody may touch it
+                merge.close()
 
     @property
     def is_alive(self) -> bool:

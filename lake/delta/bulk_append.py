@@ -93,7 +93,8 @@ def append_files(
             _sync_recent(lake, table)
         else:
             raise StaleRead("another import of the same file came first; start this one again")
-        return lake.open(stream.raw_table).version()
+        table.update_incremental()
+        return table.version()
 
     return retry_stale(append)
 

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
-from pyarrow.fs import FileSystem
 
 from lake.delta.durability import sync_path
 from lake.delta.storage import Lake
@@ -60,28 +59,30 @@ def write_data_file(
     """
     files = lake.file_system()
     folder = "/".join(f"{name}={value}" for name, value in partition.items())
-    name = f"{folder}/part-{uuid4()}.zstd.parquet"
-    path = f"{table}/{name}"
     if lake.local_folder:
         files.create_dir(f"{table}/{folder}", recursive=True)
+    name = f"{folder}/part-{uuid4()}.zstd.parquet"
+    path = f"{table}/{name}"
     ends: dict[str, list[Any]] = {name: [] for name in described}
     rows = 0
-    with ExitStack() as stack:
-        writer = None
-        for part in parts:
-            content = part.rechunk().to_arrow() if isinstance(part, pl.DataFrame) else part
-            if writer is None:
-                writer = stack.enter_context(_writer(path, files, content.schema, level))
-            writer.write_table(content, row_group_size=rows_a_group)
-            rows += content.num_rows
-            for column, values in ends.items():
-                found: Any = pc.min_max(content[column])
-                values += [found["min"].as_py(), found["max"].as_py()]
+    with files.open_output_stream(path) as sink:
+        with ExitStack() as stack:
+            writer = None
+            for part in parts:
+                content = part.rechunk().to_arrow() if isinstance(part, pl.DataFrame) else part
+                if writer is None:
+                    writer = stack.enter_context(_writer(sink, content.schema, level))
+                writer.write_table(content, row_group_size=rows_a_group)
+                rows += content.num_rows
+                for column, values in ends.items():
+                    found: Any = pc.min_max(content[column])
+                    values += [found["min"].as_py(), found["max"].as_py()]
+        size = sink.tell()
     if lake.local_folder and synced:
         sync_path(lake.local_folder / path)
     return AddAction(
         name,
-        files.get_file_info(path).size,
+        size,
         dict(partition),
         time.time_ns() // 1_000_000,
         data_change=True,
@@ -117,13 +118,12 @@ def scan_files(
     )
 
 
-def _writer(path: str, files: FileSystem, schema: pa.Schema, level: int) -> pq.ParquetWriter:
+def _writer(sink: pa.NativeFile, schema: pa.Schema, level: int) -> pq.ParquetWriter:
     # A list of columns is right, the type stubs know only bool.
     with_dictionary: Any = [name for name in schema.names if name not in _ENCODINGS]
     return pq.ParquetWriter(
-        path,
+        sink,
         schema,
-        filesystem=files,
         compression="zstd",
         compression_level=level,
         use_dictionary=with_dictionary,

@@ -57,7 +57,9 @@ def compact_hours(lake: Lake, stream: Stream, hours: Sequence[datetime]) -> list
     same hours by somebody else at the same time is noticed, and this one starts over. Hours of one
     day with few heartbeats become one file in one commit.
     """
-    parts = _together(hours, _raw_hours(lake, stream).rows_by_hour())
+    # Not for one hour, which is one part: in a store to open a table takes many requests.
+    rows = _raw_hours(lake, stream).rows_by_hour() if len(hours) > 1 else {}
+    parts = _together(hours, rows)
     done = (retry_stale(partial(_compact, lake, stream, part)) for part in parts)
     return [compaction for of_part in done for compaction in of_part]
 

@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import polars as pl
 import pytest
@@ -111,14 +112,12 @@ def test_a_partition_that_a_vacuum_empties_leaves_no_folder(lake: Lake) -> None:
 def test_a_folder_that_goes_right_before_an_append_writes_to_it_costs_one_more_attempt(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_file = parquet_files._writer
+    def without_folder() -> UUID:
+        monkeypatch.setattr(parquet_files, "uuid4", uuid4)
+        (Path(lake.uri) / RAW / f"date={HOUR_10:%Y-%m-%d}" / "hour=10").rmdir()
+        return uuid4()
 
-    def without_folder(path: str, *arguments: Any) -> Any:
-        monkeypatch.setattr(parquet_files, "_writer", open_file)
-        (Path(lake.uri) / path).parent.rmdir()
-        return open_file(path, *arguments)
-
-    monkeypatch.setattr(parquet_files, "_writer", without_folder)
+    monkeypatch.setattr(parquet_files, "uuid4", without_folder)
     before = lake.open(RAW).version()
     with pytest.raises(OSError, match="No such file"):  # which the lake writer and a run retry
         append(lake, {})

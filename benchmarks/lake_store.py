@@ -20,7 +20,7 @@ from benchmarks.lake_day import tables_of
 from benchmarks.lake_fill import FILES_AN_HOUR
 from benchmarks.lake_work import THE_HOUR
 from benchmarks.table import Row
-from lake import STREAMS, Lake, Stream, append_once, compact_hour
+from lake import STREAMS, Lake, Stream, append_once, compact_hour, read_delivered_horizon
 from tests.harness.object_store import ObjectStore, object_store, s3_server
 
 _METHODS: Final = ("GET", "HEAD", "PUT", "POST", "DELETE")
@@ -40,9 +40,9 @@ def requests_of_a_store(fleet: FullFleet) -> list[Row]:
         lake = store.lake("benchmark")
         lake.create_tables()
         flushes = [
-            _measured(store, partial(append_once, lake, stream, rows, "benchmark", n + 1, n))
+            _measured(store, flush)
             for stream in STREAMS.values()
-            for n, rows in enumerate(_flushes(fleet, stream))
+            for flush in _flushes(lake, fleet, stream)
         ]
         compaction = _measured(store, partial(_compact, lake))
         tables = _measured(store, partial(tables_of, lake))
@@ -53,10 +53,17 @@ def requests_of_a_store(fleet: FullFleet) -> list[Row]:
     ]
 
 
-def _flushes(fleet: FullFleet, stream: Stream) -> Iterator[pa.Table]:
+def _flushes(lake: Lake, fleet: FullFleet, stream: Stream) -> Iterator[Callable[[], None]]:
+    """The flushes of an hour, each to be called once, before the next."""
     received = fleet.hour(stream, THE_HOUR)
-    for flush in received.iter_slices(-(-received.height // FILES_AN_HOUR)):
-        yield flush.to_arrow()
+    delivered = read_delivered_horizon(lake, stream, "benchmark")
+
+    def flush(rows: pa.Table, horizon: int) -> None:
+        nonlocal delivered
+        delivered = append_once(lake, stream, rows, "benchmark", horizon, delivered)
+
+    for n, rows in enumerate(received.iter_slices(-(-received.height // FILES_AN_HOUR)), start=1):
+        yield partial(flush, rows.to_arrow(), n)
 
 
 def _compact(lake: Lake) -> None:

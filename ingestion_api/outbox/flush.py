@@ -122,17 +122,13 @@ class OutboxFlush:
         self._at_step("before_append")
         try:
             started = time.monotonic()
-            done = append_once(self._lake, stream, rows, app_id, horizon, before.horizon)
+            done = append_once(self._lake, stream, rows, app_id, horizon, before)
             DELTA_COMMIT_SECONDS.labels(stream.name).observe(time.monotonic() - started)
         except StaleRead as error:
-            found = read_delivered_horizon(self._lake, stream, app_id)
-            if found.horizon != before.horizon:
-                # Another writer, who has lost the lock by now, came first; what it took is in.
-                self._resume(stream)
-            elif found.version != before.version:
-                # Or old hours were dropped meanwhile; without that, the next refusal is an error.
-                self._delivered[stream.name] = found
-            else:
+            # Another writer, who has lost the lock by now, came first, and what it took is in; or
+            # old hours were dropped meanwhile. Without either, the next refusal is an error.
+            self._resume(stream)
+            if self._delivered[stream.name] == before:
                 raise LakeError(f"the lake refuses the append: {error}") from error
             return 0, True
         self._at_step("before_settle")

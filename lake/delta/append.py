@@ -1,7 +1,7 @@
 """Appending heartbeats to a raw table, each transaction of the outbox exactly once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
-from lake.delta.commit import commit
+from lake.delta.commit import commit, read_log_entry, transactions_of
 from lake.delta.durability import sync_file_system, sync_folders, sync_log, sync_newest_commit
 from lake.delta.parquet_files import write_data_file
 from lake.delta.storage import CHECKPOINT_INTERVAL, Lake
@@ -25,11 +25,17 @@ _PARTITION: Final = [DATE_PARTITION.name, HOUR_PARTITION.name]
 
 @dataclass(frozen=True)
 class DeliveredHorizon:
-    """The progress of one outbox in a raw table: all transactions below `horizon` are in it."""
+    """The progress of one outbox in a raw table: all transactions below `horizon` are in it.
+
+    `table` is open at `version`, and `entry` is the log entry of that version, by which the next
+    append knows the table again: to open it anew would cost two requests for each commit since the
+    last checkpoint.
+    """
 
     horizon: int
     version: int
-    table_id: str
+    table: DeltaTable = field(repr=False, compare=False)
+    entry: bytes | None = field(repr=False, compare=False)
 
 
 def read_delivered_horizon(lake: Lake, stream: Stream, app_id: str) -> DeliveredHorizon:
@@ -40,22 +46,32 @@ def read_delivered_horizon(lake: Lake, stream: Stream, app_id: str) -> Delivered
     table = lake.open(stream.raw_table)
     sync_newest_commit(lake.local_folder, table)
     sync_log(lake.local_folder, table, table.version() - CHECKPOINT_INTERVAL)
-    return _horizon_of(table, app_id)
+    return _horizon_of(lake, stream, table, app_id)
 
 
 def append_once(
-    lake: Lake, stream: Stream, rows: pa.Table, app_id: str, horizon: int, expected: int
+    lake: Lake,
+    stream: Stream,
+    rows: pa.Table,
+    app_id: str,
+    horizon: int,
+    before: DeliveredHorizon | int,
 ) -> DeliveredHorizon:
     """Append `rows` and record `horizon` as delivered, in one durable Delta commit.
 
     `rows` have the columns of `stream.columns` and are the outbox rows of the transactions from
-    `expected`, the horizon that was delivered before, up to `horizon`. Raises StaleRead, with
-    nothing written, if the table has taken in anything else since; then read the outbox anew.
+    `before`, the horizon that was delivered last, up to `horizon`. As it was returned, it serves
+    one append, which uses its open table; as a number, the table is opened. Raises StaleRead, with
+    nothing committed, if the same outbox has delivered more since, rows were removed, or the table
+    has been exchanged for another; then read the outbox anew. Appends of other outboxes go through.
     """
-    table = lake.open(stream.raw_table)
-    before = _horizon_of(table, app_id)
-    if before.horizon != expected:
-        raise StaleRead(f"expected horizon {expected}, the table is at {before.horizon}")
+    if isinstance(before, DeliveredHorizon):
+        _require_known(lake, stream, before)
+    else:
+        found = _horizon_of(lake, stream, lake.open(stream.raw_table), app_id)
+        if found.horizon != before:
+            raise StaleRead(f"expected horizon {before}, the table is at {found.horizon}")
+        before = found
     hours = _by_hour(pl.DataFrame(rows), stream)
     together = len(hours) > _SYNCED_ONE_BY_ONE
     added = _write(lake, stream, hours, synced=not together)
@@ -63,8 +79,44 @@ def append_once(
         sync_file_system(lake.local_folder)
     elif lake.local_folder:
         sync_folders(lake.local_folder / stream.raw_table, (file.path for file in added))
-    commit(lake, table, added, {app_id: horizon})
-    return _horizon_of(lake.open(stream.raw_table), app_id)
+    commit(lake, before.table, added, {app_id: horizon})
+    return _horizon_after(lake, stream, before, app_id)
+
+
+def _horizon_of(lake: Lake, stream: Stream, table: DeltaTable, app_id: str) -> DeliveredHorizon:
+    horizon, version = table.transaction_version(app_id) or 0, table.version()
+    return DeliveredHorizon(
+        horizon, version, table, read_log_entry(lake, stream.raw_table, version)
+    )
+
+
+def _require_known(lake: Lake, stream: Stream, before: DeliveredHorizon) -> None:
+    """Raise StaleRead where the table does not go on from what `before` knows of it.
+
+    A commit through its handle is refused if the outbox has delivered more since. Of a handle that
+    has moved on that would no longer hold, and a commit may follow on another table's.
+    """
+    if before.table.version() != before.version:
+        raise StaleRead(f"version {before.version} has been appended to already")
+    if read_log_entry(lake, stream.raw_table, before.version) != before.entry:
+        raise StaleRead(f"version {before.version} is not the one that was read: another table")
+
+
+def _horizon_after(
+    lake: Lake, stream: Stream, before: DeliveredHorizon, app_id: str
+) -> DeliveredHorizon:
+    """The horizon after a commit, and after those that others have made before and after it.
+
+    By the log entries since `before`, while the library would read all since a checkpoint.
+    """
+    table, horizon, entry = before.table, before.horizon, before.entry
+    table.update_incremental()
+    for version in range(before.version + 1, table.version() + 1):
+        entry = read_log_entry(lake, stream.raw_table, version)
+        if entry is None:
+            raise StaleRead(f"version {version} of {stream.raw_table} has gone")
+        horizon = transactions_of(entry).get(app_id, horizon)
+    return DeliveredHorizon(horizon, table.version(), table, entry)
 
 
 def _by_hour(rows: pl.DataFrame, stream: Stream) -> list[tuple[date, int, pa.Table]]:
@@ -98,8 +150,3 @@ def _write(
         )
         for day, hour, part in hours
     ]
-
-
-def _horizon_of(table: DeltaTable, app_id: str) -> DeliveredHorizon:
-    horizon = table.transaction_version(app_id) or 0
-    return DeliveredHorizon(horizon, table.version(), str(table.metadata().id))

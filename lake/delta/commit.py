@@ -1,9 +1,10 @@
 """Commits of added and removed files to a Delta table."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -39,6 +40,8 @@ def commit(
                 custom_metadata=dict(metadata or {}),
                 max_commit_retries=_RETRIES,
             ),
+            # Which lists all of the log at each commit: the upkeep does it, once a day.
+            post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
         )
     except CommitFailedError as error:
         raise StaleRead(str(error)) from error
@@ -53,3 +56,17 @@ def next_version(table: DeltaTable, app_id: str) -> dict[str, int]:
     start from one version it refuses the second for its count.
     """
     return {app_id: (table.transaction_version(app_id) or 0) + 1}
+
+
+def read_log_entry(lake: Lake, table: str, version: int) -> bytes | None:
+    """Return the log entry of one version, None where there is none any more."""
+    try:
+        return lake.read_file(f"{table}/_delta_log/{version:020}.json")
+    except FileNotFoundError:
+        return None
+
+
+def transactions_of(entry: bytes) -> dict[str, int]:
+    """Return the versions of the app transactions in a log entry, by app id."""
+    actions = (json.loads(line) for line in entry.splitlines())
+    return {txn["appId"]: txn["version"] for txn in (a["txn"] for a in actions if "txn" in a)}

@@ -7,7 +7,7 @@ from typing import Any, Final
 import obstore
 import pyarrow as pa
 from deltalake.fs import DeltaStorageHandler
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import from_url
 
 # Options of the connection, which obstore takes apart from those of the store; delta-rs takes them
@@ -53,6 +53,15 @@ class ObjectStoreHandler(DeltaStorageHandler):
             else:
                 of_store[name] = value
         self._store = from_url(uri, config=of_store, client_options=of_client)
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file by one request, as delta-rs asks for its length first."""
+        try:
+            return bytes(obstore.get(self._store, path).bytes())
+        except NotFoundError as error:
+            raise FileNotFoundError(f"there is no {path}") from error
+        except BaseError as error:
+            raise OSError(f"{path} can't be read: {error}") from error
 
     def open_output_stream(
         self, path: str, metadata: dict[str, str] | None = None

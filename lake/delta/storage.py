@@ -100,6 +100,12 @@ class Lake:
             return pyarrow.fs.SubTreeFileSystem(str(folder), pyarrow.fs.LocalFileSystem())
         return pyarrow.fs.PyFileSystem(ObjectStoreHandler(self.uri, self.storage_options))
 
+    def read_file(self, path: str) -> bytes:
+        """Return the content of a file below the lake's URL; FileNotFoundError without one."""
+        if folder := self.local_folder:
+            return (folder / path).read_bytes()
+        return ObjectStoreHandler(self.uri, self.storage_options).read(path)
+
     def _create(
         self,
         table: str,

@@ -132,6 +132,18 @@ def test_two_writers_of_one_table_lose_and_double_nothing(remote: Lake) -> None:
     assert sorted(rows["meter_id"]) == [f"{app}{n}" for app in "ABC" for n in range(1, 6)]
 
 
+def test_a_flush_asks_its_store_for_the_same_few_things_each_time(
+    remote: Lake, store: ObjectStore
+) -> None:
+    delivered, asked = read_delivered_horizon(remote, METER, "A"), []
+    for n in range(1, 6):
+        before = sum(store.requests().values())
+        delivered = append_once(remote, METER, meter_rows({}), "A", n, delivered)
+        asked.append(sum(store.requests().values()) - before)
+    assert len(set(asked)) == 1
+    assert asked[0] <= 12
+
+
 @pytest.mark.parametrize(
     "fault",
     [

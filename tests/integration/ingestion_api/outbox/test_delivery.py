@@ -122,6 +122,24 @@ def test_an_older_copy_of_the_lake_is_refused(
         flush_all(database_url, Lake(str(tmp_path / "older")))
 
 
+def test_an_older_copy_put_in_the_place_of_the_lake_of_a_running_writer_is_refused(
+    database_url: str, lake: Lake, tmp_path: Path
+) -> None:
+    shutil.copytree(lake.uri, tmp_path / "older")
+    commit(database_url, 0, 3)
+    with (
+        psycopg.connect(database_url, autocommit=True) as conn,
+        flush.OutboxFlush(database_url, conn, lake, 40) as running,
+    ):
+        assert running.flush(METER) == (3, False)
+        shutil.rmtree(lake.uri)
+        shutil.copytree(tmp_path / "older", lake.uri)
+        commit(database_url, 3, 3)
+        with pytest.raises(WrongLake, match="older copy"):
+            running.flush(METER)
+    assert raw_ids(lake) == []
+
+
 def test_a_new_database_learns_from_the_lake_which_hours_wait(
     database_url: str, postgres: str, lake: Lake
 ) -> None:

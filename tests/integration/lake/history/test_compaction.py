@@ -141,7 +141,7 @@ def test_two_compactions_of_one_hour_at_once_keep_every_heartbeat_once(lake: Lak
 def test_an_append_from_a_stale_view_is_refused_and_writes_nothing(lake: Lake) -> None:
     append(lake, meter_rows({}))
     with pytest.raises(StaleRead):
-        append_once(lake, METER, meter_rows({}), "test", next(horizons), expected=1)
+        append_once(lake, METER, meter_rows({}), "test", next(horizons), 1)
     assert lake.open(METER.raw_table).count() == 1
 
 

@@ -111,6 +111,9 @@ def _horizon_after(
     """
     table, horizon, entry = before.table, before.horizon, before.entry
     table.update_incremental()
+    if table.version() > before.version + 1:
+        # Nobody may have synced the newest yet, and its version is going to be counted on.
+        sync_log(lake.local_folder, table, before.version)
     for version in range(before.version + 1, table.version() + 1):
         entry = read_log_entry(lake, stream.raw_table, version)
         if entry is None:

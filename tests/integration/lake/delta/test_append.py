@@ -6,6 +6,7 @@ Invariants, in whatever order they come and whatever else changes the table mean
 - outboxes of other app ids do not refuse each other.
 """
 
+import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -125,6 +126,22 @@ def test_who_is_overtaken_right_after_a_commit_knows_it(
     assert (delivered.horizon, delivered.version) == (2, 3)
     append(lake, "A", 3, delivered)
     assert appended(lake) == ["A1", "A2", "A3", "B1"]
+
+
+def test_the_version_that_is_told_is_on_the_disk_whoever_committed_it(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_delivered_horizon(lake, METER, "A")
+    synced: set[str] = set()
+
+    def commit_before_another(*arguments: Any) -> None:
+        commit(*arguments)
+        drop_hour(lake)  # which syncs nothing
+        monkeypatch.setattr(os, "fsync", lambda fd: synced.add(os.readlink(f"/proc/self/fd/{fd}")))
+
+    monkeypatch.setattr("lake.delta.append.commit", commit_before_another)
+    assert append(lake, "A", 1, before).version == 2
+    assert f"{lake.uri}/{RAW}/_delta_log/{2:020}.json" in synced
 
 
 def test_what_was_read_serves_one_append(lake: Lake) -> None:

@@ -1,6 +1,11 @@
 """The lake: Delta tables of heartbeats and the mathematics of energy."""
 
-from lake.delta.append import DeliveredHorizon, append_once, read_delivered_horizon
+from lake.delta.append import (
+    DeliveredHorizon,
+    append_once,
+    follow_horizon,
+    read_delivered_horizon,
+)
 from lake.delta.bulk_append import (
     ImportProgress,
     append_files,
@@ -54,6 +59,7 @@ __all__ = [
     "append_once",
     "compact_hour",
     "compact_hours",
+    "follow_horizon",
     "hour_of",
     "hours_between",
     "read_delivered_horizon",

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -25,6 +24,7 @@ from lake import (
     StaleRead,
     Stream,
     append_once,
+    follow_horizon,
     read_delivered_horizon,
 )
 from lake.delta import Append, appends_of_others
@@ -132,7 +132,7 @@ class OutboxFlush:
                 raise LakeError(f"the lake refuses the append: {error}") from error
             return 0, True
         self._at_step("before_settle")
-        self._settle(stream, done)
+        self._settle(stream, done, own=before.version + 1)
         self._at_step("after_settle")
         return rows.num_rows, waiting > rows.num_rows
 
@@ -163,13 +163,14 @@ class OutboxFlush:
         except pa.ArrowException as error:
             raise LakeError(f"a row of heartbeat_pack can't be read: {error}") from error
 
-    def _settle(self, stream: Stream, done: DeliveredHorizon) -> None:
+    def _settle(self, stream: Stream, done: DeliveredHorizon, own: int | None = None) -> None:
+        """Count what is new up to `done`; `own` is the version that only an own append can have."""
         *_, counted = self._one("outbox_delivery", stream=stream.name)
         others: list[Append] = []
         try:
-            if counted is not None:
-                own = self._app_ids[stream.name], self._identity
-                others = appends_of_others(self._lake, stream, counted, done.version, *own)
+            if counted is not None and not counted + 1 == done.version == own:
+                ids = self._app_ids[stream.name], self._identity
+                others = appends_of_others(self._lake, stream, counted, done.version, *ids)
         except LogGone as error:
             log.warning("the lake is counted anew", stream=stream.name, reason=str(error))
             counted = None
@@ -191,10 +192,14 @@ class OutboxFlush:
 
     def _count_others(self, stream: Stream) -> None:
         """Add what other databases have appended since to the ledger; mostly nothing."""
-        newest = self._lake.open(stream.raw_table).version()
-        delivered = self._delivered[stream.name]
-        if newest != delivered.version:
-            self._settle(stream, replace(delivered, version=newest))
+        before, app_id = self._delivered[stream.name], self._app_ids[stream.name]
+        try:
+            newest = follow_horizon(self._lake, stream, before, app_id)
+        except StaleRead:
+            self._resume(stream)
+            return
+        if newest.version != before.version:
+            self._settle(stream, newest)
 
     def _one(self, name: str, **parameters: Any) -> tuple[Any, ...]:
         row = self._conn.execute(query(name), parameters).fetchone()

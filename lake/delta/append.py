@@ -80,7 +80,18 @@ def append_once(
     elif lake.local_folder:
         sync_folders(lake.local_folder / stream.raw_table, (file.path for file in added))
     commit(lake, before.table, added, {app_id: horizon})
-    return _horizon_after(lake, stream, before, app_id)
+    return _read_on(lake, stream, before, app_id, synced=before.version + 1)
+
+
+def follow_horizon(
+    lake: Lake, stream: Stream, before: DeliveredHorizon, app_id: str
+) -> DeliveredHorizon:
+    """Return the horizon at the newest version, which others may have appended, durably.
+
+    `before` serves no append after that. Raises StaleRead where the table has been exchanged.
+    """
+    _require_known(lake, stream, before)
+    return _read_on(lake, stream, before, app_id, synced=before.version)
 
 
 def _horizon_of(lake: Lake, stream: Stream, table: DeltaTable, app_id: str) -> DeliveredHorizon:
@@ -102,16 +113,16 @@ def _require_known(lake: Lake, stream: Stream, before: DeliveredHorizon) -> None
         raise StaleRead(f"version {before.version} is not the one that was read: another table")
 
 
-def _horizon_after(
-    lake: Lake, stream: Stream, before: DeliveredHorizon, app_id: str
+def _read_on(
+    lake: Lake, stream: Stream, before: DeliveredHorizon, app_id: str, *, synced: int
 ) -> DeliveredHorizon:
-    """The horizon after a commit, and after those that others have made before and after it.
+    """The horizon after all commits since `before`, one's own and those of others.
 
-    By the log entries since `before`, while the library would read all since a checkpoint.
+    By the log entries since then, while the library would read all since a checkpoint.
     """
     table, horizon, entry = before.table, before.horizon, before.entry
     table.update_incremental()
-    if table.version() > before.version + 1:
+    if table.version() > synced:
         # Nobody may have synced the newest yet, and its version is going to be counted on.
         sync_log(lake.local_folder, table, before.version)
     for version in range(before.version + 1, table.version() + 1):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lake.delta.bulk_append import is_import_by
+from lake.delta.commit import read_log_entry
 from lake.delta.storage import Lake
 from lake.errors import LakeDamaged, LogGone
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, Stream
@@ -39,23 +40,21 @@ def appends_of_others(
 
 
 def _appends(lake: Lake, stream: Stream, after: int, upto: int) -> list[Append]:
-    files, appends = lake.file_system(), []
+    appends = []
     for version in range(after + 1, upto + 1):
-        path = f"{stream.raw_table}/_delta_log/{version:020}.json"
-        try:
-            with files.open_input_stream(path) as entry:
-                actions = [json.loads(line) for line in entry.read().splitlines() if line.strip()]
-        except FileNotFoundError as error:
+        entry = read_log_entry(lake, stream.raw_table, version)
+        if entry is None:
             raise LogGone(
                 f"the log of {stream.raw_table} has no version {version} any more: the lake writer "
                 "counts the table anew with its next flush"
-            ) from error
+            )
+        actions = [json.loads(line) for line in entry.splitlines()]
         if not any("remove" in action for action in actions):
-            appends += _append_of(actions, path)
+            appends += _append_of(actions, f"version {version} of {stream.raw_table}")
     return appends
 
 
-def _append_of(actions: list[dict[str, Any]], path: str) -> list[Append]:
+def _append_of(actions: list[dict[str, Any]], what: str) -> list[Append]:
     rows = Counter[datetime]()
     for added in (action["add"] for action in actions if "add" in action):
         values = added["partitionValues"]
@@ -65,7 +64,7 @@ def _append_of(actions: list[dict[str, Any]], path: str) -> list[Append]:
         try:
             rows[hour] += json.loads(added["stats"])["numRecords"]
         except (KeyError, TypeError) as error:
-            raise LakeDamaged(f"{path} has a file whose entry counts no rows") from error
+            raise LakeDamaged(f"{what} has a file whose entry counts no rows") from error
     if not rows:
         return []
     app_ids = frozenset(action["txn"]["appId"] for action in actions if "txn" in action)

@@ -51,6 +51,7 @@ from lake.history.deduplication import merge_heartbeats, no_heartbeats
 from lake.recordings import ColumnMapping, parse_number
 from tests.harness.forked import assert_kills_itself
 from tests.harness.outbox import execute
+from tests.harness.postgres import copied_database
 from tests.samples import ANY_TIME, HOUR_10
 
 TOLERANCE = 300.0
@@ -331,6 +332,28 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(
     # The moment of the import is that of its first run.
     moments = sorted(found["received_at"].to_list())
     assert moments[-1] - moments[0] < timedelta(milliseconds=1)
+
+
+def test_an_import_into_another_database_of_the_lake_is_counted_here(
+    database_url: str, postgres: str, migrated_template: str, lake: Lake, tmp_path: Path
+) -> None:
+    def flush(dsn: str) -> None:
+        with (
+            psycopg.connect(dsn, autocommit=True) as conn,
+            OutboxFlush(dsn, conn, lake, 1000) as writer,
+        ):
+            for stream in STREAMS.values():
+                writer.flush(stream)
+
+    with copied_database(postgres, migrated_template) as other:
+        flush(database_url)
+        flush(other)
+        import_file(other, lake, parquet(tmp_path, minutes(0, 70), "there.parquet"))
+        import_file(database_url, lake, parquet(tmp_path, minutes(70, 90, "M2"), "here.parquet"))
+        for dsn in (database_url, other, database_url):
+            flush(dsn)
+        assert_ledger_agrees(database_url, lake)
+        assert_ledger_agrees(other, lake)
 
 
 def test_an_import_that_a_restored_database_does_not_know_is_settled_from_the_lake(

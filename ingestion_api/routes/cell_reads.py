@@ -10,7 +10,7 @@ from ingestion_api.rest.problems import problem_response
 
 _OWN: Final = re.compile(
     r"/(healthz|readyz|metrics|openapi\.json|docs(/.*)?|static-offline-docs/.*"
-    r"|v1/analytics/(meter|vehicle)/[^/]+/live|v1/rejections(/.*)?)"
+    r"|v1/status|v1/analytics/(meter|vehicle)/[^/]+/live|v1/rejections(/.*)?)"
 )
 _POLICY_VIOLATION: Final = 1008
 

@@ -1,9 +1,9 @@
 # One image for every part; the command chooses: collector (default), Dagster webserver, daemon.
-# With Ray, for ENGINE=ray and the nodes of its cluster: --build-arg LOCK=requirements-ray.lock
+# With what Kubernetes and Ray need, see deploy/kubernetes: --build-arg LOCK=requirements-cluster.lock
 FROM python:3.12-slim-bookworm AS build
 ARG LOCK=requirements.lock
 WORKDIR /app
-COPY requirements.lock requirements-ray.lock ./
+COPY requirements.lock requirements-cluster.lock ./
 RUN python -m venv /venv \
  && /venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r ${LOCK}
 COPY pyproject.toml README.md LICENSE ./

@@ -22,7 +22,7 @@ test: $(VENV)/installed-dev  ## every test, on real Postgres, Delta, HTTP and Da
 bench: SUITE ?= ingest lake answers alerts truth condition month
 bench: RUNS ?= 3
 bench: HOURS ?= 24
-bench: $(VENV)/installed-dev $(if $(filter ray,$(SUITE)),$(VENV)/installed-ray)  ## speed of the stack and of its lake; RUNS=3, SUITE=ingest SECONDS=60 CASES="single steady" COLLECTORS=2, SUITE=lake HOURS=24 CASES="day import", SUITE=answers SECONDS=10 VEHICLES=1000 DAYS=3 CASES="day row-store", SUITE=alerts SECONDS=60, SUITE=truth VEHICLES=10 DAYS=4, SUITE=condition VEHICLES=1000 SEED=1, SUITE=month VEHICLES=2000 DAYS=31 KEEP=/tmp/month, SUITE=ray VEHICLES=1000 DAYS=8
+bench: $(VENV)/installed-dev $(if $(filter ray,$(SUITE)),$(VENV)/installed-cluster)  ## speed of the stack and of its lake; RUNS=3, SUITE=ingest SECONDS=60 CASES="single steady" COLLECTORS=2, SUITE=lake HOURS=24 CASES="day import", SUITE=answers SECONDS=10 VEHICLES=1000 DAYS=3 CASES="day row-store", SUITE=alerts SECONDS=60, SUITE=truth VEHICLES=10 DAYS=4, SUITE=condition VEHICLES=1000 SEED=1, SUITE=month VEHICLES=2000 DAYS=31 KEEP=/tmp/month, SUITE=ray VEHICLES=1000 DAYS=8
 	@$(if $(and $(CASES)$(VEHICLES)$(DAYS),$(word 2,$(SUITE))),$(error name the suite of the cases, vehicles or days: SUITE=ingest, lake, answers, alerts, truth, condition, month or ray))
 	@$(if $(filter ingest,$(SUITE)),$(BIN)/python -m benchmarks ingest $(if $(SECONDS),--seconds $(SECONDS)) $(if $(COLLECTORS),--collectors $(COLLECTORS)) --runs $(RUNS) $(if $(CASES),--cases $(CASES)))
 	@$(if $(filter lake,$(SUITE)),$(BIN)/python -m benchmarks lake --hours $(HOURS) --runs $(RUNS) $(if $(CASES),--cases $(CASES)))
@@ -34,7 +34,7 @@ bench: $(VENV)/installed-dev $(if $(filter ray,$(SUITE)),$(VENV)/installed-ray) 
 	@$(if $(filter month,$(SUITE)),$(BIN)/python -m benchmarks month $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(DAYS),--days $(DAYS)) $(if $(CADENCE),--cadence $(CADENCE)) $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep $(KEEP)))
 
 nightly: KILLS ?= 200
-nightly: $(VENV)/installed-dev $(if $(filter ray,$(or $(PARTS),ray)),$(VENV)/installed-ray)  ## kills everything and fills every disk at random under load, for long; KILLS=200 SEED=1 FULL=60 PARTS="kills runs disks ray", PARTS=soak MINUTES=120
+nightly: $(VENV)/installed-dev $(if $(filter ray,$(or $(PARTS),ray)),$(VENV)/installed-cluster)  ## kills everything and fills every disk at random under load, for long; KILLS=200 SEED=1 FULL=60 PARTS="kills runs disks ray", PARTS=soak MINUTES=120
 	@$(BIN)/python -m tests.faults.nightly --kills $(KILLS) $(if $(FULL),--full $(FULL)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(addprefix --part ,$(PARTS))
 
 check: $(VENV)/installed-dev  ## format, lint, types
@@ -50,11 +50,11 @@ lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-header --no-annotate pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --no-header --no-annotate --group dev -c requirements.lock \
+	  --no-emit-find-links --no-header --no-annotate --group dev --extra kubernetes -c requirements.lock \
 	  pyproject.toml -o requirements-dev.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --no-header --no-annotate --extra ray -c requirements-dev.lock \
-	  pyproject.toml -o requirements-ray.lock
+	  --no-emit-find-links --no-header --no-annotate --extra kubernetes --extra ray -c requirements-dev.lock \
+	  pyproject.toml -o requirements-cluster.lock
 
 clean:  ## forget the virtual environment and the caches, never data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -77,7 +77,7 @@ $(VENV)/installed-dev: requirements-dev.lock $(VENV)/installed
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-$(VENV)/installed-ray: requirements-ray.lock $(VENV)/installed
-	@echo "installing the locked Ray ..."
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-ray.lock
+$(VENV)/installed-cluster: requirements-cluster.lock $(VENV)/installed
+	@echo "installing the locked Ray and Kubernetes clients ..."
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-cluster.lock
 	@touch $@

@@ -8,8 +8,14 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = "ingestion_api|lake|warehouse_sql|pipelines|local_stack"
-FOLDERS = rf"(?:{PACKAGES}|tests|benchmarks|docs)"
-DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+FOLDERS = rf"(?:{PACKAGES}|tests|benchmarks|docs|deploy)"
+DOCUMENTS = sorted(
+    [
+        path
+        for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md")
+        for path in REPOSITORY.glob(pattern)
+    ]
+)
 LINK = re.compile(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)")
 IN_REPOSITORY = re.compile(rf"`({FOLDERS}/[\w./-]*)`")
 MENTION = re.compile(rf"\b{FOLDERS}/[\w/-]+\.(?:py|md|yaml|sql|svg|json)\b")

@@ -16,8 +16,10 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.storage import DagsterPostgresStorage
 from dagster_postgres.utils import create_pg_engine, pg_url_from_config
+from sqlalchemy.exc import InternalError
 
 _PLANNED: Final = DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+_ABORTED_TRANSACTION: Final = "25P02"  # in_failed_sql_transaction
 # Of one batch, which Dagster only makes if told so.
 _EVENTS_A_BATCH: Final = "2000"
 
@@ -54,6 +56,18 @@ class EventLogStorage(PostgresEventLogStorage):
             self.store_asset_event(of_asset[-1], newest)
         if others:
             super().store_event_batch(others)
+
+    def initialize_concurrency_limit_to_default(self, concurrency_key: str) -> bool:
+        """Make the limit of a pool, or find it made: two runs may be the first that need it.
+
+        After an insert that is refused, Dagster goes on in a transaction that Postgres has aborted.
+        """
+        try:
+            return super().initialize_concurrency_limit_to_default(concurrency_key)
+        except InternalError as error:
+            if getattr(error.orig, "pgcode", None) != _ABORTED_TRANSACTION:
+                raise
+            return True
 
 
 class PostgresStorage(DagsterPostgresStorage):

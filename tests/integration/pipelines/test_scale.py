@@ -100,7 +100,7 @@ def test_dagster_lets_two_old_ranges_run_at_a_time_and_keeps_a_place_for_the_new
     assert runs["max_concurrent_runs"] > 2
 
 
-def test_the_events_of_a_range_are_stored_together(
+def test_the_events_of_a_range_are_stored_together_and_pools_made_by_whoever_comes(
     charged: PipelineStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "")  # taken back afterwards
@@ -109,9 +109,9 @@ def test_the_events_of_a_range_are_stored_together(
     settings = load_yaml_from_path(str(PROJECT / "pipelines" / "dagster.yaml"))
     assert isinstance(settings, dict)
     settings["storage"]["custom"]["config"]["postgres_url"] = url
-    storage = {"storage": settings["storage"]}
+    own = {name: settings[name] for name in ("storage", "concurrency")}
     inserted: list[str] = []
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=storage) as charged.instance:
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=own) as charged.instance:
         engine = charged.instance.event_log_storage._engine  # type: ignore[attr-defined]
         sqlalchemy.event.listen(
             engine, "before_cursor_execute", lambda *given: inserted.append(given[2])
@@ -125,6 +125,11 @@ def test_the_events_of_a_range_are_stored_together(
             assert hours >= {hour_key(HOUR_10 - n * HOUR) for n in range(-1, 41)}, key
         runs = charged.instance.get_run_records()
         assert [record.dagster_run.status for record in runs] == [dg.DagsterRunStatus.SUCCESS]
+        storage = charged.instance.event_log_storage
+        pool = METER.history_table  # two runs find it missing at once, and both make it
+        assert [storage.initialize_concurrency_limit_to_default(pool) for _ in range(2)] == [
+            True
+        ] * 2
     planned = charged.rows(
         b"SELECT asset_key, count(DISTINCT partition) AS hours FROM event_logs"
         b" WHERE dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED' GROUP BY asset_key"

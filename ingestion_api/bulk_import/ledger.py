@@ -24,7 +24,6 @@ from ingestion_api.outbox.lake_binding import (
     create_tables,
     outbox_identity,
     require_same_lake,
-    restore_ledger,
 )
 from lake import STREAMS, Lake, Stream
 from warehouse_sql.named_queries import query
@@ -115,18 +114,22 @@ class Ledger:
                 "rows": list(rows),
             },
         )
-        if of_rows:
-            self._own.execute(query("lower_first_partition"), {"day": min(of_rows).date()})
+        self._lower_first_partition(hours)
+
+    def _lower_first_partition(self, hours: Hours) -> None:
+        if len(hours):
+            first = _1970 + timedelta(hours=int(np.min(hours)))
+            self._own.execute(query("lower_first_partition"), {"day": first.date()})
 
     def first_partition(self) -> tuple[date, date | None]:
         """Return the first partition by the data, and the one that a setting names."""
         ((day, set_to),) = self._own.execute(query("first_partition")).fetchall()
         return day, set_to
 
-    def restore(self, stream: Stream) -> None:
-        """Let the ledger hold at least what the lake has."""
-        version = self._lake.open(stream.raw_table).version()
-        restore_ledger(self._own, self._lake, stream, version)
+    def count_anew(self, stream: Stream, hours: Hours) -> None:
+        """Let the lake writer count the raw table, of which the ledger may lack these hours."""
+        self._own.execute(query("count_anew"), {"stream": stream.name})
+        self._lower_first_partition(hours)
 
     def merge(self, newest: HeartbeatBatch, pairs: NamedPairs, believed_until: datetime) -> None:
         """Write live state and named links; a repetition changes nothing.

@@ -193,12 +193,13 @@ class OutboxFlush:
     def _count_others(self, stream: Stream) -> None:
         """Add what other databases have appended since to the ledger; mostly nothing."""
         before, app_id = self._delivered[stream.name], self._app_ids[stream.name]
+        *_, counted = self._one("outbox_delivery", stream=stream.name)
         try:
             newest = follow_horizon(self._lake, stream, before, app_id)
         except StaleRead:
             self._resume(stream)
             return
-        if newest.version != before.version:
+        if newest.version != before.version or counted is None:
             self._settle(stream, newest)
 
     def _one(self, name: str, **parameters: Any) -> tuple[Any, ...]:

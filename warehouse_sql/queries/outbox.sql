@@ -46,10 +46,15 @@ WHERE stream = %(stream)s RETURNING epoch::text
 -- name: newest_delivered_version
 SELECT coalesce(max(raw_version), 0) FROM partition_ledger WHERE stream = %(stream)s
 
+-- name: count_anew
+-- The lake writer does it, once its own rows are settled and no import is under way.
+UPDATE outbox_delivery SET counted_version = NULL WHERE stream = %(stream)s
+
 -- name: restore_ledger
 -- Hours of which the lake holds more rows than the ledger knows wait for their computation again.
 WITH counted AS (
-    UPDATE outbox_delivery SET counted_version = %(version)s WHERE stream = %(stream)s
+    UPDATE outbox_delivery SET counted_version = greatest(counted_version, %(version)s)
+    WHERE stream = %(stream)s
 )
 INSERT INTO partition_ledger AS ledger (stream, hour, raw_rows, raw_version, last_arrival)
 SELECT %(stream)s, hour, raw_rows, %(version)s, now()

@@ -136,10 +136,11 @@ def create_app(
             await new_devices.start(monitor_pool)
             outbox = await stack.enter_async_context(OutboxMonitor(monitor_pool, settings))
             rejected = await stack.enter_async_context(RejectionRecorder(pooled, settings))
-            alerting = await stack.enter_async_context(Alerts(dsn, pool, rules, settings, energy))
-            cells = await stack.enter_async_context(
-                Cells(dsn, monitor_pool, database.cell_database_urls, settings)
+            cell_urls = database.cell_database_urls
+            alerting = await stack.enter_async_context(
+                Alerts(dsn, pool, rules, settings, energy, has_cells=bool(cell_urls))
             )
+            cells = await stack.enter_async_context(Cells(dsn, monitor_pool, cell_urls, settings))
             deliveries = await stack.enter_async_context(ReportDelivery(dsn, lake, settings))
             writer = LakeWriter(dsn, lake, settings)
             await stack.enter_async_context(writer.running(settings.last_flush_seconds))

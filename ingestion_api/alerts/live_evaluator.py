@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 _NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LONGEST_COMMIT: Final = timedelta(seconds=5)
+_LONGEST_MERGE: Final = timedelta(minutes=1)  # of another cell, whose clock may differ
 _HISTORY_SECONDS: Final = 3600.0  # what was received so late tells nothing of now
 
 
@@ -36,7 +37,11 @@ class LiveEvaluator:
         energy: EnergySettings,
         future_tolerance_seconds: float,
         silent_intervals: float,
+        *,
+        has_cells: bool = False,
     ) -> None:
+        """`has_cells`: live states come from other databases as well, some time after receipt."""
+        self._lateness = _LONGEST_MERGE if has_cells else _LONGEST_COMMIT
         self._rules, self._energy = rules, energy
         self._tolerance = timedelta(seconds=future_tolerance_seconds)
         self._silent_intervals = silent_intervals
@@ -55,7 +60,7 @@ class LiveEvaluator:
             self._evaluated_at = _NEVER
         # A heartbeat shows some time after its receipt; one that is missed is followed by more.
         heard = {
-            "since": self._evaluated_at - _LONGEST_COMMIT,
+            "since": self._evaluated_at - self._lateness,
             "now": now,
             "believed_until": now + self._tolerance,
             "nominal": self._energy.nominal_interval_seconds,

@@ -40,11 +40,18 @@ class Alerts(Service):
         rules: RuleFile,
         settings: CollectorSettings,
         energy: EnergySettings,
+        *,
+        has_cells: bool = False,
     ) -> None:
         self.rules = rules
+        self._is_cell = bool(settings.home_url)  # its rules are those of the home
         self.feed = AlertEventFeed(dsn, pool)
         live = LiveEvaluator(
-            rules, energy, settings.future_tolerance_seconds, settings.silent_intervals
+            rules,
+            energy,
+            settings.future_tolerance_seconds,
+            settings.silent_intervals,
+            has_cells=has_cells,
         )
         forget = {
             "seconds": settings.alert_days * 86_400,
@@ -87,7 +94,7 @@ class Alerts(Service):
 
     async def start(self) -> None:
         """Start everything; psycopg.Error if the database does not answer."""
-        if not self.rules.rules:
+        if not self.rules.rules and not self._is_cell:
             log.warning("there are no alert rules: no alert opens, and those that are open resolve")
         await self.feed.start()
         for worker in self._workers:

@@ -1,7 +1,9 @@
 """Merge of a cell's live state and named links into those of this database."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -11,7 +13,7 @@ from psycopg import errors, pq
 
 from ingestion_api.alerts.store import Connection
 from ingestion_api.commit.transaction import committer_settings
-from ingestion_api.database.pool import with_keepalives
+from ingestion_api.database.pool import abort, with_keepalives
 from ingestion_api.outbox.lake_binding import outbox_identity
 from warehouse_sql.binary_parameters import timestamp
 from warehouse_sql.named_queries import query
@@ -21,17 +23,33 @@ log = structlog.get_logger(__name__)
 
 _ROWS: Final = 5_000  # in one statement
 _STATEMENT_MILLISECONDS: Final = 30_000
+_PATIENCE_SECONDS: Final = 40.0
 _COUNTED: Final = 2**30  # transactions; of those farther apart age() can't tell the order
 _ATTEMPTS: Final = 5
 # Another transaction came first; each is a new attempt.
 _LOST_RACE: Final = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)
 
 _STREAMS: Final = {
-    "meter": ("changed_meters", "merge_meter_live_state"),
-    "vehicle": ("changed_vehicles", "merge_vehicle_live_state"),
+    "meter": ("changed_meters", "merge_meter_live_state", "forget_removed_meters"),
+    "vehicle": ("changed_vehicles", "merge_vehicle_live_state", "forget_removed_vehicles"),
 }
 
 Columns = Sequence[bytes | None]
+
+
+class NoCell(Exception):
+    """The URL of a cell leads to this database, or to a copy of it."""
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """A snapshot of a cell, and the statements that bring it here, those of a list together."""
+
+    identity: str
+    horizon: int
+    since: datetime
+    seen_at: datetime
+    statements: list[list[Statement]]
 
 
 class LiveMerge:
@@ -58,14 +76,15 @@ class LiveMerge:
         if progress is None:
             return  # a setting of a newer process does not name it any more
         try:
-            identity, horizon, changes = self._read(progress["identity"], progress["horizon"])
-        except (psycopg.Error, OSError) as error:
+            changes = self._read(outbox_identity(conn), progress["identity"], progress["horizon"])
+        except (psycopg.Error, OSError, NoCell) as error:
             self.close()
             self._report(error)
             return
-        for statement in changes:
-            _store(conn, statement)
-        noted = {"cell": self.cell, "identity": identity, "horizon": horizon}
+        for statements in changes.statements:
+            _store(conn, statements)
+        noted = {"cell": self.cell, "identity": changes.identity, "horizon": changes.horizon}
+        noted |= {"since": changes.since, "seen_at": changes.seen_at}
         conn.execute(query("note_cell"), noted)
         if self._error is not None:
             log.info("the cell is back", cell=self.cell)
@@ -79,31 +98,40 @@ class LiveMerge:
         self._there = None
 
     def _read(
-        self, known_identity: str | None, known_horizon: int | None
-    ) -> tuple[str, int, list[Statement]]:
-        """Return identity and horizon of a snapshot of the cell, and what it makes of here."""
+        self, own_identity: str, known_identity: str | None, known_horizon: int | None
+    ) -> _Changes:
         there = self._connected()
-        there.execute(query("begin_snapshot"))
-        identity = outbox_identity(there)
-        row = there.execute(query("cell_horizon")).fetchone()
-        assert row is not None, "a select without a table has one row"
-        horizon = int(row[0])
-        since = known_horizon
-        if identity != known_identity or since is None or not 0 <= horizon - since < _COUNTED:
-            since = None
-        changes = list(self._changes(there, since))
-        there.execute(query("end_snapshot"))
-        return identity, horizon, changes
+        # A server that hangs would hold this for ever, and what is between may go on to answer.
+        watchdog = threading.Timer(_PATIENCE_SECONDS, abort, [there])
+        watchdog.start()
+        try:
+            there.execute(query("begin_snapshot"))
+            identity = outbox_identity(there)
+            if identity == own_identity:
+                raise NoCell("it is this database or a copy of it: give the cell one of its own")
+            row = there.execute(query("cell_horizon")).fetchone()
+            assert row is not None, "the table has one row"
+            horizon, since, seen_at = row
+            changed_since = known_horizon
+            is_counted_on = known_horizon is not None and 0 <= horizon - known_horizon < _COUNTED
+            if identity != known_identity or not is_counted_on:
+                changed_since = None
+            statements = list(self._changes(there, changed_since))
+            there.execute(query("end_snapshot"))
+        finally:
+            watchdog.cancel()
+        return _Changes(identity, horizon, since, seen_at, statements)
 
-    def _changes(self, there: psycopg.Connection, since: int | None) -> Iterator[Statement]:
+    def _changes(self, there: psycopg.Connection, since: int | None) -> Iterator[list[Statement]]:
         believed_until = timestamp(datetime.now(UTC) + self._tolerance)
         parameters = [_bigint(since), _bigint(_ROWS)]
-        for stream, (changed, merge) in _STREAMS.items():
+        for stream, (changed, merge, forget) in _STREAMS.items():
             for columns in _columns(there, (changed, parameters)):
-                yield merge, [*columns, believed_until]
-                yield "note_cell_devices", [stream.encode(), self.cell.encode(), columns[0]]
+                devices = columns[0]
+                yield [(merge, [*columns, believed_until]), (forget, [devices])]
+                yield [("note_cell_devices", [stream.encode(), self.cell.encode(), devices])]
         for columns in _columns(there, ("changed_pairs", parameters)):
-            yield "insert_named_links", columns
+            yield [("insert_named_links", columns)]
 
     def _connected(self) -> psycopg.Connection:
         if self._there is None:
@@ -133,7 +161,7 @@ def _columns(conn: psycopg.Connection, statement: Statement) -> Iterator[Columns
 
 
 def _execute(conn: psycopg.Connection[Any], statement: Statement) -> "pq.abc.PGresult":
-    """Run a statement: a transaction of its own, or a part of that of the connection."""
+    """Run a statement in the transaction of the connection, or in one of its own."""
     name, parameters = statement
     result = conn.pgconn.exec_params(
         query(name), parameters, None, [1] * len(parameters), pq.Format.BINARY
@@ -143,13 +171,19 @@ def _execute(conn: psycopg.Connection[Any], statement: Statement) -> "pq.abc.PGr
     return result
 
 
-def _store(conn: Connection, statement: Statement) -> None:
-    """Run a statement that can be repeated, until no other transaction comes first."""
+def _store(conn: Connection, statements: Sequence[Statement]) -> None:
+    """Run statements as one transaction, until no other transaction comes first."""
     for _ in range(_ATTEMPTS - 1):
         with suppress(*_LOST_RACE):
-            _execute(conn, statement)
+            _execute_together(conn, statements)
             return
-    _execute(conn, statement)
+    _execute_together(conn, statements)
+
+
+def _execute_together(conn: Connection, statements: Sequence[Statement]) -> None:
+    with conn.transaction():
+        for statement in statements:
+            _execute(conn, statement)
 
 
 def _bigint(value: int | None) -> bytes | None:

@@ -113,7 +113,7 @@ def abort_after(seconds: float, conn: psycopg.AsyncConnection[Any]) -> Iterator[
         watchdog.cancel()
 
 
-def abort(conn: psycopg.AsyncConnection[Any]) -> None:
+def abort(conn: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
     """Cut a connection at its socket: a server that hangs would keep `close` waiting."""
     if not conn.closed:
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(conn.fileno())) as wire:

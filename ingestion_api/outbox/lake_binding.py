@@ -1,17 +1,19 @@
 """Binding of a database to its lake, checked before every append to the raw tables."""
 
+from typing import Any
+
 import psycopg
+from psycopg.rows import scalar_row
 
 from lake import STREAMS, Lake, Stream, WrongLake, rows_by_hour
 from lake.delta import require_table_id
 from warehouse_sql.named_queries import query
 
 
-def outbox_identity(conn: psycopg.Connection) -> str:
+def outbox_identity(conn: psycopg.Connection[Any]) -> str:
     """Names the database and the timeline that give out transaction ids."""
-    found = conn.execute(query("outbox_identity")).fetchone()
-    assert found is not None, "a select without a table has one row"
-    return str(found[0])
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return str(cursor.execute(query("outbox_identity")).fetchone())
 
 
 def create_tables(conn: psycopg.Connection, lake: Lake) -> None:

@@ -10,7 +10,7 @@ from ingestion_api.rest.problems import problem_response
 
 _OWN: Final = re.compile(
     r"/(healthz|readyz|metrics|openapi\.json|docs(/.*)?|static-offline-docs/.*"
-    r"|v1/status|v1/analytics/(meter|vehicle)/[^/]+/live|v1/rejections(/.*)?)"
+    r"|v1/analytics/(meter|vehicle)/[^/]+/live/?|v1/rejections(/.*)?)"
 )
 _POLICY_VIOLATION: Final = 1008
 
@@ -26,9 +26,10 @@ class CellReads:
         if scope["type"] not in ("http", "websocket") or _OWN.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
+        asked = scope["query_string"].decode("latin-1")
         detail = (
             "this collector takes heartbeats and tells live states; for all else ask "
-            f"{self._home_url}{scope['path']}"
+            f"{self._home_url}{scope['path']}{'?' if asked else ''}{asked}"
         )
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": detail})

@@ -87,7 +87,8 @@ async def readiness(services: ServicesDep) -> Response:
             applied = await (await conn.execute(query("applied_migrations"))).fetchall()
             if missing := missing_migrations([row["name"] for row in applied]):
                 reasons.append(f"migration {missing[0]} is missing; run: wattlake migrate")
-            if early := await _early_hours(conn):
+            early = None if services.settings.home_url else await _early_hours(conn)
+            if early:
                 warnings.append(early)
             if age is not None and age > longest:
                 warnings.append("heartbeats wait long for the lake; see the log of the lake writer")
@@ -173,8 +174,8 @@ def metrics(
 def _lost(cell: Cell) -> str:
     seen = f"{cell.seen_at:%Y-%m-%d %H:%M:%S} UTC" if cell.seen_at else "never"
     return (
-        f"the cell {cell.name} does not answer, and its devices are shown as they were (last seen: "
-        f"{seen}); see CELL_DATABASE_URLS"
+        f"nothing is heard of the cell {cell.name}, and its devices are shown as they were (last "
+        f"seen: {seen}); see CELL_DATABASE_URLS"
     )
 
 

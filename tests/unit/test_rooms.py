@@ -258,6 +258,8 @@ LIBRARIES = {
     "rich": "ingestion_api.bulk_import local_stack.cli local_stack.stack local_stack.terminal "
     "pipelines.verify",
     "scipy": "lake.condition",
+    # its error alone
+    "sqlalchemy": "pipelines.dagster_storage",
     "starlette": "ingestion_api",
     "structlog": "ingestion_api",
     "typer": "local_stack.cli",

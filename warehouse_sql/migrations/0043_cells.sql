@@ -5,7 +5,7 @@ ALTER TABLE outbox_delivery ADD COLUMN counted_version bigint;
 
 CREATE TABLE cell (
     name      text PRIMARY KEY,
-    identity  text,
+    identity  text UNIQUE,
     horizon   bigint,
     since     timestamptz,
     seen_at   timestamptz
@@ -19,8 +19,7 @@ CREATE TABLE cell_device (
 );
 
 CREATE VIEW cell_state AS
-SELECT name, since, seen_at,
-       coalesce(seen_at > now() - interval '10 seconds', false) AS is_seen
+SELECT name, seen_at, coalesce(seen_at > now() - interval '1 minute', false) AS is_seen
 FROM cell;
 
 COMMENT ON COLUMN outbox_delivery.counted_version IS 'version of the raw table up to which the ledger counts the appends of other databases; null: they are to be counted anew';
@@ -28,7 +27,7 @@ COMMENT ON TABLE cell IS 'other databases that deliver to this lake, and whose l
 COMMENT ON COLUMN cell.name IS 'as in CELL_DATABASE_URLS';
 COMMENT ON COLUMN cell.identity IS 'system, timeline and database whose transaction ids horizon counts';
 COMMENT ON COLUMN cell.horizon IS 'what earlier transactions changed there is taken in';
-COMMENT ON COLUMN cell.since IS 'since when it has been seen without a break; its devices are silent only after that';
-COMMENT ON COLUMN cell.seen_at IS 'when its changes were last taken in';
+COMMENT ON COLUMN cell.since IS 'since when collectors there have watched without a break; its devices are silent only after that';
+COMMENT ON COLUMN cell.seen_at IS 'up to when it is known what its collectors have heard';
 COMMENT ON TABLE cell_device IS 'the cell that each device was last heard by, if it was one';
 COMMENT ON VIEW cell_state IS 'cells, and whether each is seen or lost';

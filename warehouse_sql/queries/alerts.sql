@@ -172,8 +172,8 @@ WITH rule AS MATERIALIZED (
       AND (received_at >= %(since)s AND peak.soc - vehicle.soc > (SELECT soc FROM least)
            OR vehicle_id IN (SELECT device_id FROM tracked WHERE kind = 'soc_falling'))
     UNION ALL
-    -- Only the time in which somebody watched makes a device silent; any heartbeat ends it. What another
-    -- cell has heard is known up to when that was last seen.
+    -- Only the time in which somebody watched makes a device silent; any heartbeat ends it. Of a device
+    -- of another cell that is the time in which its collectors did, up to when that is known; clocks differ.
     SELECT 'silent', device_kind, silent.device_id, heard_at,
            extract(epoch FROM least(%(now)s, cell.seen_at)
                               - greatest(heard_at, watching_since, cell.since))::float8,
@@ -181,7 +181,7 @@ WITH rule AS MATERIALIZED (
     FROM silent CROSS JOIN alert_progress
     LEFT JOIN cell_device AS heard_by
         ON heard_by.stream = device_kind AND heard_by.device_id = silent.device_id COLLATE "C"
-    LEFT JOIN cell ON cell.name = heard_by.cell
+    LEFT JOIN cell ON cell.name = heard_by.cell AND received_at <= cell.seen_at + interval '10 seconds'
     CROSS JOIN LATERAL
          (SELECT CASE WHEN "timestamp" <= %(believed_until)s THEN "timestamp"
                       ELSE watching_since END AS heard_at) AS heard

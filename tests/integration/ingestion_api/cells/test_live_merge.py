@@ -158,16 +158,68 @@ def test_a_pair_that_is_named_there_is_linked_here(
     assert named() == [("V1", "M1", HOUR_10, None)]
 
 
-def test_a_cell_that_is_away_changes_nothing(
-    here: psycopg.Connection[dict[str, Any]], there: str
+def test_a_device_that_was_removed_here_stays_so_until_it_is_heard_again(
+    there: str, here: psycopg.Connection[dict[str, Any]], west: LiveMerge
 ) -> None:
     with psycopg.connect(there, autocommit=True) as conn:
+        store(conn, METER, meter_rows({"meter_id": "M1"}, {"meter_id": "M2"}))
+        west.merge(here)
+        here.execute("DELETE FROM meter_live_state WHERE meter_id = 'M1'")
+        here.execute(
+            "INSERT INTO device (stream, device_id, removed_at) VALUES ('meter', 'M1', %s)",
+            (meter_rows({})["received_at"][0].as_py(),),
+        )
+        here.execute("UPDATE cell SET identity = 'of another timeline'")
+        west.merge(here)
+        assert set(states(here, "meter")) == {"M2"}
+        later = HOUR_10 + timedelta(minutes=1)
+        row = {"meter_id": "M1", "timestamp": later, "received_at": HOUR_10 + timedelta(hours=2)}
+        store(conn, METER, meter_rows(row))
+        west.merge(here)
+    assert set(states(here, "meter")) == {"M1", "M2"}
+
+
+def seen(conn: psycopg.Connection[dict[str, Any]]) -> bool:
+    (cell,) = conn.execute("SELECT is_seen FROM cell_state").fetchall()
+    return bool(cell["is_seen"])
+
+
+def test_a_cell_is_seen_as_long_as_its_collectors_watch(
+    there: str, here: psycopg.Connection[dict[str, Any]], west: LiveMerge
+) -> None:
+    with psycopg.connect(there, autocommit=True) as conn:
+        conn.execute("UPDATE alert_progress SET looked_at = now()")
+        west.merge(here)
+        assert seen(here)
+        conn.execute("UPDATE alert_progress SET looked_at = now() - interval '2 minutes'")
+        west.merge(here)
+        assert not seen(here)
+
+
+def test_a_cell_that_hangs_is_let_go_and_read_when_it_goes_on(
+    there: str,
+    here: psycopg.Connection[dict[str, Any]],
+    west: LiveMerge,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live_merge, "_PATIENCE_SECONDS", 0.3)
+    with psycopg.connect(there) as conn:
         store(conn, METER, meter_rows({"meter_id": "M1"}))
-    away = LiveMerge("west", "postgresql://nobody@127.0.0.1:1/nothing", 1e9)
-    away.merge(here)
-    assert here.execute("SELECT is_seen FROM cell_state").fetchall() == [{"is_seen": False}]
-    back = LiveMerge("west", there, 1e9)
-    back.merge(here)
-    back.close()
-    assert here.execute("SELECT is_seen FROM cell_state").fetchall() == [{"is_seen": True}]
+        conn.execute("LOCK TABLE meter_live_state")
+        west.merge(here)
+        assert states(here, "meter") == {}
+    monkeypatch.setattr(live_merge, "_PATIENCE_SECONDS", 60)
+    west.merge(here)
     assert set(states(here, "meter")) == {"M1"}
+
+
+def test_a_cell_that_is_away_or_is_this_database_changes_nothing(
+    database_url: str, here: psycopg.Connection[dict[str, Any]]
+) -> None:
+    for url in ("postgresql://nobody@127.0.0.1:1/nothing", database_url):
+        merge = LiveMerge("west", url, 1e9)
+        merge.merge(here)
+        merge.close()
+    assert here.execute("SELECT identity, horizon FROM cell").fetchall() == [
+        {"identity": None, "horizon": None}
+    ]

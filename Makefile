@@ -34,7 +34,7 @@ bench: $(VENV)/installed-dev $(if $(filter ray,$(SUITE)),$(VENV)/installed-clust
 	@$(if $(filter month,$(SUITE)),$(BIN)/python -m benchmarks month $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(DAYS),--days $(DAYS)) $(if $(CADENCE),--cadence $(CADENCE)) $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep $(KEEP)))
 
 nightly: KILLS ?= 200
-nightly: $(VENV)/installed-dev $(if $(filter ray,$(or $(PARTS),ray)),$(VENV)/installed-cluster)  ## kills everything and fills every disk at random under load, for long; KILLS=200 SEED=1 FULL=60 PARTS="kills runs disks ray", PARTS=soak MINUTES=120
+nightly: $(VENV)/installed-dev $(if $(filter ray,$(or $(PARTS),ray)),$(VENV)/installed-cluster)  ## kills everything and fills every disk at random under load, for long; KILLS=200 SEED=1 FULL=60 PARTS="kills cells store runs disks ray", PARTS=soak MINUTES=120
 	@$(BIN)/python -m tests.faults.nightly --kills $(KILLS) $(if $(FULL),--full $(FULL)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(addprefix --part ,$(PARTS))
 
 check: $(VENV)/installed-dev  ## format, lint, types

@@ -18,10 +18,14 @@ _FAULTS_A_ROUND: Final = 25
 
 @dataclass
 class Campaign:
-    """Record of a campaign; `kills` counts by kind of fault, `done` are the faults themselves."""
+    """Record of a campaign with the lake on a disk, or `in_store`.
+
+    `kills` counts by kind of fault, `done` are the faults themselves.
+    """
 
     seed: int
     kind_of_stack: type[StackUnderTest] = StackUnderTest
+    in_store: bool = False
     ledger: Ledger = field(default_factory=Ledger)
     done: list[str] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
@@ -40,9 +44,9 @@ class Campaign:
         chance = random.Random(self.seed)
         print_line(f"SEED={self.seed}")
         try:
-            with self.kind_of_stack(chance) as stack:
+            with self.kind_of_stack(chance, in_store=self.in_store) as stack:
                 waiting: list[str] = []
-                if not stack.disk.can_fill:
+                if stack.disk and not stack.disk.can_fill:
                     print_line(
                         "no file system can be mounted here: the disk is full by a limit alone"
                     )

@@ -8,15 +8,21 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Final
 
 import psycopg
 
 from ingestion_api.outbox.flush import STEPS
+from tests.faults.disk import LakeDisk
 from tests.faults.stack import StackUnderTest
+from tests.harness.flaky_proxy import Fault as StoreFault
+from tests.harness.object_store import COMMIT, ObjectStore
 from tests.harness.processes import children, kill_with_children, signal_all
 
 Fault = Callable[[StackUnderTest], int]
+_ALL: Final = 1_000_000  # requests
 
 
 def kill_collector(stack: StackUnderTest) -> int:
@@ -56,11 +62,7 @@ def take_lock_from_writer(stack: StackUnderTest) -> int:
     victim.hang_at(stack.chance.choice(STEPS), stack.chance.randint(1, 3))
     try:
         stack.wait_until("the writer hangs", lambda: victim.hangs)
-        with psycopg.connect(stack.postgres.url(), autocommit=True) as conn:
-            conn.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks "
-                "WHERE locktype = 'advisory' AND granted"
-            )
+        _end_lock(stack)
         stack.wait_until("the other one writes", lambda: other.writes_lake)
         stack.pause(1)
     finally:
@@ -132,13 +134,13 @@ def freeze_database(stack: StackUnderTest) -> int:
     return 0
 
 
-def fill_disk(seconds: float, stack: StackUnderTest) -> int:
+def fill_disk(disk: LakeDisk, seconds: float, stack: StackUnderTest) -> int:
     """The lake's disk is full for so many seconds (ENOSPC)."""
-    stack.disk.fill(stack.chance)
+    disk.fill(stack.chance)
     try:
         return _outage(stack, seconds)
     finally:
-        stack.disk.free()
+        disk.free()
 
 
 def limit_files(seconds: float, stack: StackUnderTest) -> int:
@@ -154,24 +156,67 @@ def limit_files(seconds: float, stack: StackUnderTest) -> int:
     return 0
 
 
-def lose_lake(seconds: float, stack: StackUnderTest) -> int:
+def lose_lake(disk: LakeDisk, seconds: float, stack: StackUnderTest) -> int:
     """Nothing is at the lake's path for so many seconds, as where a mount is lost."""
-    return _without_lake(seconds, stack, something_else_instead=False)
+    return _without_lake(disk, seconds, stack, something_else_instead=False)
 
 
-def block_lake(seconds: float, stack: StackUnderTest) -> int:
+def block_lake(disk: LakeDisk, seconds: float, stack: StackUnderTest) -> int:
     """The lake's path leads to something that is no folder."""
-    return _without_lake(seconds, stack, something_else_instead=True)
+    return _without_lake(disk, seconds, stack, something_else_instead=True)
 
 
-def forbid_lake(seconds: float, stack: StackUnderTest) -> int:
+def forbid_lake(disk: LakeDisk, seconds: float, stack: StackUnderTest) -> int:
     """The lake's folder may not be entered; for root there is no such thing."""
-    mode = stack.disk.lake.stat().st_mode
-    stack.disk.lake.chmod(0)
+    mode = disk.lake.stat().st_mode
+    disk.lake.chmod(0)
     try:
         return _outage(stack, seconds)
     finally:
-        stack.disk.lake.chmod(mode)
+        disk.lake.chmod(mode)
+
+
+def disturb_store(
+    fault: StoreFault, store: ObjectStore, seconds: float, stack: StackUnderTest
+) -> int:
+    """Something is wrong with requests to the store for so many seconds."""
+    store.fail(fault)
+    try:
+        return _last(stack, seconds)
+    finally:
+        store.fail()
+
+
+def disturb_some(fault: StoreFault, store: ObjectStore, stack: StackUnderTest) -> int:
+    """Something is wrong with the next few requests of a kind."""
+    store.fail(replace(fault, times=stack.chance.randint(1, 3)))
+    stack.wait_until("they failed", lambda: not store.faults_left())
+    return 0
+
+
+def kill_writer_while_it_commits(store: ObjectStore, stack: StackUnderTest) -> int:
+    """The writer dies with a commit on its way, which reaches the store some time later."""
+    victim = stack.writer()
+    store.fail(StoreFault(COMMIT, 1, is_held=True))
+    stack.wait_until("a commit is on its way", lambda: not store.faults_left())
+    victim.kill()
+    stack.pause(5)
+    store.fail()
+    victim.start()
+    return 1
+
+
+def pause_writer_while_it_commits(store: ObjectStore, stack: StackUnderTest) -> int:
+    """A commit is on its way for so long that the writer loses its lock to the other collector."""
+    victim = stack.writer()
+    (other,) = (collector for collector in stack.collectors if collector is not victim)
+    store.fail(StoreFault(COMMIT, 1, is_held=True))
+    stack.wait_until("a commit is on its way", lambda: not store.faults_left())
+    _end_lock(stack)
+    stack.wait_until("the other one writes", lambda: other.writes_lake)
+    stack.pause(2)
+    store.fail()
+    return 0
 
 
 def fault_kinds(seconds: float, database_stop: float, stack: StackUnderTest) -> dict[str, Fault]:
@@ -189,28 +234,83 @@ def fault_kinds(seconds: float, database_stop: float, stack: StackUnderTest) -> 
         "connections cut": cut_connections,
         "database stopped": partial(stop_database, database_stop),
         "database frozen": freeze_database,
-        "file size limited": partial(limit_files, seconds),
-        "lake gone": partial(lose_lake, seconds),
-        "lake not a folder": partial(block_lake, seconds),
     }
-    if stack.disk.can_fill:
-        found["disk full"] = partial(fill_disk, seconds)
-    if os.geteuid() != 0:
-        found["lake forbidden"] = partial(forbid_lake, seconds)
+    if stack.disk:
+        found |= _faults_of_disk(stack.disk, seconds)
+    if stack.store:
+        found |= _faults_of_store(stack.store, seconds)
     return found
 
 
-def _without_lake(seconds: float, stack: StackUnderTest, *, something_else_instead: bool) -> int:
-    stack.disk.take_away(something_else_instead=something_else_instead)
+def _faults_of_disk(disk: LakeDisk, seconds: float) -> dict[str, Fault]:
+    found: dict[str, Fault] = {
+        "file size limited": partial(limit_files, seconds),
+        "lake gone": partial(lose_lake, disk, seconds),
+        "lake not a folder": partial(block_lake, disk, seconds),
+    }
+    if disk.can_fill:
+        found["disk full"] = partial(fill_disk, disk, seconds)
+    if os.geteuid() != 0:
+        found["lake forbidden"] = partial(forbid_lake, disk, seconds)
+    return found
+
+
+def _faults_of_store(store: ObjectStore, seconds: float) -> dict[str, Fault]:
+    lasting = {
+        "slow": StoreFault(".", _ALL, seconds=0.5),
+        "unavailable": StoreFault(".", _ALL, status=503),
+        "throttled": StoreFault(".", _ALL, status=429),
+        "silent": StoreFault(".", _ALL, is_held=True),
+        "gone": StoreFault(".", _ALL, cut="before"),
+        "forbidden": StoreFault(".", _ALL, status=403),
+        "breaking off": StoreFault(".", _ALL, cut="within"),
+        "deaf to writes": StoreFault("^P", _ALL, status=503),
+    }
+    single = {
+        "commit cut before it arrives": StoreFault(COMMIT, 1, cut="before"),
+        "commit cut after it arrived": StoreFault(COMMIT, 1, cut="after"),
+        "commit failed": StoreFault(COMMIT, 1, status=500),
+        "commit refused": StoreFault(COMMIT, 1, status=403),
+        "file cut": StoreFault(r"PUT .*/part-", 1, cut="after"),
+        "log unreadable": StoreFault(r"GET .*/_delta_log/\d+\.json", 1, status=403),
+    }
+    return {
+        **{
+            f"store {what}": partial(disturb_store, f, store, seconds)
+            for what, f in lasting.items()
+        },
+        **{f"store: {what}": partial(disturb_some, f, store) for what, f in single.items()},
+        "store: writer killed in a commit": partial(kill_writer_while_it_commits, store),
+        "store: lock lost in a commit": partial(pause_writer_while_it_commits, store),
+    }
+
+
+def _without_lake(
+    disk: LakeDisk, seconds: float, stack: StackUnderTest, *, something_else_instead: bool
+) -> int:
+    disk.take_away(something_else_instead=something_else_instead)
     try:
         return _outage(stack, seconds)
     finally:
-        stack.disk.bring_back()
+        disk.bring_back()
+
+
+def _end_lock(stack: StackUnderTest) -> None:
+    """Take the lock from the collector that writes the lake."""
+    with psycopg.connect(stack.postgres.url(), autocommit=True) as conn:
+        conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        )
 
 
 def _outage(stack: StackUnderTest, seconds: float) -> int:
-    """Let it last; sometimes a collector dies in the middle of it, and is started again."""
+    """Let it last from the first failure on."""
     stack.wait_until("a flush fails", stack.flush_failed)
+    return _last(stack, seconds)
+
+
+def _last(stack: StackUnderTest, seconds: float) -> int:
+    """Let it last; sometimes a collector dies in the middle of it, and is started again."""
     if stack.chance.random() > 1 / 3:
         time.sleep(seconds)
         return 0

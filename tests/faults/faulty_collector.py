@@ -1,6 +1,7 @@
 """A collector that can be told where to die or hang, and whose files can be limited."""
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from lake import Lake
 from tests.faults.collector import FAULT_FILE, arm, run
 from tests.harness.collector import Collector
 from tests.harness.processes import free_port, process_state
@@ -33,7 +35,7 @@ class FaultyCollector(Collector):
         folder: Path,
         name: str,
         database_url: str,
-        lake: Path,
+        lake: Lake,
         *,
         port: int | None = None,
         wrapper: Sequence[str] = (),
@@ -48,7 +50,8 @@ class FaultyCollector(Collector):
         self._copier: threading.Thread | None = None
         settings = {
             **_SETTINGS,
-            "LAKE_URI": str(lake),
+            "LAKE_URI": lake.uri,
+            "LAKE_STORAGE_OPTIONS": json.dumps(lake.storage_options),
             "PORT": str(port or free_port()),
             FAULT_FILE: str(self._fault_file),
             **(role or {}),

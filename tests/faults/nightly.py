@@ -11,14 +11,19 @@ from tests.faults.soak import Soak
 from tests.faults.two_cells import TwoCells
 from tests.harness.ray_cluster import command_on_loopback
 
-_PARTS = ("kills", "cells", "runs", "disks", "ray")
+_PARTS = ("kills", "cells", "store", "runs", "disks", "ray")
 _SOAK = "soak"  # only when asked for: it takes hours
 
 
 def main() -> None:
     """Run the campaigns; prints their faults as they come, and lines of figures at the end."""
     parser = argparse.ArgumentParser(description="Kill everything at random under load.")
-    parser.add_argument("--kills", type=int, default=200, help="at least so many kills")
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=200,
+        help="at least so many kills, and a quarter as many faults of a store",
+    )
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
     parser.add_argument("--only", default="", help="faults with this in their name")
     parser.add_argument("--full", type=float, default=60, help="seconds that a disk stays full")
@@ -35,6 +40,8 @@ def main() -> None:
     if "cells" in parts:
         cells = Campaign(wanted.seed, TwoCells)
         cells.run(wanted.kills // 4, outage=4, database_stop=10, only=wanted.only)
+    if "store" in parts:
+        _campaigns_in_stores(wanted.seed, wanted.kills // 4, wanted.only)
     if "runs" in parts:
         kill_at_every_moment(wanted.seed)
     if "disks" in parts:
@@ -45,6 +52,15 @@ def main() -> None:
     if _SOAK in parts:
         with Soak(wanted.seed, wanted.fleet, wanted.full) as soak:
             soak.run(wanted.minutes, wanted.every)
+
+
+def _campaigns_in_stores(seed: int, faults: int, only: str) -> None:
+    """Every kind of fault once, in a new store each time: the server gets slow as it fills up."""
+    while faults > 0:
+        campaign = Campaign(seed, in_store=True)
+        campaign.run(0, outage=4, database_stop=10, only=only)
+        faults -= len(campaign.done)
+        seed += 1
 
 
 if __name__ == "__main__":

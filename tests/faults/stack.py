@@ -1,14 +1,19 @@
-"""The stack under test: a database server, a disk and two collectors, and how they are doing."""
+"""The stack under test: a database server, a lake and two collectors, and how they are doing.
+
+The lake lies on a disk of its own, or in an object store behind a proxy.
+"""
 
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from lake import Lake
 from tests.faults.disk import LakeDisk
 from tests.faults.faulty_collector import FaultyCollector
+from tests.harness.object_store import ObjectStore, object_store, s3_server
 from tests.harness.postgres import running_postgres, server_folder
 from tests.harness.processes import free_port, log_end
 from tests.harness.waiting import wait_for
@@ -26,8 +31,11 @@ class StackUnderTest:
 
     left_out: tuple[str, ...] = ()
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, *, in_store: bool = False) -> None:
         self.chance = chance
+        self.disk: LakeDisk | None = None
+        self.store: ObjectStore | None = None
+        self._in_store = in_store
         self.collectors: list[FaultyCollector] = []
         self.database_faults: list[tuple[float, float]] = []
         self._undo = ExitStack()
@@ -35,14 +43,14 @@ class StackUnderTest:
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             folder = undo.enter_context(server_folder())
-            self.disk = undo.enter_context(LakeDisk(folder / "disk"))
+            self._open_lake(undo, folder)
             port = free_port(self.chance)
             self.postgres = undo.enter_context(running_postgres(folder / "postgres", port))
             url = self.postgres.url()
             migrate(url)
             for name in ("collector-a", "collector-b"):
                 port = free_port(self.chance)
-                collector = FaultyCollector(folder, name, url, self.disk.lake, port=port)
+                collector = FaultyCollector(folder, name, url, self.lake, port=port)
                 undo.callback(collector.close)
                 self.collectors.append(collector)
                 collector.start()
@@ -53,10 +61,13 @@ class StackUnderTest:
     def __exit__(self, *_: object) -> None:
         self._undo.close()
 
-    @property
-    def lake(self) -> Lake:
-        """The lake that the collectors write."""
-        return Lake(str(self.disk.lake))
+    def _open_lake(self, undo: ExitStack, folder: Path) -> None:
+        if self._in_store:
+            self.store = undo.enter_context(object_store(undo.enter_context(s3_server())))
+            self.lake = self.store.lake("campaign")
+        else:
+            self.disk = undo.enter_context(LakeDisk(folder / "disk"))
+            self.lake = Lake(str(self.disk.lake))
 
     @property
     def database_url(self) -> str:

@@ -77,7 +77,7 @@ def test_a_flush_syncs_files_log_and_folders_before_the_outbox_forgets(
 def test_a_restart_syncs_the_last_commit_before_the_outbox_forgets(
     database_url: str, folder: Path
 ) -> None:
-    dying = FaultyCollector(folder, "dying", database_url, folder / "lake")
+    dying = FaultyCollector(folder, "dying", database_url, Lake(str(folder / "lake")))
     try:
         dying.start()
         wait_for(lambda: writes_the_lake(dying))
@@ -96,7 +96,7 @@ def run_traced(database_url: str, folder: Path, *, post: Mapping[Stream, int]) -
     """Run a collector until its outbox is empty, after a heartbeat in each of so many hours."""
     file = folder / "strace"
     wrapper = [*STRACE, "-o", str(file), "-e", CALLS]
-    lake = folder / "lake"
+    lake = Lake(str(folder / "lake"))
     collector = FaultyCollector(folder, "traced", database_url, lake, wrapper=wrapper)
     try:
         collector.start()

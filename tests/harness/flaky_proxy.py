@@ -2,8 +2,8 @@
 
 In a process of its own: a client that holds the interpreter while it waits would wait for ever.
 `python -m tests.harness.flaky_proxy PORT` prints the port that it listens on. What is below /-/ is
-for the test: PUT /-/faults takes a list of faults as JSON, GET /-/requests tells how many requests
-of each method came.
+for the test: PUT /-/faults takes a list of faults as JSON, GET /-/faults tells what is left of
+them, and GET /-/requests how many requests of each method came.
 """
 
 import json
@@ -31,9 +31,12 @@ class Fault:
     status: int | None = None
     """Is answered in place of the server's answer, and the server gets nothing."""
     cut: str | None = None
-    """`before` or `after` the server has got it the connection ends, without an answer."""
+    """`before` or `after` the server has got it the connection ends, without an answer; `within`:
+    in the middle of the answer."""
     is_held: bool = False
     """It waits, before anything else, until the faults are other ones."""
+    seconds: float = 0
+    """It waits for so long, before anything else."""
 
 
 class FlakyProxy(ThreadingHTTPServer):
@@ -81,23 +84,25 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, [], self._own(body))
             return
         fault, changed = self.server.next_fault(self.command, self.path)
-        if fault is not None and fault.is_held:
-            changed.wait()
+        if fault is not None and (fault.is_held or fault.seconds):
+            changed.wait(None if fault.is_held else fault.seconds)
         if fault is not None and fault.status is not None:
             self._answer(fault.status, [], b"<Error><Code>SlowDown</Code></Error>")
             return
         self.close_connection = fault is not None and fault.cut is not None
         if fault is not None and fault.cut == "before":
             return
-        answer = self._forward(body)
-        if fault is None or fault.cut is None:
-            self._answer(*answer)
+        status, headers, content = self._forward(body)
+        if fault is None or fault.cut != "after":
+            self._answer(status, headers, content, cut=fault is not None and fault.cut == "within")
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request
 
     def _own(self, body: bytes) -> bytes:
         if self.command == "PUT":
             self.server.change(Fault(**fault) for fault in json.loads(body))
+        if self.path == f"{OWN}faults":
+            return json.dumps(as_json(self.server.faults)).encode()
         return json.dumps(self.server.requests).encode()
 
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -109,7 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             upstream.close()
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], content: bytes, *, cut: bool = False
+    ) -> None:
         length = str(len(content))
         if self.command == "HEAD":
             length = next((v for k, v in headers if k.lower() == "content-length"), "0")
@@ -119,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.send_header("Content-Length", length)
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(content[: len(content) // 2] if cut else content)
 
 
 def as_json(faults: list[Fault]) -> list[dict[str, Any]]:

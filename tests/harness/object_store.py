@@ -52,6 +52,11 @@ class ObjectStore:
         """Let requests fail from now on; without a fault none does."""
         self._http.put(f"{OWN}faults", json=as_json([*faults])).raise_for_status()
 
+    def faults_left(self) -> int:
+        """How many requests are still to fail."""
+        found: list[dict[str, Any]] = self._http.get(f"{OWN}faults").json()
+        return sum(fault["times"] for fault in found)
+
     def requests(self) -> Mapping[str, int]:
         """How many requests of each method came so far."""
         found: dict[str, int] = self._http.get(f"{OWN}requests").json()

@@ -138,15 +138,17 @@ class OutboxFlush:
 
     def _resume(self, stream: Stream) -> None:
         """Find out how far the outbox was delivered, and forget the rows up to there."""
-        require_same_lake(self._conn, self._lake, stream)
+        table = require_same_lake(self._conn, self._lake, stream)
         before, epoch, announced, *_ = self._one("outbox_delivery", stream=stream.name)
         identity = outbox_identity(self._conn)
-        found = read_delivered_horizon(self._lake, stream, outbox_app_id(identity, epoch))
+        found = read_delivered_horizon(self._lake, stream, outbox_app_id(identity, epoch), table)
         if identity != before or found.horizon > announced:
             if before is not None:
                 log.warning("transaction ids are counted anew", stream=stream.name)
             (epoch,) = self._one("begin_epoch", stream=stream.name, identity=identity)
-            found = read_delivered_horizon(self._lake, stream, outbox_app_id(identity, epoch))
+            found = read_delivered_horizon(
+                self._lake, stream, outbox_app_id(identity, epoch), table
+            )
         self._identity, self._app_ids[stream.name] = identity, outbox_app_id(identity, epoch)
         self._settle(stream, found)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import psycopg
+from deltalake import DeltaTable
 from psycopg.rows import scalar_row
 
 from lake import STREAMS, Lake, Stream, WrongLake, rows_by_hour
@@ -21,14 +22,15 @@ def create_tables(conn: psycopg.Connection, lake: Lake) -> None:
 
     Readers would take it for the whole truth. Raises TableMissing.
     """
-    for stream in STREAMS.values():
-        if _bound_table(conn, stream) is not None:
-            lake.open(stream.raw_table)
-    lake.create_tables()
+    bound = [stream for stream in STREAMS.values() if _bound_table(conn, stream) is not None]
+    lake.create_tables(existing=[stream.raw_table for stream in bound])
 
 
-def require_same_lake(conn: psycopg.Connection, lake: Lake, stream: Stream) -> None:
-    """Raise WrongLake where rows would go to another lake than those before them."""
+def require_same_lake(conn: psycopg.Connection, lake: Lake, stream: Stream) -> DeltaTable:
+    """Raise WrongLake where rows would go to another lake than those before them.
+
+    Returns the stream's raw table.
+    """
     bound = _bound_table(conn, stream)
     # Before the table is opened: it may grow while we look, by another who appends to it.
     row = conn.execute(query("newest_delivered_version"), {"stream": stream.name}).fetchone()
@@ -44,6 +46,7 @@ def require_same_lake(conn: psycopg.Connection, lake: Lake, stream: Stream) -> N
             f"{stream.raw_table} at {lake.uri} is at version {table.version()}, version "
             f"{row[0]} was delivered before: this is an older copy. Bring the newer one back"
         )
+    return table
 
 
 def restore_ledger(conn: psycopg.Connection, lake: Lake, stream: Stream, version: int) -> None:

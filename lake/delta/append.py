@@ -38,12 +38,15 @@ class DeliveredHorizon:
     entry: bytes | None = field(repr=False, compare=False)
 
 
-def read_delivered_horizon(lake: Lake, stream: Stream, app_id: str) -> DeliveredHorizon:
+def read_delivered_horizon(
+    lake: Lake, stream: Stream, app_id: str, table: DeltaTable | None = None
+) -> DeliveredHorizon:
     """Return how much of the outbox `app_id` the raw table holds, durably.
 
-    Raises LakeDamaged if the newest commit claims data that is not on the disk.
+    By `table`, where the caller has just opened it. Raises LakeDamaged if the newest commit claims
+    data that is not on the disk.
     """
-    table = lake.open(stream.raw_table)
+    table = table or lake.open(stream.raw_table)
     sync_newest_commit(lake.local_folder, table)
     sync_log(lake.local_folder, table, table.version() - CHECKPOINT_INTERVAL)
     return _horizon_of(lake, stream, table, app_id)

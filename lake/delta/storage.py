@@ -70,12 +70,14 @@ class Lake:
         """Scan exactly the version that `handle` holds."""
         return pl.scan_delta(handle, storage_options=self.storage_options or None)
 
-    def create_tables(self, but: Collection[str] = ()) -> None:
+    def create_tables(self, but: Collection[str] = (), existing: Collection[str] = ()) -> None:
         """Create every table that is missing; safe to call from several processes at once.
 
-        Those named by `but` are left alone. Raises UnusableFolder or OldTable.
+        Those named by `but` are left alone; without one of `existing` nothing is created. Raises
+        UnusableFolder, OldTable or, without one of `existing`, TableMissing.
         """
         _require_plain(self.uri)
+        opened = {table: self.open(table) for table in existing}
         if self.local_folder:
             self.local_folder.mkdir(parents=True, exist_ok=True)
         for stream in STREAMS.values():
@@ -87,6 +89,7 @@ class Lake:
                 f"every {stream.name} heartbeat as it was received",
                 pa.schema([column.field() for column in raw]),
                 [stream.device, "timestamp"],
+                opened.get(stream.raw_table),
             )
         histories = (history_table(stream) for stream in STREAMS.values())
         for spec in (*histories, *DERIVED_TABLES):
@@ -112,25 +115,29 @@ class Lake:
         description: str,
         schema: pa.Schema,
         statistics: list[str],
+        opened: DeltaTable | None = None,
     ) -> None:
-        created = DeltaTable.create(
-            self.table_uri(table),
-            schema,
-            mode="ignore",
-            partition_by=_partition(table),
-            name=table,
-            description=description,
-            configuration={
-                "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
-                "delta.logRetentionDuration": "interval 30 days",
-                "delta.deletedFileRetentionDuration": "interval 7 days",
-                "delta.dataSkippingStatsColumns": ",".join(statistics),
-            },
-            storage_options=self.storage_options or None,
-        )
-        _require_layout(created, table)
-        if _add_missing_columns(created, schema) or created.version() == 0:
-            sync_newest_commit(self.local_folder, created)
+        try:
+            there = opened or self.open(table)
+        except TableMissing:
+            there = DeltaTable.create(
+                self.table_uri(table),
+                schema,
+                mode="ignore",
+                partition_by=_partition(table),
+                name=table,
+                description=description,
+                configuration={
+                    "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
+                    "delta.logRetentionDuration": "interval 30 days",
+                    "delta.deletedFileRetentionDuration": "interval 7 days",
+                    "delta.dataSkippingStatsColumns": ",".join(statistics),
+                },
+                storage_options=self.storage_options or None,
+            )
+            _require_layout(there, table)
+        if _add_missing_columns(there, schema) or there.version() == 0:
+            sync_newest_commit(self.local_folder, there)
 
 
 _RAW_TABLES: Final = frozenset(stream.raw_table for stream in STREAMS.values())

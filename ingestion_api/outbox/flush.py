@@ -132,7 +132,7 @@ class OutboxFlush:
                 raise LakeError(f"the lake refuses the append: {error}") from error
             return 0, True
         self._at_step("before_settle")
-        self._settle(stream, done, own=before.version + 1)
+        self._settle(stream, done)
         self._at_step("after_settle")
         return rows.num_rows, waiting > rows.num_rows
 
@@ -165,14 +165,15 @@ class OutboxFlush:
         except pa.ArrowException as error:
             raise LakeError(f"a row of heartbeat_pack can't be read: {error}") from error
 
-    def _settle(self, stream: Stream, done: DeliveredHorizon, own: int | None = None) -> None:
-        """Count what is new up to `done`; `own` is the version that only an own append can have."""
+    def _settle(self, stream: Stream, done: DeliveredHorizon) -> None:
+        """Forget what the lake has, and count it, with what others have appended up to then."""
         *_, counted = self._one("outbox_delivery", stream=stream.name)
         others: list[Append] = []
         try:
-            if counted is not None and not counted + 1 == done.version == own:
+            if counted is not None:
+                new = range(counted + 1, done.version + 1)
                 ids = self._app_ids[stream.name], self._identity
-                others = appends_of_others(self._lake, stream, counted, done.version, *ids)
+                others = appends_of_others(self._lake, stream, new, *ids, done.entries)
         except LogGone as error:
             log.warning("the lake is counted anew", stream=stream.name, reason=str(error))
             counted = None

@@ -1,6 +1,6 @@
 """Appending heartbeats to a raw table, each transaction of the outbox exactly once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
@@ -27,15 +27,15 @@ _PARTITION: Final = [DATE_PARTITION.name, HOUR_PARTITION.name]
 class DeliveredHorizon:
     """The progress of one outbox in a raw table: all transactions below `horizon` are in it.
 
-    `table` is open at `version`, and `entry` is the log entry of that version, by which the next
-    append knows the table again: to open it anew would cost two requests for each commit since the
-    last checkpoint.
+    `table` is open at `version`. `entries` are log entries by version, that of `version` among
+    them, by which the next append knows the table again: to open it anew would cost two requests
+    for each commit since the last checkpoint.
     """
 
     horizon: int
     version: int
     table: DeltaTable = field(repr=False, compare=False)
-    entry: bytes | None = field(repr=False, compare=False)
+    entries: Mapping[int, bytes] = field(repr=False, compare=False)
 
 
 def read_delivered_horizon(
@@ -99,9 +99,8 @@ def follow_horizon(
 
 def _horizon_of(lake: Lake, stream: Stream, table: DeltaTable, app_id: str) -> DeliveredHorizon:
     horizon, version = table.transaction_version(app_id) or 0, table.version()
-    return DeliveredHorizon(
-        horizon, version, table, read_log_entry(lake, stream.raw_table, version)
-    )
+    entry = read_log_entry(lake, stream.raw_table, version)
+    return DeliveredHorizon(horizon, version, table, {} if entry is None else {version: entry})
 
 
 def _require_known(lake: Lake, stream: Stream, before: DeliveredHorizon) -> None:
@@ -112,7 +111,8 @@ def _require_known(lake: Lake, stream: Stream, before: DeliveredHorizon) -> None
     """
     if before.table.version() != before.version:
         raise StaleRead(f"version {before.version} has been appended to already")
-    if read_log_entry(lake, stream.raw_table, before.version) != before.entry:
+    known = before.entries.get(before.version)
+    if read_log_entry(lake, stream.raw_table, before.version) != known:
         raise StaleRead(f"version {before.version} is not the one that was read: another table")
 
 
@@ -123,7 +123,7 @@ def _read_on(
 
     By the log entries since then, while the library would read all since a checkpoint.
     """
-    table, horizon, entry = before.table, before.horizon, before.entry
+    table, horizon, entries = before.table, before.horizon, dict[int, bytes]()
     table.update_incremental()
     if table.version() > synced:
         # Nobody may have synced the newest yet, and its version is going to be counted on.
@@ -132,8 +132,9 @@ def _read_on(
         entry = read_log_entry(lake, stream.raw_table, version)
         if entry is None:
             raise StaleRead(f"version {version} of {stream.raw_table} has gone")
+        entries[version] = entry
         horizon = transactions_of(entry).get(app_id, horizon)
-    return DeliveredHorizon(horizon, table.version(), table, entry)
+    return DeliveredHorizon(horizon, table.version(), table, entries or before.entries)
 
 
 def _by_hour(rows: pl.DataFrame, stream: Stream) -> list[tuple[date, int, pa.Table]]:

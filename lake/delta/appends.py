@@ -24,9 +24,14 @@ class Append:
 
 
 def appends_of_others(
-    lake: Lake, stream: Stream, after: int, upto: int, outbox: str, database: str
+    lake: Lake,
+    stream: Stream,
+    versions: range,
+    outbox: str,
+    database: str,
+    entries: Mapping[int, bytes] | None = None,
 ) -> list[Append]:
-    """Return what others appended in the versions beyond `after` up to `upto`, in their order.
+    """Return what others appended in these versions, in their order; `entries` are read already.
 
     Others than the outbox with the app id `outbox`, and the imports into `database`, which note
     their rows in a ledger themselves. What rewrites or drops rows, as a merge of files does, is no
@@ -34,15 +39,17 @@ def appends_of_others(
     """
     return [
         append
-        for append in _appends(lake, stream, after, upto)
+        for append in _appends(lake, stream, versions, entries or {})
         if outbox not in append.app_ids and not is_import_by(append.app_ids, database)
     ]
 
 
-def _appends(lake: Lake, stream: Stream, after: int, upto: int) -> list[Append]:
+def _appends(
+    lake: Lake, stream: Stream, versions: range, entries: Mapping[int, bytes]
+) -> list[Append]:
     appends = []
-    for version in range(after + 1, upto + 1):
-        entry = read_log_entry(lake, stream.raw_table, version)
+    for version in versions:
+        entry = entries.get(version) or read_log_entry(lake, stream.raw_table, version)
         if entry is None:
             raise LogGone(
                 f"the log of {stream.raw_table} has no version {version} any more: the lake writer "

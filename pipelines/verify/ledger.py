@@ -74,8 +74,8 @@ def count_raw(
         own = outbox_app_id(known_identity, epoch)
         horizon = table.transaction_version(own) or 0
         if counted_version is not None:
-            span = counted_version, table.version()
-            for append in appends_of_others(lake, stream, *span, own, known_identity):
+            new = range(counted_version + 1, table.version() + 1)
+            for append in appends_of_others(lake, stream, new, own, known_identity):
                 pending.update(append.rows)
     # Otherwise the database has gone back in time: the lake writer delivers its outbox once more,
     # and then adds it to what is in the lake already.

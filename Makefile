@@ -19,11 +19,11 @@ test: $(VENV)/installed-dev  ## every test, on real Postgres, Delta, HTTP and Da
 	@# time is said in tests/conftest.py
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-bench: SUITE ?= ingest lake answers alerts truth condition month
+bench: SUITE ?= ingest lake answers alerts truth condition month queueing
 bench: RUNS ?= 3
 bench: HOURS ?= 24
-bench: $(VENV)/installed-dev $(if $(filter ray,$(SUITE)),$(VENV)/installed-cluster)  ## speed of the stack and of its lake; RUNS=3, SUITE=ingest SECONDS=60 CASES="single steady" COLLECTORS=2, SUITE=lake HOURS=24 CASES="day import", SUITE=answers SECONDS=10 VEHICLES=1000 DAYS=3 CASES="day row-store", SUITE=alerts SECONDS=60, SUITE=truth VEHICLES=10 DAYS=4, SUITE=condition VEHICLES=1000 SEED=1, SUITE=month VEHICLES=2000 DAYS=31 KEEP=/tmp/month, SUITE=ray VEHICLES=1000 DAYS=8
-	@$(if $(and $(CASES)$(VEHICLES)$(DAYS),$(word 2,$(SUITE))),$(error name the suite of the cases, vehicles or days: SUITE=ingest, lake, answers, alerts, truth, condition, month or ray))
+bench: $(VENV)/installed-dev $(if $(filter ray,$(SUITE)),$(VENV)/installed-cluster)  ## speed of the stack and of its lake; RUNS=3, SUITE=ingest SECONDS=60 CASES="single steady" COLLECTORS=2, SUITE=lake HOURS=24 CASES="day import", SUITE=answers SECONDS=10 VEHICLES=1000 DAYS=3 CASES="day row-store", SUITE=alerts SECONDS=60, SUITE=truth VEHICLES=10 DAYS=4, SUITE=condition VEHICLES=1000 SEED=1, SUITE=month VEHICLES=2000 DAYS=31 KEEP=/tmp/month, SUITE=ray VEHICLES=1000 DAYS=8, SUITE=queueing CASES=writers
+	@$(if $(and $(CASES)$(VEHICLES)$(DAYS),$(word 2,$(SUITE))),$(error name the suite of the cases, vehicles or days: SUITE=ingest, lake, answers, alerts, truth, condition, month, ray or queueing))
 	@$(if $(filter ingest,$(SUITE)),$(BIN)/python -m benchmarks ingest $(if $(SECONDS),--seconds $(SECONDS)) $(if $(COLLECTORS),--collectors $(COLLECTORS)) --runs $(RUNS) $(if $(CASES),--cases $(CASES)))
 	@$(if $(filter lake,$(SUITE)),$(BIN)/python -m benchmarks lake --hours $(HOURS) --runs $(RUNS) $(if $(CASES),--cases $(CASES)))
 	@$(if $(filter answers,$(SUITE)),$(BIN)/python -m benchmarks answers $(if $(SECONDS),--seconds $(SECONDS)) $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(DAYS),--days $(DAYS)) --runs $(RUNS) $(if $(CASES),--cases $(CASES)))
@@ -32,6 +32,7 @@ bench: $(VENV)/installed-dev $(if $(filter ray,$(SUITE)),$(VENV)/installed-clust
 	@$(if $(filter ray,$(SUITE)),$(BIN)/python -m benchmarks ray $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(DAYS),--days $(DAYS)) --runs $(RUNS))
 	@$(if $(filter condition,$(SUITE)),$(BIN)/python -m benchmarks condition $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(SEED),--seed $(SEED)) $(if $(CASES),--cases $(CASES)))
 	@$(if $(filter month,$(SUITE)),$(BIN)/python -m benchmarks month $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(DAYS),--days $(DAYS)) $(if $(CADENCE),--cadence $(CADENCE)) $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep $(KEEP)))
+	@$(if $(filter queueing,$(SUITE)),$(BIN)/python -m benchmarks queueing $(if $(CASES),--cases $(CASES)))
 
 nightly: KILLS ?= 200
 nightly: $(VENV)/installed-dev $(if $(filter ray,$(or $(PARTS),ray)),$(VENV)/installed-cluster)  ## kills everything and fills every disk at random under load, for long; KILLS=200 SEED=1 FULL=60 PARTS="kills cells store runs disks ray", PARTS=soak MINUTES=120

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import alerts, answers, condition, ingest, lake, month, ray, truth
+from benchmarks import alerts, answers, condition, ingest, lake, month, queueing, ray, truth
 from benchmarks.stack import BenchmarkError
 from benchmarks.table import Report, table
 from local_stack.errors import LocalStackError
@@ -56,6 +56,8 @@ def _measured(given: argparse.Namespace) -> Report:
         case "month":
             simulated = month.Size(given.vehicles, given.days, given.cadence)
             report = month.measure(simulated, given.seed, given.folder, given.keep)
+        case "queueing":
+            report = queueing.measure(given.cases)
         case "ray":
             report = ray.measure(given.vehicles, given.days, given.runs, given.folder)
         case _:
@@ -161,6 +163,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     of_condition.add_argument("--vehicles", type=_at_least_one, default=1000, help="(1000)")
     of_condition.add_argument("--seed", type=int, default=1, help="of all that is by chance (1)")
+    _suite(
+        suites,
+        "queueing",
+        "queues of the parts, simulated: commits, lake writers of many cells, hours",
+        queueing.__doc__,
+        queueing.CASE_NAMES,
+        example="--cases writers",
+    )
     of_month = _suite(
         suites,
         "month",

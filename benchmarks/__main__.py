@@ -57,7 +57,7 @@ def _measured(given: argparse.Namespace) -> Report:
             simulated = month.Size(given.vehicles, given.days, given.cadence)
             report = month.measure(simulated, given.seed, given.folder, given.keep)
         case "queueing":
-            report = queueing.measure(given.cases)
+            report = queueing.measure(given.cases, given.folder)
         case "ray":
             report = ray.measure(given.vehicles, given.days, given.runs, given.folder)
         case _:
@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     of_condition.add_argument("--vehicles", type=_at_least_one, default=1000, help="(1000)")
     of_condition.add_argument("--seed", type=int, default=1, help="of all that is by chance (1)")
-    _suite(
+    of_queueing = _suite(
         suites,
         "queueing",
         "queues of the parts, simulated: commits, lake writers of many cells, hours",
@@ -171,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
         queueing.CASE_NAMES,
         example="--cases writers",
     )
+    of_queueing.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="as for `lake`")
     of_month = _suite(
         suites,
         "month",

@@ -1,10 +1,12 @@
 """The queues of the parts, simulated: commits of a collector, lake writers, hours after an outage.
 
-Time is simulated, so the same table comes out on every machine.
+Time is simulated, so the same table comes out on every machine. The case `service` runs the parts
+themselves for three minutes: their times on this machine, and how far off the simulation is.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -18,6 +20,7 @@ from benchmarks.queueing_models import (
     hours_after_outage,
     lake_writers,
 )
+from benchmarks.queueing_service import measured
 from benchmarks.table import Report, number
 
 
@@ -29,7 +32,7 @@ class _Line:
         return self.cells
 
 
-def _commits() -> Iterator[_Line]:
+def _commits(_: Path) -> Iterator[_Line]:
     chance, service = np.random.default_rng(_SEED), Collector()
     for rate in (333, 1_000, 3_000, 5_000, 6_000, 7_000, 8_000):
         arrivals = chance.uniform(0, _SECONDS, chance.poisson(rate * _SECONDS))
@@ -39,7 +42,7 @@ def _commits() -> Iterator[_Line]:
     yield _answered(f"64 clients one after the other: {served:,.0f} requests/s", closed)
 
 
-def _bursts() -> Iterator[_Line]:
+def _bursts(_: Path) -> Iterator[_Line]:
     for devices in (20_000, 100_000):
         arrivals = np.random.default_rng(_SEED).uniform(0, 1, devices)
         for collectors in (1, 4):
@@ -55,7 +58,7 @@ def _answered(title: str, answers: Answers, more: Mapping[str, str] | None = Non
     return _Line({"case": title, "p50 ms": p50, "p99 ms": p99, "503": of_503, **(more or {})})
 
 
-def _writers() -> Iterator[_Line]:
+def _writers(_: Path) -> Iterator[_Line]:
     for pause in (60, 300, 600):
         for cells in (1, 10, 50, 100, 200, 500):
             done = lake_writers(cells, pause, _FLUSHES * pause, Store())
@@ -71,7 +74,7 @@ def _writers() -> Iterator[_Line]:
             )
 
 
-def _hours() -> Iterator[_Line]:
+def _hours(_: Path) -> Iterator[_Line]:
     for devices in (20_000, 100_000, 1_000_000, 4_000_000):
         for outage, workers in ((24, 1), (24, 4), (24 * 30, 1), (24 * 30, 4)):
             done = hours_after_outage(outage, devices / 20_000, workers, HourlyRuns(), late=1)
@@ -93,16 +96,17 @@ def _minutes(delays: Sequence[float], percent: float) -> str:
 _SEED: Final = 1
 _SECONDS: Final = 20
 _FLUSHES: Final = 20
-_CASES: Final[dict[str, Callable[[], Iterator[_Line]]]] = {
+_CASES: Final[dict[str, Callable[[Path], Iterator[_Line]]]] = {
     "commits": _commits,
     "bursts": _bursts,
     "writers": _writers,
     "hours": _hours,
+    "service": lambda below: map(_Line, measured(below)),
 }
 CASE_NAMES: Final = tuple(_CASES)
 
 
-def measure(cases: Collection[str]) -> Report:
-    """Simulate the cases."""
-    rows = [line for case in cases for line in _CASES[case]()]
+def measure(cases: Collection[str], below: Path) -> Report:
+    """Simulate the cases; `service` measures below a folder on a disk."""
+    rows = [line for case in cases for line in _CASES[case](below)]
     return Report(rows, [f"simulated, {Collector()}", f"{Store()}", f"{HourlyRuns()}"], errors=[])

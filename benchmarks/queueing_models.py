@@ -20,7 +20,7 @@ class Collector:
     """A collector process and its commits, in seconds for requests of one heartbeat.
 
     `make bench SUITE=ingest CASES=single`, 2 processors: the collector's processor time a request.
-    The parts of a commit are those of 1 to 20,000 heartbeats on an idle connection.
+    A commit: `make bench SUITE=queueing CASES=service`, the least of each size.
     """
 
     request: float = 0.00014
@@ -103,8 +103,8 @@ def group_commit(
 class Store:
     """A lake writer's flush of a stream, in requests to the store one after the other.
 
-    Fitted to `append_once` through a store with 50 ms a request: one writer, and the attempts of
-    four. What is asked at the same time counts once.
+    Fitted to `append_once` on a store with 50 ms a request (`make bench SUITE=queueing
+    CASES=service`): one writer, and the attempts of four. What is asked together counts once.
     """
 
     seconds: float = 0.05

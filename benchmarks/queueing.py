@@ -70,6 +70,7 @@ def _writers(_: Path) -> Iterator[_Line]:
                     "p99 s": number(p99),
                     "attempts": number(float(np.mean(done.attempts))),
                     "done again": f"{100 * done.again / (done.again + len(done.seconds)):.0f} %",
+                    "next one after s": number(float(np.median(done.cycle))),
                 }
             )
 

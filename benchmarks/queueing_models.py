@@ -12,8 +12,6 @@ from itertools import count
 
 import numpy as np
 
-from lake.delta.storage import CHECKPOINT_INTERVAL
-
 
 @dataclass(frozen=True)
 class Collector:
@@ -103,37 +101,37 @@ def group_commit(
 class Store:
     """A lake writer's flush of a stream, in requests to the store one after the other.
 
-    Fitted to `append_once` on a store with 50 ms a request (`make bench SUITE=queueing
-    CASES=service`): one writer, and the attempts of four. What is asked together counts once.
+    Fitted to writers of one table on a store with 50 ms a request: `make bench SUITE=queueing
+    CASES=service`. A writer keeps the table open, and reads what others have committed since.
     """
 
     seconds: float = 0.05
     """Of a request."""
-    before: float = 9
-    """Opening the table, and the file."""
+    before: float = 4
+    """The file, and whether the table is the one that is open."""
     look: float = 1
     """For the newest version."""
-    of_log: float = 0.3
-    """More, each time, for each commit since the newest checkpoint, asked for together."""
-    winner: float = 5
-    """For each commit that others have made since, which is checked for a conflict."""
+    winner: float = 4
+    """Before the commit, for each of others since: is it in the way?"""
     put: float = 1
     after: float = 9
-    """Looking at the horizon that was recorded, by opening the table again."""
+    """For the horizon and the ledger."""
+    other: float = 4
+    """After the commit, for each of others since: the horizon, and rows for the ledger."""
     attempts: int = 51
     """Of one commit; then the whole flush is done again at once (StaleRead)."""
-
-    def opening(self, version: int) -> float:
-        """Requests that the log of a version adds to opening it."""
-        return self.of_log * (version % CHECKPOINT_INTERVAL)
 
 
 @dataclass
 class Flushes:
-    """Seconds of each flush until its commit, attempts of each, and flushes done again."""
+    """Flushes of a stream, each with the seconds until its commit, and its attempts.
+
+    `again`: so many were done again. `cycle`: seconds from one to the next of the same cell.
+    """
 
     seconds: list[float] = field(default_factory=list)
     attempts: list[int] = field(default_factory=list)
+    cycle: list[float] = field(default_factory=list)
     again: int = 0
 
 
@@ -144,48 +142,51 @@ def lake_writers(
     chance, done, order = random.Random(seed), Flushes(), count()
     versions = [0] * tables
     events: list[tuple[float, int, _Writer]] = [
-        (chance.uniform(0, max(pause, store.seconds)), next(order), _Writer()) for _ in range(cells)
+        (chance.uniform(0, max(pause, store.seconds)), next(order), _Writer(tables))
+        for _ in range(cells)
     ]
     heapq.heapify(events)
     while events:
         now, _, one = heapq.heappop(events)
-        table = one.table
+        table, rests = one.table, 0.0
         if one.step == "begin":
             if now > until:
                 continue
-            one.seen, one.attempts, one.step = versions[table], 1, "looked"
-            requests = store.before + store.opening(versions[table]) + store.look
+            one.attempts, one.step, requests = 1, "looked", store.before + store.look
             one.began = now if one.began is None else one.began
         elif one.step == "looked":
-            newer, one.seen = versions[table] - one.seen, versions[table]
+            newer = versions[table] - one.seen[table]
+            one.seen[table] += newer
+            one.others += newer
             one.step, requests = "put", store.winner * newer + store.put
-        elif versions[table] == one.seen:  # nobody was faster
+        elif versions[table] == one.seen[table]:  # nobody was faster
             versions[table] += 1
+            one.seen[table] += 1
             done.seconds.append(now - (one.began or 0))
             done.attempts.append(one.attempts)
-            one.step, one.began, one.table = "begin", None, (table + 1) % tables
+            if table == 0 and one.flushed is not None:
+                done.cycle.append(now - one.flushed)
+            one.flushed = now if table == 0 else one.flushed
+            requests = store.after + store.other * one.others
+            one.step, one.began, one.others, one.table = "begin", None, 0, (table + 1) % tables
             rests = pause if one.table == 0 else 0.0
-            rests += (store.after + store.opening(versions[table])) * store.seconds
-            heapq.heappush(events, (now + rests, next(order), one))
-            continue
         elif one.attempts == store.attempts:
             done.again += 1
             one.step, requests = "begin", 0
         else:
             one.attempts += 1
             one.step, requests = "looked", store.look
-        takes = requests * store.seconds * chance.uniform(0.7, 1.3)
+        takes = rests + requests * store.seconds * chance.uniform(0.7, 1.3)
         heapq.heappush(events, (now + takes, next(order), one))
     return done
 
 
-@dataclass
 class _Writer:
-    table: int = 0
-    step: str = "begin"
-    began: float | None = None
-    seen: int = 0
-    attempts: int = 0
+    def __init__(self, tables: int) -> None:
+        self.table, self.step, self.seen = 0, "begin", [0] * tables
+        self.began: float | None = None
+        self.flushed: float | None = None
+        self.attempts = self.others = 0
 
 
 @dataclass(frozen=True)

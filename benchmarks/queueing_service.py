@@ -30,7 +30,7 @@ from benchmarks.lake_work import THE_HOUR
 from benchmarks.queueing_models import Collector, Store, group_commit, lake_writers
 from benchmarks.stack import run_process, stack_under_test
 from ingestion_api.settings import CollectorSettings
-from lake import HOUR, METER, STREAMS, VEHICLE, Lake, append_once
+from lake import HOUR, METER, STREAMS, VEHICLE, Lake, append_once, read_delivered_horizon
 from lake.delta.commit import commit
 from lake.upkeep.raw_merge import merge_raw_hours
 from tests.harness.flaky_proxy import Fault
@@ -226,10 +226,11 @@ def main() -> int:
     """Append until the time is over; prints how many commits that were."""
     uri, options, start, name = sys.argv[1:]
     lake, rows, commits = Lake(uri, json.loads(options)), one_heartbeat(VEHICLE).to_arrow(), 0
+    delivered = read_delivered_horizon(lake, VEHICLE, name)
     time.sleep(max(0, float(start) - time.time()))
     while time.time() < float(start) + _WRITER_SECONDS:
-        append_once(lake, VEHICLE, rows, name, commits + 1, commits)
         commits += 1
+        delivered = append_once(lake, VEHICLE, rows, name, commits, delivered.horizon)
     sys.stdout.write(json.dumps(commits))
     return 0
 

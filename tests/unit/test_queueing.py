@@ -46,11 +46,21 @@ def test_a_burst_is_answered_once_each_however_many_are_refused() -> None:
 
 
 def test_a_lake_writer_alone_takes_the_requests_of_a_flush() -> None:
-    done = lake_writers(1, 1, 500, UNHURRIED, tables=1)
-    requests = UNHURRIED.before + UNHURRIED.of_log * 49 / 2 + UNHURRIED.look + UNHURRIED.put
-    assert np.mean(done.seconds) == pytest.approx(requests * UNHURRIED.seconds, rel=0.05)
+    done = lake_writers(1, 7, 500, UNHURRIED, tables=1)
+    until_commit = UNHURRIED.before + UNHURRIED.look + UNHURRIED.put
+    assert np.mean(done.seconds) == pytest.approx(until_commit * UNHURRIED.seconds, rel=0.05)
+    whole = (until_commit + UNHURRIED.after) * UNHURRIED.seconds
+    assert np.mean(done.cycle) == pytest.approx(7 + whole, rel=0.2)
     assert set(done.attempts) == {1}
     assert not done.again
+
+
+def test_each_writer_reads_each_commit_of_the_others() -> None:
+    """Where nobody hurries, a flush takes two requests for each other cell, before and after."""
+    spread = Store(winner=1, other=1, seconds=0.001)
+    alone, many = (lake_writers(cells, 10, 1_000, spread, tables=1) for cells in (1, 50))
+    more = np.mean(many.cycle) - np.mean(alone.cycle)
+    assert more == pytest.approx(49 * 2 * spread.seconds, rel=0.3)
 
 
 def test_writers_of_one_table_commit_one_after_the_other() -> None:

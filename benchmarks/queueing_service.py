@@ -31,6 +31,7 @@ from benchmarks.queueing_models import Collector, Store, group_commit, lake_writ
 from benchmarks.stack import run_process, stack_under_test
 from ingestion_api.settings import CollectorSettings
 from lake import HOUR, METER, STREAMS, VEHICLE, Lake, append_once, read_delivered_horizon
+from lake.delta import appends_of_others
 from lake.delta.commit import commit
 from lake.upkeep.raw_merge import merge_raw_hours
 from tests.harness.flaky_proxy import Fault
@@ -229,8 +230,10 @@ def main() -> int:
     delivered = read_delivered_horizon(lake, VEHICLE, name)
     time.sleep(max(0, float(start) - time.time()))
     while time.time() < float(start) + _WRITER_SECONDS:
-        commits += 1
-        delivered = append_once(lake, VEHICLE, rows, name, commits, delivered.horizon)
+        commits, known = commits + 1, delivered.version
+        delivered = append_once(lake, VEHICLE, rows, name, commits, delivered)
+        new = range(known + 1, delivered.version + 1)
+        appends_of_others(lake, VEHICLE, new, name, "", delivered.entries)
     sys.stdout.write(json.dumps(commits))
     return 0
 

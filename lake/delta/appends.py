@@ -75,7 +75,6 @@ def _append_of(actions: list[dict[str, Any]], what: str) -> list[Append]:
     if not rows:
         return []
     app_ids = frozenset(action["txn"]["appId"] for action in actions if "txn" in action)
-    committed = max(
-        action["commitInfo"]["timestamp"] for action in actions if "commitInfo" in action
-    )
+    told = (action["commitInfo"] for action in actions if "commitInfo" in action)
+    committed = max((info.get("timestamp", 0) for info in told), default=0)
     return [Append(app_ids, rows, datetime.fromtimestamp(committed / 1000, UTC))]

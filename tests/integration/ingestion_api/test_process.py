@@ -14,6 +14,7 @@ import httpx
 import psycopg
 import pytest
 
+from ingestion_api.__main__ import main
 from ingestion_api.database import pool as database
 from ingestion_api.outbox import backlog as outbox_watch
 from lake import METER, Lake
@@ -221,16 +222,23 @@ def test_readiness_names_the_transaction_that_holds_up_the_flush(
         assert collector.sql("SELECT count(*) FROM meter_heartbeat_outbox") == [(0,)]
 
 
+def main_in_a_hurry() -> int:
+    """The collector, in the process of its own that it is forked into."""
+    database._STATEMENT_SECONDS = 8  # type: ignore[misc]
+    outbox_watch._MOST_SECONDS, outbox_watch._MISSED_LOOKS = 0.5, 1  # type: ignore[misc]
+    return main()
+
+
 def test_readers_that_wait_hold_up_nobody_else_and_are_given_up(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(database, "_STATEMENT_SECONDS", 8)
     settings = {"READ_CONNECTIONS": "1", "KEY_REFRESH_SECONDS": "0.1"}
     with (
-        running_collector(database_url, tmp_path, **settings) as collector,
+        Collector(database_url, tmp_path, settings, program=main_in_a_hurry) as collector,
         psycopg.connect(database_url) as conn,
         ThreadPoolExecutor(1) as reader,
     ):
+        collector.wait_until_ready()
         conn.execute("LOCK TABLE vehicle_efficiency_hourly IN ACCESS EXCLUSIVE MODE")
         given_up = reader.submit(collector.http.get, "/v1/status")
         waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
@@ -248,18 +256,17 @@ def test_readers_that_wait_hold_up_nobody_else_and_are_given_up(
 
 
 def test_readiness_tells_that_the_outbox_was_not_looked_at_for_long(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(outbox_watch, "_MOST_SECONDS", 0.5)
-    monkeypatch.setattr(outbox_watch, "_MISSED_LOOKS", 1)
-    with running_collector(database_url, tmp_path) as collector:
+    with Collector(database_url, tmp_path, program=main_in_a_hurry) as collector:
+        collector.wait_until_ready()
 
         def warnings() -> str:
             return " ".join(collector.http.get("/readyz").json()["warnings"])
 
         assert "last looked at" not in warnings()
         with psycopg.connect(database_url) as conn:
-            conn.execute("LOCK TABLE partition_ledger IN ACCESS EXCLUSIVE MODE")
+            conn.execute("LOCK TABLE heartbeat_pack IN ACCESS EXCLUSIVE MODE")
             wait_for(lambda: "the outbox was last looked at" in warnings())
 
 

@@ -37,6 +37,10 @@ log = structlog.get_logger(__name__)
 STEPS: Final = ("before_read", "before_announce", "before_append", "before_settle", "after_settle")
 
 
+# Of the log are read one by one, a request each; of more, counting the table anew is faster.
+_ENTRIES_AT_MOST: Final = 1_000
+
+
 class _Queries(NamedTuple):
     """Names of the queries of one stream's outbox."""
 
@@ -170,7 +174,9 @@ class OutboxFlush:
         *_, counted = self._one("outbox_delivery", stream=stream.name)
         others: list[Append] = []
         try:
-            if counted is not None:
+            if counted is not None and done.version - counted > _ENTRIES_AT_MOST:
+                counted = None
+            elif counted is not None:
                 new = range(counted + 1, done.version + 1)
                 ids = self._app_ids[stream.name], self._identity
                 others = appends_of_others(self._lake, stream, new, *ids, done.entries)

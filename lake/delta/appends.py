@@ -35,7 +35,8 @@ def appends_of_others(
 
     Others than the outbox with the app id `outbox`, and the imports into `database`, which note
     their rows in a ledger themselves. What rewrites or drops rows, as a merge of files does, is no
-    append. Raises LogGone where an entry of the log was cleaned away, as it is after 30 days.
+    append, nor is what another tool has written. Raises LogGone where an entry of the log was
+    cleaned away, as it is after 30 days.
     """
     return [
         append
@@ -62,7 +63,10 @@ def _appends(
 
 
 def _append_of(actions: list[dict[str, Any]], what: str) -> list[Append]:
+    app_ids = frozenset(action["txn"]["appId"] for action in actions if "txn" in action)
     rows = Counter[datetime]()
+    if not app_ids:
+        return []
     for added in (action["add"] for action in actions if "add" in action):
         values = added["partitionValues"]
         hour = datetime.fromisoformat(values[DATE_PARTITION.name]).replace(
@@ -74,7 +78,6 @@ def _append_of(actions: list[dict[str, Any]], what: str) -> list[Append]:
             raise LakeDamaged(f"{what} has a file whose entry counts no rows") from error
     if not rows:
         return []
-    app_ids = frozenset(action["txn"]["appId"] for action in actions if "txn" in action)
     told = (action["commitInfo"] for action in actions if "commitInfo" in action)
     committed = max((info.get("timestamp", 0) for info in told), default=0)
     return [Append(app_ids, rows, datetime.fromtimestamp(committed / 1000, UTC))]

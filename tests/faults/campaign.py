@@ -55,6 +55,7 @@ class Campaign:
                     for kind, fault in fault_kinds(outage, database_stop, stack).items()
                     if only in kind and kind not in stack.left_out
                 }
+                assert known, f"there is no fault with {only!r} in its name"
                 while not self._done(known, kills):
                     self._round(stack, known, waiting, kills)
         except BaseException as error:

@@ -182,9 +182,11 @@ def disturb_store(
     """Something is wrong with requests to the store for so many seconds."""
     store.fail(fault)
     try:
-        return _last(stack, seconds)
+        kills = _last(stack, seconds)
+        stack.wait_until("a request meets it", lambda: store.faults_left() < _ALL)
     finally:
         store.fail()
+    return kills
 
 
 def disturb_some(fault: StoreFault, store: ObjectStore, stack: StackUnderTest) -> int:

@@ -39,9 +39,9 @@ def main() -> None:
         Campaign(wanted.seed).run(wanted.kills, outage=4, database_stop=10, only=wanted.only)
     if "cells" in parts:
         cells = Campaign(wanted.seed, TwoCells)
-        cells.run(wanted.kills // 4, outage=4, database_stop=10, only=wanted.only)
+        cells.run(max(1, wanted.kills // 4), outage=4, database_stop=10, only=wanted.only)
     if "store" in parts:
-        _campaigns_in_stores(wanted.seed, wanted.kills // 4, wanted.only)
+        _campaigns_in_stores(wanted.seed, max(1, wanted.kills // 4), wanted.only)
     if "runs" in parts:
         kill_at_every_moment(wanted.seed)
     if "disks" in parts:

@@ -101,8 +101,8 @@ def group_commit(
 class Store:
     """A lake writer's flush of a stream, in requests to the store one after the other.
 
-    Fitted to writers of one table on a store with 50 ms a request: `make bench SUITE=queueing
-    CASES=service`. A writer keeps the table open, and reads what others have committed since.
+    As `make bench SUITE=queueing CASES=service` counts them of one writer, and of each commit of
+    another. A writer keeps the table open, and reads what others have committed since.
     """
 
     seconds: float = 0.05
@@ -114,9 +114,9 @@ class Store:
     winner: float = 4
     """Before the commit, for each of others since: is it in the way?"""
     put: float = 1
-    after: float = 9
+    after: float = 5
     """For the horizon and the ledger."""
-    other: float = 4
+    other: float = 2.25
     """After the commit, for each of others since: the horizon, and rows for the ledger."""
     attempts: int = 51
     """Of one commit; then the whole flush is done again at once (StaleRead)."""

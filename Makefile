@@ -1,10 +1,11 @@
 # Everything starts here: `make run` and `make test` set themselves up on first use.
 
-PYTHON ?= python3
-FLEET  ?= 500
-DATA   ?=
-VENV   := .venv
-BIN    := $(VENV)/bin
+PYTHON  ?= python3
+FLEET   ?= 500
+DATA    ?=
+VENV    := .venv
+BIN     := $(VENV)/bin
+AZURITE := 3.35.0
 
 .PHONY: help run test bench nightly check docs lock clean
 
@@ -35,7 +36,7 @@ bench: $(VENV)/installed-dev $(if $(filter ray,$(SUITE)),$(VENV)/installed-clust
 	@$(if $(filter queueing,$(SUITE)),$(BIN)/python -m benchmarks queueing $(if $(CASES),--cases $(CASES)))
 
 nightly: KILLS ?= 200
-nightly: $(VENV)/installed-dev $(if $(filter ray,$(or $(PARTS),ray)),$(VENV)/installed-cluster)  ## kills everything and fills every disk at random under load, for long; KILLS=200 SEED=1 FULL=60 PARTS="kills cells store runs disks ray", PARTS=soak MINUTES=120
+nightly: $(VENV)/installed-dev $(if $(filter ray,$(or $(PARTS),ray)),$(VENV)/installed-cluster) $(if $(filter azure,$(or $(PARTS),azure)),$(VENV)/installed-azurite-$(AZURITE))  ## kills everything and fills every disk at random under load, for long; KILLS=200 SEED=1 FULL=60 PARTS="kills cells store azure runs disks ray", PARTS=soak MINUTES=120
 	@$(BIN)/python -m tests.faults.nightly --kills $(KILLS) $(if $(FULL),--full $(FULL)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(addprefix --part ,$(PARTS))
 
 check: $(VENV)/installed-dev  ## format, lint, types
@@ -81,4 +82,11 @@ $(VENV)/installed-dev: requirements-dev.lock $(VENV)/installed
 $(VENV)/installed-cluster: requirements-cluster.lock $(VENV)/installed
 	@echo "installing the locked Ray and Kubernetes clients ..."
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-cluster.lock
+	@touch $@
+
+$(VENV)/installed-azurite-$(AZURITE): | $(VENV)/bin/pip
+	@command -v npm >/dev/null || { echo "the part azure needs npm, to install Azurite" \
+	  "(on Debian: apt-get install npm); or name the other PARTS, see make help" >&2; exit 1; }
+	@echo "installing Azurite ..."
+	@npm install --prefix $(VENV)/azurite --no-save --ignore-scripts --no-audit --no-fund --silent azurite@$(AZURITE)
 	@touch $@

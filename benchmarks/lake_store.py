@@ -36,7 +36,7 @@ class _Cost:
 
 def requests_of_a_store(fleet: FullFleet) -> list[Row]:
     """Deliver an hour of a fleet by a flush a minute, compact it, and compute its tables."""
-    with s3_server() as port, object_store(port) as store:
+    with s3_server() as s3, object_store(s3) as store:
         lake = store.lake("benchmark")
         lake.create_tables()
         flushes = [

@@ -130,7 +130,7 @@ def _single_posts(below: Path) -> dict[str, str]:
 
 
 def _writers(below: Path) -> Iterator[dict[str, str]]:
-    with s3_server() as port, object_store(port) as store, server_folder(below) as folder:
+    with s3_server() as s3, object_store(s3) as store, server_folder(below) as folder:
         for writers in _WRITERS:
             lake = store.lake(f"of-{writers}")
             lake.create_tables()

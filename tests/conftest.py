@@ -11,12 +11,18 @@ from hypothesis import settings
 
 from lake import Lake
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
+from tests.harness.object_store import SERVERS
 from tests.harness.postgres import copied_database, running_postgres, server_folder
 from warehouse_sql.migrate import migrate
 
 # A slow machine fails no test: what takes how long is for `make bench`.
 settings.register_profile("wattlake", deadline=None)
 settings.load_profile("wattlake")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the object store be another one."""
+    parser.addoption("--store", choices=list(SERVERS), default="s3", help="kind of object store")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -12,20 +12,21 @@ from tests.faults.fault_kinds import Fault, fault_kinds
 from tests.faults.ledger import Ledger
 from tests.faults.oracle import Verdict, judge
 from tests.faults.stack import StackUnderTest
+from tests.harness.object_store import Scheme
 
 _FAULTS_A_ROUND: Final = 25
 
 
 @dataclass
 class Campaign:
-    """Record of a campaign with the lake on a disk, or `in_store`.
+    """Record of a campaign with the lake on a disk, or `in_store` of a kind.
 
     `kills` counts by kind of fault, `done` are the faults themselves.
     """
 
     seed: int
     kind_of_stack: type[StackUnderTest] = StackUnderTest
-    in_store: bool = False
+    in_store: Scheme | None = None
     ledger: Ledger = field(default_factory=Ledger)
     done: list[str] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)

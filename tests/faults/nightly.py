@@ -3,16 +3,22 @@
 import argparse
 import secrets
 import subprocess
+import sys
 
 from tests.faults.campaign import Campaign
 from tests.faults.full_disks import FullDisks
 from tests.faults.hourly_runs import kill_at_every_moment
 from tests.faults.soak import Soak
 from tests.faults.two_cells import TwoCells
+from tests.harness.object_store import Scheme
 from tests.harness.ray_cluster import command_on_loopback
 
-_PARTS = ("kills", "cells", "store", "runs", "disks", "ray")
+_PARTS = ("kills", "cells", "store", "azure", "runs", "disks", "ray")
 _SOAK = "soak"  # only when asked for: it takes hours
+_TESTS_ON_AZURE = (
+    *(sys.executable, "-m", "pytest", "-q", "-n", "0"),
+    *("--store", "az", "tests/integration/test_object_store.py"),
+)
 
 
 def main() -> None:
@@ -41,7 +47,11 @@ def main() -> None:
         cells = Campaign(wanted.seed, TwoCells)
         cells.run(max(1, wanted.kills // 4), outage=4, database_stop=10, only=wanted.only)
     if "store" in parts:
-        _campaigns_in_stores(wanted.seed, max(1, wanted.kills // 4), wanted.only)
+        _campaigns_in_stores("s3", wanted.seed, max(1, wanted.kills // 4), wanted.only)
+    if "azure" in parts:
+        if not wanted.only:
+            subprocess.run(_TESTS_ON_AZURE, check=True)
+        _campaigns_in_stores("az", wanted.seed, max(1, wanted.kills // 4), wanted.only)
     if "runs" in parts:
         kill_at_every_moment(wanted.seed)
     if "disks" in parts:
@@ -54,10 +64,10 @@ def main() -> None:
             soak.run(wanted.minutes, wanted.every)
 
 
-def _campaigns_in_stores(seed: int, faults: int, only: str) -> None:
+def _campaigns_in_stores(scheme: Scheme, seed: int, faults: int, only: str) -> None:
     """Every kind of fault once, in a new store each time: the server gets slow as it fills up."""
     while faults > 0:
-        campaign = Campaign(seed, in_store=True)
+        campaign = Campaign(seed, in_store=scheme)
         campaign.run(0, outage=4, database_stop=10, only=only)
         faults -= len(campaign.done)
         seed += 1

@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeVar
 from lake import Lake
 from tests.faults.disk import LakeDisk
 from tests.faults.faulty_collector import FaultyCollector
-from tests.harness.object_store import ObjectStore, object_store, s3_server
+from tests.harness.object_store import SERVERS, ObjectStore, Scheme, object_store
 from tests.harness.postgres import running_postgres, server_folder
 from tests.harness.processes import free_port, log_end
 from tests.harness.waiting import wait_for
@@ -32,7 +32,7 @@ class StackUnderTest:
     left_out: tuple[str, ...] = ()
     lake_writers = 1  # one for each database; whoever lost its lock may not know it yet
 
-    def __init__(self, chance: random.Random, *, in_store: bool = False) -> None:
+    def __init__(self, chance: random.Random, *, in_store: Scheme | None = None) -> None:
         self.chance = chance
         self.disk: LakeDisk | None = None
         self.store: ObjectStore | None = None
@@ -64,7 +64,9 @@ class StackUnderTest:
 
     def _open_lake(self, undo: ExitStack, folder: Path) -> None:
         if self._in_store:
-            self.store = undo.enter_context(object_store(undo.enter_context(s3_server())))
+            self.store = undo.enter_context(
+                object_store(undo.enter_context(SERVERS[self._in_store]()))
+            )
             self.lake = self.store.lake("campaign")
         else:
             self.disk = undo.enter_context(LakeDisk(folder / "disk"))

@@ -4,6 +4,8 @@ In a process of its own: a client that holds the interpreter while it waits woul
 `python -m tests.harness.flaky_proxy PORT` prints the port that it listens on. What is below /-/ is
 for the test: PUT /-/faults takes a list of faults as JSON, GET /-/faults tells what is left of
 them, and GET /-/requests how many requests of each method came.
+
+Azurite ignores `startFrom` of a listing, so what lies before is left out here, as Azure does it.
 """
 
 import json
@@ -16,6 +18,8 @@ from dataclasses import asdict, dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
 
 _HOP_BY_HOP: Final = ("connection", "transfer-encoding", "content-length", "server", "date")
 OWN: Final = "/-/"
@@ -110,7 +114,10 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             upstream.request(self.command, self.path, body, dict(self.headers.items()))
             answer = upstream.getresponse()
-            return answer.status, answer.getheaders(), answer.read()
+            content = answer.read()
+            if first := parse_qs(urlsplit(self.path).query).get("startFrom"):
+                content = _listed_from(first[0], content)
+            return answer.status, answer.getheaders(), content
         finally:
             upstream.close()
 
@@ -127,6 +134,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length)
         self.end_headers()
         self.wfile.write(content[: len(content) // 2] if cut else content)
+
+
+def _listed_from(first: str, content: bytes) -> bytes:
+    """A listing of Azure without what comes before a name."""
+    answer = ElementTree.fromstring(content)
+    for listed in answer.iterfind("Blobs"):
+        for entry in listed.findall("*"):
+            if entry.findtext("Name", "") < first:
+                listed.remove(entry)
+    cut: bytes = ElementTree.tostring(answer, encoding="utf-8", xml_declaration=True)
+    return cut
 
 
 def as_json(faults: list[Fault]) -> list[dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""The lake in an object store: all of it works there, and no fault of the store loses a row."""
+"""The lake in an object store: all of it works there, and no fault of the store loses a row.
+
+It speaks S3, or with `--store az` as Azure does: `make nightly PARTS=azure`.
+"""
 
 import json
 import os
@@ -22,7 +25,13 @@ from lake.upkeep import archive_day, checkpoint_if_due, clean_log, vacuum
 from tests.harness.collector import Collector
 from tests.harness.flaky_proxy import Fault
 from tests.harness.heartbeats import meter
-from tests.harness.object_store import COMMIT, ObjectStore, object_store, s3_server
+from tests.harness.object_store import (
+    COMMIT,
+    SERVERS,
+    ObjectStore,
+    StoreServer,
+    object_store,
+)
 from tests.harness.outbox import store as put
 from tests.harness.pipelines import (
     PipelineStack,
@@ -40,16 +49,16 @@ NAMES = count()
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[int]:
-    """The port of a server."""
-    with s3_server() as port:
-        yield port
+def server(pytestconfig: pytest.Config) -> Iterator[StoreServer]:
+    """A server of the kind that was asked for."""
+    with SERVERS[pytestconfig.getoption("store")]() as server:
+        yield server
 
 
 @pytest.fixture
-def store(s3: int) -> Iterator[ObjectStore]:
+def store(server: StoreServer) -> Iterator[ObjectStore]:
     """A way to it of this test alone."""
-    with object_store(s3) as store:
+    with object_store(server) as store:
         yield store
 
 

@@ -74,16 +74,18 @@ def vacuum(lake: Lake, table: str) -> FreedSpace:
     that takes longer than that would find its files gone.
     """
     handle = lake.open(table)
-    dead = handle.vacuum(dry_run=True, full=True)
-    if not dead:
+    dead = _paths(table, handle.vacuum(dry_run=True, full=True))
+    # The log names those that went before, too, until a checkpoint leaves them out.
+    found = lake.file_system().get_file_info(dead)
+    sizes = {info.path: info.size for info in found if info.is_file}
+    if not sizes:
         return FreedSpace(0, 0)  # and no commit that says so
-    sizes = {info.path: info.size for info in lake.file_system().get_file_info(_paths(table, dead))}
     before = handle.version()
     removed = _paths(table, handle.vacuum(dry_run=False, full=True))
     sync_log(lake.local_folder, handle, before)
     if lake.local_folder:
         _remove_empty_folders(lake.local_folder, table, removed)
-    return _freed(sizes, removed)
+    return _freed(sizes, sizes.keys() & removed)
 
 
 def _log_files(lake: Lake, table: str) -> dict[str, int]:
@@ -103,7 +105,7 @@ def _paths(table: str, files: Iterable[str]) -> list[str]:
 
 
 def _freed(sizes: dict[str, int], gone: Iterable[str]) -> FreedSpace:
-    taken = [sizes.get(path) or 0 for path in gone]
+    taken = [sizes[path] for path in gone]
     return FreedSpace(len(taken), sum(taken))
 
 

@@ -19,9 +19,24 @@ from deltalake.exceptions import DeltaError
 from fastapi import status
 
 from ingestion_api.outbox.flush import OutboxFlush
-from lake import HOUR, METER, Lake, LakeError, append_once, read_delivered_horizon
+from lake import (
+    HOUR,
+    METER,
+    Lake,
+    LakeError,
+    append_once,
+    compact_hour,
+    read_delivered_horizon,
+)
 from lake.schema import CHARGER_EFFICIENCY_HOURLY, VEHICLE_EFFICIENCY_DAILY, history_table
-from lake.upkeep import archive_day, checkpoint_if_due, clean_log, vacuum
+from lake.upkeep import (
+    archive_day,
+    checkpoint_if_due,
+    clean_log,
+    drop_raw_partitions,
+    merge_raw_hours,
+    vacuum,
+)
 from tests.harness.collector import Collector
 from tests.harness.flaky_proxy import Fault
 from tests.harness.heartbeats import meter
@@ -123,6 +138,26 @@ def test_the_whole_lake_works_in_an_object_store(
     command(stack, tmp_path, "verify")
     report = f"reports/day/fleet/{HOUR_10:%Y-%m-%d}/v1/efficiency.html"
     assert b"VEH002" in stack.lake.file_system().open_input_file(report).read()
+
+
+def test_what_no_version_needs_any_more_goes_from_a_store(remote: Lake) -> None:
+    raw, of_no_time = METER.raw_table, "interval 0 seconds"
+    retention = ("delta.deletedFileRetentionDuration", "delta.logRetentionDuration")
+    remote.open(raw).alter.set_table_properties(dict.fromkeys(retention, of_no_time))
+    for n in range(1, 4):
+        append_once(remote, METER, meter_rows({"meter_id": f"METER{n}"}), "A", n, n - 1)
+    merge_raw_hours(remote, METER, HOUR_10 + 48 * HOUR)
+
+    wait_for(lambda: vacuum(remote, raw).files == 3)
+    checkpoint_if_due(remote, raw, commits=1)
+    wait_for(lambda: clean_log(remote, raw).files)
+    assert remote.open(raw).count() == 3
+
+    compact_hour(remote, METER, HOUR_10)
+    assert drop_raw_partitions(remote, METER, {HOUR_10: 3}).kept == {}
+    wait_for(lambda: vacuum(remote, raw).files == 1)
+    assert remote.open(raw).count() == 0
+    assert remote.open(METER.history_table).count() == 3
 
 
 def test_two_writers_of_one_table_lose_and_double_nothing(remote: Lake) -> None:

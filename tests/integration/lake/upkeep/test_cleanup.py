@@ -98,6 +98,9 @@ def test_files_that_were_replaced_long_ago_go(lake: Lake) -> None:
     assert freed.files == 1
     assert freed.bytes > 0
     assert lake.open(METER.history_table).count() == 2
+    version = lake.open(METER.history_table).version()
+    assert vacuum(lake, METER.history_table).files == 0
+    assert lake.open(METER.history_table).version() == version
 
 
 def test_a_partition_that_a_vacuum_empties_leaves_no_folder(lake: Lake) -> None:

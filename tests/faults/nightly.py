@@ -9,6 +9,7 @@ from tests.faults.campaign import Campaign
 from tests.faults.full_disks import FullDisks
 from tests.faults.hourly_runs import kill_at_every_moment
 from tests.faults.soak import Soak
+from tests.faults.stack import StackUnderTest
 from tests.faults.two_cells import TwoCells
 from tests.harness.object_store import Scheme
 from tests.harness.ray_cluster import command_on_loopback
@@ -65,9 +66,12 @@ def main() -> None:
 
 
 def _campaigns_in_stores(scheme: Scheme, seed: int, faults: int, only: str) -> None:
-    """Every kind of fault once, in a new store each time: the server gets slow as it fills up."""
+    """Every kind of fault once, in a new store each time: the server gets slow as it fills up.
+
+    It happens to two collectors and to two cells in turn, by the seed, which so repeats it.
+    """
     while faults > 0:
-        campaign = Campaign(seed, in_store=scheme)
+        campaign = Campaign(seed, (StackUnderTest, TwoCells)[seed % 2], in_store=scheme)
         campaign.run(0, outage=4, database_stop=10, only=only)
         faults -= len(campaign.done)
         seed += 1

@@ -134,13 +134,13 @@ def create_app(
             await stack.enter_async_context(keys)
             new_devices = NewDeviceLimiter(settings.new_devices_per_hour)
             await new_devices.start(monitor_pool)
+            cell_urls = database.cell_database_urls
+            cells = await stack.enter_async_context(Cells(dsn, monitor_pool, cell_urls, settings))
             outbox = await stack.enter_async_context(OutboxMonitor(monitor_pool, settings))
             rejected = await stack.enter_async_context(RejectionRecorder(pooled, settings))
-            cell_urls = database.cell_database_urls
             alerting = await stack.enter_async_context(
                 Alerts(dsn, pool, rules, settings, energy, has_cells=bool(cell_urls))
             )
-            cells = await stack.enter_async_context(Cells(dsn, monitor_pool, cell_urls, settings))
             deliveries = await stack.enter_async_context(ReportDelivery(dsn, lake, settings))
             writer = LakeWriter(dsn, lake, settings)
             await stack.enter_async_context(writer.running(settings.last_flush_seconds))

@@ -52,7 +52,7 @@ def sync_folders(table_folder: Path, paths: Iterable[str]) -> None:
 
 
 def sync_log(lake_folder: Path | None, table: DeltaTable, after: int) -> None:
-    """Bring the log entries and checkpoints newer than version `after` to the disk.
+    """Bring the log entries newer than version `after`, and the newest checkpoints, to the disk.
 
     For who has committed, or starts after a crash: where others have committed in between, theirs
     go along. A lost entry would leave a gap that hides every later one.
@@ -61,9 +61,12 @@ def sync_log(lake_folder: Path | None, table: DeltaTable, after: int) -> None:
         return
     log = Path(unquote(table.table_uri.removeprefix("file://"))) / "_delta_log"
     # By their names alone: a month of flushes is tens of thousands of them.
-    known = f"{after:020}~"  # behind all names of that version
-    names = (name for name in os.listdir(log) if name[:1].isdigit())
-    for written in (*sorted(name for name in names if name > known), "_last_checkpoint"):
+    files, known = os.listdir(log), f"{after:020}"
+    checkpoints = [name for name in files if name[:1].isdigit() and ".checkpoint" in name]
+    newest = max((name[:20] for name in checkpoints), default=known)
+    names = [name for name in checkpoints if name[:20] >= min(known, newest)]
+    names += [name for name in files if name.endswith(".json") and name[:20] > known]
+    for written in (*names, "_last_checkpoint"):
         if (log / written).exists():
             sync_path(log / written)
     sync_path(log)

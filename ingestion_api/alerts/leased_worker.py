@@ -1,8 +1,9 @@
 """Background worker under a lease: one collector at a time runs it, on a thread."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import psycopg
@@ -98,3 +99,12 @@ class LeasedWorker:
             self._work(conn)
             took = time.monotonic() - started
             self._stopping.wait(max(self._seconds - took, took * (1 / _SHARE - 1)))
+
+
+async def stop_all(workers: Sequence[LeasedWorker], seconds: float) -> None:
+    """Let all end their work at hand, for at most so many seconds together."""
+    for worker in workers:
+        worker.request_stop()
+    deadline = time.monotonic() + seconds
+    for worker in workers:
+        await asyncio.to_thread(worker.stop, max(0.0, deadline - time.monotonic()))

@@ -1,6 +1,5 @@
 """The alert service of a collector: evaluation, webhooks and the event feed."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
@@ -9,7 +8,7 @@ import structlog
 
 from ingestion_api.alerts.event_feed import AlertEventFeed
 from ingestion_api.alerts.hourly_evaluator import evaluate_hours
-from ingestion_api.alerts.leased_worker import LeasedWorker
+from ingestion_api.alerts.leased_worker import LeasedWorker, stop_all
 from ingestion_api.alerts.live_evaluator import LiveEvaluator
 from ingestion_api.alerts.rules import RuleFile
 from ingestion_api.alerts.store import Connection, end_silences
@@ -102,11 +101,7 @@ class Alerts(Service):
 
     async def stop(self) -> None:
         """End everything; what is under way is finished, or done again by whoever comes next."""
-        for worker in self._workers:
-            worker.request_stop()
-        deadline = time.monotonic() + _STOP_SECONDS
-        for worker in self._workers:
-            await asyncio.to_thread(worker.stop, max(0.0, deadline - time.monotonic()))
+        await stop_all(self._workers, _STOP_SECONDS)
         await self.feed.stop()
 
     @property

@@ -1,11 +1,9 @@
 """The service that keeps up with the cells: a thread for each, in one collector at a time."""
 
-import asyncio
-import time
 from collections.abc import Mapping
 from typing import Final
 
-from ingestion_api.alerts.leased_worker import LeasedWorker
+from ingestion_api.alerts.leased_worker import LeasedWorker, stop_all
 from ingestion_api.background_tasks import Service
 from ingestion_api.cells.live_merge import LiveMerge
 from ingestion_api.database.pool import ReadPool
@@ -40,11 +38,8 @@ class Cells(Service):
 
     async def stop(self) -> None:
         """End everything; what is under way is finished, or done again by whoever comes next."""
-        for worker in self._workers:
-            worker.request_stop()
-        deadline = time.monotonic() + _STOP_SECONDS
+        await stop_all(self._workers, _STOP_SECONDS)
         for worker, merge in zip(self._workers, self._merges, strict=True):
-            await asyncio.to_thread(worker.stop, max(0.0, deadline - time.monotonic()))
             if not worker.is_alive:  # or a server that hangs has it, and nobody may touch it
                 merge.close()
 

@@ -1,6 +1,5 @@
 """Delivery of new versions of reports: once each, at the hour that was asked for, with retries."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -9,7 +8,7 @@ import httpx
 import structlog
 from psycopg.rows import DictRow
 
-from ingestion_api.alerts.leased_worker import LeasedWorker
+from ingestion_api.alerts.leased_worker import LeasedWorker, stop_all
 from ingestion_api.alerts.store import Connection
 from ingestion_api.alerts.webhooks import backoff_seconds, webhook_name
 from ingestion_api.analytics.lake_access import LakeUnreadable, reading_the_lake
@@ -51,8 +50,7 @@ class ReportDelivery(Service):
 
     async def stop(self) -> None:
         """End what is under way; what is not delivered is so later."""
-        self._worker.request_stop()
-        await asyncio.to_thread(self._worker.stop, _STOP_SECONDS)
+        await stop_all([self._worker], _STOP_SECONDS)
 
     @property
     def is_alive(self) -> bool:

@@ -7,6 +7,7 @@ A commit of one heartbeat spends most of its time on its round trips, of which t
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import psycopg
 from psycopg import errors, generators, pq
@@ -15,6 +16,20 @@ from warehouse_sql.named_queries import query
 
 # The name of a query whose parameters are written $1, $2 ..., each of them in binary; None: null.
 Statement = tuple[str, Sequence[bytes | None]]
+
+
+def execute(conn: psycopg.Connection[Any], statement: Statement) -> "pq.abc.PGresult":
+    """Run a statement in the transaction of the connection, or in one of its own.
+
+    Returns its result in binary; raises psycopg.Error.
+    """
+    name, parameters = statement
+    result = conn.pgconn.exec_params(
+        query(name), parameters, None, [pq.Format.BINARY] * len(parameters), pq.Format.BINARY
+    )
+    if result.status == pq.ExecStatus.FATAL_ERROR:
+        raise errors.error_from_result(result)
+    return result
 
 
 class StatementPipeline:

@@ -10,10 +10,11 @@ from typing import Any, Final, Self
 
 import numpy as np
 import psycopg
-from psycopg import errors, pq
+from psycopg import errors
 
 from ingestion_api.bulk_import.spill import Hours
 from ingestion_api.commit.transaction import (
+    LOST_RACES,
     NamedPairs,
     committer_settings,
     insert_pairs,
@@ -27,17 +28,11 @@ from ingestion_api.outbox.lake_binding import (
 )
 from lake import STREAMS, Lake, Stream
 from warehouse_sql.named_queries import query
-from warehouse_sql.statement_pipeline import Statement
+from warehouse_sql.statement_pipeline import execute
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STATEMENT_ROWS: Final = 5_000
 _ATTEMPTS: Final = 10
-# Another transaction came first; each is a new attempt.
-_LOST: Final = (
-    errors.UniqueViolation,
-    errors.DeadlockDetected,
-    errors.SerializationFailure,
-)
 
 
 class Ledger:
@@ -55,7 +50,7 @@ class Ledger:
             self._own = stack.enter_context(self._connected("wattlake import"))
             self._other = stack.enter_context(self._connected("wattlake import, live state"))
             self._own.execute(query("commit_durably"))
-            self._execute(committer_settings(is_local=False))
+            execute(self._other, committer_settings(is_local=False))
             create_tables(self._own, self._lake)
             for stream in STREAMS.values():
                 require_same_lake(self._own, self._lake, stream)
@@ -141,20 +136,12 @@ class Ledger:
         for statement in (*live, *insert_pairs(pairs)):
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
-                    self._execute(statement)
+                    execute(self._other, statement)
                     break
-                except _LOST:
+                except LOST_RACES:
                     if attempt == _ATTEMPTS:
                         raise
                     time.sleep(random.uniform(0, 0.02) * attempt)
-
-    def _execute(self, statement: Statement) -> None:
-        name, parameters = statement
-        result = self._other.pgconn.exec_params(
-            query(name), parameters, None, [1] * len(parameters)
-        )
-        if result.status == pq.ExecStatus.FATAL_ERROR:
-            raise errors.error_from_result(result)
 
     def _one(self, name: str, **parameters: Any) -> Any:
         row = self._own.execute(query(name), parameters).fetchone()

@@ -5,19 +5,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 import structlog
-from psycopg import errors, pq
 
 from ingestion_api.alerts.store import Connection
-from ingestion_api.commit.transaction import committer_settings
+from ingestion_api.commit.transaction import LOST_RACES, committer_settings
 from ingestion_api.database.pool import abort, with_keepalives
 from ingestion_api.outbox.lake_binding import outbox_identity
 from warehouse_sql.binary_parameters import timestamp
 from warehouse_sql.named_queries import query
-from warehouse_sql.statement_pipeline import Statement
+from warehouse_sql.statement_pipeline import Statement, execute
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +25,6 @@ _STATEMENT_MILLISECONDS: Final = 30_000
 _PATIENCE_SECONDS: Final = 40.0
 _COUNTED: Final = 2**30  # transactions; of those farther apart age() can't tell the order
 _ATTEMPTS: Final = 5
-# Another transaction came first; each is a new attempt.
-_LOST_RACE: Final = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)
 
 _STREAMS: Final = {
     "meter": ("changed_meters", "merge_meter_live_state", "forget_removed_meters"),
@@ -68,7 +65,7 @@ class LiveMerge:
 
     def begin(self, conn: Connection) -> None:
         """Prepare a new connection to this database."""
-        _execute(conn, committer_settings(is_local=False))
+        execute(conn, committer_settings(is_local=False))
 
     def merge(self, conn: Connection) -> None:
         """Merge what has changed; raises psycopg.Error for `conn` alone, which is in autocommit."""
@@ -155,26 +152,15 @@ class LiveMerge:
 
 def _columns(conn: psycopg.Connection, statement: Statement) -> Iterator[Columns]:
     """Rows of arrays in binary, which are parameters of the next statement as they are."""
-    result = _execute(conn, statement)
+    result = execute(conn, statement)
     for row in range(result.ntuples):
         yield [result.get_value(row, column) for column in range(result.nfields)]
-
-
-def _execute(conn: psycopg.Connection[Any], statement: Statement) -> "pq.abc.PGresult":
-    """Run a statement in the transaction of the connection, or in one of its own."""
-    name, parameters = statement
-    result = conn.pgconn.exec_params(
-        query(name), parameters, None, [1] * len(parameters), pq.Format.BINARY
-    )
-    if result.status == pq.ExecStatus.FATAL_ERROR:
-        raise errors.error_from_result(result)
-    return result
 
 
 def _store(conn: Connection, statements: Sequence[Statement]) -> None:
     """Run statements as one transaction, until no other transaction comes first."""
     for _ in range(_ATTEMPTS - 1):
-        with suppress(*_LOST_RACE):
+        with suppress(*LOST_RACES):
             _execute_together(conn, statements)
             return
     _execute_together(conn, statements)
@@ -183,7 +169,7 @@ def _store(conn: Connection, statements: Sequence[Statement]) -> None:
 def _execute_together(conn: Connection, statements: Sequence[Statement]) -> None:
     with conn.transaction():
         for statement in statements:
-            _execute(conn, statement)
+            execute(conn, statement)
 
 
 def _bigint(value: int | None) -> bytes | None:

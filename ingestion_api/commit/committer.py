@@ -14,6 +14,7 @@ import structlog
 from ingestion_api.commit.commit_queue import Group
 from ingestion_api.commit.receipt_clock import ReceiptClock
 from ingestion_api.commit.transaction import (
+    LOST_RACES,
     NamedPairs,
     committer_settings,
     statements,
@@ -31,11 +32,6 @@ from warehouse_sql.statement_pipeline import StatementPipeline
 log = structlog.get_logger(__name__)
 
 _ATTEMPTS: Final = 10  # of a transaction that lost to another one
-_LOST: Final = (
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.SerializationFailure,
-    psycopg.errors.UniqueViolation,  # two collectors inserted the same new device
-)
 _PAIRS_REMEMBERED: Final = 500_000
 _PAIRS_SECONDS: Final = 3_600  # a pair that was removed is stored again after so long
 _CONNECT_SECONDS: Final = 5
@@ -130,7 +126,7 @@ class Committer:
                 parts = [committer_settings(is_local=True), *parts]
             try:
                 await pipeline.commit(parts)
-            except _LOST as error:
+            except LOST_RACES as error:
                 log.info("commit lost to another transaction", kind=type(error).__name__)
                 await asyncio.sleep(random.uniform(0, 0.02) * attempt)
             except (psycopg.Error, OSError) as error:

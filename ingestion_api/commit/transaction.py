@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 import numpy as np
+from psycopg import errors
 
 from ingestion_api.heartbeats.batch import HeartbeatBatch
 from ingestion_api.outbox.pack import insert_pack
@@ -27,6 +28,13 @@ _INSERT_OUTBOX: Final = {
     METER.name: "insert_meter_outbox",
     VEHICLE.name: "insert_vehicle_outbox",
 }
+
+LOST_RACES: Final = (
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    errors.UniqueViolation,  # two transactions inserted the same new device
+)
+"""Errors of a transaction that another one came before; it can be tried again."""
 
 # From here on a pack costs less than rows of their own, which reading requests find faster.
 PACKED_FROM: Final = 256

@@ -16,7 +16,7 @@ from ingestion_api.outbox.pack import insert_pack, unpack
 from lake import METER, Lake, Stream
 from tests.harness.forked import assert_kills_itself
 from tests.samples import ANY_TIME, HOUR_10, meter_rows
-from warehouse_sql.named_queries import query
+from warehouse_sql import statement_pipeline
 from warehouse_sql.statement_pipeline import Statement
 
 
@@ -40,11 +40,8 @@ def store(conn: psycopg.Connection[Any], stream: Stream, rows: pa.Table) -> None
 
 def execute(conn: psycopg.Connection[Any], statement: Statement) -> None:
     """Run a statement of the collector in the connection's transaction."""
-    name, parameters = statement
     conn.execute(b"SELECT")  # which begins one where there is none
-    result = conn.pgconn.exec_params(query(name), parameters, None, [1] * len(parameters))
-    if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
-        raise psycopg.errors.error_from_result(result)
+    statement_pipeline.execute(conn, statement)
 
 
 def waiting_meters(dsn: str) -> list[tuple[str, datetime]]:

@@ -14,6 +14,12 @@ import pytest
 import yaml
 from dagster import DagsterRun
 from dagster._core.instance.ref import InstanceRef
+from dagster_k8s.job import construct_dagster_k8s_job
+from dagster_k8s.launcher import K8sRunLauncher
+from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
+from kubernetes import client
+from kubernetes import config as kubernetes_config
+from kubernetes.client import ApiClient
 from pydantic_settings import BaseSettings
 
 import pipelines.settings
@@ -92,13 +98,8 @@ PODS = [
 @pytest.fixture(scope="module")
 def run() -> Pod:
     """The pod of a run of Dagster, as its launcher makes it of the `dagster.yaml` of here."""
-    # Its client loads for a second: here, and not in each process that looks for tests.
-    import kubernetes  # noqa: PLC0415
-    from dagster_k8s.job import construct_dagster_k8s_job  # noqa: PLC0415
-    from dagster_k8s.launcher import K8sRunLauncher  # noqa: PLC0415
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kubernetes.config, "load_incluster_config", lambda: None)
+        patch.setattr(kubernetes_config, "load_incluster_config", lambda: None)
         patch.setenv("RUN_IMAGE", "wattlake")
         patch.setenv("RUN_NAMESPACE", "fleet")
         launcher = InstanceRef.from_dir(str(KUBERNETES / "dagster")).run_launcher
@@ -122,16 +123,11 @@ def pod(request: pytest.FixtureRequest) -> Pod:
 
 
 def as_json(model: object) -> Any:
-    from kubernetes.client import ApiClient  # noqa: PLC0415
-
     return ApiClient().sanitize_for_serialization(model)
 
 
 def accepted(kind: str, given: dict[str, Any]) -> Any:
     """What Kubernetes reads; raises for a field that it does not know, or that is missing."""
-    from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict  # noqa: PLC0415
-    from kubernetes import client  # noqa: PLC0415
-
     model = getattr(client, kind)
     return as_json(k8s_model_from_dict(model, k8s_snake_case_dict(model, given)))
 

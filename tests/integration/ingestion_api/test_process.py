@@ -224,8 +224,10 @@ def test_readiness_names_the_transaction_that_holds_up_the_flush(
 
 def main_in_a_hurry() -> int:
     """The collector, in the process of its own that it is forked into."""
-    database._STATEMENT_SECONDS = 8  # type: ignore[misc]
-    outbox_watch._MOST_SECONDS, outbox_watch._MISSED_LOOKS = 0.5, 1  # type: ignore[misc]
+    patch = pytest.MonkeyPatch()  # of that process, which ends with it
+    patch.setattr(database, "_STATEMENT_SECONDS", 8)
+    patch.setattr(outbox_watch, "_MOST_SECONDS", 0.5)
+    patch.setattr(outbox_watch, "_MISSED_LOOKS", 1)
     return main()
 
 

@@ -84,7 +84,7 @@ class CollectorSettings(BaseSettings):
         default=2,
         gt=0,
         le=5,
-        description="how often the cells of CELL_DATABASE_URLS are asked for news",
+        description="how often the changes of the cells of CELL_DATABASE_URLS are merged",
     )
 
     max_connections: int = Field(

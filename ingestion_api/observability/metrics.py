@@ -90,7 +90,7 @@ OUTBOX_AGE: Final = Gauge(
 )
 CELL_UNSEEN: Final = Gauge(
     "wattlake_cell_unseen_seconds",
-    "how long ago the news of each cell were taken in",
+    "since the changes of each cell were last merged here",
     ["cell"],
     registry=REGISTRY,
 )

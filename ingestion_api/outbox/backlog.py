@@ -54,7 +54,7 @@ class Backlog:
 
 @dataclass(frozen=True)
 class Cell:
-    """Another database of this lake, and when its news were taken in; None: never."""
+    """Another database of this lake, and up to when its changes are merged here; None: never."""
 
     name: str
     seen_at: datetime | None

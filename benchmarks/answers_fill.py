@@ -21,11 +21,12 @@ from deltalake.transaction import AddAction
 
 from benchmarks.full_fleet import FullFleet
 from benchmarks.lake_fill import FILES_AN_HOUR
-from lake import HOUR, REGISTER, STREAMS, VEHICLE, Lake, Stream, append_once, read_delivered_horizon
+from lake import HOUR, REGISTER, STREAMS, VEHICLE, Lake, Stream, read_delivered_horizon
 from lake.delta.parquet_files import FAST, SMALL, write_data_file
 from lake.history.deduplication import merge_heartbeats, no_heartbeats
 from lake.schema.history import RECEIPT_DELAY, encode_history, history_table
 from lake.schema.streams import DATE_PARTITION
+from tests.harness.raw_table import append_from
 from warehouse_sql.named_queries import query
 
 _WHOLE_HOURS: Final = 28
@@ -54,7 +55,7 @@ class FleetLake:
             received = self._received[stream.name]
             for flush in received.iter_slices(-(-received.height // FILES_AN_HOUR)):
                 before = read_delivered_horizon(lake, stream, "benchmark").horizon
-                append_once(lake, stream, flush.to_arrow(), "benchmark", before + 1, before)
+                append_from(lake, stream, flush.to_arrow(), "benchmark", before + 1, before)
             self._add(lake, stream, self._hours(lake, stream, 1, _WHOLE_HOURS, whole=True))
 
     def fill_older_days(self, folder: Path) -> None:

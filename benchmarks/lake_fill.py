@@ -10,12 +10,13 @@ from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from benchmarks.full_fleet import FullFleet
-from lake import HOUR, STREAMS, Lake, Stream, append_once, read_delivered_horizon, replace_hours
+from lake import HOUR, STREAMS, Lake, Stream, read_delivered_horizon, replace_hours
 from lake.delta.parquet_files import FAST, SMALL, write_data_file
 from lake.history.deduplication import as_history, merge_heartbeats, no_heartbeats
 from lake.schema.history import encode_history, history_table
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION
 from lake.upkeep.cleanup import checkpoint_if_due
+from tests.harness.raw_table import append_from
 
 FILES_AN_HOUR: Final = 60
 _HOUR_FILES_DAYS: Final = 30
@@ -31,7 +32,7 @@ def fill_raw_hour(lake: Lake, fleet: FullFleet, hour: datetime) -> int:
         size = -(-received.height // FILES_AN_HOUR)
         for flush in received.iter_slices(size):
             before = read_delivered_horizon(lake, stream, "benchmark").horizon
-            append_once(lake, stream, flush.to_arrow(), "benchmark", before + 1, before)
+            append_from(lake, stream, flush.to_arrow(), "benchmark", before + 1, before)
         rows += received.height
     return rows
 

@@ -37,6 +37,7 @@ from lake.upkeep.raw_merge import merge_raw_hours
 from tests.harness.flaky_proxy import Fault
 from tests.harness.object_store import ObjectStore, object_store, s3_server
 from tests.harness.postgres import running_postgres, server_folder
+from tests.harness.raw_table import append_from
 from warehouse_sql.migrate import migrate
 
 _GROUPS: Final = (1, 20, 200, 2_000, 20_000)
@@ -171,7 +172,7 @@ def _raw_bytes(lake: Lake) -> dict[str, str]:
         received = FullFleet().hour(stream, THE_HOUR)
         rows += received.height
         for n, part in enumerate(received.iter_slices(-(-received.height // FILES_AN_HOUR))):
-            append_once(lake, stream, part.to_arrow(), "benchmark", n + 1, n)
+            append_from(lake, stream, part.to_arrow(), "benchmark", n + 1, n)
         for hour in merge_raw_hours(lake, stream, THE_HOUR + 24 * HOUR):
             size += hour.bytes_before
             merged += hour.bytes_after

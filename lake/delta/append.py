@@ -58,23 +58,17 @@ def append_once(
     rows: pa.Table,
     app_id: str,
     horizon: int,
-    before: DeliveredHorizon | int,
+    before: DeliveredHorizon,
 ) -> DeliveredHorizon:
     """Append `rows` and record `horizon` as delivered, in one durable Delta commit.
 
     `rows` have the columns of `stream.columns` and are the outbox rows of the transactions from
-    `before`, the horizon that was delivered last, up to `horizon`. As it was returned, it serves
-    one append, which uses its open table; as a number, the table is opened. Raises StaleRead, with
-    nothing committed, if the same outbox has delivered more since, rows were removed, or the table
-    has been exchanged for another; then read the outbox anew. Appends of other outboxes go through.
+    `before`, the horizon that was delivered last, up to `horizon`. It serves one append, which uses
+    its open table. Raises StaleRead, with nothing committed, if the same outbox has delivered more
+    since, rows were removed, or the table has been exchanged for another; then read the outbox
+    anew. Appends of other outboxes go through.
     """
-    if isinstance(before, DeliveredHorizon):
-        _require_known(lake, stream, before)
-    else:
-        found = _horizon_of(lake, stream, lake.open(stream.raw_table), app_id)
-        if found.horizon != before:
-            raise StaleRead(f"expected horizon {before}, the table is at {found.horizon}")
-        before = found
+    _require_known(lake, stream, before)
     hours = _by_hour(pl.DataFrame(rows), stream)
     together = len(hours) > _SYNCED_ONE_BY_ONE
     added = _write(lake, stream, hours, synced=not together)

@@ -55,6 +55,7 @@ from tests.harness.pipelines import (
     minutes_of,
     pipeline_stack,
 )
+from tests.harness.raw_table import append_from
 from tests.harness.waiting import wait_for
 from tests.integration.conftest import charge, compute
 from tests.samples import HOUR_10, meter_rows
@@ -145,7 +146,7 @@ def test_what_no_version_needs_any_more_goes_from_a_store(remote: Lake) -> None:
     retention = ("delta.deletedFileRetentionDuration", "delta.logRetentionDuration")
     remote.open(raw).alter.set_table_properties(dict.fromkeys(retention, of_no_time))
     for n in range(1, 4):
-        append_once(remote, METER, meter_rows({"meter_id": f"METER{n}"}), "A", n, n - 1)
+        append_from(remote, METER, meter_rows({"meter_id": f"METER{n}"}), "A", n, n - 1)
     merge_raw_hours(remote, METER, HOUR_10 + 48 * HOUR)
 
     wait_for(lambda: vacuum(remote, raw).files == 3)
@@ -167,7 +168,7 @@ def test_two_writers_of_one_table_lose_and_double_nothing(remote: Lake) -> None:
         delivered = read_delivered_horizon(remote, METER, app)
         for n in range(1, 6):
             rows = meter_rows({"meter_id": f"{app}{n}", "timestamp": HOUR_10})
-            delivered = append_once(remote, METER, rows, app, n, delivered.horizon)
+            delivered = append_from(remote, METER, rows, app, n, delivered.horizon)
 
     with ThreadPoolExecutor() as threads:
         list(threads.map(write, "ABC"))

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from lake import HOUR, METER, REGISTER, VEHICLE, Lake, append_once
+from lake import HOUR, METER, REGISTER, VEHICLE, Lake
 from lake.delta.damage import data_files, find_damage
 from lake.schema.charger_efficiency import CHARGER_EFFICIENCY_DAILY
 from lake.schema.history import history_table
@@ -18,6 +18,7 @@ from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY, VEHICLE_EFFI
 from lake.upkeep.archive import archive_day
 from pipelines.automation.sensors import changed_days, late_hours
 from tests.harness.pipelines import PipelineStack, StackTemplate, copied_stack, minutes_of
+from tests.harness.raw_table import append_from
 from tests.integration.pipelines.verify.test_verify import (
     AGREES,
     CANNOT,
@@ -113,7 +114,7 @@ def reason_of_failure(stack: PipelineStack, hour: datetime) -> str:
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_every_kind_of_damage_is_seen(lake: Lake, damage: Callable[[Path], None]) -> None:
     rows = heartbeats(METER, [{"meter_id": f"METER{n:03}"} for n in range(200)])
-    append_once(lake, METER, rows, "app", 1, 0)
+    append_from(lake, METER, rows, "app", 1, 0)
     (file,) = data_files(lake.open(METER.raw_table), METER.raw_table, "timestamp", *ALL_HOURS)
     assert find_damage(lake, file) is None
     damage(Path(lake.uri) / METER.raw_table / file.path)

@@ -8,10 +8,11 @@ from structlog.testing import capture_logs
 
 from ingestion_api.analytics.prewarming import CacheWarmer
 from ingestion_api.database.dedicated_connection import DedicatedConnection
-from lake import HOUR, METER, Lake, append_once, compact_hour
+from lake import HOUR, METER, Lake, compact_hour
 from lake.reads.device_reader import DeviceReader
 from lake.reads.hour_index import HourIndex
 from tests.harness.processes import free_port
+from tests.harness.raw_table import append_from
 from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10, meter_rows
 
@@ -19,7 +20,7 @@ from tests.samples import HOUR_10, meter_rows
 def test_an_index_without_room_is_one_warning_and_goes_on_by_itself(
     lake: Lake, tmp_path: Path
 ) -> None:
-    append_once(lake, METER, meter_rows({"timestamp": HOUR_10}), "test", 1, 0)
+    append_from(lake, METER, meter_rows({"timestamp": HOUR_10}), "test", 1, 0)
     compact_hour(lake, METER, HOUR_10)
     room, looks = tmp_path / "room", list[datetime]()
     reader = DeviceReader(lake, 0, HourIndex(lake, room, 26))

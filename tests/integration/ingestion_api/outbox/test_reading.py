@@ -11,12 +11,12 @@ from lake import (
     HOUR,
     METER,
     Lake,
-    append_once,
     compact_hour,
     scan_heartbeats,
     scan_history,
 )
 from tests.harness import outbox
+from tests.harness.raw_table import append_from
 from tests.samples import HOUR_10, meter_rows
 from warehouse_sql.named_queries import query
 
@@ -105,7 +105,7 @@ def test_a_window_is_half_open_and_knows_its_devices(lake: Lake) -> None:
         {"timestamp": END - timedelta(microseconds=1), "meter_id": "METER002"},
         {"timestamp": END},
     )
-    append_once(lake, METER, rows, "test", 1, 0)
+    append_from(lake, METER, rows, "test", 1, 0)
     for hour in (HOUR_10 - HOUR, HOUR_10, END):
         compact_hour(lake, METER, hour)
     inside = scan_history(lake, METER, HOUR_10, END).collect()

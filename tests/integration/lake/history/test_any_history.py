@@ -10,9 +10,10 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake import HOUR, METER, Lake, append_once, compact_hour, read_delivered_horizon, scan_history
+from lake import HOUR, METER, Lake, compact_hour, read_delivered_horizon, scan_history
 from lake.schema.history import history_table
 from lake.upkeep.archive import archive_day
+from tests.harness.raw_table import append_from
 from tests.samples import heartbeats
 
 Row = Mapping[str, Any]
@@ -91,7 +92,7 @@ def flush(lake: Lake, rows: list[Row]) -> None:
     if not rows:
         return
     before = read_delivered_horizon(lake, METER, "test").horizon
-    append_once(lake, METER, heartbeats(METER, rows), "test", before + 1, before)
+    append_from(lake, METER, heartbeats(METER, rows), "test", before + 1, before)
 
 
 def plain_history(received: list[Row]) -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ from lake import (
     METER,
     Lake,
     StaleRead,
-    append_once,
     compact_hour,
     compact_hours,
     read_delivered_horizon,
@@ -26,6 +25,7 @@ from lake import (
 from lake.delta.replace import replace_window
 from lake.history import compaction
 from lake.schema.history import encode_history, history_table
+from tests.harness.raw_table import append_from
 from tests.samples import HOUR_10, meter_rows
 
 horizons = count(100)
@@ -33,7 +33,7 @@ horizons = count(100)
 
 def append(lake: Lake, rows: pa.Table) -> None:
     before = read_delivered_horizon(lake, METER, "test")
-    append_once(lake, METER, rows, "test", next(horizons), before.horizon)
+    append_from(lake, METER, rows, "test", next(horizons), before.horizon)
 
 
 def history(lake: Lake) -> pl.DataFrame:
@@ -141,7 +141,7 @@ def test_two_compactions_of_one_hour_at_once_keep_every_heartbeat_once(lake: Lak
 def test_an_append_from_a_stale_view_is_refused_and_writes_nothing(lake: Lake) -> None:
     append(lake, meter_rows({}))
     with pytest.raises(StaleRead):
-        append_once(lake, METER, meter_rows({}), "test", next(horizons), 1)
+        append_from(lake, METER, meter_rows({}), "test", next(horizons), 1)
     assert lake.open(METER.raw_table).count() == 1
 
 

@@ -13,7 +13,6 @@ from lake import (
     METER,
     EnergySettings,
     Lake,
-    append_once,
     hour_of,
     replace_hours,
     scan_history,
@@ -22,6 +21,7 @@ from lake.history.context import SequentialHistoryReader
 from lake.history.deduplication import as_history
 from lake.history.nearest import READINGS_BESIDE
 from lake.schema.history import encode_history, history_table
+from tests.harness.raw_table import append_from
 from tests.samples import HOUR_10, heartbeats
 
 SETTINGS = EnergySettings(_env_file=None)
@@ -65,7 +65,7 @@ def cadences(lake: Lake) -> Lake:
     replace_hours(lake, spec, history.sort(spec.key), hour_of(HOUR_10) - timedelta(days=80), NOW)
     chance.shuffle(rows)
     waiting = heartbeats(METER, [row for row in rows if row["timestamp"] >= NOW])
-    append_once(lake, METER, waiting, "test", 1, 0)
+    append_from(lake, METER, waiting, "test", 1, 0)
     return lake
 
 

@@ -14,7 +14,6 @@ from lake import (
     VEHICLE,
     Lake,
     Stream,
-    append_once,
     compact_hour,
     scan_heartbeats,
     scan_history,
@@ -24,6 +23,7 @@ from lake.history.deduplication import as_history
 from lake.reads import DeviceReader, HourIndex
 from lake.schema.history import encode_history, history_table
 from lake.schema.partitions import with_partition
+from tests.harness.raw_table import append_from
 from tests.samples import HOUR_10, heartbeats
 
 NEW = ("interval_seconds", "phase", "imported_at", "conflicts", "conflicting_energy")
@@ -73,7 +73,7 @@ def test_tables_of_the_version_before_are_read_and_written(stream: Stream, tmp_p
 
     more = {stream.device: "D1", stream.energy: 0.2, "interval_seconds": 60.0, "phase": "L1"}
     rows = heartbeats(stream, [{**more, "timestamp": HOUR_10 + MINUTE}])
-    append_once(lake, stream, rows, "test", 1, 0)
+    append_from(lake, stream, rows, "test", 1, 0)
     compact_hour(lake, stream, HOUR_10)
     found = scan_history(lake, stream, *window).collect()
     assert found["interval_seconds"].to_list() == [None, 60.0]
@@ -114,7 +114,7 @@ def test_phases_of_one_moment_are_rows_of_their_own(tmp_path: Path) -> None:
         for n in range(2)
         for phase, energy in energies.items()
     ]
-    append_once(lake, METER, heartbeats(METER, sent), "test", 1, 0)
+    append_from(lake, METER, heartbeats(METER, sent), "test", 1, 0)
     dirty = scan_heartbeats(lake, METER, HOUR_10, HOUR_10 + HOUR, dirty_hours={HOUR_10}).collect()
     compacted = compact_hour(lake, METER, HOUR_10)
     assert (compacted.rows, compacted.duplicates_removed) == (8, 0)

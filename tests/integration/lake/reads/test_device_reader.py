@@ -19,7 +19,6 @@ from lake import (
     REGISTER,
     VEHICLE,
     Lake,
-    append_once,
     compact_hour,
     hour_of,
     read_delivered_horizon,
@@ -32,6 +31,7 @@ from lake.reads.hour_index import HourIndex
 from lake.schema.history import history_table
 from lake.schema.partitions import microseconds
 from lake.upkeep.archive import archive_day
+from tests.harness.raw_table import append_from
 from tests.samples import HOUR_10, meter_rows, vehicle_rows
 
 END = HOUR_10 + HOUR
@@ -80,7 +80,7 @@ def test_a_reader_that_keeps_what_it_read_agrees_with_one_that_keeps_nothing(
         for step in steps:
             if isinstance(step, list):
                 before = read_delivered_horizon(lake, METER, "test").horizon
-                append_once(lake, METER, meter_rows(*step), "test", before + 1, before)
+                append_from(lake, METER, meter_rows(*step), "test", before + 1, before)
                 dirty |= {hour_of(moment) for moment in _times(step)}
             elif step == "archive the day":
                 archive_day(lake, history_table(METER), HOUR_10.date())
@@ -128,7 +128,7 @@ def test_the_context_of_a_slow_device_reaches_as_far_back_as_its_readings(
 ) -> None:
     days = [HOUR_10 - 40 * DAY, *(HOUR_10 - n * DAY for n in range(12)), HOUR_10 + 30 * DAY]
     rows = [{"meter_id": "A", "timestamp": day, "kwh_consumed_ac": 1.0} for day in days]
-    append_once(lake, METER, meter_rows(*rows), "test", 1, 0)
+    append_from(lake, METER, meter_rows(*rows), "test", 1, 0)
     for moment in days:
         compact_hour(lake, METER, moment)
     reader = DeviceReader(lake, 1_000_000, HourIndex(lake, tmp_path, 26))
@@ -143,7 +143,7 @@ def test_the_context_of_a_slow_device_reaches_as_far_back_as_its_readings(
 
 
 def test_hours_that_were_read_ahead_are_not_read_again(lake: Lake, tmp_path: Path) -> None:
-    append_once(lake, METER, meter_rows({"meter_id": "A", "timestamp": HOUR_10}), "test", 1, 0)
+    append_from(lake, METER, meter_rows({"meter_id": "A", "timestamp": HOUR_10}), "test", 1, 0)
     reader = DeviceReader(lake, 1_000_000, HourIndex(lake, tmp_path, 26))
     reader.snapshot().preload(METER, {HOUR_10})
     assert lake.local_folder
@@ -165,7 +165,7 @@ def test_an_indexed_hour_is_what_its_file_says_without_a_look_at_it(
     ]
     of_another = {"vehicle_id": "B", "timestamp": HOUR_10, "meter_id": "third"}
     every = vehicle_rows(of_another, *({"vehicle_id": "A", **row} for row in rows))
-    append_once(lake, VEHICLE, every, "test", 1, 0)
+    append_from(lake, VEHICLE, every, "test", 1, 0)
     for hour in (HOUR_10, HOUR_10 + HOUR):
         compact_hour(lake, VEHICLE, hour)
     readers = [
@@ -202,7 +202,7 @@ def test_an_hour_that_is_compacted_anew_is_indexed_anew_and_an_old_one_forgotten
     reader = DeviceReader(lake, 0, HourIndex(lake, folder, 2))
     for count in (1, 2):
         row = {"meter_id": "A", "timestamp": HOUR_10 + count * MINUTE}
-        append_once(lake, METER, meter_rows(row), "test", count, count - 1)
+        append_from(lake, METER, meter_rows(row), "test", count, count - 1)
         compact_hour(lake, METER, HOUR_10)
         assert reader.index_next_hour(END)
         assert not reader.index_next_hour(END)
@@ -217,7 +217,7 @@ def test_an_hour_that_is_compacted_anew_is_indexed_anew_and_an_old_one_forgotten
 def test_an_hour_is_indexed_once_for_all_processes_and_nothing_stays_after_the_last(
     lake: Lake, tmp_path: Path
 ) -> None:
-    append_once(lake, METER, meter_rows({"meter_id": "A", "timestamp": HOUR_10}), "test", 1, 0)
+    append_from(lake, METER, meter_rows({"meter_id": "A", "timestamp": HOUR_10}), "test", 1, 0)
     compact_hour(lake, METER, HOUR_10)
     one, other, late = (HourIndex(lake, tmp_path, 26) for _ in range(3))
     readers = [DeviceReader(lake, 0, index) for index in (one, other)]
@@ -246,7 +246,7 @@ def test_an_hour_is_indexed_once_for_all_processes_and_nothing_stays_after_the_l
 
 def test_what_has_gone_from_the_lake_is_not_told_any_more(lake: Lake, tmp_path: Path) -> None:
     rows = [{"meter_id": "A", "timestamp": END - HOUR * hours} for hours in (1, 2)]
-    append_once(lake, METER, meter_rows(*rows), "test", 1, 0)
+    append_from(lake, METER, meter_rows(*rows), "test", 1, 0)
     reader = DeviceReader(lake, 1_000_000, HourIndex(lake, tmp_path, 26))
     for hours in (1, 2):
         compact_hour(lake, METER, END - HOUR * hours)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from lake import HOUR, METER, Lake, append_once, compact_hour, read_delivered_horizon, scan_history
+from lake import HOUR, METER, Lake, compact_hour, read_delivered_horizon, scan_history
 from lake.delta import replace as replace_module
 from lake.delta.replace import (
     commit_replacement,
@@ -19,6 +19,7 @@ from lake.errors import OldTable, StaleRead, UnusableFolder
 from lake.schema.history import encode_history, history_table
 from lake.schema.vehicle_efficiency import FLEET_EFFICIENCY_HOURLY
 from lake.upkeep.archive import archive_day, days_to_archive
+from tests.harness.raw_table import append_from
 from tests.samples import HOUR_10, meter_rows
 
 HISTORY = history_table(METER)
@@ -37,7 +38,7 @@ def day(lake: Lake) -> Lake:
 
 def send(lake: Lake, *rows: dict[str, object]) -> None:
     before = read_delivered_horizon(lake, METER, "test").horizon
-    append_once(lake, METER, meter_rows(*rows), "test", before + 1, before)
+    append_from(lake, METER, meter_rows(*rows), "test", before + 1, before)
 
 
 def history(lake: Lake) -> pl.DataFrame:

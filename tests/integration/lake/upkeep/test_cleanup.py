@@ -11,12 +11,13 @@ from uuid import UUID, uuid4
 import polars as pl
 import pytest
 
-from lake import HOUR, METER, Lake, append_once, compact_hour, read_delivered_horizon, rows_by_hour
+from lake import HOUR, METER, Lake, compact_hour, read_delivered_horizon, rows_by_hour
 from lake.delta import parquet_files
 from lake.delta.parquet_files import write_data_file
 from lake.delta.replace import replace_window
 from lake.schema.history import history_table
 from lake.upkeep.cleanup import checkpoint_if_due, clean_log, vacuum
+from tests.harness.raw_table import append_from
 from tests.integration.interruption import between_files_and_commit
 from tests.samples import HOUR_10, meter_rows
 
@@ -26,7 +27,7 @@ RAW = METER.raw_table
 
 def append(lake: Lake, *rows: dict[str, Any]) -> None:
     before = read_delivered_horizon(lake, METER, "test").horizon
-    append_once(lake, METER, meter_rows(*rows), "test", before + 1, before)
+    append_from(lake, METER, meter_rows(*rows), "test", before + 1, before)
 
 
 def age(lake: Lake, table: str, days: float) -> None:

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from lake import HOUR, METER, Lake, append_once, compact_hour, read_delivered_horizon, rows_by_hour
+from lake import HOUR, METER, Lake, compact_hour, read_delivered_horizon, rows_by_hour
 from lake.schema.partitions import with_partition
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION
 from lake.upkeep.archive import ArchiveResult
 from lake.upkeep.raw_merge import merge_raw_hours
 from lake.upkeep.raw_retention import drop_raw_partitions
+from tests.harness.raw_table import append_from
 from tests.samples import HOUR_10, meter_rows
 
 
@@ -25,7 +26,7 @@ def send(lake: Lake, minute: int, hour: int = 0) -> None:
     before = read_delivered_horizon(lake, METER, "test").horizon
     at = HOUR_10 + hour * HOUR + timedelta(minutes=minute)
     rows = meter_rows(*({"meter_id": f"M{n}", "timestamp": at} for n in range(5)))
-    append_once(lake, METER, rows, "test", before + 1, before)
+    append_from(lake, METER, rows, "test", before + 1, before)
 
 
 def raw(lake: Lake) -> pl.DataFrame:

@@ -9,10 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake import HOUR, METER, Lake, append_once, compact_hour
+from lake import HOUR, METER, Lake, compact_hour
 from lake.delta.sql import SqlError, run_sql
 from local_stack.cli.lake_tables import TABLES
 from tests.harness.command_line import DONE, FAILED, WRONG_USAGE, failed_with, wattlake
+from tests.harness.raw_table import append_from
 from tests.samples import HOUR_10, meter_rows
 
 BY_METER = (
@@ -37,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for meter in (1, 2, 3)
         for minute in range(120)
     ]
-    append_once(lake, METER, meter_rows(*rows), "test", 1, 0)
+    append_from(lake, METER, meter_rows(*rows), "test", 1, 0)
     for hour in (HOUR_10, HOUR_10 + HOUR):
         compact_hour(lake, METER, hour)
     return folder

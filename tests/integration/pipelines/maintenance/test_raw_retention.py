@@ -13,7 +13,6 @@ from lake import (
     METER,
     Lake,
     StaleRead,
-    append_once,
     compact_hour,
     compact_hours,
     hour_of,
@@ -25,6 +24,7 @@ from pipelines.maintenance import raw_retention
 from pipelines.maintenance.raw_retention import Retention, drop_old_hours
 from tests.harness.outbox import flush_all, put, waiting_meters
 from tests.harness.pipelines import PipelineStack, checks, run_maintenance
+from tests.harness.raw_table import append_from
 from tests.integration.interruption import between_files_and_commit
 from tests.samples import HOUR_10, meter_rows
 from warehouse_sql.named_queries import query
@@ -35,7 +35,7 @@ LATER = HOUR_10 + timedelta(hours=5)
 
 def append(lake: Lake, *rows: dict[str, Any]) -> None:
     before = read_delivered_horizon(lake, METER, "test").horizon
-    append_once(lake, METER, meter_rows(*rows), "test", before + 1, before)
+    append_from(lake, METER, meter_rows(*rows), "test", before + 1, before)
 
 
 def drop(stack: PipelineStack, before: datetime = HOUR_10 + HOUR) -> Retention:

@@ -37,11 +37,13 @@ class _SharedSessions(ReadPool):
         timeout: float | None = None,  # noqa: ASYNC109  # of psycopg_pool
     ) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
         async with super().connection(timeout) as conn:
-            watchdog = asyncio.create_task(_cancel_long_statements(conn))
+            over = asyncio.Event()
+            watchdog = asyncio.create_task(_cancel_long_statements(conn, over))
             try:
                 yield conn
             finally:
-                watchdog.cancel()
+                over.set()
+                await watchdog
 
 
 def read_pool(dsn: str, connections: int, *, is_pooled: bool = False) -> ReadPool:
@@ -79,14 +81,24 @@ async def _set_time_zone(conn: psycopg.AsyncConnection[DictRow]) -> None:
     await conn.execute(query("session_in_utc"))
 
 
-async def _cancel_long_statements(conn: psycopg.AsyncConnection[DictRow]) -> None:
-    while True:
-        await asyncio.sleep(_STATEMENT_SECONDS)
+async def _cancel_long_statements(
+    conn: psycopg.AsyncConnection[DictRow], over: asyncio.Event
+) -> None:
+    while not await _is_set_within(_STATEMENT_SECONDS, over):
+        # To its end, though the statement ends before: the next one would be cancelled, and
+        # PgBouncer before 1.21 may crash where a cancellation is cut off.
         with contextlib.suppress(psycopg.Error):
             await conn.cancel_safe(timeout=_CANCEL_SECONDS)
-        await asyncio.sleep(_CANCEL_SECONDS)
-        if conn.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+        is_over = await _is_set_within(_CANCEL_SECONDS, over)
+        if not is_over and conn.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
             abort(conn)  # it waits for a session, and a pooler hears of no cancellation then
+
+
+async def _is_set_within(seconds: float, event: asyncio.Event) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 async def _check(conn: psycopg.AsyncConnection[DictRow]) -> None:

@@ -104,12 +104,24 @@ def test_behind_a_pooler_a_reading_request_ends_though_its_statement_does_not(
 ) -> None:
     for seconds in ("_STATEMENT_SECONDS", "_CANCEL_SECONDS", "_CHECK_SECONDS"):
         monkeypatch.setattr(pool, seconds, 0.3)
+    canceled, cancellation_over = asyncio.Event(), asyncio.Event()
+    cancel_safe = psycopg.AsyncConnection.cancel_safe
+
+    async def cancel_slowly(conn: psycopg.AsyncConnection, **options: float) -> None:
+        await cancel_safe(conn, **options)
+        if not cancellation_over.is_set():
+            await canceled.wait()
+            cancellation_over.set()
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "cancel_safe", cancel_slowly)
 
     async def read(url: str) -> None:
         async with pool.read_pool(url, 1, is_pooled=True) as reading:
             async with reading.connection() as conn:
                 with pytest.raises(psycopg.errors.QueryCanceled):
                     await conn.execute("SELECT pg_sleep(600)")
+                canceled.set()
+            assert cancellation_over.is_set()  # or it would hit what comes next in this session
             async with reading.connection() as conn, AsyncExitStack() as held:
                 for _ in range(SESSIONS):
                     other = await psycopg.AsyncConnection.connect(url)

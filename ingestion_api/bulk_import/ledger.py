@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
@@ -86,9 +86,12 @@ class Ledger:
             return None
         return None if found is None else str(found)
 
-    def transaction(self) -> AbstractContextManager[psycopg.Transaction]:
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
         """The transaction whose id an append records and that then settles it."""
-        return self._own.transaction()
+        with self._own.transaction():
+            self._own.execute(query("hold_off_counts"))
+            yield
 
     def transaction_id(self) -> int:
         """Its id."""

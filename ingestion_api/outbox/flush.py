@@ -194,10 +194,22 @@ class OutboxFlush:
                 "arrivals": [one.committed_at for one in others for _ in one.rows],
             },
         )
-        # An import that is under way adds what it has appended by itself.
-        if counted is None and not self._one("import_under_way")[0]:
-            restore_ledger(self._conn, self._lake, stream, done.version)
-        self._delivered[stream.name] = done
+        self._delivered[stream.name] = done if counted is not None else self._count(stream, done)
+
+    def _count(self, stream: Stream, done: DeliveredHorizon) -> DeliveredHorizon:
+        """Count the raw table anew, as it is now, or leave that to the next look at it.
+
+        So it is while somebody has appended and is yet to add to the ledger: an import, or a writer
+        who has the lock by now.
+        """
+        with self._conn.transaction():
+            if not self._one("try_hold_off_imports")[0]:
+                return done
+            newest = follow_horizon(self._lake, stream, done, self._app_ids[stream.name])
+            if newest.horizon != done.horizon:
+                return done
+            restore_ledger(self._conn, self._lake, stream, newest.version)
+            return newest
 
     def _count_others(self, stream: Stream) -> None:
         """Add what other databases have appended since to the ledger; mostly nothing."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import psycopg
 
-from lake import Lake, LakeError, Stream
+from lake import Lake, Stream
 from lake.delta import appends_of_others, count_rows_by_hour, require_table_id
 from warehouse_sql.named_queries import query
 from warehouse_sql.outbox import outbox_app_id
@@ -43,9 +43,10 @@ def count_raw(
     it can't add to these hours, because their rows are locked. So what lies in the lake and in the
     outbox, too, and what others have appended since, is what it has yet to add, and is not counted
     here. `arrivals` are receipt times that the hours are known to have.
-    Raises WrongLake, TableMissing, and LakeError while an import is under way.
+    Imports wait until then, too. Raises WrongLake, TableMissing and LakeError.
     """
     hours = sorted(arrivals)
+    connection.execute(query("hold_off_imports"))
     held = connection.execute(
         query("hold_ledger_hours"),
         {
@@ -54,11 +55,6 @@ def count_raw(
             "arrivals": [arrivals[hour] or _NEVER for hour in hours],
         },
     ).fetchall()
-    if connection.execute(query("import_under_way")).fetchone() == (True,):
-        raise LakeError(
-            "files are being imported, and the ledger is behind the lake until that has ended: "
-            "verify again afterwards, or a range that they do not touch"
-        )
     table = lake.open(stream.raw_table)
     in_log = count_rows_by_hour(table)
     delivery = connection.execute(query("outbox_delivery"), {"stream": stream.name}).fetchone()

@@ -49,12 +49,6 @@ FROM (SELECT date_trunc('hour', "timestamp", 'UTC') AS hour, count(*) AS rows
 WHERE hour = ANY(%(hours)s)
 GROUP BY hour
 
--- name: import_under_way
--- An import of files appends to the lake before it adds to the ledger, and holds this lock.
-SELECT EXISTS (SELECT FROM pg_locks
-               WHERE locktype = 'advisory' AND classid = 6735 AND objsubid = 2
-                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
-
 -- name: reopen_damaged_hours
 -- The next run computes them again. Where the history is wrong, readers take the raw rows until then.
 UPDATE partition_ledger AS ledger SET

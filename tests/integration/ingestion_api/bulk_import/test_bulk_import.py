@@ -348,6 +348,25 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(
     assert moments[-1] - moments[0] < timedelta(milliseconds=1)
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_a_count_of_the_raw_table_beside_an_import_misses_and_doubles_nothing(
+    step: str, database_url: str, lake: Lake, tmp_path: Path
+) -> None:
+    flush(database_url, lake)
+    import_file(database_url, lake, parquet(tmp_path, minutes(0, 30), "before.parquet"))
+
+    def count(reached: str) -> None:
+        if reached == step:
+            with psycopg.connect(database_url, autocommit=True) as conn:
+                conn.execute("UPDATE partition_ledger SET raw_rows = raw_rows - 7")
+                conn.execute("UPDATE outbox_delivery SET counted_version = NULL")
+            flush(database_url, lake)
+
+    import_file(database_url, lake, parquet(tmp_path, minutes(30, 60)), at_step=count)
+    flush(database_url, lake)
+    assert_ledger_agrees(database_url, lake)
+
+
 def test_an_import_into_another_database_of_the_lake_is_counted_here(
     database_url: str, postgres: str, migrated_template: str, lake: Lake, tmp_path: Path
 ) -> None:

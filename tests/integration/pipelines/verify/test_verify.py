@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
@@ -26,7 +27,9 @@ from tests.harness.pipelines import (
     minutes_of,
     prepared_template,
 )
+from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10, meter_rows
+from warehouse_sql.named_queries import query
 
 AGREES, CANNOT, WRONG_USAGE, DIFFERS, NOT_JUDGED = 0, 1, 2, 3, 4
 
@@ -349,16 +352,22 @@ def test_what_keeps_it_from_running_is_one_clear_line(
     assert ended.value.code == WRONG_USAGE
 
 
-def test_a_ledger_is_not_counted_while_files_are_imported(
-    stack: PipelineStack, capsys: pytest.CaptureFixture[str]
+def test_a_ledger_is_not_counted_between_an_append_of_an_import_and_its_rows(
+    stack: PipelineStack,
 ) -> None:
     stack.deliver(METER, meter_rows({"voltage": 230}))
     execute(stack, b"DELETE FROM partition_ledger")
-    with psycopg.connect(stack.database_url) as importing:
-        importing.execute(b"SELECT pg_advisory_lock(6735, 1)")
-        assert main(["--repair"]) == CANNOT
-        assert "files are being imported" in capsys.readouterr().err
-    assert main(["--repair"]) == DIFFERS
+    with ThreadPoolExecutor(1) as other, psycopg.connect(stack.database_url) as importing:
+        importing.execute(query("hold_off_counts"))
+        verified = other.submit(main, ["--repair"])
+        waiting = b"""
+            SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database
+            WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()
+        """
+        wait_for(lambda: stack.rows(waiting))
+        assert stack.rows(b"SELECT FROM partition_ledger") == []
+        importing.commit()
+        assert verified.result() == DIFFERS
     assert [row["raw_rows"] for row in stack.rows(b"SELECT raw_rows FROM partition_ledger")] == [1]
 
 

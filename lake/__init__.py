@@ -3,6 +3,7 @@
 from lake.delta.append import (
     DeliveredHorizon,
     append_once,
+    close_outbox,
     follow_horizon,
     read_delivered_horizon,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "WrongLake",
     "append_files",
     "append_once",
+    "close_outbox",
     "compact_hour",
     "compact_hours",
     "follow_horizon",

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
+from uuid import uuid4
 
 import adbc_driver_postgresql.dbapi as adbc
 import psycopg
@@ -24,6 +26,7 @@ from lake import (
     StaleRead,
     Stream,
     append_once,
+    close_outbox,
     follow_horizon,
     read_delivered_horizon,
 )
@@ -72,9 +75,9 @@ class OutboxFlush:
     A flush reads all rows below a transaction horizon, announces the horizon, appends the rows to
     the raw table in a Delta commit that records it, and deletes them while it adds them to the
     partition ledger. Whoever starts after a crash finds in the Delta log how far the last one
-    came. A log that is further than any announcement tells that the database has gone back in
-    time and will give out the same transaction ids again: then its outbox is delivered under a
-    new app id, and de-duplication removes what the lake had already.
+    came, and goes on under an app id of its own. A log that is further than any announcement tells
+    that the database has gone back in time and will give out the same transaction ids again: then
+    its outbox is delivered anew, and de-duplication removes what the lake had already.
 
     Other databases may append to the same table under their own app ids. Their rows are counted as
     the Delta log tells them, so that the ledger is whole without a word from the others.
@@ -87,10 +90,15 @@ class OutboxFlush:
         lake: Lake,
         most_rows: int,
         at_step: Callable[[str], None] = lambda step: None,
+        own_epochs: set[str] | None = None,
     ) -> None:
-        """`conn` is in autocommit; `most_rows` bounds the memory of a flush."""
+        """`conn` is in autocommit; `most_rows` bounds the memory of a flush.
+
+        `own_epochs` are those that this process has begun, for it to add to.
+        """
         self._conn, self._lake, self._most_rows, self._at_step = conn, lake, most_rows, at_step
         self._dsn = dsn
+        self._own_epochs = set() if own_epochs is None else own_epochs
         self._app_ids: dict[str, str] = {}
         self._delivered: dict[str, DeliveredHorizon] = {}
         self._identity = ""
@@ -144,17 +152,32 @@ class OutboxFlush:
         """Find out how far the outbox was delivered, and forget the rows up to there."""
         table = require_same_lake(self._conn, self._lake, stream)
         before, epoch, announced, *_ = self._one("outbox_delivery", stream=stream.name)
-        identity = outbox_identity(self._conn)
-        found = read_delivered_horizon(self._lake, stream, outbox_app_id(identity, epoch), table)
-        if identity != before or found.horizon > announced:
+        self._identity = outbox_identity(self._conn)
+        app_id = self._app_ids[stream.name] = outbox_app_id(self._identity, epoch)
+        found = read_delivered_horizon(self._lake, stream, app_id, table)
+        if self._identity != before or found.horizon > announced:
             if before is not None:
                 log.warning("transaction ids are counted anew", stream=stream.name)
-            (epoch,) = self._one("begin_epoch", stream=stream.name, identity=identity)
-            found = read_delivered_horizon(
-                self._lake, stream, outbox_app_id(identity, epoch), table
-            )
-        self._identity, self._app_ids[stream.name] = identity, outbox_app_id(identity, epoch)
+            self._begin_epoch(stream, found, is_known=False)
+            return
         self._settle(stream, found)
+        if epoch not in self._own_epochs:
+            last = self._delivered[stream.name]
+            if announced:
+                last = close_outbox(self._lake, stream, last, app_id)
+            self._begin_epoch(stream, last, is_known=True)
+
+    def _begin_epoch(self, stream: Stream, last: DeliveredHorizon, *, is_known: bool) -> None:
+        """Deliver under an app id that no copy of this database has.
+
+        It would go on from the same transactions, and what it delivers would pass for ours.
+        """
+        epoch = str(uuid4())
+        begun = {"stream": stream.name, "identity": self._identity, "epoch": epoch}
+        self._conn.execute(query("begin_epoch"), {**begun, "is_known": is_known})
+        self._own_epochs.add(epoch)
+        self._app_ids[stream.name] = outbox_app_id(self._identity, epoch)
+        self._settle(stream, replace(last, horizon=0))
 
     def _read(self, stream: Stream, horizon: int) -> pa.Table:
         with self._reader.cursor() as cursor:

@@ -74,6 +74,7 @@ class LakeWriter:
         self._dsn, self._lake, self._settings, self._at_step = dsn, lake, settings, at_step
         self._stopping, self._wake = threading.Event(), threading.Event()
         self._committed_rows = 0
+        self._epochs = set[str]()
         self._pause = _FIRST_PAUSE
         self._thread = threading.Thread(target=self._run, name="lake-writer", daemon=True)
 
@@ -145,7 +146,7 @@ class LakeWriter:
     def _write(self, conn: psycopg.Connection) -> None:
         create_tables(conn, self._lake)
         with OutboxFlush(
-            self._dsn, conn, self._lake, self._settings.flush_rows, self._at_step
+            self._dsn, conn, self._lake, self._settings.flush_rows, self._at_step, self._epochs
         ) as flush:
             self._set_role(is_writer=True)
             log.info("this collector writes the lake", lake=self._lake.uri)

@@ -18,6 +18,7 @@ from lake.errors import StaleRead
 from lake.schema.partitions import with_partition
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, Stream
 
+CLOSED: Final = 2**63 - 1  # the horizon of an outbox that has a successor
 # Each file and each folder waits for the disk on its own: thousands of old hours took a minute.
 _SYNCED_ONE_BY_ONE: Final = 50
 _PARTITION: Final = [DATE_PARTITION.name, HOUR_PARTITION.name]
@@ -91,6 +92,18 @@ def follow_horizon(
     return _read_on(lake, stream, before, app_id, synced=before.version)
 
 
+def close_outbox(
+    lake: Lake, stream: Stream, before: DeliveredHorizon, app_id: str
+) -> DeliveredHorizon:
+    """Refuse what anybody else is about to append under `app_id`; its horizon becomes CLOSED.
+
+    Raises StaleRead, with nothing changed, if it has delivered more since `before`.
+    """
+    _require_known(lake, stream, before)
+    commit(lake, before.table, [], {app_id: CLOSED})
+    return _read_on(lake, stream, before, app_id, synced=before.version + 1)
+
+
 def _horizon_of(lake: Lake, stream: Stream, table: DeltaTable, app_id: str) -> DeliveredHorizon:
     horizon, version = table.transaction_version(app_id) or 0, table.version()
     entry = read_log_entry(lake, stream.raw_table, version)
@@ -127,7 +140,8 @@ def _read_on(
         if entry is None:
             raise StaleRead(f"version {version} of {stream.raw_table} has gone")
         entries[version] = entry
-        horizon = transactions_of(entry).get(app_id, horizon)
+        found = transactions_of(entry).get(app_id, horizon)
+        horizon = horizon if found == CLOSED else found  # which is no transaction
     return DeliveredHorizon(horizon, table.version(), table, entries or before.entries)
 
 

@@ -138,8 +138,8 @@ PUBLIC = {
         DAY HOUR INTERVAL METER REGISTER STREAMS VEHICLE Column Compaction DeliveredHorizon
         EnergySettings ImportProgress Lake LakeDamaged LakeError LakeSettings LogGone OldTable
         StaleRead Stream TableMissing UnusableFile WrongLake append_files append_once
-        compact_hour compact_hours follow_horizon hour_of hours_between read_delivered_horizon
-        read_import_progress replace_hours rows_by_hour scan_heartbeats
+        close_outbox compact_hour compact_hours follow_horizon hour_of hours_between
+        read_delivered_horizon read_import_progress replace_hours rows_by_hour scan_heartbeats
         scan_history write_hour_file
     """,
     "lake.condition": """

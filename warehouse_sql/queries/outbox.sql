@@ -38,10 +38,11 @@ UPDATE outbox_delivery SET announced_horizon = greatest(announced_horizon, %(hor
 WHERE stream = %(stream)s
 
 -- name: begin_epoch
+-- What was counted still holds where the epoch before was known.
 UPDATE outbox_delivery
-SET identity = %(identity)s, epoch = gen_random_uuid(), announced_horizon = 0,
-    counted_version = NULL
-WHERE stream = %(stream)s RETURNING epoch::text
+SET identity = %(identity)s, epoch = %(epoch)s::uuid, announced_horizon = 0,
+    counted_version = CASE WHEN %(is_known)s THEN counted_version END
+WHERE stream = %(stream)s
 
 -- name: newest_delivered_version
 SELECT coalesce(max(raw_version), 0) FROM partition_ledger WHERE stream = %(stream)s

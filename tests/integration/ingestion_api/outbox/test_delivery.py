@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from ingestion_api.outbox import flush
+from ingestion_api.outbox.flush import OutboxFlush
 from lake import METER, Lake, LakeError, StaleRead, WrongLake
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.harness.outbox import (
@@ -60,6 +62,40 @@ def test_a_database_put_back_from_a_copy_of_its_files_delivers_all_it_acknowledg
     flush_all(dsn, lake)
     assert set(raw_ids(lake)) >= {f"M{n}" for n in (*range(55), *range(100, 110))}
     assert ledger_rows(dsn) == len(raw_ids(lake))
+
+
+@pytest.mark.parametrize("copy_starts", ["before the original goes on", "beside it"])
+def test_a_copy_of_a_database_that_runs_beside_it_loses_nothing_of_either(
+    server: EmbeddedPostgres, lake: Lake, copy_starts: str
+) -> None:
+    dsn = server.start()
+    migrate(dsn)
+    commit(dsn, 0, 5)
+    flush_all(dsn, lake)
+    server.stop()
+    copy = server.folder.with_name("copy")
+    subprocess.run(["cp", "-a", server.folder, copy], check=True)
+    original = server.start()
+    with running_postgres(copy) as beside, ExitStack() as open_writers:
+
+        def writer(dsn: str) -> OutboxFlush:
+            conn = open_writers.enter_context(psycopg.connect(dsn, autocommit=True))
+            return open_writers.enter_context(OutboxFlush(dsn, conn, lake, 40))
+
+        urls = [original, beside.url()]
+        order = reversed(urls) if copy_starts == "beside it" else urls
+        writers = {dsn: writer(dsn) for dsn in order}
+        for first in (100, 120, 140):
+            for n, dsn in enumerate(urls):  # with the same transaction ids
+                commit(dsn, first + 1_000 * n, 10)
+            for dsn in urls:
+                writers[dsn].flush(METER)
+        for dsn in (*urls, *urls):
+            flush_all(dsn, lake)
+        own = [*range(100, 110), *range(120, 130), *range(140, 150)]
+        sent = {*range(5), *own, *(1_000 + n for n in own)}
+        assert raw_ids(lake) == [f"M{n}" for n in sorted(sent)]
+        assert ledger_rows(urls[0]) == ledger_rows(urls[1]) == len(sent)
 
 
 def test_a_crash_that_forgets_rolled_back_transactions_loses_no_row(

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import yaml
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -13,7 +14,9 @@ from tests.harness.collector import Collector, collector_of_module
 from tests.harness.heartbeats import device, meter, vehicle
 from tests.harness.waiting import wait_for
 
-DASHBOARD = Path(__file__).parents[4] / "docs/grafana/wattlake.json"
+GRAFANA = Path(__file__).parents[4] / "docs/grafana"
+DASHBOARD = GRAFANA / "wattlake.json"
+RULES = GRAFANA / "rules.yml"
 UNITS = (
     "_seconds",
     "_hours",
@@ -186,7 +189,7 @@ def test_the_dashboard_shows_every_figure_of_the_collector(api: Collector) -> No
     assert {name for name in told if name not in shown} == set()
 
 
-def test_the_dashboard_shows_only_what_the_collector_tells(api: Collector) -> None:
+def test_dashboard_and_rules_ask_only_for_what_the_collector_tells(api: Collector) -> None:
     api.post(ONE, meter(device("M"), voltage=-1))
     api.post(ONE, {"meterId": "M"})
     figures = Figures(api)
@@ -197,12 +200,17 @@ def test_the_dashboard_shows_only_what_the_collector_tells(api: Collector) -> No
         for target in panel.get("targets", []):
             shown[panel["title"]].append(target["expr"])
     assert len(shown) > 20
+    for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]:
+        for rule in group["rules"]:
+            sides = re.split(r" or | [<>=]+ ", rule["expr"])
+            shown[rule["alert"]] += [side for side in sides if not side.isdecimal()]
     for title, expressions in shown.items():
         for expression in expressions:
             selectors = re.findall(r"([a-zA-Z_:]\w*)\{(.*?)\}", expression)
             assert selectors, (title, expression)
             for name, matchers in selectors:
-                known = [by_scrape | labels.keys() for labels in figures.labels(name)]
+                told = [{}] if name == "up" else figures.labels(name)
+                known = [by_scrape | labels.keys() for labels in told]
                 assert known, f"{title}: there is no {name}"
                 asked = set(re.findall(r"(\w+)\s*[=!]~?\"", matchers))
                 for grouping in re.findall(r"by \((.*?)\)", expression):

@@ -86,9 +86,9 @@ def test_a_restart_syncs_the_last_commit_before_the_outbox_forgets(
         assert dying.wait(30) == -signal.SIGKILL
     finally:
         dying.close()
+    needed = set().union(*newest_commit(folder, METER))
     record = run_traced(database_url, folder, post={})
     first = forgotten(record, METER)[0]
-    needed = set().union(*newest_commit(folder, METER))
     assert {path for path in needed if not record.synced_before(path, first)} == set()
 
 

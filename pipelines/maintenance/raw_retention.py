@@ -1,6 +1,7 @@
 """Retention of raw hours, recorded in the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -40,8 +41,26 @@ def drop_old_hours(
     An hour that waits for its compaction is kept, and so is one whose rows in the lake are not as
     many as the ledger says, which a flush under way explains. Killed at any moment, the next call
     goes on from there. `connection` is in autocommit: the ledger is updated row by row, so that
-    nobody who locks many of its rows waits for one who waits for him.
+    nobody who locks many of its rows waits for one who waits for him. Who counts the raw table for
+    the ledger waits until the end of it.
     """
+    with _counts_held_off(connection):
+        return _drop(lake, connection, stream, before)
+
+
+@contextmanager
+def _counts_held_off(connection: psycopg.Connection) -> Iterator[None]:
+    connection.execute(query("hold_off_counts_until_let"))
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute(query("let_counts"))
+
+
+def _drop(
+    lake: Lake, connection: psycopg.Connection, stream: Stream, before: datetime
+) -> Retention:
     old = _settled(lake, connection, stream, before)
     kept = {of.hour: "not compacted" for of in old if not of.compacted}
     ready = [of for of in old if of.compacted]

@@ -43,10 +43,10 @@ def count_raw(
     it can't add to these hours, because their rows are locked. So what lies in the lake and in the
     outbox, too, and what others have appended since, is what it has yet to add, and is not counted
     here. `arrivals` are receipt times that the hours are known to have.
-    Imports wait until then, too. Raises WrongLake, TableMissing and LakeError.
+    Imports and retention wait until then, too. Raises WrongLake, TableMissing and LakeError.
     """
     hours = sorted(arrivals)
-    connection.execute(query("hold_off_imports"))
+    connection.execute(query("begin_count"))
     held = connection.execute(
         query("hold_ledger_hours"),
         {
@@ -61,7 +61,7 @@ def count_raw(
     identity = connection.execute(query("outbox_identity")).fetchone()
     assert delivery is not None, "every stream has a row from its migration on"
     assert identity is not None, "a select without a table has one row"
-    known_identity, epoch, announced, table_id, counted_version = delivery
+    known_identity, epoch, announced, table_id, counted_version, _ = delivery
     if table_id is not None:
         require_table_id(lake, table, stream.raw_table, table_id)
     pending = Counter[datetime]()

@@ -61,3 +61,13 @@ def accepts_connections(url: str) -> bool:
     except psycopg.OperationalError:
         return False
     return True
+
+
+def someone_waits(url: str) -> bool:
+    """Tell whether a session of this database waits for an advisory lock."""
+    waiting = """
+        SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database
+        WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()
+    """
+    with psycopg.connect(url) as conn:
+        return conn.execute(waiting).fetchone() is not None

@@ -2,17 +2,6 @@
 -- Held by the session that imports a file; the key is made of its content.
 SELECT pg_try_advisory_lock(6735, %(key)s)
 
--- name: hold_off_counts
--- By an import that appends, until its transaction has added that to the ledger.
-SELECT pg_advisory_xact_lock_shared(6738)
-
--- name: hold_off_imports
--- By who counts the raw table for the ledger: no append is without its rows in it meanwhile.
-SELECT pg_advisory_xact_lock(6738)
-
--- name: try_hold_off_imports
-SELECT pg_try_advisory_xact_lock(6738)
-
 -- name: import_under_way
 -- An import of files appends to the lake before it adds to the ledger, and holds this lock.
 SELECT EXISTS (SELECT FROM pg_locks

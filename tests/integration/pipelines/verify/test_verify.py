@@ -27,6 +27,7 @@ from tests.harness.pipelines import (
     minutes_of,
     prepared_template,
 )
+from tests.harness.postgres import someone_waits
 from tests.harness.waiting import wait_for
 from tests.samples import HOUR_10, meter_rows
 from warehouse_sql.named_queries import query
@@ -360,11 +361,7 @@ def test_a_ledger_is_not_counted_between_an_append_of_an_import_and_its_rows(
     with ThreadPoolExecutor(1) as other, psycopg.connect(stack.database_url) as importing:
         importing.execute(query("hold_off_counts"))
         verified = other.submit(main, ["--repair"])
-        waiting = b"""
-            SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database
-            WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()
-        """
-        wait_for(lambda: stack.rows(waiting))
+        wait_for(lambda: someone_waits(stack.database_url))
         assert stack.rows(b"SELECT FROM partition_ledger") == []
         importing.commit()
         assert verified.result() == DIFFERS

@@ -1,9 +1,10 @@
 """The lake: Delta tables of heartbeats and the mathematics of energy."""
 
 from lake.delta.append import (
+    BEGUN,
     DeliveredHorizon,
     append_once,
-    close_outbox,
+    begin_outbox,
     follow_horizon,
     read_delivered_horizon,
 )
@@ -33,6 +34,7 @@ from lake.schema.streams import INTERVAL, METER, REGISTER, STREAMS, VEHICLE, Col
 from lake.settings import EnergySettings, LakeSettings
 
 __all__ = [
+    "BEGUN",
     "DAY",
     "HOUR",
     "INTERVAL",
@@ -58,7 +60,7 @@ __all__ = [
     "WrongLake",
     "append_files",
     "append_once",
-    "close_outbox",
+    "begin_outbox",
     "compact_hour",
     "compact_hours",
     "follow_horizon",

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 from uuid import uuid4
@@ -13,9 +12,15 @@ import pyarrow as pa
 import structlog
 
 from ingestion_api.observability.metrics import DELTA_COMMIT_SECONDS
-from ingestion_api.outbox.lake_binding import outbox_identity, require_same_lake, restore_ledger
+from ingestion_api.outbox.lake_binding import (
+    older_copy,
+    outbox_identity,
+    require_same_lake,
+    restore_ledger,
+)
 from ingestion_api.outbox.pack import unpack
 from lake import (
+    BEGUN,
     METER,
     STREAMS,
     VEHICLE,
@@ -26,7 +31,7 @@ from lake import (
     StaleRead,
     Stream,
     append_once,
-    close_outbox,
+    begin_outbox,
     follow_horizon,
     read_delivered_horizon,
 )
@@ -151,7 +156,7 @@ class OutboxFlush:
     def _resume(self, stream: Stream) -> None:
         """Find out how far the outbox was delivered, and forget the rows up to there."""
         table = require_same_lake(self._conn, self._lake, stream)
-        before, epoch, announced, *_ = self._one("outbox_delivery", stream=stream.name)
+        before, epoch, announced, *_, settled = self._one("outbox_delivery", stream=stream.name)
         self._identity = outbox_identity(self._conn)
         app_id = self._app_ids[stream.name] = outbox_app_id(self._identity, epoch)
         found = read_delivered_horizon(self._lake, stream, app_id, table)
@@ -160,24 +165,32 @@ class OutboxFlush:
                 log.warning("transaction ids are counted anew", stream=stream.name)
             self._begin_epoch(stream, found, is_known=False)
             return
+        if found.horizon < settled:
+            raise older_copy(self._lake, stream, "it lacks heartbeats that were delivered before")
         self._settle(stream, found)
         if epoch not in self._own_epochs:
-            last = self._delivered[stream.name]
-            if announced:
-                last = close_outbox(self._lake, stream, last, app_id)
-            self._begin_epoch(stream, last, is_known=True)
+            self._begin_epoch(stream, self._delivered[stream.name], is_known=True)
 
     def _begin_epoch(self, stream: Stream, last: DeliveredHorizon, *, is_known: bool) -> None:
         """Deliver under an app id that no copy of this database has.
 
         It would go on from the same transactions, and what it delivers would pass for ours.
         """
-        epoch = str(uuid4())
-        begun = {"stream": stream.name, "identity": self._identity, "epoch": epoch}
-        self._conn.execute(query("begin_epoch"), {**begun, "is_known": is_known})
+        epoch, closed = str(uuid4()), self._app_ids[stream.name] if is_known else None
+        app_id = self._app_ids[stream.name] = outbox_app_id(self._identity, epoch)
+        begun = begin_outbox(self._lake, stream, last, app_id, closed)
+        self._conn.execute(
+            query("begin_epoch"),
+            {
+                "stream": stream.name,
+                "identity": self._identity,
+                "epoch": epoch,
+                "begun": BEGUN,
+                "is_known": is_known,
+            },
+        )
         self._own_epochs.add(epoch)
-        self._app_ids[stream.name] = outbox_app_id(self._identity, epoch)
-        self._settle(stream, replace(last, horizon=0))
+        self._settle(stream, begun)
 
     def _read(self, stream: Stream, horizon: int) -> pa.Table:
         with self._reader.cursor() as cursor:
@@ -194,7 +207,7 @@ class OutboxFlush:
 
     def _settle(self, stream: Stream, done: DeliveredHorizon) -> None:
         """Forget what the lake has, and count it, with what others have appended up to then."""
-        *_, counted = self._one("outbox_delivery", stream=stream.name)
+        *_, counted, _ = self._one("outbox_delivery", stream=stream.name)
         others: list[Append] = []
         try:
             if counted is not None and done.version - counted > _ENTRIES_AT_MOST:
@@ -217,16 +230,18 @@ class OutboxFlush:
                 "arrivals": [one.committed_at for one in others for _ in one.rows],
             },
         )
+        noted = {"stream": stream.name, "horizon": done.horizon}
+        self._conn.execute(query("note_settled"), noted)
         self._delivered[stream.name] = done if counted is not None else self._count(stream, done)
 
     def _count(self, stream: Stream, done: DeliveredHorizon) -> DeliveredHorizon:
         """Count the raw table anew, as it is now, or leave that to the next look at it.
 
-        So it is while somebody has appended and is yet to add to the ledger: an import, or a writer
-        who has the lock by now.
+        So it is while somebody has changed it and is yet to note that in the ledger: an import, a
+        retention, or a writer who has the lock by now.
         """
         with self._conn.transaction():
-            if not self._one("try_hold_off_imports")[0]:
+            if not self._one("try_begin_count")[0]:
                 return done
             newest = follow_horizon(self._lake, stream, done, self._app_ids[stream.name])
             if newest.horizon != done.horizon:
@@ -237,7 +252,7 @@ class OutboxFlush:
     def _count_others(self, stream: Stream) -> None:
         """Add what other databases have appended since to the ledger; mostly nothing."""
         before, app_id = self._delivered[stream.name], self._app_ids[stream.name]
-        *_, counted = self._one("outbox_delivery", stream=stream.name)
+        *_, counted, _ = self._one("outbox_delivery", stream=stream.name)
         try:
             newest = follow_horizon(self._lake, stream, before, app_id)
         except StaleRead:

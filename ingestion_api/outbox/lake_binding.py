@@ -42,11 +42,17 @@ def require_same_lake(conn: psycopg.Connection, lake: Lake, stream: Stream) -> D
     else:
         require_table_id(lake, table, stream.raw_table, bound)
     if row[0] > table.version():
-        raise WrongLake(
-            f"{stream.raw_table} at {lake.uri} is at version {table.version()}, version "
-            f"{row[0]} was delivered before: this is an older copy. Bring the newer one back"
-        )
+        known = f"it is at version {table.version()}, version {row[0]} was delivered before"
+        raise older_copy(lake, stream, known)
     return table
+
+
+def older_copy(lake: Lake, stream: Stream, reason: str) -> WrongLake:
+    """The error that the lake has lost what it had."""
+    return WrongLake(
+        f"{stream.raw_table} at {lake.uri} is an older copy, {reason}: bring the newer one back, "
+        "or the database from a backup that was made before that of the lake"
+    )
 
 
 def restore_ledger(conn: psycopg.Connection, lake: Lake, stream: Stream, version: int) -> None:

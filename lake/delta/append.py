@@ -18,7 +18,10 @@ from lake.errors import StaleRead
 from lake.schema.partitions import with_partition
 from lake.schema.streams import DATE_PARTITION, HOUR_PARTITION, Stream
 
-CLOSED: Final = 2**63 - 1  # the horizon of an outbox that has a successor
+# Horizons that are no transactions: of an outbox that has delivered nothing yet, and of one that
+# will deliver nothing any more.
+BEGUN: Final = 1
+CLOSED: Final = 2**63 - 1
 # Each file and each folder waits for the disk on its own: thousands of old hours took a minute.
 _SYNCED_ONE_BY_ONE: Final = 50
 _PARTITION: Final = [DATE_PARTITION.name, HOUR_PARTITION.name]
@@ -92,15 +95,16 @@ def follow_horizon(
     return _read_on(lake, stream, before, app_id, synced=before.version)
 
 
-def close_outbox(
-    lake: Lake, stream: Stream, before: DeliveredHorizon, app_id: str
+def begin_outbox(
+    lake: Lake, stream: Stream, before: DeliveredHorizon, app_id: str, closed: str | None
 ) -> DeliveredHorizon:
-    """Refuse what anybody else is about to append under `app_id`; its horizon becomes CLOSED.
+    """Note that the outbox `app_id` begins, and CLOSED as the horizon of the one before it.
 
-    Raises StaleRead, with nothing changed, if it has delivered more since `before`.
+    What anybody else is about to append under `closed` is refused from then on. Raises StaleRead,
+    with nothing changed, if it has delivered more since `before`.
     """
     _require_known(lake, stream, before)
-    commit(lake, before.table, [], {app_id: CLOSED})
+    commit(lake, before.table, [], {app_id: BEGUN} | ({closed: CLOSED} if closed else {}))
     return _read_on(lake, stream, before, app_id, synced=before.version + 1)
 
 
@@ -141,7 +145,7 @@ def _read_on(
             raise StaleRead(f"version {version} of {stream.raw_table} has gone")
         entries[version] = entry
         found = transactions_of(entry).get(app_id, horizon)
-        horizon = horizon if found == CLOSED else found  # which is no transaction
+        horizon = horizon if found == CLOSED else found
     return DeliveredHorizon(horizon, table.version(), table, entries or before.entries)
 
 

@@ -6,7 +6,6 @@ from itertools import groupby
 
 import dagster as dg
 import polars as pl
-import psycopg
 
 from lake import (
     HOUR,
@@ -24,7 +23,7 @@ from lake.schema import history_table, in_raw_partitions
 from pipelines.assets.lineage import history_sources, lineage_metadata
 from pipelines.assets.metadata import FRESH_EACH_HOUR, OWNERS, RETRIES, delta_metadata
 from pipelines.assets.raw import RAW_SPECS
-from pipelines.assets.read_failures import fail_on_unreadable
+from pipelines.assets.read_failures import fail_on_unreadable, require_lake_of_ledger
 from pipelines.checks.results import latched_result
 from pipelines.checks.rules import lost_heartbeats, repeated_keys, unsorted_rows
 from pipelines.compute.devices import register_devices
@@ -33,7 +32,6 @@ from pipelines.ledger import (
     dirty_hours,
     hours_with_dropped_rows,
     mark_compacted,
-    newest_raw_version,
 )
 from pipelines.partitions import HOURLY, hour_key, hours_of_run
 from pipelines.resources import LakeResource, WarehouseResource
@@ -108,7 +106,7 @@ def history_asset(stream: Stream) -> dg.AssetsDefinition:
         with fail_on_unreadable(tables, read, hours[0], hours[-1] + HOUR):
             done = compact_hours(tables, stream, hours)
         with warehouse.autocommit() as connection:
-            _require_newer_lake(connection, tables, stream)
+            require_lake_of_ledger(connection, tables, stream)
             # Asked after the compaction: a drop is noted before it happens.
             dropped = hours_with_dropped_rows(connection, stream, hours)
             offenders = _offenders(tables, stream, done, dropped)
@@ -185,18 +183,6 @@ def scan_history_files(lake: Lake, stream: Stream, start: datetime, end: datetim
     rows = scan_files(lake, spec.name, paths, spec.file_schema, path_column="file")
     timestamp = pl.col("timestamp")
     return rows.select(*stream.key, "file").filter(timestamp >= start, timestamp < end)
-
-
-def _require_newer_lake(connection: psycopg.Connection, lake: Lake, stream: Stream) -> None:
-    """Fail where the lake is older than the ledger: its hours would wait for ever."""
-    known, found = newest_raw_version(connection, stream), lake.open(stream.raw_table).version()
-    if known is not None and found < known:
-        raise dg.Failure(
-            f"{stream.raw_table} at {lake.uri} is at version {found}, but the ledger has seen "
-            f"version {known}: this is another or a restored lake. Point LAKE_URI at the lake "
-            "that belongs to DATABASE_URL.",
-            allow_retries=False,
-        )
 
 
 def _metadata(done: Compaction) -> dict[str, object]:

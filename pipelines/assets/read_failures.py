@@ -1,14 +1,16 @@
-"""Failures of runs that can't read a file, with its name and hour."""
+"""Failures of runs that can't go on with the lake that they find."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
 import dagster as dg
+import psycopg
 
-from lake import STREAMS, Lake, LakeDamaged
+from lake import STREAMS, Lake, LakeDamaged, Stream
 from lake.delta import diagnose_read_errors
 from lake.schema import DERIVED_TABLES
+from pipelines.ledger import newest_raw_version
 
 HISTORIES = tuple(stream.history_table for stream in STREAMS.values())
 
@@ -28,3 +30,15 @@ def fail_on_unreadable(
             yield
     except LakeDamaged as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def require_lake_of_ledger(connection: psycopg.Connection, lake: Lake, stream: Stream) -> None:
+    """Fail the run where the raw table is older than the ledger: its hours would wait for ever."""
+    known, found = newest_raw_version(connection, stream), lake.open(stream.raw_table).version()
+    if known is not None and found < known:
+        raise dg.Failure(
+            f"{stream.raw_table} at {lake.uri} is at version {found}, but the ledger has seen "
+            f"version {known}: this is another or a restored lake. Point LAKE_URI at the lake "
+            "that belongs to DATABASE_URL.",
+            allow_retries=False,
+        )

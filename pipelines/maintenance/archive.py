@@ -10,8 +10,8 @@ from lake import DAY, STREAMS, Stream
 from lake.schema import DERIVED_TABLES, TableSpec, history_table
 from lake.upkeep import ArchiveResult, archive_day, days_to_archive, merge_raw_hours
 from pipelines.assets.metadata import RETRIES
-from pipelines.assets.read_failures import fail_on_unreadable
-from pipelines.resources import LakeResource
+from pipelines.assets.read_failures import fail_on_unreadable, require_lake_of_ledger
+from pipelines.resources import LakeResource, WarehouseResource
 from pipelines.settings import PipelineSettings
 
 # A first run that finds years of hours is done in so many nights.
@@ -68,9 +68,13 @@ def merge_op(stream: Stream) -> dg.OpDefinition:
             "**Caveats.** None: the rows stay the same."
         ),
     )
-    def merge(context: dg.OpExecutionContext, lake: LakeResource) -> None:
-        started = time.monotonic()
-        done = merge_raw_hours(lake.lake(), stream, _before())
+    def merge(
+        context: dg.OpExecutionContext, lake: LakeResource, warehouse: WarehouseResource
+    ) -> None:
+        tables, started = lake.lake(), time.monotonic()
+        with warehouse.autocommit() as connection:
+            require_lake_of_ledger(connection, tables, stream)
+        done = merge_raw_hours(tables, stream, _before())
         context.add_output_metadata({"hours": len(done), **_metadata(done, started)})
 
     return merge

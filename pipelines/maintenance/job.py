@@ -10,7 +10,7 @@ from lake import STREAMS, Stream, hour_of
 from lake.schema import DERIVED_TABLES
 from lake.upkeep import checkpoint_if_due, clean_log, vacuum
 from pipelines.assets.metadata import RETRIES
-from pipelines.ledger import newest_raw_version
+from pipelines.assets.read_failures import require_lake_of_ledger
 from pipelines.maintenance.archive import archive_ops
 from pipelines.maintenance.mart_retention import marts_retention
 from pipelines.maintenance.raw_retention import Retention, drop_old_hours
@@ -87,13 +87,7 @@ def retention_op(stream: Stream) -> dg.OpDefinition:
             return
         before = hour_of(datetime.now(UTC)) - timedelta(days=days)
         with warehouse.autocommit() as connection:
-            known = newest_raw_version(connection, stream)
-            if known is not None and tables.open(stream.raw_table).version() < known:
-                raise dg.Failure(
-                    f"{stream.raw_table} at {tables.uri} is older than the ledger; nothing is "
-                    "dropped. Point LAKE_URI at the lake that belongs to DATABASE_URL.",
-                    allow_retries=False,
-                )
+            require_lake_of_ledger(connection, tables, stream)
             done = drop_old_hours(tables, connection, stream, before)
         context.add_output_metadata(
             {

@@ -113,7 +113,7 @@ ROOMS = {
         "compute": "checks.hours checks.rules database ledger",
         "assets": "compute checks engine ledger partitions resources settings",
         "report": "assets compute partitions resources settings",
-        "maintenance": "assets ledger resources settings",
+        "maintenance": "assets resources settings",
         "automation": "assets checks compute ledger partitions first_partition resources "
         "run_session settings",
         "verify": "assets checks compute engine ledger resources settings",
@@ -135,10 +135,10 @@ ROOMS = {
 # What other packages import from the lake: these names, from the room itself.
 PUBLIC = {
     "lake": """
-        DAY HOUR INTERVAL METER REGISTER STREAMS VEHICLE Column Compaction DeliveredHorizon
+        BEGUN DAY HOUR INTERVAL METER REGISTER STREAMS VEHICLE Column Compaction DeliveredHorizon
         EnergySettings ImportProgress Lake LakeDamaged LakeError LakeSettings LogGone OldTable
         StaleRead Stream TableMissing UnusableFile WrongLake append_files append_once
-        close_outbox compact_hour compact_hours follow_horizon hour_of hours_between
+        begin_outbox compact_hour compact_hours follow_horizon hour_of hours_between
         read_delivered_horizon read_import_progress replace_hours rows_by_hour scan_heartbeats
         scan_history write_hour_file
     """,

@@ -25,7 +25,7 @@ SELECT set_config('tcp_keepalives_idle', '5', false),
        set_config('tcp_keepalives_count', '3', false)
 
 -- name: outbox_delivery
-SELECT identity, epoch::text, announced_horizon, lake_table, counted_version
+SELECT identity, epoch::text, announced_horizon, lake_table, counted_version, settled_horizon
 FROM outbox_delivery WHERE stream = %(stream)s
 
 -- name: deliver_to_table
@@ -40,8 +40,14 @@ WHERE stream = %(stream)s
 -- name: begin_epoch
 -- What was counted still holds where the epoch before was known.
 UPDATE outbox_delivery
-SET identity = %(identity)s, epoch = %(epoch)s::uuid, announced_horizon = 0,
+SET identity = %(identity)s, epoch = %(epoch)s::uuid,
+    announced_horizon = %(begun)s, settled_horizon = %(begun)s,
     counted_version = CASE WHEN %(is_known)s THEN counted_version END
+WHERE stream = %(stream)s
+
+-- name: note_settled
+-- A lake whose log knows less of this epoch has lost what was delivered.
+UPDATE outbox_delivery SET settled_horizon = greatest(settled_horizon, %(horizon)s)
 WHERE stream = %(stream)s
 
 -- name: newest_delivered_version

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,7 @@ import pytest
 from ingestion_api.outbox import flush
 from ingestion_api.outbox.flush import OutboxFlush
 from lake import METER, Lake, LakeError, StaleRead, WrongLake
+from lake.upkeep import merge_raw_hours
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.harness.outbox import (
     flush_all,
@@ -23,6 +25,7 @@ from tests.harness.outbox import (
     raw_ids,
 )
 from tests.harness.postgres import running_postgres, server_folder
+from tests.harness.raw_table import append_from
 from warehouse_sql.migrate import migrate
 
 
@@ -156,6 +159,27 @@ def test_an_older_copy_of_the_lake_is_refused(
     flush_all(database_url, lake)
     with pytest.raises(WrongLake, match="older copy"):
         flush_all(database_url, Lake(str(tmp_path / "older")))
+
+
+def test_an_older_copy_that_goes_on_by_itself_is_still_refused(
+    database_url: str, lake: Lake, tmp_path: Path
+) -> None:
+    for first in range(0, 12, 2):
+        commit(database_url, first, 2)
+        flush_all(database_url, lake)
+    older = Lake(str(tmp_path / "older"))
+    shutil.copytree(lake.uri, older.uri)
+    commit(database_url, 12, 3)
+    flush_all(database_url, lake)
+    commit(database_url, 15, 3)
+    merge_raw_hours(older, METER, datetime.now(UTC))  # as each night
+    for n in range(9):
+        append_from(older, METER, numbered(900 + n, 1), "another cell", n + 1, n)
+    assert older.open(METER.raw_table).version() > lake.open(METER.raw_table).version()
+    with pytest.raises(WrongLake, match="older copy"):
+        flush_all(database_url, older)
+    flush_all(database_url, lake)
+    assert raw_ids(lake) == [f"M{n}" for n in range(18)]
 
 
 def test_an_older_copy_put_in_the_place_of_the_lake_of_a_running_writer_is_refused(

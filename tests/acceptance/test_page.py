@@ -597,7 +597,10 @@ def test_figures_that_are_old_are_never_shown_as_live(show: Open, fleet: Collect
     page.route("**/v1/**", lambda route: route.abort())
     page.clock.run_for(10_000)
     expect(page.locator("#link-text")).to_have_text("Not live")
-    expect(page.locator("#trouble")).to_contain_text("does not answer")
+    expect(page.locator("#trouble")).to_contain_text("s old: the collector does not answer")
+    # A screen reader says it once, not each second with another age.
+    reason = "the collector does not answer. It is asked again by itself."
+    expect(page.get_by_role("alert").filter(has_text="does not answer")).to_have_text(reason)
     page.unroute("**/v1/**")
     page.clock.run_for(4_000)
     live(watched)

@@ -94,9 +94,9 @@ function showLink() {
   at("content").classList.toggle("is-stale", isStale);
   at("trouble").hidden = !isStale;
   if (isStale) {
-    const since = age === null ? "" : `These figures are ${duration(age)} old: `;
-    const text = `${since}${trouble ?? "the collector has not answered yet"}. It is asked again by itself.`;
-    if (at("trouble").textContent !== text) at("trouble").textContent = text;
+    // The age changes each second, and is not announced each time.
+    put("trouble-age", age === null ? "" : `These figures are ${duration(age)} old: `);
+    put("trouble-reason", `${trouble ?? "the collector has not answered yet"}. It is asked again by itself.`);
   }
   const updated = lastGood === null || state === "behind" ? "" : new Date(lastGood).toISOString().slice(11, 19);
   if (at("link-time").textContent !== updated) at("link-time").textContent = updated;

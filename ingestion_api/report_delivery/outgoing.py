@@ -17,7 +17,6 @@ from ingestion_api.settings import CollectorSettings
 from lake.reports import FORMS
 
 _TIMEOUT_SECONDS: Final = 20.0
-_LINES: Final = 70
 
 
 @dataclass(frozen=True)

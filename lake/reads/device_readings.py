@@ -6,7 +6,7 @@ Times are whole microseconds since 1970, energies kWh; a number that is not know
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -79,11 +79,6 @@ class Readings:
         if self.details is None or "phase" not in self.details.columns:
             return 0
         return self.details["phase"].drop_nulls().n_unique()
-
-    @property
-    def energy_columns(self) -> Sequence[npt.NDArray[Any]]:
-        """The columns that a performance rests on, beside the names."""
-        return self.at, self.value, self.is_register, self.duplicates, self.battery_temp
 
     @property
     def is_by_part(self) -> bool:

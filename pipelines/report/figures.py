@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import polars as pl
 import polars.selectors as cs
@@ -98,12 +97,6 @@ class Figures:
     def hours(self) -> int:
         """The whole hours of the period."""
         return (self.end - self.start) // (DAY / 24)
-
-    @property
-    def is_off_hours(self) -> bool:
-        """True if the zone is off UTC by a part of an hour, so that days begin after midnight."""
-        offset = self.start.astimezone(ZoneInfo(self.zone)).utcoffset()
-        return offset is not None and bool(offset.total_seconds() % 3600)
 
 
 class FigureReader:

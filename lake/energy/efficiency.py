@@ -60,20 +60,6 @@ class WindowEfficiency(NamedTuple):
     found: NetworkFacts
 
 
-def efficiency_tables(
-    meters: pl.DataFrame,
-    vehicles: pl.DataFrame,
-    links: pl.DataFrame,
-    charger_classes: pl.DataFrame,
-    start: datetime,
-    end: datetime,
-    settings: EnergySettings,
-) -> EfficiencyTables:
-    """Compute the tables of `efficiency_of_window` alone."""
-    found = efficiency_of_window(meters, vehicles, links, charger_classes, start, end, settings)
-    return found.tables
-
-
 def efficiency_of_window(
     meters: pl.DataFrame,
     vehicles: pl.DataFrame,
@@ -231,7 +217,7 @@ def rows_of_few(
     charger_classes: Mapping[str, str],
     settings: EnergySettings,
 ) -> dict[str, dict[str, Any]]:
-    """Return the rows of `efficiency_tables` by vehicle.
+    """Return the rows of `efficiency_of_window` by vehicle.
 
     `links` are those of the window, or more; `charger_classes` has the class of each meter that has
     one.

@@ -35,7 +35,7 @@ def measure_side(
     settings: EnergySettings,
     charger_classes: pl.DataFrame | None = None,
 ) -> MeasuredSide:
-    """Return what the energies of heartbeats mean; the arguments of `efficiency_tables`."""
+    """Return what the energies of heartbeats mean; the arguments of `efficiency_of_window`."""
     return measured(read_side(rows, stream, settings, charger_classes), settings)
 
 
@@ -136,7 +136,7 @@ def energy_of_devices(
 ) -> pl.DataFrame:
     """Return each device of these rows with its `energy_kwh` in [start, end).
 
-    The arguments are those of `measure_side`. Raises ValueError as `efficiency_tables` does.
+    The arguments are those of `measure_side`. Raises ValueError as `efficiency_of_window` does.
     """
     start, end = utc_window(start, end)
     first, last = microseconds(start), microseconds(end)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from lake.energy.efficiency import efficiency_tables
+from lake.energy.efficiency import efficiency_of_window
 from tests.oracle.rows import charger_row, moment, vehicle_row
 from tests.oracle.worlds import Fleet
 
@@ -13,7 +13,7 @@ Differences = dict[tuple[str, str], tuple[Any, Any]]
 
 def tables(fleet: Fleet, start: int, end: int) -> tuple[dict[str, Row], dict[str, Row]]:
     """The rows of `lake` by vehicle and by meter."""
-    found = efficiency_tables(*fleet.frames(), moment(start), moment(end), fleet.settings)
+    found = efficiency_of_window(*fleet.frames(), moment(start), moment(end), fleet.settings).tables
     return (
         {row["vehicle_id"]: row for row in found.vehicles.to_dicts()},
         {row["meter_id"]: row for row in found.chargers.to_dicts()},

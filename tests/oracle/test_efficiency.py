@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake.energy.efficiency import efficiency_tables
+from lake.energy.efficiency import efficiency_of_window
 from lake.rollups.merging import merge_charger_hours, merge_vehicle_hours
 from tests.oracle.comparing import differences, expected, row_differences
 from tests.oracle.intervals import HOUR
@@ -39,7 +39,7 @@ def test_energies_of_chargers_add_up_to_those_of_the_fleet(seed: int) -> None:
     random = Random(seed)
     start, end = random_window(random)
     fleet = random_fleet(random, start, end)
-    found = efficiency_tables(*fleet.frames(), moment(start), moment(end), fleet.settings)
+    found = efficiency_of_window(*fleet.frames(), moment(start), moment(end), fleet.settings).tables
 
     of_vehicles = _sum(found.vehicles, "energy_ac_kwh")
     unlinked = _sum(found.chargers, "unlinked_energy_ac_kwh")
@@ -56,7 +56,7 @@ def _assert_none(fleet: Fleet, start: int, end: int, compare: Any) -> None:
 def _merged_differences(fleet: Fleet, start: int, end: int) -> dict[Any, Any]:
     frames = fleet.frames()
     hours = [
-        efficiency_tables(*frames, moment(at), moment(at + HOUR), fleet.settings)
+        efficiency_of_window(*frames, moment(at), moment(at + HOUR), fleet.settings).tables
         for at in range(start, end, HOUR)
     ]
     window = moment(start), moment(end)

@@ -51,7 +51,7 @@ class Fleet:
         )
 
     def frames(self) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-        """As `efficiency_tables` takes it: meters, vehicles, links, charger classes."""
+        """As `efficiency_of_window` takes it: meters, vehicles, links, charger classes."""
         links = pl.DataFrame(
             [(k.meter, k.vehicle, moment(k.start), moment(k.end), k.source) for k in self.links],
             schema={

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from lake import METER, VEHICLE, EnergySettings
-from lake.energy.efficiency import EfficiencyTables, efficiency_tables
+from lake.energy.efficiency import EfficiencyTables, efficiency_of_window
 from lake.schema.streams import REGISTER
 from tests.unit.energy_recomputation import (
     HOUR_10,
@@ -43,7 +43,7 @@ def tables(
     settings: EnergySettings | None = None,
 ) -> EfficiencyTables:
     """The rows of vehicles and chargers; what is not in the window is context."""
-    return efficiency_tables(
+    return efficiency_of_window(
         readings(METER, meters).collect(),
         readings(VEHICLE, vehicles).collect(),
         links(ranges).collect(),
@@ -51,7 +51,7 @@ def tables(
         start,
         end,
         settings or EnergySettings(_env_file=None),
-    )
+    ).tables
 
 
 @st.composite

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from lake import HOUR, METER, VEHICLE, EnergySettings, hour_of, hours_between
-from lake.energy.efficiency import efficiency_tables
+from lake.energy.efficiency import efficiency_of_window
 from lake.energy.intervals import KWH, SECOND
 from lake.energy.measured_side import measure_side
 from tests.harness.requirements import skip_or_fail
@@ -62,7 +62,7 @@ def whole_hours(vehicle: str) -> tuple[datetime, datetime]:
 
 
 def efficiency_of(vehicle: str, start: datetime, end: datetime) -> pl.DataFrame:
-    return efficiency_tables(
+    return efficiency_of_window(
         meter_readings(vehicle).collect(),
         vehicle_readings(vehicle).collect(),
         links([(f"onboard-ac-{vehicle}", vehicle, *whole_hours(vehicle), "link")]).collect(),
@@ -70,7 +70,7 @@ def efficiency_of(vehicle: str, start: datetime, end: datetime) -> pl.DataFrame:
         start,
         end,
         SETTINGS,
-    ).vehicles
+    ).tables.vehicles
 
 
 def assert_published(vehicle: str, kwh_ac: float, kwh_dc: float) -> None:

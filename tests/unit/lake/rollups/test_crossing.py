@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from lake import HOUR, METER, VEHICLE, EnergySettings, Stream
-from lake.energy.efficiency import efficiency_tables
+from lake.energy.efficiency import efficiency_of_window
 from lake.history import series_ends
 from lake.rollups import HourInputs
 from lake.rollups.crossing import lacking_readings
@@ -97,7 +97,7 @@ def test_hours_of_a_slow_and_a_fast_device_have_the_efficiency_of_the_whole(
         start = HOUR_10 + hour * HOUR
         of_hour = inputs(hour, ac, dc)
         found = lacking_readings(of_hour, SETTINGS, CONTEXT)
-        (row,) = efficiency_tables(
+        (row,) = efficiency_of_window(
             with_lacking(of_hour.meters.collect(), ac, found[METER.name]),
             with_lacking(of_hour.vehicles.collect(), dc, found[VEHICLE.name]),
             LINKS,
@@ -105,8 +105,10 @@ def test_hours_of_a_slow_and_a_fast_device_have_the_efficiency_of_the_whole(
             start,
             start + HOUR,
             SETTINGS,
-        ).vehicles.to_dicts()
-        whole = efficiency_tables(ac, dc, LINKS, CLASSES, start, start + HOUR, SETTINGS).vehicles
+        ).tables.vehicles.to_dicts()
+        whole = efficiency_of_window(
+            ac, dc, LINKS, CLASSES, start, start + HOUR, SETTINGS
+        ).tables.vehicles
         assert row == whole.to_dicts()[0]
         if row["status"] not in ("idle", "insufficient_data"):
             assert row["efficiency_percent"] == pytest.approx(90, abs=1)
@@ -140,7 +142,7 @@ def test_hours_agree_on_the_rise_of_a_register_that_was_frozen(seed: int) -> Non
     for hour in range(hours):
         start, of_hour = HOUR_10 + hour * HOUR, inputs(hour, ac, dc)
         found = lacking_readings(of_hour, settings, CONTEXT)
-        (row,) = efficiency_tables(
+        (row,) = efficiency_of_window(
             with_lacking(of_hour.meters.collect(), ac, found[METER.name]),
             with_lacking(of_hour.vehicles.collect(), dc, found[VEHICLE.name]),
             LINKS,
@@ -148,12 +150,16 @@ def test_hours_agree_on_the_rise_of_a_register_that_was_frozen(seed: int) -> Non
             start,
             start + HOUR,
             settings,
-        ).vehicles.to_dicts()
-        whole = efficiency_tables(ac, dc, LINKS, CLASSES, start, start + HOUR, settings).vehicles
+        ).tables.vehicles.to_dicts()
+        whole = efficiency_of_window(
+            ac, dc, LINKS, CLASSES, start, start + HOUR, settings
+        ).tables.vehicles
         assert row == whole.to_dicts()[0], (hour, found)
         total += row["energy_ac_kwh"]
     end = HOUR_10 + hours * HOUR
-    (row,) = efficiency_tables(ac, dc, LINKS, CLASSES, HOUR_10, end, settings).vehicles.to_dicts()
+    (row,) = efficiency_of_window(
+        ac, dc, LINKS, CLASSES, HOUR_10, end, settings
+    ).tables.vehicles.to_dicts()
     assert total == pytest.approx(row["energy_ac_kwh"], abs=1e-8)
 
 

@@ -24,16 +24,15 @@ from pipelines.assets.lineage import (
     condition_sources,
     lineage_metadata,
     loss_sources,
-    same_columns,
     visit_sources,
 )
+from pipelines.assets.mart import mart_spec
 from pipelines.assets.metadata import (
     EQUAL,
     FRESH_EACH_MORNING,
     OWNERS,
     RETRIES,
     delta_metadata,
-    mart_metadata,
 )
 from pipelines.assets.read_failures import fail_on_unreadable
 from pipelines.assets.sessions import SESSIONS
@@ -115,25 +114,15 @@ VISITS = _spec(
     "weeks after it was last seen.",
     "It follows from the day before: who computes an old day again asks for all since then.",
 )
-MART = dg.AssetSpec(
-    dg.AssetKey(["warehouse", MAINTENANCE_VISIT.name]),
-    deps=[VISITS.key],
-    group_name="condition",
-    kinds={"postgres"},
-    owners=OWNERS,
-    tags={"layer": "serving"},
-    code_version="1",
-    metadata={
-        **mart_metadata(MAINTENANCE_VISIT.name, MAINTENANCE_VISIT.columns),
-        **lineage_metadata(same_columns(MAINTENANCE_VISIT, VISITS.key.to_user_string())),
-    },
-    freshness_policy=FRESH_EACH_MORNING,
-    description=(
-        "The list of whom to visit of the newest day in Postgres.\n\n"
-        "**How it is computed.** Not at all: the rows of the lake's newest day.\n\n"
-        "**Caveats.** What people have closed since is in `maintenance_decision`; the view "
-        "`mart.maintenance` has both."
-    ),
+MART = mart_spec(
+    MAINTENANCE_VISIT,
+    VISITS.key,
+    FRESH_EACH_MORNING,
+    "The list of whom to visit of the newest day in Postgres.\n\n"
+    "**How it is computed.** Not at all: the rows of the lake's newest day.\n\n"
+    "**Caveats.** What people have closed since is in `maintenance_decision`; the view "
+    "`mart.maintenance` has both.",
+    group="condition",
 )
 SPECS = (LOSSES, TRENDS, ANOMALIES, VISITS)
 

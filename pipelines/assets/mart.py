@@ -38,7 +38,7 @@ class Mart:
     @property
     def asset_key(self) -> dg.AssetKey:
         """Asset key of the copy."""
-        return dg.AssetKey(["warehouse", self.table.name])
+        return _asset_key(self.table)
 
     @property
     def is_of_days(self) -> bool:
@@ -48,28 +48,17 @@ class Mart:
     def spec(self) -> dg.AssetSpec:
         """The asset of the copy."""
         part = "day" if self.is_of_days else "hour"
-        return dg.AssetSpec(
-            self.asset_key,
-            deps=[self.source],
-            group_name="serving",
-            kinds={"postgres"},
-            owners=OWNERS,
-            tags={"layer": "serving"},
-            code_version="1",
-            metadata={
-                **mart_metadata(self.table.name, self.table.columns),
-                **lineage_metadata(same_columns(self.table, self.source.to_user_string())),
-            },
-            freshness_policy=FRESH_EACH_DAY if self.is_of_days else FRESH_EACH_HOUR,
-            description=(
-                f"The last `MART_RETENTION_DAYS` of `{self.table.name}` in Postgres: "
-                f"{self.table.description}. For APIs and BI tools that do not read Delta "
-                "tables.\n\n"
-                f"**How it is computed.** Not at all: each {part} is the same rows as in the "
-                "lake's table, replaced in one transaction together with its twins.\n\n"
-                f"**Caveats.** A {part} appears here a few seconds after it does in the lake. "
-                f"Older {part}s are in the lake alone, also when they are computed again."
-            ),
+        return mart_spec(
+            self.table,
+            self.source,
+            FRESH_EACH_DAY if self.is_of_days else FRESH_EACH_HOUR,
+            f"The last `MART_RETENTION_DAYS` of `{self.table.name}` in Postgres: "
+            f"{self.table.description}. For APIs and BI tools that do not read Delta "
+            "tables.\n\n"
+            f"**How it is computed.** Not at all: each {part} is the same rows as in the "
+            "lake's table, replaced in one transaction together with its twins.\n\n"
+            f"**Caveats.** A {part} appears here a few seconds after it does in the lake. "
+            f"Older {part}s are in the lake alone, also when they are computed again.",
         )
 
     def check_spec(self) -> dg.AssetCheckSpec:
@@ -146,6 +135,35 @@ class Mart:
             values=SQL(", ").join(map(_value, self.table.columns)),
             key=SQL(", ").join(map(Identifier, self.table.key)),
         )
+
+
+def mart_spec(
+    table: TableSpec,
+    source: dg.AssetKey,
+    freshness: dg.FreshnessPolicy,
+    description: str,
+    group: str = "serving",
+) -> dg.AssetSpec:
+    """The asset of a copy in Postgres of the lake table that `source` makes."""
+    return dg.AssetSpec(
+        _asset_key(table),
+        deps=[source],
+        group_name=group,
+        kinds={"postgres"},
+        owners=OWNERS,
+        tags={"layer": "serving"},
+        code_version="1",
+        metadata={
+            **mart_metadata(table.name, table.columns),
+            **lineage_metadata(same_columns(table, source.to_user_string())),
+        },
+        freshness_policy=freshness,
+        description=description,
+    )
+
+
+def _asset_key(table: TableSpec) -> dg.AssetKey:
+    return dg.AssetKey(["warehouse", table.name])
 
 
 def _value(column: Column) -> Composable:

@@ -20,14 +20,13 @@ from lake.schema import (
 )
 from pipelines.assets.external import CHARGING_LINKS, DEVICE_REGISTRY, TARIFFS
 from pipelines.assets.hourly import CHARGERS, STRETCHES, VEHICLES
-from pipelines.assets.lineage import lineage_metadata, same_columns, session_sources
-from pipelines.assets.mart import Mart
+from pipelines.assets.lineage import lineage_metadata, session_sources
+from pipelines.assets.mart import Mart, mart_spec
 from pipelines.assets.metadata import (
     EQUAL,
     FRESH_EACH_HOUR,
     OWNERS,
     delta_metadata,
-    mart_metadata,
 )
 from pipelines.assets.read_failures import fail_on_unreadable
 from pipelines.checks.results import latched_result
@@ -75,24 +74,13 @@ SESSIONS = dg.AssetSpec(
     ),
 )
 SESSION_MART = Mart(CHARGING_SESSION, SESSIONS.key)
-MART = dg.AssetSpec(
-    SESSION_MART.asset_key,
-    deps=[SESSIONS.key],
-    group_name="serving",
-    kinds={"postgres"},
-    owners=OWNERS,
-    tags={"layer": "serving"},
-    code_version="1",
-    metadata={
-        **mart_metadata(CHARGING_SESSION.name, CHARGING_SESSION.columns),
-        **lineage_metadata(same_columns(CHARGING_SESSION, CHARGING_SESSION.name)),
-    },
-    freshness_policy=FRESH_EACH_HOUR,
-    description=(
-        "The charging sessions of the last `MART_RETENTION_DAYS` in Postgres, for lists and APIs."
-        "\n\n**How it is computed.** Not at all: the rows of the lake, replaced in one transaction."
-        "\n\n**Caveats.** Older sessions are in the lake alone."
-    ),
+MART = mart_spec(
+    CHARGING_SESSION,
+    SESSIONS.key,
+    FRESH_EACH_HOUR,
+    "The charging sessions of the last `MART_RETENTION_DAYS` in Postgres, for lists and APIs."
+    "\n\n**How it is computed.** Not at all: the rows of the lake, replaced in one transaction."
+    "\n\n**Caveats.** Older sessions are in the lake alone.",
 )
 SESSION_SPECS = (SESSIONS, MART)
 SESSION_CHECKS = (

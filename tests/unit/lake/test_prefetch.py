@@ -23,7 +23,7 @@ def test_the_next_is_made_while_one_is_in_use_and_no_other() -> None:
 
     things = prefetch(make())
     assert next(things) == 0
-    assert began[1].wait(10)
+    assert began[1].wait(60)
     assert not began[2].is_set()
 
 

@@ -111,7 +111,7 @@ def test_another_cell_names_the_home_for_what_it_can_not_know(cells: Cells) -> N
 
 def test_a_lost_cell_is_told_blocks_nothing_and_makes_no_device_silent(cells: Cells) -> None:
     elsewhere, moved, own = device("meter"), device("meter"), device("meter")
-    send(cells.west, meter(elsewhere), meter(moved, -1))
+    send(cells.west, meter(elsewhere, 10), meter(moved, -1))  # not silent yet when it is cut off
     wait_for(lambda: "timestamp" in live(cells.home, "meter", elsewhere))
     cells.way.cut_and_hang()
     try:
@@ -123,7 +123,7 @@ def test_a_lost_cell_is_told_blocks_nothing_and_makes_no_device_silent(cells: Ce
         (status,) = cells.home.http.get("/v1/status").json()["cells"]
         assert (status["name"], status["isSeen"]) == ("west", False)
         # Its collector takes heartbeats as before.
-        send(cells.west, meter(elsewhere, 1, voltage=77))
+        send(cells.west, meter(elsewhere, 11, voltage=77))
         # A device that sends here meanwhile is watched here: clocks may differ by ten seconds.
         send(cells.home, meter(moved))
         cells.home.sql("UPDATE cell SET seen_at = seen_at - interval '1 minute'")

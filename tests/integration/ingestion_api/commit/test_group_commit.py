@@ -136,7 +136,7 @@ def test_a_commit_that_hangs_is_answered_and_the_next_ones_work(database_url: st
         await until(lambda: committer.is_connected)
         await committer.submit(heartbeats("AFTER"))
 
-    run(database_url, use, commit_timeout_seconds=0.5)
+    run(database_url, use, commit_timeout_seconds=2)
     assert "AFTER" in in_outbox(database_url)
 
 
@@ -147,9 +147,8 @@ def test_over_its_bound_the_queue_refuses_at_once_and_takes_again_when_drained(
         lock = lock_live_state(database_url)
         waiting = [asyncio.create_task(committer.submit(heartbeats("A", "B", "C")))]
         await asyncio.sleep(0)
-        async with asyncio.timeout(0.5):
-            with pytest.raises(NotCommitted) as caught:
-                await committer.submit(heartbeats("D", "E", "F"))
+        with pytest.raises(NotCommitted) as caught:
+            await committer.submit(heartbeats("D", "E", "F"))
         assert caught.value.cause == "queue"
         lock.close()
         await asyncio.gather(*waiting)
@@ -164,7 +163,7 @@ def test_a_client_that_leaves_does_not_take_the_others_with_it(database_url: str
         lock = lock_live_state(database_url)
         leaving = asyncio.create_task(committer.submit(heartbeats("LEAVING")))
         staying = asyncio.create_task(committer.submit(heartbeats("STAYING")))
-        await asyncio.sleep(0.1)
+        await until(lambda: _somebody_waits(database_url))
         leaving.cancel()
         lock.close()
         await staying
@@ -182,7 +181,7 @@ def test_a_stop_commits_what_is_pending_and_takes_nothing_more(database_url: str
         await committer.start()
         lock = lock_live_state(database_url)
         pending = [asyncio.create_task(committer.submit(heartbeats(f"M{n}"))) for n in range(5)]
-        await asyncio.sleep(0.1)
+        await until(lambda: _somebody_waits(database_url))
         stop = asyncio.create_task(committer.stop())
         await asyncio.sleep(0)
         with pytest.raises(NotCommitted):

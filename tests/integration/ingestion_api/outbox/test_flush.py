@@ -9,7 +9,6 @@ Invariants, whatever dies and whenever:
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -236,11 +235,8 @@ def test_the_outbox_keeps_everything_while_the_lake_is_away(database_url: str, l
     away = Lake("/proc/no-such-lake")
     writer = LakeWriter(database_url, away, Often())
     writer.start()
-    until = time.monotonic() + 30
-    while writer.state.error is None and time.monotonic() < until:
-        threading.Event().wait(0.02)
-    assert writer.state.error
-    assert writer.stop(10)
+    wait_for(lambda: writer.state.error)
+    assert writer.stop(60)
     assert flush_all(database_url, lake) == 10
 
 

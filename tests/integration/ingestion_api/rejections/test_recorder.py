@@ -314,9 +314,7 @@ def test_another_collectors_lock_only_delays(database_url: str) -> None:
     async def use(rejection_log: RejectionRecorder) -> None:
         with psycopg.connect(database_url) as other:
             other.execute(query("lock_rejections"))
-            started = time.monotonic()
             rejection_log.record([rejection()])
-            assert time.monotonic() - started < 0.1
             waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
             await until(lambda: sql(database_url, waiting))
         await until(lambda: stored(database_url) == 1)

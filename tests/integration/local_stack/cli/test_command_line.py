@@ -23,6 +23,7 @@ from tests.harness.command_line import (
     wattlake,
 )
 from tests.harness.heartbeats import device
+from tests.harness.processes import free_port
 from tests.maintenance_samples import store_visits
 from tests.table_samples import put
 
@@ -324,14 +325,14 @@ def test_up_says_that_the_data_folder_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has an account for the database")
 def test_up_as_root_says_that_the_database_cannot_reach_a_private_folder(tmp_path: Path) -> None:
-    ports = ["--port", str(unused_port()), "--dagster-port", str(unused_port())]
+    ports = ["--port", str(free_port()), "--dagster-port", str(free_port())]
     tmp_path.chmod(0o700)
     done = wattlake(tmp_path, "up", "--data", str(tmp_path / "data"), *ports)
     assert "choose a data folder under /var/lib or /srv" in failed_with(done, FAILED)
 
 
 def test_up_says_that_the_external_database_does_not_answer(tmp_path: Path) -> None:
-    ports = ["--port", str(unused_port()), "--dagster-port", str(unused_port())]
+    ports = ["--port", str(free_port()), "--dagster-port", str(free_port())]
     url = "postgresql://nobody:secret@127.0.0.1:1/none"
     done = wattlake(tmp_path, "up", "--data", str(tmp_path), *ports, DATABASE_URL=url)
     line = failed_with(done, FAILED)
@@ -345,13 +346,6 @@ def test_up_says_which_setting_is_wrong(tmp_path: Path) -> None:
 
 
 def test_up_says_which_setting_of_the_pipelines_is_wrong(tmp_path: Path) -> None:
-    ports = ["--port", str(unused_port()), "--dagster-port", str(unused_port())]
+    ports = ["--port", str(free_port()), "--dagster-port", str(free_port())]
     done = wattlake(tmp_path, "up", "--data", str(tmp_path / "d"), *ports, HOURS_PER_RUN="many")
     assert "HOURS_PER_RUN: " in failed_with(done, FAILED)
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -35,7 +35,7 @@ def simulator(folder: Path, url: str) -> Iterator[Forked]:
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(10)
+            process.wait(60)
 
 
 def wait_for_simulator(condition: Callable[[], object], process: Forked) -> None:

@@ -242,9 +242,14 @@ def test_a_containers_health_check_ends_what_hangs_and_only_that(
 ) -> None:
     monkeypatch.setattr(health_check, "_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(health_check, "_END_SECONDS", 0.5)
-    hangs = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    hangs = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        " print('it hangs', flush=True); time.sleep(600)"
+    )
     init = f"import subprocess; raise SystemExit(-subprocess.call({[sys.executable, '-c', hangs]}))"
-    with subprocess.Popen([sys.executable, "-c", init]) as container:
+    with subprocess.Popen([sys.executable, "-c", init], stdout=subprocess.PIPE) as container:
+        assert container.stdout is not None
+        assert container.stdout.readline() == b"it hangs\n"
         check = partial(health_check.main, first=container.pid)
         monkeypatch.setenv("DATABASE_URL", f"postgresql://nobody@127.0.0.1:{free_port()}/none")
         monkeypatch.setattr(health_check, "_START_SECONDS", -1)

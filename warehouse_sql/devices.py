@@ -134,10 +134,11 @@ def update_devices(
 ) -> UpdatedDevices:
     """Take down what is said of devices, each at most once, and open the hours that it changes.
 
-    A charger class is a correction: it counts for every hour since the meter was first heard. A
-    retirement changes the hours between the old time and the new one, in which the device was
-    expected and no longer is, or the reverse. Where a meter has another tariff by its depot, the
-    days on which it sent an energy are priced again. A dry run changes nothing and counts alike.
+    A charger class and a cadence are corrections: they count for every hour since the device was
+    first heard. A retirement changes the hours between the old time and the new one, in which the
+    device was expected and no longer is, or the reverse. Where a meter has another tariff by its
+    depot, the days on which it sent an energy are priced again. A dry run changes nothing and
+    counts alike.
     Raises UnknownDepot, and as `list_devices`.
     """
     streams, devices = [one.stream for one in told], [one.device_id for one in told]

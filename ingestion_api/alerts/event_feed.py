@@ -69,7 +69,7 @@ class AlertEventFeed(Service):
         return self._task is not None and not self._task.done()
 
     async def check_position(self, after: int) -> None:
-        """Raise Gone unless every event after this one can be had."""
+        """Raise PositionExpired unless every event after this one can be had."""
         async with self._pool.connection() as conn:
             bounds = await _bounds(conn)
         if after > bounds["newest"]:

@@ -126,7 +126,7 @@ class _EventStream(Response):
 
 
 async def _begin(services: Services, after: int | None) -> int:
-    """The position to go on from; Gone if there is none such any more."""
+    """The position to go on from; PositionExpired if there is none such any more."""
     if after is None:
         return services.alerts.feed.newest
     await services.alerts.feed.check_position(after)

@@ -35,7 +35,7 @@ from lake.settings import EnergySettings
 LONGEST_CADENCE: Final = DAY
 """A reading that comes later than this after a window says nothing about it."""
 
-# So many days hold the last readings of a device that reports once a day.
+# Of an idle device only the cadence is asked, for which eight days count (lake/health/cadence.py).
 _DAYS_OF_IDLE: Final = 9
 _ROWS_AHEAD: Final = 1_000_000
 _TICK: Final = timedelta(microseconds=1)

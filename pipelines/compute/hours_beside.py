@@ -1,7 +1,7 @@
 """Hours beside those of a run that its heartbeats change, because they are their context.
 
-A heartbeat at a time t is context of the hours up to its ninth reading before and its ninth after,
-and of those in which its device is silent since: it tells how many heartbeats they lack.
+A heartbeat is context of the hours as far as the READINGS_BESIDE readings before it and after it
+reach, and of those in which its device is silent since: it tells how many heartbeats they lack.
 """
 
 from bisect import bisect_left, bisect_right

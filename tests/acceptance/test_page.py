@@ -347,6 +347,22 @@ def test_a_vehicles_curves_show_a_silence_as_a_gap_and_stand_in_tables(show: Ope
     expect(page.locator("#window-ac")).to_have_text(re.compile(r"^[89]\d\.\d$"))
 
 
+def test_charts_that_could_not_be_loaded_are_drawn_once_they_can(
+    show: Open, fleet: Collector
+) -> None:
+    watched = show("/assets/none", "404", "ERR_FAILED")
+    page = watched.page
+    page.route("**/assets/charts/*", lambda route: route.abort())
+    page.goto(str(fleet.http.base_url.join(f"vehicles/{CURVED}")))
+    drawing = page.locator("#soc-drawing")
+    expect(drawing).to_contain_text("can't be drawn")
+    page.unroute("**/assets/charts/*")
+    page.get_by_label("6 h").check()
+    expect(drawing.locator("svg")).to_be_visible()
+    assert all("dynamically imported module" in wrong for wrong in watched.wrongs)
+    watched.wrongs.clear()
+
+
 def test_a_window_that_fails_shows_no_figures_of_another(show: Open) -> None:
     page = live(show(f"/vehicles/{CURVED}", "422")).page
     figure = page.locator("#window-ac")

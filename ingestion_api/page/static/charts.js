@@ -39,7 +39,13 @@ let library = null;
 
 /** The library, loaded once, and not before there is something to draw: figures come first. */
 function loaded() {
-  library ??= import(document.body.dataset.charts).then(() => globalThis.vegaEmbed);
+  library ??= import(document.body.dataset.charts).then(
+    () => globalThis.vegaEmbed,
+    (error) => {
+      library = null; // it is asked for again
+      throw error;
+    },
+  );
   return library;
 }
 
@@ -100,9 +106,11 @@ export class Chart {
     } catch (error) {
       const text = "The chart can't be drawn; the table below has its figures.";
       drawing.replaceChildren(make("p", { className: "quiet" }, text));
+      this.#key = null; // the next figures are drawn, though they be the same
       throw error;
+    } finally {
+      this.#isDrawing = false;
     }
-    this.#isDrawing = false;
     if (drawn !== this.#points) this.#draw();
   }
 

@@ -30,6 +30,7 @@ IDLE = 2_000
 MIB = 2**20
 LARGEST = 16 * MIB
 PATIENCE = 2.0  # BODY_TIMEOUT_SECONDS of the collector with tight bounds
+AT_ONCE = 5.0  # seconds, on a busy machine too: who waits for a commit is answered after 15
 BATCH = "/v1/ingest/meter/batch"
 
 
@@ -331,7 +332,7 @@ def test_a_full_queue_is_503_at_once_health_answers_and_it_comes_back_by_itself(
         wait_for(lambda: "wattlake_queued_rows 40.0" in tight.http.get("/metrics").text)
         refused = tight.post(BATCH, [meter(device("M")) for _ in range(40)])
         assert refused.status_code == 503
-        assert refused.elapsed.total_seconds() < 1
+        assert refused.elapsed.total_seconds() < AT_ONCE
         assert int(refused.headers["retry-after"]) >= 1
         assert "too many heartbeats wait" in refused.json()["detail"]
         assert tight.http.get("/healthz").status_code == 200
@@ -351,7 +352,7 @@ def test_while_the_lake_is_away_a_full_outbox_is_503_and_it_comes_back_with_the_
         wait_for(lambda: not works(tight, records=40))
         refused = tight.post("/v1/ingest/meter", meter(device("M")))
         assert refused.status_code == 503
-        assert refused.elapsed.total_seconds() < 1
+        assert refused.elapsed.total_seconds() < AT_ONCE
         assert int(refused.headers["retry-after"]) >= 1
         assert "the outbox is full" in refused.json()["detail"]
         ready = tight.http.get("/readyz")

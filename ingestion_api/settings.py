@@ -16,6 +16,8 @@ from pydantic import (
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from lake.settings import parse_json
+
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s,]+)$")]
 
 
@@ -52,7 +54,11 @@ class CollectorSettings(BaseSettings):
     """Read from the environment and `.env`; each name in capitals is the variable."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # the URL of a webhook is a secret
     )
 
     host: str = Field(default="127.0.0.1", description="address the collector listens on")
@@ -226,7 +232,10 @@ class CollectorSettings(BaseSettings):
         default=0.5, gt=0, description="alert rules look at live state about so often"
     )
     alert_webhooks: Annotated[
-        list[Annotated[AlertWebhook, BeforeValidator(_with_url)]], AfterValidator(_each_once)
+        list[Annotated[AlertWebhook, BeforeValidator(_with_url)]],
+        NoDecode,
+        BeforeValidator(parse_json),
+        AfterValidator(_each_once),
     ] = Field(
         default_factory=list,
         description="URLs that alert events are posted to, as a JSON list; in place of a URL "

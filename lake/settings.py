@@ -1,23 +1,43 @@
 """Settings: the place of the lake, and the limits of its mathematics."""
 
-from typing import Self
+import json
+from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def parse_json(value: object) -> object:
+    """Return the value of a setting that is text of JSON; any other value as it is.
+
+    For a BeforeValidator beside NoDecode: what pydantic-settings itself raises where a text is no
+    JSON is no ValidationError.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed: object = json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"must be JSON: {error}") from None
+    return parsed
 
 
 class LakeSettings(BaseSettings):
     """Read from the environment and `.env`; each name in capitals is the variable."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # options of an object store have keys
     )
 
     lake_uri: str = Field(
         default="data/lake",
         description="folder or object-store URL (s3://, gs://, az://) that holds the tables",
     )
-    lake_storage_options: dict[str, str] = Field(
+    lake_storage_options: Annotated[dict[str, str], NoDecode, BeforeValidator(parse_json)] = Field(
         default_factory=dict,
         description='options of the object store as JSON, e.g. {"AWS_REGION": "eu-central-1"}',
     )
@@ -120,10 +140,12 @@ class EnergySettings(BaseSettings):
         "an assignment",
     )
     nominal_voltage: float = Field(default=230, gt=0, description="nominal AC voltage, volt")
-    charger_classes: dict[str, ChargerClass] = Field(
-        default_factory=dict,
-        description="what is different for a class of chargers as JSON, e.g. "
-        '{"household": {"good_from_percent": 76, "warning_from_percent": 70}}',
+    charger_classes: Annotated[dict[str, ChargerClass], NoDecode, BeforeValidator(parse_json)] = (
+        Field(
+            default_factory=dict,
+            description="what is different for a class of chargers as JSON, e.g. "
+            '{"household": {"good_from_percent": 76, "warning_from_percent": 70}}',
+        )
     )
     link_by_trailing_number: bool = Field(
         default=True,

@@ -16,7 +16,11 @@ class PipelineSettings(BaseSettings):
     """Settings from the environment and `.env`; each name in capitals is the variable."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # the URL of a webhook is a secret
     )
 
     partitions_start: date | None = Field(

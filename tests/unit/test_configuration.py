@@ -7,8 +7,11 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from docs.configuration import SECTIONS, documents
-from lake import EnergySettings
+from ingestion_api.settings import CollectorSettings
+from lake import EnergySettings, LakeSettings
 from local_stack.settings import ClientSettings
+from pipelines.settings import PipelineSettings
+from warehouse_sql.settings import settings_fault
 
 DOCUMENTS = documents()
 PACKAGES = tuple(SECTIONS.values())
@@ -50,3 +53,30 @@ def test_a_gap_of_more_than_an_hour_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("LARGEST_GAP_SECONDS", "3601")
     with pytest.raises(ValidationError, match="less than or equal to 3600"):
         EnergySettings()
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "value", "said"),
+    [
+        (LakeSettings, "LAKE_STORAGE_OPTIONS", '{"key": "SECRET"', "must be JSON"),
+        (LakeSettings, "LAKE_STORAGE_OPTIONS", '{"key": ["SECRET"]}', "valid string"),
+        (EnergySettings, "CHARGER_CLASSES", "{household", "must be JSON"),
+        (CollectorSettings, "ALERT_WEBHOOKS", "https://hooks.example/SECRET", "must be JSON"),
+        (CollectorSettings, "ALERT_WEBHOOKS", '["hooks.example/SECRET"]', "match pattern"),
+        (PipelineSettings, "RUN_FAILURE_WEBHOOK", "hooks.example/SECRET", "match pattern"),
+    ],
+)
+def test_a_wrong_value_is_told_in_a_line_that_does_not_show_it(
+    package: type[BaseSettings],
+    name: str,
+    value: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as refused:
+        package(_env_file=None)
+    line = settings_fault(refused.value)
+    assert line.startswith(f"{name}: ")
+    assert said in line
+    assert "SECRET" not in str(refused.value)

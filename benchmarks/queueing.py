@@ -1,7 +1,8 @@
 """The queues of the parts, simulated: commits of a collector, lake writers, hours after an outage.
 
 Time is simulated, so the same table comes out on every machine. The case `service` runs the parts
-themselves for three minutes: their times on this machine, and how far off the simulation is.
+themselves for three minutes: their times on this machine, and how far off the simulation is. `home`
+has a home merge cells.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.home_merge import merged
 from benchmarks.queueing_models import (
     Answers,
     Collector,
@@ -103,11 +105,12 @@ _CASES: Final[dict[str, Callable[[Path], Iterator[_Line]]]] = {
     "writers": _writers,
     "hours": _hours,
     "service": lambda below: map(_Line, measured(below)),
+    "home": lambda below: map(_Line, merged(below)),
 }
 CASE_NAMES: Final = tuple(_CASES)
 
 
 def measure(cases: Collection[str], below: Path) -> Report:
-    """Simulate the cases; `service` measures below a folder on a disk."""
+    """Simulate the cases; `service` and `home` measure below a folder."""
     rows = [line for case in cases for line in _CASES[case](below)]
     return Report(rows, [f"simulated, {Collector()}", f"{Store()}", f"{HourlyRuns()}"], errors=[])

@@ -10,7 +10,6 @@ from typing import Any, Final, Self
 
 import numpy as np
 import psycopg
-from psycopg import errors
 
 from ingestion_api.bulk_import.spill import Hours
 from ingestion_api.commit.transaction import (
@@ -28,6 +27,7 @@ from ingestion_api.outbox.lake_binding import (
 )
 from lake import STREAMS, Lake, Stream
 from warehouse_sql.named_queries import query
+from warehouse_sql.outbox import transaction_outcome
 from warehouse_sql.statement_pipeline import execute
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -78,13 +78,7 @@ class Ledger:
 
     def outcome(self, transaction: int | None) -> str | None:
         """committed, aborted or in progress; None if nobody knows any more."""
-        if transaction is None:
-            return None
-        try:
-            found = self._one("transaction_outcome", transaction=transaction)
-        except errors.InvalidParameterValue:  # one of the future: the database has gone back
-            return None
-        return None if found is None else str(found)
+        return None if transaction is None else transaction_outcome(self._own, transaction)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -37,7 +37,7 @@ from lake import (
 )
 from lake.delta import Append, appends_of_others
 from warehouse_sql.named_queries import query
-from warehouse_sql.outbox import outbox_app_id
+from warehouse_sql.outbox import is_for_the_writer, outbox_app_id
 
 log = structlog.get_logger(__name__)
 
@@ -215,7 +215,13 @@ class OutboxFlush:
             elif counted is not None:
                 new = range(counted + 1, done.version + 1)
                 ids = self._app_ids[stream.name], self._identity
-                others = appends_of_others(self._lake, stream, new, *ids, done.entries)
+                for one in appends_of_others(self._lake, stream, new, *ids, done.entries):
+                    match is_for_the_writer(self._conn, one.import_transaction):
+                        case True:
+                            others.append(one)
+                        case None:
+                            self._conn.execute(query("count_anew"), {"stream": stream.name})
+                            counted = None
         except LogGone as error:
             log.warning("the lake is counted anew", stream=stream.name, reason=str(error))
             counted = None

@@ -1,6 +1,6 @@
 """Imported files in a raw table, each part of a source file exactly once."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -99,9 +99,13 @@ def append_files(
     return retry_stale(append)
 
 
-def is_import_by(app_ids: Collection[str], database: str) -> bool:
-    """True for the app ids of a commit whose import notes its rows in the ledger of `database`."""
-    return any(one.endswith(_transaction_id("", database)) for one in app_ids)
+def import_transaction(app_transactions: Mapping[str, int], database: str) -> int | None:
+    """Return the transaction of `database` that notes the rows of an import's commit in its ledger.
+
+    None of any other commit.
+    """
+    noted = _transaction_id("", database)
+    return next((at for name, at in app_transactions.items() if name.endswith(noted)), None)
 
 
 def _progress_of(table: DeltaTable, import_id: str, database: str) -> ImportProgress:

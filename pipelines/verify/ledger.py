@@ -11,7 +11,7 @@ import psycopg
 from lake import Lake, Stream
 from lake.delta import appends_of_others, count_rows_by_hour, require_table_id
 from warehouse_sql.named_queries import query
-from warehouse_sql.outbox import outbox_app_id
+from warehouse_sql.outbox import is_for_the_writer, outbox_app_id
 
 _HOURS_AT_ONCE: Final = 500
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,7 +72,8 @@ def count_raw(
         if counted_version is not None:
             new = range(counted_version + 1, table.version() + 1)
             for append in appends_of_others(lake, stream, new, own, known_identity):
-                pending.update(append.rows)
+                if is_for_the_writer(connection, append.import_transaction):
+                    pending.update(append.rows)
     # Otherwise the database has gone back in time: the lake writer delivers its outbox once more,
     # and then adds it to what is in the lake already.
     if known_identity == identity[0] and 0 < horizon <= announced:

@@ -56,7 +56,7 @@ ROOMS = {
         "database_url": "",
         "named_queries": "",
         "binary_parameters": "",
-        "outbox": "",
+        "outbox": "named_queries",
         "settings": "database_url",
         "session": "errors",
         "migrate": "errors",

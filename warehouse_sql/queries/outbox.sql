@@ -54,7 +54,7 @@ WHERE stream = %(stream)s
 SELECT coalesce(max(raw_version), 0) FROM partition_ledger WHERE stream = %(stream)s
 
 -- name: count_anew
--- The lake writer does it, once its own rows are settled, between two appends of imports.
+-- The lake writer does it, once its own rows are settled and no import is in the middle of an append.
 UPDATE outbox_delivery SET counted_version = NULL WHERE stream = %(stream)s
 
 -- name: restore_ledger

@@ -367,6 +367,21 @@ def test_a_count_of_the_raw_table_beside_an_import_misses_and_doubles_nothing(
     assert_ledger_agrees(database_url, lake)
 
 
+def test_what_a_killed_import_has_brought_is_counted_though_nobody_starts_it_again(
+    database_url: str, lake: Lake, tmp_path: Path
+) -> None:
+    flush(database_url, lake)
+    file = parquet(tmp_path, minutes(0, 150))
+    assert_kills_itself(import_and_die, database_url, lake, file, "before_settle", 1)
+    assert ledger(database_url) == {}
+    flush(database_url, lake)
+    assert_ledger_agrees(database_url, lake)
+    import_file(database_url, lake, file)
+    flush(database_url, lake)
+    assert_ledger_agrees(database_url, lake)
+    assert raw(lake).height == 150
+
+
 def test_an_import_into_another_database_of_the_lake_is_counted_here(
     database_url: str, postgres: str, migrated_template: str, lake: Lake, tmp_path: Path
 ) -> None:

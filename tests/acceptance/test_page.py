@@ -501,6 +501,22 @@ def test_whom_to_visit_is_listed_and_a_visit_is_closed_with_a_reason(show: Open,
 
 
 @pytest.mark.usefixtures("visits")
+def test_a_long_list_of_visits_is_shown_in_steps(show: Open, fleet: Collector) -> None:
+    many = ({"device_id": f"METER{n:05}", "at_stake_kwh_a_year": 900.0 - n} for n in range(25))
+    store_visits(fleet.database_url, *many)
+    page = live(show("/maintenance", viewport=PHONE)).page
+    shown, more = page.locator("#visits-rows tr"), page.locator("#visits-more")
+    expect(page.locator("#open-count")).to_have_text("25")
+    for count in (10, 20):
+        expect(shown).to_have_count(count)
+        more.click()
+    expect(shown).to_have_count(25)
+    expect(more).to_be_hidden()
+    page.get_by_role("radio", name="Chargers").check()
+    expect(shown).to_have_count(10)
+
+
+@pytest.mark.usefixtures("visits")
 @pytest.mark.parametrize("name", SCREENS)
 def test_the_page_of_a_device_shows_how_it_fares(show: Open, name: str) -> None:
     size, scheme = SCREENS[name]

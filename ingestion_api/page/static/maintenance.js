@@ -5,7 +5,8 @@ import { at, cell, deviceLink, make, put, rows } from "./dom.js";
 import { counted, number, sure, UNKNOWN, wholeMoney, words } from "./format.js";
 import { repeat } from "./frame.js";
 
-const MOST = 200;
+const STEP = matchMedia("(max-width: 40rem)").matches ? 10 : 50;
+const MOST = 1000; // the API's longest page
 const WEEK_SECONDS = 7 * 86_400;
 const WEEKS = 9; // eight for a trend, one until a visit opens
 const EMPTY = {
@@ -13,6 +14,8 @@ const EMPTY = {
   waiting: "Nothing is seen that is not sure yet.",
   closed: "No visit is closed.",
 };
+
+let wanted = STEP;
 
 const chosen = (name) => document.querySelector(`[name=${name}]:checked`).value;
 
@@ -22,18 +25,22 @@ async function list(state, kind, limit) {
 }
 
 async function show() {
-  const [state, kind] = [chosen("state"), chosen("kind")];
+  const [state, kind, limit] = [chosen("state"), chosen("kind"), wanted];
   const [open, found] = await Promise.all([
-    list("open", "", state === "open" && !kind ? MOST : 1),
-    state === "open" && !kind ? null : list(state, kind, MOST),
+    list("open", "", state === "open" && !kind ? limit : 1),
+    state === "open" && !kind ? null : list(state, kind, limit),
   ]);
-  if (state !== chosen("state") || kind !== chosen("kind")) return; // it is asked again
+  if (state !== chosen("state") || kind !== chosen("kind") || limit !== wanted) return; // asked again
   showFigures(open);
   const { rows: visits, nextCursor } = found ?? open;
   put("basis", open.date ? `by the sessions up to the end of ${open.date}` : "");
   at("visits-table").hidden = visits.length === 0;
   put("visits-none", visits.length ? "" : nothing(open, state));
-  put("visits-more", nextCursor ? `The first ${MOST} are shown; GET /v1/maintenance has all.` : "");
+  const isMore = nextCursor !== null && limit < MOST;
+  put("visits-rest", nextCursor && !isMore ? `The first ${MOST}; GET /v1/maintenance has all.` : "");
+  put("visits-more", `Show ${STEP} more`);
+  if (!isMore && document.activeElement === at("visits-more")) at("visits-title").focus();
+  at("visits-more").hidden = !isMore;
   rows(
     "visits-rows",
     visits.map((visit) => ({ key: visit, make: () => row(visit) })),
@@ -203,4 +210,11 @@ function done(text) {
 }
 
 const again = repeat(5, show, { isPulse: true, section: "visits" });
-at("choices").addEventListener("change", again);
+at("choices").addEventListener("change", () => {
+  wanted = STEP;
+  again();
+});
+at("visits-more").addEventListener("click", () => {
+  wanted = Math.min(wanted + STEP, MOST);
+  again();
+});

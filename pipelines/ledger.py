@@ -8,8 +8,9 @@ from typing import Final
 import psycopg
 from psycopg.rows import class_row
 
-from lake import Compaction, Stream
+from lake import Compaction, Lake, Stream
 from warehouse_sql.named_queries import query
+from warehouse_sql.outbox import outbox_app_id
 
 _HOURS_AT_ONCE: Final = 500
 
@@ -91,6 +92,24 @@ def newest_raw_version(connection: psycopg.Connection, stream: Stream) -> int | 
     rows = connection.execute(query("newest_raw_version"), {"stream": stream.name}).fetchall()
     version: int | None = rows[0][0]
     return version
+
+
+def log_lacks(connection: psycopg.Connection, lake: Lake, stream: Stream) -> str | None:
+    """Tell what the log of the raw table lacks of what this database has seen in it; mostly None.
+
+    By the versions in the ledger, and by how far the outbox was delivered, for others append, too.
+    """
+    known = newest_raw_version(connection, stream)
+    asked = {"stream": stream.name}
+    ((identity, epoch, *_, settled),) = connection.execute(
+        query("outbox_delivery"), asked
+    ).fetchall()
+    table = lake.open(stream.raw_table)
+    if known is not None and table.version() < known:
+        return f"its log ends at version {table.version()}, and the ledger has seen version {known}"
+    if (table.transaction_version(outbox_app_id(identity, epoch)) or 0) < settled:
+        return "its log lacks heartbeats that were delivered to it"
+    return None
 
 
 def counted_hours(connection: psycopg.Connection, stream: Stream) -> CountedHours:

@@ -10,7 +10,7 @@ import psycopg
 from lake import STREAMS, Lake, LakeDamaged, Stream
 from lake.delta import diagnose_read_errors
 from lake.schema import DERIVED_TABLES
-from pipelines.ledger import newest_raw_version
+from pipelines.ledger import log_lacks
 
 HISTORIES = tuple(stream.history_table for stream in STREAMS.values())
 
@@ -34,11 +34,9 @@ def fail_on_unreadable(
 
 def require_lake_of_ledger(connection: psycopg.Connection, lake: Lake, stream: Stream) -> None:
     """Fail the run where the raw table is older than the ledger: its hours would wait for ever."""
-    known, found = newest_raw_version(connection, stream), lake.open(stream.raw_table).version()
-    if known is not None and found < known:
+    if lacks := log_lacks(connection, lake, stream):
         raise dg.Failure(
-            f"{stream.raw_table} at {lake.uri} is at version {found}, but the ledger has seen "
-            f"version {known}: this is another or a restored lake. Point LAKE_URI at the lake "
-            "that belongs to DATABASE_URL.",
+            f"{stream.raw_table} at {lake.uri}: {lacks}; this is another or a restored lake. Point "
+            "LAKE_URI at the lake that belongs to DATABASE_URL.",
             allow_retries=False,
         )

@@ -21,7 +21,7 @@ from lake.delta import (
     scan_window,
 )
 from lake.schema import DERIVED_TABLES, TableSpec, decode_history, history_table
-from pipelines.ledger import newest_raw_version
+from pipelines.ledger import log_lacks
 
 _RAW: Final = {stream.raw_table: stream for stream in STREAMS.values()}
 _TABLES: Final = (
@@ -147,8 +147,7 @@ def unreadable_tables(lake: Lake, connection: psycopg.Connection) -> dict[str, s
 
 def _gap(lake: Lake, connection: psycopg.Connection, stream: Stream) -> str | None:
     """Description of what the log of a raw table must have lost."""
-    known, version = newest_raw_version(connection, stream), lake.open(stream.raw_table).version()
-    if known is not None and version < known:
-        return f"its log ends at version {version}, and the ledger has seen version {known}"
+    if lacks := log_lacks(connection, lake, stream):
+        return lacks
     empty = empty_commits(lake, stream.raw_table)
     return f"entries of its log are empty files: {', '.join(empty[:5])}" if empty else None

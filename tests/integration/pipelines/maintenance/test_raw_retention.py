@@ -350,15 +350,20 @@ def test_without_a_retention_raw_heartbeats_are_kept_for_ever(stack: PipelineSta
     assert stack.lake.open(METER.raw_table).count() == 1
 
 
+@pytest.mark.parametrize(
+    "known",
+    [
+        b"UPDATE partition_ledger SET raw_version = 1000, compacted_version = 1000 RETURNING 1",
+        b"UPDATE outbox_delivery SET settled_horizon = 1000000000 RETURNING 1",
+    ],
+)
 def test_a_lake_that_is_older_than_the_ledger_loses_nothing(
-    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
+    stack: PipelineStack, monkeypatch: pytest.MonkeyPatch, known: bytes
 ) -> None:
     hour = hour_of(datetime.now(UTC)) - 100 * HOUR
     stack.deliver(METER, meter_rows(of_hour(hour)))
     stack.run_hours(hour, hour)
-    stack.rows(
-        b"UPDATE partition_ledger SET raw_version = 1000, compacted_version = 1000 RETURNING 1"
-    )
+    stack.rows(known)
     monkeypatch.setenv("RAW_RETENTION_DAYS", "1")
     with pytest.raises(dg.Failure, match="another or a restored lake"):
         run_maintenance(stack, RETENTION)

@@ -93,7 +93,8 @@ class EnergySettings(BaseSettings):
     greatest_power_kw: float = Field(
         default=500,
         gt=0,
-        description="power that no charger exceeds: a register that rises faster is not believed",
+        description="power that no charger exceeds: a register that rises faster is not believed, "
+        "and energies of an imported file that mean more may be Wh",
     )
     greatest_vehicle_power_kw: float = Field(
         default=500, gt=0, description="power that no vehicle takes, likewise"

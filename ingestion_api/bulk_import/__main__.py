@@ -15,7 +15,7 @@ from ingestion_api.bulk_import.progress import ProgressDisplay
 from ingestion_api.bulk_import.source import Source
 from ingestion_api.database.pool import DatabaseNotReady, check_database
 from ingestion_api.settings import CollectorSettings
-from lake import Lake, LakeError, LakeSettings, UnusableFile
+from lake import EnergySettings, Lake, LakeError, LakeSettings, UnusableFile
 from lake.recordings import ColumnMapping
 from warehouse_sql.named_queries import query
 from warehouse_sql.settings import DatabaseSettings, settings_fault
@@ -30,7 +30,7 @@ def main() -> int:
         return _fail(WRONG_USAGE, "--rejects is for one file; each file has its own by default")
     mapping: ColumnMapping = given.mapping
     try:
-        settings, dsn = CollectorSettings(), DatabaseSettings().dsn
+        settings, energy, dsn = CollectorSettings(), EnergySettings(), DatabaseSettings().dsn
         lake = Lake.from_settings(LakeSettings())
     except ValidationError as error:
         return _fail(WRONG_USAGE, settings_fault(error))
@@ -47,7 +47,7 @@ def main() -> int:
             with Ledger(dsn, lake) as ledger:
                 before, _ = ledger.first_partition()
                 tolerance = settings.future_tolerance_seconds
-                file_import = FileImport(source, mapping, lake, ledger, tolerance)
+                file_import = FileImport(source, mapping, lake, ledger, tolerance, energy)
                 with progress.track(file, file_import.progress) as on_progress:
                     found = file_import.run(rejects, on_progress)
                 progress.summary(file, file_import.progress, found)

@@ -21,6 +21,7 @@ from ingestion_api.bulk_import.source import Part, Source
 from ingestion_api.heartbeats.batch import Limits
 from lake import (
     STREAMS,
+    EnergySettings,
     ImportProgress,
     Lake,
     StaleRead,
@@ -72,6 +73,7 @@ class FileImport:
         lake: Lake,
         ledger: Ledger,
         future_tolerance_seconds: float,
+        energy: EnergySettings,
         section_rows: int = SECTION_ROWS,
         at_step: Callable[[str], None] = lambda step: None,
     ) -> None:
@@ -80,7 +82,7 @@ class FileImport:
         self._section_rows, self._at_step = section_rows, at_step
         self._id = f"import-{source.identity[:32]}"
         self._ids = IdEncoder()
-        self._unit = UnitCheck()
+        self._unit = UnitCheck(energy)
         if not ledger.take_lock(source.identity):
             raise UnusableFile("is being imported by another process")
         self._meaning = with_default_stream(meaning, source.fields)

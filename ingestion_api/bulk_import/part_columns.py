@@ -29,6 +29,7 @@ from ingestion_api.heartbeats.contract import (
 from lake import INTERVAL, Stream, UnusableFile
 from lake.recordings import (
     ENERGIES,
+    IDS,
     NUMBERS,
     TEXTS,
     ColumnMapping,
@@ -58,9 +59,19 @@ class PartColumns:
 
     def check_unit(self, check: UnitCheck) -> None:
         """Add the energies of intervals."""
-        of_interval = self.kinds == READING_TYPES.index(INTERVAL)
-        for name in ENERGIES:
-            check.add(name, self.numbers[name][of_interval])
+        of_interval: Any = self.kinds == READING_TYPES.index(INTERVAL)
+        if of_interval.all():
+            of_interval = slice(None)
+        for energy, device in zip(ENERGIES, IDS, strict=True):
+            if self.sent[energy].any():
+                check.add(
+                    energy,
+                    self.numbers[energy][of_interval],
+                    self.codes[device][of_interval],
+                    self.codes["phase"][of_interval],
+                    self.times[of_interval],
+                    self.numbers["intervalSeconds"][of_interval],
+                )
 
     def columns_for(self, stream: Stream) -> dict[str, npt.NDArray[Any]]:
         """The columns of a stream's block."""

@@ -18,7 +18,8 @@ from lake.recordings.column_mapping import (
 from lake.recordings.csv_files import cell_count_fault, read_header, require_utf8
 from lake.recordings.local_times import LOCAL_TIME, LocalTimes, local_micros, no_zone_fault
 from lake.recordings.numbers import parse_number
-from lake.recordings.units import MAX_INTERVAL_KWH, MAX_REGISTER_KWH, UnitCheck, to_kwh
+from lake.recordings.unit_check import UnitCheck
+from lake.recordings.units import MAX_INTERVAL_KWH, MAX_REGISTER_KWH, to_kwh
 
 __all__ = [
     "ENERGIES",

@@ -1,12 +1,8 @@
-"""Units of energy: conversion, and checks of a column's name and numbers."""
+"""Units of energy: conversion, and what a column's name tells."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
 
 from lake.errors import UnusableFile
 
@@ -22,9 +18,6 @@ _TO_KWH: Final[Mapping[str, tuple[float, float]]] = {
     "kJ": (1.0, 3_600.0),
     "MJ": (1.0, 3.6),
 }
-
-# One energy in 200 above the limit is no accident any more.
-_TOO_MANY: Final = 200
 
 _WORD: Final = r"(?:watt|w)[ ._*·-]?(?:h(?:(?:ou)?rs?)?|stunden?)"
 _ENERGY_NAME: Final = re.compile(
@@ -78,32 +71,3 @@ def unit_of_name(column: str) -> str | None:
     if found := _POWER_NAME.search(spaced):
         return "W" if found[0].lower() in {"w", "watt", "watts"} else "kW"
     return None
-
-
-class UnitCheck:
-    """Counter of interval energies by field, to see whether they can be in kWh."""
-
-    def __init__(self) -> None:
-        self._energies: Counter[str] = Counter()
-        self._too_large: Counter[str] = Counter()
-
-    def add(self, field: str, energies: npt.NDArray[np.float64]) -> None:
-        """Count the energies above zero, and of these those above the limit of an interval.
-
-        What is not even a register is a fault of its row alone.
-        """
-        counted = energies[(energies > 0) & (energies <= MAX_REGISTER_KWH)]
-        self._energies[field] += len(counted)
-        self._too_large[field] += int((counted > MAX_INTERVAL_KWH).sum())
-
-    def require_kwh(self) -> None:
-        """Raise UnusableFile if too many are too large to be kWh of intervals."""
-        for field, too_large in self._too_large.items():
-            energies = self._energies[field]
-            if too_large and too_large * _TOO_MANY >= energies:
-                raise UnusableFile(
-                    f"has {too_large:,} of {energies:,} energies in {field} above "
-                    f"{MAX_INTERVAL_KWH:,.0f} kWh in one interval: are they Wh? Say --unit Wh if "
-                    "they are, --reading-type register if it is a register, or --unit kWh if "
-                    "neither; nothing was taken"
-                )

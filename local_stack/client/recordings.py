@@ -3,18 +3,20 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from pydantic import ValidationError
 
-from lake import UnusableFile
+from lake import EnergySettings, UnusableFile
 from lake.recordings import (
     ENERGIES,
     FIELDS,
+    IDS,
     NUMBERS,
     TEXTS,
     ColumnMapping,
@@ -31,7 +33,8 @@ from lake.recordings import (
     with_default_stream,
 )
 from local_stack.client.recording_files import Row, Value, read_rows
-from local_stack.errors import RecordingError
+from local_stack.errors import RecordingError, UsageError
+from warehouse_sql.settings import settings_fault
 
 _FIELDS: Final = {
     "meter": tuple(
@@ -42,6 +45,8 @@ _FIELDS: Final = {
 _NAMES_TOLD: Final = 20
 _ROWS_JUDGED: Final = 100_000
 _1970: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # written with a Z
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 Numbered = tuple[int, Row | str]
 
@@ -125,17 +130,62 @@ def _checked(file: Path, meaning: ColumnMapping, order_by: str | None) -> Column
 
 def _check_unit(rows: Iterator[Numbered], read: "_Reader") -> None:
     """Check that the energies can be kWh, before one is posted."""
-    energies: dict[str, list[float]] = {name: [] for name in ENERGIES}
+    found: dict[str, list[tuple[float, int, int, int, float]]] = {name: [] for name in ENERGIES}
+    codes: dict[str, int] = {}
+
+    def code(text: Value) -> int:
+        return codes.setdefault(text, len(codes)) if isinstance(text, str) else -1
+
     for _, values in rows:
         heartbeat = {} if isinstance(values, str) else read.heartbeat(values)
-        if heartbeat.get("readingType") != "register":
-            for name, found in energies.items():
-                if isinstance(energy := heartbeat.get(name), float):
-                    found.append(energy)
-    check = UnitCheck()
-    for name, found in energies.items():
-        check.add(name, np.array(found, np.float64))
+        if heartbeat.get("readingType") == "register":
+            continue
+        time, seconds = _micros(heartbeat.get("timestamp")), _declared_seconds(heartbeat)
+        for name, device in zip(ENERGIES, IDS, strict=True):
+            if isinstance(energy := heartbeat.get(name), float):
+                sender = code(None if time is None else heartbeat.get(device))
+                phase = code(heartbeat.get("phase"))
+                found[name].append((energy, sender, phase, time or 0, seconds))
+    check = UnitCheck(_energy_settings())
+    for name, some in found.items():
+        if some:
+            energies, senders, phases, times, declared = zip(*some, strict=True)
+            check.add(
+                name,
+                np.array(energies, np.float64),
+                np.array(senders, np.int32),
+                np.array(phases, np.int32),
+                np.array(times, np.int64),
+                np.array(declared, np.float64),
+            )
     check.require_kwh()
+
+
+def _energy_settings() -> EnergySettings:
+    try:
+        return EnergySettings()
+    except ValidationError as error:
+        raise UsageError(settings_fault(error)) from error
+
+
+def _declared_seconds(heartbeat: Row) -> float:
+    """The length of the interval that a heartbeat declares; NaN for none."""
+    seconds = heartbeat.get("intervalSeconds")
+    if isinstance(seconds, float):
+        return seconds
+    start, end = (_micros(heartbeat.get(name)) for name in ("intervalStart", "timestamp"))
+    return math.nan if start is None or end is None else (end - start) / 1e6
+
+
+def _micros(time: Value) -> int | None:
+    """Microseconds since 1970; of a local time those of its clock, which is as good for a step."""
+    if not isinstance(time, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return None
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - _EPOCH) // _MICROSECOND
 
 
 def _clock(file: Path, read: "_Reader", order_by: str | None) -> LocalTimes:

@@ -37,7 +37,7 @@ ROOMS = {
         "csv_injection": "",
         "schema": "",
         "settings": "",
-        "recordings": "errors schema time_zones",
+        "recordings": "errors schema settings time_zones",
         "energy": "schema settings",
         "health": "energy schema engine settings",
         "costs": "energy schema time_zones",

@@ -39,6 +39,7 @@ from lake import (
     METER,
     STREAMS,
     VEHICLE,
+    EnergySettings,
     Lake,
     Stream,
     UnusableFile,
@@ -55,6 +56,7 @@ from tests.harness.postgres import copied_database
 from tests.samples import ANY_TIME, HOUR_10
 
 TOLERANCE = 300.0
+ENERGY = EnergySettings(_env_file=None)
 METER_COLUMNS = ("meter_id", "timestamp", "kwh_consumed_ac", "voltage", "reading_type")
 
 
@@ -63,7 +65,9 @@ def import_file(
 ) -> FileImport:
     meaning = meaning or ColumnMapping()
     with Ledger(dsn, lake) as ledger:
-        done = FileImport(Source(file, meaning), meaning, lake, ledger, TOLERANCE, **options)
+        done = FileImport(
+            Source(file, meaning), meaning, lake, ledger, TOLERANCE, ENERGY, **options
+        )
         done.run(rejects_of(file), lambda: None)
     return done
 
@@ -429,9 +433,9 @@ def test_a_file_is_imported_by_one_process_at_a_time(
     file = parquet(tmp_path, minutes(0, 9))
     source = Source(file, ColumnMapping())
     with Ledger(database_url, lake) as first, Ledger(database_url, lake) as second:
-        FileImport(source, ColumnMapping(), lake, first, TOLERANCE)
+        FileImport(source, ColumnMapping(), lake, first, TOLERANCE, ENERGY)
         with pytest.raises(UnusableFile, match="by another process"):
-            FileImport(source, ColumnMapping(), lake, second, TOLERANCE)
+            FileImport(source, ColumnMapping(), lake, second, TOLERANCE, ENERGY)
 
 
 def test_a_year_of_a_device_after_the_other_makes_a_file_an_hour(

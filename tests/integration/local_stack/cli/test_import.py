@@ -166,6 +166,10 @@ def test_a_file_in_watt_hours_is_stopped_before_anything_of_it_is_taken(
     (tmp_path / "a.csv").write_text(f"meter_id,timestamp,kwhConsumedAc\n{rows}{box},x,1\n")
     stopped = wattlake(tmp_path, "import", "a.csv", **where(collector))
     assert "13 of 24 energies in kwhConsumedAc above 1,000 kWh" in failed_with(stopped, FAILED)
+    rows = "".join(f"{box},2026-03-01T{n // 60:02}:{n % 60:02}:00Z,183\n" for n in range(180))
+    (tmp_path / "a.csv").write_text(f"meter_id,timestamp,kwhConsumedAc\n{rows}{box},x,1\n")
+    stopped = wattlake(tmp_path, "import", "a.csv", **where(collector))
+    assert "179 of 179 energies in kwhConsumedAc above 500 kW" in failed_with(stopped, FAILED)
     assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
     stopped = wattlake(tmp_path, "replay", "a.csv", "--url", url_of(collector))
     assert "are they Wh?" in failed_with(stopped, FAILED)

@@ -1,5 +1,6 @@
 """`wattlake replay` and `wattlake import` take the same of a file, and say the same of the rest."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from ingestion_api.bulk_import.intake import decode_part
 from ingestion_api.bulk_import.source import Source
 from ingestion_api.heartbeats.batch import Limits
 from ingestion_api.heartbeats.strict_decoder import TELEMETRY, decode_values_strict
-from lake import UnusableFile
+from lake import EnergySettings, UnusableFile
 from lake.recordings import ColumnMapping, LocalTimes, UnitCheck, parse_number, with_default_stream
 from lake.recordings.local_times import local_micros
 from lake.recordings.units import unit_of_name
@@ -49,7 +50,7 @@ def by_replay(file: Path, meaning: ColumnMapping) -> tuple[Taken, Refused]:
 
 
 def by_import(file: Path, meaning: ColumnMapping) -> tuple[Taken, Refused]:
-    source, ids, check = Source(file, meaning), IdEncoder(), UnitCheck()
+    source, ids, check = Source(file, meaning), IdEncoder(), UnitCheck(EnergySettings())
     meaning = with_default_stream(meaning, source.fields)
     taken: Taken = []
     refused: Refused = {}
@@ -256,6 +257,26 @@ def test_watt_hours_are_seen_by_their_size_where_no_name_tells_them(tmp_path: Pa
     assert [*refused] == [3]
     assert "is it a register, or Wh?" in refused[3][0]
     by_both(file, ColumnMapping(renames=renames, reading_type="register"))
+
+
+def test_watt_hours_are_seen_by_the_power_that_they_mean(tmp_path: Path) -> None:
+    columns = "meterId,timestamp,kwhConsumedAc,intervalStart,phase"
+    text = f"{columns}\n" + "".join(
+        f"M{n % 3},2026-11-17T{10 + n // 60}:{n % 60:02}:00+01:00,183,,L{n % 3}\n"
+        for n in reversed(range(180))
+    )
+    told = refused_by_both(write(tmp_path, text))
+    assert "177 of 177 energies in kwhConsumedAc above 500 kW, by the time since the row" in told
+    lone = f"{columns}\nM1,2026-11-17T11:00:00Z,183,2026-11-17T10:59:00Z,\n"
+    assert "1 of 1 energies" in refused_by_both(write(tmp_path, lone))
+    taken, refused = by_both(write(tmp_path, text), ColumnMapping(unit="Wh"))
+    assert (energies(taken), refused) == ([0.183] * 180, {})
+    by_both(write(tmp_path, lone.replace("10:59", "10:00")))
+    other = {"meterId": {"id": "M1"}, "timestamp": TIME, "kwhConsumedAc": 1, "phase": []}
+    (tmp_path / "a.ndjson").write_text(json.dumps(other))
+    assert [*by_replay(tmp_path / "a.ndjson", ColumnMapping())[1]] == [1]
+    registers = text.replace(",183,", ",830.4,")
+    by_both(write(tmp_path, registers), ColumnMapping(reading_type="register"))
 
 
 def test_one_absurd_energy_among_many_is_refused_alone(tmp_path: Path) -> None:

@@ -1,10 +1,18 @@
 """Settings: the place of the lake, and the limits of its mathematics."""
 
 import json
-from typing import Annotated, Self
+import re
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+# Both libraries know these stores, that of the tables and that of the other files.
+_STORES: Final = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss")
+_STORE_URL: Final = re.compile(rf"({'|'.join(_STORES)})://[^/]")
+_FILE_URL: Final = re.compile("file:///+[^/]")
+_BROKEN_URL: Final = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*:/|({'|'.join(_STORES)}|file):|.*://")
 
 
 def parse_json(value: object) -> object:
@@ -22,6 +30,19 @@ def parse_json(value: object) -> object:
     return parsed
 
 
+def _folder_or_store(uri: str) -> str:
+    """Refuse what was meant as a URL, and would silently be a folder of the working directory."""
+    if _STORE_URL.match(uri) or _FILE_URL.match(uri):
+        return uri
+    if _BROKEN_URL.match(uri) or not uri.strip("/"):
+        raise PydanticCustomError(
+            "lake_uri",
+            "is no URL of a store that is known: write s3://bucket/lake, gs://bucket/lake, "
+            "az://container/lake, or a folder; that of a folder with : in its name begins with /",
+        )
+    return uri
+
+
 class LakeSettings(BaseSettings):
     """Read from the environment and `.env`; each name in capitals is the variable."""
 
@@ -33,7 +54,7 @@ class LakeSettings(BaseSettings):
         hide_input_in_errors=True,  # options of an object store have keys
     )
 
-    lake_uri: str = Field(
+    lake_uri: Annotated[str, AfterValidator(_folder_or_store)] = Field(
         default="data/lake",
         description="folder or object-store URL (s3://, gs://, az://) that holds the tables",
     )

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lake import EnergySettings, LakeSettings
 from lake.time_zones import time_zone
 from warehouse_sql.settings import settings_fault
 
@@ -146,7 +147,8 @@ class PipelineSettings(BaseSettings):
 def main() -> int:
     """Say in one line what is wrong with the settings, before Dagster says it in many."""
     try:
-        PipelineSettings()
+        for package in (PipelineSettings, LakeSettings, EnergySettings):
+            package()
     except ValidationError as error:
         print(settings_fault(error), file=sys.stderr)  # noqa: T201
         return 2

@@ -14,6 +14,7 @@ from typing import IO, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
+from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +29,7 @@ from local_stack.cli.result_table import moment_text, result_table
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.settings import LocalStackSettings
 from local_stack.terminal import output_console
+from warehouse_sql.settings import settings_fault
 
 
 class Format(StrEnum):
@@ -234,5 +236,8 @@ def _errors_of_the_lake() -> Iterator[None]:
 
 
 def _lake(settings: LocalStackSettings) -> Lake:
-    where = LakeSettings().model_copy(update={"lake_uri": lake_uri(settings)})
+    try:
+        where = LakeSettings().model_copy(update={"lake_uri": lake_uri(settings)})
+    except ValidationError as error:
+        raise UsageError(settings_fault(error)) from error
     return Lake.from_settings(where)

@@ -251,7 +251,7 @@ LIBRARIES = {
     "ingestion_api.rest.problems",
     "pyarrow": "ingestion_api lake local_stack pipelines",
     "pydantic": "ingestion_api lake local_stack pipelines warehouse_sql",
-    "pydantic_core": "ingestion_api warehouse_sql",
+    "pydantic_core": "ingestion_api lake.settings warehouse_sql",
     "pydantic_settings": "ingestion_api.settings lake.settings local_stack.settings "
     "pipelines.settings warehouse_sql.settings",
     "ray": "pipelines.engine",

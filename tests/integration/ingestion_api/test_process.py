@@ -81,6 +81,7 @@ def test_a_database_without_migrations_is_one_clear_line(postgres: str, tmp_path
         ("DATABASE_URL", "mysql://x"),
         ("FLUSH_ROWS", "0"),
         ("TARIFF_FILE", "none.yaml"),
+        ("LAKE_URI", "s3:/bucket/lake"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_line_with_its_name(

@@ -345,7 +345,13 @@ def test_up_says_which_setting_is_wrong(tmp_path: Path) -> None:
     assert "PORT: " in failed_with(wattlake(tmp_path, "up", PORT="many"), WRONG_USAGE)
 
 
-def test_up_says_which_setting_of_the_pipelines_is_wrong(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"), [("HOURS_PER_RUN", "many"), ("LAKE_URI", "s3:/bucket/lake")]
+)
+def test_up_says_which_setting_of_its_parts_is_wrong_before_it_starts_any(
+    tmp_path: Path, name: str, value: str
+) -> None:
     ports = ["--port", str(free_port()), "--dagster-port", str(free_port())]
-    done = wattlake(tmp_path, "up", "--data", str(tmp_path / "d"), *ports, HOURS_PER_RUN="many")
-    assert "HOURS_PER_RUN: " in failed_with(done, FAILED)
+    done = wattlake(tmp_path, "up", "--data", str(tmp_path / "d"), *ports, **{name: value})
+    assert f"{name}: " in failed_with(done, FAILED)
+    assert "starting" not in done.stdout

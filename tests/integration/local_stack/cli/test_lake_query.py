@@ -332,3 +332,5 @@ def test_no_lake_and_no_sql_are_one_clear_line(tmp_path: Path) -> None:
     assert "give the SQL" in failed_with(wattlake(tmp_path, "query", *nowhere), WRONG_USAGE)
     parquet = wattlake(tmp_path, "query", *nowhere, "--format", "parquet", sql)
     assert "name it with -o" in failed_with(parquet, WRONG_USAGE)
+    typo = wattlake(tmp_path, "query", sql, LAKE_URI="s3:/bucket/lake")
+    assert "LAKE_URI: is no URL of a store" in failed_with(typo, WRONG_USAGE)

@@ -90,7 +90,7 @@ def _watch(terminal: Terminal, stack: Stack) -> None:
             try:
                 terminal.show_status(_line(collector))
                 warned = _warn(terminal, collector, warned)
-                shown = _show_efficiency(terminal, collector, shown)
+                shown = show_efficiency(terminal, collector, shown)
             except KeyRefused:
                 terminal.show_status(
                     Text(
@@ -131,7 +131,7 @@ def _warn(terminal: Terminal, collector: Collector, warned: set[str]) -> set[str
     return set(warnings)
 
 
-def _show_efficiency(
+def show_efficiency(
     terminal: Terminal, collector: Collector, shown: datetime | None
 ) -> datetime | None:
     """Print the tables if an hour was computed that was not shown yet; return the newest."""
@@ -139,9 +139,10 @@ def _show_efficiency(
     if not hours or (shown is not None and hours[-1].hour_start <= shown):
         return shown
     newest = hours[-1].hour_start
+    vehicles = worst_vehicles(collector, newest, _VEHICLES_SHOWN)  # before anything is printed
     terminal.print()
     terminal.print(fleet_table(hours))
-    terminal.print(worst_table(worst_vehicles(collector, newest, _VEHICLES_SHOWN), newest))
+    terminal.print(worst_table(vehicles, newest))
     return newest
 
 

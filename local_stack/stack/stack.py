@@ -65,9 +65,7 @@ class Stack:
         """Start everything in order; LocalStackError, in one line, if something is in the way."""
         make_folder(self.folder)
         self._take_lock()
-        for port in {self.settings.port, *collector_ports(self.settings).values()}:
-            _check_port("PORT", port)
-        _check_port("DAGSTER_PORT", self.settings.dagster_port)
+        _check_ports(self.settings)
         make_folder(self.logs)
         _check_pipeline_settings()
         yield "starting the database"
@@ -252,6 +250,19 @@ class Stack:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _check_ports(settings: LocalStackSettings) -> None:
+    ports = {settings.port, *collector_ports(settings).values()}
+    if settings.dagster_port in ports:
+        whose = "PORT" if settings.dagster_port == settings.port else "a collector's own"
+        raise StackError(
+            f"port {settings.dagster_port} is DAGSTER_PORT and {whose} as well; those of single "
+            "collectors are PORT + 101 on: set PORT or DAGSTER_PORT to another"
+        )
+    for port in ports:
+        _check_port("PORT", port)
+    _check_port("DAGSTER_PORT", settings.dagster_port)
 
 
 def _check_port(name: str, port: int) -> None:

@@ -14,6 +14,7 @@ import pytest
 from local_stack.errors import StackError
 from local_stack.settings import LocalStackSettings
 from local_stack.stack.collectors import collector_ports
+from local_stack.stack.stack import Stack
 from tests.harness.collector import environment
 from tests.harness.heartbeats import device, meter
 from tests.harness.processes import children, free_port
@@ -107,6 +108,24 @@ def counted(own_port: int) -> float:
         if line.startswith('wattlake_records_total{outcome="accepted",stream="meter"}')
     )
     return float(line.split()[-1])
+
+
+@pytest.mark.parametrize(("collectors", "dagster_port"), [(1, 3600), (2, 3600), (2, 3702)])
+def test_a_port_that_two_parts_would_have_is_refused_before_anything_starts(
+    tmp_path: Path, collectors: int, dagster_port: int
+) -> None:
+    settings = LocalStackSettings(
+        _env_file=None,
+        data_folder=tmp_path,
+        port=3600,
+        dagster_port=dagster_port,
+        collectors=collectors,
+    )
+    stack = Stack(settings)
+    with pytest.raises(StackError, match="set PORT or DAGSTER_PORT to another"):
+        next(stack.start())
+    list(stack.stop())
+    assert [file.name for file in tmp_path.iterdir()] == ["lock"]
 
 
 def test_own_ports_that_do_not_exist_are_one_clear_line() -> None:

@@ -38,7 +38,7 @@ class DatabaseService(Supervised):
         self._postgres.kill()
 
     def exit_reason(self) -> str:
-        return f"{self._postgres.last_error()}; see {self._postgres.log}"
+        return f"{self._postgres.exit_reason()}; see {self._postgres.log}"
 
     def _launch(self) -> None:
         self._postgres.launch()

@@ -48,6 +48,7 @@ _OWN_SETTINGS = "wattlake.conf"
 _BUILTIN_LOCALES = 17
 _START_SECONDS = 600  # a long crash recovery is not a failure
 _STOP_SECONDS = 60
+_REFUSAL = "the database system is "  # starting up, shutting down: told to a client
 
 
 class EmbeddedPostgres:
@@ -142,8 +143,10 @@ class EmbeddedPostgres:
             raise PostgresError(f"no PostgreSQL server runs in {self.folder}")
         return self._process.pid
 
-    def last_error(self) -> str:
-        """The line of the log that says why the server ended."""
+    def exit_reason(self) -> str:
+        """The signal that ended the server, or else the line of its log that says why."""
+        if self._process is not None and (self._process.returncode or 0) < 0:
+            return signal.Signals(-self._process.returncode).name
         try:
             return _reason(self._log_text())
         except OSError:
@@ -295,6 +298,8 @@ class EmbeddedPostgres:
     # -- the start ----------------------------------------------------------------------------
 
     def _launch(self) -> None:
+        with contextlib.suppress(OSError):  # the first start, or a disk that takes nothing
+            self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 die_with_parent(
@@ -315,7 +320,7 @@ class EmbeddedPostgres:
         while not self._answers():
             if not self.running:
                 raise PostgresError(
-                    f"the database does not start: {self.last_error()} (see {self.log})"
+                    f"the database does not start: {self.exit_reason()} (see {self.log})"
                 )
             if time.monotonic() > deadline:
                 raise PostgresError(f"the database is not ready in time (see {self.log})")
@@ -351,9 +356,9 @@ def _is_free(port: int) -> bool:
 def _reason(output: str) -> str:
     """The line of a server's output that says what is wrong."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    for index, line in enumerate(lines):
-        for mark in ("FATAL:", "PANIC:", "ERROR:", "error:"):
-            if mark in line:
+    for marks in (("FATAL:", "PANIC:"), ("error:",)):  # an ERROR ends a statement, and no server
+        for index, line in reversed(list(enumerate(lines))):
+            if any(mark in line for mark in marks) and _REFUSAL not in line:
                 # a wrong setting has its cause in the line before
                 cause = lines[index - 1] if "contains errors" in line and index else line
                 return cause.split(": ", 1)[-1].strip()

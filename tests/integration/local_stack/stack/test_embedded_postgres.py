@@ -173,6 +173,40 @@ def test_a_server_that_hangs_is_killed_by_its_supervisor_and_recovers(
     assert rows(url) == 3
 
 
+def test_a_server_that_was_killed_tells_the_signal_and_its_log_is_kept(
+    server: EmbeddedPostgres,
+) -> None:
+    database = DatabaseService(server)
+    with psycopg.connect(database.start()) as conn, pytest.raises(psycopg.errors.UndefinedTable):
+        conn.execute("SELECT FROM no_such_table")
+    os.kill(server.pid, signal.SIGKILL)
+    wait_for(lambda: not server.running)
+    assert database.exit_reason() == f"SIGKILL; see {server.log}"
+    server.start()
+    assert "no_such_table" in (server.folder / "server.log.1").read_text()
+
+
+ERROR = "2026-11-30 20:00:00.000 UTC [7] ERROR:  could not serialize access"
+REFUSED = "2026-11-30 20:00:03.000 UTC [9] FATAL:  the database system is shutting down"
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([ERROR, "[8] FATAL:  first", "[8] PANIC:  no space", ERROR, REFUSED], "no space"),
+        ([ERROR, "[8] LOG:  database system is shut down"], "[8] LOG:  database system is shut"),
+        (["initdb: error: no such folder", "initdb: hint: make it"], "error: no such folder"),
+        (['[8] LOG:  parameter "x"', "[8] FATAL:  file contains errors"], 'parameter "x"'),
+    ],
+)
+def test_the_reason_of_an_end_is_the_last_line_that_ends_a_server(
+    first_server: EmbeddedPostgres, lines: list[str], reason: str
+) -> None:
+    first_server.folder.mkdir()
+    first_server.log.write_text("\n".join(lines), encoding="utf-8")
+    assert reason in first_server.exit_reason()
+
+
 def test_nobody_gets_in_without_the_password(server: EmbeddedPostgres) -> None:
     url = server.start()
     password = url.split(":")[2].split("@")[0]

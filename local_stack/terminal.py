@@ -49,8 +49,8 @@ class Terminal:
         self._live.stop()
 
     def print(self, what: RenderableType = "") -> None:
-        """Print text that stays."""
-        self._console.print(what)
+        """Print what stays; a line of text is not folded, so that its paths can be copied."""
+        self._console.print(what, soft_wrap=isinstance(what, str | Text))
 
     def show_step(self, text: str) -> None:
         """Show the current step in the status line; where that can't change, print it."""

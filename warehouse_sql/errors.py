@@ -19,3 +19,8 @@ class MigrationChanged(WarehouseError):
 
 class SchemaNewerThanCode(WarehouseError):
     """The database was migrated by a newer Wattlake; update this installation."""
+
+
+def one_line(error: Exception) -> str:
+    """Return all that an error says as one line: the first of several has the reason."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -10,6 +10,7 @@ from warehouse_sql.errors import (
     MigrationChanged,
     MigrationFailed,
     SchemaNewerThanCode,
+    one_line,
 )
 
 # One lock per database for all who migrate; any constant would do.
@@ -25,12 +26,12 @@ def migrate(dsn: str) -> list[str]:
     try:
         conn = psycopg.connect(dsn, connect_timeout=10)
     except psycopg.OperationalError as error:
-        raise DatabaseUnreachable(f"the database does not answer: {_reason(error)}") from error
+        raise DatabaseUnreachable(f"the database does not answer: {one_line(error)}") from error
     try:
         with conn:
             return _migrate(conn)
     except psycopg.Error as error:
-        raise MigrationFailed(f"the migration failed: {_reason(error)}") from error
+        raise MigrationFailed(f"the migration failed: {one_line(error)}") from error
 
 
 def migrations() -> dict[str, str]:
@@ -72,11 +73,6 @@ def _pending(known: dict[str, str], applied: dict[str, str]) -> list[tuple[str, 
                 f"migration {name} was applied with other text; restore it and add a new one"
             )
     return [(name, text) for name, text in known.items() if name not in applied]
-
-
-def _reason(error: psycopg.Error) -> str:
-    """Return the message of the server or its library, as one line."""
-    return " ".join(str(error).split())
 
 
 def _sha256(text: str) -> str:

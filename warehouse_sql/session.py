@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from warehouse_sql.errors import DatabaseUnreachable, WarehouseError
+from warehouse_sql.errors import DatabaseUnreachable, WarehouseError, one_line
 
 
 @contextmanager
@@ -23,10 +23,6 @@ def transaction(dsn: str) -> Iterator[psycopg.Connection[DictRow]]:
     except psycopg.errors.UndefinedTable as error:
         raise WarehouseError("the database lacks a table; run: wattlake migrate") from error
     except psycopg.OperationalError as error:
-        raise DatabaseUnreachable(f"the database does not answer: {_reason(error)}") from error
+        raise DatabaseUnreachable(f"the database does not answer: {one_line(error)}") from error
     except psycopg.Error as error:
-        raise WarehouseError(f"the database refused: {_reason(error)}") from error
-
-
-def _reason(error: psycopg.Error) -> str:
-    return " ".join(str(error).split())
+        raise WarehouseError(f"the database refused: {one_line(error)}") from error

@@ -13,6 +13,7 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 
+from warehouse_sql.errors import one_line
 from warehouse_sql.migrate import migrations
 from warehouse_sql.named_queries import query
 
@@ -156,8 +157,9 @@ def check_database(dsn: str, setting: str = "DATABASE_URL") -> None:
     except psycopg.errors.UndefinedTable:
         missing = list(migrations())
     except psycopg.OperationalError as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
-        raise DatabaseNotReady(f"the database at {setting} does not answer: {reason}") from error
+        raise DatabaseNotReady(
+            f"the database at {setting} does not answer: {one_line(error)}"
+        ) from error
     if missing:
         raise DatabaseNotReady(f"the database lacks migration {missing[0]}; run: wattlake migrate")
 

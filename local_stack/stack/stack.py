@@ -153,7 +153,7 @@ class Stack:
         try:
             prepare_schema(url)
         except WarehouseError as error:
-            raise PostgresError(" ".join(str(error).split())) from error
+            raise PostgresError(str(error)) from error
         return url
 
     def _environment(self, database_url: str) -> dict[str, str]:

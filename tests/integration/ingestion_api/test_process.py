@@ -59,6 +59,7 @@ def test_a_database_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> No
     code, text = start(url, tmp_path, PORT=str(free_port()))
     assert code == 3
     assert text.startswith("collector: the database at DATABASE_URL does not answer")
+    assert "Connection refused" in text
     assert text.count("\n") == 1
     assert "secret" not in text
 

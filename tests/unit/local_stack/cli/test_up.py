@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 import pytest
+from rich.text import Text
 
 from local_stack.cli import up
 from local_stack.cli.efficiency_tables import STATUS_STYLES, FleetHour, VehicleHour
@@ -47,3 +48,10 @@ def test_an_hour_is_printed_once_its_vehicles_can_be_read_as_well(
         for _ in range(3):
             shown = up.show_efficiency(terminal, collector, shown)
     assert capsys.readouterr().out.count("90.0 %") == 1
+
+
+def test_a_long_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "the database ended (SIGKILL; see /srv/" + 30 * "long/" + "server.log) and starts again"
+    with Terminal() as terminal:
+        terminal.print(Text(text, style="yellow"))
+    assert capsys.readouterr().out == f"{text}\n"

@@ -1,6 +1,7 @@
 """`wattlake devices`: the registry of devices."""
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import product
@@ -129,9 +130,7 @@ def import_devices(
     for row in refused[:_REASONS_SHOWN]:
         _say(f"  row {row.number}: {row.reasons}")
     if done.unheard:
-        some = ", ".join(done.unheard[:_REASONS_SHOWN])
-        more = ", ..." if len(done.unheard) > _REASONS_SHOWN else ""
-        _say(f"  never heard so far: {len(done.unheard):,} ({some}{more})")
+        _say(f"  never heard so far: {len(done.unheard):,} ({_some(done.unheard)})")
     _say(
         f"{file}: devices accepted: {len(accepted):,}, of them changed: {done.changed:,}, "
         f"refused: {len(refused):,}"
@@ -171,7 +170,7 @@ def remove(
 
     They leave live state, registry, alerts and rejections, and the pairs that heartbeats named.
     Their heartbeats stay in the lake, and so does what was computed from them; charging links stay
-    as well. A device that sends again is back.
+    as well. A device that sends again is back. An id that is not known is told, with exit code 3.
     """
     if sum(bool(way) for way in (ids, ids_from, matching)) != 1:
         raise UsageError("name devices by their ids, by --ids-from or by --matching")
@@ -179,23 +178,32 @@ def remove(
     try:
         known = list_devices(dsn, stream=stream, pattern=matching)
         wanted = [(one.stream, one.device_id) for one in known]
+        unknown: list[str] = []
         if not matching:
             named = set(read_ids(ids_from)) if ids_from else set(product(StreamName, ids or ()))
             wanted = [one for one in wanted if one in named]
+            asked = {device for of, device in named if stream in (None, of)}
+            unknown = sorted(asked - {device for _, device in wanted})
         elif wanted and not (yes or _confirmed(wanted)):
             raise typer.Exit(1)
         done = remove_devices(dsn, wanted)
     except WarehouseError as error:
         raise LocalStackError(str(error)) from error
     _say(f"devices removed: {done.devices:,}, alerts resolved: {done.alerts:,}")
+    if unknown:
+        _say(f"  not known: {len(unknown):,} ({_some(unknown)})")
+        raise typer.Exit(3)
 
 
 def _confirmed(wanted: list[tuple[str, str]]) -> bool:
-    some = ", ".join(device for _, device in wanted[:_REASONS_SHOWN])
-    more = ", ..." if len(wanted) > _REASONS_SHOWN else ""
+    some = _some([device for _, device in wanted])
     if not sys.stdin.isatty():
-        raise UsageError(f"{len(wanted):,} devices match ({some}{more}): --yes removes them")
-    return typer.confirm(f"remove {len(wanted):,} devices ({some}{more})?")
+        raise UsageError(f"{len(wanted):,} devices match ({some}): --yes removes them")
+    return typer.confirm(f"remove {len(wanted):,} devices ({some})?")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_REASONS_SHOWN]) + (", ..." if len(names) > _REASONS_SHOWN else "")
 
 
 def _refused_row(row: RefusedDevice) -> RefusedRow:

@@ -212,12 +212,18 @@ def test_devices_are_removed_by_id_by_file_and_by_a_pattern_that_is_confirmed(
         "devices removed: 2, alerts resolved: 0" in remove("--matching", "stray_?", "--yes").stdout
     )
     done = remove("METER001", "METER002", "nobody", "--stream", "meter")
+    assert done.returncode == SOME_REFUSED
     assert "devices removed: 2, alerts resolved: 1" in done.stdout
+    assert "not known: 1 (nobody)" in done.stdout
     assert {(one.stream, one.device_id) for one in list_devices(registry)} == {
         ("vehicle", "METER002"),
         ("vehicle", "VEH [1]"),
         ("vehicle", "strayX1"),
     }
     (tmp_path / "gone.csv").write_text("stream,device_id\nvehicle,VEH [1]\nmeter,METER001\n")
-    assert "devices removed: 1," in remove("--ids-from", "gone.csv").stdout
+    done = remove("--ids-from", "gone.csv", "--stream", "vehicle")
+    assert done.returncode == DONE
+    assert "devices removed: 1," in done.stdout
+    again = remove("--ids-from", "gone.csv").stdout
+    assert "devices removed: 0, alerts resolved: 0\n  not known: 2 (METER001, VEH [1])" in again
     assert "by their ids, by --ids-from or by --matching" in failed_with(remove(), WRONG_USAGE)

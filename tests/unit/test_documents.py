@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+
+from local_stack.cli.main import app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = "ingestion_api|lake|warehouse_sql|pipelines|local_stack"
@@ -53,6 +56,24 @@ def test_the_readme_lists_the_rooms_of_a_package(package: str) -> None:
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     (row,) = re.findall(rf"^\| `{package}/` \|.*\| (.+) \|$", text, re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", row)) == rooms(package)
+
+
+def test_the_table_of_the_command_line_has_every_command_and_no_other() -> None:
+    text = (REPOSITORY / "docs/command-line.md").read_text(encoding="utf-8")
+    cells = " ".join(re.findall(r"^\| (`.+?) \|", text, re.MULTILINE))
+    listed = re.findall(
+        r"`([a-z]+(?: [a-z]+)*)[^`]*`", cells.replace("`.venv/bin/wattlake ...`", "")
+    )
+    assert sorted(listed) == sorted(commands(app))
+
+
+def commands(group: typer.Typer) -> Iterator[str]:
+    """The commands of the command line, each with its groups before it."""
+    for one in group.registered_commands:
+        yield str(one.name or getattr(one.callback, "__name__", ""))
+    for inner in group.registered_groups:
+        assert inner.typer_instance is not None
+        yield from (f"{inner.name} {name}" for name in commands(inner.typer_instance))
 
 
 def test_the_picture_shows_only_rooms_that_there_are() -> None:

@@ -53,8 +53,8 @@ def create(
     rate: Annotated[
         float | None,
         typer.Option(
-            help="records a second that one collector takes from it; ten seconds' worth at once; "
-            "a request that reads is one record"
+            help="records a second that it may send or read, by all collectors together; at once "
+            "each of them takes ten seconds' worth; a request that reads is one record"
         ),
     ] = None,
 ) -> None:

@@ -70,7 +70,7 @@ def read_links(
                 Refusal(
                     index,
                     str(one["loc"][0]) if one["loc"] else None,
-                    _reason(one, is_csv=is_csv),
+                    _reason(one, row if is_csv else None),
                     "bad_link",
                 )
                 for one in error.errors(include_url=False, include_input=False)
@@ -78,9 +78,12 @@ def read_links(
     return links, refusals
 
 
-def _reason(error: ErrorDetails, *, is_csv: bool) -> str:
-    if is_csv and error["type"] == "extra_forbidden":  # names are checked before, so it has none
-        return f"stands in no column; the columns are {', '.join(CSV_COLUMNS)}"
+def _reason(error: ErrorDetails, csv_row: dict[str, str | None] | None) -> str:
+    if csv_row is not None:
+        if error["type"] == "extra_forbidden":  # names are checked before, so it has none
+            return f"stands in no column; the columns are {', '.join(CSV_COLUMNS)}"
+        if error["loc"] and csv_row.get(str(error["loc"][0])) is None:
+            return "the cell is empty"
     return describe_error(error, json_fields(LinkToMake))
 
 

@@ -34,13 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         content = _rendered(given.period, given.depot, given.format)
-        given.output.write_bytes(content)
     except ValidationError as error:
         return _complain(f"{settings_fault(error)}; set it in the environment or in .env")
     except (LakeError, BadTariff, NoReportError, OSError, psycopg.Error) as error:
         return _complain(str(error))
     except READ_ERRORS as error:
         return _complain(f"the lake can't be read: {error}; wattlake verify says more")
+    try:
+        given.output.write_bytes(content)
+    except OSError as error:
+        return _complain(f"can't write {given.output}: {error.strerror}")
     return 0
 
 

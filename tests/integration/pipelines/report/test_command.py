@@ -37,5 +37,7 @@ def test_a_report_is_rendered_in_every_form_and_nothing_is_stored(
         capsys.readouterr()
         assert main(["2026-11-20", "--depot=empty", f"--output={file}"]) == 1
         assert "depots with chargers: north" in capsys.readouterr().err
+        assert main(["2026-11-20", "--format=csv", "--output=/none/x.csv"]) == 1
+        assert "can't write /none/x.csv: No such file or directory" in capsys.readouterr().err
         assert main(["2026-11", "--depot=north", "--format=csv", f"--output={file}"]) == 0
         assert pl.read_csv(file)["meter_id"].to_list() == [None, "METER002"]

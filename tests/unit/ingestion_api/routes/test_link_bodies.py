@@ -22,10 +22,8 @@ def test_columns_come_in_any_order_and_blank_lines_count_for_nothing() -> None:
 def test_a_row_without_all_its_cells_is_refused_on_its_own() -> None:
     links, refusals = read_links(HEADER + b",\n" + ROW, is_csv=True, most=10)
     assert [at for at, _ in links] == [1]
-    assert {(one.index, one.field) for one in refusals} == {
-        (0, "valid_from"),
-        (0, "meter_id"),
-        (0, "vehicle_id"),
+    assert {(one.index, one.field, one.reason) for one in refusals} == {
+        (0, column, "the cell is empty") for column in ("valid_from", "meter_id", "vehicle_id")
     }
 
 

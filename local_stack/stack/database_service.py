@@ -38,7 +38,8 @@ class DatabaseService(Supervised):
         self._postgres.kill()
 
     def exit_reason(self) -> str:
-        return f"{self._postgres.exit_reason()}; see {self._postgres.log}"
+        # Its restart, a second later, moves the log there.
+        return f"{self._postgres.exit_reason()}; see {self._postgres.log_before}"
 
     def _launch(self) -> None:
         self._postgres.launch()

@@ -73,6 +73,7 @@ class EmbeddedPostgres:
         self._chosen_binaries = binaries
         self.cluster = self.folder / "cluster"
         self.log = self.folder / "server.log"
+        self.log_before = self.folder / "server.log.1"  # of the run before
         self._process: subprocess.Popen[bytes] | None = None
         self._lock_file: int | None = None
 
@@ -299,7 +300,7 @@ class EmbeddedPostgres:
 
     def _launch(self) -> None:
         with contextlib.suppress(OSError):  # the first start, or a disk that takes nothing
-            self.log.replace(self.log.with_suffix(".log.1"))
+            self.log.replace(self.log_before)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 die_with_parent(

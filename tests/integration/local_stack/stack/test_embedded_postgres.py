@@ -181,9 +181,9 @@ def test_a_server_that_was_killed_tells_the_signal_and_its_log_is_kept(
         conn.execute("SELECT FROM no_such_table")
     os.kill(server.pid, signal.SIGKILL)
     wait_for(lambda: not server.running)
-    assert database.exit_reason() == f"SIGKILL; see {server.log}"
+    assert database.exit_reason() == f"SIGKILL; see {server.log_before}"
     server.start()
-    assert "no_such_table" in (server.folder / "server.log.1").read_text()
+    assert "no_such_table" in server.log_before.read_text()
 
 
 ERROR = "2026-11-30 20:00:00.000 UTC [7] ERROR:  could not serialize access"

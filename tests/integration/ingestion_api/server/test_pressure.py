@@ -8,9 +8,10 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ MIB = 2**20
 LARGEST = 16 * MIB
 PATIENCE = 2.0  # BODY_TIMEOUT_SECONDS of the collector with tight bounds
 AT_ONCE = 5.0  # seconds, on a busy machine too: who waits for a commit is answered after 15
+HELD_UP = 1.0  # seconds of a call that is answered in milliseconds; without waiting for a core
 BATCH = "/v1/ingest/meter/batch"
 
 
@@ -178,7 +180,7 @@ def test_a_client_that_sends_heads_for_ever_takes_little_memory_and_no_time_of_o
         assert answer.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 414 ")), answer[:500]
         assert b"application/problem+json" in answer
     assert memory.mib < 60
-    assert pulse.worst_seconds < 1
+    assert pulse.worst_seconds < HELD_UP
 
 
 def test_an_answer_that_nobody_reads_is_given_up(tight: Collector) -> None:
@@ -207,7 +209,9 @@ def test_a_slow_client_gets_408_and_holds_nobody_up(tight: Collector) -> None:
     with connected(tight) as slow, Pulse(tight, "POST") as pulse:
         started = time.monotonic()
         slow.sendall(head_of("/v1/ingest/meter", len(body)) + body[:10])
+        before = pulse.answers
         drip(slow, b" ")
+        others = pulse.answers - before
         answer = b""
         while b"}" not in answer and (part := slow.recv(4096)):
             answer += part
@@ -215,7 +219,7 @@ def test_a_slow_client_gets_408_and_holds_nobody_up(tight: Collector) -> None:
         assert b"the body took longer than 2 seconds" in answer
         assert PATIENCE / 2 < time.monotonic() - started < PATIENCE + 10
     assert pulse.statuses == {201}
-    assert pulse.worst_seconds < 1
+    assert others > 3  # had they to wait for its 408, one at most
 
 
 def test_clients_that_go_away_in_the_middle_leave_nothing_behind(tight: Collector) -> None:
@@ -272,7 +276,7 @@ def test_a_body_of_16_mib_holds_nobody_up_and_takes_bounded_memory(
     with Pulse(api) as pulse, MemoryGrowth(api) as memory:
         answer = api.http.post(BATCH, content=body)
     assert answer.status_code == expected, answer.text[:500]
-    assert pulse.worst_seconds < 1.5
+    assert pulse.worst_seconds < HELD_UP
     assert memory.mib < 250
 
 
@@ -293,7 +297,7 @@ def test_a_client_that_sends_its_whole_body_before_it_reads_sees_the_413(
         assert b"send it in parts" in answer.read()
     client.close()
     assert memory.mib < 60
-    assert pulse.worst_seconds < 1
+    assert pulse.worst_seconds < HELD_UP
 
 
 def test_a_client_that_asks_first_need_not_send_what_is_too_large(api: Collector) -> None:
@@ -316,7 +320,7 @@ def test_a_zip_bomb_is_413_and_takes_little_memory(api: Collector, packing: str)
         ]
     assert {answer.status_code for answer in answers} == {413}
     assert "unpack" in answers[0].json()["detail"]
-    assert pulse.worst_seconds < 1
+    assert pulse.worst_seconds < HELD_UP
     assert memory.mib < 100
 
 
@@ -396,10 +400,13 @@ def test_health_and_metrics_answer_while_many_connections_post_batches(api: Coll
 
 
 class Pulse:
-    """A client that asks again and again, and notes how long the slowest answer took."""
+    """A client that asks again and again, and notes how long the slowest answer took.
+
+    What the threads of both sides waited for a core does not count: others of this machine had it.
+    """
 
     def __init__(self, collector: Collector, method: str = "GET") -> None:
-        self.worst_seconds, self.statuses = 0.0, set[int]()
+        self.worst_seconds, self.statuses, self.answers = 0.0, set[int](), 0
         self._collector, self._method = collector, method
         self._end, self._first = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -416,12 +423,16 @@ class Pulse:
     def _run(self) -> None:
         with httpx.Client(base_url=self._collector.http.base_url, timeout=60) as http:
             while not self._end.is_set():
+                before = waits_for_cores(self._collector.pid, os.getpid())
                 if self._method == "GET":
                     answer = http.get("/healthz")
                 else:
                     answer = http.post("/v1/ingest/meter", json=meter("pulse"))
+                waits = waits_for_cores(self._collector.pid, os.getpid()) - before
+                seconds = answer.elapsed.total_seconds() - waits.total() / 1e9
+                self.worst_seconds = max(self.worst_seconds, seconds)
                 self.statuses.add(answer.status_code)
-                self.worst_seconds = max(self.worst_seconds, answer.elapsed.total_seconds())
+                self.answers += 1
                 self._first.set()
                 time.sleep(0.005)
 
@@ -446,6 +457,17 @@ class MemoryGrowth:
         lines = (self._process / "status").read_text().splitlines()
         (kib,) = [line.split()[1] for line in lines if line.startswith(name)]
         return int(kib)
+
+
+def waits_for_cores(*processes: int) -> Counter[str]:
+    """Nanoseconds that each thread was ready to run, and did not, since it began."""
+    waits = Counter[str]()
+    for process in processes:
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                _, waited, _ = (thread / "schedstat").read_text().split()
+                waits[thread.name] = int(waited)
+    return waits
 
 
 @contextmanager

@@ -3,16 +3,18 @@
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 from hypothesis import settings
 
-from lake import Lake
+from lake import HOUR, Lake, hour_of
 from local_stack.stack.embedded_postgres import EmbeddedPostgres
 from tests.harness.object_store import SERVERS
 from tests.harness.postgres import copied_database, running_postgres, server_folder
+from tests.harness.waiting import wait_for
 from warehouse_sql.migrate import migrate
 
 # A slow machine fails no test: what takes how long is for `make bench`.
@@ -75,6 +77,14 @@ def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("empty") / "lake"
     Lake(str(folder)).create_tables()
     return folder
+
+
+@pytest.fixture
+def next_hour_is_far() -> None:
+    """No hour or day ends while this test runs: the last two minutes of one pass before."""
+    hour = hour_of(datetime.now(UTC))
+    if hour + HOUR - datetime.now(UTC) < timedelta(minutes=2):
+        wait_for(lambda: hour_of(datetime.now(UTC)) > hour, seconds=150)
 
 
 @pytest.fixture

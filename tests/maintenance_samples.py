@@ -1,7 +1,7 @@
 """Visits of maintenance for tests, as a run would have stored them."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -10,7 +10,7 @@ from lake.schema.device_condition import MAINTENANCE_VISIT
 from tests.table_samples import table_rows
 from warehouse_sql.named_queries import query
 
-DAY = datetime.combine(datetime.now(UTC).date() - timedelta(days=1), time(), UTC)
+DAY = datetime(2026, 11, 19, tzinfo=UTC)
 END = DAY + timedelta(days=1)
 USUAL = {
     "date": DAY.date(),
@@ -31,7 +31,7 @@ USUAL = {
 
 
 def store_visits(database_url: str, *rows: Mapping[str, Any]) -> None:
-    """Let Postgres hold exactly these visits, of yesterday."""
+    """Let Postgres hold exactly these visits, of `DAY` unless they say so."""
     table = table_rows(MAINTENANCE_VISIT, *({**USUAL, **row} for row in rows))
     with psycopg.connect(database_url) as connection:
         connection.execute(query("delete_maintenance_visits"))

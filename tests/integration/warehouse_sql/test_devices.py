@@ -402,6 +402,7 @@ def test_devices_of_an_older_installation_are_expected_as_they_were_when_hours_w
         assert [expected(hour) for hour in hours] == [[], ["M1"], ["M1"], both, both, ["M2"]]
 
 
+@pytest.mark.usefixtures("next_hour_is_far")
 def test_a_removed_device_is_expected_no_longer_and_back_with_its_next_heartbeat(
     db: Connection, database_url: str
 ) -> None:
@@ -489,6 +490,7 @@ def test_all_that_is_known_of_a_removed_device_goes_and_its_open_alerts_are_reso
     assert left("rejection", "device") == ["other"]
 
 
+@pytest.mark.usefixtures("next_hour_is_far")
 def test_a_named_pair_counts_until_one_of_its_devices_is_removed_and_again_once_it_is_named(
     db: Connection, database_url: str
 ) -> None:

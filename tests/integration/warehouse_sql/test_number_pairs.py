@@ -187,6 +187,7 @@ def test_a_pair_counts_in_every_hour_in_which_both_were_heard_whenever_it_was_ma
     assert [bool(counting(db, hour)) for hour in HOURS] == [False] * 3 + [True] * 3
 
 
+@pytest.mark.usefixtures("next_hour_is_far")
 def test_a_place_that_a_removed_device_has_left_is_taken_from_the_next_hour_on(
     db: Connection, database_url: str
 ) -> None:

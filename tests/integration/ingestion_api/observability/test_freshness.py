@@ -42,14 +42,6 @@ def iso(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
-@pytest.fixture
-def next_hour_is_far() -> None:
-    """The states below are those of one hour."""
-    left = hour_of(datetime.now(UTC)) + HOUR - datetime.now(UTC)
-    if left < timedelta(minutes=2):
-        wait_for(lambda: datetime.now(UTC).minute == 0, seconds=150)
-
-
 @pytest.mark.usefixtures("next_hour_is_far")
 def test_figures_that_end_too_early_are_told_and_old_imports_cry_no_wolf(
     database_url: str, tmp_path: Path

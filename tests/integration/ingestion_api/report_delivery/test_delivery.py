@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from pydantic import SecretStr
 from ingestion_api.report_delivery.outgoing import OutgoingReport, send_mail
 from ingestion_api.settings import CollectorSettings
 from tests.harness.collector import Collector, running_collector
+from tests.harness.heartbeats import moment
 from tests.harness.mail_server import MailServer, mail_server
 from tests.harness.postgres import copied_database
 from tests.harness.reports import put_report
@@ -20,7 +20,6 @@ from tests.harness.waiting import wait_for
 from tests.harness.webhook_receiver import receiver
 
 SECRET = "between us"
-YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 SUBSCRIPTIONS = "/v1/report-subscriptions"
 
 
@@ -77,7 +76,7 @@ def subscription(api: Collector, number: int) -> dict[str, Any]:
 def version(api: Collector, key: str, depot: str, number: int, bought: str) -> None:
     note = {
         "version": number,
-        "madeAt": YESTERDAY.isoformat(),
+        "madeAt": moment(-86_400),
         "title": "Thursday, 15 January 2026",
         "name": f"Depot {depot}",
         "figures": {"bought": bought, "lost": "1.0 kWh"},

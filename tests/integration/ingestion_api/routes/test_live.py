@@ -295,6 +295,7 @@ def test_the_live_fleet_knows_who_is_linked_now(api: Collector) -> None:
     assert len(fleet_pages(api, prefix=name, linked=False)) == 2
 
 
+@pytest.mark.usefixtures("next_hour_is_far")
 def test_a_dashboard_shows_live_state_today_and_open_alerts_of_vehicles(api: Collector) -> None:
     car, quiet = device("D"), device("D")
     api.post("/v1/ingest/vehicle/batch", [vehicle(car, soc=40.0), vehicle(quiet)])

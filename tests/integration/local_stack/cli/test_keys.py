@@ -1,7 +1,6 @@
 """`wattlake keys`, and the commands that send a key."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -86,7 +85,8 @@ def test_list_shows_what_a_key_may_and_never_its_secret(tmp_path: Path, database
     assert gate[2:6] == ["ingest", "VEH-A...", "no", "limit"]
     assert screen[2:5] == ["read", "all", "2.5"]
     everything = wattlake(tmp_path, "keys", "list", "--revoked", DATABASE_URL=database_url).stdout
-    assert f"{datetime.now(UTC):%Y-%m-%d}" in everything.partition("old")[2]
+    (old,) = (key for key in list_keys(database_url, revoked_too=True) if key.name == "old")
+    assert f"{old.revoked_at:%Y-%m-%d}" in everything.partition("old")[2]
     for text in texts:
         _, identity, secret = text.split("_")
         assert identity in everything

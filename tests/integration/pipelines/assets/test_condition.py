@@ -218,6 +218,7 @@ def charge(stack: PipelineStack, hour: datetime) -> None:
     stack.deliver(METER, meter_rows(*minutes_of(hour, meter_id="METER001", kwh_consumed_ac=0.1)))
 
 
+@pytest.mark.usefixtures("next_hour_is_far")
 def test_each_night_and_after_late_heartbeats_the_days_from_there_on_are_asked_for(
     stack: PipelineStack,
 ) -> None:

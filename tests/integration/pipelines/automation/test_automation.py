@@ -119,6 +119,7 @@ def test_contiguous_waiting_hours_are_one_run_and_the_newest_come_first(
     ]
 
 
+@pytest.mark.usefixtures("next_hour_is_far")
 def test_the_newest_hours_have_a_run_of_their_own_beside_few_old_ranges(
     stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +286,7 @@ def test_a_computed_hour_is_asked_for_again_once_a_reading_comes_that_it_lacked(
     assert stack.rows(b"SELECT FROM unpublished_hour") == []
 
 
+@pytest.mark.usefixtures("next_hour_is_far")
 def test_the_running_hour_and_one_within_its_grace_wait(
     stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -634,6 +636,7 @@ def first_day_loaded(stack: PipelineStack) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.usefixtures("next_hour_is_far")
 def test_partitions_begin_a_year_before_the_installation_or_with_older_heartbeats(
     stack: PipelineStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -648,6 +651,7 @@ def test_partitions_begin_a_year_before_the_installation_or_with_older_heartbeat
     assert asked(stack) == [(hour_key(old), hour_key(old))]
 
 
+@pytest.mark.usefixtures("next_hour_is_far")
 def test_hours_of_a_clock_at_its_epoch_are_named_and_never_asked_for(stack: PipelineStack) -> None:
     stack.deliver(METER, meter_rows({"timestamp": datetime(2003, 5, 1, tzinfo=UTC)}))
 

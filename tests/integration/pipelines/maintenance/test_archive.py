@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from lake import HOUR, METER, scan_history
 from tests.harness.pipelines import PipelineStack, run_maintenance
 from tests.samples import meter_rows
@@ -9,6 +11,7 @@ from tests.samples import meter_rows
 STEPS = f"archive.{METER.history_table}_archive", f"archive.{METER.raw_table}_merge"
 
 
+@pytest.mark.usefixtures("next_hour_is_far")
 def test_days_that_have_passed_become_one_file_with_the_same_rows(stack: PipelineStack) -> None:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     old, young = midnight - timedelta(days=4), midnight - timedelta(days=2)

@@ -241,8 +241,9 @@ class CollectorSettings(BaseSettings):
         description="URLs that alert events are posted to, as a JSON list; in place of a URL "
         '{"url": ..., "depots": [...], "groups": [...]} for those of some devices',
     )
-    alert_webhook_secret: str = Field(
-        default="", description="key of the signature of what is posted; empty: none is signed"
+    alert_webhook_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="key of the signature of what is posted; empty: none is signed",
     )
     alert_webhook_attempts: int = Field(
         default=10, ge=1, description="attempts to post an event before it is a dead letter"

@@ -79,8 +79,9 @@ class Alerts(Service):
                 "alerts hours", dsn, _HOURS_SECONDS, _timed("hours", evaluate_hours_and_clean_up)
             ),
         ]
+        secret = settings.alert_webhook_secret.get_secret_value()
         for one in settings.alert_webhooks:
-            webhook = Webhook(one, settings.alert_webhook_secret, settings.alert_webhook_attempts)
+            webhook = Webhook(one, secret, settings.alert_webhook_attempts)
             self._workers.append(
                 LeasedWorker(
                     f"alerts {webhook.name}",

@@ -41,6 +41,14 @@ def test_an_empty_variable_is_one_that_is_not_set(
     assert told_by(package) == unset
 
 
+def test_no_secret_is_printed_with_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = [name.upper() for name in CollectorSettings.model_fields if "secret" in name]
+    for name in secrets:
+        monkeypatch.setenv(name, "between us")
+    assert {"ALERT_WEBHOOK_SECRET", "REPORT_WEBHOOK_SECRET"} <= {*secrets}
+    assert "between us" not in repr(CollectorSettings())
+
+
 def told_by(package: type[BaseSettings]) -> object:
     """The settings, or what is wrong with them."""
     try:

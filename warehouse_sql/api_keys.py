@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
 from psycopg.rows import class_row
@@ -19,6 +20,14 @@ KEY_PATTERN: Final = r"^wl_([0-9a-f]{12})_([0-9a-f]{64})$"
 _KEY: Final = re.compile(KEY_PATTERN, re.ASCII)
 _LONGEST_NAME: Final = 200
 _DEVICE_PREFIX: Final = re.compile(r"[!-~][ -~]{0,63}")
+
+
+class KeyScope(StrEnum):
+    """Permission of a key: post heartbeats, read, or everything; as the constraint of the table."""
+
+    INGEST = "ingest"
+    READ = "read"
+    ADMIN = "admin"
 
 
 class KeyNotMade(WarehouseError):
@@ -46,7 +55,7 @@ def create_key(
     device_prefix: str | None = None,
     records_per_second: float | None = None,
 ) -> str:
-    """Make a key with scopes out of `ingest`, `read` and `admin`; returns its only copy.
+    """Make a key with some of the scopes of `KeyScope`; returns its only copy.
 
     With a prefix it writes only for devices whose id begins so. Raises KeyNotMade,
     DatabaseUnreachable or WarehouseError.

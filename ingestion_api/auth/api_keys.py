@@ -14,12 +14,12 @@ from ingestion_api.background_tasks import Service, cancel_task, start_task
 from ingestion_api.database.pool import ReadPool
 from ingestion_api.rest.problems import Problem
 from ingestion_api.token_bucket import TokenBucket
-from warehouse_sql.api_keys import parse_key
+from warehouse_sql.api_keys import KeyScope, parse_key
 from warehouse_sql.named_queries import query
 
 log = structlog.get_logger(__name__)
 
-SCOPES: Final = frozenset({"ingest", "read", "admin"})
+SCOPES: Final = frozenset[str](KeyScope)
 
 _FIRST_LOAD_SECONDS: Final = 30
 _LOAD_SECONDS: Final = 15  # a database that hangs must not let a revoked key live on
@@ -164,7 +164,7 @@ class _Key:
         rate: float | None = row["records_per_second"]
         self.caller = Caller(
             name=row["name"],
-            scopes=SCOPES if "admin" in row["scopes"] else frozenset(row["scopes"]),
+            scopes=SCOPES if KeyScope.ADMIN in row["scopes"] else frozenset(row["scopes"]),
             device_prefix=row["device_prefix"],
             limit=None if rate is None else TokenBucket(rate),
         )

@@ -2,14 +2,13 @@
 
 import ipaddress
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingestion_api.auth.api_keys import LOOPBACK, ApiKeyCache, Caller
 from ingestion_api.rest.problems import Problem, problem_response, problem_responses
-
-Needed = Literal["ingest", "read", "admin"]
+from warehouse_sql.api_keys import KeyScope
 
 _HEALTH: Final = frozenset({"/healthz", "/readyz"})
 _DOCS: Final = frozenset({"/docs", "/docs/oauth2-redirect", "/openapi.json"})
@@ -80,21 +79,21 @@ class ApiKeyMiddleware:
         if needed not in caller.scopes:
             raise Problem(
                 403,
-                f"the key {caller.name!r} lacks the scope {needed!r} of this call; "
+                f"the key {caller.name!r} lacks the scope '{needed}' of this call; "
                 f"`wattlake keys create NAME --scope {needed}` makes one that has it",
             )
-        if needed != "ingest":
+        if needed is not KeyScope.INGEST:
             caller.spend(1)
         return caller
 
 
-def scope_needed(method: str, path: str) -> Needed:
+def scope_needed(method: str, path: str) -> KeyScope:
     """Return the scope that a key needs for a call that is not open to everybody."""
     if method in _READING:
-        return "read"
+        return KeyScope.READ
     if method == "POST" and path.startswith(_INGEST):
-        return "ingest"
-    return "admin"
+        return KeyScope.INGEST
+    return KeyScope.ADMIN
 
 
 def describe_keys(schema: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ from rich.table import Table
 from local_stack.cli.commands import database
 from local_stack.errors import LocalStackError, UsageError
 from local_stack.terminal import output_console
-from warehouse_sql.api_keys import KeyNotMade, create_key, list_keys, revoke_key
+from warehouse_sql.api_keys import KeyNotMade, KeyScope, create_key, list_keys, revoke_key
 from warehouse_sql.errors import WarehouseError
 
 keys = typer.Typer(
@@ -20,14 +19,6 @@ keys = typer.Typer(
     "serve only loopback addresses; with the first one, everybody needs a key.",
     no_args_is_help=True,
 )
-
-
-class Scope(StrEnum):
-    """Permission of a key."""
-
-    INGEST = "ingest"
-    READ = "read"
-    ADMIN = "admin"
 
 
 Name = Annotated[str, typer.Argument(help="who the key is for", metavar="NAME")]
@@ -40,7 +31,7 @@ Name = Annotated[str, typer.Argument(help="who the key is for", metavar="NAME")]
 def create(
     name: Name,
     scope: Annotated[
-        list[Scope],
+        list[KeyScope],
         typer.Option(help="what it may: post heartbeats, read, or everything; can be repeated"),
     ],
     device_prefix: Annotated[

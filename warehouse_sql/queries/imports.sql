@@ -1,11 +1,11 @@
 -- name: try_import_lock
 -- Held by the session that imports a file; the key is made of its content.
-SELECT pg_try_advisory_lock(6735, %(key)s)
+SELECT pg_try_advisory_lock(6739, %(key)s)
 
 -- name: import_under_way
 -- An import of files appends to the lake before it adds to the ledger, and holds this lock.
 SELECT EXISTS (SELECT FROM pg_locks
-               WHERE locktype = 'advisory' AND classid = 6735 AND objsubid = 2
+               WHERE locktype = 'advisory' AND classid = 6739 AND objsubid = 2
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
 
 -- name: import_transaction

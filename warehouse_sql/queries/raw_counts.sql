@@ -1,3 +1,12 @@
+-- All advisory locks, in whichever file, each with a number of its own; a test holds the list.
+--   6734        the lake writer
+--   6735        who stores rejections
+--   6736, work  the one collector that does a work, such as to deliver alerts or reports
+--   6737        who adds events of alerts
+--   6738        who counts the rows of a raw table, and in the shared mode who changes them
+--   6739, key   who imports a file
+-- And 0x57A77, of who migrates: warehouse_sql/migrate.py.
+
 -- Of who counts the rows of a raw table for the ledger, and who changes them first there and then here.
 
 -- name: hold_off_counts

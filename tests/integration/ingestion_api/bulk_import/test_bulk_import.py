@@ -50,9 +50,11 @@ from lake import (
 )
 from lake.history.deduplication import merge_heartbeats, no_heartbeats
 from lake.recordings import ColumnMapping, parse_number
+from pipelines.ledger import import_under_way
 from tests.harness.forked import assert_kills_itself
 from tests.harness.outbox import execute
 from tests.harness.postgres import copied_database
+from tests.harness.waiting import wait_for
 from tests.samples import ANY_TIME, HOUR_10
 
 TOLERANCE = 300.0
@@ -427,15 +429,19 @@ def test_a_file_is_imported_once_whatever_its_name(
     assert_ledger_agrees(database_url, lake)
 
 
-def test_a_file_is_imported_by_one_process_at_a_time(
+def test_a_file_is_imported_by_one_process_at_a_time_and_others_know_that_it_is(
     database_url: str, lake: Lake, tmp_path: Path
 ) -> None:
     file = parquet(tmp_path, minutes(0, 9))
     source = Source(file, ColumnMapping())
-    with Ledger(database_url, lake) as first, Ledger(database_url, lake) as second:
-        FileImport(source, ColumnMapping(), lake, first, TOLERANCE, ENERGY)
-        with pytest.raises(UnusableFile, match="by another process"):
-            FileImport(source, ColumnMapping(), lake, second, TOLERANCE, ENERGY)
+    with psycopg.connect(database_url, autocommit=True) as looking:
+        with Ledger(database_url, lake) as first, Ledger(database_url, lake) as second:
+            assert not import_under_way(looking)
+            FileImport(source, ColumnMapping(), lake, first, TOLERANCE, ENERGY)
+            assert import_under_way(looking)
+            with pytest.raises(UnusableFile, match="by another process"):
+                FileImport(source, ColumnMapping(), lake, second, TOLERANCE, ENERGY)
+        wait_for(lambda: not import_under_way(looking))
 
 
 def test_a_year_of_a_device_after_the_other_makes_a_file_an_hour(

@@ -213,7 +213,7 @@ def _temperature(side: Side, network: Network) -> tuple[Integers, Integers, Inte
 def _sides(
     ac: MeasuredSide, dc: MeasuredSide, network: Network, others: Integers, start: int, end: int
 ) -> _Sides:
-    cars, boxes = len(network.vehicles), len(network.meters)
+    vehicles, meters = len(network.vehicles), len(network.meters)
     ac = ac._replace(intervals=near_window(ac.intervals, start, end))
     dc = dc._replace(intervals=near_window(dc.intervals, start, end))
     meter_of_channel = network.meter_of_device[ac.side.channel_device]
@@ -222,8 +222,8 @@ def _sides(
     by_meter = feeds_of(network.link_meter, *links)
     given, unlinked = attribute(ac.intervals, meter_of_channel, by_meter)
 
-    owner = np.full(boxes, -1)
-    owner[others] = cars + np.arange(len(others))
+    owner = np.full(meters, -1)
+    owner[others] = vehicles + np.arange(len(others))
     charger_of_pair = owner[network.pair_meter]
 
     heard_ac = _heard(ac.side, network.meter_of_device, start, end)
@@ -240,8 +240,8 @@ def _sides(
         all_dc = joined(own_dc, _with_owner(received, charger_of_pair))
         received_heard = attribute_heartbeats(heard_dc, by_vehicle)
         all_heard_dc = joined(all_heard_dc, _heard_by(received_heard, charger_of_pair))
-    active = _active_channels(ac, meter_of_channel, boxes, start, end)
-    channels = np.bincount(meter_of_channel[active], minlength=boxes)
+    active = _active_channels(ac, meter_of_channel, meters, start, end)
+    channels = np.bincount(meter_of_channel[active], minlength=meters)
     of_link = channels[network.link_meter]
     active_given, unlinked = _only_active(given, active), _only_active(unlinked, active)
     side_ac = SideReadings(
@@ -262,7 +262,7 @@ def _sides(
     of_phases = np.flatnonzero(channels > 1)
     always = np.full(len(of_phases), start - _DAY), np.full(len(of_phases), end + _DAY)
     spans = spans_of(of_phases, *always, channels[of_phases])
-    return _Sides(side_ac, side_dc, cars + len(others), unlinked, spans, given)
+    return _Sides(side_ac, side_dc, vehicles + len(others), unlinked, spans, given)
 
 
 def _active_channels(

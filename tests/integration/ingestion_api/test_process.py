@@ -133,9 +133,8 @@ def test_a_restart_of_the_database_under_load_loses_nothing_that_was_acknowledge
             assert refused.status_code == 503
             assert int(refused.headers["retry-after"]) >= 1
             assert refused.headers["content-type"] == "application/problem+json"
-            assert (
-                refused.elapsed.total_seconds() < 10
-            )  # who waits for a commit is answered after 15
+            # At once, on a busy machine too: who waits for a commit is answered after 15.
+            assert refused.elapsed.total_seconds() < 10
             for path in ("/v1/analytics/fleet/live", "/v1/analytics/performance/V", "/v1/links"):
                 assert collector.http.get(path).status_code == 503
             assert collector.http.get("/healthz").status_code == 200

@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-_FORM: Final = "postgresql://user:password@host:port/database"
+URL_FORM: Final = "postgresql://user:password@host:port/database"
 _HOST: Final = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]*)(:\d*)?")
 _SCHEME: Final = re.compile(r"postgres(ql)?(\+[a-z0-9]+)?")
 # Of Prisma and other pools; the connections of Wattlake have settings of their own.
@@ -29,7 +29,7 @@ def libpq_url(text: str) -> str:
         text = text[1:-1].strip()
     scheme, is_url, rest = text.partition("://")
     if not (is_url and _SCHEME.fullmatch(scheme.lower())):
-        raise ValueError(f"is no URL of a PostgreSQL database: {_FORM}")
+        raise ValueError(f"is no URL of a PostgreSQL database: {URL_FORM}")
     if unsafe := re.search(r"[\s#]", rest):
         raise ValueError(f"has {unsafe[0]!r} in it: write it as %{ord(unsafe[0]):02X}")
     place, _, query = rest.partition("?")
@@ -51,7 +51,7 @@ def libpq_url(text: str) -> str:
     for host in authority.rpartition("@")[2].split(","):
         if not _HOST.fullmatch(host):
             raise ValueError(
-                f"has a host or port that is none: {_FORM}, / in the password as %2F, ? as %3F"
+                f"has a host or port that is none: {URL_FORM}, / in the password as %2F, ? as %3F"
             )
     try:
         parts = conninfo_to_dict(url)
@@ -59,10 +59,10 @@ def libpq_url(text: str) -> str:
         why = str(error).strip()
         told = f" ({why})" if "query parameter" in why else ""  # not the password
         raise ValueError(
-            f"can't be read{told}: {_FORM}, special characters of the password as %40 for @"
+            f"can't be read{told}: {URL_FORM}, special characters of the password as %40 for @"
         ) from None
     if not parts.get("dbname"):
-        raise ValueError(f"names no database: {_FORM}")
+        raise ValueError(f"names no database: {URL_FORM}")
     return url
 
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from warehouse_sql.database_url import DatabaseUrl
+from warehouse_sql.database_url import URL_FORM, DatabaseUrl
 
 _NAME: Final = re.compile(r"[a-z0-9-]{1,40}")
 
@@ -82,4 +82,6 @@ def settings_fault(error: ValidationError) -> str:
     """Return the first variable at fault and the reason, as one line without its value."""
     first = error.errors(include_url=False, include_input=False)[0]
     name = str(first["loc"][0]).upper() if first["loc"] else "settings"
+    if first["type"] == "missing" and len(first["loc"]) == 1:  # the one setting without a default
+        return f"{name}: is not set, as in {URL_FORM}"
     return f"{name}: {first['msg']}"

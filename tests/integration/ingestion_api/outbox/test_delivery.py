@@ -44,9 +44,8 @@ def commit(dsn: str, first: int, count: int) -> None:
             put(conn, METER, numbered(n, 1))
 
 
-def test_a_database_put_back_from_a_copy_of_its_files_delivers_all_it_acknowledges(
-    server: EmbeddedPostgres, lake: Lake
-) -> None:
+def copy_of(server: EmbeddedPostgres, lake: Lake) -> Path:
+    """Copy the files of the server, which is stopped, after it has delivered M0 to M4."""
     dsn = server.start()
     migrate(dsn)
     commit(dsn, 0, 5)
@@ -54,6 +53,13 @@ def test_a_database_put_back_from_a_copy_of_its_files_delivers_all_it_acknowledg
     server.stop()
     copy = server.folder.with_name("copy")
     subprocess.run(["cp", "-a", server.folder, copy], check=True)
+    return copy
+
+
+def test_a_database_put_back_from_a_copy_of_its_files_delivers_all_it_acknowledges(
+    server: EmbeddedPostgres, lake: Lake
+) -> None:
+    copy = copy_of(server, lake)
     dsn = server.start()
     commit(dsn, 5, 50)
     flush_all(dsn, lake)
@@ -71,13 +77,7 @@ def test_a_database_put_back_from_a_copy_of_its_files_delivers_all_it_acknowledg
 def test_a_copy_of_a_database_that_runs_beside_it_loses_nothing_of_either(
     server: EmbeddedPostgres, lake: Lake, copy_starts: str
 ) -> None:
-    dsn = server.start()
-    migrate(dsn)
-    commit(dsn, 0, 5)
-    flush_all(dsn, lake)
-    server.stop()
-    copy = server.folder.with_name("copy")
-    subprocess.run(["cp", "-a", server.folder, copy], check=True)
+    copy = copy_of(server, lake)
     original = server.start()
     with running_postgres(copy) as beside, ExitStack() as open_writers:
 

@@ -33,6 +33,7 @@ from lake.recordings import (
     NUMBERS,
     TEXTS,
     ColumnMapping,
+    EnergyRows,
     UnitCheck,
     to_kwh,
 )
@@ -64,14 +65,14 @@ class PartColumns:
             of_interval = slice(None)
         for energy, device in zip(ENERGIES, IDS, strict=True):
             if self.sent[energy].any():
-                check.add(
-                    energy,
-                    self.numbers[energy][of_interval],
-                    self.codes[device][of_interval],
-                    self.codes["phase"][of_interval],
-                    self.times[of_interval],
-                    self.numbers["intervalSeconds"][of_interval],
+                rows = EnergyRows(
+                    self.numbers[energy],
+                    self.codes[device],
+                    self.codes["phase"],
+                    self.times,
+                    self.numbers["intervalSeconds"],
                 )
+                check.add(energy, EnergyRows._make(values[of_interval] for values in rows))
 
     def columns_for(self, stream: Stream) -> dict[str, npt.NDArray[Any]]:
         """The columns of a stream's block."""

@@ -18,7 +18,7 @@ from lake.recordings.column_mapping import (
 from lake.recordings.csv_files import cell_count_fault, read_header, require_utf8
 from lake.recordings.local_times import LOCAL_TIME, LocalTimes, local_micros, no_zone_fault
 from lake.recordings.numbers import parse_number
-from lake.recordings.unit_check import UnitCheck
+from lake.recordings.unit_check import EnergyRows, UnitCheck
 from lake.recordings.units import MAX_INTERVAL_KWH, MAX_REGISTER_KWH, to_kwh
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "NUMBERS",
     "TEXTS",
     "ColumnMapping",
+    "EnergyRows",
     "LocalTimes",
     "UnitCheck",
     "cell_count_fault",

@@ -29,6 +29,21 @@ _Codes = npt.NDArray[np.int32]
 _Integers = npt.NDArray[np.int64]
 
 
+class EnergyRows(NamedTuple):
+    """Rows of one field of energy, as columns of one length.
+
+    Energies in kWh, NaN for none; devices and phases as numbers, negative for none; times in
+    microseconds since 1970, the least int64 for none; the seconds of a declared interval, NaN for
+    none.
+    """
+
+    energies: _Floats
+    devices: _Codes
+    phases: _Codes
+    times: _Integers
+    seconds: _Floats
+
+
 class UnitCheck:
     """Counter of interval energies by field, to see whether they can be in kWh.
 
@@ -47,28 +62,15 @@ class UnitCheck:
         self._too_large: Counter[str] = Counter()
         self._samples: dict[str, _Sample] = {}
 
-    def add(
-        self,
-        field: str,
-        energies: _Floats,
-        devices: _Codes,
-        phases: _Codes,
-        times: _Integers,
-        seconds: _Floats,
-    ) -> None:
-        """Add rows: energies in kWh, NaN for none; who sent them; when, in microseconds.
-
-        Devices and phases are numbers, negative for none; the least int64 is no time. `seconds` are
-        those of a declared interval, NaN for none. What is not even a register is a fault of its
-        row alone.
-        """
+    def add(self, field: str, rows: EnergyRows) -> None:
+        """Add rows; what is not even a register is a fault of its row alone."""
+        energies = rows.energies
         counted = energies[(energies > 0) & (energies <= MAX_REGISTER_KWH)]
         if not len(counted):
             return
         self._energies[field] += len(counted)
         self._too_large[field] += int((counted > MAX_INTERVAL_KWH).sum())
-        sample = self._samples.setdefault(field, _Sample())
-        sample.add(energies, devices, phases, times, seconds)
+        self._samples.setdefault(field, _Sample()).add(rows)
 
     def require_kwh(self) -> None:
         """Raise UnusableFile if too many are too large to be kWh of intervals."""
@@ -102,14 +104,8 @@ class _Sample:
         self._parts: list[_Rows] = []
         self._size = 0
 
-    def add(
-        self,
-        energies: _Floats,
-        devices: _Codes,
-        phases: _Codes,
-        times: _Integers,
-        seconds: _Floats,
-    ) -> None:
+    def add(self, rows: EnergyRows) -> None:
+        energies, devices, phases, times, seconds = rows
         hashes = _hash(devices, times)
         at = np.flatnonzero(hashes < self._share)
         while len(at) > _SAMPLE_ROWS:

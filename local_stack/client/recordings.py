@@ -20,6 +20,7 @@ from lake.recordings import (
     NUMBERS,
     TEXTS,
     ColumnMapping,
+    EnergyRows,
     LocalTimes,
     UnitCheck,
     local_micros,
@@ -150,14 +151,14 @@ def _check_unit(rows: Iterator[Numbered], read: "_Reader") -> None:
     for name, some in found.items():
         if some:
             energies, senders, phases, times, declared = zip(*some, strict=True)
-            check.add(
-                name,
+            judged = EnergyRows(
                 np.array(energies, np.float64),
                 np.array(senders, np.int32),
                 np.array(phases, np.int32),
                 np.array(times, np.int64),
                 np.array(declared, np.float64),
             )
+            check.add(name, judged)
     check.require_kwh()
 
 

@@ -181,7 +181,7 @@ PUBLIC = {
     """,
     "lake.recordings": """
         ENERGIES FIELDS IDS LOCAL_TIME MAX_INTERVAL_KWH MAX_REGISTER_KWH NUMBERS TEXTS
-        ColumnMapping LocalTimes UnitCheck cell_count_fault local_micros map_column
+        ColumnMapping EnergyRows LocalTimes UnitCheck cell_count_fault local_micros map_column
         map_columns no_zone_fault parse_number read_header require_utf8 to_kwh
         unknown_columns with_default_stream
     """,

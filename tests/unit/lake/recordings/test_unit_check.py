@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import EnergySettings, UnusableFile
-from lake.recordings import UnitCheck
+from lake.recordings import EnergyRows, UnitCheck
 
 AC, DC = "kwhConsumedAc", "kwhDeliveredDc"
 MINUTE = 60.0
@@ -33,14 +33,14 @@ def question(
     check = UnitCheck(settings)
     for at in np.array_split(np.arange(len(rows)), parts):
         devices, seconds, energies = (np.array([rows[one][n] for one in at]) for n in range(3))
-        check.add(
-            field,
+        part = EnergyRows(
             energies.astype(np.float64),
             devices.astype(np.int32),
             np.array([-1 if phases is None else phases[one] for one in at], np.int32),
             1_780_000_000_000_000 + (seconds * 1e6).astype(np.int64),
             np.full(len(at), declared),
         )
+        check.add(field, part)
     try:
         check.require_kwh()
     except UnusableFile as error:
@@ -185,14 +185,14 @@ def test_of_a_large_file_a_share_is_looked_at(devices: int, is_in_order: bool) -
     for energies in (np.full(len(n), 0.18), np.where(in_wh, 180, 0.18)):
         check = UnitCheck(SETTINGS)
         for at in np.array_split(np.arange(len(n)), 4):
-            check.add(
-                AC,
+            part = EnergyRows(
                 energies[at],
                 sender[at].astype(np.int32),
                 np.full(len(at), -1, np.int32),
                 1_780_000_000_000_000 + minute[at] * 60_000_000,
                 np.full(len(at), np.nan),
             )
+            check.add(AC, part)
         if energies.max() < 1:
             check.require_kwh()
             continue

@@ -87,25 +87,18 @@ def raw_totals(connection: psycopg.Connection, stream: Stream) -> RawTotals:
     return totals
 
 
-def newest_raw_version(connection: psycopg.Connection, stream: Stream) -> int | None:
-    """The newest version of the raw table that the ledger has heard of."""
-    rows = connection.execute(query("newest_raw_version"), {"stream": stream.name}).fetchall()
-    version: int | None = rows[0][0]
-    return version
-
-
 def log_lacks(connection: psycopg.Connection, lake: Lake, stream: Stream) -> str | None:
     """Tell what the log of the raw table lacks of what this database has seen in it; mostly None.
 
     By the versions in the ledger, and by how far the outbox was delivered, for others append, too.
     """
-    known = newest_raw_version(connection, stream)
     asked = {"stream": stream.name}
+    ((known,),) = connection.execute(query("newest_delivered_version"), asked).fetchall()
     ((identity, epoch, *_, settled),) = connection.execute(
         query("outbox_delivery"), asked
     ).fetchall()
     table = lake.open(stream.raw_table)
-    if known is not None and table.version() < known:
+    if table.version() < known:
         return f"its log ends at version {table.version()}, and the ledger has seen version {known}"
     if (table.transaction_version(outbox_app_id(identity, epoch)) or 0) < settled:
         return "its log lacks heartbeats that were delivered to it"

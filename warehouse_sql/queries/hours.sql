@@ -46,9 +46,6 @@ FROM outbox_delivery AS delivery WHERE stream = %(stream)s
 SELECT max(hour) AS hour FROM partition_ledger
 WHERE published_version IS NOT NULL AND hour <= %(now)s
 
--- name: newest_raw_version
-SELECT max(raw_version) FROM partition_ledger WHERE stream = %(stream)s
-
 -- name: state_of_history
 SELECT stream, hour, compacted_version AS version, revision, now() AS read_at
 FROM partition_ledger WHERE hour = ANY(%(hours)s) ORDER BY hour, stream

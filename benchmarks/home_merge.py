@@ -3,7 +3,7 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from benchmarks.commit_only import Committer, PreparedFleet
 from benchmarks.fleet import DEVICES
 from benchmarks.processes import cpu_seconds
+from benchmarks.queueing_service import wal_bytes
 from ingestion_api.cells.live_merge import LiveMerge
 from ingestion_api.settings import CollectorSettings
 from lake import STREAMS
@@ -24,7 +25,6 @@ from warehouse_sql.named_queries import query
 
 _CELLS: Final = (1, 2, 5, 10)
 _ROUNDS: Final = 5
-_WAL: Final = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS bytes"
 _NAME: Final = "UPDATE {0}_live_state SET {0}_id = '{1}' || {0}_id"
 _CHANGE: Final = """
     UPDATE {0}_live_state SET "timestamp" = "timestamp" + interval '1 minute', received_at = now()
@@ -66,25 +66,21 @@ async def _fill(url: str) -> None:
 def _measured(
     server: EmbeddedPostgres,
     conn: psycopg.Connection[dict[str, Any]],
-    merges: dict[str, LiveMerge],
+    merges: Mapping[str, LiveMerge],
 ) -> dict[str, str]:
     seconds, own, postgres, wal, idle = ([0.0] * 0 for _ in range(5))
     for merge in merges.values():
         merge.begin(conn)
-        merge.merge(conn)
+    _merge(conn, merges)
     for _ in range(_ROUNDS):
         for url in merges:
             _change(url, _CHANGE)
-        began = time.perf_counter(), time.process_time(), cpu_seconds(server.pid), _wal(conn)
-        for merge in merges.values():
-            merge.merge(conn)
-        ended = time.perf_counter(), time.process_time(), cpu_seconds(server.pid), _wal(conn)
-        for values, before, after in zip((seconds, own, postgres, wal), began, ended, strict=True):
-            values.append(after - before)
-        again = time.perf_counter()
-        for merge in merges.values():
-            merge.merge(conn)
-        idle.append(time.perf_counter() - again)
+        before = wal_bytes(server.url()), cpu_seconds(server.pid), time.process_time()
+        seconds.append(_merge(conn, merges))
+        after = time.process_time(), cpu_seconds(server.pid), wal_bytes(server.url())
+        for values, first, last in zip((wal, postgres, own), before, reversed(after), strict=True):
+            values.append(last - first)
+        idle.append(_merge(conn, merges))
     states = 2 * DEVICES * len(merges)
     took, of_postgres, of_collector, log, look = map(
         statistics.median, (seconds, postgres, own, wal, idle)
@@ -98,14 +94,16 @@ def _measured(
     }
 
 
+def _merge(conn: psycopg.Connection[dict[str, Any]], merges: Mapping[str, LiveMerge]) -> float:
+    """Merge each cell; the seconds that it took."""
+    began = time.perf_counter()
+    for merge in merges.values():
+        merge.merge(conn)
+    return time.perf_counter() - began
+
+
 def _change(url: str, statement: str, *values: str) -> None:
     with psycopg.connect(url, autocommit=True) as conn:
         for stream in STREAMS:
             conn.execute(statement.format(stream, *values).encode())
             conn.execute(f"VACUUM {stream}_live_state".encode())
-
-
-def _wal(conn: psycopg.Connection[dict[str, Any]]) -> float:
-    row = conn.execute(_WAL).fetchone()
-    assert row is not None, "the query always has one row"
-    return float(row["bytes"])

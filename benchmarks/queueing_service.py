@@ -76,7 +76,7 @@ async def _commits(url: str) -> list[dict[str, str]]:
         await committer.commit({name: one.group(0, DEVICES, 0) for name, one in fleets.items()})
         for rows in _GROUPS:
             names = [VEHICLE.name] if rows == 1 else [*fleets]
-            took, before, ends = list[float](), _wal(url), time.perf_counter() + _GROUP_SECONDS
+            took, before, ends = list[float](), wal_bytes(url), time.perf_counter() + _GROUP_SECONDS
             while time.perf_counter() < ends:
                 each = rows // len(names)
                 group = {name: fleets[name].group(position, each, first_event) for name in names}
@@ -84,7 +84,7 @@ async def _commits(url: str) -> list[dict[str, str]]:
                 await committer.commit(group)
                 took.append(time.perf_counter() - began)
                 position += each
-            log = (_wal(url) - before) / len(took) / rows
+            log = (wal_bytes(url) - before) / len(took) / rows
             fitted = Collector().commit + Collector().row * rows
             lines.append(
                 {
@@ -98,7 +98,8 @@ async def _commits(url: str) -> list[dict[str, str]]:
     return lines
 
 
-def _wal(url: str) -> int:
+def wal_bytes(url: str) -> int:
+    """Return how many bytes of WAL the server has written."""
     with psycopg.connect(url) as connection:
         row = connection.execute(_WAL).fetchone()
     assert row is not None, "the query always has one row"

@@ -243,8 +243,8 @@ def test_a_containers_health_check_ends_what_hangs_and_only_that(
     monkeypatch.setattr(health_check, "_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(health_check, "_END_SECONDS", 0.5)
     hangs = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-        " print('it hangs', flush=True); time.sleep(600)"
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        " print('it hangs', flush=True); signal.pause()"
     )
     init = f"import subprocess; raise SystemExit(-subprocess.call({[sys.executable, '-c', hangs]}))"
     with subprocess.Popen([sys.executable, "-c", init], stdout=subprocess.PIPE) as container:
